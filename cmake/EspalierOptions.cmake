@@ -1,0 +1,33 @@
+# What a person may choose when configuring, and the flags every room is compiled with.
+option(ESPALIER_BUILD_TESTS "Build the test programs" ON)
+option(ESPALIER_NATIVE "Tune for the machine that builds (-march=native)" ON)
+set(ESPALIER_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them (address,undefined)")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}")
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+
+find_program(ESPALIER_CCACHE ccache)
+if(ESPALIER_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${ESPALIER_CCACHE}")
+endif()
+
+add_library(espalier_flags INTERFACE)
+# -fno-math-errno and -fno-trapping-math let loops vectorise and keep IEEE results; -ffast-math is
+# never used: it would let the compiler assume that no NaN exists, and we look for them.
+# -Wrestrict has false positives on std::string in GCC 12 (bug 105329).
+target_compile_options(espalier_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wno-unknown-pragmas -Wno-restrict -Werror
+  -fopenmp -fno-math-errno -fno-trapping-math)
+if(ESPALIER_NATIVE)
+  target_compile_options(espalier_flags INTERFACE -march=native)
+endif()
+if(ESPALIER_SANITIZE)
+  add_compile_options(-fsanitize=${ESPALIER_SANITIZE} -fno-omit-frame-pointer -g)
+  add_link_options(-fsanitize=${ESPALIER_SANITIZE})
+endif()

@@ -1,0 +1,45 @@
+# espalier_test(<name> SOURCES <file>... LIBRARIES <target>... [RANKS <n>...] [LABEL unit|mpi|...])
+# A Catch2 program. Without RANKS it runs as one process; with RANKS it is run once per count as
+# <name>.ranks<n> under mpirun, holding n of the machine's processors for ctest -j.
+find_path(CATCH2_INCLUDE_DIR catch2/catch.hpp REQUIRED)
+find_program(ESPALIER_MPIRUN NAMES mpirun REQUIRED)
+
+function(espalier_test name)
+  cmake_parse_arguments(TEST "" "LABEL;TIMEOUT" "SOURCES;LIBRARIES;RANKS" ${ARGN})
+  if(NOT TEST_LABEL)
+    set(TEST_LABEL unit)
+  endif()
+  if(NOT TEST_TIMEOUT)
+    set(TEST_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${TEST_SOURCES} $<TARGET_OBJECTS:espalier_catch>)
+  target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/tests" SYSTEM "${CATCH2_INCLUDE_DIR}")
+  target_link_libraries(${name} PRIVATE ${TEST_LIBRARIES} espalier_parallel espalier_flags)
+  target_compile_definitions(${name} PRIVATE
+    ESPALIER_SOURCE_DIR="${CMAKE_SOURCE_DIR}" ESPALIER_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  if(TEST_RANKS)
+    foreach(ranks IN LISTS TEST_RANKS)
+      espalier_mpi_command(command ${ranks})
+      add_test(NAME ${name}.ranks${ranks} COMMAND ${command} $<TARGET_FILE:${name}>)
+      espalier_test_properties(${name}.ranks${ranks} ${TEST_LABEL} ${ranks} ${TEST_TIMEOUT})
+    endforeach()
+  else()
+    add_test(NAME ${name} COMMAND ${name})
+    espalier_test_properties(${name} ${TEST_LABEL} 1 ${TEST_TIMEOUT})
+  endif()
+endfunction()
+
+# The command line that starts a program on `ranks` ranks of this machine.
+function(espalier_mpi_command variable ranks)
+  set(${variable} "${ESPALIER_MPIRUN}" --oversubscribe --bind-to none -n ${ranks} PARENT_SCOPE)
+endfunction()
+
+function(espalier_test_properties test label ranks timeout)
+  math(EXPR processors "${ranks}")
+  if(processors GREATER 2)
+    set(processors 2)
+  endif()
+  set_tests_properties(${test} PROPERTIES LABELS "${label}" PROCESSORS ${processors}
+    TIMEOUT ${timeout}
+    ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_NUM_THREADS=1;OMPI_MCA_mpi_yield_when_idle=1;OMPI_MCA_btl_vader_single_copy_mechanism=none")
+endfunction()

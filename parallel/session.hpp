@@ -1,0 +1,47 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.hpp"
+#include "parallel/grid.hpp"
+
+namespace espalier::parallel {
+
+/// Owns MPI for the life of the program: MPI_Init_thread (FUNNELED) and MPI_Finalize. Works as one
+/// rank when started without mpirun.
+class MpiSession {
+ public:
+  MpiSession(int* argc, char*** argv);
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// All ranks. Lives as long as the session.
+  Communicator& world() { return *world_; }
+  /// Host name of every rank (collective).
+  std::vector<std::string> host_names();
+  static std::string library_version();  ///< "Open MPI 4.1.4"
+  /// Ends the whole job now with `status`; does not return.
+  [[noreturn]] static void abort(int status);
+
+ private:
+  int rank_ = 0;
+  int size_ = 1;
+  std::unique_ptr<Communicator> world_;
+};
+
+/// The communicators of the grid's axes. Collective over the world.
+struct GridCommunicators {
+  std::unique_ptr<Communicator> tensor;
+  std::unique_ptr<Communicator> data;
+  /// The tensor ranks that hold the same kv heads when tensor > K (size 1 otherwise).
+  std::unique_ptr<Communicator> kv_replicas;
+  std::unique_ptr<Communicator> world;
+};
+GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
+                                     int kv_replication);
+
+}  // namespace espalier::parallel

@@ -1,0 +1,49 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "device/view.hpp"
+#include "parallel/communicator.hpp"
+#include "parallel/grid.hpp"
+#include "parallel/shard_map.hpp"
+
+namespace espalier::parallel {
+
+/// One weight as this rank holds it. Views exclude padding rows and may be null while planning.
+struct LocalTensor {
+  const TensorSpec* spec;
+  device::View weight;    ///< (rows_loc, cols_loc) training dtype
+  device::View gradient;  ///< (rows_loc, cols_loc) f32
+  int bucket;             ///< tensors of one bucket become final together in the backward pass
+};
+
+/// The piece of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
+/// of the data group's even division at zero_stage 1.
+struct OwnedPiece {
+  std::int64_t tensor;              ///< index into the LocalTensors
+  std::int64_t row_begin, row_end;  ///< local rows
+  Rectangle rectangle;              ///< the same in global indices
+  bool counts;        ///< this rank counts it in the gradient norm: once in the whole grid
+  bool writes;        ///< this rank writes (its part of) it to checkpoints
+  Rectangle written;  ///< what it writes: rectangle at stage 1; its ZeRO rows at stage 0
+};
+
+/// Which rows of which tensor belong to whom. Pure; the same on every rank that asks for the same
+/// coordinates.
+class ZeroPartition {
+ public:
+  ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);
+  const std::vector<OwnedPiece>& pieces() const { return pieces_; }
+  /// Row division of tensor `i` over the data group (size data + 1).
+  const std::vector<std::int64_t>& begins(std::int64_t i) const {
+    return begins_[static_cast<std::size_t>(i)];
+  }
+  int zero_stage() const { return zero_stage_; }
+
+ private:
+  std::vector<OwnedPiece> pieces_;
+  std::vector<std::vector<std::int64_t>> begins_;
+  int zero_stage_;
+};
+
+}  // namespace espalier::parallel

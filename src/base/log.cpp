@@ -1,0 +1,64 @@
+#include "base/log.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace espalier::log {
+namespace {
+
+struct State {
+  int rank = 0;
+  bool live_line = false;
+  std::function<void(std::string_view)> sink;
+};
+
+State& state() {
+  static State instance;
+  return instance;
+}
+
+void end_live_line() {
+  if (!state().live_line) return;
+  std::fputs("\r\033[K", stdout);
+  state().live_line = false;
+}
+
+}  // namespace
+
+void set_rank(int rank) {
+  state().rank = rank;
+}
+int rank() {
+  return state().rank;
+}
+void set_sink(std::function<void(std::string_view)> sink) {
+  state().sink = std::move(sink);
+}
+
+void line(std::string_view text) {
+  if (state().rank != 0) return;
+  end_live_line();
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fputc('\n', stdout);
+  std::fflush(stdout);
+  if (state().sink) state().sink(text);
+}
+
+void warning(std::string_view text) {
+  end_live_line();
+  const std::string message = fmt::format("espalier: rank {}: warning: {}", state().rank, text);
+  std::fprintf(stderr, "%s\n", message.c_str());
+  if (state().sink) state().sink(message);
+}
+
+void live(std::string_view text) {
+  static const bool is_terminal = isatty(STDOUT_FILENO) == 1;
+  if (state().rank != 0 || !is_terminal) return;
+  std::fputs("\r\033[K", stdout);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+  state().live_line = true;
+}
+
+}  // namespace espalier::log

@@ -1,0 +1,518 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/field.hpp"
+
+// One struct per TOML table. Each member is declared once here with its default, and described once
+// in the static `describe`, which hands (Field, member) to a visitor. `Self` is the struct, const
+// or not. Names: Hugging Face's for the model, Megatron's for parallelism, torch's for the
+// optimiser.
+
+namespace espalier::config {
+
+constexpr double kNoLimit = 9.0e18;
+
+struct RunParameters {
+  std::string name = "";
+  std::string time_limit = "";
+  double time_margin = 60.0;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "name", .meaning = "name of the run in banners and logs"}, p.name);
+    visit(Field{.name = "time_limit",
+                .meaning = "wall time as seconds or [D-]HH:MM:SS; the run stops before it with a "
+                           "checkpoint and status 75; empty: the Slurm job's end, or no limit"},
+          p.time_limit);
+    visit(Field{.name = "time_margin",
+                .unit = "s",
+                .meaning = "time kept free before time_limit for the last checkpoint",
+                .min = 0},
+          p.time_margin);
+  }
+};
+
+struct ModelParameters {
+  std::string file = "";
+  std::string model_type = "qwen3";
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t num_key_value_heads = 0;
+  std::int64_t head_dim = 0;
+  bool tie_word_embeddings = false;
+  bool qk_norm = true;
+  double rope_theta = 1.0e6;
+  double rms_norm_eps = 1.0e-6;
+  double initializer_range = 0.02;
+  std::int64_t max_position_embeddings = 40960;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "file",
+                .meaning = "model file whose [model] table is read first; relative to this file"},
+          p.file);
+    visit(Field{.name = "model_type", .meaning = "family", .choices = {"qwen3"}}, p.model_type);
+    visit(Field{.name = "vocab_size",
+                .meaning = "rows of the embedding (V)",
+                .min = 2,
+                .max = 4294967294.0},
+          p.vocab_size);
+    visit(Field{.name = "hidden_size",
+                .meaning = "width of the residual stream (H)",
+                .min = 1,
+                .max = 1 << 20},
+          p.hidden_size);
+    visit(Field{.name = "intermediate_size",
+                .meaning = "width of the MLP (F)",
+                .min = 1,
+                .max = 1 << 22},
+          p.intermediate_size);
+    visit(Field{.name = "num_hidden_layers", .meaning = "blocks (L)", .min = 1, .max = 10000},
+          p.num_hidden_layers);
+    visit(
+        Field{.name = "num_attention_heads", .meaning = "query heads (A)", .min = 1, .max = 65536},
+        p.num_attention_heads);
+    visit(Field{.name = "num_key_value_heads",
+                .meaning = "key/value heads (K), divides A; 0: as many as query heads",
+                .min = 0,
+                .max = 65536},
+          p.num_key_value_heads);
+    visit(Field{.name = "head_dim",
+                .meaning = "width of a head (D), even; A*D need not equal H; 0: H/A",
+                .min = 0,
+                .max = 1024},
+          p.head_dim);
+    visit(Field{.name = "tie_word_embeddings", .meaning = "embedding and LM head are one weight"},
+          p.tie_word_embeddings);
+    visit(Field{.name = "qk_norm", .meaning = "RMSNorm on every query and key head (Qwen3)"},
+          p.qk_norm);
+    visit(
+        Field{.name = "rope_theta", .meaning = "base of the rotary position embedding", .min = 1.0},
+        p.rope_theta);
+    visit(Field{.name = "rms_norm_eps", .meaning = "epsilon of every RMSNorm", .min = 0, .max = 1},
+          p.rms_norm_eps);
+    visit(Field{.name = "initializer_range",
+                .meaning = "standard deviation of initial matrices",
+                .min = 0,
+                .max = 100},
+          p.initializer_range);
+    visit(Field{.name = "max_position_embeddings",
+                .unit = "tokens",
+                .meaning = "longest sequence the model is meant for",
+                .min = 1},
+          p.max_position_embeddings);
+  }
+};
+
+struct ParallelParameters {
+  std::int64_t tensor = 1;
+  std::int64_t context = 1;
+  std::int64_t data = 0;
+  std::int64_t pipeline = 1;
+  bool sequence_parallel = true;
+  std::int64_t zero_stage = 1;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "tensor",
+                .unit = "ranks",
+                .meaning = "tensor-parallel size",
+                .min = 1,
+                .max = 65536},
+          p.tensor);
+    visit(Field{.name = "context",
+                .unit = "ranks",
+                .meaning = "context-parallel size (only 1 yet)",
+                .min = 1,
+                .max = 1},
+          p.context);
+    visit(Field{.name = "data",
+                .unit = "ranks",
+                .meaning = "data-parallel size; 0: the ranks left over",
+                .min = 0,
+                .max = 1 << 20},
+          p.data);
+    visit(Field{.name = "pipeline",
+                .unit = "ranks",
+                .meaning = "pipeline-parallel size (only 1 yet)",
+                .min = 1,
+                .max = 1},
+          p.pipeline);
+    visit(Field{.name = "sequence_parallel",
+                .meaning = "split tokens over the tensor group between blocks"},
+          p.sequence_parallel);
+    visit(Field{.name = "zero_stage",
+                .meaning = "0: optimiser state everywhere; 1: divided over the data group",
+                .min = 0,
+                .max = 1},
+          p.zero_stage);
+  }
+};
+
+struct TrainingParameters {
+  std::int64_t sequence_length = 2048;
+  std::int64_t global_batch_size = 8;
+  std::int64_t micro_batch_size = 1;
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;
+  std::string dtype = "bfloat16";
+  std::int64_t seed = 1;
+  std::int64_t loss_chunk_tokens = 512;
+  std::int64_t log_interval = 10;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "sequence_length",
+                .unit = "tokens",
+                .meaning = "tokens per sequence (S)",
+                .min = 1,
+                .max = 1 << 24},
+          p.sequence_length);
+    visit(
+        Field{.name = "global_batch_size",
+              .unit = "sequences",
+              .meaning = "sequences per step over all ranks; a multiple of micro_batch_size * data",
+              .min = 1,
+              .max = 1 << 24},
+        p.global_batch_size);
+    visit(Field{.name = "micro_batch_size",
+                .unit = "sequences",
+                .meaning = "sequences a rank computes at once (B)",
+                .min = 1,
+                .max = 65536},
+          p.micro_batch_size);
+    visit(Field{.name = "steps",
+                .unit = "steps",
+                .meaning = "length of the run; 0: from training.tokens",
+                .min = 0},
+          p.steps);
+    visit(Field{.name = "tokens",
+                .unit = "tokens",
+                .meaning = "length of the run when steps is 0: rounded up to whole steps",
+                .min = 0},
+          p.tokens);
+    visit(Field{.name = "dtype",
+                .meaning = "weights and activations; sums and optimiser are fp32",
+                .choices = {"bfloat16", "float32"}},
+          p.dtype);
+    visit(Field{.name = "seed", .meaning = "seed of initial weights and sample order", .min = 0},
+          p.seed);
+    visit(Field{.name = "loss_chunk_tokens",
+                .unit = "tokens",
+                .meaning = "tokens whose logits exist at one time",
+                .min = 1,
+                .max = 1 << 24},
+          p.loss_chunk_tokens);
+    visit(Field{.name = "log_interval",
+                .unit = "steps",
+                .meaning = "steps between printed lines; history.csv has every step",
+                .min = 1},
+          p.log_interval);
+  }
+};
+
+struct OptimizerParameters {
+  double learning_rate = 3.0e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1.0e-8;
+  double weight_decay = 0.1;
+  double max_grad_norm = 1.0;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "learning_rate", .meaning = "peak learning rate", .min = 0, .max = 100},
+          p.learning_rate);
+    visit(Field{.name = "beta1",
+                .meaning = "AdamW decay of the first moment",
+                .min = 0,
+                .max = 0.999999},
+          p.beta1);
+    visit(Field{.name = "beta2",
+                .meaning = "AdamW decay of the second moment",
+                .min = 0,
+                .max = 0.9999999},
+          p.beta2);
+    visit(Field{.name = "eps", .meaning = "AdamW epsilon", .min = 0, .max = 1}, p.eps);
+    visit(Field{.name = "weight_decay",
+                .meaning = "decoupled weight decay of matrices (norm weights have none)",
+                .min = 0,
+                .max = 100},
+          p.weight_decay);
+    visit(Field{.name = "max_grad_norm", .meaning = "global-norm clipping; 0: none", .min = 0},
+          p.max_grad_norm);
+  }
+};
+
+struct ScheduleParameters {
+  std::string name = "cosine";
+  std::int64_t warmup_steps = 0;
+  std::int64_t decay_steps = 0;
+  double min_learning_rate = 0.0;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "name",
+                .meaning = "shape after the linear warm-up",
+                .choices = {"cosine", "linear", "warmup_stable_decay", "constant"}},
+          p.name);
+    visit(Field{.name = "warmup_steps", .unit = "steps", .meaning = "linear warm-up", .min = 0},
+          p.warmup_steps);
+    visit(Field{.name = "decay_steps",
+                .unit = "steps",
+                .meaning = "length of the decay of warmup_stable_decay",
+                .min = 0},
+          p.decay_steps);
+    visit(Field{.name = "min_learning_rate", .meaning = "learning rate at the end", .min = 0},
+          p.min_learning_rate);
+  }
+};
+
+struct DataParameters {
+  std::string train = "";
+  std::string validation = "";
+  std::string tokenizer = "";
+  std::string order = "shuffled";
+  bool verify_checksum = true;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "train",
+                .meaning = "token shards: a file, or a folder with train-*.h5 (sorted by name)"},
+          p.train);
+    visit(Field{.name = "validation",
+                .meaning = "token shards for validation: a file, or a folder with "
+                           "validation-*.h5; empty: none"},
+          p.validation);
+    visit(Field{.name = "tokenizer",
+                .meaning = "tokenizer.json or .tiktoken file; must be the one of the shards"},
+          p.tokenizer);
+    visit(Field{.name = "order",
+                .meaning = "order of the samples in an epoch",
+                .choices = {"shuffled", "sequential"}},
+          p.order);
+    visit(Field{.name = "verify_checksum", .meaning = "read every shard once at start and compare"},
+          p.verify_checksum);
+  }
+};
+
+struct ValidationParameters {
+  std::int64_t interval = 0;
+  std::int64_t sequences = 0;
+  bool at_end = true;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "interval",
+                .unit = "steps",
+                .meaning = "steps between validations; 0: none",
+                .min = 0},
+          p.interval);
+    visit(Field{.name = "sequences",
+                .unit = "sequences",
+                .meaning = "sequences per validation; 0: the whole set",
+                .min = 0},
+          p.sequences);
+    visit(Field{.name = "at_end", .meaning = "validate after the last step"}, p.at_end);
+  }
+};
+
+struct CheckpointParameters {
+  std::int64_t interval = 0;
+  std::int64_t keep = 2;
+  std::int64_t keep_every = 0;
+  bool at_end = true;
+  std::string staging = "copy";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "interval",
+                .unit = "steps",
+                .meaning = "steps between checkpoints; 0: none",
+                .min = 0},
+          p.interval);
+    visit(Field{.name = "keep", .meaning = "newest checkpoints kept", .min = 1}, p.keep);
+    visit(Field{.name = "keep_every",
+                .unit = "steps",
+                .meaning = "checkpoints of these steps are kept for good; 0: none",
+                .min = 0},
+          p.keep_every);
+    visit(Field{.name = "at_end", .meaning = "write a checkpoint after the last step"}, p.at_end);
+    visit(
+        Field{.name = "staging",
+              .meaning = "an update that meets a piece not yet written: copies it first, or waits",
+              .choices = {"copy", "wait"}},
+        p.staging);
+  }
+};
+
+struct OutputParameters {
+  std::string directory = "runs/default";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "directory",
+                .meaning = "run directory: history.csv, run.log and checkpoints/; an existing "
+                           "complete checkpoint in it is continued"},
+          p.directory);
+  }
+};
+
+struct TokenizeParameters {
+  std::vector<std::string> input;
+  std::string output = "";
+  std::string text_key = "text";
+  std::string document_separator = "";
+  double validation_fraction = 0.0;
+  std::int64_t shard_tokens = 100'000'000;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "input",
+                .meaning = "text or JSON-lines files (.txt, .jsonl; also .gz, .zst)"},
+          p.input);
+    visit(Field{.name = "output", .meaning = "folder for train-*.h5 and validation-*.h5"},
+          p.output);
+    visit(Field{.name = "text_key", .meaning = "key of the text in JSON lines"}, p.text_key);
+    visit(Field{.name = "document_separator",
+                .meaning = "text between documents of a plain text file; empty: a file is one "
+                           "document"},
+          p.document_separator);
+    visit(Field{.name = "validation_fraction",
+                .meaning = "share of documents that goes to the validation shards",
+                .min = 0,
+                .max = 1},
+          p.validation_fraction);
+    visit(Field{.name = "shard_tokens", .unit = "tokens", .meaning = "tokens per shard", .min = 1},
+          p.shard_tokens);
+  }
+};
+
+struct GenerateParameters {
+  std::string checkpoint = "";
+  std::string prompt = "";
+  std::int64_t max_new_tokens = 128;
+  double temperature = 0.8;
+  std::int64_t top_k = 0;
+  double top_p = 0.95;
+  std::int64_t seed = 1;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "checkpoint",
+                .meaning = "checkpoint folder; empty: the newest of output.directory"},
+          p.checkpoint);
+    visit(Field{.name = "prompt", .meaning = "text to continue; \"-\": standard input"}, p.prompt);
+    visit(
+        Field{
+            .name = "max_new_tokens", .unit = "tokens", .meaning = "length of the text", .min = 1},
+        p.max_new_tokens);
+    visit(Field{.name = "temperature",
+                .meaning = "0: the most likely token (greedy)",
+                .min = 0,
+                .max = 100},
+          p.temperature);
+    visit(Field{.name = "top_k", .meaning = "sample from the k most likely; 0: all", .min = 0},
+          p.top_k);
+    visit(Field{.name = "top_p",
+                .meaning = "sample from the smallest set of this probability",
+                .min = 0,
+                .max = 1},
+          p.top_p);
+    visit(Field{.name = "seed", .meaning = "seed of the sampling", .min = 0}, p.seed);
+  }
+};
+
+struct EvaluationParameters {
+  std::string checkpoint = "";
+  std::string text = "";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "checkpoint",
+                .meaning = "checkpoint folder; empty: the newest of output.directory"},
+          p.checkpoint);
+    visit(Field{.name = "text", .meaning = "text file to evaluate; empty: data.validation"},
+          p.text);
+  }
+};
+
+struct BenchParameters {
+  std::int64_t warmup_steps = 2;
+  std::int64_t steps = 8;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "warmup_steps", .unit = "steps", .meaning = "steps not counted", .min = 0},
+          p.warmup_steps);
+    visit(Field{.name = "steps", .unit = "steps", .meaning = "steps measured", .min = 1}, p.steps);
+  }
+};
+
+struct DebugParameters {
+  bool dump_gradients = false;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "dump_gradients",
+                .meaning = "write the gradients of the first step to gradients.h5 in the run "
+                           "directory (Hugging Face names, global shapes) and stop"},
+          p.dump_gradients);
+  }
+};
+
+/// The whole input of a command.
+struct Parameters {
+  RunParameters run;
+  ModelParameters model;
+  ParallelParameters parallel;
+  TrainingParameters training;
+  OptimizerParameters optimizer;
+  ScheduleParameters schedule;
+  DataParameters data;
+  ValidationParameters validation;
+  CheckpointParameters checkpoint;
+  OutputParameters output;
+  TokenizeParameters tokenize;
+  GenerateParameters generate;
+  EvaluationParameters evaluation;
+  BenchParameters bench;
+  DebugParameters debug;
+
+  /// visit(table name, what the table is for, table struct) for every table, in this order.
+  template <class Self, class Visit>
+  static void tables(Self& p, Visit&& visit) {
+    visit("run", "The job", p.run);
+    visit("model", "Architecture, with Hugging Face's names", p.model);
+    visit("parallel", "The process grid", p.parallel);
+    visit("training", "Batches, length and precision", p.training);
+    visit("optimizer", "AdamW", p.optimizer);
+    visit("schedule", "Learning rate over the steps", p.schedule);
+    visit("data", "Token shards", p.data);
+    visit("validation", "Periodic validation", p.validation);
+    visit("checkpoint", "Saving and restarting", p.checkpoint);
+    visit("output", "Where results go", p.output);
+    visit("tokenize", "espalier tokenize", p.tokenize);
+    visit("generate", "espalier generate", p.generate);
+    visit("evaluation", "espalier eval", p.evaluation);
+    visit("bench", "espalier bench", p.bench);
+    visit("debug", "Looking inside", p.debug);
+  }
+};
+
+/// The resolved input as TOML: every table and key with its value, in declaration order.
+std::string to_toml(const Parameters& parameters);
+
+/// Fills what depends on other keys (head_dim, num_key_value_heads, parallel.data, training.steps)
+/// and checks ranges and everything that can be checked without files, for a job of `num_ranks`.
+/// Throws Error (bad_configuration, met by every rank) that says what would fit.
+/// `needs_training` false (tokenize, generate): only the tables that matter there.
+void resolve(Parameters& parameters, int num_ranks);
+
+}  // namespace espalier::config

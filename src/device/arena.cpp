@@ -1,0 +1,65 @@
+#include "device/arena.hpp"
+
+#include <sys/mman.h>
+
+#include <utility>
+
+#include "base/integers.hpp"
+#include "base/text.hpp"
+
+namespace espalier::device {
+
+Arena::Arena(std::string name, std::int64_t capacity, void* base)
+    : name_(std::move(name)), capacity_(capacity), base_(base) {}
+
+Arena Arena::planning(std::string name) {
+  return Arena(std::move(name), 0, nullptr);
+}
+
+Arena Arena::backed(std::string name, std::int64_t capacity_bytes) {
+  // At least one page, so that an empty arena is still a backed one. Pages come zeroed and are
+  // placed at first touch.
+  const auto size =
+      static_cast<std::size_t>(round_up(capacity_bytes > 0 ? capacity_bytes : 1, 4096));
+  void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  require(base != MAP_FAILED, ExitStatus::bad_configuration,
+          "arena \"{}\": {} of memory cannot be had; use a smaller training.micro_batch_size or "
+          "more ranks",
+          name, human_bytes(static_cast<double>(capacity_bytes)));
+  madvise(base, size, MADV_HUGEPAGE);
+  return Arena(std::move(name), static_cast<std::int64_t>(size), base);
+}
+
+Arena::~Arena() {
+  if (base_ != nullptr) munmap(base_, static_cast<std::size_t>(capacity_));
+}
+
+Arena::Arena(Arena&& other) noexcept
+    : name_(std::move(other.name_)),
+      capacity_(std::exchange(other.capacity_, 0)),
+      used_(std::exchange(other.used_, 0)),
+      base_(std::exchange(other.base_, nullptr)),
+      allocations_(std::move(other.allocations_)) {}
+
+Arena& Arena::operator=(Arena&& other) noexcept {
+  std::swap(name_, other.name_);
+  std::swap(capacity_, other.capacity_);
+  std::swap(used_, other.used_);
+  std::swap(base_, other.base_);
+  std::swap(allocations_, other.allocations_);
+  return *this;
+}
+
+View Arena::allocate(std::string_view label, DType dtype, std::int64_t rows, std::int64_t cols) {
+  View view{nullptr, dtype, rows, cols, cols};
+  ESPALIER_ASSERT(rows >= 0 && cols >= 0, "{}: ({}, {})", label, rows, cols);
+  ESPALIER_ASSERT(is_planning() || used_ + view.size_bytes() <= capacity_,
+                  "arena {}: \"{}\" wants {} bytes at {} of {}", name_, label, view.size_bytes(),
+                  used_, capacity_);
+  if (base_ != nullptr) view.data = static_cast<char*>(base_) + used_;
+  allocations_.push_back({std::string(label), used_, view.size_bytes()});
+  used_ += round_up(view.size_bytes(), kAlignment);
+  return view;
+}
+
+}  // namespace espalier::device

@@ -1,0 +1,52 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "device/view.hpp"
+
+namespace espalier::device {
+
+/// One block of memory for one purpose, cut into named pieces.
+///
+/// The same layout code runs twice: first on a planning arena, which has no memory and counts, then
+/// on a backed arena of exactly that size. The memory plan is therefore exact by construction, for
+/// any rank of any grid, on one process and without the memory.
+class Arena {
+ public:
+  /// Counts only; every View it returns has data == nullptr.
+  static Arena planning(std::string name);
+  /// Zeroed memory of `capacity_bytes`; throws Error (internal) when the layout wants more, and
+  /// Error (bad_configuration) naming the arena when the memory cannot be had.
+  static Arena backed(std::string name, std::int64_t capacity_bytes);
+  ~Arena();
+  Arena(Arena&& other) noexcept;
+  Arena& operator=(Arena&& other) noexcept;
+
+  /// A contiguous (rows, cols) matrix, aligned to kAlignment bytes.
+  View allocate(std::string_view label, DType dtype, std::int64_t rows, std::int64_t cols);
+
+  struct Allocation {
+    std::string label;
+    std::int64_t offset_bytes;
+    std::int64_t size_bytes;  ///< without padding
+  };
+  const std::string& name() const { return name_; }
+  bool is_planning() const { return base_ == nullptr; }
+  std::int64_t used_bytes() const { return used_; }  ///< with padding: the size to back it with
+  std::int64_t capacity_bytes() const { return capacity_; }
+  const std::vector<Allocation>& allocations() const { return allocations_; }
+
+  static constexpr std::int64_t kAlignment = 64;
+
+ private:
+  Arena(std::string name, std::int64_t capacity, void* base);
+  std::string name_;
+  std::int64_t capacity_ = 0;
+  std::int64_t used_ = 0;
+  void* base_ = nullptr;
+  std::vector<Allocation> allocations_;
+};
+
+}  // namespace espalier::device

@@ -1,0 +1,33 @@
+#pragma once
+#include <memory>
+
+#include "device/view.hpp"
+
+namespace espalier::device {
+
+/// Whether the result replaces what is in the output or is added to it.
+enum class Output { replace, accumulate };
+
+/// The three matrix products of a linear layer y = x W^T with W (out, in) as in Hugging Face.
+/// Operands f32 or bf16 (both alike), accumulation in fp32; outputs f32 or the operands' dtype.
+/// Rows may be strided. Primitives are cached by shape: the first call of a shape is slow.
+/// Cost of each: 2*M*N*K FLOPs. Errors of the library are Error (internal) with the shapes.
+class Gemm {
+ public:
+  Gemm();
+  ~Gemm();
+  Gemm(Gemm&&) noexcept;
+
+  /// Forward: y (M, N) = x (M, K) w (N, K)^T.
+  void forward(View y, ConstView x, ConstView w, Output output = Output::replace);
+  /// Gradient of the input: dx (M, K) = dy (M, N) w (N, K).
+  void backward_input(View dx, ConstView dy, ConstView w, Output output = Output::replace);
+  /// Gradient of the weight: dw (N, K) f32 (+)= dy (M, N)^T x (M, K).
+  void backward_weight(View dw, ConstView dy, ConstView x, Output output);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace espalier::device

@@ -1,0 +1,62 @@
+#pragma once
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+
+namespace espalier::device {
+
+/// What a rank may be spending its time on. The table at the end of a run has one line per phase.
+enum class Phase : std::uint8_t {
+  data,         ///< gathering the tokens of a batch
+  embedding,    ///< look-up and its gradient
+  norm,         ///< RMSNorm and residual additions
+  projections,  ///< GEMMs of QKV and o_proj
+  rope,         ///< QK-norm and RoPE
+  attention,
+  mlp,                     ///< GEMMs of gate, up and down
+  activation,              ///< SwiGLU
+  head,                    ///< GEMMs of the LM head
+  loss,                    ///< softmax and cross-entropy
+  tensor_communication,    ///< collectives of the tensor axis
+  gradient_communication,  ///< reduce-scatter over the data axis
+  weight_communication,    ///< all-gather of updated weights
+  clipping,                ///< gradient norm and the step's small all-reduce
+  optimizer,               ///< AdamW
+  validation,
+  checkpoint,
+  other,
+  count
+};
+std::string_view name_of(Phase phase);
+constexpr std::size_t kNumPhases = static_cast<std::size_t>(Phase::count);
+
+/// Exclusive wall time per phase: an inner scope's time is not counted in the outer one.
+class Profiler {
+ public:
+  class Scope {
+   public:
+    Scope(Profiler& profiler, Phase phase);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Profiler& profiler_;
+    Phase outer_;
+  };
+  [[nodiscard]] Scope scope(Phase phase) { return Scope(*this, phase); }
+
+  /// Seconds spent in each phase since construction or reset, the running phase included.
+  std::array<double, kNumPhases> seconds() const;
+  void reset();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void enter(Phase phase);
+  std::array<double, kNumPhases> seconds_{};
+  Phase current_ = Phase::other;
+  Clock::time_point since_ = Clock::now();
+};
+
+}  // namespace espalier::device

@@ -1,0 +1,16 @@
+#pragma once
+#include "device/context.hpp"
+#include "device/view.hpp"
+
+namespace espalier::kernels {
+
+/// out = in converted to out's dtype (round to nearest even). Shapes equal.
+void cast(device::Context& context, device::View out, device::ConstView in);
+/// out += in, both of one dtype, sum in fp32.
+void add(device::Context& context, device::View out, device::ConstView in);
+/// All elements = 0.
+void set_zero(device::Context& context, device::View out);
+/// Sum of squares of an f32 view in fp64, in an order that does not depend on the thread count.
+double sum_of_squares(device::Context& context, device::ConstView in);
+
+}  // namespace espalier::kernels

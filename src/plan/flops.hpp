@@ -1,0 +1,19 @@
+#pragma once
+#include <cstdint>
+
+#include "model/architecture.hpp"
+
+namespace espalier::plan {
+
+/// Matrix FLOPs per trained token, forward and backward.
+///   canonical    6 (N_nonembedding + V H) + 6 L A D S    causal attention counted half
+///   full square  6 (N_nonembedding + V H) + 12 L A D S   torchtitan, nanoGPT
+/// N_nonembedding counts matrices of the blocks (norm weights are not in a matrix product).
+struct FlopsPerToken {
+  double canonical;
+  double full_square;
+};
+FlopsPerToken flops_per_token(const model::Architecture& architecture,
+                              std::int64_t sequence_length);
+
+}  // namespace espalier::plan

@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace espalier::tokenizer {
+
+/// Byte-level BPE, equal in ids to Hugging Face `tokenizers` for the pre-tokenisers of GPT-2,
+/// Qwen2/3 and Llama-3.
+///
+/// Invalid UTF-8 in the text: each maximal ill-formed part becomes U+FFFD (Unicode 15, section 3.9,
+/// "U+FFFD substitution of maximal subparts", as Python's errors="replace") before anything else.
+class Tokenizer {
+ public:
+  /// Reads a Hugging Face tokenizer.json or a .tiktoken file (base64 rank lines; the pre-tokeniser
+  /// is Qwen's and <|endoftext|> is appended as the next id). Throws Error (bad_data) that names
+  /// the file and what in it is not supported.
+  static Tokenizer from_file(const std::filesystem::path& path);
+  Tokenizer(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  /// Appends the ids of `text`. Added tokens in the text are recognised. Thread-safe when each
+  /// thread has its own Scratch.
+  struct Scratch;
+  std::shared_ptr<Scratch> make_scratch() const;
+  void encode(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
+  std::vector<std::uint32_t> encode(std::string_view text) const;
+  /// Bytes of the ids, joined. Special tokens are written as their text. Throws Error (bad_data) on
+  /// an id that has no token.
+  std::string decode(std::span<const std::uint32_t> ids) const;
+
+  std::uint32_t size() const;  ///< one more than the largest id
+  std::optional<std::uint32_t> token_id(std::string_view content) const;  ///< of an added token
+  /// The document separator: the id of "<|endoftext|>", else "<|end_of_text|>", else "</s>".
+  std::uint32_t end_of_text() const;
+  /// Identity of vocabulary, merges, normaliser, pre-tokeniser and added tokens: 16 hex digits. The
+  /// same vocabulary read from either file format has the same identity where they agree.
+  std::string identity() const;
+
+ private:
+  struct Implementation;
+  explicit Tokenizer(std::unique_ptr<Implementation> implementation);
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace espalier::tokenizer
