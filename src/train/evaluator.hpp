@@ -15,10 +15,16 @@ struct Evaluation {
   std::uint64_t tokens = 0;    ///< predicted tokens
 };
 
-/// Mean loss over the first `sequences` samples of `dataset` in order (0: all), shared out over the
+/// What is evaluated.
+struct EvaluationSet {
+  const data::TokenStream* stream;
+  double bytes_per_token;  ///< of text, mean over the set
+};
+
+/// Mean loss over the first `sequences` samples of `set` in order (0: all), shared out over the
 /// data axis. Collective; the same result on every rank.
 Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators& communicators,
-                    const parallel::ProcessGrid& grid, const Dataset& dataset,
+                    const parallel::ProcessGrid& grid, const EvaluationSet& set,
                     std::int64_t micro_batch_size, std::int64_t sequence_length,
                     std::int64_t sequences);
 

@@ -1,5 +1,6 @@
-#include <algorithm>
 #include <array>
+#include <filesystem>
+#include <fstream>
 
 #include "base/error.hpp"
 #include "base/integers.hpp"
@@ -35,7 +36,35 @@ Dataset open_dataset(const config::Parameters& p, const std::string& where,
                  tokenizer_identity(p), verify && p.data.verify_checksum);
 }
 
+/// Makes sure that files can be created in the directory or, when it does not exist yet, in the
+/// nearest folder above it. Leaves nothing behind.
+void require_writable(const std::filesystem::path& directory) {
+  std::filesystem::path folder = std::filesystem::absolute(directory);
+  while (!std::filesystem::exists(folder)) folder = folder.parent_path();
+  const std::filesystem::path probe = folder / ".espalier-write-test";
+  const bool ok = std::filesystem::is_directory(folder) && std::ofstream(probe).good();
+  std::error_code ignored;
+  std::filesystem::remove(probe, ignored);
+  require(ok, ExitStatus::io_error,
+          "output.directory = \"{}\": cannot write in {}; choose another place or change its "
+          "permissions",
+          directory.string(), folder.string());
+}
+
 }  // namespace
+
+void check_files(const config::Parameters& p) {
+  log::info("{}", open_dataset(p, p.data.train, "train", true).describe());
+  if (!p.data.validation.empty())
+    log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
+  if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);
+  if (const auto folder = io::newest_checkpoint(checkpoint_directory(p))) {
+    io::CheckpointReader reader(*folder);
+    require_same_model(reader, model::tensor_table(model::Architecture::from(p.model)));
+    log::info("would continue {} (step {})", folder->string(), reader.info().step);
+  }
+  require_writable(p.output.directory);
+}
 
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
                  std::string build)

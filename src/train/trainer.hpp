@@ -79,6 +79,10 @@ class Trainer {
 /// The process grid that resolved parameters describe.
 parallel::GridShape grid_shape(const config::Parameters& parameters);
 
+/// For --dry-run: opens and verifies everything a run would read (shards, tokenizer, the newest
+/// checkpoint) and tries the output directory, without the memory of a run.
+void check_files(const config::Parameters& parameters);
+
 /// Identity of data.tokenizer, empty when none is named.
 std::string tokenizer_identity(const config::Parameters& parameters);
 
