@@ -138,9 +138,11 @@ void Trainer::validate() {
   if (!validation_data_ || validated_step_ == step_) return;
   validated_step_ = step_;
   auto phase = context_.profiler().scope(Phase::validation);
-  const Evaluation result = evaluate(
-      transformer_, communicators_, grid_, *validation_data_, parameters_.training.micro_batch_size,
-      parameters_.training.sequence_length, parameters_.validation.sequences);
+  const Evaluation result =
+      evaluate(transformer_, communicators_, grid_,
+               {&validation_data_->stream(), validation_data_->bytes_per_token()},
+               parameters_.training.micro_batch_size, parameters_.training.sequence_length,
+               parameters_.validation.sequences);
   log::info(
       "validation at step {}: loss {:.5f}, perplexity {:.3f}, {:.4f} bits per byte ({} tokens)",
       step_, result.loss, result.perplexity, result.bits_per_byte, result.tokens);
