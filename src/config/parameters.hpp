@@ -513,8 +513,8 @@ std::string to_toml(const Parameters& parameters);
 /// What the input is read for: decides which tables must make sense beyond their ranges.
 enum class Use {
   training,    ///< model, grid, batches, length, schedule, data
-  evaluation,  ///< model, grid, batches; a validation set or a text
-  generation,  ///< model, grid, sampling; a tokenizer
+  evaluation,  ///< grid; the model, when one is given (the checkpoint has its own)
+  generation,  ///< as evaluation, and sampling
   bench,       ///< model, grid, batches; steps default to bench's, data are not needed
   tokenizing,  ///< [tokenize] and data.tokenizer
 };
@@ -522,8 +522,7 @@ enum class Use {
 /// Fills what depends on other keys (head_dim, num_key_value_heads, parallel.data, training.steps)
 /// and checks ranges and everything that can be checked without files, for a job of `num_ranks`.
 /// Throws one Error (bad_configuration, met by every rank) with a line per problem that says what
-/// would fit. For evaluation and generation the model may be absent when a checkpoint is named:
-/// the command then takes it from there.
+/// would fit.
 void resolve(Parameters& parameters, int num_ranks, Use use = Use::training);
 
 /// The ranks that [parallel] asks for, data = 0 counting as 1: what a dry run on one process

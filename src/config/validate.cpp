@@ -167,9 +167,9 @@ void resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problem
 
 // Batches and length ------------------------------------------------------------------------------
 
-void check_batches(const Parameters& p, bool has_model, Problems& problems) {
+void check_batches(const Parameters& p, Problems& problems) {
   const TrainingParameters& t = p.training;
-  if (has_model && t.sequence_length > p.model.max_position_embeddings)
+  if (t.sequence_length > p.model.max_position_embeddings)
     problems.add(
         "training.sequence_length = {} is above model.max_position_embeddings = {}: shorten the "
         "sequences, or raise the model's limit",
@@ -275,21 +275,12 @@ void check_run(const Parameters& p, Problems& problems) {
         p.run.time_limit, p.run.time_margin);
 }
 
-void check_generation(const Parameters& p, Problems& problems) {
-  if (p.data.tokenizer.empty())
-    problems.add("data.tokenizer is not set: name the tokenizer of the model's training data");
-  if (p.generate.top_p <= 0.0)
+void check_generation(const GenerateParameters& g, Problems& problems) {
+  if (g.top_p <= 0.0)
     problems.add(
-        "generate.top_p = {} must be above 0: nothing could be sampled (for the most "
-        "likely token set generate.temperature = 0)",
-        p.generate.top_p);
-}
-
-void check_evaluation(const Parameters& p, Problems& problems) {
-  if (p.evaluation.text.empty() && p.data.validation.empty())
-    problems.add("nothing to evaluate: set data.validation (token shards) or evaluation.text");
-  if (!p.evaluation.text.empty() && p.data.tokenizer.empty())
-    problems.add("evaluation.text needs data.tokenizer: name the tokenizer of the model");
+        "generate.top_p = {} must be above 0: nothing could be sampled (for the most likely token "
+        "set generate.temperature = 0)",
+        g.top_p);
 }
 
 void check_tokenizing(const Parameters& p, Problems& problems) {
@@ -305,11 +296,9 @@ void check_tokenizing(const Parameters& p, Problems& problems) {
 
 void resolve(Parameters& p, int num_ranks, Use use) {
   Problems problems;
-  const bool from_checkpoint = (use == Use::generation && !p.generate.checkpoint.empty()) ||
-                               (use == Use::evaluation && !p.evaluation.checkpoint.empty());
-  const bool needs_model = use != Use::tokenizing && !from_checkpoint;
+  const bool trains = use == Use::training || use == Use::bench;
   const bool has_model = use != Use::tokenizing && !model_is_absent(p.model);
-  if (needs_model && !has_model)
+  if (trains && !has_model)
     problems.add("no model is given: set model.file (see inputs/models) or the sizes in [model]");
   check_ranges(p, use, has_model, problems);
   check_run(p, problems);
@@ -321,15 +310,16 @@ void resolve(Parameters& p, int num_ranks, Use use) {
     return problems.throw_if_any();
   }
   if (has_model) resolve_model(p.model, problems);
+  // A checkpoint is evaluated on whatever ranks there are, not on those it was trained on.
+  if (!trains) p.parallel.data = 0;
   resolve_grid(p, has_model, num_ranks, problems);
-  if (use != Use::generation) {
-    check_batches(p, has_model, problems);
+  if (trains) {
+    check_batches(p, problems);
     resolve_length(p, use, problems);
+    check_schedule(p, problems);
   }
-  if (use == Use::training || use == Use::bench) check_schedule(p, problems);
   if (use == Use::training) check_training(p, problems);
-  if (use == Use::generation) check_generation(p, problems);
-  if (use == Use::evaluation) check_evaluation(p, problems);
+  if (use == Use::generation) check_generation(p.generate, problems);
   problems.throw_if_any();
 }
 
