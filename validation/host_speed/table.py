@@ -2,7 +2,8 @@
 """Prints the result table of validation/host_speed from a folder of logs (Markdown).
 
 Usage  table.py FOLDER     with <program>-<mode>-<round>.log files; rounds named `warm` are skipped
-Reads  lines `<program>: <name> <value>`, e.g. `bench: tokens_per_second 812.4`.
+Reads  lines `pytorch: <name> <value>` and `bench: <name> <value>`, e.g.
+       `bench: tokens_per_second 812.4`; status 1 when a ratio or share is below its bound.
 """
 import collections
 import pathlib
@@ -29,7 +30,8 @@ def read(folder):
         name, round_name = path.stem.rsplit("-", 1)
         if round_name == "warm":
             continue
-        for key, value in re.findall(r"^\w+: (\w+) ([0-9.eE+-]+)$", path.read_text(), re.M):
+        for key, value in re.findall(r"^(?:pytorch|bench): (\w+) ([0-9.eE+-]+)(?:\s|$)",
+                                     path.read_text(), re.M):
             values[name][key].append(float(value))
     return values
 
