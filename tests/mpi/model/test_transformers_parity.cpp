@@ -71,6 +71,8 @@ TEST_CASE("a second micro-batch is added to the gradients of the first") {
   CHECK(model.gradient_error(fixture) < 1e-5);
 }
 
+// AdamW divides by the square root of the second moment, which magnifies rounding in tiny gradients:
+// 1e-4, as the README of the fixtures says.
 TEST_CASE("twelve AdamW steps follow torch's curve") {
   const auto name = GENERATE(as<std::string>{}, "tied_k1", "untied_k2", "mha", "no_qk_norm");
   const Hdf5Fixture fixture(fixture_path(name));
@@ -93,7 +95,7 @@ TEST_CASE("twelve AdamW steps follow torch's curve") {
       std::vector<std::uint32_t> tokens;
       for (std::size_t sample = 2 * (step - 1); sample < 2 * step; ++sample)
         for (std::size_t s = 0; s <= 24; ++s) tokens.push_back(stream[24 * sample + s]);
-      CHECK(model.train(tokens, 2) == Approx(losses[step - 1]).epsilon(1e-5));
+      CHECK(model.train(tokens, 2) == Approx(losses[step - 1]).epsilon(1e-4));
       const double norm = model.gradient_norm();
       CHECK(norm == Approx(norms[step - 1]).epsilon(1e-4));
       model.memory.optimizer->update(
