@@ -3,6 +3,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(MPI REQUIRED COMPONENTS C)  # the C interface; the C++ bindings were withdrawn in MPI-3
+add_compile_definitions(OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)  # mpi.h would pull in the C++ bindings
 find_package(fmt REQUIRED)
 find_package(dnnl REQUIRED)
 find_package(ZLIB REQUIRED)
