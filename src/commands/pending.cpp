@@ -11,18 +11,6 @@ ExitStatus not_there(std::string_view command) {
 
 }  // namespace
 
-ExitStatus train(parallel::MpiSession&, config::Parameters&, bool) {
-  return not_there("train");
-}
-ExitStatus eval(parallel::MpiSession&, config::Parameters&, bool) {
-  return not_there("eval");
-}
-ExitStatus generate(parallel::MpiSession&, config::Parameters&, bool) {
-  return not_there("generate");
-}
-ExitStatus bench(parallel::MpiSession&, config::Parameters&, bool) {
-  return not_there("bench");
-}
 ExitStatus tokenize(parallel::MpiSession&, config::Parameters&, bool) {
   return not_there("tokenize");
 }
