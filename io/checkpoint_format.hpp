@@ -58,9 +58,13 @@ struct RankFileLayout {
 RankFileLayout create_rank_file(const std::filesystem::path& path, const CheckpointInfo& info,
                                 int rank, std::span<const CheckpointPiece> pieces);
 
-/// master.h5. Throws Error (io_error).
+/// master.h5 but for the sizes of the rank files. Takes a second or so for hundreds of ranks, so it
+/// is done in the background. Throws Error (io_error).
 void write_master_file(const std::filesystem::path& path, const CheckpointInfo& info,
                        const CheckpointIndex& index);
+/// Adds the sizes. Throws Error (io_error).
+void finish_master_file(const std::filesystem::path& path,
+                        std::span<const std::uint64_t> rank_file_bytes);
 /// Throws Error (bad_data): damaged, of another format or version.
 void read_master_file(const std::filesystem::path& path, CheckpointInfo& info,
                       CheckpointIndex& index);

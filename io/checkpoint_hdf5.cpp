@@ -26,10 +26,10 @@ Hdf5File create_checkpoint_file(const std::filesystem::path& path) {
                                 H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())));
 }
 
-Hdf5File open_checkpoint_file(const std::filesystem::path& path) {
+Hdf5File open_checkpoint_file(const std::filesystem::path& path, OpenFor what) {
   const Hdf5PropertyList access = file_access(path);
-  return Hdf5File(
-      ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get())));
+  const unsigned flags = what == OpenFor::reading ? H5F_ACC_RDONLY : H5F_ACC_RDWR;
+  return Hdf5File(ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), flags, access.get())));
 }
 
 void require_format(hid_t file, const std::filesystem::path& path, std::string_view format) {

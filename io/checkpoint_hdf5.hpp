@@ -16,8 +16,9 @@ inline constexpr std::uint64_t kCheckpointVersion = 1;
 
 /// A new file in HDF5 1.10's format, whose metadata blocks carry checksums. Error (io_error).
 Hdf5File create_checkpoint_file(const std::filesystem::path& path);
-/// Read-only; Error (bad_data).
-Hdf5File open_checkpoint_file(const std::filesystem::path& path);
+enum class OpenFor { reading, change };
+/// Error (bad_data).
+Hdf5File open_checkpoint_file(const std::filesystem::path& path, OpenFor what = OpenFor::reading);
 /// Checks the attributes format and format_version; Error (bad_data).
 void require_format(hid_t file, const std::filesystem::path& path, std::string_view format);
 

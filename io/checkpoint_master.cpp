@@ -51,14 +51,12 @@ struct IndexTables {
   std::size_t name_width = 1;
   std::string names;
   std::vector<std::int64_t> shapes, rectangles;
-  std::vector<std::uint64_t> rank_file_bytes;
 
   /// HDF5 guards its metadata, not the data of datasets: this guards the index.
   std::uint64_t checksum() const {
     std::uint64_t hash = hash_text(names);
     hash = hash_bytes(std::as_bytes(std::span(shapes)), hash);
-    hash = hash_bytes(std::as_bytes(std::span(rectangles)), hash);
-    return hash_bytes(std::as_bytes(std::span(rank_file_bytes)), hash);
+    return hash_bytes(std::as_bytes(std::span(rectangles)), hash);
   }
 };
 
@@ -78,7 +76,6 @@ IndexTables tables_of(const CheckpointIndex& index) {
     tables.rectangles.insert(tables.rectangles.end(), {entry.tensor, entry.rank, r.row_begin,
                                                        r.row_end, r.col_begin, r.col_end});
   }
-  tables.rank_file_bytes = index.rank_file_bytes;
   return tables;
 }
 
@@ -96,15 +93,12 @@ void write_index(hid_t file, const fs::path& path, const CheckpointIndex& index)
   const hsize_t num_tensors = index.tensors.size();
   const hsize_t shape_extent[] = {num_tensors, kShapeColumns};
   const hsize_t rectangle_extent[] = {index.entries.size(), kRectangleColumns};
-  const hsize_t rank_extent[] = {tables.rank_file_bytes.size()};
   const Hdf5Type text = name_type(path, tables.name_width);
   write_dataset(group.get(), path, "tensors", text.get(), std::span(&num_tensors, 1),
                 tables.names.data());
   write_dataset(group.get(), path, "shapes", H5T_NATIVE_INT64, shape_extent, tables.shapes.data());
   write_dataset(group.get(), path, "rectangles", H5T_NATIVE_INT64, rectangle_extent,
                 tables.rectangles.data());
-  write_dataset(group.get(), path, "rank_file_bytes", H5T_NATIVE_UINT64, rank_extent,
-                tables.rank_file_bytes.data());
   write_attribute(group.get(), path, "shapes_columns", std::string("rows cols is_vector"));
   write_attribute(group.get(), path, "rectangles_columns",
                   std::string("tensor rank row_begin row_end col_begin col_end"));
@@ -124,7 +118,8 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
   tables.names.resize(num_tensors * tables.name_width);
   tables.shapes.resize(num_tensors * kShapeColumns);
   tables.rectangles.resize(num_entries * kRectangleColumns);
-  tables.rank_file_bytes.resize(rank_extent[0]);
+  CheckpointIndex index;
+  index.rank_file_bytes.resize(rank_extent[0]);
   const Hdf5Type text = name_type(path, tables.name_width);
   read_dataset(group.get(), path, "tensors", text.get(), std::span(&num_tensors, 1),
                tables.names.data());
@@ -132,13 +127,14 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
   read_dataset(group.get(), path, "rectangles", H5T_NATIVE_INT64, rectangle_extent,
                tables.rectangles.data());
   read_dataset(group.get(), path, "rank_file_bytes", H5T_NATIVE_UINT64, rank_extent,
-               tables.rank_file_bytes.data());
-  require(read_u64_attribute(group.get(), path, "checksum") == tables.checksum(),
+               index.rank_file_bytes.data());
+  const std::uint64_t sizes_checksum = hash_bytes(std::as_bytes(std::span(index.rank_file_bytes)));
+  require(read_u64_attribute(group.get(), path, "checksum") == tables.checksum() &&
+              read_u64_attribute(group.get(), path, "rank_file_bytes_checksum") == sizes_checksum,
           ExitStatus::bad_data,
           "{}: the index does not fit its checksum: the file is damaged; take another checkpoint",
           path.string());
 
-  CheckpointIndex index;
   for (std::size_t i = 0; i < num_tensors; ++i) {
     std::string name = tables.names.substr(i * tables.name_width, tables.name_width);
     name.resize(std::strlen(name.c_str()));
@@ -155,7 +151,6 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
     index.entries.push_back(
         {r[0], static_cast<int>(r[1]), next_ordinal[rank]++, {r[2], r[3], r[4], r[5]}});
   }
-  index.rank_file_bytes = std::move(tables.rank_file_bytes);
   return index;
 }
 
@@ -205,6 +200,21 @@ void write_master_file(const fs::path& path, const CheckpointInfo& info,
     for (std::size_t i = 0; i < index.tensors.size(); ++i) {
       write_virtual_dataset(group.get(), path, index.tensors[i], entries[i], field);
     }
+  }
+  hdf5_close(std::move(file), path);
+}
+
+void finish_master_file(const fs::path& path, std::span<const std::uint64_t> rank_file_bytes) {
+  const auto lock = hdf5_lock();
+  Hdf5File file = open_checkpoint_file(path, OpenFor::change);
+  {
+    const Hdf5Group group(
+        ESPALIER_HDF5(io_error, path, H5Gopen2(file.get(), "index", H5P_DEFAULT)));
+    const hsize_t extent[] = {rank_file_bytes.size()};
+    write_dataset(group.get(), path, "rank_file_bytes", H5T_NATIVE_UINT64, extent,
+                  rank_file_bytes.data());
+    write_attribute(group.get(), path, "rank_file_bytes_checksum",
+                    hash_bytes(std::as_bytes(rank_file_bytes)));
   }
   hdf5_close(std::move(file), path);
 }

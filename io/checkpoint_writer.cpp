@@ -73,6 +73,7 @@ struct CheckpointWriter::Implementation {
   bool saving = false;
   CheckpointInfo info;
   std::vector<CheckpointPiece> pieces;
+  std::vector<std::string> indices;  ///< of all ranks; empty: master.h5 is left to commit
   std::unordered_multimap<std::int64_t, std::size_t> pieces_of_state;
   std::thread thread;
 
@@ -90,6 +91,7 @@ struct CheckpointWriter::Implementation {
   /// A name of its own until the file is whole, so that no other rank or later attempt takes half
   /// a file for a file.
   fs::path temporary_file() const { return folder() / (rank_file_name(rank) + ".tmp"); }
+  fs::path temporary_master() const { return folder() / (std::string(kMasterName) + ".tmp"); }
 
   // The thread.
   void run();
@@ -101,6 +103,7 @@ struct CheckpointWriter::Implementation {
   void stop_if_cancelled();
 
   // The main thread.
+  void check_indices(std::span<const std::string> of_ranks) const;
   void make_room_for_change(std::size_t piece);
   void throw_failure() const;
   void end_save();
@@ -124,7 +127,8 @@ CheckpointWriter::~CheckpointWriter() {
   discard();
 }
 
-void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces) {
+void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces,
+                             std::span<const std::string> indices) {
   Implementation& self = *implementation_;
   ESPALIER_ASSERT(!self.saving, "the save of step {} is not over", self.info.step);
   ESPALIER_ASSERT(info.num_ranks == self.num_ranks, "{} != {}", info.num_ranks, self.num_ranks);
@@ -141,6 +145,8 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointP
   }
   self.info = info;
   self.pieces = std::move(pieces);
+  self.indices.assign(indices.begin(), indices.end());
+  if (!indices.empty()) self.check_indices(indices);
   self.slots.clear();
   self.slots.resize(self.pieces.size());
   self.finished = false;
@@ -182,24 +188,27 @@ void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::s
   Implementation& self = *implementation_;
   ESPALIER_ASSERT(self.rank == 0, "commit on rank {}", self.rank);
   ESPALIER_ASSERT(self.saving && info.step == self.info.step, "no save of step {}", info.step);
-  ESPALIER_ASSERT(std::ssize(indices) == self.num_ranks, "{} indices", indices.size());
-  ESPALIER_ASSERT(indices[0] == encode_index(self.pieces),
-                  "the index of rank 0 is not of the pieces it wrote");
+  self.check_indices(indices);
   ESPALIER_ASSERT(is_written(), "commit before this rank's file is written");
 
-  CheckpointIndex index = CheckpointIndex::decode(indices);
+  std::vector<std::uint64_t> rank_file_bytes;
   const fs::path folder = self.folder();
   for (int rank = 0; rank < self.num_ranks; ++rank) {
     const fs::path file = folder / rank_file_name(rank);
     std::error_code error;
-    index.rank_file_bytes.push_back(fs::file_size(file, error));
+    rank_file_bytes.push_back(fs::file_size(file, error));
     if (error) fail_io("look at", file, error.value());
   }
-  const fs::path master = folder / kMasterName;
-  const fs::path temporary = folder / (std::string(kMasterName) + ".tmp");
-  write_master_file(temporary, info, index);
-  FileDescriptor(temporary, O_RDWR).flush();
-  rename_path(temporary, master);
+  if (self.indices.empty()) {
+    write_master_file(self.temporary_master(), info, CheckpointIndex::decode(indices));
+  } else {
+    ESPALIER_ASSERT(
+        std::equal(indices.begin(), indices.end(), self.indices.begin(), self.indices.end()),
+        "begin and commit were given different indices");
+  }
+  finish_master_file(self.temporary_master(), rank_file_bytes);
+  FileDescriptor(self.temporary_master(), O_RDWR).flush();
+  rename_path(self.temporary_master(), folder / kMasterName);
   flush_folder(folder);
   publish(self.directory, info.step, fmt::format("step {}\nranks {}\n", info.step, self.num_ranks));
   self.end_save();
@@ -221,18 +230,26 @@ void CheckpointWriter::discard() {
   const fs::path folder = self.folder();
   const fs::path file = self.file();
   const fs::path temporary = self.temporary_file();
+  const fs::path temporary_master = self.temporary_master();
   self.end_save();
   std::error_code ignored;
   fs::remove(temporary, ignored);
   fs::remove(file, ignored);
   if (self.rank == 0) {
     fs::remove(folder / kMasterName, ignored);
-    fs::remove(folder / (std::string(kMasterName) + ".tmp"), ignored);
+    fs::remove(temporary_master, ignored);
   }
   fs::remove(folder, ignored);  // succeeds on the last rank: only then it is empty
 }
 
 // ---- the main thread ----
+
+void CheckpointWriter::Implementation::check_indices(std::span<const std::string> of_ranks) const {
+  ESPALIER_ASSERT(rank == 0 && std::ssize(of_ranks) == num_ranks, "{} indices on rank {}",
+                  of_ranks.size(), rank);
+  ESPALIER_ASSERT(of_ranks[0] == encode_index(pieces),
+                  "the index of rank 0 is not of the pieces it writes");
+}
 
 void CheckpointWriter::Implementation::end_save() {
   if (thread.joinable()) thread.join();
@@ -289,6 +306,10 @@ void CheckpointWriter::Implementation::run() {
   std::optional<std::string> message;
   try {
     write_file();
+    if (!indices.empty()) {
+      write_master_file(temporary_master(), info, CheckpointIndex::decode(indices));
+      FileDescriptor(temporary_master(), O_RDWR).flush();
+    }
   } catch (const Cancelled&) {
     message = "the save was given up";
   } catch (const std::exception& error) {

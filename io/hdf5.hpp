@@ -47,7 +47,7 @@ using Hdf5Attribute = Hdf5Handle<H5Aclose>;
 using Hdf5PropertyList = Hdf5Handle<H5Pclose>;
 
 /// Throws Error(`status`): "<path>: <call> failed: <the deepest message of HDF5's error stack>",
-/// and the operating system's message when it has one (no space left on device).
+/// which quotes the operating system where it was the cause (no space left on device).
 [[noreturn]] void hdf5_failed(ExitStatus status, const std::filesystem::path& path,
                               const char* call);
 

@@ -5,7 +5,9 @@ Purpose  About 62 MB of real English for the first run: the Collaborative Intern
          of English (Webster 1913 and later work) and WordNet 3.0. Both are free to use; their
          licences are in /usr/share/doc/dict-gcide and /usr/share/doc/dict-wn.
 Usage    english_text.py OUTPUT_DIRECTORY
-Writes   gcide.txt, wn.txt: one document per dictionary entry, divided by a line `%%`.
+Writes   gcide.txt, wn.txt: one document per dictionary entry, divided by a line `%%`;
+         validation.txt: the entries of one headword in a hundred, left out of the other two. Both
+         dictionaries' entries of a headword are on the same side, as they say similar things.
 
 A dictd dictionary is one text (.dict.dz, readable by gzip) and an index of (headword, offset,
 length); several headwords may share an entry. Left out: the entries 00-* about the database itself,
@@ -16,6 +18,7 @@ validation set's sentences into the training set and flatter model and compresso
 import gzip
 import pathlib
 import sys
+import zlib
 
 DICTIONARIES = pathlib.Path("/usr/share/dictd")
 SEPARATOR = "\n%%\n"
@@ -47,12 +50,28 @@ def entries(name):
             continue
 
 
+def is_validation(entry):
+    """By the headword: the first line, in GCIDE up to the pronunciation between backslashes."""
+    headword = entry.partition("\n")[0].partition("\\")[0].strip().lower()
+    return zlib.crc32(headword.encode()) % 100 == 0
+
+
+def write(path, documents):
+    """Under a temporary name first, so that an interrupted run leaves no half file behind."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(SEPARATOR.join(documents) + "\n", encoding="utf-8")
+    size = partial.stat().st_size
+    partial.rename(path)
+    print(f"{path}: {len(documents)} documents, {size / 1e6:.1f} MB")
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit("usage: english_text.py OUTPUT_DIRECTORY")
     output = pathlib.Path(sys.argv[1])
     output.mkdir(parents=True, exist_ok=True)
     seen = set()
+    validation = []
     for name in ("gcide", "wn"):
         documents = []
         for entry in entries(name):
@@ -61,13 +80,9 @@ def main():
             if not definition or definition in seen or SEPARATOR in entry:
                 continue
             seen.add(definition)
-            documents.append(entry)
-        # Under a temporary name first, so that an interrupted run leaves no half file behind.
-        partial = output / f"{name}.txt.partial"
-        partial.write_text(SEPARATOR.join(documents) + "\n", encoding="utf-8")
-        size = partial.stat().st_size
-        partial.rename(output / f"{name}.txt")
-        print(f"{output}/{name}.txt: {len(documents)} documents, {size / 1e6:.1f} MB")
+            (validation if is_validation(entry) else documents).append(entry)
+        write(output / f"{name}.txt", documents)
+    write(output / "validation.txt", validation)
 
 
 if __name__ == "__main__":

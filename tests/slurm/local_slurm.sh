@@ -112,6 +112,7 @@ CONF
 
 local_slurm_stop() {
   local pid try
+  [[ ${#local_slurm_pids[@]} -gt 0 ]] || return 0
   # Jobs first: their step daemons are not children of this shell.
   scancel --user="$(id -un)" 2>/dev/null || true
   for try in $(seq 100); do

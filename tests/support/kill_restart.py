@@ -140,14 +140,14 @@ def kill_once(options, directory, number, target, during_save, rng):
     job = Job(options, directory, options.work / f"round-{number:02d}.log")
     try:
         wait_until(job, lambda: last_step(directory) >= target, f"step {target}", options.timeout)
+        pids = rank_processes(job.process.pid, options.program)
+        if len(pids) != options.ranks:
+            raise Failure(f"{len(pids)} rank processes found instead of {options.ranks}")
         if during_save:
             wait_until(job, lambda: checkpoints(directory)[1], "a save", options.timeout)
             time.sleep(rng.random() * options.save_delay)
         else:
             time.sleep(rng.random() * 0.05)  # anywhere within a step
-        pids = rank_processes(job.process.pid, options.program)
-        if len(pids) != options.ranks:
-            raise Failure(f"{len(pids)} rank processes found instead of {options.ranks}")
         victim = rng.randrange(len(pids))
         start = time.monotonic()
         os.kill(pids[victim], signal.SIGKILL)

@@ -59,7 +59,8 @@ class SimulatedRun {
                CheckpointWriter::Staging staging = CheckpointWriter::Staging::copy);
   int num_ranks() const { return static_cast<int>(ranks.size()); }
   CheckpointInfo info(std::int64_t step) const;
-  void begin(std::int64_t step);  ///< on every rank, with the state they hold
+  std::vector<std::string> indices() const;  ///< as the trainer gathers them
+  void begin(std::int64_t step);             ///< on every rank, with the state they hold
   void wait();
   void commit(std::int64_t step, std::int64_t keep = 2, std::int64_t keep_every = 0);
   /// set_step, begin, wait, commit.
