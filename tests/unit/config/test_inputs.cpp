@@ -4,9 +4,9 @@
 #include <fstream>
 #include <sstream>
 
-#include "config/expect_error.hpp"
 #include "io/toml_reader.hpp"
 #include "model/architecture.hpp"
+#include "support/expect_error.hpp"
 
 using namespace espalier;
 using config::Parameters;

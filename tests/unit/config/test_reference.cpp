@@ -2,9 +2,9 @@
 #include <set>
 #include <sstream>
 
-#include "config/expect_error.hpp"
 #include "config/parameters.hpp"
 #include "config/reference.hpp"
+#include "support/expect_error.hpp"
 
 using namespace espalier;
 using namespace espalier::config;

@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 
-#include "config/expect_error.hpp"
 #include "config/parameters.hpp"
+#include "support/expect_error.hpp"
 
 using namespace espalier;
 using config::Parameters;

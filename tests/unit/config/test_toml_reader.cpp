@@ -2,8 +2,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "config/expect_error.hpp"
 #include "io/toml_reader.hpp"
+#include "support/expect_error.hpp"
 
 using namespace espalier;
 using config::Parameters;
