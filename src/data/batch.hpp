@@ -14,7 +14,8 @@ class TokenStream {
   std::uint64_t size() const { return size_; }  ///< tokens
   /// Samples of `sequence_length`: sample i is tokens i*S .. i*S+S (the last only a target).
   std::uint64_t num_samples(std::int64_t sequence_length) const;
-  /// Copies tokens [first, first + out.size()), across shard ends where need be.
+  /// Copies tokens [first, first + out.size()), across shard ends where need be. The range must
+  /// lie inside the stream.
   void copy(std::uint64_t first, std::span<std::uint32_t> out) const;
 
  private:
@@ -22,6 +23,10 @@ class TokenStream {
   std::vector<std::uint64_t> begins_;
   std::uint64_t size_ = 0;
 };
+
+/// A target that counts in no loss; the value of kernels::kIgnoredTarget, which this room does not
+/// see.
+inline constexpr std::uint32_t kIgnoredTarget = 0xFFFFFFFFu;
 
 /// One micro-batch in the model's layout.
 struct MicroBatch {
