@@ -1,0 +1,338 @@
+#include "io/toml_reader.hpp"
+
+#define TOML_EXCEPTIONS 1
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "config/reference.hpp"
+
+namespace espalier::io {
+namespace {
+
+using config::Field;
+using config::Parameters;
+
+[[noreturn]] void fail_configuration(const std::string& message) {
+  throw Error(ExitStatus::bad_configuration, message, Met::by_every_rank);
+}
+
+/// Everything that is wrong with one file, by line, so that a person repairs it at once.
+class FileProblems {
+ public:
+  explicit FileProblems(std::string file) : file_(std::move(file)) {}
+  void add(const toml::node& node, const std::string& message) {
+    const auto line = node.source().begin.line;
+    by_line_.emplace(line, fmt::format("{}:{}: {}", file_, line, message));
+  }
+  void throw_if_any() const {
+    if (by_line_.empty()) return;
+    std::string text;
+    for (const auto& [line, message] : by_line_) text += (text.empty() ? "" : "\n") + message;
+    fail_configuration(text);
+  }
+
+ private:
+  std::string file_;
+  std::multimap<toml::source_index, std::string> by_line_;
+};
+
+// Values ------------------------------------------------------------------------------------------
+// assign(value, node) sets a parameter from a TOML value; it returns what is wrong, or nothing.
+
+std::string found_type(const toml::node& node) {
+  std::ostringstream text;
+  if (node.is_table()) return "a table";
+  if (node.is_array()) return "a list";
+  node.visit([&](const auto& value) { text << value; });
+  const char* type = node.is_string()           ? "the string"
+                     : node.is_integer()        ? "the integer"
+                     : node.is_floating_point() ? "the number"
+                     : node.is_boolean()        ? "the boolean"
+                                                : "the date or time";
+  // Not every operator<< quotes a string.
+  if (const auto* string = node.as_string())
+    return fmt::format("{} {}", type, config::toml_value(string->get()));
+  return fmt::format("{} {}", type, text.str());
+}
+
+std::string assign(bool& value, const toml::node& node) {
+  if (!node.is_boolean()) return fmt::format("needs true or false, not {}", found_type(node));
+  value = node.as_boolean()->get();
+  return {};
+}
+
+std::string assign(std::int64_t& value, const toml::node& node) {
+  if (node.is_integer()) {
+    value = node.as_integer()->get();
+    return {};
+  }
+  if (!node.is_floating_point()) return fmt::format("needs an integer, not {}", found_type(node));
+  // 80e9 tokens is how people write; beyond 2^53 a double no longer holds every integer.
+  const double number = node.as_floating_point()->get();
+  if (number != std::floor(number) || std::abs(number) > 9007199254740992.0)
+    return fmt::format("needs a whole number, not {}", number);
+  value = static_cast<std::int64_t>(number);
+  return {};
+}
+
+std::string assign(double& value, const toml::node& node) {
+  if (node.is_integer())
+    value = static_cast<double>(node.as_integer()->get());
+  else if (node.is_floating_point())
+    value = node.as_floating_point()->get();
+  else
+    return fmt::format("needs a number, not {}", found_type(node));
+  return {};
+}
+
+std::string assign(std::string& value, const toml::node& node) {
+  if (!node.is_string()) return fmt::format("needs a string in quotes, not {}", found_type(node));
+  value = node.as_string()->get();
+  return {};
+}
+
+std::string assign(std::vector<std::string>& value, const toml::node& node) {
+  if (node.is_string()) {
+    value = {node.as_string()->get()};
+    return {};
+  }
+  const toml::array* list = node.as_array();
+  if (list == nullptr) return fmt::format("needs a list of strings, not {}", found_type(node));
+  std::vector<std::string> items;
+  for (const toml::node& item : *list) {
+    std::string text;
+    if (const std::string wrong = assign(text, item); !wrong.empty())
+      return fmt::format("needs a list of strings, not one with {}", found_type(item));
+    items.push_back(std::move(text));
+  }
+  value = std::move(items);
+  return {};
+}
+
+// Keys --------------------------------------------------------------------------------------------
+
+/// Calls visit(field, value) for the member that `table.key` names; false when there is none.
+template <class Visit>
+bool with_parameter(Parameters& parameters, std::string_view table, std::string_view key,
+                    Visit&& visit) {
+  bool found = false;
+  Parameters::tables(parameters, [&](std::string_view name, std::string_view, auto& values) {
+    if (name != table) return;
+    std::decay_t<decltype(values)>::describe(values, [&](const Field& field, auto& value) {
+      if (field.name != key) return;
+      found = true;
+      visit(field, value);
+    });
+  });
+  return found;
+}
+
+/// "unknown key training.stepz; did you mean training.steps?"
+std::string unknown_key(const std::string& table, const std::string& key) {
+  const std::string full = table + "." + key;
+  const std::vector<std::string> all = config::key_names();
+  // The right word in the wrong table is a commoner slip than it seems: [model] sequence_length.
+  for (const std::string& name : all)
+    if (name.substr(name.find('.') + 1) == key)
+      return fmt::format("unknown key {}; did you mean {}?", full, name);
+
+  std::vector<std::string> of_table;
+  for (const std::string& name : all)
+    if (name.starts_with(table + ".")) of_table.push_back(name.substr(table.size() + 1));
+  const std::string near = nearest_name(key, of_table);
+  if (!near.empty()) return fmt::format("unknown key {}; did you mean {}.{}?", full, table, near);
+  return fmt::format("unknown key {}; `espalier help parameters {}` lists the keys", full, table);
+}
+
+bool is_table_name(const std::string& name) {
+  const std::vector<std::string> names = config::table_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string unknown_table(const std::string& name) {
+  const std::string near = nearest_name(name, config::table_names());
+  if (!near.empty()) return fmt::format("unknown table [{}]; did you mean [{}]?", name, near);
+  return fmt::format("unknown table [{}]; `espalier help parameters` lists the tables", name);
+}
+
+std::string key_outside_table(const std::string& key) {
+  for (const std::string& name : config::key_names())
+    if (name.substr(name.find('.') + 1) == key)
+      return fmt::format("key {} is outside a table; did you mean {}?", key, name);
+  return fmt::format("key {} is outside a table: keys stand under a line like [training]", key);
+}
+
+/// Sets the parameter from the node, and returns what is wrong with either; nothing: done.
+std::string set_parameter(Parameters& parameters, const std::string& table, const std::string& key,
+                          const toml::node& node) {
+  std::string wrong;
+  const bool found = with_parameter(parameters, table, key, [&](const Field& field, auto& value) {
+    auto candidate = value;
+    wrong = assign(candidate, node);
+    if (!wrong.empty()) {
+      wrong = fmt::format("{}.{} {}", table, key, wrong);
+    } else if (wrong = violation(field, candidate); !wrong.empty()) {
+      wrong = fmt::format("{}.{} = {} {}", table, key, config::toml_value(candidate), wrong);
+    } else {
+      value = std::move(candidate);
+    }
+  });
+  return found ? wrong : unknown_key(table, key);
+}
+
+// Files -------------------------------------------------------------------------------------------
+
+toml::table parse(const std::string& text, const std::string& file) {
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    const auto where = error.source().begin;
+    fail_configuration(fmt::format("{}:{}: not TOML (column {}): {}", file, where.line,
+                                   where.column, error.description()));
+  }
+}
+
+/// Sets what the document says. `only_model`: a model file has no other table.
+void apply(const toml::table& document, const std::string& file, bool only_model,
+           Parameters& parameters) {
+  FileProblems problems(file);
+  for (const auto& [name_key, node] : document) {
+    const std::string name(name_key.str());
+    const toml::table* table = node.as_table();
+    if (table == nullptr) {
+      problems.add(node,
+                   is_table_name(name)
+                       ? fmt::format("{} is a table: write its keys under a line [{}]", name, name)
+                       : key_outside_table(name));
+      continue;
+    }
+    if (!is_table_name(name)) {
+      problems.add(node, unknown_table(name));
+      continue;
+    }
+    if (only_model && name != "model") {
+      problems.add(node, fmt::format("a model file has a [model] table only, not [{}]", name));
+      continue;
+    }
+    for (const auto& [key, value] : *table) {
+      if (only_model && key.str() == "file")
+        problems.add(value, "a model file cannot name another in model.file");
+      else if (std::string wrong = set_parameter(parameters, name, std::string(key.str()), value);
+               !wrong.empty())
+        problems.add(value, wrong);
+    }
+  }
+  problems.throw_if_any();
+}
+
+/// Reads the file that `model.file` names: beside the input when it exists there, else as given.
+void apply_model_file(const std::string& named, const std::string& input_file,
+                      Parameters& parameters) {
+  const auto is_file = [](const std::filesystem::path& path) {
+    std::error_code ignored;
+    return std::filesystem::is_regular_file(path, ignored);
+  };
+  const std::filesystem::path beside = std::filesystem::path(input_file).parent_path() / named;
+  const std::filesystem::path path =
+      is_file(beside) ? beside.lexically_normal() : std::filesystem::path(named);
+  if (!is_file(path))
+    fail_configuration(beside == std::filesystem::path(named)
+                           ? fmt::format("model.file = \"{}\" is not there", named)
+                           : fmt::format("model.file = \"{}\" is neither at {} nor at {}", named,
+                                         beside.lexically_normal().string(), named));
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  if (!stream) fail_configuration(fmt::format("model.file = {} cannot be read", path.string()));
+  apply(parse(text.str(), path.string()), path.string(), true, parameters);
+}
+
+// Overrides ---------------------------------------------------------------------------------------
+
+struct Override {
+  std::string text, table, key, value;
+};
+
+Override split_override(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  const std::string name = text.substr(0, equals);
+  const std::size_t dot = name.find('.');
+  if (equals == std::string::npos || dot == std::string::npos || dot == 0 ||
+      dot + 1 == name.size() || name.find('.', dot + 1) != std::string::npos)
+    throw Error(ExitStatus::usage,
+                fmt::format("override \"{}\" is not of the form section.key=value, as in "
+                            "training.steps=100",
+                            text),
+                Met::by_every_rank);
+  return {text, name.substr(0, dot), name.substr(dot + 1), text.substr(equals + 1)};
+}
+
+/// The value as TOML, when it is exactly one TOML value.
+std::optional<toml::table> as_toml(const std::string& value) {
+  try {
+    toml::table document = toml::parse("value = " + value);
+    if (document.size() == 1 && document.contains("value")) return document;
+  } catch (const toml::parse_error&) {
+    // A bare word, like fineweb/train-00.h5: no TOML value, and meant as it stands.
+  }
+  return std::nullopt;
+}
+
+void apply_override(const Override& o, Parameters& parameters) {
+  const auto fail_here = [&](const std::string& problem) {
+    fail_configuration(fmt::format("override {}: {}", o.text, problem));
+  };
+  if (!is_table_name(o.table)) fail_here(unknown_table(o.table));
+
+  std::optional<toml::table> document = as_toml(o.value);
+  // On the command line the shell takes the quotes: for a string (01:30:00, 42) the text counts.
+  bool is_text = false;
+  with_parameter(parameters, o.table, o.key,
+                 [&]<class T>(const Field&, T&) { is_text = std::is_same_v<T, std::string>; });
+  const bool bare = !document || (is_text && !document->get("value")->is_string());
+  const bool quoted = !o.value.empty() && (o.value.front() == '"' || o.value.front() == '[' ||
+                                           o.value.front() == '\'' || o.value.front() == '{');
+  if (!document && quoted && !is_text) fail_here("the value is not TOML");
+  if (bare) {
+    toml::table text;
+    text.insert("value", o.value);
+    document = std::move(text);
+  }
+  if (std::string wrong = set_parameter(parameters, o.table, o.key, *document->get("value"));
+      !wrong.empty())
+    fail_here(wrong);
+}
+
+}  // namespace
+
+void read_parameters(const std::string& text, const std::string& file_name,
+                     std::span<const std::string> overrides, Parameters& parameters) {
+  std::vector<Override> changes;
+  for (const std::string& override_text : overrides)
+    changes.push_back(split_override(override_text));
+  const toml::table document = parse(text, file_name);
+
+  // The model file comes first, so that the input may change single sizes of it; hence its name is
+  // looked up before anything is applied. The last word has the command line.
+  std::string model_file = document["model"]["file"].value_or(std::string());
+  for (const Override& change : changes) {
+    if (change.table != "model" || change.key != "file") continue;
+    Parameters scratch;
+    apply_override(change, scratch);
+    model_file = scratch.model.file;
+  }
+  if (!model_file.empty()) apply_model_file(model_file, file_name, parameters);
+  apply(document, file_name, false, parameters);
+  for (const Override& change : changes) apply_override(change, parameters);
+}
+
+}  // namespace espalier::io

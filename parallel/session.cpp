@@ -1,0 +1,114 @@
+#include "parallel/session.hpp"
+
+#include <mpi.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <exception>
+
+#include "base/error.hpp"
+#include "parallel/mpi_communicator.hpp"
+
+namespace espalier::parallel {
+namespace {
+
+MPI_Comm duplicate_of_world() {
+  MPI_Comm duplicate = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &duplicate), "MPI_Comm_dup");
+  return duplicate;
+}
+
+/// The ranks with the same colour, in world order.
+MPI_Comm split_of_world(int color, int rank) {
+  MPI_Comm group = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(MPI_COMM_WORLD, color, rank, &group), "MPI_Comm_split");
+  return group;
+}
+
+}  // namespace
+
+MpiSession::MpiSession(int* argc, char*** argv) {
+  int initialized = 0;
+  check_mpi(MPI_Initialized(&initialized), "MPI_Initialized");
+  if (initialized == 0) {
+    int provided = MPI_THREAD_SINGLE;
+    check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    require(provided >= MPI_THREAD_FUNNELED, ExitStatus::internal,
+            "{} does not support MPI_THREAD_FUNNELED, which the host threads need",
+            library_version());
+    owns_mpi_ = true;
+  }
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  world_ = std::make_unique<MpiCommunicator>(duplicate_of_world(), std::make_shared<Staging>());
+  rank_ = world_->rank();
+  size_ = world_->size();
+}
+
+// While an exception leaves this rank, the others may be waiting in a collective: MPI_Finalize
+// would wait with them for ever. The one catch of the program then calls abort.
+MpiSession::~MpiSession() {
+  world_.reset();
+  if (owns_mpi_ && (size_ == 1 || std::uncaught_exceptions() == 0)) MPI_Finalize();
+}
+
+std::vector<std::string> MpiSession::host_names() {
+  std::array<char, 256> name{};
+  const int failed = gethostname(name.data(), name.size() - 1);
+  return world_->all_gather(failed == 0 ? std::string(name.data()) : std::string("unknown"));
+}
+
+std::string MpiSession::library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  check_mpi(MPI_Get_library_version(text.data(), &length), "MPI_Get_library_version");
+  // "Open MPI v4.1.4, package: ..." or "MPICH Version: 4.0.2\nMPICH Release date: ..."
+  std::string version(text.data(), static_cast<std::size_t>(length));
+  version = version.substr(0, version.find_first_of(",\n"));
+  if (const auto v = version.find(" v"); v != std::string::npos) version.erase(v + 1, 1);
+  std::replace(version.begin(), version.end(), '\t', ' ');
+  return version;
+}
+
+void MpiSession::abort(int status) {
+  int initialized = 0;
+  int finalized = 0;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  if (initialized != 0 && finalized == 0) MPI_Abort(MPI_COMM_WORLD, status);
+  std::_Exit(status);
+}
+
+GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
+                                     int kv_replication) {
+  const GridShape& shape = grid.shape();
+  if (grid.size() != session.size()) {
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("the process grid {} does not fit a job of {} ranks; change "
+                            "parallel.tensor, parallel.data or the number of ranks",
+                            grid.describe(), session.size()),
+                Met::by_every_rank);
+  }
+  ESPALIER_ASSERT(grid.rank() == session.rank(), "grid of rank {} on rank {}", grid.rank(),
+                  session.rank());
+  ESPALIER_ASSERT(kv_replication > 0 && shape.tensor % kv_replication == 0,
+                  "kv replication {} of {} tensor ranks", kv_replication, shape.tensor);
+
+  const int rank = grid.rank();
+  const int tensor_group = rank / shape.tensor;
+  const int outer = grid.pipeline_rank() * shape.context + grid.context_rank();
+  const int data_group = outer * shape.tensor + grid.tensor_rank();
+  const auto staging = std::make_shared<Staging>();
+  const auto make = [&](MPI_Comm group) {
+    return std::make_unique<MpiCommunicator>(group, staging);
+  };
+  GridCommunicators result;
+  result.tensor = make(split_of_world(tensor_group, rank));
+  result.data = make(split_of_world(data_group, rank));
+  result.kv_replicas = make(split_of_world(rank / kv_replication, rank));
+  result.world = make(duplicate_of_world());
+  return result;
+}
+
+}  // namespace espalier::parallel

@@ -9,7 +9,7 @@
 namespace espalier::parallel {
 
 /// Owns MPI for the life of the program: MPI_Init_thread (FUNNELED) and MPI_Finalize. Works as one
-/// rank when started without mpirun.
+/// rank when started without mpirun; joins an MPI that runs already, and then leaves it running.
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv);
@@ -30,6 +30,7 @@ class MpiSession {
  private:
   int rank_ = 0;
   int size_ = 1;
+  bool owns_mpi_ = false;
   std::unique_ptr<Communicator> world_;
 };
 

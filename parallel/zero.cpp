@@ -1,0 +1,37 @@
+#include "parallel/zero.hpp"
+
+namespace espalier::parallel {
+
+ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid,
+                             int zero_stage)
+    : zero_stage_(zero_stage) {
+  ESPALIER_ASSERT(zero_stage == 0 || zero_stage == 1, "zero_stage {}", zero_stage);
+  const int t = grid.tensor_rank();
+  const int num_tensor = grid.shape().tensor;
+  const int d = grid.data_rank();
+  const int num_data = grid.shape().data;
+  begins_.reserve(tensors.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const TensorSpec& spec = *tensors[i].spec;
+    const Rectangle shard = tensor_shard(spec, t, num_tensor);
+    ESPALIER_ASSERT(tensors[i].weight.data == nullptr || tensors[i].weight.rows == shard.rows(),
+                    "{}: weight {} for a shard of {} rows", spec.name,
+                    device::describe(tensors[i].weight), shard.rows());
+    begins_.push_back(data_row_begins(shard.rows(), num_data));
+
+    OwnedPiece piece;
+    piece.tensor = static_cast<std::int64_t>(i);
+    piece.written = owned_shard(spec, t, num_tensor, d, num_data);
+    piece.rectangle = zero_stage == 0 ? shard : piece.written;
+    if (piece.rectangle.empty()) continue;
+    piece.row_begin = piece.rectangle.row_begin - shard.row_begin;
+    piece.row_end = piece.rectangle.row_end - shard.row_begin;
+    // Context ranks hold the same weights; the first of them speaks for all.
+    const bool speaks = counts_here(spec, t, num_tensor) && grid.context_rank() == 0;
+    piece.counts = speaks && (zero_stage == 1 || d == 0);
+    piece.writes = speaks && !piece.written.empty();
+    pieces_.push_back(piece);
+  }
+}
+
+}  // namespace espalier::parallel

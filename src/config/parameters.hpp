@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,8 +14,6 @@
 // optimiser.
 
 namespace espalier::config {
-
-constexpr double kNoLimit = 9.0e18;
 
 struct RunParameters {
   std::string name = "";
@@ -506,13 +506,30 @@ struct Parameters {
   }
 };
 
-/// The resolved input as TOML: every table and key with its value, in declaration order.
+/// The input as TOML: every table and key with its value, in declaration order. It stands alone:
+/// the model file, whose keys are written out, is named in a comment and not read again.
 std::string to_toml(const Parameters& parameters);
+
+/// What the input is read for: decides which tables must make sense beyond their ranges.
+enum class Use {
+  training,    ///< model, grid, batches, length, schedule, data
+  evaluation,  ///< grid; the model, when one is given (the checkpoint has its own)
+  generation,  ///< as evaluation, and sampling
+  bench,       ///< model, grid, batches; steps default to bench's, data are not needed
+  tokenizing,  ///< [tokenize] and data.tokenizer
+};
 
 /// Fills what depends on other keys (head_dim, num_key_value_heads, parallel.data, training.steps)
 /// and checks ranges and everything that can be checked without files, for a job of `num_ranks`.
-/// Throws Error (bad_configuration, met by every rank) that says what would fit.
-/// `needs_training` false (tokenize, generate): only the tables that matter there.
-void resolve(Parameters& parameters, int num_ranks);
+/// Throws one Error (bad_configuration, met by every rank) with a line per problem that says what
+/// would fit.
+void resolve(Parameters& parameters, int num_ranks, Use use = Use::training);
+
+/// The ranks that [parallel] asks for, data = 0 counting as 1: what a dry run on one process
+/// resolves for.
+int declared_ranks(const Parameters& parameters);
+
+/// Seconds of "90", "1.5", "MM:SS", "HH:MM:SS" or "D-HH:MM:SS"; nothing when it is none of these.
+std::optional<double> parse_duration(std::string_view text);
 
 }  // namespace espalier::config

@@ -1,5 +1,7 @@
 #pragma once
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "device/gemm.hpp"
 #include "device/profiler.hpp"
@@ -20,10 +22,14 @@ class Context {
   double measure_gemm_peak(DType dtype, double seconds = 0.5);
   /// "host, 2 threads, oneDNN 2.6.3 avx512_core_bf16"
   std::string describe() const;
+  /// Memory for an operator's partial results, valid until the next call; it grows to the largest
+  /// request and stays. Not zeroed.
+  float* workspace(std::int64_t elements);
 
  private:
   Gemm gemm_;
   Profiler profiler_;
+  std::vector<float> workspace_;
 };
 
 }  // namespace espalier::device

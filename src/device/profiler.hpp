@@ -31,7 +31,8 @@ enum class Phase : std::uint8_t {
 std::string_view name_of(Phase phase);
 constexpr std::size_t kNumPhases = static_cast<std::size_t>(Phase::count);
 
-/// Exclusive wall time per phase: an inner scope's time is not counted in the outer one.
+/// Exclusive wall time per phase: an inner scope's time is not counted in the outer one, except
+/// inside validation and checkpoint, which keep all of theirs.
 class Profiler {
  public:
   class Scope {

@@ -1,0 +1,106 @@
+#include "kernels/elementwise.hpp"
+
+#include <cstring>
+
+#include "base/host_loops.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/simd.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+/// Elements per part of a long row: enough to outweigh the call, few enough to share among threads.
+constexpr std::int64_t kPart = 16384;
+
+/// Elements whose squares are added in fp32 before the sum goes on in fp64: a gradient of 10^10
+/// elements keeps its digits.
+constexpr std::int64_t kRun = 256;
+
+/// body(row, first, count) over all elements; contiguous views count as one long row, so that a
+/// (1, n) vector is shared among threads as well as a matrix.
+template <class Body>
+void for_parts(std::int64_t rows, std::int64_t cols, bool contiguous, Body&& body) {
+  if (contiguous) {
+    cols = rows * cols;
+    rows = cols > 0 ? 1 : 0;
+  }
+  const std::int64_t parts = cols > 0 ? (cols + kPart - 1) / kPart : 0;
+  host_for_ranges(rows * parts, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t first = i % parts * kPart;
+      body(i / parts, first, std::min(kPart, cols - first));
+    }
+  });
+}
+
+}  // namespace
+
+void cast(device::Context&, device::View out, device::ConstView in) {
+  ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols, "out {}, in {}", describe(out),
+                  describe(in));
+  const bool contiguous = out.is_contiguous() && in.is_contiguous();
+  dispatch(out.dtype, [&]<class To>(To) {
+    dispatch(in.dtype, [&]<class From>(From) {
+      for_parts(out.rows, out.cols, contiguous,
+                [&](std::int64_t row, std::int64_t first, std::int64_t count) {
+                  To* to = out.as<To>(row) + first;
+                  const From* from = in.as<From>(row) + first;
+                  simd::for_lanes(count, [&](std::int64_t c, auto lanes) {
+                    simd::store(to + c, simd::load(from + c, lanes), lanes);
+                  });
+                });
+    });
+  });
+}
+
+void add(device::Context&, device::View out, device::ConstView in) {
+  ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols && out.dtype == in.dtype,
+                  "out {}, in {}", describe(out), describe(in));
+  const bool contiguous = out.is_contiguous() && in.is_contiguous();
+  dispatch(out.dtype, [&]<class T>(T) {
+    for_parts(out.rows, out.cols, contiguous,
+              [&](std::int64_t row, std::int64_t first, std::int64_t count) {
+                T* to = out.as<T>(row) + first;
+                const T* from = in.as<T>(row) + first;
+                simd::for_lanes(count, [&](std::int64_t c, auto lanes) {
+                  simd::store(to + c, simd::load(to + c, lanes) + simd::load(from + c, lanes),
+                              lanes);
+                });
+              });
+  });
+}
+
+void set_zero(device::Context&, device::View out) {
+  const auto size = static_cast<std::int64_t>(size_of(out.dtype));
+  for_parts(out.rows, out.cols, out.is_contiguous(),
+            [&](std::int64_t row, std::int64_t first, std::int64_t count) {
+              std::memset(static_cast<char*>(out.data) + (row * out.stride + first) * size, 0,
+                          static_cast<std::size_t>(count * size));
+            });
+}
+
+double sum_of_squares(device::Context&, device::ConstView in) {
+  const bool contiguous = in.is_contiguous();
+  const std::int64_t cols = contiguous ? in.size() : in.cols;
+  const std::int64_t rows = contiguous ? 1 : in.rows;
+  if (in.size() == 0) return 0.0;
+  const auto sum_of_part = [](const float* p, std::int64_t count) {
+    double sum = 0.0;
+    for (std::int64_t first = 0; first < count; first += kRun) {
+      simd::Floats squares{};
+      simd::for_lanes(std::min(kRun, count - first), [&](std::int64_t c, auto lanes) {
+        const simd::Floats x = simd::load(p + first + c, lanes);
+        squares = simd::fma(x, x, squares);
+      });
+      sum += static_cast<double>(simd::sum(squares));
+    }
+    return sum;
+  };
+  const std::int64_t parts = (cols + kPart - 1) / kPart;
+  return host_sum(rows * parts, 1, [&](std::int64_t i, std::int64_t) {
+    const std::int64_t first = i % parts * kPart;
+    return sum_of_part(in.as<float>(i / parts) + first, std::min(kPart, cols - first));
+  });
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,107 @@
+#include <cmath>
+
+#include "base/host_loops.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/rmsnorm.hpp"
+#include "kernels/row_sums.hpp"
+#include "kernels/simd.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+using simd::Floats;
+
+template <class T>
+void forward_row(const RmsNormForward& a, std::int64_t t) {
+  const std::int64_t width = a.x.cols;
+  const T* r = a.x.as<T>(t);
+  Floats squares{};
+  if (a.delta.data != nullptr) {
+    const T* x = r;
+    const T* delta = a.delta.as<T>(t);
+    T* residual = a.residual.as<T>(t);
+    simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+      const Floats sum =
+          simd::rounded_to<T>(simd::load(x + c, lanes) + simd::load(delta + c, lanes));
+      simd::store(residual + c, sum, lanes);
+      squares = simd::fma(sum, sum, squares);
+    });
+    r = residual;
+  } else {
+    simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+      const Floats x = simd::load(r + c, lanes);
+      squares = simd::fma(x, x, squares);
+    });
+  }
+  const float inverse_rms =
+      1.0f / std::sqrt(simd::sum(squares) / static_cast<float>(width) + a.eps);
+  a.inverse_rms.as<float>()[t] = inverse_rms;
+  const T* weight = a.weight.as<T>();
+  T* y = a.y.as<T>(t);
+  simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+    const Floats normalised = simd::rounded_to<T>(simd::load(r + c, lanes) * inverse_rms);
+    simd::store(y + c, normalised * simd::load(weight + c, lanes), lanes);
+  });
+}
+
+template <class T>
+void backward_row(const RmsNormBackward& a, std::int64_t t, float* d_weight) {
+  const std::int64_t width = a.x.cols;
+  const T* dy = a.dy.as<T>(t);
+  const T* x = a.x.as<T>(t);
+  const T* weight = a.weight.as<T>();
+  const T* d_residual = a.d_residual.data != nullptr ? a.d_residual.as<T>(t) : nullptr;
+  T* dx = a.dx.as<T>(t);
+  const float inverse_rms = a.inverse_rms.as<float>()[t];
+  // With n = x * inverse_rms and g = dy * weight: dx = inverse_rms * (g - n * mean(g n)).
+  Floats products{};
+  simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+    const Floats gradient = simd::load(dy + c, lanes);
+    const Floats normalised = simd::load(x + c, lanes) * inverse_rms;
+    const Floats product = gradient * normalised;
+    simd::store(d_weight + c, simd::load(d_weight + c) + product);
+    products = simd::fma(product, simd::load(weight + c, lanes), products);
+  });
+  const float mean = simd::sum(products) / static_cast<float>(width);
+  const float slope = mean * inverse_rms * inverse_rms;
+  simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+    const Floats g = simd::load(dy + c, lanes) * simd::load(weight + c, lanes);
+    Floats result = g * inverse_rms - simd::load(x + c, lanes) * slope;
+    if (d_residual != nullptr) result += simd::load(d_residual + c, lanes);
+    simd::store(dx + c, result, lanes);
+  });
+}
+
+}  // namespace
+
+void rmsnorm_forward(device::Context&, const RmsNormForward& a) {
+  ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
+                      a.inverse_rms.cols == a.x.rows,
+                  "x {}, weight {}, y {}, inverse_rms {}", describe(a.x), describe(a.weight),
+                  describe(a.y), describe(a.inverse_rms));
+  ESPALIER_ASSERT(
+      a.delta.data == nullptr || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
+                                  a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
+      "x {}, delta {}, residual {}", describe(a.x), describe(a.delta), describe(a.residual));
+  dispatch(a.x.dtype, [&]<class T>(T) {
+    host_for_ranges(a.x.rows, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) forward_row<T>(a, t);
+    });
+  });
+}
+
+void rmsnorm_backward(device::Context& context, const RmsNormBackward& a) {
+  ESPALIER_ASSERT(a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
+                      a.dx.cols == a.x.cols && a.weight.cols == a.x.cols &&
+                      a.d_weight.cols == a.x.cols && a.inverse_rms.cols == a.x.rows,
+                  "dy {}, x {}, weight {}, dx {}, d_weight {}", describe(a.dy), describe(a.x),
+                  describe(a.weight), describe(a.dx), describe(a.d_weight));
+  dispatch(a.x.dtype, [&]<class T>(T) {
+    sum_over_row_slices(context, a.x.rows, a.x.cols, a.d_weight.as<float>(),
+                        [&](std::int64_t begin, std::int64_t end, float* partial) {
+                          for (std::int64_t t = begin; t < end; ++t) backward_row<T>(a, t, partial);
+                        });
+  });
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,68 @@
+#include "model/architecture.hpp"
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "model/tensor_table.hpp"
+
+namespace espalier::model {
+
+Architecture Architecture::from(const config::ModelParameters& p) {
+  if (p.hidden_size <= 0 || p.head_dim <= 0 || p.num_key_value_heads <= 0)
+    throw Error(ExitStatus::bad_configuration,
+                "model: no model is given; set model.file (see inputs/models) or the sizes in "
+                "[model]",
+                Met::by_every_rank);
+  return Architecture{.vocab_size = p.vocab_size,
+                      .hidden_size = p.hidden_size,
+                      .intermediate = p.intermediate_size,
+                      .num_layers = p.num_hidden_layers,
+                      .num_heads = p.num_attention_heads,
+                      .num_kv_heads = p.num_key_value_heads,
+                      .head_dim = p.head_dim,
+                      .tied = p.tie_word_embeddings,
+                      .qk_norm = p.qk_norm,
+                      .rope_theta = p.rope_theta,
+                      .norm_eps = static_cast<float>(p.rms_norm_eps),
+                      .initializer_range = p.initializer_range,
+                      .max_positions = p.max_position_embeddings};
+}
+
+std::int64_t Architecture::num_parameters() const {
+  std::int64_t count = 0;
+  for (const parallel::TensorSpec& spec : tensor_table(*this)) count += spec.num_elements();
+  return count;
+}
+
+std::int64_t Architecture::num_parameters_without_embedding() const {
+  const std::int64_t copies = tied ? 1 : 2;
+  return num_parameters() - copies * vocab_size * hidden_size;
+}
+
+std::string Architecture::describe() const {
+  const auto row = [](std::string_view name, std::string_view letter, std::string_view value,
+                      std::string_view remark = {}) {
+    std::string text = fmt::format("  {:<22}{:<4}{:>15}", name, letter, value);
+    if (!remark.empty()) text += fmt::format("   {}", remark);
+    return text + "\n";
+  };
+  std::string text;
+  text += row("layers", "L", with_commas(num_layers));
+  text += row("hidden size", "H", with_commas(hidden_size));
+  text += row("intermediate size", "F", with_commas(intermediate));
+  text += row("query heads", "A", with_commas(num_heads),
+              fmt::format("A x D = {}", with_commas(num_heads * head_dim)));
+  text += row("key/value heads", "K", with_commas(num_kv_heads),
+              fmt::format("{} query heads share one", num_heads / num_kv_heads));
+  text += row("head dim", "D", with_commas(head_dim), qk_norm ? "with QK-norm" : "no QK-norm");
+  text += row("vocabulary", "V", with_commas(vocab_size),
+              tied ? "embedding and LM head tied" : "embedding and LM head separate");
+  text += row("rope theta", "", fmt::format("{:g}", rope_theta),
+              fmt::format("up to {} positions", with_commas(max_positions)));
+  text += row("parameters", "N", with_commas(num_parameters()),
+              fmt::format("{} outside embedding and LM head",
+                          with_commas(num_parameters_without_embedding())));
+  text.pop_back();
+  return text;
+}
+
+}  // namespace espalier::model

@@ -1,0 +1,174 @@
+#include "kernels/attention.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/rmsnorm.hpp"
+#include "kernels/swiglu.hpp"
+#include "model/transformer.hpp"
+
+namespace espalier::model {
+
+using device::ConstView;
+using device::Output;
+using device::Phase;
+using device::View;
+
+// The forward pass backwards. On entry a_.branch holds the gradient of the final norm's output (of
+// all tokens, a partial sum over the vocabulary split); a_.d_residual carries the gradient of the
+// residual stream from block to block.
+void Transformer::backward(const Batch& batch, bool first, const BucketDone& bucket_done) {
+  if (first) clear_gradients_without_gemm();
+  const ModelTensors& w = weights_.weights;
+  const ModelTensors& g = weights_.gradients;
+  const int num_layers = static_cast<int>(sizes_.num_layers);
+  {
+    const View d_n = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
+    auto phase = context_.profiler().scope(Phase::norm);
+    kernels::rmsnorm_backward(context_, {.dy = d_n,
+                                         .x = a_.x_final,
+                                         .weight = w.final_norm,
+                                         .inverse_rms = a_.inverse_rms_final,
+                                         .d_residual = {},
+                                         .dx = a_.d_residual,
+                                         .d_weight = g.final_norm});
+  }
+  bucket_done(num_layers + 1);
+  for (int layer = num_layers - 1; layer >= 0; --layer) {
+    mlp_backward(layer, first);
+    attention_backward(layer, batch, first);
+    bucket_done(layer);
+  }
+  {
+    // The embedding acts on all tokens of its part of the vocabulary.
+    const ConstView dx = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);
+    auto phase = context_.profiler().scope(Phase::embedding);
+    kernels::embedding_backward(context_, {.tokens = batch.tokens,
+                                           .d_out = dx,
+                                           .first_row = sizes_.vocab_first,
+                                           .d_table = g.embedding,
+                                           .order = a_.token_order});
+  }
+  bucket_done(num_layers);
+}
+
+// Weight gradients of matrix products replace what was there in the first micro-batch; the others
+// are accumulated and start from zero.
+void Transformer::clear_gradients_without_gemm() {
+  auto phase = context_.profiler().scope(Phase::norm);
+  const ModelTensors& g = weights_.gradients;
+  for (const BlockTensors& b : g.blocks) {
+    kernels::set_zero(context_, b.input_layernorm);
+    kernels::set_zero(context_, b.post_attention_layernorm);
+    if (architecture_.qk_norm) {
+      kernels::set_zero(context_, b.q_norm);
+      kernels::set_zero(context_, b.k_norm);
+    }
+  }
+  kernels::set_zero(context_, g.final_norm);
+  if (!architecture_.tied) kernels::set_zero(context_, g.embedding);
+}
+
+void Transformer::mlp_backward(std::int64_t layer, bool first) {
+  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
+  const BlockTensors& g = weights_.gradients.blocks[static_cast<std::size_t>(layer)];
+  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  const Output output = first ? Output::replace : Output::accumulate;
+
+  const ConstView dy = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);  // (T, H)
+  {
+    auto phase = context_.profiler().scope(Phase::mlp);
+    context_.gemm().backward_input(a_.mlp_hidden, dy, w.down);
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::activation);
+    kernels::swiglu_backward(context_, {.gate_up = b.gate_up,
+                                        .d_out = a_.mlp_hidden,
+                                        .d_gate_up = b.gate_up,
+                                        .out = a_.mlp_hidden});
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::mlp);
+    context_.gemm().backward_weight(g.down, dy, a_.mlp_hidden, output);
+  }
+  const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_b);
+  {
+    auto phase = context_.profiler().scope(Phase::mlp);
+    context_.gemm().backward_weight(g.gate_up, b.gate_up, n2, output);
+    context_.gemm().backward_input(a_.branch, b.gate_up, w.gate_up);
+  }
+  const View d_n2 = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
+  auto phase = context_.profiler().scope(Phase::norm);
+  kernels::rmsnorm_backward(context_, {.dy = d_n2,
+                                       .x = b.x_mid,
+                                       .weight = w.post_attention_layernorm,
+                                       .inverse_rms = b.inverse_rms2,
+                                       .d_residual = a_.d_residual,
+                                       .dx = a_.d_residual,
+                                       .d_weight = g.post_attention_layernorm});
+}
+
+void Transformer::attention_backward(std::int64_t layer, const Batch& batch, bool first) {
+  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
+  const BlockTensors& g = weights_.gradients.blocks[static_cast<std::size_t>(layer)];
+  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  const Output output = first ? Output::replace : Output::accumulate;
+
+  const ConstView dy = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);  // (T, H)
+  {
+    auto phase = context_.profiler().scope(Phase::projections);
+    context_.gemm().backward_input(a_.d_o, dy, w.o);
+    context_.gemm().backward_weight(g.o, dy, b.o, output);
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::attention);
+    kernels::attention_backward(context_,
+                                {.shape = {.batch = a_.shape.micro_batch_size,
+                                           .query_length = a_.shape.sequence_length,
+                                           .kv_length = a_.shape.sequence_length,
+                                           .num_q_heads = sizes_.num_heads,
+                                           .num_kv_heads = sizes_.num_kv_heads,
+                                           .head_dim = sizes_.head_dim},
+                                 .q = b.qk.col_range(0, sizes_.q_cols()),
+                                 .k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols()),
+                                 .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
+                                 .o = b.o,
+                                 .lse = b.lse,
+                                 .d_o = a_.d_o,
+                                 .d_q = a_.d_qkv.col_range(0, sizes_.q_cols()),
+                                 .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
+                                 .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
+                                 .scratch = a_.attention_scratch});
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::rope);
+    kernels::qk_norm_rope_backward(context_, {.d_qk = a_.d_qkv.col_range(0, sizes_.qk_cols()),
+                                              .qkv = b.qkv,
+                                              .q_weight = w.q_norm,
+                                              .k_weight = w.k_norm,
+                                              .positions = batch.positions,
+                                              .rope = a_.rope,
+                                              .d_qkv = a_.d_qkv,
+                                              .d_q_weight = g.q_norm,
+                                              .d_k_weight = g.k_norm,
+                                              .num_q_heads = sizes_.num_heads,
+                                              .num_kv_heads = sizes_.num_kv_heads,
+                                              .head_dim = sizes_.head_dim,
+                                              .eps = architecture_.norm_eps});
+  }
+  const ConstView n1 = boundary_.enter_forward(context_, b.n1, a_.gathered_b);
+  {
+    auto phase = context_.profiler().scope(Phase::projections);
+    context_.gemm().backward_weight(g.qkv, a_.d_qkv, n1, output);
+    context_.gemm().backward_input(a_.branch, a_.d_qkv, w.qkv);
+  }
+  const View d_n1 = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
+  auto phase = context_.profiler().scope(Phase::norm);
+  kernels::rmsnorm_backward(context_, {.dy = d_n1,
+                                       .x = b.x,
+                                       .weight = w.input_layernorm,
+                                       .inverse_rms = b.inverse_rms1,
+                                       .d_residual = a_.d_residual,
+                                       .dx = a_.d_residual,
+                                       .d_weight = g.input_layernorm});
+}
+
+}  // namespace espalier::model

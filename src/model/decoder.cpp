@@ -1,0 +1,159 @@
+#include "model/decoder.hpp"
+
+#include <algorithm>
+
+#include "kernels/attention.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/rmsnorm.hpp"
+#include "kernels/swiglu.hpp"
+
+namespace espalier::model {
+
+using device::ConstView;
+using device::View;
+
+namespace {
+constexpr std::int64_t kPromptChunk = 256;  // tokens of a prompt computed at once
+}
+
+Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype,
+                 std::int64_t max_tokens, device::Context& context,
+                 parallel::GridCommunicators& communicators, device::Arena& arena)
+    : architecture_(architecture),
+      sizes_(weights.sizes()),
+      weights_(weights),
+      dtype_(dtype),
+      context_(context),
+      comm_(communicators),
+      boundary_(*communicators.tensor, /*sequence_parallel=*/false),
+      max_tokens_(max_tokens),
+      chunk_tokens_(std::min(max_tokens, kPromptChunk)) {
+  const LocalSizes& s = sizes_;
+  for (std::int64_t layer = 0; layer < s.num_layers; ++layer)
+    cache_.push_back({.k = arena.allocate("k cache", dtype, max_tokens, s.kv_cols()),
+                      .v = arena.allocate("v cache", dtype, max_tokens, s.kv_cols())});
+  rope_.cos = arena.allocate("rope cos", DType::f32, max_tokens, s.head_dim / 2);
+  rope_.sin = arena.allocate("rope sin", DType::f32, max_tokens, s.head_dim / 2);
+  x_ = arena.allocate("x", dtype, chunk_tokens_, s.hidden);
+  n_ = arena.allocate("n", dtype, chunk_tokens_, s.hidden);
+  branch_ = arena.allocate("branch", dtype, chunk_tokens_, s.hidden);
+  inverse_rms_ = arena.allocate("inverse_rms", DType::f32, 1, chunk_tokens_);
+  qkv_ = arena.allocate("qkv", dtype, chunk_tokens_, s.qkv_cols());
+  qk_ = arena.allocate("qk", dtype, chunk_tokens_, s.qk_cols());
+  o_ = arena.allocate("o", dtype, chunk_tokens_, s.q_cols());
+  lse_ = arena.allocate("lse", DType::f32, s.num_heads, chunk_tokens_);
+  gate_up_ = arena.allocate("gate_up", dtype, chunk_tokens_, 2 * s.intermediate);
+  hidden_ = arena.allocate("mlp hidden", dtype, chunk_tokens_, s.intermediate);
+  logits_ = arena.allocate("logits", dtype, 1, s.vocab);
+  local_logits_ = arena.allocate("local logits", DType::f32, 1, s.vocab);
+  all_logits_ = arena.allocate("all logits", DType::f32, comm_.tensor->size(), s.vocab);
+  if (!arena.is_planning()) kernels::fill_rope_table(rope_, s.head_dim, architecture.rope_theta);
+}
+
+std::span<const float> Decoder::append(std::span<const std::uint32_t> tokens) {
+  ESPALIER_ASSERT(
+      !tokens.empty() && length_ + static_cast<std::int64_t>(tokens.size()) <= max_tokens_,
+      "{} tokens at {} of {}", tokens.size(), length_, max_tokens_);
+  while (!tokens.empty()) {
+    const auto count = std::min(tokens.size(), static_cast<std::size_t>(chunk_tokens_));
+    append_chunk(tokens.first(count));
+    tokens = tokens.subspan(count);
+    if (!tokens.empty()) continue;
+    context_.gemm().forward(logits_, n_.row_range(static_cast<std::int64_t>(count) - 1, 1),
+                            weights_.weights.lm_head);
+  }
+  kernels::cast(context_, local_logits_, logits_);
+  if (comm_.tensor->size() == 1)
+    return {local_logits_.as<float>(), static_cast<std::size_t>(architecture_.vocab_size)};
+  comm_.tensor->all_gather(all_logits_, local_logits_);
+  // Only the last ranks have padding, so the first V values are the vocabulary in order.
+  return {all_logits_.as<float>(), static_cast<std::size_t>(architecture_.vocab_size)};
+}
+
+void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  position_buffer_.resize(tokens.size());
+  for (std::int64_t i = 0; i < count; ++i)
+    position_buffer_[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(length_ + i);
+  const View x = x_.row_range(0, count);
+  const View n = n_.row_range(0, count);
+  const ModelTensors& w = weights_.weights;
+  kernels::embedding_forward(context_, {.tokens = device::view_of(tokens.data(), 1, count),
+                                        .table = w.embedding,
+                                        .first_row = sizes_.vocab_first,
+                                        .out = x});
+  boundary_.leave_forward(context_, x, x);
+  ConstView delta{};
+  const auto norm = [&](View weight) {
+    kernels::rmsnorm_forward(context_, {.x = x,
+                                        .delta = delta,
+                                        .weight = weight,
+                                        .residual = x,
+                                        .y = n,
+                                        .inverse_rms = inverse_rms_.col_range(0, count),
+                                        .eps = architecture_.norm_eps});
+    delta = branch_.row_range(0, count);
+  };
+  for (std::size_t layer = 0; layer < cache_.size(); ++layer) {
+    norm(w.blocks[layer].input_layernorm);
+    attention(layer, count);
+    norm(w.blocks[layer].post_attention_layernorm);
+    mlp(layer, count);
+  }
+  norm(w.final_norm);
+  length_ += count;
+}
+
+void Decoder::attention(std::size_t layer, std::int64_t count) {
+  const BlockTensors& w = weights_.weights.blocks[layer];
+  const View qkv = qkv_.row_range(0, count);
+  const View qk = qk_.row_range(0, count);
+  const View o = o_.row_range(0, count);
+  context_.gemm().forward(qkv, n_.row_range(0, count), w.qkv);
+  kernels::qk_norm_rope_forward(
+      context_, {.qkv = qkv,
+                 .q_weight = w.q_norm,
+                 .k_weight = w.k_norm,
+                 .positions = device::view_of(
+                     static_cast<const std::int32_t*>(position_buffer_.data()), 1, count),
+                 .rope = rope_,
+                 .qk = qk,
+                 .num_q_heads = sizes_.num_heads,
+                 .num_kv_heads = sizes_.num_kv_heads,
+                 .head_dim = sizes_.head_dim,
+                 .eps = architecture_.norm_eps});
+  const Cache& cache = cache_[layer];
+  kernels::cast(context_, cache.k.row_range(length_, count),
+                qk.col_range(sizes_.q_cols(), sizes_.kv_cols()));
+  kernels::cast(context_, cache.v.row_range(length_, count),
+                qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()));
+  kernels::attention_forward(context_, {.shape = {.batch = 1,
+                                                  .query_length = count,
+                                                  .kv_length = length_ + count,
+                                                  .first_query_position = length_,
+                                                  .num_q_heads = sizes_.num_heads,
+                                                  .num_kv_heads = sizes_.num_kv_heads,
+                                                  .head_dim = sizes_.head_dim},
+                                        .q = qk.col_range(0, sizes_.q_cols()),
+                                        .k = cache.k.row_range(0, length_ + count),
+                                        .v = cache.v.row_range(0, length_ + count),
+                                        .o = o,
+                                        .lse = lse_.col_range(0, count)});
+  const View branch = branch_.row_range(0, count);
+  context_.gemm().forward(branch, o, w.o);
+  boundary_.leave_forward(context_, branch, branch);
+}
+
+void Decoder::mlp(std::size_t layer, std::int64_t count) {
+  const BlockTensors& w = weights_.weights.blocks[layer];
+  const View gate_up = gate_up_.row_range(0, count);
+  const View hidden = hidden_.row_range(0, count);
+  const View branch = branch_.row_range(0, count);
+  context_.gemm().forward(gate_up, n_.row_range(0, count), w.gate_up);
+  kernels::swiglu_forward(context_, {.gate_up = gate_up, .out = hidden});
+  context_.gemm().forward(branch, hidden, w.down);
+  boundary_.leave_forward(context_, branch, branch);
+}
+
+}  // namespace espalier::model

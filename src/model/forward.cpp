@@ -1,0 +1,140 @@
+#include "kernels/attention.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/rmsnorm.hpp"
+#include "kernels/swiglu.hpp"
+#include "model/transformer.hpp"
+
+namespace espalier::model {
+
+using device::ConstView;
+using device::Phase;
+using device::View;
+
+Transformer::Transformer(const Architecture& architecture, Weights& weights,
+                         Activations& activations, device::Context& context,
+                         parallel::GridCommunicators& communicators)
+    : architecture_(architecture),
+      sizes_(weights.sizes()),
+      weights_(weights),
+      a_(activations),
+      context_(context),
+      comm_(communicators),
+      boundary_(*communicators.tensor, activations.shape.splits_tokens),
+      branch_() {
+  kernels::fill_rope_table(a_.rope, sizes_.head_dim, architecture_.rope_theta);
+}
+
+// x = embed(ids); per block: x += attention(norm(x)); x += mlp(norm(x)); then the final norm.
+// The addition of a branch is fused into the norm that follows it.
+void Transformer::forward(const Batch& batch) {
+  const ModelTensors& w = weights_.weights;
+  {
+    auto phase = context_.profiler().scope(Phase::embedding);
+    // Each rank looks up its part of the vocabulary; the sum over the tensor group completes it.
+    View x = a_.shape.splits_tokens ? a_.branch : a_.blocks.front().x;
+    kernels::embedding_forward(
+        context_,
+        {.tokens = batch.tokens, .table = w.embedding, .first_row = sizes_.vocab_first, .out = x});
+    boundary_.leave_forward(context_, x, a_.blocks.front().x);
+  }
+  branch_ = {};
+  for (std::int64_t layer = 0; layer < sizes_.num_layers; ++layer) {
+    const auto l = static_cast<std::size_t>(layer);
+    const ConstView before = layer == 0 ? a_.blocks[0].x : a_.blocks[l - 1].x_mid;
+    residual_norm(before, w.blocks[l].input_layernorm, a_.blocks[l].x, a_.blocks[l].n1,
+                  a_.blocks[l].inverse_rms1);
+    attention_forward(layer, batch);
+    residual_norm(a_.blocks[l].x, w.blocks[l].post_attention_layernorm, a_.blocks[l].x_mid,
+                  a_.blocks[l].n2, a_.blocks[l].inverse_rms2);
+    mlp_forward(layer);
+  }
+  residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.inverse_rms_final);
+}
+
+void Transformer::residual_norm(ConstView x, ConstView weight, View residual, View y,
+                                View inverse_rms) {
+  auto phase = context_.profiler().scope(Phase::norm);
+  kernels::rmsnorm_forward(context_, {.x = x,
+                                      .delta = branch_,
+                                      .weight = weight,
+                                      .residual = residual,
+                                      .y = y,
+                                      .inverse_rms = inverse_rms,
+                                      .eps = architecture_.norm_eps});
+}
+
+void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
+  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
+  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  const ConstView n1 = boundary_.enter_forward(context_, b.n1, a_.gathered_a);  // (T, H)
+  {
+    auto phase = context_.profiler().scope(Phase::projections);
+    context_.gemm().forward(b.qkv, n1, w.qkv);
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::rope);
+    kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
+                                             .q_weight = w.q_norm,
+                                             .k_weight = w.k_norm,
+                                             .positions = batch.positions,
+                                             .rope = a_.rope,
+                                             .qk = b.qk,
+                                             .num_q_heads = sizes_.num_heads,
+                                             .num_kv_heads = sizes_.num_kv_heads,
+                                             .head_dim = sizes_.head_dim,
+                                             .eps = architecture_.norm_eps});
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::attention);
+    kernels::attention_forward(context_, {.shape = {.batch = a_.shape.micro_batch_size,
+                                                    .query_length = a_.shape.sequence_length,
+                                                    .kv_length = a_.shape.sequence_length,
+                                                    .num_q_heads = sizes_.num_heads,
+                                                    .num_kv_heads = sizes_.num_kv_heads,
+                                                    .head_dim = sizes_.head_dim},
+                                          .q = b.qk.col_range(0, sizes_.q_cols()),
+                                          .k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols()),
+                                          .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
+                                          .o = b.o,
+                                          .lse = b.lse});
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::projections);
+    context_.gemm().forward(a_.branch, b.o, w.o);
+  }
+  branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
+}
+
+void Transformer::mlp_forward(std::int64_t layer) {
+  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
+  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_a);  // (T, H)
+  {
+    auto phase = context_.profiler().scope(Phase::mlp);
+    context_.gemm().forward(b.gate_up, n2, w.gate_up);
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::activation);
+    kernels::swiglu_forward(context_, {.gate_up = b.gate_up, .out = a_.mlp_hidden});
+  }
+  {
+    auto phase = context_.profiler().scope(Phase::mlp);
+    context_.gemm().forward(a_.branch, a_.mlp_hidden, w.down);
+  }
+  branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
+}
+
+double Transformer::train(const Batch& batch, float loss_scale, bool first,
+                          const BucketDone& bucket_done) {
+  forward(batch);
+  const double loss = head(batch, /*with_gradients=*/true, loss_scale, first);
+  backward(batch, first, bucket_done);
+  return loss;
+}
+
+double Transformer::evaluate(const Batch& batch) {
+  forward(batch);
+  return head(batch, /*with_gradients=*/false, 0.0F, false);
+}
+
+}  // namespace espalier::model

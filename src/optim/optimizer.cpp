@@ -1,0 +1,168 @@
+#include "optim/optimizer.hpp"
+
+#include <algorithm>
+
+#include "kernels/adamw.hpp"
+#include "kernels/elementwise.hpp"
+
+namespace espalier::optim {
+
+using device::Phase;
+using device::View;
+using parallel::Communicator;
+using parallel::GradientSum;
+using parallel::LocalTensor;
+using parallel::OwnedPiece;
+using parallel::RowPieces;
+
+namespace {
+
+int count_buckets(const std::vector<LocalTensor>& tensors) {
+  int count = 0;
+  for (const LocalTensor& tensor : tensors) {
+    ESPALIER_ASSERT(tensor.bucket >= 0, "{}: bucket {}", tensor.spec->name, tensor.bucket);
+    count = std::max(count, tensor.bucket + 1);
+  }
+  return count;
+}
+
+/// A grouped all-reduce: every element is summed once, so all ranks get the same bits.
+void all_reduce_pieces(Communicator& group, std::span<const RowPieces> tensors) {
+  group.reduce_scatter_pieces(tensors);
+  group.all_gather_pieces(tensors);
+}
+
+View rows_of(const View& view, const OwnedPiece& piece) {
+  return view.row_range(piece.row_begin, piece.row_end - piece.row_begin);
+}
+
+}  // namespace
+
+Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGrid& grid,
+                     int zero_stage, bool sequence_parallel, device::Arena& arena)
+    : tensors_(std::move(tensors)),
+      partition_(tensors_, grid, zero_stage),
+      sequence_parallel_(sequence_parallel),
+      num_buckets_(count_buckets(tensors_)),
+      buckets_(static_cast<std::size_t>(num_buckets_)) {
+  for (const OwnedPiece& piece : partition_.pieces()) {
+    const auto& spec = *tensors_[static_cast<std::size_t>(piece.tensor)].spec;
+    const std::int64_t rows = piece.rectangle.rows();
+    const std::int64_t cols = piece.rectangle.cols();
+    StatePiece state{.piece = piece, .master = {}, .m = {}, .v = {}};
+    state.master = arena.allocate("master " + spec.name, DType::f32, rows, cols);
+    state.m = arena.allocate("moment 1 " + spec.name, DType::f32, rows, cols);
+    state.v = arena.allocate("moment 2 " + spec.name, DType::f32, rows, cols);
+    state_.push_back(state);
+  }
+
+  const int num_tensor = grid.shape().tensor;
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const LocalTensor& tensor = tensors_[i];
+    Bucket& bucket = buckets_[static_cast<std::size_t>(tensor.bucket)];
+    const auto& begins = partition_.begins(static_cast<std::int64_t>(i));
+    bucket.gradients.push_back({tensor.gradient, begins});
+    weights_.push_back({tensor.weight, begins});
+
+    const auto divided_over = [&](int ranks) {
+      return RowPieces{tensor.gradient, parallel::data_row_begins(begins.back(), ranks)};
+    };
+    switch (tensor.spec->gradient_sum) {
+      case GradientSum::none:
+        break;
+      case GradientSum::sequence_parallel:
+        if (sequence_parallel_) bucket.tensor_sums.push_back(divided_over(num_tensor));
+        break;
+      case GradientSum::tensor:
+        bucket.tensor_sums.push_back(divided_over(num_tensor));
+        break;
+      case GradientSum::kv_replicas: {
+        const int replication = parallel::kv_replication(tensor.spec->num_kv_heads, num_tensor);
+        if (replication > 1) bucket.kv_sums.push_back(divided_over(replication));
+        break;
+      }
+    }
+  }
+}
+
+void Optimizer::zero_gradients(device::Context& context) {
+  const auto scope = context.profiler().scope(Phase::optimizer);
+  for (const LocalTensor& tensor : tensors_) kernels::set_zero(context, tensor.gradient);
+}
+
+// The tensor axis first: only then does every replica of a weight hold the whole gradient of its
+// data rank, and the sums over the data axis of all replicas have the same terms in the same order.
+void Optimizer::reduce_bucket(device::Context& context, parallel::GridCommunicators& comm,
+                              int bucket) {
+  ESPALIER_ASSERT(0 <= bucket && bucket < num_buckets_, "bucket {} of {}", bucket, num_buckets_);
+  const Bucket& group = buckets_[static_cast<std::size_t>(bucket)];
+  {
+    const auto scope = context.profiler().scope(Phase::tensor_communication);
+    all_reduce_pieces(*comm.tensor, group.tensor_sums);
+    all_reduce_pieces(*comm.kv_replicas, group.kv_sums);
+  }
+  const auto scope = context.profiler().scope(Phase::gradient_communication);
+  comm.data->reduce_scatter_pieces(group.gradients);
+  if (partition_.zero_stage() == 0) comm.data->all_gather_pieces(group.gradients);
+}
+
+// At stage 0 every data rank has all gradients, yet takes only the rows it would own at stage 1:
+// the work is shared, and the norm has the same bits at both stages.
+double Optimizer::square_sum(device::Context& context) {
+  const auto scope = context.profiler().scope(Phase::clipping);
+  double sum = 0.0;
+  for (const StatePiece& state : state_) {
+    const OwnedPiece& piece = state.piece;
+    if (!piece.writes) continue;
+    const View& gradient = tensors_[static_cast<std::size_t>(piece.tensor)].gradient;
+    const std::int64_t first =
+        piece.row_begin + piece.written.row_begin - piece.rectangle.row_begin;
+    sum += kernels::sum_of_squares(context, gradient.row_range(first, piece.written.rows()));
+  }
+  return sum;
+}
+
+void Optimizer::update(device::Context& context, const config::OptimizerParameters& parameters,
+                       const Update& update,
+                       const std::function<void(std::int64_t)>& before_overwrite) {
+  const auto scope = context.profiler().scope(Phase::optimizer);
+  for (std::size_t i = 0; i < state_.size(); ++i) {
+    const StatePiece& state = state_[i];
+    const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.piece.tensor)];
+    if (before_overwrite) before_overwrite(static_cast<std::int64_t>(i));
+    kernels::adamw(context, {.gradient = rows_of(tensor.gradient, state.piece),
+                             .master = state.master,
+                             .m = state.m,
+                             .v = state.v,
+                             .weight = rows_of(tensor.weight, state.piece),
+                             .learning_rate = static_cast<float>(update.learning_rate),
+                             .beta1 = static_cast<float>(parameters.beta1),
+                             .beta2 = static_cast<float>(parameters.beta2),
+                             .eps = static_cast<float>(parameters.eps),
+                             .weight_decay = tensor.spec->weight_decay
+                                                 ? static_cast<float>(parameters.weight_decay)
+                                                 : 0.0F,
+                             .gradient_scale = static_cast<float>(update.gradient_scale),
+                             .step = update.step});
+  }
+}
+
+void Optimizer::gather_weights(device::Context& context, parallel::GridCommunicators& comm) {
+  if (partition_.zero_stage() == 0) return;
+  const auto scope = context.profiler().scope(Phase::weight_communication);
+  comm.data->all_gather_pieces(weights_);
+}
+
+void Optimizer::weights_from_master(device::Context& context) {
+  const auto scope = context.profiler().scope(Phase::optimizer);
+  for (const StatePiece& state : state_) {
+    const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.piece.tensor)];
+    kernels::cast(context, rows_of(tensor.weight, state.piece), state.master);
+  }
+}
+
+double clip_scale(double norm, double max_norm) {
+  return max_norm == 0.0 || norm <= max_norm ? 1.0 : max_norm / norm;
+}
+
+}  // namespace espalier::optim

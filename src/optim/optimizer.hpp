@@ -63,6 +63,15 @@ class Optimizer {
   std::vector<StatePiece> state_;
   bool sequence_parallel_;
   int num_buckets_;
+
+  /// What becomes final together, ready for the grouped collectives.
+  struct Bucket {
+    std::vector<parallel::RowPieces> tensor_sums;  ///< over the tensor group
+    std::vector<parallel::RowPieces> kv_sums;      ///< over the kv replicas
+    std::vector<parallel::RowPieces> gradients;    ///< over the data group
+  };
+  std::vector<Bucket> buckets_;
+  std::vector<parallel::RowPieces> weights_;
 };
 
 /// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping).

@@ -1,0 +1,103 @@
+#include "plan/memory_plan.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "base/integers.hpp"
+#include "base/text.hpp"
+
+namespace espalier::plan {
+
+namespace {
+
+std::vector<device::Arena> planning_arenas() {
+  std::vector<device::Arena> arenas;
+  for (const char* name : {"weights", "gradients", "activations", "optimizer state"})
+    arenas.push_back(device::Arena::planning(name));
+  return arenas;
+}
+
+}  // namespace
+
+JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& grid,
+                     Purpose purpose, std::vector<device::Arena> arenas)
+    : architecture(model::Architecture::from(p.model)),
+      dtype(dtype_from_name(p.training.dtype)),
+      weight_arena(std::move(arenas[0])),
+      gradient_arena(std::move(arenas[1])),
+      activation_arena(std::move(arenas[2])),
+      optimizer_arena(std::move(arenas[3])) {
+  const bool training = purpose == Purpose::training;
+  weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena,
+                                             training ? &gradient_arena : nullptr);
+  const model::ActivationShape shape{
+      .micro_batch_size = p.training.micro_batch_size,
+      .sequence_length = p.training.sequence_length,
+      .loss_chunk_tokens = p.training.loss_chunk_tokens,
+      .tensor_size = grid.shape().tensor,
+      .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
+      .training = training};
+  activations =
+      std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
+  if (training)
+    optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
+                                                   static_cast<int>(p.parallel.zero_stage),
+                                                   shape.splits_tokens, optimizer_arena);
+}
+
+JobMemory JobMemory::planned(const config::Parameters& parameters,
+                             const parallel::ProcessGrid& grid, Purpose purpose) {
+  return JobMemory(parameters, grid, purpose, planning_arenas());
+}
+
+JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+                            Purpose purpose) {
+  const JobMemory plan = planned(parameters, grid, purpose);
+  std::vector<device::Arena> arenas;
+  for (const Line& line : plan.lines())
+    arenas.push_back(device::Arena::backed(line.name, line.bytes));
+  return JobMemory(parameters, grid, purpose, std::move(arenas));
+}
+
+std::vector<JobMemory::Line> JobMemory::lines() const {
+  std::vector<Line> lines;
+  for (const device::Arena* arena :
+       {&weight_arena, &gradient_arena, &activation_arena, &optimizer_arena})
+    lines.push_back({arena->name(), arena->used_bytes()});
+  return lines;
+}
+
+std::int64_t JobMemory::total_bytes() const {
+  std::int64_t total = 0;
+  for (const Line& line : lines()) total += line.bytes;
+  return total;
+}
+
+std::string describe_memory_plan(const config::Parameters& parameters,
+                                 const parallel::GridShape& shape) {
+  // Padding of the last vocabulary shard and the remainders of the ZeRO division are the only
+  // differences between ranks, so the first and the last rank of each axis are the extremes.
+  std::int64_t smallest = 0;
+  std::int64_t largest = 0;
+  for (const int t : std::set<int>{0, shape.tensor - 1})
+    for (const int d : std::set<int>{0, shape.data - 1}) {
+      const parallel::ProcessGrid grid(shape, d * shape.tensor * shape.context + t);
+      const std::int64_t total =
+          JobMemory::planned(parameters, grid, Purpose::training).total_bytes();
+      smallest = smallest == 0 ? total : std::min(smallest, total);
+      largest = std::max(largest, total);
+    }
+  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, Purpose::training);
+  std::string text = "memory plan of rank 0\n";
+  for (const JobMemory::Line& line : first.lines())
+    text +=
+        fmt::format("  {:<17} {:>12}\n", line.name, human_bytes(static_cast<double>(line.bytes)));
+  text += fmt::format("  {:<17} {:>12}", "total",
+                      human_bytes(static_cast<double>(first.total_bytes())));
+  if (shape.size() > 1)
+    text += fmt::format("   over all ranks: {} to {}", human_bytes(static_cast<double>(smallest)),
+                        human_bytes(static_cast<double>(largest)));
+  return text;
+}
+
+}  // namespace espalier::plan

@@ -1,26 +1,54 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "config/parameters.hpp"
+#include "device/arena.hpp"
+#include "model/activations.hpp"
+#include "model/weights.hpp"
+#include "optim/optimizer.hpp"
 #include "parallel/grid.hpp"
 
 namespace espalier::plan {
 
-/// One arena of one rank.
-struct PlannedArena {
-  std::string name;
-  std::int64_t bytes;
+/// What the memory is for: evaluation has no gradients, no optimiser, and one block's activations.
+enum class Purpose { training, evaluation };
+
+/// Every large buffer of a rank, laid out in one arena per purpose. Made twice by the same
+/// constructor: planned (no memory, only sizes) and backed with exactly the planned sizes. The
+/// memory plan is therefore exact for the arenas, for any rank of any grid, on one process.
+class JobMemory {
+ public:
+  /// Sizes only.
+  static JobMemory planned(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+                           Purpose purpose);
+  /// Memory for this rank; throws Error (bad_configuration) when it cannot be had.
+  static JobMemory backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+                          Purpose purpose);
+
+  model::Architecture architecture;
+  DType dtype;
+  device::Arena weight_arena, gradient_arena, activation_arena, optimizer_arena;
+  std::unique_ptr<model::Weights> weights;  ///< on the heap: tensors point into its table
+  std::unique_ptr<model::Activations> activations;
+  std::unique_ptr<optim::Optimizer> optimizer;  ///< null for evaluation
+
+  struct Line {
+    std::string name;
+    std::int64_t bytes;
+  };
+  std::vector<Line> lines() const;  ///< used bytes per arena
+  std::int64_t total_bytes() const;
+
+ private:
+  JobMemory(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+            Purpose purpose, std::vector<device::Arena> arenas);
 };
 
-/// Memory of one rank before anything is allocated, from the same layout code that allocates
-/// (device::Arena in planning mode): exact for the arenas.
-std::vector<PlannedArena> plan_memory(const config::Parameters& parameters,
-                                      const parallel::ProcessGrid& grid);
-
-/// Table for the banner and --dry-run: rank 0's arenas, and the smallest and largest total over the
-/// ranks that can differ (tensor and data coordinates).
+/// Table for the banner and --dry-run: the arenas of rank 0, and the smallest and largest total
+/// over the ranks (the corners of the tensor and data axes are the ones that differ).
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape);
 

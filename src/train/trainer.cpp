@@ -1,0 +1,163 @@
+#include "train/trainer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.hpp"
+#include "base/integers.hpp"
+#include "base/log.hpp"
+#include "optim/schedule.hpp"
+
+namespace espalier::train {
+
+using device::Phase;
+using Clock = std::chrono::steady_clock;
+
+/// What the ranks tell each other once per step, in one all-reduce, before any weight changes.
+struct Trainer::StepSums {
+  double loss = 0.0;          ///< sum of token losses of the step
+  double square_sum = 0.0;    ///< of the gradients
+  double stop_signals = 0.0;  ///< ranks that got a signal
+  double out_of_time = 0.0;   ///< ranks that see the time limit coming
+  double written = 0.0;       ///< ranks whose part of the running save is on disk
+};
+
+// One step: batch, forward, backward, reduce, clip, update.
+StepReport Trainer::train_step() {
+  const auto start = Clock::now();
+  optim::Optimizer& optimizer = *memory_.optimizer;
+  const config::TrainingParameters& training = parameters_.training;
+  const double step_tokens =
+      static_cast<double>(training.global_batch_size * training.sequence_length);
+
+  double loss_sum = 0.0;
+  for (std::int64_t micro = 0; micro < batch_shape_.num_micro_batches; ++micro) {
+    {
+      auto phase = context_.profiler().scope(Phase::data);
+      data::load_micro_batch(training_data_.stream(), order_, batch_shape_, samples_consumed_,
+                             micro, batch_);
+    }
+    const bool last = micro + 1 == batch_shape_.num_micro_batches;
+    const auto reduce = [&](int bucket) {
+      if (last) optimizer.reduce_bucket(context_, communicators_, bucket);
+    };
+    loss_sum += transformer_.train(as_batch(batch_), static_cast<float>(1.0 / step_tokens),
+                                   /*first=*/micro == 0, reduce);
+  }
+
+  const double square_sum = optimizer.square_sum(context_);
+  const StepSums sums = agree(loss_sum, square_sum);
+  require_finite(sums, loss_sum + square_sum);  // before any weight is touched
+
+  const double norm = std::sqrt(sums.square_sum);
+  const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
+                                                       step_ + 1, training.steps);
+  optimizer.update(context_, parameters_.optimizer,
+                   {.learning_rate = learning_rate,
+                    .gradient_scale = optim::clip_scale(norm, parameters_.optimizer.max_grad_norm),
+                    .step = step_ + 1},
+                   [&](std::int64_t state) { checkpoints_->before_overwrite(state); });
+  optimizer.gather_weights(context_, communicators_);
+
+  ++step_;
+  samples_consumed_ += static_cast<std::uint64_t>(training.global_batch_size);
+  return {.step = step_,
+          .tokens = samples_consumed_ * static_cast<std::uint64_t>(training.sequence_length),
+          .loss = sums.loss / step_tokens,
+          .grad_norm = norm,
+          .learning_rate = learning_rate,
+          .seconds = std::chrono::duration<double>(Clock::now() - start).count()};
+}
+
+StopReason Trainer::run() {
+  const std::int64_t steps = parameters_.training.steps;
+  while (step_ < steps && !stop_signal_ && !out_of_time_) {
+    const StepReport report = train_step();
+    slowest_step_s_ = std::max(slowest_step_s_, report.seconds);
+    progress_->step(report);
+    if (log_)
+      log_->step({.step = report.step,
+                  .tokens = report.tokens,
+                  .loss = report.loss,
+                  .grad_norm = report.grad_norm,
+                  .learning_rate = report.learning_rate,
+                  .tokens_per_second = progress_->tokens_per_second(report)});
+    if (is_due(parameters_.validation.interval)) validate();
+    if (is_due(parameters_.checkpoint.interval)) save();
+  }
+  const bool finished = step_ >= steps;
+  if (finished && parameters_.validation.at_end) validate();
+  if (!finished || parameters_.checkpoint.at_end) save();
+  {
+    auto phase = context_.profiler().scope(Phase::checkpoint);
+    checkpoints_->finish();
+  }
+  log::info("{}", progress_->summary());
+  log::info("{}", phase_table(context_.profiler(), session_.world()));
+  if (finished) return StopReason::finished;
+  return stop_signal_ ? StopReason::signal : StopReason::time_limit;
+}
+
+Trainer::StepSums Trainer::agree(double loss_sum, double square_sum) {
+  auto phase = context_.profiler().scope(Phase::clipping);
+  // The tensor ranks of a group all have the group's loss: one of them tells it.
+  std::array<double, 5> values{
+      grid_.tensor_rank() == 0 ? loss_sum : 0.0, square_sum, control_.signal_received() ? 1.0 : 0.0,
+      control_.out_of_time(slowest_step_s_) ? 1.0 : 0.0, checkpoints_->is_written() ? 1.0 : 0.0};
+  session_.world().all_reduce_sum(values);
+  const StepSums sums{values[0], values[1], values[2], values[3], values[4]};
+  stop_signal_ = sums.stop_signals > 0.0;
+  out_of_time_ = sums.out_of_time > 0.0;
+  if (checkpoints_->is_saving() && sums.written == static_cast<double>(session_.size())) {
+    auto inner = context_.profiler().scope(Phase::checkpoint);
+    checkpoints_->commit();
+  }
+  return sums;
+}
+
+void Trainer::require_finite(const StepSums& sums, double mine) {
+  if (std::isfinite(sums.loss) && std::isfinite(sums.square_sum)) return;
+  // Rare, so it may cost a second collective: who has it?
+  std::string ranks;
+  const std::vector<double> all = session_.world().all_gather(mine);
+  for (std::size_t rank = 0; rank < all.size(); ++rank)
+    if (!std::isfinite(all[rank])) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", rank);
+  throw Error(
+      ExitStatus::internal,
+      fmt::format("step {}: the loss or the gradient is not finite (sum of losses {}, sum of "
+                  "squared gradients {}) on rank {}; no weight was changed. Continue from "
+                  "the last checkpoint with a lower optimizer.learning_rate or other data",
+                  step_ + 1, sums.loss, sums.square_sum,
+                  ranks.empty() ? "(only in the sum over ranks)" : ranks),
+      Met::by_every_rank);
+}
+
+void Trainer::validate() {
+  if (!validation_data_ || validated_step_ == step_) return;
+  validated_step_ = step_;
+  auto phase = context_.profiler().scope(Phase::validation);
+  const Evaluation result =
+      evaluate(transformer_, communicators_, grid_,
+               {&validation_data_->stream(), validation_data_->bytes_per_token()},
+               parameters_.training.micro_batch_size, parameters_.training.sequence_length,
+               parameters_.validation.sequences);
+  log::info(
+      "validation at step {}: loss {:.5f}, perplexity {:.3f}, {:.4f} bits per byte ({} tokens)",
+      step_, result.loss, result.perplexity, result.bits_per_byte, result.tokens);
+  if (log_) log_->validation(step_, result.loss, result.bits_per_byte);
+}
+
+void Trainer::save() {
+  if (saved_step_ == step_) return;
+  saved_step_ = step_;
+  auto phase = context_.profiler().scope(Phase::checkpoint);
+  checkpoints_->begin(checkpoint_info());
+}
+
+bool Trainer::is_due(std::int64_t interval) const {
+  return interval > 0 && step_ % interval == 0;
+}
+
+}  // namespace espalier::train

@@ -1,0 +1,48 @@
+#include "commands/banner.hpp"
+
+#include <map>
+
+#include "base/host_loops.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "commands/build_info.hpp"
+#include "device/context.hpp"
+#include "model/architecture.hpp"
+#include "plan/memory_plan.hpp"
+
+namespace espalier::commands {
+
+void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
+                  const parallel::GridShape& shape) {
+  std::map<std::string, int> ranks_per_host;
+  for (const std::string& host : session.host_names()) ++ranks_per_host[host];
+  if (session.rank() != 0) return;
+  log::info("{}", build_description());
+  if (!parameters.run.name.empty()) log::info("run \"{}\"", parameters.run.name);
+  std::string hosts;
+  for (const auto& [host, count] : ranks_per_host)
+    if (hosts.size() < 400)
+      hosts += fmt::format("{}{} x {}", hosts.empty() ? "" : ", ", count, host);
+  log::info("{} rank{} on {} host{}: {}", session.size(), session.size() == 1 ? "" : "s",
+            ranks_per_host.size(), ranks_per_host.size() == 1 ? "" : "s", hosts);
+  log::info("device: {}", device::Context().describe());
+  const parallel::ProcessGrid grid(shape, 0);
+  log::info("process grid: {}{}, ZeRO stage {}\n{}", grid.describe(),
+            parameters.parallel.sequence_parallel && shape.tensor > 1 ? ", sequence parallel" : "",
+            parameters.parallel.zero_stage, grid.picture());
+  log::info("{}", model::Architecture::from(parameters.model).describe());
+  const auto& t = parameters.training;
+  log::info(
+      "batch: {} sequences of {} = {} tokens per step, {} micro-batch{} of {} per data rank; {} "
+      "steps, {} tokens in all; {}",
+      t.global_batch_size, t.sequence_length, with_commas(t.global_batch_size * t.sequence_length),
+      t.global_batch_size / (t.micro_batch_size * shape.data),
+      t.global_batch_size == t.micro_batch_size * shape.data ? "" : "es", t.micro_batch_size,
+      with_commas(t.steps),
+      human_count(static_cast<double>(t.steps) *
+                  static_cast<double>(t.global_batch_size * t.sequence_length)),
+      t.dtype);
+  log::info("{}", plan::describe_memory_plan(parameters, shape));
+}
+
+}  // namespace espalier::commands

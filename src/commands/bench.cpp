@@ -1,0 +1,129 @@
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "base/log.hpp"
+#include "base/random.hpp"
+#include "base/text.hpp"
+#include "commands/banner.hpp"
+#include "commands/commands.hpp"
+#include "model/initialize.hpp"
+#include "plan/flops.hpp"
+#include "train/trainer.hpp"
+
+namespace espalier::commands {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double peak_of_all_ranks(parallel::MpiSession& session, device::Context& context, DType dtype) {
+  session.world().barrier();
+  std::array<double, 1> peak{context.measure_gemm_peak(dtype, 1.0)};
+  session.world().all_reduce_sum(peak);
+  return peak[0];
+}
+
+data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
+  const RandomStream stream(static_cast<std::uint64_t>(p.training.seed), "bench tokens");
+  const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
+  data::MicroBatch batch;
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    const auto index = static_cast<std::uint64_t>(data_rank * tokens + i);
+    const auto vocabulary = static_cast<std::uint64_t>(p.model.vocab_size);
+    batch.tokens.push_back(static_cast<std::uint32_t>(stream.bits(2 * index) % vocabulary));
+    batch.targets.push_back(static_cast<std::uint32_t>(stream.bits(2 * index + 1) % vocabulary));
+    batch.positions.push_back(static_cast<std::int32_t>(i % p.training.sequence_length));
+  }
+  return batch;
+}
+
+}  // namespace
+
+// Whole training steps on random tokens, with everything a real step does but reading text.
+ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
+  const config::TrainingParameters& t = parameters.training;
+  const parallel::GridShape shape = train::grid_shape(parameters);
+  print_banner(session, parameters, shape);
+  if (dry_run) return ExitStatus::ok;
+  const parallel::ProcessGrid grid(shape, session.rank());
+  device::Context context;
+  plan::JobMemory memory = plan::JobMemory::backed(parameters, grid, plan::Purpose::training);
+  parallel::GridCommunicators comm = parallel::make_communicators(
+      session, grid, static_cast<int>(memory.weights->sizes().kv_replication));
+  optim::Optimizer& optimizer = *memory.optimizer;
+  for (optim::StatePiece& state : optimizer.state())
+    model::initialize(memory.architecture,
+                      *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
+                      static_cast<std::uint64_t>(t.seed), state.piece.rectangle,
+                      state.master.as<float>());
+  optimizer.weights_from_master(context);
+  optimizer.gather_weights(context, comm);
+  model::Transformer transformer(memory.architecture, *memory.weights, *memory.activations, context,
+                                 comm);
+  const data::MicroBatch batch = random_batch(parameters, grid.data_rank());
+  const std::int64_t micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data);
+  const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
+
+  const double peak_before = peak_of_all_ranks(session, context, memory.dtype);
+  std::vector<double> seconds;
+  double loss = 0.0;
+  for (std::int64_t step = 1; step <= parameters.bench.warmup_steps + parameters.bench.steps;
+       ++step) {
+    if (step == parameters.bench.warmup_steps + 1) context.profiler().reset();
+    session.world().barrier();
+    const auto start = Clock::now();
+    std::array<double, 2> sums{};
+    for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+      const auto reduce = [&](int bucket) {
+        if (micro + 1 == micro_batches) optimizer.reduce_bucket(context, comm, bucket);
+      };
+      sums[0] += transformer.train(train::as_batch(batch), static_cast<float>(1.0 / step_tokens),
+                                   micro == 0, reduce);
+    }
+    if (grid.tensor_rank() != 0) sums[0] = 0.0;
+    sums[1] = optimizer.square_sum(context);
+    session.world().all_reduce_sum(sums);
+    optimizer.update(context, parameters.optimizer,
+                     {.learning_rate = parameters.optimizer.learning_rate,
+                      .gradient_scale =
+                          optim::clip_scale(std::sqrt(sums[1]), parameters.optimizer.max_grad_norm),
+                      .step = step},
+                     [](std::int64_t) {});
+    optimizer.gather_weights(context, comm);
+    const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+    loss = sums[0] / step_tokens;
+    log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, loss, elapsed,
+              with_commas(static_cast<std::int64_t>(step_tokens / elapsed)),
+              step <= parameters.bench.warmup_steps ? "  (warm-up)" : "");
+    if (step > parameters.bench.warmup_steps) seconds.push_back(elapsed);
+  }
+  log::info("{}", train::phase_table(context.profiler(), session.world()));
+  const double peak_after = peak_of_all_ranks(session, context, memory.dtype);
+  const double peak = 0.5 * (peak_before + peak_after);
+
+  std::sort(seconds.begin(), seconds.end());
+  const double median = seconds[seconds.size() / 2];
+  const double rate = step_tokens / median;
+  const plan::FlopsPerToken flops = plan::flops_per_token(memory.architecture, t.sequence_length);
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  const double resident = 1024.0 * static_cast<double>(usage.ru_maxrss);
+  const auto planned = static_cast<double>(memory.total_bytes());
+  log::info(
+      "memory of rank 0: arenas {} as planned, largest resident size {} (+{} for the program, "
+      "libraries and staging)",
+      human_bytes(planned), human_bytes(resident), human_bytes(resident - planned));
+  log::info("bench: dtype {}", t.dtype);
+  log::info("bench: step_seconds_median {:.4f}", median);
+  log::info("bench: tokens_per_second {:.1f}", rate);
+  log::info("bench: gemm_peak_gflops {:.1f} (before {:.1f}, after {:.1f})", peak * 1e-9,
+            peak_before * 1e-9, peak_after * 1e-9);
+  log::info("bench: gemm_share {:.4f} (canonical), {:.4f} (full square)",
+            rate * flops.canonical / peak, rate * flops.full_square / peak);
+  return ExitStatus::ok;
+}
+
+}  // namespace espalier::commands

@@ -1,0 +1,39 @@
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "config/parameters.hpp"
+#include "parallel/session.hpp"
+
+namespace espalier::commands {
+
+// What the program does, one function a command, each in its own .cpp. All ranks call it alike,
+// with the same resolved parameters; a dry run builds and prints what the command would work with,
+// for the grid of [parallel], and computes nothing.
+
+ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+
+/// Prints what is in token shards, checkpoints and tokenizers; it needs no input file.
+ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> paths);
+
+/// A row of the table of commands (command_table.cpp), from which the command line, its help and
+/// the dispatch come. Commands with `run` read an input file; `run_on_paths` is given file names.
+struct Command {
+  std::string_view name;
+  std::string_view arguments;  ///< after the name, in the line of usage
+  std::string_view summary;    ///< one line for the list
+  std::string_view details;    ///< the page of `espalier help <command>`
+  config::Use use = config::Use::training;
+  ExitStatus (*run)(parallel::MpiSession&, config::Parameters&, bool dry_run) = nullptr;
+  ExitStatus (*run_on_paths)(parallel::MpiSession&, std::span<const std::string>) = nullptr;
+};
+
+std::span<const Command> command_table();
+
+}  // namespace espalier::commands

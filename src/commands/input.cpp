@@ -1,0 +1,70 @@
+#include "commands/input.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "io/toml_reader.hpp"
+
+namespace espalier::commands {
+namespace {
+
+std::string read_text(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    fail(ExitStatus::bad_configuration, "{} is a folder, not an input file", path);
+  errno = 0;
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  if (stream) text << stream.rdbuf();
+  if (!stream)
+    fail(ExitStatus::bad_configuration, "the input file {} cannot be read: {}", path,
+         std::strerror(errno));
+  return text.str();
+}
+
+config::Parameters read_on_rank_0(const CommandLine& line) {
+  config::Parameters parameters;
+  const std::string name = line.input_file.empty() ? "command line" : line.input_file;
+  const std::string text = line.input_file.empty() ? std::string() : read_text(line.input_file);
+  io::read_parameters(text, name, line.overrides, parameters);
+  if (parameters.run.name.empty())
+    parameters.run.name = std::filesystem::path(line.input_file).stem().string();
+  return parameters;
+}
+
+}  // namespace
+
+config::Parameters read_input(parallel::MpiSession& session, const CommandLine& line) {
+  // A message is its status in a word, a blank, and the text: the input as TOML, or what is wrong
+  // with it. Rank 0 must not leave before the others know, hence the catch here.
+  std::string message;
+  if (session.rank() == 0) {
+    try {
+      message = "0 " + config::to_toml(read_on_rank_0(line));
+    } catch (const Error& error) {
+      message = fmt::format("{} {}", static_cast<int>(error.status()), error.what());
+    }
+  }
+  message = session.world().broadcast(std::move(message), 0);
+
+  const std::size_t blank = message.find(' ');
+  const int status = std::stoi(message.substr(0, blank));
+  const std::string text = message.substr(blank + 1);
+  if (status != 0) throw Error(static_cast<ExitStatus>(status), text, Met::by_every_rank);
+  config::Parameters parameters;
+  io::read_parameters(text, line.input_file, {}, parameters);
+  return parameters;
+}
+
+void resolve_input(const parallel::MpiSession& session, const CommandLine& line,
+                   config::Parameters& parameters) {
+  const config::Use use = line.command->use;
+  const bool trains = use == config::Use::training || use == config::Use::bench;
+  const bool any_grid = trains && line.dry_run && session.size() == 1;
+  config::resolve(parameters, any_grid ? config::declared_ranks(parameters) : session.size(), use);
+}
+
+}  // namespace espalier::commands

@@ -1,0 +1,40 @@
+#include "base/log.hpp"
+#include "commands/banner.hpp"
+#include "commands/build_info.hpp"
+#include "commands/commands.hpp"
+#include "train/trainer.hpp"
+
+namespace espalier::commands {
+
+ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
+  const parallel::GridShape shape = train::grid_shape(parameters);
+  if (dry_run) {
+    log::info("{}", config::to_toml(parameters));
+    print_banner(session, parameters, shape);
+    train::check_files(parameters);
+    log::info("dry run: nothing was trained");
+    return ExitStatus::ok;
+  }
+  print_banner(session, parameters, shape);
+  train::Trainer trainer(session, parameters, build_description());
+  switch (trainer.run()) {
+    case train::StopReason::finished:
+      log::info("finished: all {} steps are done", parameters.training.steps);
+      return ExitStatus::ok;
+    case train::StopReason::signal:
+      log::info(
+          "stopped by a signal after step {} with a checkpoint; start the same command again "
+          "to go on (status 75)",
+          trainer.step());
+      return ExitStatus::stopped_early;
+    case train::StopReason::time_limit:
+      log::info(
+          "stopped before the time limit after step {} with a checkpoint; start the same "
+          "command again to go on (status 75)",
+          trainer.step());
+      return ExitStatus::stopped_early;
+  }
+  return ExitStatus::internal;
+}
+
+}  // namespace espalier::commands

@@ -1,0 +1,129 @@
+#pragma once
+// What the forward and the backward pass of attention share: how query rows are numbered, and the
+// packed forms of a tile of rows.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "base/integers.hpp"
+#include "kernels/attention.hpp"
+#include "kernels/simd.hpp"
+#include "kernels/tile_gemm.hpp"
+
+namespace espalier::kernels {
+
+/// Query rows of a tile, one per vector lane, and keys of a block. 64 x 64 scores of fp32 fill half
+/// of a first-level cache of 32 KiB.
+constexpr std::int64_t kTileRows = 64;
+constexpr std::int64_t kTileVectors = kTileRows / simd::kLanes;
+constexpr std::int64_t kKeyBlock = 64;
+
+/// The rows that attend with one kv head of one sequence. All query heads of the group are taken
+/// together, row = query * G + head of the group, so that a tile is full even when there is one
+/// query (decoding), and every load of a key serves the whole group. For keys and values G = 1.
+template <class Pointer>
+struct HeadRows {
+  Pointer base;  ///< first query, first head of the group
+  std::int64_t stride;
+  std::int64_t group;  ///< G
+  std::int64_t head_dim;
+
+  Pointer operator()(std::int64_t row) const {
+    return base + row / group * stride + row % group * head_dim;
+  }
+};
+
+/// Rows of sequence `b` and kv head `kv` in a view of heads; G = `group`.
+template <class T, class View>
+auto head_rows(const View& view, std::int64_t b, std::int64_t length, std::int64_t kv,
+               std::int64_t group, std::int64_t head_dim) {
+  auto* base = view.template as<T>(b * length) + kv * group * head_dim;
+  return HeadRows<decltype(base)>{base, view.stride, group, head_dim};
+}
+
+/// out[k][lane] = unit k of row `first + lane`; lanes >= count are zero. (D / kUnit, kTileRows)
+template <class T, class Rows>
+void pack_lanes(std::int32_t* out, const Rows& rows, std::int64_t first, std::int64_t count,
+                std::int64_t head_dim) {
+  const std::int64_t num_units = head_dim / kUnit<T>;
+  if (count < kTileRows) std::fill_n(out, num_units * kTileRows, 0);
+  for (std::int64_t lane = 0; lane < count; ++lane) {
+    const auto* row = rows(first + lane);
+    for (std::int64_t k = 0; k < num_units; ++k)
+      std::memcpy(out + k * kTileRows + lane, row + k * kUnit<T>, 4);
+  }
+}
+
+/// The rows as they lie, but kUnit rows woven into one row of units: out[j][d] holds element d of
+/// rows first + kUnit j, ... ; a missing last row is zero. (ceil(count / kUnit), stride); columns
+/// from D to `stride` are zero.
+template <class T, class Rows>
+void pack_woven(std::int32_t* out, std::int64_t stride, const Rows& rows, std::int64_t first,
+                std::int64_t count, std::int64_t head_dim) {
+  for (std::int64_t j = 0; j < div_ceil(count, kUnit<T>); ++j, out += stride) {
+    const auto* row = rows(first + j * kUnit<T>);
+    if constexpr (kUnit<T> == 1) {
+      std::memcpy(out, row, static_cast<std::size_t>(head_dim) * sizeof(T));
+      std::fill(out + head_dim, out + stride, 0);
+    } else {
+      static const std::vector<bf16> zeros(static_cast<std::size_t>(simd::kLanes));
+      const bool has_second = 2 * j + 1 < count;
+      const auto* second = has_second ? rows(first + 2 * j + 1) : nullptr;
+      simd::for_lanes(head_dim, [&](std::int64_t d, auto lanes) {
+        simd::store_units(out + d,
+                          simd::pair(row + d, has_second ? second + d : zeros.data(), lanes));
+      });
+      std::fill(out + round_up(head_dim, simd::kLanes), out + stride, 0);
+    }
+  }
+}
+
+/// Rows first, first + 1, ... of `rows` = the transposed (D, kTileRows) `in`, times `scale`.
+template <class T, class Rows>
+void unpack_lanes(const Rows& rows, std::int64_t first, std::int64_t count, const float* in,
+                  std::int64_t head_dim, float scale) {
+  for (std::int64_t lane = 0; lane < count; ++lane) {
+    T* row = rows(first + lane);
+    for (std::int64_t d = 0; d < head_dim; ++d)
+      row[d] = static_cast<T>(in[d * kTileRows + lane] * scale);
+  }
+}
+
+/// Memory of one thread, cut into aligned pieces; it stays for the next call.
+class TileMemory {
+ public:
+  explicit TileMemory(std::int64_t floats) {
+    const auto wanted = static_cast<std::size_t>(floats + 16 * kMaxPieces);
+    if (memory().size() < wanted) memory().resize(wanted);
+    next_ = memory().data();
+  }
+  template <class T = float>
+  T* take(std::int64_t words) {
+    const auto address = reinterpret_cast<std::uintptr_t>(next_);
+    next_ += (64 - address % 64) % 64 / sizeof(float);
+    T* piece = reinterpret_cast<T*>(next_);
+    next_ += words;
+    return piece;
+  }
+
+ private:
+  static constexpr std::int64_t kMaxPieces = 16;
+  static std::vector<float>& memory() {
+    static thread_local std::vector<float> memory;
+    return memory;
+  }
+  float* next_;
+};
+
+/// Positions of the lanes of vector `j` of a tile, as 32-bit integers.
+inline simd::Ints lane_positions(std::int64_t first_row, std::int64_t group,
+                                 std::int64_t first_position, std::int64_t j) {
+  simd::Ints positions;
+  for (std::int64_t i = 0; i < simd::kLanes; ++i)
+    positions[i] =
+        static_cast<std::int32_t>(first_position + (first_row + j * simd::kLanes + i) / group);
+  return positions;
+}
+
+}  // namespace espalier::kernels

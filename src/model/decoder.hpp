@@ -1,0 +1,61 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "device/context.hpp"
+#include "kernels/qk_norm_rope.hpp"
+#include "model/weights.hpp"
+#include "parallel/boundary.hpp"
+#include "parallel/session.hpp"
+
+namespace espalier::model {
+
+/// Decoding of one sequence with a cache of keys and values, over the tensor axis of the grid (no
+/// sequence parallelism: there is one token at a time).
+class Decoder {
+ public:
+  /// Lays out the cache for `max_tokens` in `arena` (planning or backed). Others must outlive it.
+  Decoder(const Architecture& architecture, Weights& weights, DType dtype, std::int64_t max_tokens,
+          device::Context& context, parallel::GridCommunicators& communicators,
+          device::Arena& arena);
+
+  /// Appends tokens to the sequence and returns the logits (V) fp32 that follow the last of them,
+  /// the same on every rank. Collective over the tensor group. The sequence must not pass
+  /// max_tokens.
+  std::span<const float> append(std::span<const std::uint32_t> tokens);
+  std::int64_t length() const { return length_; }  ///< tokens in the cache
+
+ private:
+  void append_chunk(std::span<const std::uint32_t> tokens);
+  void attention(std::size_t layer, std::int64_t count);
+  void mlp(std::size_t layer, std::int64_t count);
+
+  struct Cache {
+    device::View k, v;  ///< (max_tokens, K_loc*D)
+  };
+  const Architecture& architecture_;
+  LocalSizes sizes_;
+  Weights& weights_;
+  DType dtype_;
+  device::Context& context_;
+  parallel::GridCommunicators& comm_;
+  parallel::TensorBoundary boundary_;
+  std::int64_t max_tokens_, chunk_tokens_;
+  std::int64_t length_ = 0;
+  std::vector<std::int32_t> position_buffer_;
+  std::vector<Cache> cache_;
+  kernels::RopeTable rope_;        ///< (max_tokens, D/2) f32 each
+  device::View x_, n_;             ///< (chunk, H) residual stream, normed
+  device::View branch_;            ///< (chunk, H)
+  device::View inverse_rms_;       ///< (1, chunk) f32
+  device::View qkv_, qk_;          ///< (chunk, (A_loc + 2 K_loc) D), (chunk, (A_loc + K_loc) D)
+  device::View o_;                 ///< (chunk, A_loc*D)
+  device::View lse_;               ///< (A_loc, chunk) f32
+  device::View gate_up_, hidden_;  ///< (chunk, 2 F_loc), (chunk, F_loc)
+  device::View logits_;            ///< (1, V_loc)
+  device::View local_logits_;      ///< (1, V_loc) f32
+  device::View all_logits_;        ///< (tensor, V_loc) f32
+};
+
+}  // namespace espalier::model

@@ -1,0 +1,29 @@
+#pragma once
+#include <cstdint>
+
+#include "model/architecture.hpp"
+#include "parallel/grid.hpp"
+
+namespace espalier::model {
+
+/// Sizes as one rank sees them (letters and _loc names: base/dims.hpp).
+struct LocalSizes {
+  std::int64_t hidden;          ///< H
+  std::int64_t head_dim;        ///< D
+  std::int64_t num_heads;       ///< A_loc
+  std::int64_t num_kv_heads;    ///< K_loc
+  std::int64_t intermediate;    ///< F_loc
+  std::int64_t vocab;           ///< V_loc, with the padding of the last ranks
+  std::int64_t vocab_valid;     ///< rows of V_loc that exist
+  std::int64_t vocab_first;     ///< global id of row 0
+  std::int64_t num_layers;      ///< L
+  std::int64_t kv_replication;  ///< tensor ranks that hold the same kv head
+
+  static LocalSizes of(const Architecture& architecture, const parallel::ProcessGrid& grid);
+  std::int64_t q_cols() const { return num_heads * head_dim; }
+  std::int64_t kv_cols() const { return num_kv_heads * head_dim; }
+  std::int64_t qk_cols() const { return q_cols() + kv_cols(); }
+  std::int64_t qkv_cols() const { return q_cols() + 2 * kv_cols(); }
+};
+
+}  // namespace espalier::model

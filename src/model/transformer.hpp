@@ -1,0 +1,68 @@
+#pragma once
+#include <functional>
+
+#include "device/context.hpp"
+#include "model/activations.hpp"
+#include "model/weights.hpp"
+#include "parallel/boundary.hpp"
+#include "parallel/session.hpp"
+
+namespace espalier::model {
+
+/// One micro-batch on a rank: the same on every rank of a tensor group.
+struct Batch {
+  device::ConstView tokens;     ///< (1, T) u32
+  device::ConstView targets;    ///< (1, T) u32, kernels::kIgnoredTarget where none counts
+  device::ConstView positions;  ///< (1, T) i32
+};
+
+/// The decoder on one rank of the grid. Forward and backward are written out block by block in
+/// forward.cpp, head.cpp and backward.cpp; weights and buffers are owned by the caller's arenas.
+class Transformer {
+ public:
+  /// All references must outlive the transformer. Fills the RoPE table.
+  Transformer(const Architecture& architecture, Weights& weights, Activations& activations,
+              device::Context& context, parallel::GridCommunicators& communicators);
+
+  /// Called with a bucket's number when its gradients on this rank are final for the micro-batch.
+  using BucketDone = std::function<void(int bucket)>;
+
+  /// Forward and backward of one micro-batch. Gradients of loss_scale * sum of token losses replace
+  /// what is there (`first`) or are added. Returns the sum of the token losses, the same on every
+  /// rank of the tensor group.
+  double train(const Batch& batch, float loss_scale, bool first, const BucketDone& bucket_done);
+
+  /// Forward only: the sum of the token losses.
+  double evaluate(const Batch& batch);
+
+  /// Forward only, with the logits of all tokens copied to `out` (T, V_loc), for tests and tools.
+  void logits(const Batch& batch, device::View out);
+
+ private:
+  // forward.cpp
+  void forward(const Batch& batch);
+  void attention_forward(std::int64_t layer, const Batch& batch);
+  void mlp_forward(std::int64_t layer);
+  /// residual = x + branch output; y = norm(residual).
+  void residual_norm(device::ConstView x, device::ConstView weight, device::View residual,
+                     device::View y, device::View inverse_rms);
+  // head.cpp
+  double head(const Batch& batch, bool with_gradients, float loss_scale, bool first);
+  void head_statistics(device::ConstView targets, std::int64_t tokens);
+  // backward.cpp
+  void backward(const Batch& batch, bool first, const BucketDone& bucket_done);
+  void mlp_backward(std::int64_t layer, bool first);
+  void attention_backward(std::int64_t layer, const Batch& batch, bool first);
+  void clear_gradients_without_gemm();
+
+  const Architecture& architecture_;
+  LocalSizes sizes_;
+  Weights& weights_;
+  Activations& a_;
+  device::Context& context_;
+  parallel::GridCommunicators& comm_;
+  parallel::TensorBoundary boundary_;
+  device::ConstView branch_;  ///< (T_loc, H) what the residual stream has yet to add
+};
+
+}  // namespace espalier::model

@@ -1,0 +1,59 @@
+#pragma once
+#include <vector>
+
+#include "device/arena.hpp"
+#include "model/local_sizes.hpp"
+#include "model/tensor_table.hpp"
+#include "parallel/zero.hpp"
+
+namespace espalier::model {
+
+/// One set of per-block tensors as this rank holds them: the weights, or their gradients.
+/// Q, K, V and gate, up lie fused; rows of the tensor table are views into them.
+struct BlockTensors {
+  device::View input_layernorm;           ///< (1, H)
+  device::View qkv;                       ///< ((A_loc + 2 K_loc) D, H): q rows, k rows, v rows
+  device::View q_norm, k_norm;            ///< (1, D); data == nullptr without QK-norm
+  device::View o;                         ///< (H, A_loc*D)
+  device::View post_attention_layernorm;  ///< (1, H)
+  device::View gate_up;                   ///< (2 F_loc, H): gate rows, then up rows
+  device::View down;                      ///< (H, F_loc)
+};
+
+/// All tensors of a rank, in one arena. When the model is tied, lm_head is the embedding.
+struct ModelTensors {
+  device::View embedding;   ///< (V_loc, H)
+  device::View final_norm;  ///< (1, H)
+  device::View lm_head;     ///< (V_loc, H)
+  std::vector<BlockTensors> blocks;
+};
+
+/// Lays out one set of tensors in `arena`, in the tensor table's order.
+ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& sizes,
+                              DType dtype, device::Arena& arena);
+
+/// Weights and gradients of a rank, joined with the tensor table.
+/// Buckets in the order in which the backward pass makes them final:
+/// bucket L+1: final norm and (untied) LM head; buckets L-1 .. 0: blocks; bucket L: embedding.
+struct Weights {
+  std::vector<parallel::TensorSpec> table;
+  ModelTensors weights;
+  ModelTensors gradients;  ///< f32; no data when made without a gradient arena
+
+  /// `gradient_arena` null: for evaluation and generation.
+  Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
+          device::Arena& weight_arena, device::Arena* gradient_arena);
+  Weights(const Weights&) = delete;
+  Weights& operator=(const Weights&) = delete;
+
+  /// The table's rows as this rank holds them, without padding. Point into `table`.
+  std::vector<parallel::LocalTensor> local_tensors() const;
+  const LocalSizes& sizes() const { return sizes_; }
+
+ private:
+  LocalSizes sizes_;
+  parallel::GridShape shape_;
+  int tensor_rank_;
+};
+
+}  // namespace espalier::model

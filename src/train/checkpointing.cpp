@@ -1,0 +1,147 @@
+#include "train/checkpointing.hpp"
+
+#include <map>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "kernels/elementwise.hpp"
+
+namespace espalier::train {
+
+std::filesystem::path checkpoint_directory(const config::Parameters& parameters) {
+  return std::filesystem::path(parameters.output.directory) / "checkpoints";
+}
+
+std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& parameters,
+                                                     const std::string& named,
+                                                     parallel::Communicator& world) {
+  std::string found = named;
+  if (found.empty() && world.rank() == 0)
+    if (const auto newest = io::newest_checkpoint(checkpoint_directory(parameters)))
+      found = newest->string();
+  found = world.broadcast(found, 0);
+  if (found.empty()) return std::nullopt;
+  return found;
+}
+
+void require_same_model(const io::CheckpointReader& reader,
+                        const std::vector<parallel::TensorSpec>& table) {
+  std::map<std::string, const parallel::TensorSpec*> expected;
+  for (const parallel::TensorSpec& spec : table) expected[spec.name] = &spec;
+  std::string problems;
+  for (const io::CheckpointReader::TensorShape& tensor : reader.tensors()) {
+    const auto it = expected.find(tensor.name);
+    if (it == expected.end())
+      problems += fmt::format("\n  {}: not in this model", tensor.name);
+    else if (it->second->rows != tensor.rows || it->second->cols != tensor.cols)
+      problems += fmt::format("\n  {}: ({}, {}) there, ({}, {}) in this model", tensor.name,
+                              tensor.rows, tensor.cols, it->second->rows, it->second->cols);
+    if (it != expected.end()) expected.erase(it);
+    if (problems.size() > 600) break;
+  }
+  for (const auto& [name, spec] : expected)
+    if (problems.size() < 900) problems += fmt::format("\n  {}: missing in the checkpoint", name);
+  if (!problems.empty())
+    throw Error(ExitStatus::bad_data,
+                fmt::format("the checkpoint of step {} is of another model:{}\nUse its [model] "
+                            "(espalier inspect shows it) or another output.directory",
+                            reader.info().step, problems),
+                Met::by_every_rank);
+}
+
+void load_state(io::CheckpointReader& reader, optim::Optimizer& optimizer) {
+  using Field = io::CheckpointReader::Field;
+  for (optim::StatePiece& state : optimizer.state()) {
+    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
+    if (state.piece.rectangle.empty()) continue;
+    for (const auto& [field, view] :
+         {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
+          std::pair{Field::exp_avg_sq, state.v}})
+      reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, state.piece.rectangle,
+                  field, view.as<float>());
+  }
+}
+
+void load_weights(device::Context& context, io::CheckpointReader& reader,
+                  const std::vector<parallel::LocalTensor>& tensors,
+                  const parallel::ProcessGrid& grid) {
+  std::vector<float> values;
+  for (const parallel::LocalTensor& tensor : tensors) {
+    const parallel::Rectangle shard =
+        parallel::tensor_shard(*tensor.spec, grid.tensor_rank(), grid.shape().tensor);
+    if (shard.empty()) continue;
+    values.resize(static_cast<std::size_t>(shard.size()));
+    reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, shard,
+                io::CheckpointReader::Field::master, values.data());
+    kernels::cast(context, tensor.weight,
+                  device::view_of(values.data(), shard.rows(), shard.cols()));
+  }
+}
+
+CheckpointDriver::CheckpointDriver(const config::Parameters& parameters,
+                                   optim::Optimizer& optimizer, parallel::Communicator& world)
+    : parameters_(parameters.checkpoint), optimizer_(optimizer), world_(world) {
+  using Staging = io::CheckpointWriter::Staging;
+  writer_ = std::make_unique<io::CheckpointWriter>(
+      checkpoint_directory(parameters), world.rank(), world.size(),
+      parameters_.staging == "wait" ? Staging::wait : Staging::copy);
+  indices_ = world_.all_gather(io::CheckpointWriter::encode_index(pieces()));
+}
+
+CheckpointDriver::~CheckpointDriver() = default;
+
+std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
+  std::vector<io::CheckpointPiece> pieces;
+  const auto states = optimizer_.state();
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const optim::StatePiece& state = states[i];
+    const parallel::Rectangle& written = state.piece.written;
+    if (!state.piece.writes || written.empty()) continue;
+    const parallel::TensorSpec& spec =
+        *optimizer_.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
+    const std::int64_t row = written.row_begin - state.piece.rectangle.row_begin;
+    pieces.push_back({.name = spec.name,
+                      .global_rows = spec.rows,
+                      .global_cols = spec.cols,
+                      .is_vector = spec.is_vector,
+                      .rectangle = written,
+                      .master = state.master.as<float>(row),
+                      .exp_avg = state.m.as<float>(row),
+                      .exp_avg_sq = state.v.as<float>(row),
+                      .state_index = static_cast<std::int64_t>(i)});
+  }
+  return pieces;
+}
+
+void CheckpointDriver::begin(const io::CheckpointInfo& info) {
+  finish();
+  info_ = info;
+  writer_->begin(info, pieces(), indices_);
+  saving_ = true;
+}
+
+bool CheckpointDriver::is_written() {
+  return saving_ && writer_->is_written();
+}
+
+void CheckpointDriver::commit() {
+  if (world_.rank() == 0)
+    writer_->commit(info_, indices_, parameters_.keep, parameters_.keep_every);
+  else
+    writer_->release();
+  saving_ = false;
+  log::info("checkpoint of step {} is complete", info_.step);
+}
+
+void CheckpointDriver::finish() {
+  if (!saving_) return;
+  writer_->wait();
+  world_.barrier();  // every rank's file is on disk
+  commit();
+}
+
+void CheckpointDriver::before_overwrite(std::int64_t state_index) {
+  if (saving_) writer_->before_overwrite(state_index);
+}
+
+}  // namespace espalier::train

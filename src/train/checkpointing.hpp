@@ -1,0 +1,71 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/parameters.hpp"
+#include "io/checkpoint.hpp"
+#include "model/tensor_table.hpp"
+#include "optim/optimizer.hpp"
+#include "parallel/session.hpp"
+
+namespace espalier::train {
+
+/// `<output.directory>/checkpoints`
+std::filesystem::path checkpoint_directory(const config::Parameters& parameters);
+
+/// The checkpoint that a run or tool starts from: `named` when not empty, else the newest complete
+/// one under checkpoint_directory, else none. Rank 0 looks, every rank gets the answer.
+std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& parameters,
+                                                     const std::string& named,
+                                                     parallel::Communicator& world);
+
+/// Checks that every tensor of the table is in the checkpoint with its shape and nothing else is;
+/// throws Error (bad_data) that says which model it is of.
+void require_same_model(const io::CheckpointReader& reader,
+                        const std::vector<parallel::TensorSpec>& table);
+
+/// Reads master weights and moments of this rank's pieces from a checkpoint of any grid.
+void load_state(io::CheckpointReader& reader, optim::Optimizer& optimizer);
+
+/// Reads the weights of a rank for evaluation or generation, rounded to their dtype.
+void load_weights(device::Context& context, io::CheckpointReader& reader,
+                  const std::vector<parallel::LocalTensor>& tensors,
+                  const parallel::ProcessGrid& grid);
+
+/// Drives the background writer from the step loop; the ranks agree through the numbers that the
+/// step's all-reduce carries.
+class CheckpointDriver {
+ public:
+  /// Collective: gathers the index of rectangles of all ranks.
+  CheckpointDriver(const config::Parameters& parameters, optim::Optimizer& optimizer,
+                   parallel::Communicator& world);
+  ~CheckpointDriver();
+
+  /// Starts a save of the state as it is now; an earlier one is completed first. Collective.
+  void begin(const io::CheckpointInfo& info);
+  bool is_saving() const { return saving_; }
+  /// This rank's part is on disk: its share in the step's all-reduce.
+  bool is_written();
+  /// All ranks are written: rank 0 makes the checkpoint complete. Collective.
+  void commit();
+  /// Waits for a running save and commits it. Collective.
+  void finish();
+  /// For optim::Optimizer::update.
+  void before_overwrite(std::int64_t state_index);
+
+ private:
+  std::vector<io::CheckpointPiece> pieces() const;
+  const config::CheckpointParameters& parameters_;
+  optim::Optimizer& optimizer_;
+  parallel::Communicator& world_;
+  std::vector<std::string> indices_;
+  std::unique_ptr<io::CheckpointWriter> writer_;
+  io::CheckpointInfo info_;
+  bool saving_ = false;
+};
+
+}  // namespace espalier::train

@@ -1,0 +1,68 @@
+#include "train/dataset.hpp"
+
+#include <algorithm>
+#include <span>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace espalier::train {
+namespace {
+
+data::TokenStream stream_of(const std::vector<io::TokenShard>& shards) {
+  std::vector<std::span<const std::uint32_t>> tokens;
+  for (const io::TokenShard& shard : shards) tokens.push_back(shard.tokens());
+  return data::TokenStream(std::move(tokens));
+}
+
+}  // namespace
+
+Dataset::Dataset(const std::string& where, const std::string& split, std::int64_t vocab_size,
+                 std::int64_t sequence_length, const std::string& tokenizer_identity, bool verify)
+    : split_(split),
+      shards_(io::open_shards(where, split, verify)),
+      stream_(stream_of(shards_)),
+      sequence_length_(sequence_length),
+      num_samples_(stream_.num_samples(sequence_length)),
+      bytes_per_token_(0.0) {
+  std::uint64_t longest = 0;
+  std::uint64_t bytes = 0;
+  for (const io::TokenShard& shard : shards_) {
+    const io::ShardInfo& info = shard.info();
+    require(info.vocabulary <= static_cast<std::uint64_t>(vocab_size), ExitStatus::bad_data,
+            "{}: its tokenizer has ids up to {}, but model.vocab_size is {}; use the model's "
+            "tokenizer or raise model.vocab_size",
+            shard.path().string(), info.vocabulary - 1, vocab_size);
+    require(tokenizer_identity.empty() || info.tokenizer_identity == tokenizer_identity,
+            ExitStatus::bad_data,
+            "{}: made with tokenizer {} ({}), this run uses {}; tokenize the text again with this "
+            "run's tokenizer, or name the other one in data.tokenizer",
+            shard.path().string(), info.tokenizer_identity, info.tokenizer_file,
+            tokenizer_identity);
+    longest = std::max(longest, info.num_tokens);
+    bytes += info.num_bytes;
+  }
+  require(longest > static_cast<std::uint64_t>(sequence_length), ExitStatus::bad_data,
+          "data.{} = \"{}\": training.sequence_length {} needs shards of at least {} tokens, the "
+          "longest has {}; use shorter sequences or more text",
+          split, where, sequence_length, sequence_length + 1, longest);
+  bytes_per_token_ = static_cast<double>(bytes) / static_cast<double>(stream_.size());
+}
+
+std::string Dataset::describe() const {
+  return fmt::format("{}: {} shard{}, {} tokens, {} samples of {}", split_, shards_.size(),
+                     shards_.size() == 1 ? "" : "s",
+                     with_commas(static_cast<std::int64_t>(stream_.size())),
+                     with_commas(static_cast<std::int64_t>(num_samples_)), sequence_length_);
+}
+
+model::Batch as_batch(const data::MicroBatch& batch) {
+  const auto row = [](const auto& values) {
+    return device::view_of(values.data(), 1, static_cast<std::int64_t>(values.size()));
+  };
+  return {.tokens = row(batch.tokens),
+          .targets = row(batch.targets),
+          .positions = row(batch.positions)};
+}
+
+}  // namespace espalier::train

@@ -1,0 +1,59 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "config/parameters.hpp"
+#include "device/profiler.hpp"
+#include "model/architecture.hpp"
+#include "parallel/communicator.hpp"
+#include "parallel/grid.hpp"
+
+namespace espalier::train {
+
+/// What one step did, the same on every rank.
+struct StepReport {
+  std::int64_t step = 0;
+  std::uint64_t tokens = 0;  ///< consumed since the start of training
+  double loss = 0.0;
+  double grad_norm = 0.0;
+  double learning_rate = 0.0;
+  double seconds = 0.0;
+};
+
+/// Turns step reports into lines for a person: throughput and MFU over the steps since the last
+/// printed line, and the time left.
+class Progress {
+ public:
+  /// `gemm_peak`: FLOP/s of all ranks together, measured; the reference of MFU.
+  Progress(const config::Parameters& parameters, const model::Architecture& architecture,
+           double gemm_peak);
+
+  /// Prints a line every training.log_interval steps, at the first and at the last; in between it
+  /// refreshes the live line of a terminal.
+  void step(const StepReport& report);
+  /// Tokens per second of one step.
+  double tokens_per_second(const StepReport& report) const;
+  /// "12,345 tok/s, MFU 61.2 % (63.4 % full square) of 824 GFLOP/s" over all steps but the first.
+  std::string summary() const;
+
+ private:
+  std::string format(const StepReport& report, double seconds, std::int64_t steps) const;
+  std::int64_t last_step_;
+  std::int64_t interval_;
+  double tokens_per_step_;
+  double canonical_flops_, full_square_flops_;  ///< per token
+  double gemm_peak_;
+  std::int64_t steps_since_line_ = 0;
+  double seconds_since_line_ = 0.0;
+  std::int64_t measured_steps_ =
+      0;  ///< without the first, which builds primitives and touches memory
+  double measured_seconds_ = 0.0;
+  bool first_ = true;
+};
+
+/// Table of where the time went: per phase min, mean and max over the ranks and the share of the
+/// mean. Collective; the text is the same on every rank. Phases nobody spent time in are left out.
+std::string phase_table(const device::Profiler& profiler, parallel::Communicator& world);
+
+}  // namespace espalier::train

@@ -1,0 +1,188 @@
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.hpp"
+#include "base/integers.hpp"
+#include "base/log.hpp"
+#include "io/toml_reader.hpp"
+#include "model/initialize.hpp"
+#include "tokenizer/tokenizer.hpp"
+#include "train/trainer.hpp"
+
+// How a trainer comes to life: data, memory, weights or a checkpoint, logs.
+
+namespace espalier::train {
+
+using device::Phase;
+
+parallel::GridShape grid_shape(const config::Parameters& parameters) {
+  return {.tensor = narrow<int>(parameters.parallel.tensor),
+          .context = narrow<int>(parameters.parallel.context),
+          .data = narrow<int>(parameters.parallel.data),
+          .pipeline = narrow<int>(parameters.parallel.pipeline)};
+}
+
+std::string tokenizer_identity(const config::Parameters& parameters) {
+  if (parameters.data.tokenizer.empty()) return {};
+  return tokenizer::Tokenizer::from_file(parameters.data.tokenizer).identity();
+}
+
+namespace {
+
+Dataset open_dataset(const config::Parameters& p, const std::string& where,
+                     const std::string& split, bool verify) {
+  if (where.empty())
+    throw Error(
+        ExitStatus::bad_configuration,
+        fmt::format("data.{} is not set: name the token shards (espalier tokenize makes them)",
+                    split),
+        Met::by_every_rank);
+  return Dataset(where, split, p.model.vocab_size, p.training.sequence_length,
+                 tokenizer_identity(p), verify && p.data.verify_checksum);
+}
+
+/// Makes sure that files can be created in the directory or, when it does not exist yet, in the
+/// nearest folder above it. Leaves nothing behind.
+void require_writable(const std::filesystem::path& directory) {
+  std::filesystem::path folder = std::filesystem::absolute(directory);
+  while (!std::filesystem::exists(folder)) folder = folder.parent_path();
+  const std::filesystem::path probe = folder / ".espalier-write-test";
+  const bool ok = std::filesystem::is_directory(folder) && std::ofstream(probe).good();
+  std::error_code ignored;
+  std::filesystem::remove(probe, ignored);
+  require(ok, ExitStatus::io_error,
+          "output.directory = \"{}\": cannot write in {}; choose another place or change its "
+          "permissions",
+          directory.string(), folder.string());
+}
+
+}  // namespace
+
+void check_files(const config::Parameters& p) {
+  if (p.data.train.empty())
+    log::info("data.train is not set: no shards were checked");
+  else
+    log::info("{}", open_dataset(p, p.data.train, "train", true).describe());
+  if (!p.data.validation.empty())
+    log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
+  if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);
+  if (const auto folder = io::newest_checkpoint(checkpoint_directory(p))) {
+    io::CheckpointReader reader(*folder);
+    require_same_model(reader, model::tensor_table(model::Architecture::from(p.model)));
+    log::info("would continue {} (step {})", folder->string(), reader.info().step);
+  }
+  require_writable(p.output.directory);
+}
+
+Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
+                 std::string build)
+    : session_(session),
+      parameters_(parameters),
+      build_(std::move(build)),
+      control_(parameters.run),
+      grid_(grid_shape(parameters), session.rank()),
+      memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training)),
+      communicators_(parallel::make_communicators(
+          session, grid_, narrow<int>(memory_.weights->sizes().kv_replication))),
+      training_data_(open_dataset(parameters, parameters.data.train, "train", session.rank() == 0)),
+      order_(training_data_.num_samples(), static_cast<std::uint64_t>(parameters.training.seed),
+             parameters.data.order == "shuffled"),
+      batch_shape_{
+          .sequence_length = parameters.training.sequence_length,
+          .micro_batch_size = parameters.training.micro_batch_size,
+          .num_micro_batches = div_exact(parameters.training.global_batch_size,
+                                         parameters.training.micro_batch_size * grid_.shape().data),
+          .data_rank = grid_.data_rank()},
+      transformer_(memory_.architecture, *memory_.weights, *memory_.activations, context_,
+                   communicators_) {
+  if (!parameters.data.validation.empty())
+    validation_data_.emplace(
+        open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
+  log::info("{}", training_data_.describe());
+  if (validation_data_) log::info("{}", validation_data_->describe());
+  start_or_continue();
+  if (session.rank() == 0) {
+    log_.emplace(parameters.output.directory, step_);
+    log::set_sink([this](std::string_view text) { log_->line(text); });
+  }
+  session.world().barrier();  // the run directory exists
+  checkpoints_ =
+      std::make_unique<CheckpointDriver>(parameters, *memory_.optimizer, session.world());
+  progress_ = std::make_unique<Progress>(parameters, memory_.architecture, measure_peak());
+  context_.profiler().reset();
+}
+
+Trainer::~Trainer() {
+  if (log_) log::set_sink({});
+}
+
+double Trainer::measure_peak() {
+  session_.world().barrier();  // ranks that share a machine measure together
+  std::array<double, 1> peak{context_.measure_gemm_peak(memory_.dtype, 0.3)};
+  session_.world().all_reduce_sum(peak);
+  return peak[0];
+}
+
+void Trainer::start_or_continue() {
+  optim::Optimizer& optimizer = *memory_.optimizer;
+  if (const auto folder = find_checkpoint(parameters_, "", session_.world())) {
+    continue_from(*folder);
+  } else {
+    for (optim::StatePiece& state : optimizer.state()) {
+      const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
+      model::initialize(memory_.architecture, *tensor.spec,
+                        static_cast<std::uint64_t>(parameters_.training.seed),
+                        state.piece.rectangle, state.master.as<float>());
+    }
+    log::info("new run: weights from seed {}", parameters_.training.seed);
+  }
+  optimizer.weights_from_master(context_);
+  optimizer.gather_weights(context_, communicators_);
+}
+
+void Trainer::continue_from(const std::filesystem::path& folder) {
+  io::CheckpointReader reader(folder);
+  require_same_model(reader, memory_.weights->table);
+  const io::CheckpointInfo& info = reader.info();
+  const std::string identity = training_data_.tokenizer_identity();
+  if (!info.tokenizer_identity.empty() && info.tokenizer_identity != identity)
+    throw Error(ExitStatus::bad_data,
+                fmt::format("{}: trained with tokenizer {}, data.train is of tokenizer {}; use the "
+                            "same shards or another output.directory",
+                            folder.string(), info.tokenizer_identity, identity),
+                Met::by_every_rank);
+  config::Parameters earlier;
+  io::read_parameters(info.resolved_input, (folder / "master.h5").string(), {}, earlier);
+  const auto warn_if = [&](bool differs, const char* key) {
+    if (differs && session_.rank() == 0)
+      log::warn("{} differs from the checkpoint's: the run goes on, but not as the same run", key);
+  };
+  warn_if(earlier.training.seed != parameters_.training.seed, "training.seed");
+  warn_if(earlier.training.sequence_length != parameters_.training.sequence_length,
+          "training.sequence_length");
+  warn_if(earlier.training.global_batch_size != parameters_.training.global_batch_size,
+          "training.global_batch_size");
+  warn_if(earlier.data.order != parameters_.data.order, "data.order");
+  load_state(reader, *memory_.optimizer);
+  step_ = info.step;
+  samples_consumed_ = info.samples_consumed;
+  saved_step_ = step_;
+  log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), step_,
+            samples_consumed_, info.grid);
+}
+
+io::CheckpointInfo Trainer::checkpoint_info() const {
+  return {.step = step_,
+          .samples_consumed = samples_consumed_,
+          .tokens_consumed =
+              samples_consumed_ * static_cast<std::uint64_t>(parameters_.training.sequence_length),
+          .adam_step = step_,
+          .resolved_input = config::to_toml(parameters_),
+          .tokenizer_identity = training_data_.tokenizer_identity(),
+          .build = build_,
+          .grid = grid_.describe(),
+          .num_ranks = session_.size()};
+}
+
+}  // namespace espalier::train

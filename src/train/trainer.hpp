@@ -1,0 +1,89 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "config/parameters.hpp"
+#include "data/sample_order.hpp"
+#include "device/context.hpp"
+#include "io/run_log.hpp"
+#include "model/transformer.hpp"
+#include "parallel/session.hpp"
+#include "plan/memory_plan.hpp"
+#include "train/checkpointing.hpp"
+#include "train/dataset.hpp"
+#include "train/evaluator.hpp"
+#include "train/progress.hpp"
+#include "train/run_control.hpp"
+
+namespace espalier::train {
+
+/// One training run on one rank: owns everything a run needs and drives the step loop. Collective
+/// over the session's world.
+class Trainer {
+ public:
+  /// Opens data and logs, lays out memory, makes initial weights or continues the newest complete
+  /// checkpoint of the run directory. `parameters` are resolved; `build` describes the program.
+  Trainer(parallel::MpiSession& session, const config::Parameters& parameters, std::string build);
+  ~Trainer();
+
+  /// The step loop. Returns when the run is finished or asked to stop; a checkpoint has been
+  /// written as the input says (always when stopped early).
+  StopReason run();
+
+  std::int64_t step() const { return step_; }
+  const device::Context& context() const { return context_; }
+
+ private:
+  struct StepSums;
+  void start_or_continue();
+  void continue_from(const std::filesystem::path& folder);
+  StepReport train_step();
+  StepSums agree(double loss_sum, double square_sum);
+  /// Throws Error on every rank that names the step and the ranks; `mine`: this rank's loss +
+  /// squares.
+  void require_finite(const StepSums& sums, double mine);
+  void validate();
+  void save();
+  bool is_due(std::int64_t interval) const;
+  double measure_peak();
+  io::CheckpointInfo checkpoint_info() const;
+
+  parallel::MpiSession& session_;
+  const config::Parameters& parameters_;
+  std::string build_;
+  RunControl control_;
+  parallel::ProcessGrid grid_;
+  device::Context context_;
+  plan::JobMemory memory_;
+  parallel::GridCommunicators communicators_;
+  Dataset training_data_;
+  std::optional<Dataset> validation_data_;
+  data::SampleOrder order_;
+  data::BatchShape batch_shape_;
+  data::MicroBatch batch_;
+  model::Transformer transformer_;
+  std::int64_t step_ = 0;  ///< steps done
+  std::uint64_t samples_consumed_ = 0;
+  std::optional<io::RunLog> log_;  ///< rank 0
+  std::unique_ptr<CheckpointDriver> checkpoints_;
+  std::unique_ptr<Progress> progress_;
+  double slowest_step_s_ = 0.0;
+  bool stop_signal_ = false;  ///< agreed by all ranks
+  bool out_of_time_ = false;  ///< agreed by all ranks
+  std::int64_t validated_step_ = -1;
+  std::int64_t saved_step_ = -1;
+};
+
+/// The process grid that resolved parameters describe.
+parallel::GridShape grid_shape(const config::Parameters& parameters);
+
+/// For --dry-run: opens and verifies everything a run would read (shards, tokenizer, the newest
+/// checkpoint) and tries the output directory, without the memory of a run.
+void check_files(const config::Parameters& parameters);
+
+/// Identity of data.tokenizer, empty when none is named.
+std::string tokenizer_identity(const config::Parameters& parameters);
+
+}  // namespace espalier::train

@@ -1,0 +1,108 @@
+#pragma once
+// Matrices for operator tests: values are kept in the dtype under test, with padding columns
+// between rows that must stay as they were, and references read them as doubles.
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string_view>
+#include <vector>
+
+#include "base/random.hpp"
+#include "device/context.hpp"
+#include "device/view.hpp"
+
+namespace espalier::test {
+
+template <class T>
+class Matrix {
+ public:
+  Matrix(std::int64_t rows, std::int64_t cols, std::int64_t padding = 0)
+      : rows_(rows),
+        cols_(cols),
+        stride_(cols + padding),
+        values_(static_cast<std::size_t>(rows * stride_ + padding), T(kUntouched)) {
+    fill(0.0);
+  }
+
+  Matrix& fill(double value) {
+    for (std::int64_t r = 0; r < rows_; ++r)
+      for (std::int64_t c = 0; c < cols_; ++c) at(r, c) = T(static_cast<float>(value));
+    return *this;
+  }
+  /// Normal numbers of one stream, rounded to T.
+  Matrix& randomize(std::string_view stream, double std = 1.0, double mean = 0.0) {
+    std::vector<float> numbers(static_cast<std::size_t>(rows_ * cols_));
+    RandomStream(7, stream).normal(numbers, 0, std);
+    std::size_t next = 0;
+    for (std::int64_t r = 0; r < rows_; ++r)
+      for (std::int64_t c = 0; c < cols_; ++c)
+        at(r, c) = T(numbers[next++] + static_cast<float>(mean));
+    return *this;
+  }
+
+  T& at(std::int64_t r, std::int64_t c) {
+    return values_[static_cast<std::size_t>(r * stride_ + c)];
+  }
+  double operator()(std::int64_t r, std::int64_t c) const {
+    return static_cast<double>(
+        static_cast<float>(values_[static_cast<std::size_t>(r * stride_ + c)]));
+  }
+  device::View view() { return {values_.data(), dtype_of<T>(), rows_, cols_, stride_}; }
+  std::int64_t rows() const { return rows_; }
+  std::int64_t cols() const { return cols_; }
+  /// Whether nothing was written between the rows or after the last one.
+  bool padding_untouched() const {
+    std::int64_t i = 0;
+    for (const T& value : values_) {
+      const bool inside = i / stride_ < rows_ && i % stride_ < cols_;
+      if (!inside && static_cast<float>(value) != kUntouched) return false;
+      ++i;
+    }
+    return true;
+  }
+  bool same_bits(const Matrix& other) const {
+    return values_.size() == other.values_.size() &&
+           std::memcmp(values_.data(), other.values_.data(), values_.size() * sizeof(T)) == 0;
+  }
+
+ private:
+  static constexpr float kUntouched = -77.0f;
+  std::int64_t rows_, cols_, stride_;
+  std::vector<T> values_;
+};
+
+template <class T>
+class Ids {
+ public:
+  explicit Ids(std::vector<T> values) : values_(std::move(values)) {}
+  device::View view() {
+    return device::view_of(values_.data(), 1, static_cast<std::int64_t>(values_.size()));
+  }
+  T operator[](std::int64_t i) const { return values_[static_cast<std::size_t>(i)]; }
+
+ private:
+  std::vector<T> values_;
+};
+
+/// The largest |got - want(r, c)| divided by `scale` + |want|: an absolute error near zero and a
+/// relative one for large values.
+template <class T, class Want>
+double worst_error(const Matrix<T>& got, Want&& want, double scale = 1.0) {
+  double worst = 0.0;
+  for (std::int64_t r = 0; r < got.rows(); ++r)
+    for (std::int64_t c = 0; c < got.cols(); ++c) {
+      const double expected = want(r, c);
+      const double error = std::abs(got(r, c) - expected) / (scale + std::abs(expected));
+      // A NaN must not hide: every comparison with it is false.
+      if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+    }
+  return worst;
+}
+
+/// Half a unit in the last place of T, relative: the error of one rounding.
+template <class T>
+constexpr double kRounding = sizeof(T) == 2 ? 0x1p-8 : 0x1p-24;
+
+}  // namespace espalier::test

@@ -1,0 +1,228 @@
+#include "kernels/attention.hpp"
+#include "support.hpp"
+
+namespace espalier {
+namespace {
+
+using device::Context;
+using kernels::AttentionShape;
+using test::Matrix;
+
+/// Everything of one call in double precision, by the definition.
+struct Reference {
+  std::vector<double> o, lse, d_q, d_k, d_v;
+};
+
+template <class T>
+struct Problem {
+  AttentionShape shape;
+  Matrix<T> q, k, v, d_o;
+
+  explicit Problem(const AttentionShape& s, std::int64_t padding = 6)
+      : shape(s),
+        q(s.batch * s.query_length, s.num_q_heads * s.head_dim, padding),
+        k(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, padding + 2),
+        v(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, padding),
+        d_o(s.batch * s.query_length, s.num_q_heads * s.head_dim, padding) {
+    q.randomize("q", 1.5);
+    k.randomize("k", 1.0);
+    v.randomize("v", 1.0);
+    d_o.randomize("d_o", 1.0);
+  }
+
+  Reference reference() const {
+    const AttentionShape& s = shape;
+    Reference r;
+    const auto size = [](const Matrix<T>& m) {
+      return static_cast<std::size_t>(m.rows() * m.cols());
+    };
+    r.o.resize(size(q));
+    r.d_q.resize(size(q));
+    r.d_k.resize(size(k));
+    r.d_v.resize(size(k));
+    r.lse.resize(static_cast<std::size_t>(s.batch * s.num_q_heads * s.query_length));
+    const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
+    std::vector<double> p(static_cast<std::size_t>(s.kv_length));
+    for (std::int64_t b = 0; b < s.batch; ++b)
+      for (std::int64_t h = 0; h < s.num_q_heads; ++h)
+        for (std::int64_t i = 0; i < s.query_length; ++i) {
+          const std::int64_t kv = h / (s.num_q_heads / s.num_kv_heads);
+          const std::int64_t keys = s.first_query_position + i + 1;
+          const std::int64_t row = b * s.query_length + i;
+          const auto kv_row = [&](std::int64_t j) { return b * s.kv_length + j; };
+          const auto q_index = [&](std::int64_t d) {
+            return static_cast<std::size_t>(row * q.cols() + h * s.head_dim + d);
+          };
+          const auto k_index = [&](std::int64_t j, std::int64_t d) {
+            return static_cast<std::size_t>(kv_row(j) * k.cols() + kv * s.head_dim + d);
+          };
+          double maximum = -INFINITY;
+          for (std::int64_t j = 0; j < keys; ++j) {
+            double sum = 0.0;
+            for (std::int64_t d = 0; d < s.head_dim; ++d)
+              sum += q(row, h * s.head_dim + d) * k(kv_row(j), kv * s.head_dim + d);
+            p[static_cast<std::size_t>(j)] = sum * scale;
+            maximum = std::max(maximum, sum * scale);
+          }
+          double sum = 0.0;
+          for (std::int64_t j = 0; j < keys; ++j)
+            sum += std::exp(p[static_cast<std::size_t>(j)] - maximum);
+          const double lse = maximum + std::log(sum);
+          r.lse[static_cast<std::size_t>((b * s.num_q_heads + h) * s.query_length + i)] = lse;
+          double delta = 0.0;
+          for (std::int64_t j = 0; j < keys; ++j) {
+            double& p_j = p[static_cast<std::size_t>(j)];
+            p_j = std::exp(p_j - lse);
+            for (std::int64_t d = 0; d < s.head_dim; ++d)
+              r.o[q_index(d)] += p_j * v(kv_row(j), kv * s.head_dim + d);
+          }
+          for (std::int64_t d = 0; d < s.head_dim; ++d)
+            delta += r.o[q_index(d)] * d_o(row, h * s.head_dim + d);
+          for (std::int64_t j = 0; j < keys; ++j) {
+            double d_p = 0.0;
+            const double p_j = p[static_cast<std::size_t>(j)];
+            for (std::int64_t d = 0; d < s.head_dim; ++d)
+              d_p += d_o(row, h * s.head_dim + d) * v(kv_row(j), kv * s.head_dim + d);
+            const double d_s = p_j * (d_p - delta) * scale;
+            for (std::int64_t d = 0; d < s.head_dim; ++d) {
+              r.d_q[q_index(d)] += d_s * k(kv_row(j), kv * s.head_dim + d);
+              r.d_k[k_index(j, d)] += d_s * q(row, h * s.head_dim + d);
+              r.d_v[k_index(j, d)] += p_j * d_o(row, h * s.head_dim + d);
+            }
+          }
+        }
+    return r;
+  }
+};
+
+template <class T>
+double error_of(const Matrix<T>& got, const std::vector<double>& want) {
+  return test::worst_error(got, [&](std::int64_t r, std::int64_t c) {
+    return want[static_cast<std::size_t>(r * got.cols() + c)];
+  });
+}
+
+/// bf16: scores are exact products summed in fp32; P and dS are rounded to bf16 (2^-8 relative)
+/// before their products, and the result once more. The errors of a sum over keys add up like
+/// random numbers, so a few roundings bound them all.
+template <class T>
+constexpr double kTolerance = sizeof(T) == 2 ? 4 * 0x1p-8 : 1e-5;
+
+template <class T>
+void check(const AttentionShape& s, bool backward) {
+  CAPTURE(s.batch, s.query_length, s.kv_length, s.first_query_position, s.num_q_heads,
+          s.num_kv_heads, s.head_dim);
+  Problem<T> x(s);
+  const Reference want = x.reference();
+  Context context;
+  Matrix<T> o(x.q.rows(), x.q.cols(), 4);
+  Matrix<float> lse(s.batch * s.num_q_heads, s.query_length, 3);
+  kernels::attention_forward(context, {.shape = s,
+                                       .q = x.q.view(),
+                                       .k = x.k.view(),
+                                       .v = x.v.view(),
+                                       .o = o.view(),
+                                       .lse = lse.view()});
+  CHECK(error_of(o, want.o) < kTolerance<T>);
+  CHECK(error_of(lse, want.lse) < 1e-5);
+  CHECK(o.padding_untouched());
+  CHECK(lse.padding_untouched());
+  if (!backward) return;
+  Matrix<T> d_q(x.q.rows(), x.q.cols(), 2), d_k(x.k.rows(), x.k.cols(), 6),
+      d_v(x.k.rows(), x.k.cols(), 8);
+  Matrix<float> scratch(1, kernels::attention_backward_scratch_elements(s));
+  scratch.fill(NAN);
+  kernels::attention_backward(context, {.shape = s,
+                                        .q = x.q.view(),
+                                        .k = x.k.view(),
+                                        .v = x.v.view(),
+                                        .o = o.view(),
+                                        .lse = lse.view(),
+                                        .d_o = x.d_o.view(),
+                                        .d_q = d_q.view(),
+                                        .d_k = d_k.view(),
+                                        .d_v = d_v.view(),
+                                        .scratch = scratch.view()});
+  CHECK(error_of(d_q, want.d_q) < kTolerance<T>);
+  CHECK(error_of(d_k, want.d_k) < kTolerance<T>);
+  CHECK(error_of(d_v, want.d_v) < kTolerance<T>);
+  CHECK(d_q.padding_untouched());
+  CHECK(d_k.padding_untouched());
+  CHECK(d_v.padding_untouched());
+}
+
+AttentionShape training(std::int64_t batch, std::int64_t length, std::int64_t q_heads,
+                        std::int64_t kv_heads, std::int64_t head_dim) {
+  return {.batch = batch,
+          .query_length = length,
+          .kv_length = length,
+          .num_q_heads = q_heads,
+          .num_kv_heads = kv_heads,
+          .head_dim = head_dim};
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("attention equals its definition", "[attention]", float, bf16) {
+  check<TestType>(training(2, 128, 4, 2, 64), true);
+  check<TestType>(training(1, 1, 1, 1, 2), true);     // a single token
+  check<TestType>(training(1, 67, 3, 1, 32), true);   // one kv head, odd length and group
+  check<TestType>(training(3, 33, 4, 4, 16), true);   // no sharing
+  check<TestType>(training(1, 200, 6, 2, 10), true);  // D below one vector
+  check<TestType>(training(2, 77, 2, 1, 144), true);  // D above two vectors
+  check<TestType>(training(1, 130, 8, 2, 38), true);  // D with a tail
+  check<TestType>(training(16, 65, 2, 1, 48), true);  // enough heads: no splits
+  check<TestType>(training(1, 64, 5, 5, 128), true);
+}
+
+TEMPLATE_TEST_CASE("attention continues a cached sequence", "[attention]", float, bf16) {
+  check<TestType>({.batch = 2,
+                   .query_length = 1,
+                   .kv_length = 91,
+                   .first_query_position = 90,
+                   .num_q_heads = 8,
+                   .num_kv_heads = 2,
+                   .head_dim = 64},
+                  false);
+  check<TestType>({.batch = 1,
+                   .query_length = 1,
+                   .kv_length = 300,
+                   .first_query_position = 129,
+                   .num_q_heads = 3,
+                   .num_kv_heads = 3,
+                   .head_dim = 24},
+                  false);
+  check<TestType>({.batch = 2,
+                   .query_length = 37,
+                   .kv_length = 150,
+                   .first_query_position = 100,
+                   .num_q_heads = 4,
+                   .num_kv_heads = 1,
+                   .head_dim = 32},
+                  false);
+}
+
+TEST_CASE("attention survives large scores and shows NaN", "[attention]") {
+  const AttentionShape s = training(1, 70, 2, 1, 16);
+  Problem<float> x(s, 0);
+  x.q.randomize("q", 100.0);
+  const Reference want = x.reference();
+  Context context;
+  Matrix<float> o(x.q.rows(), x.q.cols());
+  Matrix<float> lse(2, 70);
+  const kernels::AttentionForward call{.shape = s,
+                                       .q = x.q.view(),
+                                       .k = x.k.view(),
+                                       .v = x.v.view(),
+                                       .o = o.view(),
+                                       .lse = lse.view()};
+  kernels::attention_forward(context, call);
+  CHECK(error_of(o, want.o) < 1e-3);  // scores of 1000 carry errors of 1e-4 into the exponent
+  x.k.at(20, 3) = NAN;
+  kernels::attention_forward(context, call);
+  CHECK(std::isnan(lse(0, 20)));
+  CHECK(std::isnan(o(69, 0)));
+  CHECK_FALSE(std::isnan(o(19, 0)));
+}
+
+}  // namespace espalier
