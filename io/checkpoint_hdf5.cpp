@@ -54,13 +54,14 @@ Hdf5Group create_group(hid_t parent, const std::filesystem::path& path, const ch
 void write_text_attribute(hid_t object, const std::filesystem::path& path, const char* name,
                           const std::string& text) {
   Hdf5Type type(ESPALIER_HDF5(io_error, path, H5Tcopy(H5T_C_S1)));
-  ESPALIER_HDF5(io_error, path, H5Tset_size(type.get(), H5T_VARIABLE));
+  // HDF5 has no strings of length zero: an empty value is one padding byte.
+  ESPALIER_HDF5(io_error, path, H5Tset_size(type.get(), std::max<std::size_t>(text.size(), 1)));
+  ESPALIER_HDF5(io_error, path, H5Tset_strpad(type.get(), H5T_STR_NULLPAD));
   ESPALIER_HDF5(io_error, path, H5Tset_cset(type.get(), H5T_CSET_UTF8));
   Hdf5Space space(ESPALIER_HDF5(io_error, path, H5Screate(H5S_SCALAR)));
   Hdf5Attribute attribute(ESPALIER_HDF5(
       io_error, path, H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT)));
-  const char* pointer = text.c_str();
-  ESPALIER_HDF5(io_error, path, H5Awrite(attribute.get(), type.get(), &pointer));
+  ESPALIER_HDF5(io_error, path, H5Awrite(attribute.get(), type.get(), text.c_str()));
 }
 
 void write_dataset(hid_t group, const std::filesystem::path& path, const char* name, hid_t type,

@@ -23,7 +23,8 @@ Hdf5File open_checkpoint_file(const std::filesystem::path& path, OpenFor what = 
 void require_format(hid_t file, const std::filesystem::path& path, std::string_view format);
 
 Hdf5Group create_group(hid_t parent, const std::filesystem::path& path, const char* name);
-/// Text of any length as an attribute (variable-length UTF-8; h5py shows a str).
+/// Text of any length as an attribute: UTF-8 of fixed length, which lies in a metadata block with a
+/// checksum (text of variable length would lie in a heap without one).
 void write_text_attribute(hid_t object, const std::filesystem::path& path, const char* name,
                           const std::string& text);
 void write_dataset(hid_t group, const std::filesystem::path& path, const char* name, hid_t type,

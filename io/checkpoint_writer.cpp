@@ -105,6 +105,8 @@ struct CheckpointWriter::Implementation {
   // The main thread.
   void check_indices(std::span<const std::string> of_ranks) const;
   void make_room_for_change(std::size_t piece);
+  std::string explain(const std::exception& error) const;
+  void finish_files(const CheckpointInfo& of_save, std::span<const std::string> of_ranks);
   void throw_failure() const;
   void end_save();
 };
@@ -191,28 +193,21 @@ void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::s
   self.check_indices(indices);
   ESPALIER_ASSERT(is_written(), "commit before this rank's file is written");
 
-  std::vector<std::uint64_t> rank_file_bytes;
-  const fs::path folder = self.folder();
-  for (int rank = 0; rank < self.num_ranks; ++rank) {
-    const fs::path file = folder / rank_file_name(rank);
-    std::error_code error;
-    rank_file_bytes.push_back(fs::file_size(file, error));
-    if (error) fail_io("look at", file, error.value());
+  try {
+    self.finish_files(info, indices);
+    publish(self.directory, info.step,
+            fmt::format("step {}\nranks {}\n", info.step, self.num_ranks));
+  } catch (const Error& error) {
+    if (error.status() == ExitStatus::internal) throw;
+    throw Error(ExitStatus::io_error, self.explain(error));
   }
-  if (self.indices.empty()) {
-    write_master_file(self.temporary_master(), info, CheckpointIndex::decode(indices));
-  } else {
-    ESPALIER_ASSERT(
-        std::equal(indices.begin(), indices.end(), self.indices.begin(), self.indices.end()),
-        "begin and commit were given different indices");
-  }
-  finish_master_file(self.temporary_master(), rank_file_bytes);
-  FileDescriptor(self.temporary_master(), O_RDWR).flush();
-  rename_path(self.temporary_master(), folder / kMasterName);
-  flush_folder(folder);
-  publish(self.directory, info.step, fmt::format("step {}\nranks {}\n", info.step, self.num_ranks));
   self.end_save();
-  prune(self.directory, info.step, keep, keep_every);
+  try {
+    prune(self.directory, info.step, keep, keep_every);
+  } catch (const Error& error) {
+    // The new checkpoint is complete; an old one that stays is no reason to end the run.
+    log::warn("an older checkpoint stays: {}", error.what());
+  }
 }
 
 void CheckpointWriter::release() {
@@ -259,8 +254,51 @@ void CheckpointWriter::Implementation::end_save() {
   slots.clear();
 }
 
+/// The whole message of a save that failed: what, what is left, what to do.
+std::string CheckpointWriter::Implementation::explain(const std::exception& error) const {
+  std::string last = "there is no complete checkpoint yet";
+  try {
+    if (const auto newest = newest_checkpoint(directory)) {
+      last = fmt::format("the last complete checkpoint is {}", newest->string());
+    }
+  } catch (const std::exception&) {
+    // The first error is the one to tell.
+    last = "the checkpoints already there could not be listed";
+  }
+  std::uint64_t bytes = 0;
+  for (const CheckpointPiece& piece : pieces) {
+    bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * kNumFields * sizeof(float);
+  }
+  return fmt::format(
+      "checkpoint of step {}: {}. This rank's file needs {}; {}. Make room or make the folder "
+      "writable and submit the same command again.",
+      info.step, error.what(), human_bytes(static_cast<double>(bytes)), last);
+}
+
 void CheckpointWriter::Implementation::throw_failure() const {
   if (failure) throw Error(ExitStatus::io_error, *failure);
+}
+
+/// master.h5 under its name in the partial folder, which then holds every file but the marker.
+void CheckpointWriter::Implementation::finish_files(const CheckpointInfo& of_save,
+                                                    std::span<const std::string> of_ranks) {
+  std::vector<std::uint64_t> rank_file_bytes;
+  for (int i = 0; i < num_ranks; ++i) {
+    const fs::path path = folder() / rank_file_name(i);
+    std::error_code error;
+    rank_file_bytes.push_back(fs::file_size(path, error));
+    if (error) fail_io("look at", path, error.value());
+  }
+  if (indices.empty()) {
+    write_master_file(temporary_master(), of_save, CheckpointIndex::decode(of_ranks));
+  } else {
+    ESPALIER_ASSERT(std::equal(of_ranks.begin(), of_ranks.end(), indices.begin(), indices.end()),
+                    "begin and commit were given different indices");
+  }
+  finish_master_file(temporary_master(), rank_file_bytes);
+  FileDescriptor(temporary_master(), O_RDWR).flush();
+  rename_path(temporary_master(), folder() / kMasterName);
+  flush_folder(folder());
 }
 
 void CheckpointWriter::Implementation::make_room_for_change(std::size_t index) {
@@ -269,6 +307,7 @@ void CheckpointWriter::Implementation::make_room_for_change(std::size_t index) {
   const auto elements = piece.rectangle.size();
   std::unique_lock lock(mutex);
   throw_failure();
+  if (slot.copy) return;  // the copy is what is written; the live memory is free already
   if (slot.state == PieceState::waiting && staging == Staging::copy) {
     // When memory is short the update waits instead.
     std::unique_ptr<float[]> copy(
@@ -313,23 +352,7 @@ void CheckpointWriter::Implementation::run() {
   } catch (const Cancelled&) {
     message = "the save was given up";
   } catch (const std::exception& error) {
-    // list_complete may itself fail on a broken file system; the first error is the one to tell.
-    std::string last = "there is no complete checkpoint yet";
-    try {
-      if (const auto newest = newest_checkpoint(directory)) {
-        last = fmt::format("the last complete checkpoint is {}", newest->string());
-      }
-    } catch (const std::exception&) {
-      last = "the checkpoints already there could not be listed";
-    }
-    std::uint64_t bytes = 0;
-    for (const CheckpointPiece& piece : pieces) {
-      bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * kNumFields * sizeof(float);
-    }
-    message = fmt::format(
-        "checkpoint of step {}: {}. This rank's file needs {}; {}. Make room or make the folder "
-        "writable and submit the same command again.",
-        info.step, error.what(), human_bytes(static_cast<double>(bytes)), last);
+    message = explain(error);
   }
   {
     const std::lock_guard lock(mutex);

@@ -250,8 +250,6 @@ void check_schedule(const Parameters& p, Problems& problems) {
 // What a command needs ----------------------------------------------------------------------------
 
 void check_training(const Parameters& p, Problems& problems) {
-  if (p.data.train.empty())
-    problems.add("data.train is not set: name the token shards (espalier tokenize makes them)");
   if (p.validation.interval > 0 && p.data.validation.empty())
     problems.add(
         "validation.interval = {} needs data.validation: name the token shards, or set "
