@@ -9,18 +9,17 @@
 
 namespace espalier::parallel {
 
-// clang-format off
 /// How a weight (out, in) is divided over the tensor axis.
 ///
-/// | rule       | who                     | rank t of n holds                                      |
-/// |------------|-------------------------|--------------------------------------------------------|
-/// | none       | norms                   | everything                                             |
-/// | rows       | q, gate, up (col.-par.) | rows [t R/n, (t+1) R/n)                                |
-/// | columns    | o, down (row-parallel)  | columns [t C/n, (t+1) C/n)                             |
-/// | vocab_rows | embedding, LM head      | rows [t P, min(V, (t+1) P)), P = ceil(V/n); maybe none |
-/// | kv_rows    | k, v                    | as rows when n <= K; else the rows of kv head t/(n/K): |
-/// |            |                         | n/K consecutive ranks hold the same rows               |
-// clang-format on
+/// | rule       | who                           | rank t of n holds                           |
+/// |------------|-------------------------------|---------------------------------------------|
+/// | none       | norms                         | everything                                  |
+/// | rows       | q, gate, up (column-parallel) | rows [t R/n, (t+1) R/n)                     |
+/// | columns    | o, down (row-parallel)        | columns [t C/n, (t+1) C/n)                  |
+/// | vocab_rows | embedding, LM head            | rows [t P, min(V, (t+1) P)), P = ceil(V/n)  |
+/// | kv_rows    | k, v                          | as rows when n <= K; else kv head t / (n/K) |
+///
+/// With n > K, n/K tensor ranks hold the rows of the same kv head.
 enum class ShardRule : std::uint8_t { none, rows, columns, vocab_rows, kv_rows };
 
 enum class Init : std::uint8_t { normal, ones };
@@ -59,8 +58,7 @@ struct Rectangle {
 };
 Rectangle intersect(const Rectangle& a, const Rectangle& b);  ///< empty: all zero
 
-/// What tensor rank `t` of `n` holds of `spec` (valid rows only: no padding). What does not divide
-/// is Error (bad_configuration), met by every rank.
+/// What tensor rank `t` of `n` holds of `spec` (valid rows only: no padding).
 Rectangle tensor_shard(const TensorSpec& spec, int t, int n);
 /// Rows that the rank allocates: tensor_shard's, or the padded P for vocab_rows.
 std::int64_t allocated_rows(const TensorSpec& spec, int n);
