@@ -1,4 +1,4 @@
-#include "commands/inspect.hpp"
+#include "commands/commands.hpp"
 
 #include <fmt/core.h>
 
@@ -166,9 +166,7 @@ void inspect_shard(const fs::path& path) {
   fmt::print("\n");
 }
 
-}  // namespace
-
-void inspect(const std::string& path) {
+void inspect_path(const std::string& path) {
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) {
     require(fs::exists(path, ignored), ExitStatus::bad_data, "{} does not exist", path);
@@ -185,6 +183,14 @@ void inspect(const std::string& path) {
     folder = *newest;
   }
   inspect_checkpoint(folder);
+}
+
+}  // namespace
+
+ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> paths) {
+  if (session.rank() == 0)
+    for (const std::string& path : paths) inspect_path(path);
+  return ExitStatus::ok;
 }
 
 }  // namespace espalier::commands
