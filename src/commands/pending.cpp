@@ -11,9 +11,6 @@ ExitStatus not_there(std::string_view command) {
 
 }  // namespace
 
-ExitStatus tokenize(parallel::MpiSession&, config::Parameters&, bool) {
-  return not_there("tokenize");
-}
 ExitStatus inspect(parallel::MpiSession&, std::span<const std::string>) {
   return not_there("inspect");
 }
