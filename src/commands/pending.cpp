@@ -14,8 +14,5 @@ ExitStatus not_there(std::string_view command) {
 ExitStatus tokenize(parallel::MpiSession&, config::Parameters&, bool) {
   return not_there("tokenize");
 }
-ExitStatus inspect(parallel::MpiSession&, std::span<const std::string>) {
-  return not_there("inspect");
-}
 
 }  // namespace espalier::commands
