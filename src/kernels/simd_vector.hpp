@@ -11,8 +11,6 @@
 #define ESPALIER_AVX512 1
 #else
 #define ESPALIER_AVX512 0
-// Vectors wider than the machine's are passed in memory; every function here is inlined.
-#pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 
 namespace espalier::kernels::simd {
