@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "io/checkpoint.hpp"
 
 namespace espalier::io {
@@ -134,6 +136,21 @@ std::uint64_t FileDescriptor::size() const {
   struct stat status {};
   if (::fstat(fd_, &status) != 0) fail_io("look at", path_, errno);
   return static_cast<std::uint64_t>(status.st_size);
+}
+
+void FileDescriptor::resize(std::uint64_t bytes) {
+  if (::ftruncate(fd_, static_cast<off_t>(bytes)) != 0) fail_io("set the size of", path_, errno);
+}
+
+void require_file_size(std::uint64_t bytes, const fs::path& path) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  if (bytes > limit.rlim_cur) {
+    fail_io(fmt::format("write {} under this job's limit of the file size ({}) to",
+                        human_bytes(static_cast<double>(bytes)),
+                        human_bytes(static_cast<double>(limit.rlim_cur))),
+            path, EFBIG);
+  }
 }
 
 void flush_folder(const fs::path& folder) {

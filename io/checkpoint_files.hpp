@@ -53,11 +53,15 @@ class FileDescriptor {
   /// after write() returned (full quota, network file system) is reported here.
   void flush();
   std::uint64_t size() const;
+  void resize(std::uint64_t bytes);
 
  private:
   int fd_ = -1;
   std::filesystem::path path_;
 };
+
+/// Throws Error (io_error) when the process may not write so large a file (ulimit -f).
+void require_file_size(std::uint64_t bytes, const std::filesystem::path& path);
 
 void flush_folder(const std::filesystem::path& folder);  ///< names in it reach the disk
 /// Renames within one file system; throws Error (io_error).

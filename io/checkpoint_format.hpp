@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "io/checkpoint.hpp"
+#include "io/checkpoint_image.hpp"
 
 // What is inside the HDF5 files of a checkpoint. Every function here takes hdf5_lock() itself.
+// What is written is made in an Hdf5Image; `path` names the file it will be, for messages.
 //
 // rank-00007.h5  /master/<name>, /exp_avg/<name>, /exp_avg_sq/<name>: the rank's rectangle of the
 //                tensor, f32, contiguous; /checksums (pieces, 3) u64: XXH3 of each piece's fields
@@ -55,15 +57,16 @@ struct RankFileLayout {
 
 /// Creates a rank's file with all its datasets and no data: they are written at the offsets
 /// afterwards, without HDF5 and without its lock. Throws Error (io_error).
-RankFileLayout create_rank_file(const std::filesystem::path& path, const CheckpointInfo& info,
-                                int rank, std::span<const CheckpointPiece> pieces);
+RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& path,
+                                const CheckpointInfo& info, int rank,
+                                std::span<const CheckpointPiece> pieces);
 
 /// master.h5 but for the sizes of the rank files. Takes a second or so for hundreds of ranks, so it
 /// is done in the background. Throws Error (io_error).
-void write_master_file(const std::filesystem::path& path, const CheckpointInfo& info,
-                       const CheckpointIndex& index);
+void write_master_file(Hdf5Image& image, const std::filesystem::path& path,
+                       const CheckpointInfo& info, const CheckpointIndex& index);
 /// Adds the sizes. Throws Error (io_error).
-void finish_master_file(const std::filesystem::path& path,
+void finish_master_file(Hdf5Image& image, const std::filesystem::path& path,
                         std::span<const std::uint64_t> rank_file_bytes);
 /// Throws Error (bad_data): damaged, of another format or version.
 void read_master_file(const std::filesystem::path& path, CheckpointInfo& info,

@@ -18,18 +18,25 @@ Hdf5PropertyList file_access(const std::filesystem::path& path) {
 
 }  // namespace
 
-Hdf5File create_checkpoint_file(const std::filesystem::path& path) {
+Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path) {
   const Hdf5PropertyList access = file_access(path);
+  use_image(access.get(), image);
   // Large datasets begin on a page, as the writes of them then do.
   ESPALIER_HDF5(io_error, path, H5Pset_alignment(access.get(), 64 * 1024, 4096));
   return Hdf5File(ESPALIER_HDF5(io_error, path,
                                 H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())));
 }
 
-Hdf5File open_checkpoint_file(const std::filesystem::path& path, OpenFor what) {
+Hdf5File open_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path) {
   const Hdf5PropertyList access = file_access(path);
-  const unsigned flags = what == OpenFor::reading ? H5F_ACC_RDONLY : H5F_ACC_RDWR;
-  return Hdf5File(ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), flags, access.get())));
+  use_image(access.get(), image);
+  return Hdf5File(ESPALIER_HDF5(io_error, path, H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get())));
+}
+
+Hdf5File open_checkpoint_file(const std::filesystem::path& path) {
+  const Hdf5PropertyList access = file_access(path);
+  return Hdf5File(
+      ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get())));
 }
 
 void require_format(hid_t file, const std::filesystem::path& path, std::string_view format) {

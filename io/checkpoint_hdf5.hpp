@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/checkpoint_image.hpp"
 #include "io/hdf5.hpp"
 
 // What master.h5 and the rank files have in common. The caller holds hdf5_lock().
@@ -14,11 +15,13 @@ namespace espalier::io {
 
 inline constexpr std::uint64_t kCheckpointVersion = 1;
 
-/// A new file in HDF5 1.10's format, whose metadata blocks carry checksums. Error (io_error).
-Hdf5File create_checkpoint_file(const std::filesystem::path& path);
-enum class OpenFor { reading, change };
-/// Error (bad_data).
-Hdf5File open_checkpoint_file(const std::filesystem::path& path, OpenFor what = OpenFor::reading);
+/// A new file in HDF5 1.10's format, whose metadata blocks carry checksums, in `image`; `path` is
+/// only for messages here and in what follows. Error (io_error).
+Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path);
+/// Opens what create_checkpoint_file made, to change it. Error (io_error).
+Hdf5File open_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path);
+/// Opens a file of the disk for reading. Error (bad_data).
+Hdf5File open_checkpoint_file(const std::filesystem::path& path);
 /// Checks the attributes format and format_version; Error (bad_data).
 void require_format(hid_t file, const std::filesystem::path& path, std::string_view format);
 

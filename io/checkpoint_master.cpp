@@ -185,14 +185,14 @@ void write_virtual_dataset(hid_t group, const fs::path& path,
 
 }  // namespace
 
-void write_master_file(const fs::path& path, const CheckpointInfo& info,
+void write_master_file(Hdf5Image& image, const fs::path& path, const CheckpointInfo& info,
                        const CheckpointIndex& index) {
   std::vector<std::vector<const IndexEntry*>> entries(index.tensors.size());
   for (const IndexEntry& entry : index.entries) {
     entries[static_cast<std::size_t>(entry.tensor)].push_back(&entry);
   }
   const auto lock = hdf5_lock();
-  Hdf5File file = create_checkpoint_file(path);
+  Hdf5File file = create_checkpoint_file(image, path);
   write_info(file.get(), path, info);
   write_index(file.get(), path, index);
   for (const char* field : kFieldNames) {
@@ -204,9 +204,10 @@ void write_master_file(const fs::path& path, const CheckpointInfo& info,
   hdf5_close(std::move(file), path);
 }
 
-void finish_master_file(const fs::path& path, std::span<const std::uint64_t> rank_file_bytes) {
+void finish_master_file(Hdf5Image& image, const fs::path& path,
+                        std::span<const std::uint64_t> rank_file_bytes) {
   const auto lock = hdf5_lock();
-  Hdf5File file = open_checkpoint_file(path, OpenFor::change);
+  Hdf5File file = open_checkpoint_file(image, path);
   {
     const Hdf5Group group(
         ESPALIER_HDF5(io_error, path, H5Gopen2(file.get(), "index", H5P_DEFAULT)));

@@ -30,10 +30,11 @@ std::uint64_t reserve_dataset(hid_t group, const std::filesystem::path& path, co
 
 }  // namespace
 
-RankFileLayout create_rank_file(const std::filesystem::path& path, const CheckpointInfo& info,
-                                int rank, std::span<const CheckpointPiece> pieces) {
+RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& path,
+                                const CheckpointInfo& info, int rank,
+                                std::span<const CheckpointPiece> pieces) {
   const auto lock = hdf5_lock();
-  Hdf5File file = create_checkpoint_file(path);
+  Hdf5File file = create_checkpoint_file(image, path);
   write_attribute(file.get(), path, "format", std::string(kRankFormat));
   write_attribute(file.get(), path, "format_version", kCheckpointVersion);
   write_attribute(file.get(), path, "rank", static_cast<std::uint64_t>(rank));

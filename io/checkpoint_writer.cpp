@@ -76,6 +76,7 @@ struct CheckpointWriter::Implementation {
   std::vector<std::string> indices;  ///< of all ranks; empty: master.h5 is left to commit
   std::unordered_multimap<std::int64_t, std::size_t> pieces_of_state;
   std::thread thread;
+  std::optional<Hdf5Image> master;  ///< of the thread until it has ended, then of commit
 
   // Shared with the thread, under `mutex`. `changed`: any state, `finished`, `failure`,
   // `cancelled`.
@@ -93,9 +94,12 @@ struct CheckpointWriter::Implementation {
   fs::path temporary_file() const { return folder() / (rank_file_name(rank) + ".tmp"); }
   fs::path temporary_master() const { return folder() / (std::string(kMasterName) + ".tmp"); }
 
+  std::uint64_t data_bytes() const;  ///< of this rank's tensors
+
   // The thread.
   void run();
   void write_file();
+  void build_master(const CheckpointInfo& of_save, std::span<const std::string> of_ranks);
   std::optional<std::size_t> take_next_piece();
   void write_piece(FileDescriptor& file, std::size_t piece, const Sources& sources,
                    const std::array<std::uint64_t, kNumFields>& offsets,
@@ -147,8 +151,11 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointP
   }
   self.info = info;
   self.pieces = std::move(pieces);
-  self.indices.assign(indices.begin(), indices.end());
-  if (!indices.empty()) self.check_indices(indices);
+  self.indices.clear();
+  if (self.rank == 0 && !indices.empty()) {
+    self.check_indices(indices);
+    self.indices.assign(indices.begin(), indices.end());
+  }
   self.slots.clear();
   self.slots.resize(self.pieces.size());
   self.finished = false;
@@ -252,6 +259,15 @@ void CheckpointWriter::Implementation::end_save() {
   pieces.clear();
   pieces_of_state.clear();
   slots.clear();
+  master.reset();
+}
+
+std::uint64_t CheckpointWriter::Implementation::data_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const CheckpointPiece& piece : pieces) {
+    bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * kNumFields * sizeof(float);
+  }
+  return bytes;
 }
 
 /// The whole message of a save that failed: what, what is left, what to do.
@@ -265,10 +281,7 @@ std::string CheckpointWriter::Implementation::explain(const std::exception& erro
     // The first error is the one to tell.
     last = "the checkpoints already there could not be listed";
   }
-  std::uint64_t bytes = 0;
-  for (const CheckpointPiece& piece : pieces) {
-    bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * kNumFields * sizeof(float);
-  }
+  const std::uint64_t bytes = data_bytes();
   return fmt::format(
       "checkpoint of step {}: {}. This rank's file needs {}; {}. Make room or make the folder "
       "writable and submit the same command again.",
@@ -289,14 +302,12 @@ void CheckpointWriter::Implementation::finish_files(const CheckpointInfo& of_sav
     rank_file_bytes.push_back(fs::file_size(path, error));
     if (error) fail_io("look at", path, error.value());
   }
-  if (indices.empty()) {
-    write_master_file(temporary_master(), of_save, CheckpointIndex::decode(of_ranks));
-  } else {
-    ESPALIER_ASSERT(std::equal(of_ranks.begin(), of_ranks.end(), indices.begin(), indices.end()),
-                    "begin and commit were given different indices");
-  }
-  finish_master_file(temporary_master(), rank_file_bytes);
-  FileDescriptor(temporary_master(), O_RDWR).flush();
+  if (!master) build_master(of_save, of_ranks);
+  ESPALIER_ASSERT(indices.empty() ||
+                      std::equal(of_ranks.begin(), of_ranks.end(), indices.begin(), indices.end()),
+                  "begin and commit were given different indices");
+  finish_master_file(*master, temporary_master(), rank_file_bytes);
+  master->save_as(temporary_master()).flush();
   rename_path(temporary_master(), folder() / kMasterName);
   flush_folder(folder());
 }
@@ -340,15 +351,19 @@ void CheckpointWriter::Implementation::make_room_for_change(std::size_t index) {
 
 // ---- the thread ----
 
+/// By the thread or, when it did not know the indices, by commit.
+void CheckpointWriter::Implementation::build_master(const CheckpointInfo& of_save,
+                                                    std::span<const std::string> of_ranks) {
+  const CheckpointIndex index = CheckpointIndex::decode(of_ranks);
+  write_master_file(master.emplace(), temporary_master(), of_save, index);
+}
+
 void CheckpointWriter::Implementation::run() {
   block_signals();
   std::optional<std::string> message;
   try {
     write_file();
-    if (!indices.empty()) {
-      write_master_file(temporary_master(), info, CheckpointIndex::decode(indices));
-      FileDescriptor(temporary_master(), O_RDWR).flush();
-    }
+    if (!indices.empty()) build_master(info, indices);
   } catch (const Cancelled&) {
     message = "the save was given up";
   } catch (const std::exception& error) {
@@ -366,8 +381,10 @@ void CheckpointWriter::Implementation::write_file() {
   stop_if_cancelled();
   create_folder(folder());
   const fs::path temporary = temporary_file();
-  const RankFileLayout layout = create_rank_file(temporary, info, rank, pieces);
-  FileDescriptor out(temporary, O_WRONLY);
+  require_file_size(data_bytes(), temporary);
+  Hdf5Image structure;
+  const RankFileLayout layout = create_rank_file(structure, temporary, info, rank, pieces);
+  FileDescriptor out = structure.save_as(temporary);
   // Takes the space now, so that a full disk is found before the first byte; file systems that
   // cannot do it say so.
   if (const std::uint64_t bytes = out.size();

@@ -72,7 +72,7 @@ def code_points():
 
 def adversarial():
     rng = random.Random(20240229)
-    marks = "\u0301\u0300\u0327\u0323\u0308\u0345\u093C\u3099\u309A\u0334\u20D0\u1DFA"
+    marks = "\u0301\u0300\u0327\u0323\u0308\u0345\u093C\u3099\u309A\u0334\u20D0\u1DFA\u0898\u1ABF\U00011930\U00011935"
     pools = [
         "abcXYZ'sStTmMdDlLrReEvV\u017F", " \t\n\r\x0b\x0c\x85\xa0\u1680\u2003\u2028\u2029\u3000",
         "0123456789\u0663\u09EA\u2167\xBD\u3007", "!?.,;:'\"()<>[]{}|/\\@#$%^&*-_=+~`",

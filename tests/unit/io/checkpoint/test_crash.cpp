@@ -65,7 +65,7 @@ TEST_CASE("killed at any moment, a run leaves a complete checkpoint and starts a
   // The first checkpoint is made in peace: there is nothing to fall back on before it.
   SimulatedRun(scratch.path(), 2, 2).save(1);
   std::mt19937 random(20240701);
-  std::uniform_int_distribution<int> delay(1000, 120'000);
+  std::uniform_int_distribution<int> delay(1000, 250'000);
   std::int64_t last_step = 1;
   for (int round = 0; round < 30; ++round) {
     CAPTURE(mode, round);
@@ -77,7 +77,7 @@ TEST_CASE("killed at any moment, a run leaves a complete checkpoint and starts a
     last_step = reader.info().step;
     REQUIRE(compare_on_grid(reader, 1, 1, last_step) == "");
   }
-  if (std::string(mode) == "save") CHECK(last_step > 5);
+  if (std::string(mode) == "save") CHECK(last_step > 2);
   // A restart cleans up: at most the two newest and the multiples of ten are left.
   SimulatedRun run(scratch.path(), 2, 2);
   run.save(last_step + 1, 2, 10);

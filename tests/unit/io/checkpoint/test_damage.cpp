@@ -92,17 +92,21 @@ TEST_CASE("files that do not belong in a checkpoint are refused") {
   SECTION("another format") {
     const auto lock = hdf5_lock();
     const fs::path path = folder / "master.h5";
-    Hdf5File file = create_checkpoint_file(path);
+    Hdf5Image image;
+    Hdf5File file = create_checkpoint_file(image, path);
     write_attribute(file.get(), path, "format", "espalier token shard");
     hdf5_close(std::move(file), path);
+    image.save_as(path);
   }
   SECTION("another version") {
     const auto lock = hdf5_lock();
     const fs::path path = folder / "master.h5";
-    Hdf5File file = create_checkpoint_file(path);
+    Hdf5Image image;
+    Hdf5File file = create_checkpoint_file(image, path);
     write_attribute(file.get(), path, "format", "espalier checkpoint");
     write_attribute(file.get(), path, "format_version", std::uint64_t{99});
     hdf5_close(std::move(file), path);
+    image.save_as(path);
   }
   SECTION("no HDF5 at all") {
     std::ofstream(folder / "master.h5") << "hello\n";
