@@ -65,8 +65,8 @@ class CheckpointWriter {
   CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging);
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
 
-  /// The pieces' names are unique on a rank. Does no I/O itself. `indices`: on rank 0, what commit
-  /// will get; then the thread also writes master.h5, which takes commit about 3 ms per rank.
+  /// The pieces' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
+  /// used by rank 0: with it the thread also makes master.h5, which takes commit some 10 ms a rank.
   void begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces,
              std::span<const std::string> indices = {});
   bool is_saving() const;  ///< from begin to commit, release or discard

@@ -151,8 +151,11 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointP
   }
   self.info = info;
   self.pieces = std::move(pieces);
-  self.indices.assign(indices.begin(), indices.end());
-  if (!indices.empty()) self.check_indices(indices);
+  self.indices.clear();
+  if (self.rank == 0 && !indices.empty()) {
+    self.check_indices(indices);
+    self.indices.assign(indices.begin(), indices.end());
+  }
   self.slots.clear();
   self.slots.resize(self.pieces.size());
   self.finished = false;

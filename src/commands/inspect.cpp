@@ -9,9 +9,12 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
+#include "commands/commands.hpp"
 #include "io/checkpoint.hpp"
 #include "io/token_shard.hpp"
+#include "tokenizer/tokenizer.hpp"
 
 namespace espalier::commands {
 
@@ -166,14 +169,23 @@ void inspect_shard(const fs::path& path) {
   fmt::print("\n");
 }
 
+void inspect_tokenizer(const fs::path& path) {
+  const auto tokenizer = tokenizer::Tokenizer::from_file(path);
+  fmt::print("tokenizer            {}\n", path.string());
+  fmt::print("identity             {}\n", tokenizer.identity());
+  fmt::print("ids                  {}\n", tokenizer.size());
+  fmt::print("end of text          {}\n", tokenizer.end_of_text());
+}
+
 }  // namespace
 
 void inspect(const std::string& path) {
   std::error_code ignored;
+  require(fs::exists(path, ignored), ExitStatus::bad_data, "{} does not exist", path);
+  const std::string extension = fs::path(path).extension().string();
   if (!fs::is_directory(path, ignored)) {
-    require(fs::exists(path, ignored), ExitStatus::bad_data, "{} does not exist", path);
-    inspect_shard(path);
-    return;
+    if (extension == ".json" || extension == ".tiktoken") return inspect_tokenizer(path);
+    return inspect_shard(path);
   }
   fs::path folder = path;
   if (!fs::exists(folder / "master.h5", ignored)) {
@@ -181,10 +193,19 @@ void inspect(const std::string& path) {
     // The run directory itself is what one has at hand.
     if (!newest) newest = io::newest_checkpoint(folder / "checkpoints");
     require(newest.has_value(), ExitStatus::bad_data,
-            "{} holds no complete checkpoint; give a checkpoint folder or a token shard", path);
+            "{} holds no complete checkpoint; give a checkpoint folder, a token shard or a "
+            "tokenizer file",
+            path);
     folder = *newest;
   }
   inspect_checkpoint(folder);
+}
+
+ExitStatus inspect(parallel::MpiSession&, std::span<const std::string> paths) {
+  // One rank reads; the others have nothing to do.
+  if (log::rank() != 0) return ExitStatus::ok;
+  for (const std::string& path : paths) inspect(path);
+  return ExitStatus::ok;
 }
 
 }  // namespace espalier::commands

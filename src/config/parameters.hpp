@@ -513,6 +513,7 @@ std::string to_toml(const Parameters& parameters);
 /// What the input is read for: decides which tables must make sense beyond their ranges.
 enum class Use {
   training,    ///< model, grid, batches, length, schedule, data
+  planning,    ///< as training, for a dry run: data may be missing yet
   evaluation,  ///< grid; the model, when one is given (the checkpoint has its own)
   generation,  ///< as evaluation, and sampling
   bench,       ///< model, grid, batches; steps default to bench's, data are not needed

@@ -1,7 +1,6 @@
 #include "kernels/attention.hpp"
 
 #include <cmath>
-#include <limits>
 
 #include "base/host_loops.hpp"
 #include "kernels/attention_tiles.hpp"
@@ -12,7 +11,10 @@ namespace {
 
 using simd::Floats;
 using simd::Ints;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// Stands for -infinity where a difference is taken: finite, so that no NaN arises, and far enough
+/// below every score to vanish in exp2.
+constexpr float kHidden = -1e30f;
 
 void check_shapes(const AttentionShape& s, const device::ConstView& q, const device::ConstView& k,
                   const device::ConstView& v, const device::ConstView& o,
@@ -57,6 +59,54 @@ std::int64_t num_tiles(const AttentionShape& s) {
   return div_ceil(s.query_length * (s.num_q_heads / s.num_kv_heads), kTileRows);
 }
 
+float scale_of(std::int64_t head_dim) {
+  return 1.0f / std::sqrt(static_cast<float>(head_dim));
+}
+
+/// Scores of keys behind a row's position become kHidden. One vector of rows, `count` keys.
+void hide_later_keys(float* scores, Ints positions, std::int64_t first, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Ints key = Ints{} + static_cast<std::int32_t>(first + i);
+    float* place = scores + i * kTileRows;
+    simd::store(place, positions >= key ? simd::load(place) : simd::splat(kHidden));
+  }
+}
+
+/// The largest score of each row so far. A NaN may be lost here; it comes back in the sum.
+Floats column_maximum(const float* scores, std::int64_t count, Floats maximum) {
+  for (std::int64_t i = 0; i < count; ++i)
+    maximum = simd::max(simd::load(scores + i * kTileRows), maximum);
+  return maximum;
+}
+
+/// weights = exp2(scores * scale - shift), rounded to T and woven; returns the unrounded sums.
+template <class T>
+Floats column_weights(std::int32_t* weights, const float* scores, std::int64_t count, float scale,
+                      Floats shift) {
+  const auto weight = [&](std::int64_t i) {
+    return simd::exp2_for<T>(simd::load(scores + i * kTileRows) * scale - shift);
+  };
+  Floats sum{};
+  std::int64_t i = 0;
+  for (; i + kUnit<T> <= count; i += kUnit<T>, weights += kTileRows) {
+    const Floats p = weight(i);
+    sum += p;
+    if constexpr (kUnit<T> == 1) {
+      simd::store_units(weights, simd::as_ints(p));
+    } else {
+      const Floats next = weight(i + 1);
+      sum += next;
+      simd::store_units(weights, simd::pair(p, next));
+    }
+  }
+  if (i < count) {
+    const Floats p = weight(i);
+    sum += p;
+    simd::store_units(weights, simd::pair(p, Floats{}));
+  }
+  return sum;
+}
+
 /// Online softmax of one tile, lanes = query rows: the maxima and sums of all rows are vectors, and
 /// no sum runs across lanes. Scores, probabilities and the output are kept transposed, (keys,
 /// lanes) and (D, lanes); keys are read where they lie.
@@ -69,7 +119,7 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
   const auto k = head_rows<T>(a.k, b, s.kv_length, kv, 1, head_dim);
   const auto v = head_rows<T>(a.v, b, s.kv_length, kv, 1, head_dim);
   const auto o = head_rows<T>(a.o, b, s.query_length, kv, tile.group, head_dim);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  const float scale = scale_of(head_dim) * simd::kLog2E;
   const std::int64_t woven_stride = round_up(head_dim, simd::kLanes);
 
   TileMemory memory(num_units * kTileRows + head_dim * kTileRows + 2 * kKeyBlock * kTileRows +
@@ -80,12 +130,11 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
   auto* weights = memory.take<std::int32_t>(kKeyBlock * kTileRows);  // (keys / unit, lanes) of T
   auto* values = memory.take<std::int32_t>(kKeyBlock * woven_stride);
   pack_lanes<T>(queries, q, tile.first_row, tile.num_rows, head_dim);
-  std::fill_n(output, head_dim * kTileRows, 0.0f);
 
   Floats maxima[kTileVectors];
   Floats sums[kTileVectors];
   for (std::int64_t j = 0; j < kTileVectors; ++j) {
-    maxima[j] = simd::splat(-kInfinity);
+    maxima[j] = simd::splat(kHidden);
     sums[j] = Floats{};
   }
   for (std::int64_t first = 0; first < tile.num_keys(); first += kKeyBlock) {
@@ -95,57 +144,33 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
                  tile.num_vectors, num_units, false);
     const bool masked = !tile.sees_all(first + count);
     for (std::int64_t j = 0; j < tile.num_vectors; ++j) {
-      float* column = scores + j * simd::kLanes;
-      const Ints positions = tile.positions(j);
-      Floats maximum = maxima[j];
-      for (std::int64_t i = 0; i < count; ++i) {
-        Floats x = simd::load(column + i * kTileRows);
-        if (masked) {
-          x = positions >= Ints{} + static_cast<std::int32_t>(first + i) ? x
-                                                                         : simd::splat(-kInfinity);
-          simd::store(column + i * kTileRows, x);
-        }
-        maximum = simd::max(x, maximum);
-      }
+      const std::int64_t lane = j * simd::kLanes;
+      if (masked) hide_later_keys(scores + lane, tile.positions(j), first, count);
+      const Floats maximum = column_maximum(scores + lane, count, maxima[j]);
       const Floats shift = maximum * scale;
-      const Floats fade = simd::exp(maxima[j] * scale - shift);
+      const Floats fade = simd::exp2_for<T>(maxima[j] * scale - shift);
       maxima[j] = maximum;
-      Floats sum = sums[j] * fade;
-      for (std::int64_t i = 0; i < count; i += kUnit<T>) {
-        const Floats p = simd::exp(simd::load(column + i * kTileRows) * scale - shift);
-        sum += p;
-        std::int32_t* place = weights + i / kUnit<T> * kTileRows + j * simd::kLanes;
-        if constexpr (kUnit<T> == 1) {
-          simd::store_units(place, simd::as_ints(p));
-        } else {
-          Floats p1{};
-          if (i + 1 < count)
-            p1 = simd::exp(simd::load(column + (i + 1) * kTileRows) * scale - shift);
-          sum += p1;
-          simd::store_units(place, simd::pair(p, p1));
-        }
-      }
-      sums[j] = sum;
+      sums[j] =
+          sums[j] * fade + column_weights<T>(weights + lane, scores + lane, count, scale, shift);
+      // Once the maximum has settled there is nothing to fade.
+      if (first == 0 || simd::all_equal(fade, simd::splat(1.0f))) continue;
       for (std::int64_t d = 0; d < head_dim; ++d) {
-        float* place = output + d * kTileRows + j * simd::kLanes;
+        float* place = output + d * kTileRows + lane;
         simd::store(place, simd::load(place) * fade);
       }
     }
     pack_woven<T>(values, woven_stride, v, first, count, head_dim);
     tile_gemm<T>(output, kTileRows, TileA{values, 4, 4 * woven_stride}, TileB{weights, kTileRows},
-                 head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), true);
+                 head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), first > 0);
   }
-  float lse[kTileRows];
+  alignas(64) float lse[kTileRows];
+  alignas(64) float factors[kTileRows];
   for (std::int64_t j = 0; j < tile.num_vectors; ++j) {
-    const Floats inverse = 1.0f / sums[j];
-    for (std::int64_t d = 0; d < head_dim; ++d) {
-      float* place = output + d * kTileRows + j * simd::kLanes;
-      simd::store(place, simd::load(place) * inverse);
-    }
+    simd::store(factors + j * simd::kLanes, 1.0f / sums[j]);
     for (std::int64_t i = 0; i < simd::kLanes; ++i)
-      lse[j * simd::kLanes + i] = maxima[j][i] * scale + std::log(sums[j][i]);
+      lse[j * simd::kLanes + i] = maxima[j][i] * scale_of(head_dim) + std::log(sums[j][i]);
   }
-  unpack_lanes<T>(o, tile.first_row, tile.num_rows, output, head_dim, 1.0f);
+  unpack_lanes<T>(o, tile.first_row, tile.num_rows, output, head_dim, factors);
   for (std::int64_t lane = 0; lane < tile.num_rows; ++lane) {
     const std::int64_t row = tile.first_row + lane;
     a.lse.as<float>(b * s.num_q_heads + kv * tile.group + row % tile.group)[row / tile.group] =
@@ -179,7 +204,7 @@ class BackwardTile {
         group_(s_.num_q_heads / s_.num_kv_heads),
         num_units_(s_.head_dim / kUnit<T>),
         stride_(round_up(s_.head_dim, simd::kLanes)),
-        scale_(1.0f / std::sqrt(static_cast<float>(s_.head_dim))),
+        scale_(scale_of(s_.head_dim) * simd::kLog2E),
         memory_(2 * num_units_ * kTileRows + 2 * kTileRows * stride_ + kKeyBlock * stride_ +
                 s_.head_dim * kTileRows + 5 * kKeyBlock * kTileRows + 2 * kTileRows),
         q_lanes_(memory_.template take<std::int32_t>(num_units_ * kTileRows)),
@@ -200,10 +225,11 @@ class BackwardTile {
   /// and writes its rows of d_q.
   void run(const Tile& tile, float* d_k, float* d_v) {
     load(tile);
-    std::fill_n(d_q_, s_.head_dim * kTileRows, 0.0f);
     for (std::int64_t first = 0; first < tile.num_keys(); first += kKeyBlock)
       add_block(tile, first, std::min(kKeyBlock, tile.num_keys() - first), d_k, d_v);
-    unpack_lanes<T>(rows(a_.d_q), tile.first_row, tile.num_rows, d_q_, s_.head_dim, scale_);
+    alignas(64) float factors[kTileRows];
+    std::fill_n(factors, kTileRows, scale_of(s_.head_dim));
+    unpack_lanes<T>(rows(a_.d_q), tile.first_row, tile.num_rows, d_q_, s_.head_dim, factors);
   }
 
  private:
@@ -221,13 +247,14 @@ class BackwardTile {
     pack_woven<T>(q_woven_, stride_, q, tile.first_row, tile.num_rows, s_.head_dim);
     pack_woven<T>(d_o_woven_, stride_, d_o, tile.first_row, tile.num_rows, s_.head_dim);
     for (std::int64_t lane = 0; lane < kTileRows; ++lane) {
-      // Lanes without a row have probability exp(-inf) = 0 and so no gradient.
-      lse_[lane] = kInfinity;
+      // Lanes without a row have probability 0 and so no gradient.
+      lse_[lane] = -kHidden;
       delta_[lane] = 0.0f;
       if (lane >= tile.num_rows) continue;
       const std::int64_t row = tile.first_row + lane;
       lse_[lane] =
-          a_.lse.as<float>(b_ * s_.num_q_heads + kv_ * group_ + row % group_)[row / group_];
+          a_.lse.as<float>(b_ * s_.num_q_heads + kv_ * group_ + row % group_)[row / group_] *
+          simd::kLog2E;
       Floats products{};
       simd::for_lanes(s_.head_dim, [&](std::int64_t d, auto lanes) {
         products =
@@ -257,7 +284,7 @@ class BackwardTile {
                  TileB{q_woven_, stride_}, count, num_vectors, row_units, true);
     pack_woven<T>(k_woven_, stride_, k, first, count, s_.head_dim);
     tile_gemm<T>(d_q_, kTileRows, TileA{k_woven_, 4, 4 * stride_}, TileB{d_s_woven_, kTileRows},
-                 s_.head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), true);
+                 s_.head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), first > 0);
   }
 
   /// P and dS of one vector of rows: by key for the products that sum over rows, and woven for the
@@ -270,7 +297,7 @@ class BackwardTile {
     const Floats delta = simd::load(delta_ + column);
     const auto gradient = [&](std::int64_t i) {
       const std::int64_t place = i * kTileRows + column;
-      Floats p = simd::exp(simd::load(scores_ + place) * scale_ - lse);
+      Floats p = simd::exp2_for<T>(simd::load(scores_ + place) * scale_ - lse);
       if constexpr (kMasked)
         p = positions >= Ints{} + static_cast<std::int32_t>(first + i) ? p : Floats{};
       const Floats d_s = p * (simd::load(d_p_ + place) - delta);
@@ -299,7 +326,7 @@ class BackwardTile {
   float *scores_, *d_p_;                           // (keys, lanes)
   T *p_, *d_s_;                                    // (keys, lanes)
   std::int32_t* d_s_woven_;                        // (keys / unit, lanes)
-  float *lse_, *delta_;                            // (lanes)
+  float *lse_, *delta_;                            // (lanes); lse in base 2
 };
 
 /// out = scale * the sum of the splits' partials, in their order.
@@ -355,7 +382,7 @@ void attention_backward(device::Context&, const AttentionBackward& a) {
       const std::int64_t b = head / s.num_kv_heads;
       const std::int64_t kv = head % s.num_kv_heads;
       const float* d_k = partials + head * 2 * elements;
-      const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
+      const float scale = scale_of(s.head_dim);
       write_sum<T>(a.d_k, s, b, kv, d_k, distance, splits, scale);
       write_sum<T>(a.d_v, s, b, kv, d_k + elements, distance, splits, 1.0f);
     };

@@ -46,13 +46,16 @@ auto head_rows(const View& view, std::int64_t b, std::int64_t length, std::int64
 template <class T, class Rows>
 void pack_lanes(std::int32_t* out, const Rows& rows, std::int64_t first, std::int64_t count,
                 std::int64_t head_dim) {
-  const std::int64_t num_units = head_dim / kUnit<T>;
-  if (count < kTileRows) std::fill_n(out, num_units * kTileRows, 0);
-  for (std::int64_t lane = 0; lane < count; ++lane) {
-    const auto* row = rows(first + lane);
-    for (std::int64_t k = 0; k < num_units; ++k)
-      std::memcpy(out + k * kTileRows + lane, row + k * kUnit<T>, 4);
-  }
+  for (std::int64_t lane = 0; lane < round_up(count, simd::kLanes); lane += simd::kLanes)
+    simd::for_lanes(head_dim / kUnit<T>, [&](std::int64_t k, auto width) {
+      simd::Ints block[simd::kLanes];
+      for (std::int64_t i = 0; i < simd::kLanes; ++i)
+        block[i] = lane + i < count ? simd::load_units(rows(first + lane + i) + k * kUnit<T>, width)
+                                    : simd::Ints{};
+      simd::transpose(block);
+      for (std::int64_t i = 0; i < simd::count_of(width); ++i)
+        simd::store_units(out + (k + i) * kTileRows + lane, block[i]);
+    });
 }
 
 /// The rows as they lie, but kUnit rows woven into one row of units: out[j][d] holds element d of
@@ -79,15 +82,22 @@ void pack_woven(std::int32_t* out, std::int64_t stride, const Rows& rows, std::i
   }
 }
 
-/// Rows first, first + 1, ... of `rows` = the transposed (D, kTileRows) `in`, times `scale`.
+/// Rows first, first + 1, ... of `rows` = the transposed (D, kTileRows) `in`, lane by lane times
+/// `factors` (kTileRows).
 template <class T, class Rows>
 void unpack_lanes(const Rows& rows, std::int64_t first, std::int64_t count, const float* in,
-                  std::int64_t head_dim, float scale) {
-  for (std::int64_t lane = 0; lane < count; ++lane) {
-    T* row = rows(first + lane);
-    for (std::int64_t d = 0; d < head_dim; ++d)
-      row[d] = static_cast<T>(in[d * kTileRows + lane] * scale);
-  }
+                  std::int64_t head_dim, const float* factors) {
+  for (std::int64_t lane = 0; lane < count; lane += simd::kLanes)
+    simd::for_lanes(head_dim, [&](std::int64_t d, auto width) {
+      simd::Ints block[simd::kLanes];
+      const simd::Floats factor = simd::load(factors + lane);
+      for (std::int64_t i = 0; i < simd::count_of(width); ++i)
+        block[i] = simd::as_ints(simd::load(in + (d + i) * kTileRows + lane) * factor);
+      for (std::int64_t i = simd::count_of(width); i < simd::kLanes; ++i) block[i] = simd::Ints{};
+      simd::transpose(block);
+      for (std::int64_t i = 0; i < std::min(simd::kLanes, count - lane); ++i)
+        simd::store(rows(first + lane + i) + d, simd::as_floats(block[i]), width);
+    });
 }
 
 /// Memory of one thread, cut into aligned pieces; it stays for the next call.

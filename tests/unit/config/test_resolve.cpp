@@ -161,6 +161,7 @@ TEST_CASE("a training run needs data and a place") {
   Parameters p = small_run();
   p.data.train = "";
   expect_words(error_of(p), {"data.train", "tokenize"});
+  CHECK_NOTHROW(config::resolve(p, 1, Use::planning));
   p = small_run();
   p.validation.interval = 5;
   expect_words(error_of(p), {"validation.interval = 5", "data.validation"});

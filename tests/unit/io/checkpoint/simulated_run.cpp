@@ -139,9 +139,8 @@ CheckpointInfo SimulatedRun::info(std::int64_t step) const {
 void SimulatedRun::begin(std::int64_t step) {
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     // Every other step leaves master.h5 to commit.
-    const bool early = i == 0 && step % 2 == 0;
     writers[i]->begin(info(step), ranks[i].pieces(),
-                      early ? indices() : std::vector<std::string>());
+                      step % 2 == 0 ? indices() : std::vector<std::string>());
   }
 }
 
