@@ -1,6 +1,7 @@
 #include <utf8proc.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include "base/error.hpp"
@@ -70,6 +71,14 @@ void mark_nfc(std::vector<CharFlags>& flags) {
 bool is_surely_nfc(std::string_view text, const UnicodeTable& table) {
   const char* end = text.data() + text.size();
   for (const char* p = text.data(); p < end;) {
+    std::uint64_t word = 0;
+    if (end - p >= 8) {
+      std::memcpy(&word, p, 8);
+      if ((word & 0x8080808080808080u) == 0) {
+        p += 8;
+        continue;
+      }
+    }
     if (static_cast<unsigned char>(*p) < 0xCC) {  // below U+0300 nothing composes
       ++p;
       continue;

@@ -28,6 +28,8 @@ class UnicodeTable {
   CharFlags flags(std::uint32_t code_point) const {
     return pages_[page_of_[code_point >> 8]][code_point & 0xFF];
   }
+  /// Flags of the code points below 256, for loops over ASCII.
+  const CharFlags* low_flags() const { return pages_[page_of_[0]].data(); }
 
  private:
   using Page = std::array<CharFlags, 256>;
