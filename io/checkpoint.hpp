@@ -12,9 +12,8 @@
 
 // A checkpoint is a folder `step-00001234`:
 //   rank-00000.h5 ...  what each rank owns: one dataset per piece and field, as they lie in memory
-//   master.h5          every tensor as a global virtual dataset under /master, /exp_avg,
-//   /exp_avg_sq
-//                      with Hugging Face's names, the index of rectangles, and all metadata
+//   master.h5          every tensor as a global virtual dataset under /master, /exp_avg and
+//                      /exp_avg_sq with Hugging Face's names, the index of rectangles, metadata
 //   COMPLETE           the marker, written last: without it the folder is not a checkpoint
 // It is written as `step-00001234.partial` and renamed when every rank has flushed its file.
 
@@ -39,7 +38,7 @@ struct CheckpointPiece {
   std::int64_t global_rows, global_cols;
   bool is_vector;
   parallel::Rectangle rectangle;  ///< global; empty pieces are left out
-  const float* master;
+  const float* master;  ///< first element of the rectangle, as the next two: (rows, cols) f32
   const float* exp_avg;
   const float* exp_avg_sq;
   std::int64_t state_index;  ///< index into Optimizer::state(), for before_overwrite
@@ -48,31 +47,45 @@ struct CheckpointPiece {
 /// Writes this rank's file from a background thread while training goes on. One save at a time.
 ///   begin(...)            at a step boundary; returns at once
 ///   before_overwrite(i)   before state i changes: copies or waits if it is not yet written
-///   is_written()          polled each step; errors of the thread surface here as Error (io_error)
+///   is_written()          polled each step; errors of the thread surface here
 ///   commit(...)           when every rank's is_written (the caller agrees by a collective)
+///
+/// What the caller owes:
+/// - every rank constructs its writer, and a barrier (any collective) lies between that and the
+///   first begin: rank 0's constructor removes what crashed saves left in the directory;
+/// - every rank calls begin for the same step, and nothing else runs in the directory;
+/// - all calls come from the main thread; the pieces' memory outlives the save.
+/// Errors of the thread (disk full, not writable) are kept and thrown by every later call of
+/// is_written, wait and before_overwrite, as Error (io_error) that names the last complete
+/// checkpoint, until discard().
 class CheckpointWriter {
  public:
   enum class Staging { copy, wait };
+  /// `directory` holds the checkpoints; rank 0 creates it. Throws Error (io_error).
   CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging);
-  ~CheckpointWriter();
+  ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
 
-  /// `all_pieces_index` is needed on rank 0 only: rectangles of every rank's pieces, for master.h5;
-  /// see encode_index / the trainer, which gathers them once.
-  void begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces);
-  bool is_saving() const;
-  bool is_written();
+  /// The pieces' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
+  /// used by rank 0: with it the thread also makes master.h5, which takes commit some 10 ms a rank.
+  void begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces,
+             std::span<const std::string> indices = {});
+  bool is_saving() const;  ///< from begin to commit, release or discard
+  bool is_written();       ///< this rank's file is on the disk; false when not saving
+  /// May copy with the host threads. States that the save does not hold are ignored.
   void before_overwrite(std::int64_t state_index);
-  void wait();
+  void wait();  ///< until is_written
 
   /// Text form of this rank's rectangles; rank 0 needs those of all ranks to write master.h5.
+  /// They are the same in every save, so the caller gathers them once.
   static std::string encode_index(std::span<const CheckpointPiece> pieces);
   /// Rank 0, after every rank is written: master.h5, rename, marker; then removes what `keep` and
-  /// `keep_every` do not hold. `indices`: encode_index of every rank, in rank order.
+  /// `keep_every` do not hold. `indices`: encode_index of every rank, in rank order. Throws Error
+  /// (io_error); the save is then still to be discarded.
   void commit(const CheckpointInfo& info, std::span<const std::string> indices, std::int64_t keep,
               std::int64_t keep_every);
   /// Other ranks, in place of commit: the save is over.
   void release();
-  /// Removes what this rank wrote of a save that failed.
+  /// Stops the thread and removes what this rank wrote of a save that failed. Never throws.
   void discard();
 
  private:
@@ -86,19 +99,32 @@ std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::pa
 /// Reads any checkpoint on any grid: opens only the files whose rectangles it needs.
 class CheckpointReader {
  public:
+  /// `everything`: a piece of which only a part is needed is read whole, to check its checksum.
+  /// `whole_pieces`: checksums only of pieces that are needed whole; fewer bytes are read.
+  enum class Verify { everything, whole_pieces };
   /// Throws Error (bad_data): no marker, missing rank file, truncated, not a checkpoint.
-  explicit CheckpointReader(const std::filesystem::path& folder);
+  explicit CheckpointReader(const std::filesystem::path& folder,
+                            Verify verify = Verify::everything);
   ~CheckpointReader();
   const CheckpointInfo& info() const;
 
   struct TensorShape {
     std::string name;
     std::int64_t rows, cols;
+    bool is_vector = false;
   };
   const std::vector<TensorShape>& tensors() const;
+  /// Which rank wrote which rectangle: `tensor` is an index into tensors().
+  struct PlacedRectangle {
+    std::int64_t tensor;
+    int rank;
+    parallel::Rectangle rectangle;
+  };
+  std::vector<PlacedRectangle> rectangles() const;
+
   enum class Field { master, exp_avg, exp_avg_sq };
   /// out (rectangle.rows(), rectangle.cols()) row-major. Throws Error (bad_data) when the tensor is
-  /// not there, has another global shape, or the rectangle is not covered.
+  /// not there, has another global shape, the rectangle is not covered, or a checksum does not fit.
   void read(const std::string& name, std::int64_t global_rows, std::int64_t global_cols,
             const parallel::Rectangle& rectangle, Field field, float* out);
 

@@ -1,6 +1,8 @@
 #include "io/hdf5.hpp"
 
-#include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <string_view>
 
 namespace espalier::io {
@@ -60,18 +62,44 @@ void hdf5_failed(ExitStatus status, const std::filesystem::path& path, const cha
 }
 
 void hdf5_close(Hdf5File&& file, const std::filesystem::path& path) {
-  const hid_t id = file.release();
   // H5Fclose drops the file even when its flush fails, so the flush is asked for by itself.
-  const herr_t flushed = H5Fflush(id, H5F_SCOPE_LOCAL);
-  if (flushed < 0) {
-    try {
-      hdf5_failed(ExitStatus::io_error, path, "H5Fflush");
-    } catch (...) {
-      H5Fclose(id);
-      throw;
+  ESPALIER_HDF5(io_error, path, H5Fflush(file.get(), H5F_SCOPE_LOCAL));
+  ESPALIER_HDF5(io_error, path, H5Fclose(file.release()));
+}
+
+Hdf5Output::Hdf5Output(const std::filesystem::path& path) : path_(path), file_(H5I_INVALID_HID) {
+  const Hdf5PropertyList access(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_FILE_ACCESS)));
+  // Layouts before 1.8 have no checksums over HDF5's own structures.
+  ESPALIER_HDF5(io_error, path,
+                H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V110));
+  ESPALIER_HDF5(io_error, path, H5Pset_alignment(access.get(), 1, 64));
+  // Array data goes straight to the file: nothing of it is left for a close that could fail.
+  ESPALIER_HDF5(io_error, path, H5Pset_sieve_buf_size(access.get(), 0));
+  file_ = ESPALIER_HDF5(io_error, path,
+                        H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()));
+}
+
+Hdf5Output::~Hdf5Output() {
+  if (file_ >= 0) abandon();
+}
+
+void Hdf5Output::close() {
+  ESPALIER_HDF5(io_error, path_, H5Fflush(file_, H5F_SCOPE_LOCAL));
+  ESPALIER_HDF5(io_error, path_, H5Fclose(std::exchange(file_, H5I_INVALID_HID)));
+}
+
+void Hdf5Output::abandon() {
+  // What HDF5 insists on writing goes to an anonymous file in memory (a few kilobytes).
+  void* handle = nullptr;
+  if (H5Fget_vfd_handle(file_, H5P_DEFAULT, &handle) >= 0 && handle != nullptr) {
+    const int memory = ::memfd_create("abandoned", MFD_CLOEXEC);
+    if (memory >= 0) {
+      ::dup2(memory, *static_cast<int*>(handle));
+      ::close(memory);
     }
   }
-  ESPALIER_HDF5(io_error, path, H5Fclose(id));
+  H5Fclose(file_);
+  H5Eclear2(H5E_DEFAULT);
 }
 
 void write_attribute(hid_t object, const std::filesystem::path& path, const char* name,

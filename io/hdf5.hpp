@@ -47,7 +47,7 @@ using Hdf5Attribute = Hdf5Handle<H5Aclose>;
 using Hdf5PropertyList = Hdf5Handle<H5Pclose>;
 
 /// Throws Error(`status`): "<path>: <call> failed: <the deepest message of HDF5's error stack>",
-/// and the operating system's message when it has one (no space left on device).
+/// which quotes the operating system where it was the cause (no space left on device).
 [[noreturn]] void hdf5_failed(ExitStatus status, const std::filesystem::path& path,
                               const char* call);
 
@@ -64,9 +64,31 @@ Result hdf5_check(Result result, ExitStatus status, const std::filesystem::path&
 #define ESPALIER_HDF5(status, path, ...) \
   ::espalier::io::hdf5_check((__VA_ARGS__), ::espalier::ExitStatus::status, path, #__VA_ARGS__)
 
-/// Closes a written file and throws Error (io_error) when that fails: what was still in HDF5's
-/// cache may not have reached the disk. Every other handle of the file must be closed before.
+/// Closes a file that was changed and throws Error (io_error) when that fails: what was still in
+/// HDF5's cache may not have reached the disk. Every other handle of the file is closed before.
 void hdf5_close(Hdf5File&& file, const std::filesystem::path& path);
+
+/// A new HDF5 file being written. HDF5 cannot give up a file that it cannot flush: after a failed
+/// H5Fclose the library crashes when it ends. This owner lets a write to a full disk fail, and the
+/// program go on: an output that is not closed is abandoned without touching the disk again (the
+/// caller removes the file). Arrays are placed at multiples of 64 bytes, so that a reader may map
+/// them; HDF5's own structures carry checksums.
+class Hdf5Output {
+ public:
+  /// Creates the file, or empties the one that is there. Throws Error (io_error).
+  explicit Hdf5Output(const std::filesystem::path& path);
+  ~Hdf5Output();
+  Hdf5Output(const Hdf5Output&) = delete;
+  Hdf5Output& operator=(const Hdf5Output&) = delete;
+  hid_t get() const { return file_; }
+  /// Writes what HDF5 still holds and closes. Throws Error (io_error).
+  void close();
+
+ private:
+  void abandon();
+  std::filesystem::path path_;
+  hid_t file_;
+};
 
 /// Attributes of `object` (a file's id means its root group). Strings are UTF-8 of fixed length,
 /// which h5dump and h5py show as text; one holds at most 60,000 bytes (HDF5's limit is 64 KB,

@@ -1,0 +1,130 @@
+#include "io/run_log.hpp"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <charconv>
+#include <ctime>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "base/error.hpp"
+#include "io/checkpoint_files.hpp"
+
+namespace espalier::io {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kHistoryHeader =
+    "step,tokens,loss,grad_norm,learning_rate,tokens_per_second,validation_loss,"
+    "validation_bits_per_byte";
+constexpr std::string_view kValidationHeader = "step,loss,bits_per_byte";
+
+/// The step at the beginning of a row; nothing when there is none.
+std::optional<std::int64_t> step_of(std::string_view row) {
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(row.data(), row.data() + row.size(), step);
+  if (error != std::errc{} || end == row.data() + row.size() || *end != ',') return std::nullopt;
+  return step;
+}
+
+/// Rewrites a table so that it holds its header and the rows up to `last_step`. A last line without
+/// its end is what a kill left of a row: it goes.
+void cut_table(const fs::path& path, std::string_view header, std::int64_t last_step) {
+  std::string kept = std::string(header) + "\n";
+  bool changed = true;
+  if (std::ifstream old(path, std::ios::binary); old) {
+    std::string row;
+    bool is_first = true;
+    changed = false;
+    while (std::getline(old, row)) {
+      const bool is_torn = old.eof();
+      if (std::exchange(is_first, false) && row == header && !is_torn) continue;
+      const auto step = step_of(row);
+      if (is_torn || !step || *step > last_step) {
+        changed = true;
+        continue;
+      }
+      kept += row + "\n";
+    }
+    changed = changed || is_first;
+  }
+  if (!changed) return;
+  fs::path temporary = path;
+  temporary += ".tmp";
+  {
+    FileDescriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    file.write_at(kept.data(), kept.size(), 0);
+    file.flush();
+  }
+  rename_path(temporary, path);
+}
+
+/// A line that a kill tore off gets its end, so that the next one starts afresh.
+void end_last_line(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file || file.tellg() <= 0) return;
+  file.seekg(-1, std::ios::end);
+  if (file.get() == '\n') return;
+  std::ofstream(path, std::ios::app) << '\n';
+}
+
+std::ofstream open_to_append(const fs::path& path) {
+  errno = 0;
+  std::ofstream file(path, std::ios::app);
+  if (!file) fail_io("open", path, errno != 0 ? errno : EIO);
+  return file;
+}
+
+constexpr const char* kHistoryName = "history.csv";
+constexpr const char* kValidationName = "validation.csv";
+constexpr const char* kLogName = "run.log";
+
+}  // namespace
+
+RunLog::RunLog(const fs::path& directory, std::int64_t restart_step) : directory_(directory) {
+  create_folder(directory);
+  // A new run keeps no row at all, not even one of step 0.
+  const std::int64_t last_step = restart_step > 0 ? restart_step : -1;
+  cut_table(directory / kHistoryName, kHistoryHeader, last_step);
+  cut_table(directory / kValidationName, kValidationHeader, last_step);
+  end_last_line(directory / kLogName);
+  history_ = open_to_append(directory / kHistoryName);
+  validation_ = open_to_append(directory / kValidationName);
+  log_ = open_to_append(directory / kLogName);
+}
+
+void RunLog::append(std::ofstream& file, const char* name, const std::string& text) {
+  errno = 0;
+  file << text;
+  file.flush();
+  if (!file) fail_io("write", directory_ / name, errno != 0 ? errno : EIO);
+}
+
+void RunLog::line(std::string_view text) {
+  const std::time_t now = std::time(nullptr);
+  append(log_, kLogName, fmt::format("{:%Y-%m-%d %H:%M:%S} {}\n", fmt::localtime(now), text));
+}
+
+void RunLog::step(const HistoryRow& row) {
+  std::string validation = ",";
+  if (last_validation_ && last_validation_->step == row.step) {
+    validation = fmt::format("{},{}", last_validation_->loss, last_validation_->bits_per_byte);
+  }
+  // {} prints the shortest text that reads back as the same double.
+  append(history_, kHistoryName,
+         fmt::format("{},{},{},{},{},{},{}\n", row.step, row.tokens, row.loss, row.grad_norm,
+                     row.learning_rate, row.tokens_per_second, validation));
+}
+
+void RunLog::validation(std::int64_t step, double loss, double bits_per_byte) {
+  last_validation_ = Validation{step, loss, bits_per_byte};
+  append(validation_, kValidationName, fmt::format("{},{},{}\n", step, loss, bits_per_byte));
+}
+
+}  // namespace espalier::io

@@ -6,9 +6,10 @@
 
 namespace espalier::io {
 
-/// Documents of one text or JSON-lines file, plain, .gz or .zst, in order and streamed.
+/// Documents of one text or JSON-lines file, plain, .gz (.dz) or .zst, in order and streamed.
 /// Plain text: documents are divided by `separator` (empty: the file is one document, read whole).
-/// JSON lines (.jsonl, .json): one document per line under `text_key`.
+/// JSON lines (.jsonl, .json): one document per line under `text_key`; blank lines are passed over.
+/// A document without a byte is passed over too.
 class TextSource {
  public:
   struct Options {

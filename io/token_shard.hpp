@@ -8,6 +8,9 @@
 
 namespace espalier::io {
 
+inline constexpr const char* kTokenShardFormat = "espalier token shard";
+inline constexpr std::uint64_t kTokenShardVersion = 1;
+
 /// What a token shard says of itself (HDF5 attributes of the root group).
 ///
 /// Layout of the file: dataset `tokens` (n) u32, contiguous; dataset `documents` (m) u64, the first
@@ -47,9 +50,10 @@ class TokenShard {
 };
 
 /// Collects documents in memory-bounded fashion and writes one shard: under a temporary name,
-/// renamed when complete.
+/// flushed to the disk and renamed when complete. Counts and checksum of `info` are filled in.
 class TokenShardWriter {
  public:
+  /// Throws Error (io_error) when the shard exists already or its folder cannot be written.
   TokenShardWriter(const std::filesystem::path& path, ShardInfo info);
   ~TokenShardWriter();  ///< removes an unfinished file
   /// Appends one document: its tokens with the separator at the end, and its bytes of text.

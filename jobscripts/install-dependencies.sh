@@ -6,7 +6,8 @@
 #   tests   also what the tests use: a local Slurm, clang-format
 #   text    also the English text that jobscripts/quickstart.sh trains on
 # Works as root or through sudo; otherwise it prints the one line to run and ends with status 77.
-# When everything is there it does nothing and needs no network.
+# When everything is there it does nothing and needs no network. On other systems than Debian it
+# prints the names and leaves the installing to the person.
 # (ocl-icd-opencl-dev: Debian's oneDNN asks for OpenCL when CMake looks for it.)
 set -euo pipefail
 
@@ -29,6 +30,12 @@ for group in build "$@"; do
   read -r -d '' -a names <<<"${packages[$group]}" || true
   wanted+=("${names[@]}")
 done
+
+if ! command -v dpkg-query >/dev/null; then
+  # A cluster has its own modules; CMake says what it does not find.
+  echo "install-dependencies.sh: not a Debian system, nothing installed. Needed: ${wanted[*]}" >&2
+  exit 0
+fi
 
 missing=()
 for name in "${wanted[@]}"; do

@@ -40,10 +40,10 @@ std::string ProcessGrid::picture() const {
   const auto rows = drawn_coordinates(shape_.data, kMaxRows);
   const int width = static_cast<int>(std::to_string(size() - 1).size());
   const int cell = std::max(width, static_cast<int>(std::to_string(shape_.tensor - 1).size())) + 5;
-  const int margin = static_cast<int>(std::to_string(shape_.data - 1).size()) + 7;
+  const int margin = static_cast<int>(std::to_string(shape_.data - 1).size()) + 8;
   const int stride = shape_.tensor * shape_.context;
 
-  std::string heads = fmt::format("{:>{}}", "tensor", margin);
+  std::string heads = fmt::format("  {:<{}}", "tensor", margin - 2);
   std::string stems(static_cast<std::size_t>(margin), ' ');
   for (int t : columns) {
     heads += t == kCut ? fmt::format("{:>{}}", "...", cell) : fmt::format("{:>{}}", t, cell);
@@ -52,12 +52,12 @@ std::string ProcessGrid::picture() const {
   std::string text = heads + "\n" + stems + "\n";
   for (int d : rows) {
     if (d == kCut) {
-      text += fmt::format("{:>{}}", "...", margin);
+      text += fmt::format("{:>{}} ", "...", margin - 1);
       for (int t : columns) text += fmt::format("{:>{}}", t == kCut ? ' ' : ':', cell);
       text += "\n";
       continue;
     }
-    text += fmt::format("  data {:>{}}", d, margin - 7);
+    text += fmt::format("  data {:>{}} ", d, margin - 8);
     for (int t : columns) {
       text += t == kCut ? fmt::format("{:->{}}", " ... ", cell)
                         : fmt::format("{:->{}}", t + stride * d, cell);

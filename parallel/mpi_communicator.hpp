@@ -39,7 +39,7 @@ class Staging {
 class MpiCommunicator final : public Communicator {
  public:
   /// Longest message. A few of them fit into the second-level cache together.
-  static constexpr std::int64_t kMaxMessageBytes = std::int64_t{1} << 20;
+  static constexpr std::int64_t kMaxMessageBytes = std::int64_t{1} << 18;
   /// Staging stays near this size however many ranks there are.
   static constexpr std::int64_t kStagingBytes = std::int64_t{16} << 20;
 

@@ -43,10 +43,11 @@ data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
 }  // namespace
 
 // Whole training steps on random tokens, with everything a real step does but reading text.
-ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters) {
+ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   const config::TrainingParameters& t = parameters.training;
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
+  if (dry_run) return ExitStatus::ok;
   const parallel::ProcessGrid grid(shape, session.rank());
   device::Context context;
   plan::JobMemory memory = plan::JobMemory::backed(parameters, grid, plan::Purpose::training);

@@ -14,7 +14,7 @@ const std::array kCommands = {
             .details =
                 "Trains the model of [model] on the token shards of [data]. When output.directory\n"
                 "holds a complete checkpoint, the run continues from it, on any grid. Before the\n"
-                "end of the time limit, or when it is asked to stop (SIGTERM, SIGUSR1), it writes\n"
+                "end of the time limit, or when it is asked to stop (SIGTERM, SIGUSR2), it writes\n"
                 "a checkpoint and ends with status 75: submit the same command again.\n"
                 "\n"
                 "--dry-run on one process prints the resolved input, the grid and the memory plan\n"
@@ -26,14 +26,16 @@ const std::array kCommands = {
             .summary = "loss and perplexity of a checkpoint",
             .details =
                 "Evaluates evaluation.checkpoint (empty: the newest of output.directory) on the\n"
-                "token shards of data.validation, or on the text file evaluation.text.\n",
+                "token shards of data.validation, or on the text file evaluation.text. The model\n"
+                "is the checkpoint's; the grid is what the job has.\n",
             .use = config::Use::evaluation,
             .run = eval},
     Command{.name = "generate",
             .arguments = kInputArguments,
             .summary = "continue a text with a checkpoint",
-            .details = "Continues generate.prompt with generate.checkpoint (empty: the newest of\n"
-                       "output.directory), sampling as [generate] says.\n",
+            .details =
+                "Continues generate.prompt with generate.checkpoint (empty: the newest of\n"
+                "output.directory), sampling as [generate] says. The model is the checkpoint's.\n",
             .use = config::Use::generation,
             .run = generate},
     Command{.name = "tokenize",

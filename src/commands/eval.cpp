@@ -31,7 +31,7 @@ std::vector<std::uint32_t> tokens_of_file(const std::string& path,
 
 }  // namespace
 
-ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters) {
+ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   TrainedModel trained(session, parameters, parameters.evaluation.checkpoint);
   config::Parameters& p = trained.parameters;
   const std::string& text = parameters.evaluation.text;
@@ -57,6 +57,7 @@ ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters) {
         std::min(p.training.sequence_length, static_cast<std::int64_t>(tokens.size()) - 1);
   }
 
+  if (dry_run) return ExitStatus::ok;  // model and text can be read
   const bool splits =
       p.parallel.sequence_parallel && p.parallel.tensor > 1 &&
       p.training.micro_batch_size * p.training.sequence_length % p.parallel.tensor == 0;

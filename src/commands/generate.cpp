@@ -56,10 +56,11 @@ std::string read_prompt(const config::GenerateParameters& p, parallel::MpiSessio
 
 }  // namespace
 
-ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters) {
+ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   const config::GenerateParameters& p = parameters.generate;
   TrainedModel trained(session, parameters, p.checkpoint);
   const auto tokenizer = tokenizer::Tokenizer::from_file(trained.parameters.data.tokenizer);
+  if (dry_run) return ExitStatus::ok;  // model and tokenizer can be read
   std::vector<std::uint32_t> ids = tokenizer.encode(read_prompt(p, session));
   const std::string prompt_text = tokenizer.decode(ids);
   // A text starts after a document separator, as in training.

@@ -61,9 +61,11 @@ config::Parameters read_input(parallel::MpiSession& session, const CommandLine& 
 
 void resolve_input(const parallel::MpiSession& session, const CommandLine& line,
                    config::Parameters& parameters) {
-  const bool any_grid = line.dry_run && session.size() == 1;
-  config::resolve(parameters, any_grid ? config::declared_ranks(parameters) : session.size(),
-                  line.command->use);
+  config::Use use = line.command->use;
+  if (use == config::Use::training && line.dry_run) use = config::Use::planning;
+  const bool any_grid = line.dry_run && session.size() == 1 &&
+                        (use == config::Use::planning || use == config::Use::bench);
+  config::resolve(parameters, any_grid ? config::declared_ranks(parameters) : session.size(), use);
 }
 
 }  // namespace espalier::commands

@@ -38,7 +38,7 @@ config::Parameters merge(const Opened& opened, const config::Parameters& request
   if (!requested.data.validation.empty()) p.data.validation = requested.data.validation;
   p.output.directory = requested.output.directory;
   p.training.global_batch_size = p.training.micro_batch_size * num_ranks;
-  config::resolve(p, num_ranks);
+  config::resolve(p, num_ranks, config::Use::evaluation);
   return p;
 }
 

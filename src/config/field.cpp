@@ -29,7 +29,9 @@ std::string range_violation(const Field& field, double value) {
   if (std::isnan(value)) return "must be a number, not nan";
   if (value >= field.min && value <= field.max && std::isfinite(value)) return {};
   const std::string allowed = allowed_values(field);
-  return allowed.empty() ? "must be finite" : "must be " + allowed;
+  if (allowed.empty()) return "must be finite";
+  const bool is_interval = std::isfinite(field.min) && std::isfinite(field.max);
+  return (is_interval ? "must be in the range " : "must be ") + allowed;
 }
 
 }  // namespace

@@ -120,34 +120,39 @@ std::string tensor_misfit(const ModelParameters& m, std::int64_t tensor) {
   return {};
 }
 
-/// Tensor-parallel sizes that divide both the job and the model.
-std::vector<std::int64_t> tensor_sizes_that_fit(const Parameters& p, bool has_model,
-                                                std::int64_t num_ranks) {
+/// Tensor-parallel sizes up to `limit` that divide `num_ranks` (0: whatever number) and fit the
+/// model.
+std::vector<std::int64_t> tensor_sizes(const Parameters& p, bool has_model, std::int64_t num_ranks,
+                                       std::int64_t limit) {
   std::vector<std::int64_t> sizes;
   const std::int64_t others = p.parallel.context * p.parallel.pipeline;
-  for (std::int64_t size = 1; size <= num_ranks; ++size)
+  for (std::int64_t size = 1; size <= std::min<std::int64_t>(limit, 65536); ++size)
     if (num_ranks % (size * others) == 0 && (!has_model || tensor_misfit(p.model, size).empty()))
       sizes.push_back(size);
   return sizes;
 }
 
-void resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problems& problems) {
+/// Fills parallel.data; false when the grid fits neither model nor job.
+bool resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problems& problems) {
   ParallelParameters& grid = p.parallel;
   const std::int64_t without_data = grid.tensor * grid.context * grid.pipeline;
   const std::string job = num_ranks == 1 ? "1 rank" : fmt::format("{} ranks", num_ranks);
 
   if (has_model)
-    if (const std::string misfit = tensor_misfit(p.model, grid.tensor); !misfit.empty())
-      problems.add("parallel.tensor = {} does not fit {}: with {}, use {}", grid.tensor, misfit,
-                   job, either(tensor_sizes_that_fit(p, has_model, num_ranks)));
+    if (const std::string misfit = tensor_misfit(p.model, grid.tensor); !misfit.empty()) {
+      problems.add("parallel.tensor = {} does not fit {}: sizes that fit the model are {}",
+                   grid.tensor, misfit,
+                   either(tensor_sizes(p, has_model, 0, p.model.num_attention_heads)));
+      return false;
+    }
 
   if (grid.data == 0) {
     if (num_ranks % without_data != 0) {
       problems.add(
           "parallel.tensor = {} does not divide the job's {}: use {}, or start a multiple of {} "
           "ranks",
-          grid.tensor, job, either(tensor_sizes_that_fit(p, has_model, num_ranks)), without_data);
-      return;
+          grid.tensor, job, either(tensor_sizes(p, has_model, num_ranks, num_ranks)), without_data);
+      return false;
     }
     grid.data = num_ranks / without_data;
   } else if (without_data * grid.data != num_ranks) {
@@ -157,23 +162,26 @@ void resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problem
             ? fmt::format("set parallel.data = {} (0: the ranks left over)",
                           num_ranks / without_data)
             : fmt::format("set parallel.data = 0 and parallel.tensor to {}",
-                          either(tensor_sizes_that_fit(p, has_model, num_ranks)));
+                          either(tensor_sizes(p, has_model, num_ranks, num_ranks)));
     problems.add(
         "parallel.tensor = {} x parallel.data = {} needs {} ranks, the job has {}: "
         "start {} ranks, or {}",
         grid.tensor, grid.data, needed, num_ranks, needed, alternative);
+    return false;
   }
+  return true;
 }
 
 // Batches and length ------------------------------------------------------------------------------
 
-void check_batches(const Parameters& p, bool has_model, Problems& problems) {
+void check_batches(const Parameters& p, bool has_grid, Problems& problems) {
   const TrainingParameters& t = p.training;
-  if (has_model && t.sequence_length > p.model.max_position_embeddings)
+  if (t.sequence_length > p.model.max_position_embeddings)
     problems.add(
         "training.sequence_length = {} is above model.max_position_embeddings = {}: shorten the "
         "sequences, or raise the model's limit",
         t.sequence_length, p.model.max_position_embeddings);
+  if (!has_grid) return;
   if (p.parallel.sequence_parallel &&
       (t.micro_batch_size * t.sequence_length) % p.parallel.tensor != 0)
     problems.add(
@@ -182,7 +190,6 @@ void check_batches(const Parameters& p, bool has_model, Problems& problems) {
         "evenly: use a sequence_length that is a multiple of {}, or parallel.sequence_parallel = "
         "false",
         t.micro_batch_size, t.sequence_length, p.parallel.tensor, p.parallel.tensor);
-  if (p.parallel.data < 1) return;  // the grid is wrong already
   const std::int64_t unit = t.micro_batch_size * p.parallel.data;
   if (t.global_batch_size % unit != 0)
     problems.add(
@@ -198,7 +205,7 @@ void resolve_length(Parameters& p, Use use, Problems& problems) {
   if (t.steps == 0 && t.tokens > 0)
     t.steps = t.tokens / tokens_per_step + (t.tokens % tokens_per_step == 0 ? 0 : 1);
   if (t.steps == 0 && use == Use::bench) t.steps = p.bench.warmup_steps + p.bench.steps;
-  if (t.steps == 0 && use == Use::training)
+  if (t.steps == 0 && use != Use::bench)
     problems.add("training.steps and training.tokens are both 0: set one, the length of the run");
   if (t.steps > std::numeric_limits<std::int64_t>::max() / tokens_per_step)
     problems.add(
@@ -242,8 +249,8 @@ void check_schedule(const Parameters& p, Problems& problems) {
 
 // What a command needs ----------------------------------------------------------------------------
 
-void check_training(const Parameters& p, Problems& problems) {
-  if (p.data.train.empty())
+void check_training(const Parameters& p, Use use, Problems& problems) {
+  if (use == Use::training && p.data.train.empty())
     problems.add("data.train is not set: name the token shards (espalier tokenize makes them)");
   if (p.validation.interval > 0 && p.data.validation.empty())
     problems.add(
@@ -275,21 +282,12 @@ void check_run(const Parameters& p, Problems& problems) {
         p.run.time_limit, p.run.time_margin);
 }
 
-void check_generation(const Parameters& p, Problems& problems) {
-  if (p.data.tokenizer.empty())
-    problems.add("data.tokenizer is not set: name the tokenizer of the model's training data");
-  if (p.generate.top_p <= 0.0)
+void check_generation(const GenerateParameters& g, Problems& problems) {
+  if (g.top_p <= 0.0)
     problems.add(
-        "generate.top_p = {} must be above 0: nothing could be sampled (for the most "
-        "likely token set generate.temperature = 0)",
-        p.generate.top_p);
-}
-
-void check_evaluation(const Parameters& p, Problems& problems) {
-  if (p.evaluation.text.empty() && p.data.validation.empty())
-    problems.add("nothing to evaluate: set data.validation (token shards) or evaluation.text");
-  if (!p.evaluation.text.empty() && p.data.tokenizer.empty())
-    problems.add("evaluation.text needs data.tokenizer: name the tokenizer of the model");
+        "generate.top_p = {} must be above 0: nothing could be sampled (for the most likely token "
+        "set generate.temperature = 0)",
+        g.top_p);
 }
 
 void check_tokenizing(const Parameters& p, Problems& problems) {
@@ -305,11 +303,10 @@ void check_tokenizing(const Parameters& p, Problems& problems) {
 
 void resolve(Parameters& p, int num_ranks, Use use) {
   Problems problems;
-  const bool from_checkpoint = (use == Use::generation && !p.generate.checkpoint.empty()) ||
-                               (use == Use::evaluation && !p.evaluation.checkpoint.empty());
-  const bool needs_model = use != Use::tokenizing && !from_checkpoint;
+  const bool plans = use == Use::training || use == Use::planning;
+  const bool trains = plans || use == Use::bench;
   const bool has_model = use != Use::tokenizing && !model_is_absent(p.model);
-  if (needs_model && !has_model)
+  if (trains && !has_model)
     problems.add("no model is given: set model.file (see inputs/models) or the sizes in [model]");
   check_ranges(p, use, has_model, problems);
   check_run(p, problems);
@@ -321,15 +318,16 @@ void resolve(Parameters& p, int num_ranks, Use use) {
     return problems.throw_if_any();
   }
   if (has_model) resolve_model(p.model, problems);
-  resolve_grid(p, has_model, num_ranks, problems);
-  if (use != Use::generation) {
-    check_batches(p, has_model, problems);
+  // A checkpoint is evaluated on whatever ranks there are, not on those it was trained on.
+  if (!trains) p.parallel.data = 0;
+  const bool has_grid = resolve_grid(p, has_model, num_ranks, problems);
+  if (trains) {
+    check_batches(p, has_grid, problems);
     resolve_length(p, use, problems);
+    check_schedule(p, problems);
   }
-  if (use == Use::training || use == Use::bench) check_schedule(p, problems);
-  if (use == Use::training) check_training(p, problems);
-  if (use == Use::generation) check_generation(p, problems);
-  if (use == Use::evaluation) check_evaluation(p, problems);
+  if (plans) check_training(p, use, problems);
+  if (use == Use::generation) check_generation(p.generate, problems);
   problems.throw_if_any();
 }
 

@@ -1,0 +1,260 @@
+#include "tokenizer/tokenizer.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <unordered_map>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "tokenizer/added_tokens.hpp"
+#include "tokenizer/bpe.hpp"
+#include "tokenizer/definition.hpp"
+#include "tokenizer/pre_tokenizer.hpp"
+#include "tokenizer/unicode.hpp"
+#include "tokenizer/word_cache.hpp"
+
+namespace espalier::tokenizer {
+namespace {
+
+std::string read_whole(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::error_code ignored;
+  require(file.good() && !std::filesystem::is_directory(path, ignored), ExitStatus::bad_data,
+          "{}: the tokenizer cannot be read: {}. Correct data.tokenizer (a tokenizer.json or "
+          ".tiktoken file)",
+          path.string(), file.good() ? "it is a folder" : std::strerror(errno));
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  require(!file.bad(), ExitStatus::io_error, "{}: reading failed", path.string());
+  return text;
+}
+
+Definition read_definition(const std::filesystem::path& path) {
+  const std::string text = read_whole(path);
+  return path.extension() == ".tiktoken" ? read_tiktoken(path, text)
+                                         : read_tokenizer_json(path, text);
+}
+
+}  // namespace
+
+struct Tokenizer::Scratch {
+  WordCache cache;
+  Bpe::Scratch bpe;
+  std::string normalized;
+};
+
+struct Tokenizer::Implementation {
+  explicit Implementation(const std::filesystem::path& path, Definition read);
+  void mark_unreachable();
+  std::string canonical_form() const;
+  void encode_raw(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
+  void encode_segment(std::string_view text, std::vector<std::uint32_t>& ids,
+                      Scratch& scratch) const;
+  void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
+  void encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids,
+                    Scratch& scratch) const;
+
+  std::filesystem::path path;
+  Definition definition;
+  Bpe bpe;
+  AddedTokens raw_added, normalized_added;
+  std::unordered_map<std::string_view, std::uint32_t> unreachable;  // see mark_unreachable
+  std::string identity;
+  const UnicodeTable& table = UnicodeTable::instance();
+};
+
+Tokenizer::Implementation::Implementation(const std::filesystem::path& from, Definition read)
+    : path(from), definition(std::move(read)), bpe(definition.byte_ids, definition.merges.size()) {
+  for (std::uint32_t rank = 0; rank < definition.merges.size(); ++rank)
+    bpe.add_merge(definition.merges[rank], rank);
+  std::vector<AddedToken> raw, normalized;
+  for (AddedToken token : definition.added) {
+    const auto needed = std::size_t{token.id} + 1;
+    if (definition.tokens.size() < needed) definition.tokens.resize(needed);
+    definition.tokens[token.id] = {token.content, Token::Kind::literal};
+    if (token.normalized) {
+      const std::string content = token.content;
+      if (definition.nfc) normalize_nfc(content, table, token.content);
+    }
+    (token.normalized ? normalized : raw).push_back(std::move(token));
+  }
+  raw_added = AddedTokens(std::move(raw));
+  normalized_added = AddedTokens(std::move(normalized));
+  if (definition.ignore_merges) mark_unreachable();
+  identity = fmt::format("{:016x}", hash_text(canonical_form()));
+}
+
+/// "Ignore merges" takes a piece that is a token without merging. That differs from merging only
+/// for tokens that their own merges do not lead to: usually none, and then the rule is dropped.
+void Tokenizer::Implementation::mark_unreachable() {
+  Bpe::Scratch scratch;
+  std::vector<std::uint32_t> ids;
+  for (std::uint32_t id = 0; id < definition.tokens.size(); ++id) {
+    const Token& token = definition.tokens[id];
+    if (token.kind != Token::Kind::bytes) continue;
+    ids.clear();
+    bpe.encode(token.bytes, ids, scratch);
+    if (ids.size() != 1) unreachable.emplace(token.bytes, id);
+  }
+}
+
+/// What decides about ids, independent of the file's format and of the order in it.
+std::string Tokenizer::Implementation::canonical_form() const {
+  std::string form = fmt::format(
+      "espalier tokenizer 1\nnormalizer {}\npre_tokenizer {}\nwhole_pieces {}\n",
+      definition.nfc ? "nfc" : "none", name_of(definition.pre_tokenizer), !unreachable.empty());
+  const auto number = [&form](std::uint64_t value) {
+    for (int shift = 0; shift < 32; shift += 8)
+      form.push_back(static_cast<char>((value >> shift) & 0xFF));
+  };
+  const auto text = [&](std::string_view value) {
+    number(value.size());
+    form += value;
+  };
+  for (std::uint32_t id = 0; id < definition.tokens.size(); ++id) {
+    if (definition.tokens[id].kind != Token::Kind::bytes) continue;
+    number(id);
+    text(definition.tokens[id].bytes);
+  }
+  form += "\nmerges\n";
+  for (const Merge& merge : definition.merges) {
+    number(merge.left);
+    number(merge.right);
+  }
+  form += "\nadded\n";
+  std::vector<const AddedToken*> added;
+  for (const AddedToken& token : definition.added) added.push_back(&token);
+  std::sort(added.begin(), added.end(), [](auto* a, auto* b) { return a->id < b->id; });
+  for (const AddedToken* token : added) {
+    number(token->id);
+    number(token->normalized ? 1 : 0);
+    text(token->content);
+  }
+  return form;
+}
+
+/// Text that may be ill-formed -> added tokens and what lies between them.
+void Tokenizer::Implementation::encode_raw(std::string_view text, std::vector<std::uint32_t>& ids,
+                                           Scratch& scratch) const {
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const auto found = raw_added.find(text, begin);
+    if (found.begin > begin) encode_segment(text.substr(begin, found.begin - begin), ids, scratch);
+    if (found.token == nullptr) break;
+    ids.push_back(found.token->id);
+    begin = found.begin + found.token->content.size();
+  }
+}
+
+/// Text without raw added tokens -> normalised, split at the added tokens looked for after that.
+void Tokenizer::Implementation::encode_segment(std::string_view text,
+                                               std::vector<std::uint32_t>& ids,
+                                               Scratch& scratch) const {
+  if (definition.nfc && !is_surely_nfc(text, table)) {
+    normalize_nfc(text, table, scratch.normalized);
+    text = scratch.normalized;
+  }
+  if (normalized_added.empty()) return encode_plain(text, ids, scratch);
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const auto found = normalized_added.find(text, begin);
+    if (found.begin > begin) encode_plain(text.substr(begin, found.begin - begin), ids, scratch);
+    if (found.token == nullptr) break;
+    ids.push_back(found.token->id);
+    begin = found.begin + found.token->content.size();
+  }
+}
+
+void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<std::uint32_t>& ids,
+                                             Scratch& scratch) const {
+  const char* text_end = text.data() + text.size();
+  for_each_piece(definition.pre_tokenizer, text, table, [&](const char* begin, const char* end) {
+    const auto size = static_cast<std::size_t>(end - begin);
+    const std::string_view piece(begin, size);
+    if (size == 1) return ids.push_back(bpe.byte_id(static_cast<unsigned char>(*begin)));
+    if (size > WordCache::kLongestPiece) return encode_piece(piece, ids, scratch);
+    const WordCache::Key key = WordCache::key_of(piece, text_end);
+    const auto known = scratch.cache.find(key, piece);
+    if (known.size() == 1) return ids.push_back(known[0]);
+    if (!known.empty()) {
+      ids.insert(ids.end(), known.begin(), known.end());
+      return;
+    }
+    const std::size_t before = ids.size();
+    encode_piece(piece, ids, scratch);
+    scratch.cache.insert(key, piece, std::span(ids).subspan(before));
+  });
+}
+
+void Tokenizer::Implementation::encode_piece(std::string_view piece,
+                                             std::vector<std::uint32_t>& ids,
+                                             Scratch& scratch) const {
+  if (!unreachable.empty()) {
+    const auto whole = unreachable.find(piece);
+    if (whole != unreachable.end()) return ids.push_back(whole->second);
+  }
+  bpe.encode(piece, ids, scratch.bpe);
+}
+
+Tokenizer Tokenizer::from_file(const std::filesystem::path& path) {
+  return Tokenizer(std::make_unique<Implementation>(path, read_definition(path)));
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Implementation> implementation)
+    : implementation_(std::move(implementation)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+std::shared_ptr<Tokenizer::Scratch> Tokenizer::make_scratch() const {
+  return std::make_shared<Scratch>();
+}
+
+void Tokenizer::encode(std::string_view text, std::vector<std::uint32_t>& ids,
+                       Scratch& scratch) const {
+  if (is_valid_utf8(text)) return implementation_->encode_raw(text, ids, scratch);
+  implementation_->encode_raw(replace_ill_formed(text), ids, scratch);
+}
+
+std::vector<std::uint32_t> Tokenizer::encode(std::string_view text) const {
+  std::vector<std::uint32_t> ids;
+  encode(text, ids, *make_scratch());
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const std::uint32_t> ids) const {
+  const auto& tokens = implementation_->definition.tokens;
+  std::string text;
+  for (const std::uint32_t id : ids) {
+    require(id < tokens.size() && tokens[id].kind != Token::Kind::none, ExitStatus::bad_data,
+            "{}: there is no token with id {} (ids are below {})", implementation_->path.string(),
+            id, tokens.size());
+    text += tokens[id].bytes;
+  }
+  return text;
+}
+
+std::uint32_t Tokenizer::size() const {
+  return static_cast<std::uint32_t>(implementation_->definition.tokens.size());
+}
+
+std::optional<std::uint32_t> Tokenizer::token_id(std::string_view content) const {
+  for (const AddedToken& token : implementation_->definition.added)
+    if (token.content == content) return token.id;
+  return std::nullopt;
+}
+
+std::uint32_t Tokenizer::end_of_text() const {
+  for (const char* name : {"<|endoftext|>", "<|end_of_text|>", "</s>"})
+    if (const auto id = token_id(name)) return *id;
+  fail(ExitStatus::bad_data,
+       "{}: no added token can separate documents (<|endoftext|>, <|end_of_text|> or </s>)",
+       implementation_->path.string());
+}
+
+std::string Tokenizer::identity() const {
+  return implementation_->identity;
+}
+
+}  // namespace espalier::tokenizer

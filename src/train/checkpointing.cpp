@@ -116,7 +116,7 @@ std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
 void CheckpointDriver::begin(const io::CheckpointInfo& info) {
   finish();
   info_ = info;
-  writer_->begin(info, pieces());
+  writer_->begin(info, pieces(), indices_);
   saving_ = true;
 }
 

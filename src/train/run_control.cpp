@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <limits>
-#include <sstream>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -29,30 +29,12 @@ double announced_end_s() {
 }  // namespace
 
 double parse_duration_s(const std::string& text) {
-  const auto bad = [&]() {
+  const std::optional<double> seconds = config::parse_duration(text);
+  if (!seconds)
     throw Error(ExitStatus::bad_configuration,
                 fmt::format("run.time_limit = \"{}\": write seconds, HH:MM:SS or D-HH:MM:SS", text),
                 Met::by_every_rank);
-  };
-  double days = 0.0;
-  std::string rest = text;
-  if (const auto dash = text.find('-'); dash != std::string::npos) {
-    days = std::strtod(text.substr(0, dash).c_str(), nullptr);
-    rest = text.substr(dash + 1);
-  }
-  double total = 0.0;
-  std::istringstream fields(rest);
-  std::string field;
-  int count = 0;
-  while (std::getline(fields, field, ':')) {
-    char* end = nullptr;
-    const double value = std::strtod(field.c_str(), &end);
-    if (field.empty() || *end != '\0' || !std::isfinite(value) || value < 0) bad();
-    total = 60.0 * total + value;
-    ++count;
-  }
-  if (count == 0 || count > 3 || (days > 0 && count != 3)) bad();
-  return days * 86400.0 + total;
+  return *seconds;
 }
 
 RunControl::RunControl(const config::RunParameters& parameters)

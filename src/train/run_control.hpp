@@ -38,7 +38,7 @@ class RunControl {
   double margin_s_;
 };
 
-/// Seconds of "3600", "01:00:00" or "1-00:00:00"; throws Error (bad_configuration).
+/// config::parse_duration, or Error (bad_configuration).
 double parse_duration_s(const std::string& text);
 
 }  // namespace espalier::train

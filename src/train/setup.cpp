@@ -32,6 +32,12 @@ namespace {
 
 Dataset open_dataset(const config::Parameters& p, const std::string& where,
                      const std::string& split, bool verify) {
+  if (where.empty())
+    throw Error(
+        ExitStatus::bad_configuration,
+        fmt::format("data.{} is not set: name the token shards (espalier tokenize makes them)",
+                    split),
+        Met::by_every_rank);
   return Dataset(where, split, p.model.vocab_size, p.training.sequence_length,
                  tokenizer_identity(p), verify && p.data.verify_checksum);
 }
@@ -54,7 +60,10 @@ void require_writable(const std::filesystem::path& directory) {
 }  // namespace
 
 void check_files(const config::Parameters& p) {
-  log::info("{}", open_dataset(p, p.data.train, "train", true).describe());
+  if (p.data.train.empty())
+    log::info("data.train is not set: no shards were checked");
+  else
+    log::info("{}", open_dataset(p, p.data.train, "train", true).describe());
   if (!p.data.validation.empty())
     log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
   if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);

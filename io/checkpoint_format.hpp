@@ -1,0 +1,89 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.hpp"
+#include "io/checkpoint_image.hpp"
+
+// What is inside the HDF5 files of a checkpoint. Every function here takes hdf5_lock() itself.
+// What is written is made in an Hdf5Image; `path` names the file it will be, for messages.
+//
+// rank-00007.h5  /master/<name>, /exp_avg/<name>, /exp_avg_sq/<name>: the rank's rectangle of the
+//                tensor, f32, contiguous; /checksums (pieces, 3) u64: XXH3 of each piece's fields
+//                in the order of /master's creation, which is the order of the index.
+// master.h5      the same three groups with global shapes (virtual datasets);
+//                /index/tensors (n) names, /index/shapes (n, 3) i64 [rows, cols, is_vector],
+//                /index/rectangles (m, 6) i64 [tensor, rank, row_begin, row_end, col_begin,
+//                col_end], /index/rank_file_bytes (ranks) u64.
+
+namespace espalier::io {
+
+inline constexpr int kNumFields = 3;
+/// Groups in both files, in the order of CheckpointReader::Field.
+inline constexpr std::array<const char*, kNumFields> kFieldNames = {"master", "exp_avg",
+                                                                    "exp_avg_sq"};
+
+/// A tensor and a rectangle of it on a rank: one row of the index.
+struct IndexEntry {
+  std::int64_t tensor;  ///< index into CheckpointIndex::tensors
+  int rank;
+  std::int64_t ordinal;  ///< number of the piece within its rank's file
+  parallel::Rectangle rectangle;
+};
+
+/// Who holds what: all that is needed to place every byte of a checkpoint.
+struct CheckpointIndex {
+  std::vector<CheckpointReader::TensorShape> tensors;
+  std::vector<IndexEntry> entries;             ///< by rank, then ordinal
+  std::vector<std::uint64_t> rank_file_bytes;  ///< per rank
+
+  /// From CheckpointWriter::encode_index of every rank. Throws Error (internal) when the pieces do
+  /// not cover every tensor exactly.
+  static CheckpointIndex decode(std::span<const std::string> indices);
+};
+
+/// Where the fields of a rank's pieces lie in its file: byte offsets, (pieces, 3).
+using PieceOffsets = std::vector<std::array<std::uint64_t, kNumFields>>;
+using PieceChecksums = std::vector<std::array<std::uint64_t, kNumFields>>;
+
+struct RankFileLayout {
+  PieceOffsets fields;
+  std::uint64_t checksums = 0;  ///< offset of /checksums; meaningless without pieces
+};
+
+/// Creates a rank's file with all its datasets and no data: they are written at the offsets
+/// afterwards, without HDF5 and without its lock. Throws Error (io_error).
+RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& path,
+                                const CheckpointInfo& info, int rank,
+                                std::span<const CheckpointPiece> pieces);
+
+/// master.h5 but for the sizes of the rank files. Takes a second or so for hundreds of ranks, so it
+/// is done in the background. Throws Error (io_error).
+void write_master_file(Hdf5Image& image, const std::filesystem::path& path,
+                       const CheckpointInfo& info, const CheckpointIndex& index);
+/// Adds the sizes. Throws Error (io_error).
+void finish_master_file(Hdf5Image& image, const std::filesystem::path& path,
+                        std::span<const std::uint64_t> rank_file_bytes);
+/// Throws Error (bad_data): damaged, of another format or version.
+void read_master_file(const std::filesystem::path& path, CheckpointInfo& info,
+                      CheckpointIndex& index);
+
+/// A piece that a rank's file must hold.
+struct ExpectedPiece {
+  std::string name;
+  std::int64_t elements;
+};
+/// What reading a rank's file by offset needs, per piece.
+struct RankFileContents {
+  PieceOffsets offsets;
+  PieceChecksums checksums;
+};
+/// Throws Error (bad_data): damaged, of another save, or without the expected pieces.
+RankFileContents read_rank_file(const std::filesystem::path& path, int rank, std::int64_t step,
+                                std::span<const ExpectedPiece> pieces);
+
+}  // namespace espalier::io

@@ -1,0 +1,106 @@
+#include "io/checkpoint_hdf5.hpp"
+
+#include <algorithm>
+
+namespace espalier::io {
+
+namespace {
+
+/// Parallel file systems are often mounted without flock(), which HDF5 would then fail on; the
+/// commit protocol does not need it: nobody reads a file before it has its final name.
+Hdf5PropertyList file_access(const std::filesystem::path& path) {
+  Hdf5PropertyList access(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_FILE_ACCESS)));
+  ESPALIER_HDF5(io_error, path, H5Pset_file_locking(access.get(), false, true));
+  ESPALIER_HDF5(io_error, path,
+                H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110));
+  return access;
+}
+
+}  // namespace
+
+Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path) {
+  const Hdf5PropertyList access = file_access(path);
+  use_image(access.get(), image);
+  // Large datasets begin on a page, as the writes of them then do.
+  ESPALIER_HDF5(io_error, path, H5Pset_alignment(access.get(), 64 * 1024, 4096));
+  return Hdf5File(ESPALIER_HDF5(io_error, path,
+                                H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())));
+}
+
+Hdf5File open_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path) {
+  const Hdf5PropertyList access = file_access(path);
+  use_image(access.get(), image);
+  return Hdf5File(ESPALIER_HDF5(io_error, path, H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get())));
+}
+
+Hdf5File open_checkpoint_file(const std::filesystem::path& path) {
+  const Hdf5PropertyList access = file_access(path);
+  return Hdf5File(
+      ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get())));
+}
+
+void require_format(hid_t file, const std::filesystem::path& path, std::string_view format) {
+  require(has_attribute(file, "format"), ExitStatus::bad_data,
+          "{} is an HDF5 file, but no part of a checkpoint (it has no attribute \"format\")",
+          path.string());
+  const std::string found = read_string_attribute(file, path, "format");
+  require(found == format, ExitStatus::bad_data, "{} has the format \"{}\", not \"{}\"",
+          path.string(), found, format);
+  const std::uint64_t version = read_u64_attribute(file, path, "format_version");
+  require(version == kCheckpointVersion, ExitStatus::bad_data,
+          "{} has format version {}; this program reads version {}. Read it with the program that "
+          "wrote it.",
+          path.string(), version, kCheckpointVersion);
+}
+
+Hdf5Group create_group(hid_t parent, const std::filesystem::path& path, const char* name) {
+  return Hdf5Group(ESPALIER_HDF5(io_error, path,
+                                 H5Gcreate2(parent, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)));
+}
+
+void write_text_attribute(hid_t object, const std::filesystem::path& path, const char* name,
+                          const std::string& text) {
+  Hdf5Type type(ESPALIER_HDF5(io_error, path, H5Tcopy(H5T_C_S1)));
+  // HDF5 has no strings of length zero: an empty value is one padding byte.
+  ESPALIER_HDF5(io_error, path, H5Tset_size(type.get(), std::max<std::size_t>(text.size(), 1)));
+  ESPALIER_HDF5(io_error, path, H5Tset_strpad(type.get(), H5T_STR_NULLPAD));
+  ESPALIER_HDF5(io_error, path, H5Tset_cset(type.get(), H5T_CSET_UTF8));
+  Hdf5Space space(ESPALIER_HDF5(io_error, path, H5Screate(H5S_SCALAR)));
+  Hdf5Attribute attribute(ESPALIER_HDF5(
+      io_error, path, H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT)));
+  ESPALIER_HDF5(io_error, path, H5Awrite(attribute.get(), type.get(), text.c_str()));
+}
+
+void write_dataset(hid_t group, const std::filesystem::path& path, const char* name, hid_t type,
+                   std::span<const hsize_t> shape, const void* data) {
+  Hdf5Space space(ESPALIER_HDF5(
+      io_error, path, H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr)));
+  Hdf5Dataset dataset(ESPALIER_HDF5(
+      io_error, path,
+      H5Dcreate2(group, name, type, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)));
+  if (H5Sget_simple_extent_npoints(space.get()) == 0) return;
+  ESPALIER_HDF5(io_error, path, H5Dwrite(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data));
+}
+
+std::vector<hsize_t> dataset_shape(hid_t group, const std::filesystem::path& path,
+                                   const char* name) {
+  const Hdf5Dataset dataset(ESPALIER_HDF5(bad_data, path, H5Dopen2(group, name, H5P_DEFAULT)));
+  const Hdf5Space space(ESPALIER_HDF5(bad_data, path, H5Dget_space(dataset.get())));
+  const int rank = ESPALIER_HDF5(bad_data, path, H5Sget_simple_extent_ndims(space.get()));
+  std::vector<hsize_t> shape(static_cast<std::size_t>(rank));
+  ESPALIER_HDF5(bad_data, path, H5Sget_simple_extent_dims(space.get(), shape.data(), nullptr));
+  return shape;
+}
+
+void read_dataset(hid_t group, const std::filesystem::path& path, const char* name,
+                  hid_t memory_type, std::span<const hsize_t> shape, void* data) {
+  const std::vector<hsize_t> found = dataset_shape(group, path, name);
+  require(std::equal(found.begin(), found.end(), shape.begin(), shape.end()), ExitStatus::bad_data,
+          "{}: \"{}\" has not the shape that the rest of the file says", path.string(), name);
+  const Hdf5Dataset dataset(ESPALIER_HDF5(bad_data, path, H5Dopen2(group, name, H5P_DEFAULT)));
+  if (std::find(shape.begin(), shape.end(), hsize_t{0}) != shape.end()) return;
+  ESPALIER_HDF5(bad_data, path,
+                H5Dread(dataset.get(), memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data));
+}
+
+}  // namespace espalier::io

@@ -1,0 +1,102 @@
+#include <unordered_set>
+
+#include "base/error.hpp"
+#include "io/checkpoint_format.hpp"
+#include "io/checkpoint_hdf5.hpp"
+
+namespace espalier::io {
+
+namespace {
+
+constexpr std::string_view kRankFormat = "espalier checkpoint rank file";
+
+/// A contiguous dataset whose place in the file is fixed now and whose data HDF5 never writes.
+/// Returns its offset.
+std::uint64_t reserve_dataset(hid_t group, const std::filesystem::path& path, const char* name,
+                              hid_t type, std::span<const hsize_t> shape) {
+  Hdf5Space space(ESPALIER_HDF5(
+      io_error, path, H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr)));
+  Hdf5PropertyList creation(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_DATASET_CREATE)));
+  ESPALIER_HDF5(io_error, path, H5Pset_layout(creation.get(), H5D_CONTIGUOUS));
+  ESPALIER_HDF5(io_error, path, H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY));
+  ESPALIER_HDF5(io_error, path, H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER));
+  Hdf5Dataset dataset(ESPALIER_HDF5(
+      io_error, path,
+      H5Dcreate2(group, name, type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT)));
+  const haddr_t offset = H5Dget_offset(dataset.get());
+  if (offset == HADDR_UNDEF) hdf5_failed(ExitStatus::io_error, path, "H5Dget_offset");
+  return offset;
+}
+
+}  // namespace
+
+RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& path,
+                                const CheckpointInfo& info, int rank,
+                                std::span<const CheckpointPiece> pieces) {
+  const auto lock = hdf5_lock();
+  Hdf5File file = create_checkpoint_file(image, path);
+  write_attribute(file.get(), path, "format", std::string(kRankFormat));
+  write_attribute(file.get(), path, "format_version", kCheckpointVersion);
+  write_attribute(file.get(), path, "rank", static_cast<std::uint64_t>(rank));
+  write_attribute(file.get(), path, "num_ranks", static_cast<std::uint64_t>(info.num_ranks));
+  write_attribute(file.get(), path, "step", static_cast<std::uint64_t>(info.step));
+
+  RankFileLayout layout;
+  layout.fields.resize(pieces.size());
+  for (std::size_t field = 0; field < kNumFields; ++field) {
+    Hdf5Group group = create_group(file.get(), path, kFieldNames[field]);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const CheckpointPiece& piece = pieces[i];
+      const hsize_t shape[] = {static_cast<hsize_t>(piece.rectangle.rows()),
+                               static_cast<hsize_t>(piece.rectangle.cols())};
+      layout.fields[i][field] =
+          reserve_dataset(group.get(), path, piece.name.c_str(), H5T_IEEE_F32LE,
+                          std::span(shape).first(piece.is_vector ? 1 : 2));
+    }
+  }
+  if (!pieces.empty()) {
+    const hsize_t shape[] = {pieces.size(), kNumFields};
+    layout.checksums = reserve_dataset(file.get(), path, "checksums", H5T_STD_U64LE, shape);
+  }
+  hdf5_close(std::move(file), path);
+  return layout;
+}
+
+RankFileContents read_rank_file(const std::filesystem::path& path, int rank, std::int64_t step,
+                                std::span<const ExpectedPiece> pieces) {
+  const auto lock = hdf5_lock();
+  const Hdf5File file = open_checkpoint_file(path);
+  require_format(file.get(), path, kRankFormat);
+  const std::uint64_t of_rank = read_u64_attribute(file.get(), path, "rank");
+  const std::uint64_t of_step = read_u64_attribute(file.get(), path, "step");
+  require(
+      of_rank == static_cast<std::uint64_t>(rank) && of_step == static_cast<std::uint64_t>(step),
+      ExitStatus::bad_data,
+      "{} is of rank {} at step {}, not of rank {} at step {}: files of two checkpoints are "
+      "mixed; take another checkpoint",
+      path.string(), of_rank, of_step, rank, step);
+
+  RankFileContents contents;
+  contents.offsets.resize(pieces.size());
+  contents.checksums.resize(pieces.size());
+  if (pieces.empty()) return contents;
+  const hsize_t shape[] = {pieces.size(), kNumFields};
+  read_dataset(file.get(), path, "checksums", H5T_NATIVE_UINT64, shape, contents.checksums.data());
+  for (std::size_t field = 0; field < kNumFields; ++field) {
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const std::string where = std::string(kFieldNames[field]) + "/" + pieces[i].name;
+      const Hdf5Dataset dataset(
+          ESPALIER_HDF5(bad_data, path, H5Dopen2(file.get(), where.c_str(), H5P_DEFAULT)));
+      const haddr_t offset = H5Dget_offset(dataset.get());
+      const auto bytes = static_cast<hsize_t>(pieces[i].elements) * sizeof(float);
+      require(offset != HADDR_UNDEF && H5Dget_storage_size(dataset.get()) == bytes,
+              ExitStatus::bad_data,
+              "{}: {} has not the {} elements that the index of the checkpoint gives it",
+              path.string(), where, pieces[i].elements);
+      contents.offsets[i][field] = offset;
+    }
+  }
+  return contents;
+}
+
+}  // namespace espalier::io

@@ -1,0 +1,211 @@
+#include "commands/inspect.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "commands/commands.hpp"
+#include "io/checkpoint.hpp"
+#include "io/token_shard.hpp"
+#include "tokenizer/tokenizer.hpp"
+
+namespace espalier::commands {
+
+namespace {
+
+namespace fs = std::filesystem;
+using io::CheckpointReader;
+using Field = CheckpointReader::Field;
+
+/// Extremes and root mean square of the elements seen so far. Values that are not finite are
+/// counted and left out.
+struct Statistics {
+  double min = std::numeric_limits<double>::infinity();
+  double max = -std::numeric_limits<double>::infinity();
+  double sum_of_squares = 0.0;
+  std::int64_t num_finite = 0;
+  std::int64_t num_not_finite = 0;
+
+  void add(const std::vector<float>& values) {
+    for (const float value : values) {
+      if (!std::isfinite(value)) {
+        ++num_not_finite;
+        continue;
+      }
+      const double x = value;
+      min = std::min(min, x);
+      max = std::max(max, x);
+      sum_of_squares += x * x;
+      ++num_finite;
+    }
+  }
+  double rms() const {
+    return num_finite == 0 ? 0.0 : std::sqrt(sum_of_squares / static_cast<double>(num_finite));
+  }
+};
+
+std::string shape_of(const CheckpointReader::TensorShape& tensor) {
+  return tensor.is_vector ? fmt::format("{}", tensor.rows)
+                          : fmt::format("{} x {}", tensor.rows, tensor.cols);
+}
+
+void print_indented(const std::string& text) {
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    fmt::print("    {}\n", text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+}
+
+void print_info(const io::CheckpointInfo& info, const fs::path& folder, std::uint64_t bytes) {
+  fmt::print("checkpoint           {}\n", folder.string());
+  fmt::print("step                 {} (Adam {})\n", info.step, info.adam_step);
+  fmt::print("samples consumed     {}\n", info.samples_consumed);
+  fmt::print("tokens consumed      {}\n", info.tokens_consumed);
+  fmt::print("written by           {}\n", info.grid);
+  fmt::print("build                {}\n", info.build);
+  fmt::print("tokenizer            {}\n", info.tokenizer_identity);
+  fmt::print("size                 {}\n", human_bytes(static_cast<double>(bytes)));
+  fmt::print("resolved input\n");
+  print_indented(info.resolved_input);
+}
+
+/// One line per tensor. Reads everything once, piece by piece as it was written: memory is that of
+/// the largest piece, and every checksum is looked at.
+void print_tensors(CheckpointReader& reader) {
+  const auto placed = reader.rectangles();
+  std::vector<std::vector<parallel::Rectangle>> pieces(reader.tensors().size());
+  for (const auto& piece : placed) {
+    pieces[static_cast<std::size_t>(piece.tensor)].push_back(piece.rectangle);
+  }
+  std::size_t width = 6;
+  for (const auto& tensor : reader.tensors()) width = std::max(width, tensor.name.size());
+  fmt::print("\n{:{}} {:>16} {:>6} {:>10} {:>10} {:>10} {:>12} {:>14}\n", "tensor", width, "shape",
+             "pieces", "min", "max", "rms", "exp_avg rms", "exp_avg_sq rms");
+
+  std::int64_t num_elements = 0;
+  std::int64_t num_not_finite = 0;
+  std::vector<float> values;
+  for (std::size_t i = 0; i < reader.tensors().size(); ++i) {
+    const auto& tensor = reader.tensors()[i];
+    Statistics of_field[3];
+    for (const parallel::Rectangle& piece : pieces[i]) {
+      values.resize(static_cast<std::size_t>(piece.size()));
+      for (const Field field : {Field::master, Field::exp_avg, Field::exp_avg_sq}) {
+        reader.read(tensor.name, tensor.rows, tensor.cols, piece, field, values.data());
+        of_field[static_cast<std::size_t>(field)].add(values);
+      }
+    }
+    for (const Statistics& statistics : of_field) num_not_finite += statistics.num_not_finite;
+    num_elements += tensor.rows * tensor.cols;
+    fmt::print("{:{}} {:>16} {:>6} {:>10.3e} {:>10.3e} {:>10.3e} {:>12.3e} {:>14.3e}\n",
+               tensor.name, width, shape_of(tensor), pieces[i].size(), of_field[0].min,
+               of_field[0].max, of_field[0].rms(), of_field[1].rms(), of_field[2].rms());
+  }
+  fmt::print("\n{} parameters in {} tensors, {} pieces; all checksums fit\n",
+             with_commas(num_elements), reader.tensors().size(), placed.size());
+  if (num_not_finite > 0) {
+    fmt::print("{} values are not finite\n", with_commas(num_not_finite));
+  }
+}
+
+void print_ranks(const CheckpointReader& reader) {
+  struct Share {
+    std::int64_t pieces = 0;
+    std::int64_t elements = 0;
+  };
+  std::vector<Share> shares(static_cast<std::size_t>(reader.info().num_ranks));
+  for (const auto& placed : reader.rectangles()) {
+    Share& share = shares[static_cast<std::size_t>(placed.rank)];
+    ++share.pieces;
+    share.elements += placed.rectangle.size();
+  }
+  fmt::print("\n{:>6} {:>8} {:>16}\n", "rank", "pieces", "parameters");
+  for (std::size_t rank = 0; rank < shares.size(); ++rank) {
+    fmt::print("{:>6} {:>8} {:>16}\n", rank, shares[rank].pieces,
+               with_commas(shares[rank].elements));
+  }
+}
+
+void inspect_checkpoint(const fs::path& folder) {
+  CheckpointReader reader(folder);
+  std::uint64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_regular_file()) bytes += entry.file_size();
+  }
+  print_info(reader.info(), folder, bytes);
+  print_ranks(reader);
+  print_tensors(reader);
+}
+
+void inspect_shard(const fs::path& path) {
+  const io::TokenShard shard = io::TokenShard::open(path, true);
+  const io::ShardInfo& info = shard.info();
+  fmt::print("token shard          {}\n", path.string());
+  fmt::print("split                {}\n", info.split);
+  fmt::print("source               {}\n", info.source);
+  fmt::print("tokenizer            {} ({})\n", info.tokenizer_file, info.tokenizer_identity);
+  fmt::print("vocabulary           {} (end of text {})\n", info.vocabulary, info.end_of_text);
+  fmt::print("tokens               {}\n", info.num_tokens);
+  fmt::print("documents            {}\n", info.num_documents);
+  fmt::print("bytes of text        {} ({:.3f} per token)\n", info.num_bytes,
+             info.num_tokens == 0
+                 ? 0.0
+                 : static_cast<double>(info.num_bytes) / static_cast<double>(info.num_tokens));
+  fmt::print("checksum             {} fits\n", info.checksum);
+  const auto tokens = shard.tokens();
+  fmt::print("first tokens        ");
+  for (std::size_t i = 0; i < std::min<std::size_t>(tokens.size(), 16); ++i) {
+    fmt::print(" {}", tokens[i]);
+  }
+  fmt::print("\n");
+}
+
+void inspect_tokenizer(const fs::path& path) {
+  const auto tokenizer = tokenizer::Tokenizer::from_file(path);
+  fmt::print("tokenizer            {}\n", path.string());
+  fmt::print("identity             {}\n", tokenizer.identity());
+  fmt::print("ids                  {}\n", tokenizer.size());
+  fmt::print("end of text          {}\n", tokenizer.end_of_text());
+}
+
+}  // namespace
+
+void inspect(const std::string& path) {
+  std::error_code ignored;
+  require(fs::exists(path, ignored), ExitStatus::bad_data, "{} does not exist", path);
+  const std::string extension = fs::path(path).extension().string();
+  if (!fs::is_directory(path, ignored)) {
+    if (extension == ".json" || extension == ".tiktoken") return inspect_tokenizer(path);
+    return inspect_shard(path);
+  }
+  fs::path folder = path;
+  if (!fs::exists(folder / "master.h5", ignored)) {
+    auto newest = io::newest_checkpoint(folder);
+    // The run directory itself is what one has at hand.
+    if (!newest) newest = io::newest_checkpoint(folder / "checkpoints");
+    require(newest.has_value(), ExitStatus::bad_data,
+            "{} holds no complete checkpoint; give a checkpoint folder, a token shard or a "
+            "tokenizer file",
+            path);
+    folder = *newest;
+  }
+  inspect_checkpoint(folder);
+}
+
+ExitStatus inspect(parallel::MpiSession&, std::span<const std::string> paths) {
+  // One rank reads; the others have nothing to do.
+  if (log::rank() != 0) return ExitStatus::ok;
+  for (const std::string& path : paths) inspect(path);
+  return ExitStatus::ok;
+}
+
+}  // namespace espalier::commands

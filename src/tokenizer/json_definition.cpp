@@ -1,0 +1,223 @@
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "base/error.hpp"
+#include "tokenizer/definition.hpp"
+#include "tokenizer/unicode.hpp"
+
+namespace espalier::tokenizer {
+namespace {
+
+using nlohmann::json;
+
+/// Reads one file; every refusal names the file and the field.
+class Reader {
+ public:
+  Reader(const std::filesystem::path& file, std::string_view text) : file_(file) {
+    try {
+      root_ = json::parse(text);
+    } catch (const json::parse_error& error) {
+      refuse("not JSON: {}", error.what());
+    }
+    if (!root_.is_object() || !root_.contains("model") || !root_["model"].is_object())
+      refuse("not a tokenizer.json: there is no \"model\"");
+    make_alphabet();
+  }
+
+  Definition read() {
+    read_model(root_["model"]);
+    read_normalizer(root_.value("normalizer", json()));
+    read_pre_tokenizer(root_.value("pre_tokenizer", json()));
+    read_added(root_.value("added_tokens", json::array()));
+    return std::move(definition_);
+  }
+
+ private:
+  template <class... Args>
+  [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
+    fail(ExitStatus::bad_data, "{}: {}", file_.string(),
+         fmt::format(format, std::forward<Args>(args)...));
+  }
+  static std::string type_of(const json& object) {
+    return object.is_object() ? object.value("type", json("?")).dump() : object.dump();
+  }
+
+  /// GPT-2's byte alphabet: printable bytes stand for themselves, the others take the code points
+  /// from 256 on, in order.
+  void make_alphabet() {
+    std::uint32_t next = 256;
+    for (std::uint32_t byte = 0; byte < 256; ++byte) {
+      const bool is_printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) ||
+                                (byte >= 174 && byte <= 255);
+      byte_of_[is_printable ? byte : next++] = static_cast<char>(byte);
+    }
+  }
+  /// The bytes a symbol stands for; false when it is not of the alphabet.
+  bool to_bytes(const std::string& symbol, std::string& bytes) const {
+    bytes.clear();
+    for (const char* p = symbol.data(); p < symbol.data() + symbol.size();) {
+      const CodePoint c = decode_utf8(p);  // valid: the JSON parser has checked it
+      const auto found = byte_of_.find(c.value);
+      if (found == byte_of_.end()) return false;
+      bytes.push_back(found->second);
+      p += c.num_bytes;
+    }
+    return !bytes.empty();
+  }
+
+  void read_model(const json& model) {
+    // Files written before 2021 name no type; they are BPE when they have merges.
+    if (model.contains("type") && model["type"] != "BPE")
+      refuse("the model is {}, only byte-level BPE is supported", model["type"].dump());
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+      const json value = model.value(key, json());
+      if (!value.is_null() && value != "")
+        refuse("model.{} {} is not supported", key, value.dump());
+    }
+    const json dropout = model.value("dropout", json());
+    if (!dropout.is_null() && dropout != 0.0) refuse("model.dropout is not supported");
+    for (const char* key : {"byte_fallback", "fuse_unk"})
+      if (model.value(key, json(false)) == true) refuse("model.{} is not supported", key);
+    definition_.ignore_merges = model.value("ignore_merges", json(false)) == true;
+
+    if (!model.contains("vocab") || !model["vocab"].is_object()) refuse("there is no model.vocab");
+    std::string bytes;
+    for (const auto& [symbol, id] : model["vocab"].items()) {
+      if (!id.is_number_unsigned()) refuse("the id of {} is {}", json(symbol).dump(), id.dump());
+      const bool is_bytes = to_bytes(symbol, bytes);
+      definition_.add_token(file_, id.get<std::uint64_t>(), is_bytes ? bytes : symbol,
+                            is_bytes ? Token::Kind::bytes : Token::Kind::literal);
+      ids_.emplace(symbol, id.get<std::uint32_t>());
+    }
+    definition_.find_bytes(file_);
+    if (!model.contains("merges") || !model["merges"].is_array())
+      refuse("there is no model.merges");
+    definition_.merges.reserve(model["merges"].size());
+    for (const json& merge : model["merges"]) read_merge(merge);
+  }
+
+  /// "left right", or ["left", "right"] since tokenizers 0.20.
+  void read_merge(const json& merge) {
+    std::string left, right;
+    if (merge.is_string()) {
+      const auto& text = merge.get_ref<const std::string&>();
+      const std::size_t space = text.find(' ');
+      if (space != text.npos) {
+        left = text.substr(0, space);
+        right = text.substr(space + 1);
+      }
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
+               merge[1].is_string()) {
+      left = merge[0].get<std::string>();
+      right = merge[1].get<std::string>();
+    }
+    if (left.empty() || right.empty()) refuse("model.merges holds {}, not a pair", merge.dump());
+    const auto id_of = [&](const std::string& symbol) {
+      const auto found = ids_.find(symbol);
+      if (found == ids_.end())
+        refuse("the merge {} needs {}, which is not in the vocabulary", merge.dump(),
+               json(symbol).dump());
+      return found->second;
+    };
+    definition_.merges.push_back({id_of(left), id_of(right), id_of(left + right)});
+  }
+
+  void read_normalizer(const json& normalizer) {
+    if (normalizer.is_null()) return;
+    const std::string type = type_of(normalizer);
+    if (type == "\"NFC\"") {
+      definition_.nfc = true;
+    } else if (type == "\"Sequence\"" && normalizer.contains("normalizers")) {
+      for (const json& part : normalizer["normalizers"]) read_normalizer(part);
+    } else {
+      refuse("the normalizer {} is not supported (NFC or none)", type);
+    }
+  }
+
+  void read_pre_tokenizer(const json& pre_tokenizer) {
+    const auto parts = pre_tokenizer.is_object() && pre_tokenizer.contains("pretokenizers")
+                           ? pre_tokenizer["pretokenizers"]
+                           : json::array({pre_tokenizer});
+    bool has_bytes = false, has_split = false;
+    for (const json& part : parts) {
+      const std::string type = type_of(part);
+      if (type == "\"Split\"" && !has_bytes && !has_split) {
+        read_split(part);
+        has_split = true;
+      } else if (type == "\"ByteLevel\"" && !has_bytes) {
+        has_bytes = true;
+        if (part.value("add_prefix_space", json(true)) != false)
+          refuse("pre_tokenizer: ByteLevel with add_prefix_space is not supported");
+        if (part.value("use_regex", json(true)) == true) {
+          if (has_split) refuse("pre_tokenizer: Split before ByteLevel with use_regex");
+          definition_.pre_tokenizer = PreTokenizer::gpt2;
+          has_split = true;
+        }
+      } else {
+        refuse("the pre_tokenizer {} is not supported", type);
+      }
+    }
+    if (!has_bytes) refuse("the pre_tokenizer has no ByteLevel: only byte-level BPE is supported");
+    if (!has_split) refuse("pre_tokenizer: ByteLevel without a Split is not supported");
+  }
+
+  void read_split(const json& split) {
+    const json pattern = split.value("pattern", json::object());
+    const json regex = pattern.is_object() ? pattern.value("Regex", json()) : json();
+    if (!regex.is_string()) refuse("pre_tokenizer: Split has no pattern.Regex");
+    if (split.value("behavior", json("")) != "Isolated" ||
+        split.value("invert", json(false)) != false)
+      refuse("pre_tokenizer: only Split with behavior Isolated and invert false is supported");
+    const auto known = pre_tokenizer_from_regex(regex.get_ref<const std::string&>());
+    if (!known)
+      refuse("the pre_tokenizer's expression is not known (GPT-2, Qwen2/3 and Llama-3 are): {}",
+             regex.get<std::string>());
+    definition_.pre_tokenizer = *known;
+  }
+
+  void read_added(const json& added) {
+    if (!added.is_array()) refuse("added_tokens is not a list");
+    for (const json& entry : added) {
+      if (!entry.is_object() || !entry.value("content", json()).is_string() ||
+          !entry.value("id", json()).is_number_unsigned())
+        refuse("added_tokens holds {}", entry.dump());
+      AddedToken token{entry["content"].get<std::string>(), 0,
+                       entry.value("normalized", json(false)) == true};
+      const auto id = entry["id"].get<std::uint64_t>();
+      const std::string name = json(token.content).dump();
+      if (token.content.empty()) refuse("an added token is empty");
+      for (const char* flag : {"single_word", "lstrip", "rstrip"})
+        if (entry.value(flag, json(false)) == true)
+          refuse("added token {}: {} is not supported", name, flag);
+      const auto known = ids_.find(token.content);
+      if (known != ids_.end() && known->second != id)
+        refuse("added token {} has id {}, but {} in the vocabulary", name, id, known->second);
+      if (known == ids_.end()) {
+        // Only to find ids used twice: the token itself is not of the vocabulary.
+        definition_.add_token(file_, id, token.content, Token::Kind::literal);
+        ids_.emplace(token.content, static_cast<std::uint32_t>(id));
+      }
+      token.id = static_cast<std::uint32_t>(id);
+      definition_.added.push_back(std::move(token));
+    }
+  }
+
+  std::filesystem::path file_;
+  json root_;
+  Definition definition_;
+  std::unordered_map<std::uint32_t, char> byte_of_;
+  std::unordered_map<std::string, std::uint32_t> ids_;
+};
+
+}  // namespace
+
+Definition read_tokenizer_json(const std::filesystem::path& file, std::string_view text) {
+  try {
+    return Reader(file, text).read();
+  } catch (const nlohmann::json::exception& error) {
+    // A field of a type that no check above foresaw.
+    fail(ExitStatus::bad_data, "{}: not a tokenizer.json: {}", file.string(), error.what());
+  }
+}
+
+}  // namespace espalier::tokenizer

@@ -1,0 +1,93 @@
+#include <algorithm>
+#include <optional>
+
+#include "base/error.hpp"
+#include "tokenizer/definition.hpp"
+
+namespace espalier::tokenizer {
+namespace {
+
+std::optional<std::string> decode_base64(std::string_view text) {
+  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int num_bits = 0;
+  for (char c : text) {
+    std::uint32_t value = 0;
+    if (c >= 'A' && c <= 'Z')
+      value = static_cast<std::uint32_t>(c - 'A');
+    else if (c >= 'a' && c <= 'z')
+      value = static_cast<std::uint32_t>(c - 'a') + 26;
+    else if (c >= '0' && c <= '9')
+      value = static_cast<std::uint32_t>(c - '0') + 52;
+    else if (c == '+' || c == '/')
+      value = c == '+' ? 62 : 63;
+    else
+      return std::nullopt;
+    bits = (bits << 6) | value;
+    num_bits += 6;
+    if (num_bits >= 8) {
+      num_bits -= 8;
+      bytes.push_back(static_cast<char>((bits >> num_bits) & 0xFF));
+    }
+  }
+  if (bytes.empty() || num_bits >= 6) return std::nullopt;
+  return bytes;
+}
+
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+  if (text.empty() || text.size() > 9) return std::nullopt;
+  std::uint64_t value = 0;
+  for (char c : text) {
+    if (c < '0' || c > '9') return std::nullopt;
+    value = value * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  return value;
+}
+
+}  // namespace
+
+Definition read_tiktoken(const std::filesystem::path& file, std::string_view text) {
+  Definition definition;
+  definition.nfc = true;
+  definition.pre_tokenizer = PreTokenizer::qwen;
+  // tiktoken looks a piece up before it merges.
+  definition.ignore_merges = true;
+
+  std::uint64_t line_number = 0;
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    ++line_number;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const std::size_t space = line.find(' ');
+    const auto bytes = decode_base64(line.substr(0, space));
+    const auto rank = space == line.npos ? std::nullopt : parse_number(line.substr(space + 1));
+    require(bytes && rank, ExitStatus::bad_data,
+            "{}:{}: not a line of a .tiktoken file (\"<base64> <rank>\")", file.string(),
+            line_number);
+    definition.add_token(file, *rank, *bytes, Token::Kind::bytes);
+  }
+  require(!definition.tokens.empty(), ExitStatus::bad_data, "{}: the file is empty", file.string());
+  definition.find_bytes(file);
+
+  Bpe bpe(definition.byte_ids, definition.tokens.size());
+  Bpe::Scratch scratch;
+  std::vector<std::uint32_t> parts;
+  for (std::uint32_t id = 0; id < definition.tokens.size(); ++id) {
+    const Token& token = definition.tokens[id];
+    if (token.bytes.size() < 2) continue;
+    parts.clear();
+    bpe.encode(token.bytes, parts, scratch);
+    // Three parts or more: no merge leads to this token, only looking up a whole piece does.
+    if (parts.size() != 2) continue;
+    definition.merges.push_back({parts[0], parts[1], id});
+    bpe.add_merge(definition.merges.back(), id);
+  }
+  definition.added.push_back(
+      {"<|endoftext|>", static_cast<std::uint32_t>(definition.tokens.size()), false});
+  return definition;
+}
+
+}  // namespace espalier::tokenizer

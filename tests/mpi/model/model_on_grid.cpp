@@ -1,0 +1,166 @@
+#include "mpi/model/model_on_grid.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace espalier::testing {
+
+parallel::MpiSession& session() {
+  // MPI is already initialised by the test's main; the session joins it.
+  static parallel::MpiSession instance(nullptr, nullptr);
+  return instance;
+}
+
+config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, bool sequence_parallel,
+                                 int zero_stage, const std::string& dtype) {
+  const auto integer = [&](const char* name) {
+    return static_cast<std::int64_t>(f.attribute("/", name));
+  };
+  config::Parameters p;
+  p.model.vocab_size = integer("vocab_size");
+  p.model.hidden_size = integer("hidden_size");
+  p.model.intermediate_size = integer("intermediate_size");
+  p.model.num_hidden_layers = integer("num_hidden_layers");
+  p.model.num_attention_heads = integer("num_attention_heads");
+  p.model.num_key_value_heads = integer("num_key_value_heads");
+  p.model.head_dim = integer("head_dim");
+  p.model.tie_word_embeddings = integer("tie_word_embeddings") != 0;
+  p.model.qk_norm = integer("qk_norm") != 0;
+  p.model.rope_theta = f.attribute("/", "rope_theta");
+  p.model.rms_norm_eps = f.attribute("/", "rms_norm_eps");
+  p.parallel = {.tensor = tensor,
+                .data = data,
+                .sequence_parallel = sequence_parallel,
+                .zero_stage = zero_stage};
+  p.training.sequence_length = 24;
+  p.training.global_batch_size = 2;
+  p.training.micro_batch_size = 2 / data;
+  p.training.loss_chunk_tokens = 7;  // does not divide the tokens
+  p.training.dtype = dtype;
+  return p;
+}
+
+namespace {
+
+parallel::GridShape shape_of(const config::Parameters& p) {
+  return {.tensor = static_cast<int>(p.parallel.tensor), .data = static_cast<int>(p.parallel.data)};
+}
+
+/// Rows and columns of `rectangle` out of a global tensor.
+template <class Visit>
+void for_each(const parallel::Rectangle& r, std::int64_t global_cols, Visit&& visit) {
+  for (std::int64_t row = r.row_begin; row < r.row_end; ++row)
+    for (std::int64_t col = r.col_begin; col < r.col_end; ++col)
+      visit(row - r.row_begin, col - r.col_begin,
+            static_cast<std::size_t>(row * global_cols + col));
+}
+
+}  // namespace
+
+ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
+    : parameters(p),
+      grid(shape_of(p), session().rank()),
+      memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training)),
+      communicators(parallel::make_communicators(
+          session(), grid, static_cast<int>(memory.weights->sizes().kv_replication))),
+      transformer(memory.architecture, *memory.weights, *memory.activations, context,
+                  communicators) {
+  optim::Optimizer& optimizer = *memory.optimizer;
+  for (optim::StatePiece& state : optimizer.state()) {
+    const parallel::TensorSpec& spec =
+        *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
+    const std::vector<float> values = fixture.floats("weights/" + spec.name);
+    for_each(state.piece.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
+      state.master.as<float>(r)[c] = values[g];
+    });
+  }
+  optimizer.weights_from_master(context);
+  optimizer.gather_weights(context, communicators);
+}
+
+model::Batch ModelOnGrid::Tokens::view() const {
+  const auto n = static_cast<std::int64_t>(inputs.size());
+  return {.tokens = device::view_of(inputs.data(), 1, n),
+          .targets = device::view_of(targets.data(), 1, n),
+          .positions = device::view_of(positions.data(), 1, n)};
+}
+
+ModelOnGrid::Tokens ModelOnGrid::share_of(const std::vector<std::uint32_t>& tokens,
+                                          std::int64_t num_sequences) const {
+  const std::int64_t length = parameters.training.sequence_length;
+  const std::int64_t share = num_sequences / grid.shape().data;
+  Tokens result;
+  for (std::int64_t b = grid.data_rank() * share; b < (grid.data_rank() + 1) * share; ++b)
+    for (std::int64_t s = 0; s < length; ++s) {
+      const auto at = static_cast<std::size_t>(b * (length + 1) + s);
+      result.inputs.push_back(tokens[at]);
+      result.targets.push_back(tokens[at + 1]);
+      result.positions.push_back(static_cast<std::int32_t>(s));
+    }
+  return result;
+}
+
+double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) {
+  const Tokens share = share_of(tokens, num_sequences);
+  const double total = static_cast<double>(num_sequences * parameters.training.sequence_length);
+  std::array<double, 1> loss{transformer.train(
+      share.view(), static_cast<float>(1.0 / total), /*first=*/true,
+      [&](int bucket) { memory.optimizer->reduce_bucket(context, communicators, bucket); })};
+  if (grid.tensor_rank() != 0) loss[0] = 0.0;
+  communicators.world->all_reduce_sum(loss);
+  return loss[0] / total;
+}
+
+double ModelOnGrid::max_over_ranks(double value) {
+  std::array<double, 1> values{value};
+  communicators.world->all_reduce_max(values);
+  return values[0];
+}
+
+double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
+  const Tokens share = share_of(fixture.words("tokens"), 2);
+  const model::LocalSizes& sizes = memory.weights->sizes();
+  const auto tokens = static_cast<std::int64_t>(share.inputs.size());
+  std::vector<float> logits(static_cast<std::size_t>(tokens * sizes.vocab));
+  transformer.logits(share.view(), device::view_of(logits.data(), tokens, sizes.vocab));
+  const std::vector<float> expected = fixture.floats("logits");
+  double largest = 0.0;
+  for (const float value : expected) largest = std::max(largest, std::abs(double{value}));
+  double error = 0.0;
+  for (std::int64_t t = 0; t < tokens; ++t)
+    for (std::int64_t v = 0; v < sizes.vocab_valid; ++v) {
+      const std::int64_t row = grid.data_rank() * tokens + t;
+      const auto at =
+          static_cast<std::size_t>(row * parameters.model.vocab_size + sizes.vocab_first + v);
+      error =
+          std::max(error, std::abs(double{logits[static_cast<std::size_t>(t * sizes.vocab + v)]} -
+                                   double{expected[at]}));
+    }
+  return max_over_ranks(error / largest);
+}
+
+double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
+  double error = 0.0;
+  for (const optim::StatePiece& state : memory.optimizer->state()) {
+    const parallel::LocalTensor& tensor =
+        memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)];
+    const std::vector<float> expected = fixture.floats("gradients/" + tensor.spec->name);
+    double largest = 0.0;
+    for (const float value : expected) largest = std::max(largest, std::abs(double{value}));
+    for_each(state.piece.rectangle, tensor.spec->cols,
+             [&](std::int64_t r, std::int64_t c, std::size_t g) {
+               const double found = tensor.gradient.as<float>(state.piece.row_begin + r)[c];
+               error = std::max(error, std::abs(found - double{expected[g]}) / largest);
+             });
+  }
+  return max_over_ranks(error);
+}
+
+double ModelOnGrid::gradient_norm() {
+  std::array<double, 1> sum{memory.optimizer->square_sum(context)};
+  communicators.world->all_reduce_sum(sum);
+  return std::sqrt(sum[0]);
+}
+
+}  // namespace espalier::testing

@@ -1,0 +1,52 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/context.hpp"
+#include "model/transformer.hpp"
+#include "parallel/session.hpp"
+#include "plan/memory_plan.hpp"
+#include "support/hdf5_fixture.hpp"
+
+namespace espalier::testing {
+
+/// The one session of a test program.
+parallel::MpiSession& session();
+
+/// Sizes and optimiser settings of a fixture, for `data` data ranks.
+config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int data,
+                                 bool sequence_parallel, int zero_stage, const std::string& dtype);
+
+/// A model with the fixture's weights on a grid of all ranks, and what it takes to run it.
+struct ModelOnGrid {
+  ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters);
+
+  /// Forward and backward of this data rank's share of `tokens` (sequences, S+1), then the
+  /// reductions. Returns the mean loss over all sequences.
+  double train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences);
+  /// Largest |difference| from the fixture's logits on this rank's columns, relative to the largest
+  /// logit; and the mean KL divergence per token when the tensor axis has one rank.
+  double logits_error(const Hdf5Fixture& fixture);
+  /// For every owned piece: largest |difference| relative to the tensor's largest gradient.
+  double gradient_error(const Hdf5Fixture& fixture);
+  double gradient_norm();
+  double max_over_ranks(double value);
+
+  config::Parameters parameters;
+  parallel::ProcessGrid grid;
+  device::Context context;
+  plan::JobMemory memory;
+  parallel::GridCommunicators communicators;
+  model::Transformer transformer;
+
+ private:
+  struct Tokens {
+    std::vector<std::uint32_t> inputs, targets;
+    std::vector<std::int32_t> positions;
+    model::Batch view() const;
+  };
+  Tokens share_of(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) const;
+};
+
+}  // namespace espalier::testing

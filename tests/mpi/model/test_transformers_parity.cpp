@@ -1,0 +1,153 @@
+// The model on every grid against Hugging Face transformers (fixtures: tests/fixtures/model).
+#include <catch2/catch.hpp>
+
+#include <cmath>
+
+#include "mpi/model/model_on_grid.hpp"
+#include "optim/schedule.hpp"
+
+namespace espalier {
+namespace {
+
+using testing::Hdf5Fixture;
+using testing::ModelOnGrid;
+
+std::string fixture_path(const std::string& name) {
+  return ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5";
+}
+
+struct Layout {
+  int tensor, data;
+  bool sequence_parallel;
+  int zero_stage;
+};
+
+/// Every way to lay a batch of two sequences on all ranks.
+std::vector<Layout> layouts() {
+  std::vector<Layout> result;
+  const int size = testing::session().size();
+  for (const int tensor : {1, 2, 4})
+    for (const bool sequence_parallel : {false, true})
+      for (const int zero_stage : {0, 1})
+        if (size % tensor == 0 && size / tensor <= 2 && (tensor > 1 || !sequence_parallel) &&
+            (size / tensor > 1 || zero_stage == 1))
+          result.push_back({tensor, size / tensor, sequence_parallel, zero_stage});
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("logits, loss and every gradient agree with transformers in fp32") {
+  const auto name = GENERATE(as<std::string>{}, "tied_k1", "tied_k2", "untied_k1", "untied_k2",
+                             "mha", "no_qk_norm");
+  const Hdf5Fixture fixture(fixture_path(name));
+  for (const Layout& l : layouts()) {
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage);
+    ModelOnGrid model(fixture,
+                      testing::parameters_of(fixture, l.tensor, l.data, l.sequence_parallel,
+                                             l.zero_stage, "float32"));
+    CHECK(model.logits_error(fixture) < 1e-5);
+    const double loss = model.train(fixture.words("tokens"), 2);
+    CHECK(loss == Approx(fixture.doubles("loss")[0]).epsilon(1e-6));
+    CHECK(model.gradient_error(fixture) < 1e-5);
+    CHECK(model.gradient_norm() == Approx(fixture.doubles("grad_norm")[0]).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("a second micro-batch is added to the gradients of the first") {
+  const Hdf5Fixture fixture(fixture_path("untied_k2"));
+  if (testing::session().size() != 1) return;
+  config::Parameters p = testing::parameters_of(fixture, 1, 1, false, 1, "float32");
+  p.training.micro_batch_size = 1;
+  ModelOnGrid model(fixture, p);
+  const std::vector<std::uint32_t> tokens = fixture.words("tokens");
+  std::vector<std::int32_t> positions(24);
+  for (int s = 0; s < 24; ++s) positions[static_cast<std::size_t>(s)] = s;
+  for (const int b : {0, 1})
+    model.transformer.train({.tokens = device::view_of(tokens.data() + b * 25, 1, 24),
+                             .targets = device::view_of(tokens.data() + b * 25 + 1, 1, 24),
+                             .positions = device::view_of(positions.data(), 1, 24)},
+                            1.0F / 48.0F, b == 0, [](int) {});
+  CHECK(model.gradient_error(fixture) < 1e-5);
+}
+
+// AdamW divides by the square root of the second moment, which magnifies rounding in tiny
+// gradients: 1e-4, as the README of the fixtures says.
+TEST_CASE("twelve AdamW steps follow torch's curve") {
+  const auto name = GENERATE(as<std::string>{}, "tied_k1", "untied_k2", "mha", "no_qk_norm");
+  const Hdf5Fixture fixture(fixture_path(name));
+  const std::vector<double> losses = fixture.doubles("curve/loss");
+  const std::vector<double> norms = fixture.doubles("curve/grad_norm");
+  const std::vector<double> rates = fixture.doubles("curve/learning_rate");
+  const std::vector<std::uint32_t> stream = fixture.words("curve/stream");
+  for (const Layout& l : layouts()) {
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage);
+    config::Parameters p = testing::parameters_of(fixture, l.tensor, l.data, l.sequence_parallel,
+                                                  l.zero_stage, "float32");
+    p.optimizer = {.learning_rate = fixture.attribute("curve", "learning_rate"),
+                   .beta1 = fixture.attribute("curve", "beta1"),
+                   .beta2 = fixture.attribute("curve", "beta2"),
+                   .eps = fixture.attribute("curve", "eps"),
+                   .weight_decay = fixture.attribute("curve", "weight_decay"),
+                   .max_grad_norm = fixture.attribute("curve", "max_grad_norm")};
+    ModelOnGrid model(fixture, p);
+    for (std::size_t step = 1; step <= losses.size(); ++step) {
+      std::vector<std::uint32_t> tokens;
+      for (std::size_t sample = 2 * (step - 1); sample < 2 * step; ++sample)
+        for (std::size_t s = 0; s <= 24; ++s) tokens.push_back(stream[24 * sample + s]);
+      CHECK(model.train(tokens, 2) == Approx(losses[step - 1]).epsilon(1e-4));
+      const double norm = model.gradient_norm();
+      CHECK(norm == Approx(norms[step - 1]).epsilon(1e-4));
+      model.memory.optimizer->update(
+          model.context, p.optimizer,
+          {.learning_rate = rates[step - 1],
+           .gradient_scale = optim::clip_scale(norm, p.optimizer.max_grad_norm),
+           .step = static_cast<std::int64_t>(step)},
+          [](std::int64_t) {});
+      model.memory.optimizer->gather_weights(model.context, model.communicators);
+    }
+  }
+}
+
+TEST_CASE("bf16 logits are as near to fp32 as transformers' own bf16 run") {
+  if (testing::session().size() != 1) return;
+  const auto name = GENERATE(as<std::string>{}, "tied_k1", "untied_k2", "mha", "no_qk_norm");
+  const Hdf5Fixture fixture(fixture_path(name));
+  ModelOnGrid model(fixture, testing::parameters_of(fixture, 1, 1, false, 1, "bfloat16"));
+  const std::vector<float> expected = fixture.floats("logits");
+  const std::int64_t vocab = model.parameters.model.vocab_size;
+  const std::vector<std::uint32_t> tokens = fixture.words("tokens");
+  std::vector<std::uint32_t> inputs, targets;
+  std::vector<std::int32_t> positions;
+  for (std::size_t b = 0; b < 2; ++b)
+    for (std::size_t s = 0; s < 24; ++s) {
+      inputs.push_back(tokens[25 * b + s]);
+      targets.push_back(tokens[25 * b + s + 1]);
+      positions.push_back(static_cast<std::int32_t>(s));
+    }
+  std::vector<float> logits(expected.size());
+  model.transformer.logits({.tokens = device::view_of(inputs.data(), 1, 48),
+                            .targets = device::view_of(targets.data(), 1, 48),
+                            .positions = device::view_of(positions.data(), 1, 48)},
+                           device::view_of(logits.data(), 48, vocab));
+  // KL(fp32 || bf16) in nats, mean over the tokens.
+  const auto log_sum = [&](const float* row) {
+    double sum = 0.0;
+    for (std::int64_t v = 0; v < vocab; ++v) sum += std::exp(double{row[v]});
+    return std::log(sum);
+  };
+  double divergence = 0.0;
+  for (std::int64_t t = 0; t < 48; ++t) {
+    const float* p = expected.data() + t * vocab;
+    const float* q = logits.data() + t * vocab;
+    const double log_p = log_sum(p);
+    const double log_q = log_sum(q);
+    for (std::int64_t v = 0; v < vocab; ++v)
+      divergence +=
+          std::exp(double{p[v]} - log_p) * ((double{p[v]} - log_p) - (double{q[v]} - log_q));
+  }
+  // Another order of rounding is as good as theirs: within twice theirs.
+  CHECK(divergence / 48 < 2.0 * fixture.doubles("bf16/kl")[0]);
+}
+
+}  // namespace espalier

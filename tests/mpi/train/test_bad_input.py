@@ -1,0 +1,138 @@
+"""Bad input gets a clear error and a nonzero status, and nothing is lost."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from support.runs import BYTES, ROOT, TINY, RunCase, espalier, history  # noqa: E402
+
+CONFIGURATION, DATA, IO, USAGE = 78, 65, 74, 64
+
+
+class BadInput(RunCase):
+    def refused(self, status, words, *overrides, ranks=1, name="bad", dry_run=True):
+        """Refused by the run and, where it can be found without training, by --dry-run."""
+        output = self.train(name, *overrides, ranks=ranks, status=status)
+        for word in words:
+            self.assertIn(word, output)
+        self.assertNotIn("terminate called", output)
+        if dry_run:
+            output = espalier(1, "train", *self.keys(name, *overrides), "--dry-run", status=status)
+            for word in words:
+                self.assertIn(word, output)
+        return output
+
+    def copy_of_data(self, name):
+        folder = self.folder / name
+        shutil.copytree(self.data, folder, dirs_exist_ok=True)
+        return folder, sorted(folder.glob("train-*.h5"))[0]
+
+    def test_keys(self):
+        path = self.folder / "misspelt.toml"
+        text = pathlib.Path(TINY).read_text()
+        path.write_text(text.replace("global_batch_size", "global_batchsize"))
+        output = espalier(1, "train", path, status=CONFIGURATION)
+        line = 1 + text[:text.index("global_batch_size")].count("\n")
+        self.assertIn(f"misspelt.toml:{line}", output)
+        self.assertIn("training.global_batch_size", output)
+        self.refused(CONFIGURATION, ["optimizer.learning_rate"], "optimizer.learningrate=1.0")
+        self.refused(CONFIGURATION, ["training.steps"], 'training.steps="many"')
+        self.refused(CONFIGURATION, ["optimizer.beta1"], "optimizer.beta1=1.5")
+        self.refused(CONFIGURATION, ["cosine"], "schedule.name=cosinus")
+
+    def test_grid(self):
+        self.refused(CONFIGURATION, ["parallel.tensor"], "parallel.tensor=3", ranks=2,
+                     dry_run=False)
+        self.refused(CONFIGURATION, ["num_attention_heads"], "parallel.tensor=8",
+                     "model.num_attention_heads=4", ranks=8)
+        self.refused(CONFIGURATION, ["global_batch_size"], "training.micro_batch_size=3")
+
+    def test_shards(self):
+        self.refused(DATA, ["nowhere"], "data.train=nowhere")
+        folder, shard = self.copy_of_data("truncated")
+        os.truncate(shard, shard.stat().st_size // 2)
+        self.refused(DATA, [shard.name], f"data.train={folder}")
+        folder, shard = self.copy_of_data("flipped")
+        with open(shard, "r+b") as file:
+            file.seek(shard.stat().st_size // 2)
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+        self.refused(DATA, [shard.name, "checksum"], f"data.train={folder}")
+        missing = folder / "train-00007.h5"
+        self.refused(DATA, [missing.name], f"data.train={missing}")
+        self.refused(DATA, ["vocab_size"], "model.vocab_size=200")
+
+    def test_sequence_longer_than_any_shard(self):
+        small = self.folder / "small.txt"
+        small.write_text("a short text")
+        out = self.folder / "small"
+        espalier(1, "tokenize", f"data.tokenizer={BYTES}", f'tokenize.input=["{small}"]',
+                 f"tokenize.output={out}")
+        self.refused(DATA, ["sequence_length"], f"data.train={out}")
+
+    def test_another_tokenizer(self):
+        other = self.folder / "other.tiktoken"
+        lines = pathlib.Path(BYTES).read_text().splitlines()
+        a, b = lines[10].split(), lines[11].split()
+        lines[10], lines[11] = f"{b[0]} {a[1]}", f"{a[0]} {b[1]}"
+        other.write_text("\n".join(lines) + "\n")
+        self.refused(DATA, ["tokenizer"], f"data.tokenizer={other}")
+
+    def test_checkpoints(self):
+        self.train("base")
+        checkpoints = self.folder / "base/checkpoints"
+        newest = sorted(checkpoints.glob("step-*"))[-1]
+        self.refused(DATA, ["another model"], "model.intermediate_size=128", name="base")
+        rank_file = newest / "rank-00000.h5"
+        whole = rank_file.read_bytes()
+        rank_file.write_bytes(whole[:len(whole) // 2])
+        self.refused(DATA, ["rank-00000.h5"], "training.steps=30", name="base")
+        rank_file.unlink()
+        self.refused(DATA, ["rank-00000.h5"], "training.steps=30", name="base")
+        rank_file.write_bytes(whole)
+        self.train("base", "training.steps=30")
+
+    def test_not_finite_stops_before_the_weights(self):
+        self.train("finite", "training.steps=20")
+        output = self.train("finite", "training.steps=40", "optimizer.learning_rate=100",
+                            "optimizer.max_grad_norm=0", "optimizer.weight_decay=100",
+                            "schedule.name=constant", "schedule.warmup_steps=0",
+                            "schedule.min_learning_rate=0", status=70, ranks=2)
+        self.assertIn("not finite", output)
+        self.assertIn("on rank 0", output)
+        self.assertIn("step 2", output)
+        self.assertTrue((self.folder / "finite/checkpoints/step-00000020/COMPLETE").exists())
+
+    def test_output_that_cannot_be_written(self):
+        blocked = self.folder / "file"
+        blocked.write_text("not a folder")
+        output = espalier(1, "train", *self.keys("x"), f"output.directory={blocked}/run", status=IO)
+        self.assertIn("file", output)
+        espalier(1, "train", *self.keys("x"), f"output.directory={blocked}/run", "--dry-run",
+                 status=IO)
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting a small disk needs root")
+    def test_full_disk_keeps_the_last_checkpoint(self):
+        disk = self.folder / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
+        try:
+            keys = [*self.keys("x"), f"output.directory={disk}/run", "checkpoint.keep=100"]
+            output = espalier(2, "train", *keys, "training.steps=200", status=IO)
+            self.assertIn("No space left", output)
+            complete = sorted((disk / "run/checkpoints").glob("step-*/COMPLETE"))
+            self.assertTrue(complete)
+            subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+            output = espalier(2, "train", *keys, "training.steps=40")
+            self.assertIn("continuing", output)
+            self.assertEqual(len(history(disk / "run")), 40)
+        finally:
+            subprocess.run(["umount", disk], check=True)
+
+
+if __name__ == "__main__":
+    unittest.main()

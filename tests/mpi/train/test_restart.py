@@ -1,0 +1,109 @@
+"""Stopping and going on: signals, the time limit, kills, and another grid."""
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from support.runs import RunCase, command, environment, espalier  # noqa: E402
+
+
+class Restart(RunCase):
+    LONG = ["training.steps=60", "checkpoint.interval=10"]
+
+    def start(self, ranks, name, *overrides):
+        return subprocess.Popen(command(ranks, "train", *self.keys(name, *overrides)),
+                                env=environment(), stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True)
+
+    def wait_for_step(self, name, step):
+        path = self.folder / name / "history.csv"
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if path.exists() and len(path.read_text().splitlines()) > step:
+                return
+            time.sleep(0.005)
+        self.fail(f"step {step} did not come")
+
+    def test_signal_stops_with_a_checkpoint_and_the_rest_is_identical(self):
+        self.train("whole", *self.LONG)
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            name = f"stopped-{number}"
+            process = self.start(1, name, *self.LONG, "training.steps=60")
+            self.wait_for_step(name, 15)
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 75, output)
+            self.assertIn("stopped by a signal", output.splitlines()[-1])
+            output = self.train(name, *self.LONG)
+            self.assertIn("continuing", output)
+            self.assertEqual(self.history(name), self.history("whole"))
+
+    def test_time_limit(self):
+        output = self.train("limit", "training.steps=100000", "checkpoint.interval=0",
+                            "run.time_limit=6", "run.time_margin=2", status=75)
+        self.assertIn("time limit", output.splitlines()[-1])
+        steps = len(self.history("limit"))
+        self.assertGreater(steps, 0)
+        self.assertTrue(any((self.folder / "limit/checkpoints").glob("step-*/COMPLETE")))
+
+    def test_kill_of_one_rank_ends_the_job_and_the_restart_is_identical(self):
+        self.train("killed-reference", *self.LONG, "parallel.tensor=2", ranks=2)
+        process = self.start(2, "killed", *self.LONG, "parallel.tensor=2")
+        self.wait_for_step("killed", 25)
+        ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+        victim = random.choice(ranks.stdout.split())
+        subprocess.run(["kill", "-9", victim], check=True)
+        process.communicate(timeout=15)
+        self.assertNotEqual(process.returncode, 0)
+        self.train("killed", *self.LONG, "parallel.tensor=2", ranks=2)
+        self.assertEqual(self.history("killed"), self.history("killed-reference"))
+
+    def test_another_grid_goes_on_to_rounding(self):
+        self.train("moved-reference")
+        self.train("moved", "training.steps=10", "schedule.name=cosine")
+        # A run of 20 steps, stopped at its checkpoint of step 10 on another grid each time.
+        for index, (tensor, data) in enumerate([(2, 2), (4, 1), (1, 2)]):
+            name = f"moved{index}"
+            self.train(name, "parallel.tensor=2", "parallel.data=1", ranks=2)
+            for path in sorted((self.folder / name / "checkpoints").glob("step-*20")):
+                subprocess.run(["rm", "-r", str(path)], check=True)
+            output = self.train(name, f"parallel.tensor={tensor}", ranks=tensor * data)
+            self.assertIn("continuing", output)
+            for row, wanted in zip(self.history(name), self.history("moved-reference")):
+                self.assertLessEqual(abs(float(row[2]) / float(wanted[2]) - 1), 1e-4)
+
+    def test_a_finished_run_says_so(self):
+        self.train("done")
+        before = self.history("done")
+        output = self.train("done")
+        self.assertIn("finished", output)
+        self.assertEqual(self.history("done"), before)
+
+    def test_generate_and_eval_from_a_checkpoint(self):
+        self.train("model", "training.steps=20")
+        keys = self.keys("model")
+        one = espalier(1, "generate", *keys, "generate.prompt=namespace ",
+                       "generate.max_new_tokens=20")
+        two = espalier(2, "generate", *keys, "generate.prompt=namespace ",
+                       "generate.max_new_tokens=20", "parallel.tensor=2")
+        self.assertTrue(one.startswith("namespace "), one)
+        self.assertEqual(one, two)
+        piped = espalier(1, "generate", *keys, "generate.prompt=-", "generate.max_new_tokens=20",
+                         stdin="namespace ")
+        self.assertEqual(one, piped)
+        last = [line for line in (self.folder / "model/validation.csv").read_text().splitlines()][-1]
+        loss = float(last.split(",")[1])
+        for ranks, tensor in ((1, 1), (2, 2), (2, 1), (4, 2)):
+            output = espalier(ranks, "eval", *keys, f"parallel.tensor={tensor}")
+            found = float(output.split("loss ")[-1].split(",")[0])
+            self.assertAlmostEqual(found, loss, delta=1e-5 * loss)
+        output = espalier(1, "eval", *keys, f"evaluation.text={self.folder / 'sources.txt'}")
+        self.assertIn("bits per byte", output)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds Espalier and runs all its tests. On a bare Debian 12 it first installs what is missing.
+#
+# Usage   tests/run.sh [CTEST OPTION ...]       for example: tests/run.sh -L unit
+#                                                            tests/run.sh -R mpi_train -V
+#         JOBS=2    tests that run at one time (a test of n ranks counts as n, at most 2)
+# Tests with the label `gpu` are left out on a machine without an NVIDIA GPU.
+# Writes  build/ and nothing else. The exit status is ctest's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bash jobscripts/install-dependencies.sh tests
+cmake --preset release
+cmake --build build
+
+options=()
+if ! { command -v nvidia-smi && nvidia-smi -L; } >/dev/null 2>&1; then
+  options+=(--label-exclude '^gpu$')
+fi
+exec ctest --test-dir build --output-on-failure --parallel "${JOBS:-2}" \
+  ${options[@]+"${options[@]}"} "$@"

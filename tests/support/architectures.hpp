@@ -1,0 +1,37 @@
+#pragma once
+#include "model/architecture.hpp"
+
+// Architectures that several tests name. Numbers: Hugging Face's config.json of each model.
+
+namespace espalier::test {
+
+struct Sizes {
+  std::int64_t H, F, L, A, K, D;
+  bool tied;
+  std::int64_t V = 151936;
+};
+
+inline model::Architecture qwen3(const Sizes& s) {
+  return {.vocab_size = s.V,
+          .hidden_size = s.H,
+          .intermediate = s.F,
+          .num_layers = s.L,
+          .num_heads = s.A,
+          .num_kv_heads = s.K,
+          .head_dim = s.D,
+          .tied = s.tied,
+          .qk_norm = true,
+          .rope_theta = 1.0e6,
+          .norm_eps = 1.0e-6F,
+          .initializer_range = 0.02,
+          .max_positions = 40960};
+}
+
+inline model::Architecture llama3_8b() {
+  model::Architecture a = qwen3({4096, 14336, 32, 32, 8, 128, false, 128256});
+  a.qk_norm = false;
+  a.rope_theta = 5.0e5;
+  return a;
+}
+
+}  // namespace espalier::test

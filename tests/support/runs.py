@@ -1,0 +1,81 @@
+"""Runs of the real program for tests: build/espalier under mpirun, in a folder of the test's own.
+
+ESPALIER_BINARY names the program (ctest sets it); every function raises AssertionError with the
+program's output when something is not as expected."""
+import csv
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("ESPALIER_BINARY", str(ROOT / "build" / "espalier"))
+TINY = str(ROOT / "inputs/tests/tiny.toml")
+BYTES = str(ROOT / "inputs/tests/bytes.tiktoken")
+
+
+def environment():
+    """More ranks than cores on one machine; OpenMPI wants to be asked twice when run as root."""
+    result = dict(os.environ)
+    if os.geteuid() == 0:
+        result.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    result.setdefault("OMP_NUM_THREADS", "1")
+    result.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    result.setdefault("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
+    return result
+
+
+def command(ranks, *arguments):
+    words = [BINARY, *map(str, arguments)]
+    if ranks == 1:
+        return words
+    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *words]
+
+
+def espalier(ranks, *arguments, status=0, timeout=120, stdin=None):
+    """Runs to the end and checks the exit status; returns stdout and stderr together."""
+    done = subprocess.run(command(ranks, *arguments), env=environment(), text=True, input=stdin,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
+    assert done.returncode == status, (
+        f"status {done.returncode}, expected {status}: {' '.join(map(str, arguments))}\n"
+        + done.stdout)
+    return done.stdout
+
+
+def history(directory):
+    """Rows of history.csv as lists of text, without the speed."""
+    with open(pathlib.Path(directory) / "history.csv", newline="") as file:
+        return [(r["step"], r["tokens"], r["loss"], r["grad_norm"], r["learning_rate"])
+                for r in csv.DictReader(file)]
+
+
+class RunCase(unittest.TestCase):
+    """A test with a scratch folder and token shards made from this repository's own sources."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="espalier-test-"))
+        text = cls.folder / "sources.txt"
+        sources = sorted((ROOT / "src").rglob("*.hpp"))
+        text.write_text("\f".join(path.read_text() for path in sources))
+        cls.data = cls.folder / "data"
+        espalier(1, "tokenize", f"data.tokenizer={BYTES}", f'tokenize.input=["{text}"]',
+                 f"tokenize.output={cls.data}", 'tokenize.document_separator="\\f"',
+                 "tokenize.validation_fraction=0.1")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder, ignore_errors=True)
+
+    def keys(self, name, *overrides):
+        """Arguments of a tiny run in the scratch folder."""
+        return [TINY, f"data.train={self.data}", f"data.validation={self.data}",
+                f"data.tokenizer={BYTES}", f"output.directory={self.folder / name}", *overrides]
+
+    def train(self, name, *overrides, ranks=1, status=0):
+        return espalier(ranks, "train", *self.keys(name, *overrides), status=status)
+
+    def history(self, name):
+        return history(self.folder / name)

@@ -1,0 +1,85 @@
+// The inputs that come with the program are read, and say the sizes that they are named after.
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "io/toml_reader.hpp"
+#include "model/architecture.hpp"
+#include "support/expect_error.hpp"
+
+using namespace espalier;
+using config::Parameters;
+
+namespace {
+
+std::filesystem::path inputs() {
+  return std::filesystem::path(ESPALIER_SOURCE_DIR) / "inputs";
+}
+
+Parameters read_file(const std::filesystem::path& path,
+                     const std::vector<std::string>& overrides = {}) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  REQUIRE_FALSE(text.str().empty());
+  Parameters parameters;
+  io::read_parameters(text.str(), path.string(), overrides, parameters);
+  return parameters;
+}
+
+std::int64_t num_parameters(const std::string& model_file) {
+  Parameters p = read_file(inputs() / "models" / model_file,
+                           {"training.steps=1", "data.train=x", "training.sequence_length=32"});
+  config::resolve(p, 8);
+  return model::Architecture::from(p.model).num_parameters();
+}
+
+}  // namespace
+
+TEST_CASE("model files have the published numbers of parameters") {
+  CHECK(num_parameters("qwen3-debug.toml") == 31'987'968);
+  CHECK(num_parameters("qwen3-0.6b.toml") == 596'049'920);
+  CHECK(num_parameters("qwen3-1.7b.toml") == 1'720'574'976);
+  CHECK(num_parameters("qwen3-4b.toml") == 4'022'468'096);
+  CHECK(num_parameters("qwen3-8b.toml") == 8'190'735'360);
+  CHECK(num_parameters("qwen3-14b.toml") == 14'768'307'200);
+  CHECK(num_parameters("qwen3-32b.toml") == 32'762'123'264);
+  CHECK(num_parameters("qwen3-42m.toml") == 41'952'768);
+}
+
+TEST_CASE("model files have Qwen3's constants, and a line of explanation each") {
+  for (const auto& entry : std::filesystem::directory_iterator(inputs() / "models")) {
+    INFO(entry.path().string());
+    const Parameters p = read_file(entry.path());
+    CHECK(p.model.model_type == "qwen3");
+    CHECK(p.model.qk_norm);
+    CHECK(p.model.rope_theta == 1.0e6);
+    CHECK(p.model.rms_norm_eps == 1.0e-6);
+    CHECK(p.model.max_position_embeddings == 40960);
+    CHECK(p.model.initializer_range == 0.02);
+    std::ifstream file(entry.path());
+    for (std::string line; std::getline(file, line);)
+      if (line.find(" = ") != std::string::npos) CHECK(line.find("  # ") != std::string::npos);
+  }
+}
+
+TEST_CASE("the tiny test input resolves on every grid it is made for") {
+  for (const int tensor : {1, 2, 4})
+    for (const int data : {1, 2, 4, 8}) {
+      INFO("tensor " << tensor << " data " << data);
+      Parameters p = read_file(inputs() / "tests/tiny.toml",
+                               {"data.train=x", "parallel.tensor=" + std::to_string(tensor)});
+      config::resolve(p, tensor * data);
+      CHECK(p.parallel.data == data);
+      CHECK(p.model.num_attention_heads * p.model.head_dim != p.model.hidden_size);
+      CHECK(model::Architecture::from(p.model).num_parameters() == 90'592);
+    }
+}
+
+TEST_CASE("the host benchmark needs no data") {
+  Parameters p = read_file(inputs() / "bench/host-42m.toml");
+  config::resolve(p, 1, config::Use::bench);
+  CHECK(p.training.steps == 10);
+  CHECK(p.training.sequence_length == 512);
+  CHECK(p.training.micro_batch_size == 4);
+}

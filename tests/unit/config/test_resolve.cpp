@@ -1,0 +1,251 @@
+#include <catch2/catch.hpp>
+
+#include "config/parameters.hpp"
+#include "support/expect_error.hpp"
+
+using namespace espalier;
+using config::Parameters;
+using config::Use;
+using test::expect_words;
+
+namespace {
+
+/// A small run that resolves on 1, 2, 4 and 8 ranks.
+Parameters small_run() {
+  Parameters p;
+  p.model.vocab_size = 256;
+  p.model.hidden_size = 64;
+  p.model.intermediate_size = 96;
+  p.model.num_hidden_layers = 2;
+  p.model.num_attention_heads = 8;
+  p.model.num_key_value_heads = 2;
+  p.training.sequence_length = 32;
+  p.training.steps = 10;
+  p.data.train = "shards";
+  return p;
+}
+
+std::string error_of(Parameters p, int num_ranks = 1, Use use = Use::training) {
+  return test::message_of([&] { config::resolve(p, num_ranks, use); });
+}
+
+}  // namespace
+
+TEST_CASE("what depends on other keys is filled in") {
+  Parameters p = small_run();
+  p.model.num_key_value_heads = 0;
+  p.parallel.tensor = 2;
+  p.training.steps = 0;
+  p.training.tokens = 8 * 32 * 4 + 1;  // four steps and one token
+  config::resolve(p, 8);
+  CHECK(p.model.head_dim == 8);
+  CHECK(p.model.num_key_value_heads == 8);
+  CHECK(p.parallel.data == 4);
+  CHECK(p.training.steps == 5);
+  const std::string once = config::to_toml(p);
+  config::resolve(p, 8);
+  CHECK(config::to_toml(p) == once);  // a restart resolves the dump of a checkpoint again
+}
+
+TEST_CASE("steps win over tokens, and whole numbers of steps are not rounded") {
+  Parameters p = small_run();
+  p.training.tokens = 1'000'000;
+  config::resolve(p, 1);
+  CHECK(p.training.steps == 10);
+  p.training.steps = 0;
+  p.training.tokens = 8 * 32 * 4;
+  config::resolve(p, 1);
+  CHECK(p.training.steps == 4);
+}
+
+TEST_CASE("the model's sizes must agree") {
+  Parameters p = small_run();
+  p.model.num_key_value_heads = 3;
+  expect_words(error_of(p), {"num_key_value_heads = 3", "num_attention_heads = 8"});
+  p = small_run();
+  p.model.head_dim = 7;
+  expect_words(error_of(p), {"head_dim = 7", "odd", "6 or 8"});
+  p = small_run();
+  p.model.hidden_size = 60;
+  expect_words(error_of(p), {"head_dim is not set", "hidden_size = 60"});
+  p = small_run();
+  p.model.rms_norm_eps = 0.0;
+  expect_words(error_of(p), {"rms_norm_eps", "above 0"});
+  p = small_run();
+  p.model.vocab_size = 0;
+  expect_words(error_of(p), {"model.vocab_size is not set", "inputs/models"});
+  p = small_run();
+  p.model = {};
+  expect_words(error_of(p), {"no model is given", "model.file"});
+  p = small_run();
+  p.training.sequence_length = 65536;
+  expect_words(error_of(p), {"sequence_length = 65536", "max_position_embeddings = 40960"});
+}
+
+TEST_CASE("the grid must fit the job") {
+  Parameters p = small_run();
+  p.parallel.tensor = 4;
+  expect_words(error_of(p, 6), {"parallel.tensor = 4", "6 ranks", "1 or 2", "multiple of 4"});
+  p.parallel.data = 3;
+  expect_words(error_of(p, 8), {"4 x", "3", "needs 12", "job has 8", "start 12", "data = 2"});
+  p.parallel.tensor = 8;
+  p.parallel.data = 1;
+  expect_words(error_of(p, 4), {"needs 8", "job has 4", "1, 2 or 4"});
+}
+
+TEST_CASE("the grid must fit the model") {
+  Parameters p = small_run();
+  p.parallel.tensor = 3;
+  expect_words(error_of(p, 3), {"parallel.tensor = 3", "num_attention_heads = 8", "1, 2, 4 or 8"});
+  p = small_run();
+  p.model.num_attention_heads = 12;
+  p.model.num_key_value_heads = 6;
+  p.model.hidden_size = 96;
+  p.parallel.tensor = 4;  // neither divides 6 nor is a multiple of it
+  expect_words(error_of(p, 4), {"num_key_value_heads = 6", "1, 2, 3, 6 or 12"});
+  p = small_run();
+  p.model.intermediate_size = 100;
+  p.parallel.tensor = 8;
+  expect_words(error_of(p, 8), {"intermediate_size = 100", "1, 2 or 4"});
+  p = small_run();
+  p.model.vocab_size = 9;  // 2 rows each: 2, 2, 2, 2, 1 and nothing for the last three
+  p.parallel.tensor = 8;
+  expect_words(error_of(p, 8), {"vocab_size = 9", "1 or 2"});
+  p = small_run();
+  p.parallel.tensor = 8;  // more than K: key/value heads are replicated
+  CHECK_NOTHROW(config::resolve(p, 8));
+}
+
+TEST_CASE("batches must divide evenly") {
+  Parameters p = small_run();
+  p.training.micro_batch_size = 2;
+  p.training.global_batch_size = 10;
+  expect_words(error_of(p, 4), {"global_batch_size = 10", "2 x 4 = 8", "use 8 or 16"});
+  p.training.global_batch_size = 4;
+  expect_words(error_of(p, 4), {"global_batch_size = 4", "use 8"});
+  p = small_run();
+  p.training.sequence_length = 33;
+  p.parallel.tensor = 2;
+  expect_words(error_of(p, 2), {"1 x 33", "parallel.tensor = 2", "sequence_parallel = false"});
+  p.parallel.sequence_parallel = false;
+  CHECK_NOTHROW(config::resolve(p, 2));
+}
+
+TEST_CASE("length and schedule must agree") {
+  Parameters p = small_run();
+  p.training.steps = 0;
+  expect_words(error_of(p), {"training.steps", "training.tokens"});
+  p.training.steps = std::int64_t{1} << 60;
+  expect_words(error_of(p), {"training.steps", "64 bits"});
+  p = small_run();
+  p.schedule.warmup_steps = 11;
+  expect_words(error_of(p), {"warmup_steps = 11", "training.steps = 10"});
+  p = small_run();
+  p.schedule.name = "warmup_stable_decay";
+  expect_words(error_of(p), {"warmup_stable_decay", "decay_steps", "constant"});
+  p.schedule.warmup_steps = 6;
+  p.schedule.decay_steps = 5;
+  expect_words(error_of(p), {"6 + 5", "training.steps = 10", "at most 4"});
+  p = small_run();
+  p.schedule.decay_steps = 5;
+  expect_words(error_of(p), {"decay_steps = 5", "cosine", "warmup_stable_decay"});
+  p = small_run();
+  p.schedule.min_learning_rate = 1.0;
+  expect_words(error_of(p), {"min_learning_rate = 1", "learning_rate = 0.0003"});
+  p = small_run();
+  p.optimizer.eps = 0.0;
+  expect_words(error_of(p), {"optimizer.eps", "above 0"});
+}
+
+TEST_CASE("a training run needs data and a place") {
+  Parameters p = small_run();
+  p.data.train = "";
+  expect_words(error_of(p), {"data.train", "tokenize"});
+  CHECK_NOTHROW(config::resolve(p, 1, Use::planning));
+  p = small_run();
+  p.validation.interval = 5;
+  expect_words(error_of(p), {"validation.interval = 5", "data.validation"});
+  p = small_run();
+  p.checkpoint.keep_every = 10;
+  expect_words(error_of(p), {"keep_every = 10", "checkpoint.interval"});
+  p.checkpoint.interval = 4;
+  expect_words(error_of(p), {"keep_every = 10", "interval = 4", "8 or 12"});
+  p = small_run();
+  p.output.directory = "";
+  expect_words(error_of(p), {"output.directory"});
+  p = small_run();
+  p.run.time_limit = "soon";
+  expect_words(error_of(p), {"run.time_limit = \"soon\"", "[D-]HH:MM:SS"});
+  p.run.time_limit = "30";
+  expect_words(error_of(p), {"run.time_limit", "run.time_margin = 60"});
+}
+
+TEST_CASE("all problems are reported at once, a line each") {
+  Parameters p = small_run();
+  p.model.head_dim = 7;
+  p.training.steps = 0;
+  p.data.train = "";
+  CHECK(test::num_lines(error_of(p)) == 3);
+}
+
+TEST_CASE("values that a program set out of range are found") {
+  Parameters p = small_run();
+  p.training.micro_batch_size = 0;
+  expect_words(error_of(p), {"training.micro_batch_size = 0", "1 to 65536"});
+  p = small_run();
+  p.training.dtype = "int8";
+  expect_words(error_of(p), {"training.dtype", "\"int8\"", "float32"});
+}
+
+TEST_CASE("each command needs its own tables") {
+  Parameters p = small_run();
+  p.data.train = "";
+  p.training.steps = 0;
+  p.bench.steps = 3;
+  config::resolve(p, 2, Use::bench);
+  CHECK(p.training.steps == p.bench.warmup_steps + 3);
+
+  // A checkpoint has its model and runs on whatever ranks there are.
+  for (const Use use : {Use::evaluation, Use::generation}) {
+    Parameters q;
+    q.parallel.data = 16;
+    config::resolve(q, 1, use);
+    CHECK(q.parallel.data == 1);
+  }
+  Parameters g;
+  g.generate.top_p = 0.0;
+  expect_words(error_of(g, 1, Use::generation), {"generate.top_p", "temperature"});
+
+  expect_words(error_of(Parameters(), 1, Use::tokenizing),
+               {"tokenize.input", "tokenize.output", "data.tokenizer"});
+  Parameters t;
+  t.tokenize.input = {"a.txt"};
+  t.tokenize.output = "shards";
+  t.data.tokenizer = "tokenizer.json";
+  CHECK_NOTHROW(config::resolve(t, 5, Use::tokenizing));
+}
+
+TEST_CASE("a dry run knows how many ranks the input asks for") {
+  Parameters p;
+  CHECK(config::declared_ranks(p) == 1);
+  p.parallel.tensor = 8;
+  CHECK(config::declared_ranks(p) == 8);
+  p.parallel.data = 16;
+  CHECK(config::declared_ranks(p) == 128);
+  p.parallel.tensor = std::int64_t{1} << 40;  // out of range: resolve says so
+  CHECK(config::declared_ranks(p) > 0);
+}
+
+TEST_CASE("durations") {
+  CHECK(config::parse_duration("90") == 90.0);
+  CHECK(config::parse_duration("1.5") == 1.5);
+  CHECK(config::parse_duration("10:30") == 630.0);
+  CHECK(config::parse_duration("01:30:05") == 5405.0);
+  CHECK(config::parse_duration("100:00:00") == 360000.0);
+  CHECK(config::parse_duration("2-01:00:00") == 176400.0);
+  for (const char* bad : {"", "soon", "1:", ":30", "1:60", "1:60:00", "-5", "1-30", "1-10:30",
+                          "1:2:3:4", "1e400", "nan", "1 h", "2-", "0:-1"}) {
+    INFO(bad);
+    CHECK_FALSE(config::parse_duration(bad).has_value());
+  }
+}

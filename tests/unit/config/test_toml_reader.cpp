@@ -1,0 +1,214 @@
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "io/toml_reader.hpp"
+#include "support/expect_error.hpp"
+
+using namespace espalier;
+using config::Parameters;
+using test::expect_words;
+
+namespace {
+
+Parameters read(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  Parameters parameters;
+  io::read_parameters(text, "run.toml", overrides, parameters);
+  return parameters;
+}
+
+std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {},
+                     ExitStatus status = ExitStatus::bad_configuration) {
+  return test::message_of([&] { read(text, overrides); }, status);
+}
+
+/// A folder of this test that is gone afterwards.
+struct Folder {
+  std::filesystem::path path;
+  explicit Folder(const std::string& name)
+      : path(std::filesystem::path(ESPALIER_BINARY_DIR) / ("test_toml_reader_" + name)) {
+    std::filesystem::remove_all(path);
+    std::filesystem::create_directories(path);
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories((path / name).parent_path());
+    std::ofstream(path / name) << text;
+    return (path / name).string();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("values of every type are read, and what is not named keeps its default") {
+  const Parameters p = read(R"(
+[run]
+name = "first"
+[training]
+steps = 7
+tokens = 80e9          # a whole number, as people write it
+[model]
+rope_theta = 500000    # an integer for a number
+qk_norm = false
+[tokenize]
+input = ["a.txt", "b.txt"]
+)");
+  CHECK(p.run.name == "first");
+  CHECK(p.training.steps == 7);
+  CHECK(p.training.tokens == 80'000'000'000);
+  CHECK(p.model.rope_theta == 500000.0);
+  CHECK_FALSE(p.model.qk_norm);
+  CHECK(p.tokenize.input == std::vector<std::string>{"a.txt", "b.txt"});
+  CHECK(p.training.sequence_length == Parameters().training.sequence_length);
+}
+
+TEST_CASE("unknown names say file, line and the nearest name") {
+  CHECK(error_of("[training]\n\nglobal_batchsize = 8\n") ==
+        "run.toml:3: unknown key training.global_batchsize; did you mean "
+        "training.global_batch_size?");
+  expect_words(error_of("[model]\nsequence_length = 8\n"),
+               {"run.toml:2", "model.sequence_length", "did you mean training.sequence_length?"});
+  expect_words(error_of("[trianing]\nsteps = 8\n"), {"run.toml:1", "did you mean [training]?"});
+  expect_words(error_of("[zzzzzz]\n"), {"run.toml:1", "[zzzzzz]", "espalier help parameters"});
+  expect_words(error_of("[run]\nqqqqqqq = 1\n"), {"run.qqqqqqq", "help parameters run"});
+  expect_words(error_of("steps = 8\n"), {"run.toml:1", "outside a table", "training.steps"});
+  expect_words(error_of("training = 8\n"), {"run.toml:1", "[training]"});
+}
+
+TEST_CASE("wrong types say what is needed and what was found") {
+  expect_words(error_of("[training]\nsteps = \"many\"\n"),
+               {"run.toml:2", "training.steps", "integer", "\"many\""});
+  expect_words(error_of("[training]\nsteps = 1.5\n"), {"training.steps", "whole number", "1.5"});
+  expect_words(error_of("[training]\nsteps = 1e300\n"), {"training.steps", "whole number"});
+  expect_words(error_of("[model]\nqk_norm = 1\n"), {"model.qk_norm", "true or false", "1"});
+  expect_words(error_of("[run]\nname = 5\n"), {"run.name", "string", "5"});
+  expect_words(error_of("[optimizer]\neps = []\n"), {"optimizer.eps", "number", "a list"});
+  expect_words(error_of("[tokenize]\ninput = [1]\n"), {"tokenize.input", "list of strings"});
+  expect_words(error_of("[run]\ntime_limit = 01:30:00\n"), {"run.time_limit", "string in quotes"});
+}
+
+TEST_CASE("values out of range say what is allowed") {
+  expect_words(error_of("[training]\nseed = -1\n"),
+               {"run.toml:2", "training.seed = -1", "at least 0"});
+  expect_words(error_of("[parallel]\ncontext = 2\n"), {"parallel.context = 2", "must be", "1"});
+  expect_words(error_of("[optimizer]\nbeta1 = 1.0\n"), {"optimizer.beta1 = 1.0", "0.999999"});
+  expect_words(error_of("[optimizer]\nbeta1 = nan\n"), {"optimizer.beta1", "nan"});
+  expect_words(error_of("[optimizer]\nmax_grad_norm = inf\n"), {"optimizer.max_grad_norm"});
+  expect_words(error_of("[training]\ndtype = \"bf16\"\n"),
+               {"training.dtype", "\"bf16\"", "bfloat16 or float32"});
+}
+
+TEST_CASE("all mistakes of a file are reported, in the order of lines") {
+  const std::string message = error_of("[training]\nstepz = 1\nseed = -1\n[modle]\n");
+  CHECK(test::num_lines(message) == 3);
+  CHECK(message.find("run.toml:2") < message.find("run.toml:3"));
+  CHECK(message.find("run.toml:3") < message.find("run.toml:4"));
+}
+
+TEST_CASE("text that is not TOML says the line") {
+  expect_words(error_of("[training\nsteps = 1\n"), {"run.toml:1", "not TOML"});
+  expect_words(error_of("[training]\nsteps =\n"), {"run.toml:2", "not TOML"});
+  expect_words(error_of("[training]\nsteps = 1\nsteps = 2\n"), {"run.toml:3", "steps"});
+}
+
+TEST_CASE("overrides have the last word") {
+  const Parameters p =
+      read("[training]\nsteps = 7\n",
+           {"training.steps=100", "run.name=plain", "data.train=shards/a=b.h5",
+            "run.time_limit=01:30:00", "optimizer.learning_rate=1e-3", "model.qk_norm=false",
+            "tokenize.input=[\"x\", \"y\"]", "generate.prompt=\"quoted\"", "training.tokens=2e6",
+            "data.validation="});
+  CHECK(p.training.steps == 100);
+  CHECK(p.run.name == "plain");
+  CHECK(p.data.train == "shards/a=b.h5");
+  CHECK(p.run.time_limit == "01:30:00");
+  CHECK(p.optimizer.learning_rate == 1e-3);
+  CHECK_FALSE(p.model.qk_norm);
+  CHECK(p.tokenize.input == std::vector<std::string>{"x", "y"});
+  CHECK(p.generate.prompt == "quoted");
+  CHECK(p.training.tokens == 2'000'000);
+  CHECK(p.data.validation.empty());
+  CHECK(read("", {"run.name=42"}).run.name == "42");
+  CHECK(read("", {"tokenize.input=one.txt"}).tokenize.input == std::vector<std::string>{"one.txt"});
+  CHECK(read("", {"training.steps=1", "training.steps=2"}).training.steps == 2);
+}
+
+TEST_CASE("malformed overrides are an error of usage") {
+  for (const char* text : {"steps=4", "training.steps", "=4", ".steps=4", "training.=4", "a.b.c=1"})
+    expect_words(error_of("", {text}, ExitStatus::usage), {text, "section.key=value"});
+}
+
+TEST_CASE("overrides are checked like a file") {
+  expect_words(error_of("", {"training.stepz=4"}),
+               {"override training.stepz=4", "did you mean training.steps?"});
+  expect_words(error_of("", {"trianing.steps=4"}), {"override", "did you mean [training]?"});
+  expect_words(error_of("", {"training.steps=four"}), {"training.steps", "integer", "\"four\""});
+  expect_words(error_of("", {"training.steps="}), {"training.steps", "integer"});
+  expect_words(error_of("", {"training.seed=-1"}), {"training.seed = -1", "at least 0"});
+  expect_words(error_of("", {"tokenize.input=[\"x"}), {"tokenize.input", "not TOML"});
+  // A second key must not slip in behind a value.
+  expect_words(error_of("", {"training.steps=1\ntokens = 3"}), {"training.steps", "integer"});
+}
+
+TEST_CASE("the model file comes first, then the input, then the overrides") {
+  const Folder folder("order");
+  folder.write("models/m.toml", "[model]\nhidden_size = 64\nhead_dim = 16\nvocab_size = 300\n");
+  const std::string input = folder.write("runs/run.toml", "");
+  const std::string text = "[model]\nvocab_size = 500\nfile = \"../models/m.toml\"\n";
+  Parameters p;
+  io::read_parameters(text, input, std::vector<std::string>{"model.head_dim=8"}, p);
+  CHECK(p.model.hidden_size == 64);
+  CHECK(p.model.vocab_size == 500);
+  CHECK(p.model.head_dim == 8);
+
+  SECTION("the command line may name another") {
+    folder.write("models/other.toml", "[model]\nhidden_size = 128\n");
+    Parameters q;
+    io::read_parameters(text, input, std::vector<std::string>{"model.file=../models/other.toml"},
+                        q);
+    CHECK(q.model.hidden_size == 128);
+    CHECK(q.model.head_dim == 0);
+  }
+  SECTION("a path from the working directory is found too") {
+    Parameters q;
+    const std::string absolute = (folder.path / "models/m.toml").string();
+    io::read_parameters("", "run.toml", std::vector<std::string>{"model.file=" + absolute}, q);
+    CHECK(q.model.hidden_size == 64);
+  }
+}
+
+TEST_CASE("what is wrong with a model file says which file") {
+  const Folder folder("model");
+  const std::string input = folder.write("run.toml", "");
+  const auto error = [&](const std::string& model_text) {
+    folder.write("m.toml", model_text);
+    return test::message_of([&] {
+      Parameters p;
+      io::read_parameters("[model]\nfile = \"m.toml\"\n", input, {}, p);
+    });
+  };
+  expect_words(error("[model]\nhiden_size = 1\n"), {"m.toml:2", "did you mean model.hidden_size?"});
+  expect_words(error("[training]\nsteps = 1\n"), {"m.toml:1", "[model]", "[training]"});
+  expect_words(error("[model]\nfile = \"x.toml\"\n"), {"m.toml:2", "model.file"});
+  expect_words(error("[model\n"), {"m.toml:1", "not TOML"});
+  expect_words(error_of("[model]\nfile = \"nowhere/m.toml\"\n"), {"model.file", "nowhere/m.toml"});
+}
+
+TEST_CASE("the dump reads back as the same parameters, without any other file") {
+  Parameters p = read("", {"run.name=a \"b\" \\ c", "optimizer.learning_rate=0.1",
+                           "optimizer.eps=1.2345678901234567e-9", "model.rope_theta=1e6",
+                           "training.seed=9223372036854775807", "tokenize.input=[\"x\", \"y\"]",
+                           "generate.prompt=Grüße\n\tan alle", "model.qk_norm=false"});
+  const std::string text = config::to_toml(p);
+  CHECK(config::to_toml(read(text)) == text);
+  const Parameters q = read(text);
+  CHECK(q.run.name == p.run.name);
+  CHECK(q.optimizer.eps == p.optimizer.eps);
+  CHECK(q.training.seed == p.training.seed);
+  CHECK(q.generate.prompt == p.generate.prompt);
+
+  p.model.file = "gone/m.toml";
+  const std::string with_file = config::to_toml(p);
+  CHECK(with_file.find("# from the model file \"gone/m.toml\"") != std::string::npos);
+  CHECK(read(with_file).model.file.empty());
+}

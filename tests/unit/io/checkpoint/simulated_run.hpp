@@ -1,0 +1,82 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.hpp"
+#include "parallel/shard_map.hpp"
+
+// The optimiser state of a small model on every rank of a grid, in one process without MPI, and
+// saves of it. Values are a pure function of (tensor, field, global element, step), so that what a
+// reader gets can be checked bit for bit without keeping anything.
+
+namespace espalier::io::testing {
+
+/// A temporary folder that goes with the object.
+class ScratchFolder {
+ public:
+  ScratchFolder();
+  ~ScratchFolder();
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Every shard rule, rows that no grid divides evenly, vectors, and fewer rows than ranks.
+std::vector<parallel::TensorSpec> small_model();
+
+float expected_value(std::size_t tensor, int field, std::int64_t element, std::int64_t step);
+
+/// One rank: what it owns under ZeRO-1 on a grid of tensor x data.
+class SimulatedRank {
+ public:
+  SimulatedRank(int tensor, int num_tensor, int data, int num_data);
+  void set_step(std::int64_t step);  ///< fills all state with that step's values
+  std::vector<CheckpointPiece> pieces() const;
+  std::int64_t num_states() const { return static_cast<std::int64_t>(states_.size()); }
+  /// Overwrites one state with the values of `step`, as the update does.
+  void overwrite(std::int64_t state, std::int64_t step);
+
+ private:
+  struct State {
+    std::size_t tensor;
+    parallel::Rectangle rectangle;
+    bool writes;
+    std::vector<float> fields[3];
+  };
+  std::vector<parallel::TensorSpec> specs_;
+  std::vector<State> states_;
+};
+
+/// All ranks of a grid with their writers.
+class SimulatedRun {
+ public:
+  SimulatedRun(const std::filesystem::path& directory, int num_tensor, int num_data,
+               CheckpointWriter::Staging staging = CheckpointWriter::Staging::copy);
+  int num_ranks() const { return static_cast<int>(ranks.size()); }
+  CheckpointInfo info(std::int64_t step) const;
+  std::vector<std::string> indices() const;  ///< as the trainer gathers them
+  void begin(std::int64_t step);             ///< on every rank, with the state they hold
+  void wait();
+  void commit(std::int64_t step, std::int64_t keep = 2, std::int64_t keep_every = 0);
+  /// set_step, begin, wait, commit.
+  std::filesystem::path save(std::int64_t step, std::int64_t keep = 2, std::int64_t keep_every = 0);
+
+  std::filesystem::path directory;
+  std::vector<SimulatedRank> ranks;
+  std::vector<std::unique_ptr<CheckpointWriter>> writers;
+
+ private:
+  int num_tensor_, num_data_;
+};
+
+/// Reads every tensor as the ranks of tensor x data would and compares bit for bit with the values
+/// of `step`; returns a description of the first difference, or empty.
+std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_data,
+                            std::int64_t step);
+
+}  // namespace espalier::io::testing

@@ -1,0 +1,93 @@
+#include "parallel/zero.hpp"
+
+#include <catch2/catch.hpp>
+#include <vector>
+
+#include "base/error.hpp"
+
+using namespace espalier::parallel;
+using espalier::Error;
+
+namespace {
+
+std::vector<TensorSpec> specs() {
+  std::vector<TensorSpec> specs(4);
+  specs[0] = {.name = "embedding", .rows = 11, .cols = 3, .shard = ShardRule::vocab_rows};
+  specs[1] = {.name = "norm", .rows = 7, .is_vector = true, .weight_decay = false};
+  specs[2] = {.name = "k", .rows = 6, .cols = 2, .shard = ShardRule::kv_rows, .num_kv_heads = 2};
+  specs[3] = {.name = "o", .rows = 5, .cols = 8, .shard = ShardRule::columns};
+  return specs;
+}
+
+std::vector<LocalTensor> planned(const std::vector<TensorSpec>& specs) {
+  std::vector<LocalTensor> tensors;
+  for (const TensorSpec& spec : specs)
+    tensors.push_back({.spec = &spec, .weight = {}, .gradient = {}, .bucket = 0});
+  return tensors;
+}
+
+void mark(std::vector<int>& marks, const TensorSpec& spec, const Rectangle& piece) {
+  for (auto row = piece.row_begin; row < piece.row_end; ++row)
+    for (auto col = piece.col_begin; col < piece.col_end; ++col)
+      ++marks[static_cast<std::size_t>(row * spec.cols + col)];
+}
+
+}  // namespace
+
+TEST_CASE("written and counted pieces tile every tensor once at both stages") {
+  const auto table = specs();
+  const auto tensors = planned(table);
+  for (int stage : {0, 1})
+    for (const GridShape shape :
+         {GridShape{.tensor = 1, .data = 1}, GridShape{.tensor = 4, .data = 3},
+          GridShape{.tensor = 2, .context = 2, .data = 2}, GridShape{.tensor = 1, .data = 9}}) {
+      std::vector<std::vector<int>> written, counted;
+      for (const TensorSpec& spec : table) {
+        written.emplace_back(static_cast<std::size_t>(spec.num_elements()), 0);
+        counted.push_back(written.back());
+      }
+      for (int rank = 0; rank < shape.size(); ++rank) {
+        const ZeroPartition partition(tensors, ProcessGrid(shape, rank), stage);
+        REQUIRE(partition.zero_stage() == stage);
+        for (const OwnedPiece& piece : partition.pieces()) {
+          const auto i = static_cast<std::size_t>(piece.tensor);
+          REQUIRE_FALSE(piece.rectangle.empty());
+          REQUIRE(piece.row_end - piece.row_begin == piece.rectangle.rows());
+          REQUIRE(intersect(piece.written, piece.rectangle).size() == piece.written.size());
+          if (piece.writes) mark(written[i], table[i], piece.written);
+          if (piece.counts) mark(counted[i], table[i], piece.rectangle);
+        }
+      }
+      for (std::size_t i = 0; i < table.size(); ++i) {
+        INFO(table[i].name << ", stage " << stage << ", " << ProcessGrid(shape, 0).describe());
+        const auto once = [](int n) { return n == 1; };
+        REQUIRE(std::all_of(written[i].begin(), written[i].end(), once));
+        REQUIRE(std::all_of(counted[i].begin(), counted[i].end(), once));
+      }
+    }
+}
+
+TEST_CASE("stage 0 keeps every local row, stage 1 the rows of its share") {
+  const auto table = specs();
+  const auto tensors = planned(table);
+  const GridShape shape{.tensor = 2, .data = 3};
+  for (int rank = 0; rank < shape.size(); ++rank) {
+    const ProcessGrid grid(shape, rank);
+    const ZeroPartition all(tensors, grid, 0), share(tensors, grid, 1);
+    for (const OwnedPiece& piece : all.pieces())
+      REQUIRE(piece.rectangle ==
+              tensor_shard(table[static_cast<std::size_t>(piece.tensor)], grid.tensor_rank(), 2));
+    for (const OwnedPiece& piece : share.pieces()) {
+      const auto d = static_cast<std::size_t>(grid.data_rank());
+      REQUIRE(piece.row_begin == share.begins(piece.tensor)[d]);
+      REQUIRE(piece.row_end == share.begins(piece.tensor)[d + 1]);
+      REQUIRE(piece.written == piece.rectangle);
+      REQUIRE(all.begins(piece.tensor) == share.begins(piece.tensor));
+    }
+  }
+}
+
+TEST_CASE("a stage that does not exist is refused") {
+  const auto table = specs();
+  REQUIRE_THROWS_AS(ZeroPartition(planned(table), ProcessGrid({}, 0), 2), Error);
+}

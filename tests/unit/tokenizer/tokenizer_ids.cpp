@@ -1,0 +1,61 @@
+// tokenizer_ids <tokenizer> <input> <output>: encodes each document of a file of documents and
+// writes the ids, for comparison with another program. Input: per document a u32 number of bytes
+// and the bytes; output: per document a u32 number of ids and the ids. Prints the time of the
+// encoding alone, first with an empty cache of words and then with a warm one.
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "base/error.hpp"
+#include "tokenizer/tokenizer.hpp"
+
+namespace {
+
+int run(const char* tokenizer_file, const char* input, const char* output) {
+  const auto tokenizer = espalier::tokenizer::Tokenizer::from_file(tokenizer_file);
+  std::ifstream in(input, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  std::vector<std::string_view> documents;
+  for (std::size_t at = 0; at + 4 <= bytes.size();) {
+    std::uint32_t size = 0;
+    std::memcpy(&size, bytes.data() + at, 4);
+    documents.push_back(std::string_view(bytes).substr(at + 4, size));
+    at += 4 + size;
+  }
+  std::vector<std::uint32_t> ids, all;
+  auto scratch = tokenizer.make_scratch();
+  for (const char* pass : {"cold", "warm"}) {
+    all.clear();
+    const auto start = std::chrono::steady_clock::now();
+    for (const std::string_view document : documents) {
+      ids.clear();
+      tokenizer.encode(document, ids, *scratch);
+      all.push_back(static_cast<std::uint32_t>(ids.size()));
+      all.insert(all.end(), ids.begin(), ids.end());
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double megabytes =
+        (static_cast<double>(bytes.size()) - 4.0 * static_cast<double>(documents.size())) / 1e6;
+    std::printf("%s: %.1f MB in %.2f s, %.1f MB/s\n", pass, megabytes, seconds.count(),
+                megabytes / seconds.count());
+  }
+  std::ofstream out(output, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(all.data()),
+            static_cast<std::streamsize>(4 * all.size()));
+  std::printf("%s %zu ids\n", tokenizer.identity().c_str(), all.size() - documents.size());
+  return out.good() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 64;
+  try {
+    return run(argv[1], argv[2], argv[3]);
+  } catch (const espalier::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return static_cast<int>(error.status());
+  }
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Measures Espalier beside PyTorch on this machine: whole training steps of the same model.
+#
+# Usage    validation/host_speed/run.sh [ROUNDS]        (3 rounds by default; build/espalier exists)
+#          VENV=dir          Python environment with torch; made here when it is missing
+#                            (default build/venv; installs torch from PyPI)
+#          THREADS=2         threads of either program
+#          ESPALIER=file     the binary (default build/espalier)
+# The two programs run one after the other on the same cores, in turn, ROUNDS times; the table has
+# the median over the rounds. A first PyTorch run fills the compiler's cache and is not counted.
+# The machine should be idle: anything else that runs makes both slower, not by the same factor.
+# Writes   build/host_speed/<machine's date>/*.log and result.md, and prints result.md.
+set -euo pipefail
+root="$(cd "$(dirname "$0")/../.." && pwd)"
+cd "$root"
+
+rounds="${1:-3}"
+threads="${THREADS:-2}"
+venv="${VENV:-build/venv}"
+espalier="${ESPALIER:-build/espalier}"
+out="build/host_speed/$(date +%Y%m%d-%H%M%S)"
+mkdir -p "$out"
+
+if [[ ! -x "$espalier" ]]; then
+  echo "run.sh: $espalier is missing; build first: cmake --preset release && cmake --build build" >&2
+  exit 64
+fi
+if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+  echo "Setting up $venv with torch from PyPI (several GB)"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet torch numpy
+fi
+
+# The same cores for both, and one thread per core.
+cores="0-$((threads - 1))"
+export OMP_NUM_THREADS="$threads" OMP_PROC_BIND=close OMP_PLACES=cores
+export TORCHINDUCTOR_CACHE_DIR="$root/build/host_speed/inductor"
+
+pytorch() {  # MODE ROUND [OPTION ...]
+  local mode="$1" round="$2"
+  taskset -c "$cores" "$venv/bin/python" validation/host_speed/pytorch_train.py "$mode" \
+    --threads "$threads" "${@:3}" >"$out/pytorch-$mode-$round.log" 2>"$out/pytorch-$mode-$round.err"
+}
+ours() {  # DTYPE ROUND
+  taskset -c "$cores" "$espalier" bench inputs/bench/host-42m.toml "training.dtype=$1" \
+    >"$out/espalier-$1-$2.log" 2>"$out/espalier-$1-$2.err" || {
+    cat "$out/espalier-$1-$2.err" >&2
+    return 1
+  }
+}
+
+echo "Filling the compiler's cache"
+for mode in fp32-compiled autocast-compiled bf16-compiled; do
+  pytorch "$mode" warm --warmup 1 --steps 1
+done
+for ((round = 1; round <= rounds; ++round)); do
+  echo "Round $round of $rounds"
+  pytorch fp32-compiled "$round"
+  ours float32 "$round"
+  pytorch autocast-compiled "$round"
+  ours bfloat16 "$round"
+  pytorch bf16-compiled "$round"
+done
+# For completeness, once.
+pytorch fp32-eager 1
+pytorch autocast-eager 1
+
+python3 validation/host_speed/table.py "$out" | tee "$out/result.md"
