@@ -35,6 +35,11 @@ function(espalier_mpi_command variable ranks)
   set(${variable} "${ESPALIER_MPIRUN}" --oversubscribe --bind-to none -n ${ranks} PARENT_SCOPE)
 endfunction()
 
+# More ranks than processors must not spin while they wait, and containers run as root.
+set(espalier_test_environment
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
+  OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none)
+
 function(espalier_test_properties test label ranks timeout)
   math(EXPR processors "${ranks}")
   if(processors GREATER 2)
@@ -42,5 +47,5 @@ function(espalier_test_properties test label ranks timeout)
   endif()
   set_tests_properties(${test} PROPERTIES LABELS "${label}" PROCESSORS ${processors}
     TIMEOUT ${timeout}
-    ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_NUM_THREADS=1;OMPI_MCA_mpi_yield_when_idle=1;OMPI_MCA_btl_vader_single_copy_mechanism=none")
+    ENVIRONMENT "${espalier_test_environment}")
 endfunction()

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/host_loops.hpp"
@@ -37,13 +38,23 @@ struct Bf16 {
   }
 };
 
+/// Up to this many sources the running sum stays in registers.
+constexpr std::size_t kMaxUnrolled = 8;
+
 // No `restrict` on the output: it may be one of the sources. Equal addresses do no harm to a
 // vectorised loop, other overlaps do not occur.
-template <class Element, class Stored = typename Element::Stored>
-void sum_of_two(const Stored* a, const Stored* b, Stored* out, std::int64_t count) {
+template <class Element, std::size_t kNum, class Stored = typename Element::Stored>
+void sum_of(std::span<const void* const> sources, Stored* out, std::int64_t begin,
+            std::int64_t end) {
+  std::array<const Stored*, kNum> source;
+  for (std::size_t s = 0; s < kNum; ++s) source[s] = static_cast<const Stored*>(sources[s]);
 #pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i)
-    out[i] = Element::round(Element::widen(a[i]) + Element::widen(b[i]));
+  for (std::int64_t i = begin; i < end; ++i) {
+    float sum = Element::widen(source[0][i]);
+#pragma GCC unroll 8
+    for (std::size_t s = 1; s < kNum; ++s) sum += Element::widen(source[s][i]);
+    out[i] = Element::round(sum);
+  }
 }
 
 template <class Element, class Stored = typename Element::Stored>
@@ -68,14 +79,16 @@ void sum_of_many(std::span<const void* const> sources, Stored* out, std::int64_t
 
 template <class Element, class Stored = typename Element::Stored>
 void sum_typed(std::span<const void* const> sources, Stored* out, std::int64_t count) {
-  host_for_ranges(count, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    if (sources.size() == 2) {
-      sum_of_two<Element>(static_cast<const Stored*>(sources[0]) + begin,
-                          static_cast<const Stored*>(sources[1]) + begin, out + begin, end - begin);
-    } else {
-      sum_of_many<Element>(sources, out, begin, end);
-    }
-  });
+  using Sum = void (*)(std::span<const void* const>, Stored*, std::int64_t, std::int64_t);
+  // One function per number of sources, from 1 to kMaxUnrolled.
+  constexpr auto kUnrolled = []<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
+    return std::array<Sum, kMaxUnrolled>{&sum_of<Element, kIndex + 1>...};
+  }
+  (std::make_index_sequence<kMaxUnrolled>{});
+  const Sum sum =
+      sources.size() <= kMaxUnrolled ? kUnrolled[sources.size() - 1] : &sum_of_many<Element>;
+  host_for_ranges(count, kGrain,
+                  [&](std::int64_t begin, std::int64_t end) { sum(sources, out, begin, end); });
 }
 
 }  // namespace

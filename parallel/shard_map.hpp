@@ -11,14 +11,15 @@ namespace espalier::parallel {
 
 /// How a weight (out, in) is divided over the tensor axis.
 ///
-/// | rule       | who                        | rank t of n holds |
-/// |------------|----------------------------|------------------------------------------------------|
-/// | none       | norms                      | everything | | rows       | q, gate, up
-/// (column-par.)  | rows [t R/n, (t+1) R/n)                              | | columns    | o, down
-/// (row-parallel)     | columns [t C/n, (t+1) C/n)                           | | vocab_rows |
-/// embedding, LM head         | rows [t P, min(V, (t+1) P)), P = ceil(V/n)           | | kv_rows |
-/// k, v                       | as rows when n <= K; else the rows of kv head        | | | | t /
-/// (n/K): n/K ranks hold the same rows              |
+/// | rule       | who                           | rank t of n holds                           |
+/// |------------|-------------------------------|---------------------------------------------|
+/// | none       | norms                         | everything                                  |
+/// | rows       | q, gate, up (column-parallel) | rows [t R/n, (t+1) R/n)                     |
+/// | columns    | o, down (row-parallel)        | columns [t C/n, (t+1) C/n)                  |
+/// | vocab_rows | embedding, LM head            | rows [t P, min(V, (t+1) P)), P = ceil(V/n)  |
+/// | kv_rows    | k, v                          | as rows when n <= K; else kv head t / (n/K) |
+///
+/// With n > K, n/K tensor ranks hold the rows of the same kv head.
 enum class ShardRule : std::uint8_t { none, rows, columns, vocab_rows, kv_rows };
 
 enum class Init : std::uint8_t { normal, ones };

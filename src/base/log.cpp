@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 namespace espalier::log {
 namespace {
@@ -22,6 +23,18 @@ void end_live_line() {
   if (!state().live_line) return;
   std::fputs("\r\033[K", stdout);
   state().live_line = false;
+}
+
+/// Whether a person looks at standard output. OpenMPI gives every rank a terminal of its own, so
+/// under mpirun what counts is where mpirun, the parent process, writes.
+bool is_terminal() {
+  if (isatty(STDOUT_FILENO) != 1) return false;
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return true;
+  char target[64] = {};
+  const std::string link = fmt::format("/proc/{}/fd/1", getppid());
+  if (readlink(link.c_str(), target, sizeof target - 1) <= 0) return false;
+  return std::string_view(target).starts_with("/dev/pts/") ||
+         std::string_view(target).starts_with("/dev/tty");
 }
 
 }  // namespace
@@ -53,8 +66,8 @@ void warning(std::string_view text) {
 }
 
 void live(std::string_view text) {
-  static const bool is_terminal = isatty(STDOUT_FILENO) == 1;
-  if (state().rank != 0 || !is_terminal) return;
+  static const bool terminal = is_terminal();
+  if (state().rank != 0 || !terminal) return;
   std::fputs("\r\033[K", stdout);
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);

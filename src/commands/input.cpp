@@ -61,9 +61,10 @@ config::Parameters read_input(parallel::MpiSession& session, const CommandLine& 
 
 void resolve_input(const parallel::MpiSession& session, const CommandLine& line,
                    config::Parameters& parameters) {
-  const config::Use use = line.command->use;
-  const bool trains = use == config::Use::training || use == config::Use::bench;
-  const bool any_grid = trains && line.dry_run && session.size() == 1;
+  config::Use use = line.command->use;
+  if (use == config::Use::training && line.dry_run) use = config::Use::planning;
+  const bool any_grid = line.dry_run && session.size() == 1 &&
+                        (use == config::Use::planning || use == config::Use::bench);
   config::resolve(parameters, any_grid ? config::declared_ranks(parameters) : session.size(), use);
 }
 

@@ -205,7 +205,7 @@ void resolve_length(Parameters& p, Use use, Problems& problems) {
   if (t.steps == 0 && t.tokens > 0)
     t.steps = t.tokens / tokens_per_step + (t.tokens % tokens_per_step == 0 ? 0 : 1);
   if (t.steps == 0 && use == Use::bench) t.steps = p.bench.warmup_steps + p.bench.steps;
-  if (t.steps == 0 && use == Use::training)
+  if (t.steps == 0 && use != Use::bench)
     problems.add("training.steps and training.tokens are both 0: set one, the length of the run");
   if (t.steps > std::numeric_limits<std::int64_t>::max() / tokens_per_step)
     problems.add(
@@ -249,7 +249,9 @@ void check_schedule(const Parameters& p, Problems& problems) {
 
 // What a command needs ----------------------------------------------------------------------------
 
-void check_training(const Parameters& p, Problems& problems) {
+void check_training(const Parameters& p, Use use, Problems& problems) {
+  if (use == Use::training && p.data.train.empty())
+    problems.add("data.train is not set: name the token shards (espalier tokenize makes them)");
   if (p.validation.interval > 0 && p.data.validation.empty())
     problems.add(
         "validation.interval = {} needs data.validation: name the token shards, or set "
@@ -301,7 +303,8 @@ void check_tokenizing(const Parameters& p, Problems& problems) {
 
 void resolve(Parameters& p, int num_ranks, Use use) {
   Problems problems;
-  const bool trains = use == Use::training || use == Use::bench;
+  const bool plans = use == Use::training || use == Use::planning;
+  const bool trains = plans || use == Use::bench;
   const bool has_model = use != Use::tokenizing && !model_is_absent(p.model);
   if (trains && !has_model)
     problems.add("no model is given: set model.file (see inputs/models) or the sizes in [model]");
@@ -323,7 +326,7 @@ void resolve(Parameters& p, int num_ranks, Use use) {
     resolve_length(p, use, problems);
     check_schedule(p, problems);
   }
-  if (use == Use::training) check_training(p, problems);
+  if (plans) check_training(p, use, problems);
   if (use == Use::generation) check_generation(p.generate, problems);
   problems.throw_if_any();
 }

@@ -34,7 +34,7 @@ MaximumAndSum reduce_row(const T* logits, std::int64_t count) {
     const float maximum = simd::maximum(maxima);
     Floats sums{};
     simd::for_lanes(length, [&](std::int64_t c, auto lanes) {
-      const Floats e = simd::exp(simd::load(part + c, lanes) - maximum);
+      const Floats e = simd::exp_for<T>(simd::load(part + c, lanes) - maximum);
       sums += simd::keep(e, lanes, Floats{});
     });
     // exp(-inf) = 0 drops the empty sum before the first part. A NaN among the logits survives in
@@ -115,7 +115,7 @@ void cross_entropy_backward(device::Context&, const CrossEntropyBackward& a) {
         const bool here = target >= 0 && target < a.num_valid_cols;
         const float target_logit = here ? static_cast<float>(row[target]) : 0.0f;
         simd::for_lanes(a.num_valid_cols, [&](std::int64_t c, auto lanes) {
-          const Floats p = simd::exp(simd::load(row + c, lanes) - log_sum_exp[t]);
+          const Floats p = simd::exp_for<T>(simd::load(row + c, lanes) - log_sum_exp[t]);
           simd::store(row + c, p * a.scale, lanes);
         });
         if (here) row[target] = T((std::exp(target_logit - log_sum_exp[t]) - 1.0f) * a.scale);

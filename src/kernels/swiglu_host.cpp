@@ -8,8 +8,9 @@ namespace {
 
 using simd::Floats;
 
+template <class T>
 Floats sigmoid(Floats x) {
-  return 1.0f / (1.0f + simd::exp(-x));
+  return simd::reciprocal<T>(1.0f + simd::exp_for<T>(-x));
 }
 
 }  // namespace
@@ -26,7 +27,7 @@ void swiglu_forward(device::Context&, const SwigluForward& a) {
         T* out = a.out.as<T>(t);
         simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
           const Floats g = simd::load(gate + c, lanes);
-          simd::store(out + c, g * sigmoid(g) * simd::load(up + c, lanes), lanes);
+          simd::store(out + c, g * sigmoid<T>(g) * simd::load(up + c, lanes), lanes);
         });
       }
     });
@@ -52,7 +53,7 @@ void swiglu_backward(device::Context&, const SwigluBackward& a) {
           const Floats g = simd::load(gate + c, lanes);
           const Floats u = simd::load(gate + width + c, lanes);
           const Floats d = simd::load(d_out + c, lanes);
-          const Floats s = sigmoid(g);
+          const Floats s = sigmoid<T>(g);
           const Floats silu = g * s;
           simd::store(d_gate + c, d * u * (s + silu * (1.0f - s)), lanes);
           simd::store(d_gate + width + c, d * silu, lanes);

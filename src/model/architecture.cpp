@@ -52,11 +52,13 @@ std::string Architecture::describe() const {
   text += row("query heads", "A", with_commas(num_heads),
               fmt::format("A x D = {}", with_commas(num_heads * head_dim)));
   text += row("key/value heads", "K", with_commas(num_kv_heads),
-              fmt::format("{} query heads share one", num_heads / num_kv_heads));
+              num_heads == num_kv_heads
+                  ? "one for each query head"
+                  : fmt::format("{} query heads share one", num_heads / num_kv_heads));
   text += row("head dim", "D", with_commas(head_dim), qk_norm ? "with QK-norm" : "no QK-norm");
   text += row("vocabulary", "V", with_commas(vocab_size),
               tied ? "embedding and LM head tied" : "embedding and LM head separate");
-  text += row("rope theta", "", fmt::format("{:g}", rope_theta),
+  text += row("rope theta", "", config::toml_value(rope_theta),
               fmt::format("up to {} positions", with_commas(max_positions)));
   text += row("parameters", "N", with_commas(num_parameters()),
               fmt::format("{} outside embedding and LM head",

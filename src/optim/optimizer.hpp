@@ -35,8 +35,8 @@ class Optimizer {
   void reduce_bucket(device::Context& context, parallel::GridCommunicators& comm, int bucket);
   int num_buckets() const { return num_buckets_; }
 
-  /// Sum of squares of the owned gradients that count here, fp64; the sum over all ranks is the
-  /// square of the global gradient norm.
+  /// Sum of squares of the gradient rows that this rank writes, fp64; the sum over all ranks is the
+  /// square of the global gradient norm, with the same bits at both stages.
   double square_sum(device::Context& context);
 
   struct Update {
@@ -74,7 +74,7 @@ class Optimizer {
   std::vector<parallel::RowPieces> weights_;
 };
 
-/// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping).
+/// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping); NaN when the norm is NaN.
 double clip_scale(double norm, double max_norm);
 
 }  // namespace espalier::optim

@@ -23,7 +23,8 @@ namespace detail {
 
 class Scanner {
  public:
-  Scanner(const char* end, const UnicodeTable& table) : end_(end), table_(table) {}
+  Scanner(const char* end, const UnicodeTable& table)
+      : end_(end), ascii_(table.low_flags()), table_(table) {}
 
   struct Char {
     CharFlags kind;  ///< kLetter, kNumber, kSpace or 0
@@ -31,12 +32,18 @@ class Scanner {
   };
   Char at(const char* p) const {
     const auto byte = static_cast<unsigned char>(*p);
-    if (byte < 0x80) return {static_cast<CharFlags>(table_.flags(byte) & kClassMask), p + 1};
+    if (byte < 0x80) return {ascii_[byte], p + 1};  // ASCII has no flags of NFC
     const CodePoint c = decode_utf8(p);
     return {static_cast<CharFlags>(table_.flags(c.value) & kClassMask), p + c.num_bytes};
   }
   const char* run(const char* p, CharFlags kind) const {
     while (p < end_) {
+      const auto byte = static_cast<unsigned char>(*p);
+      if (byte < 0x80) {
+        if (ascii_[byte] != kind) break;
+        ++p;
+        continue;
+      }
       const Char c = at(p);
       if (c.kind != kind) break;
       p = c.next;
@@ -102,6 +109,7 @@ class Scanner {
 
  private:
   const char* end_;
+  const CharFlags* ascii_;
   const UnicodeTable& table_;
 };
 

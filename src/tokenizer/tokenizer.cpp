@@ -76,7 +76,7 @@ Tokenizer::Implementation::Implementation(const std::filesystem::path& from, Def
     definition.tokens[token.id] = {token.content, Token::Kind::literal};
     if (token.normalized) {
       const std::string content = token.content;
-      if (definition.nfc) normalize_nfc(content, token.content);
+      if (definition.nfc) normalize_nfc(content, table, token.content);
     }
     (token.normalized ? normalized : raw).push_back(std::move(token));
   }
@@ -153,7 +153,7 @@ void Tokenizer::Implementation::encode_segment(std::string_view text,
                                                std::vector<std::uint32_t>& ids,
                                                Scratch& scratch) const {
   if (definition.nfc && !is_surely_nfc(text, table)) {
-    normalize_nfc(text, scratch.normalized);
+    normalize_nfc(text, table, scratch.normalized);
     text = scratch.normalized;
   }
   if (normalized_added.empty()) return encode_plain(text, ids, scratch);

@@ -3,12 +3,8 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <map>
-#include <memory>
-
-#include "base/error.hpp"
 
 namespace espalier::tokenizer {
 namespace {
@@ -39,33 +35,12 @@ CharFlags class_of(std::uint32_t code_point) {
   }
 }
 
-/// Marks the code points that are not inert under NFC: those with a combining class, those with a
-/// canonical decomposition, and those that can be the second half of a composition.
-void mark_unstable(std::vector<CharFlags>& flags) {
-  for (std::uint32_t c = 0x80; c < kNumCodePoints; ++c) {
-    if (c >= 0xD800 && c < 0xE000) continue;
-    const auto code_point = static_cast<utf8proc_int32_t>(c);
-    if (utf8proc_get_property(code_point)->combining_class != 0) flags[c] |= kUnstable;
-    utf8proc_int32_t parts[8];
-    int boundary = 0;
-    const utf8proc_ssize_t count =
-        utf8proc_decompose_char(code_point, parts, 8, UTF8PROC_DECOMPOSE, &boundary);
-    if (count == 1 && parts[0] == code_point) continue;
-    // A composite that NFC keeps (U+00E9) is inert by itself; its last part composes.
-    if (count > 1) flags[static_cast<std::uint32_t>(parts[count - 1])] |= kUnstable;
-    std::string alone, normalized;
-    append_utf8(c, alone);
-    normalize_nfc(alone, normalized);
-    if (normalized != alone) flags[c] |= kUnstable;
-  }
-}
-
 }  // namespace
 
 UnicodeTable::UnicodeTable() {
   std::vector<CharFlags> flags(kNumCodePoints);
   for (std::uint32_t c = 0; c < kNumCodePoints; ++c) flags[c] = class_of(c);
-  mark_unstable(flags);
+  mark_nfc(flags);
   std::map<Page, std::uint16_t> known;
   for (std::size_t page = 0; page < page_of_.size(); ++page) {
     Page contents;
@@ -151,10 +126,6 @@ Sequence first_sequence(std::string_view text) {
 
 }  // namespace
 
-bool is_ascii(std::string_view text) {
-  return ascii_prefix(text) == text.size();
-}
-
 bool is_valid_utf8(std::string_view text) {
   while (!text.empty()) {
     text.remove_prefix(ascii_prefix(text));
@@ -179,33 +150,6 @@ std::string replace_ill_formed(std::string_view text) {
     text.remove_prefix(sequence.num_bytes);
   }
   return repaired;
-}
-
-bool is_surely_nfc(std::string_view text, const UnicodeTable& table) {
-  const char* end = text.data() + text.size();
-  for (const char* p = text.data(); p < end;) {
-    if (static_cast<unsigned char>(*p) < 0xCC) {  // below U+0300 nothing composes
-      ++p;
-      continue;
-    }
-    const CodePoint c = decode_utf8(p);
-    if ((table.flags(c.value) & kUnstable) != 0) return false;
-    p += c.num_bytes;
-  }
-  return true;
-}
-
-void normalize_nfc(std::string_view text, std::string& normalized) {
-  utf8proc_uint8_t* result = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &result,
-                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (size < 0)
-    fail(ExitStatus::internal, "utf8proc_map failed on {} bytes: {}", text.size(),
-         utf8proc_errmsg(size));
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
-  normalized.assign(reinterpret_cast<const char*>(result), static_cast<std::size_t>(size));
 }
 
 }  // namespace espalier::tokenizer

@@ -15,6 +15,11 @@ inline constexpr CharFlags kSpace = 4;     ///< \s: property White_Space
 inline constexpr CharFlags kUnstable = 8;  ///< NFC may change it, or what stands before it
 inline constexpr CharFlags kClassMask = kLetter | kNumber | kSpace;
 
+/// NFC leaves it where it is, whatever stands around it, because Hugging Face's normaliser does: it
+/// knows Unicode 9, and takes later combining marks for base characters. Ids must be those the
+/// vocabulary is used with elsewhere, so the newer and better order is not for us.
+inline constexpr CharFlags kNfcBarrier = 16;
+
 /// Flags of all code points as a two-stage table (equal pages of 256 are stored once), built from
 /// utf8proc when first used.
 class UnicodeTable {
@@ -23,6 +28,8 @@ class UnicodeTable {
   CharFlags flags(std::uint32_t code_point) const {
     return pages_[page_of_[code_point >> 8]][code_point & 0xFF];
   }
+  /// Flags of the code points below 256, for loops over ASCII.
+  const CharFlags* low_flags() const { return pages_[page_of_[0]].data(); }
 
  private:
   using Page = std::array<CharFlags, 256>;
@@ -52,15 +59,16 @@ inline CodePoint decode_utf8(const char* text) {
 
 void append_utf8(std::uint32_t code_point, std::string& text);
 
-bool is_ascii(std::string_view text);
 bool is_valid_utf8(std::string_view text);
 /// `text` with U+FFFD for each maximal ill-formed part.
 std::string replace_ill_formed(std::string_view text);
 
+/// Sets kUnstable and kNfcBarrier in the flags of all code points.
+void mark_nfc(std::vector<CharFlags>& flags);
 /// True when valid UTF-8 is surely in NFC already: it has no code point that takes part in a
 /// composition or decomposition. False means: normalise to know.
 bool is_surely_nfc(std::string_view text, const UnicodeTable& table);
-/// `normalized` becomes the NFC of valid UTF-8.
-void normalize_nfc(std::string_view text, std::string& normalized);
+/// `normalized` becomes the NFC of valid UTF-8, as of Unicode 9 (see kNfcBarrier).
+void normalize_nfc(std::string_view text, const UnicodeTable& table, std::string& normalized);
 
 }  // namespace espalier::tokenizer

@@ -71,8 +71,8 @@ TEST_CASE("a second micro-batch is added to the gradients of the first") {
   CHECK(model.gradient_error(fixture) < 1e-5);
 }
 
-// AdamW divides by the square root of the second moment, which magnifies rounding in tiny gradients:
-// 1e-4, as the README of the fixtures says.
+// AdamW divides by the square root of the second moment, which magnifies rounding in tiny
+// gradients: 1e-4, as the README of the fixtures says.
 TEST_CASE("twelve AdamW steps follow torch's curve") {
   const auto name = GENERATE(as<std::string>{}, "tied_k1", "untied_k2", "mha", "no_qk_norm");
   const Hdf5Fixture fixture(fixture_path(name));

@@ -201,7 +201,7 @@ TEST_CASE("a failing MPI call is named with MPI's own text") {
   }
 }
 
-// 2^31 elements: counts beyond int. Needs about 10 GB per rank; run by name.
+// 2^31 elements: counts beyond int. Needs 4 GB per rank; run by name.
 TEST_CASE("counts beyond 2^31", "[.large]") {
   const auto group = world_with_limit(parallel::MpiCommunicator::kMaxMessageBytes);
   const std::int64_t count = (std::int64_t{1} << 31) + 12345;

@@ -43,6 +43,8 @@ expect 78 "bad.toml:2: unknown key training.stepz; did you mean training.steps?"
 expect 78 "nowhere.toml cannot be read: No such file" "$program" train nowhere.toml
 expect 78 "is a folder" "$program" train "$folder"
 expect 78 "data.train is not set" "$program" train "$tiny"
+expect 0 "tensor 2 x data 4 = 8 ranks" \
+  "$program" train "$tiny" parallel.tensor=2 parallel.data=4 "output.directory=$folder/run" --dry-run
 expect 78 "parallel.tensor = 3" "$program" train "$tiny" parallel.tensor=3 --dry-run
 
 # shellcheck disable=SC2086  # several words on purpose

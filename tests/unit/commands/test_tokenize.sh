@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# test_tokenize.sh <espalier> <source folder> <mpirun> <words of mpirun without -n ...>
+# The shards of `espalier tokenize` are the same bytes for any number of ranks and threads; bad
+# input ends with the right status and words, and without shards.
+set -u
+program=$1 source=$2
+shift 2
+mpirun=("$@")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+failures=0
+fail() { echo "FAILED: $*"; failures=$((failures + 1)); }
+
+# Two files, plain and packed, and documents of very different lengths.
+mkdir "$folder/texts"
+for i in $(seq 1 400); do
+  printf 'Document %d of the first file. It has some words, and %d more.\n' "$i" $((i * i))
+  for j in $(seq 1 $((i % 40))); do printf 'Line %d: the quick brown fox jumps. ' "$j"; done
+  printf '\n\n\n'
+done >"$folder/texts/a.txt"
+for i in $(seq 1 300); do
+  printf '{"id": %d, "text": "Line %d of the second file, caf\\u00e9 %d."}\n' "$i" "$i" $((i * 7))
+done | gzip >"$folder/texts/b.jsonl.gz"
+echo "not a text" >"$folder/texts/c.bin"
+
+arguments=(tokenize data.tokenizer="$source/inputs/tokenizers/english-8k/tokenizer.json"
+           "tokenize.input=[\"$folder/texts\"]" 'tokenize.document_separator="\n\n\n"'
+           tokenize.validation_fraction=0.1 tokenize.shard_tokens=5000)
+
+for ranks in 1 2 3; do
+  OMP_NUM_THREADS=$((4 - ranks)) "${mpirun[@]}" -n "$ranks" "$program" "${arguments[@]}" \
+    tokenize.output="$folder/ranks$ranks" >"$folder/out$ranks" 2>&1 ||
+    { fail "status $? on $ranks ranks"; cat "$folder/out$ranks"; }
+  grep -q "bytes per token" "$folder/out$ranks" || fail "no summary on $ranks ranks"
+  [ "$ranks" = 1 ] || diff -r "$folder/ranks1" "$folder/ranks$ranks" ||
+    fail "$ranks ranks write other shards than one"
+done
+[ "$(find "$folder/ranks1" -name 'train-*.h5' | wc -l)" -ge 3 ] || fail "too few shards"
+[ -e "$folder/ranks1/validation-00000.h5" ] || fail "no validation shard"
+[ -e "$folder/ranks1/unfinished" ] && fail "the folder of unfinished shards is still there"
+
+# expect <status> <words> <arguments ...>
+expect() {
+  local status=$1 words=$2 got
+  shift 2
+  "$program" "${arguments[@]}" "$@" >"$folder/out" 2>&1
+  got=$?
+  [ "$got" -eq "$status" ] || { fail "status $got, expected $status: $*"; cat "$folder/out"; }
+  grep -qF -- "$words" "$folder/out" || { fail "\"$words\" is not printed: $*"; cat "$folder/out"; }
+}
+
+expect 78 "which are not overwritten" tokenize.output="$folder/ranks1"
+expect 65 "no such file or folder" tokenize.output="$folder/x" "tokenize.input=[\"$folder/none\"]"
+mkdir "$folder/empty"
+expect 65 "holds no text" tokenize.output="$folder/x" "tokenize.input=[\"$folder/empty\"]"
+printf '{"text": "good"}\n{"text": "cut\n' >"$folder/bad.jsonl"
+expect 65 "bad.jsonl:2:" tokenize.output="$folder/x" "tokenize.input=[\"$folder/bad.jsonl\"]"
+: >"$folder/nothing.txt"
+expect 65 "holds no text" tokenize.output="$folder/x" "tokenize.input=[\"$folder/nothing.txt\"]"
+expect 65 "cannot be read" tokenize.output="$folder/x" data.tokenizer="$folder/none.json"
+expect 0 "bytes per token" --dry-run tokenize.output="$folder/dry"
+[ -e "$folder/dry" ] && fail "a dry run writes"
+[ -z "$(find "$folder/x" -name '*.h5' 2>/dev/null)" ] || fail "a failed run left shards"
+
+[ "$failures" -eq 0 ] && echo "all passed"
+exit $((failures > 0))
