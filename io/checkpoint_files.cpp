@@ -224,6 +224,14 @@ void publish(const fs::path& directory, std::int64_t step, std::string_view mark
   const fs::path partial = partial_folder(directory, step);
   const fs::path named = with_suffix(directory, step, "");
   const fs::path replaced = with_suffix(directory, step, kReplaced);
+  // Everything that needs space is done before the first name changes.
+  {
+    FileDescriptor file(partial / kTemporaryMarkerName, O_WRONLY | O_CREAT | O_TRUNC);
+    file.write_at(marker.data(), marker.size(), 0);
+    file.flush();
+  }
+  flush_folder(partial);
+
   std::error_code ignored;
   if (fs::exists(named, ignored)) {
     if (has_marker(named)) {
@@ -236,13 +244,7 @@ void publish(const fs::path& directory, std::int64_t step, std::string_view mark
   rename_path(partial, named);
   flush_folder(directory);
 
-  const fs::path temporary = named / (std::string(kMarkerName) + ".tmp");
-  {
-    FileDescriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-    file.write_at(marker.data(), marker.size(), 0);
-    file.flush();
-  }
-  rename_path(temporary, named / kMarkerName);
+  rename_path(named / kTemporaryMarkerName, named / kMarkerName);
   flush_folder(named);
   flush_folder(directory);
   if (fs::exists(replaced, ignored)) remove_folder(replaced);

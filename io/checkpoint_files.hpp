@@ -18,6 +18,7 @@
 namespace espalier::io {
 
 inline constexpr std::string_view kMarkerName = "COMPLETE";
+inline constexpr std::string_view kTemporaryMarkerName = "COMPLETE.tmp";
 inline constexpr std::string_view kMasterName = "master.h5";
 
 std::string step_folder_name(std::int64_t step);  ///< "step-00001234"

@@ -85,7 +85,7 @@ struct CheckpointWriter::Implementation {
   std::vector<Slot> slots;  ///< one per piece
   bool finished = false;
   bool cancelled = false;
-  std::optional<std::string> failure;
+  std::optional<Error> failure;
 
   fs::path folder() const { return partial_folder(directory, info.step); }
   fs::path file() const { return folder() / rank_file_name(rank); }
@@ -109,7 +109,7 @@ struct CheckpointWriter::Implementation {
   // The main thread.
   void check_indices(std::span<const std::string> of_ranks) const;
   void make_room_for_change(std::size_t piece);
-  std::string explain(const std::exception& error) const;
+  Error explain(const std::exception& error) const;
   void finish_files(const CheckpointInfo& of_save, std::span<const std::string> of_ranks);
   void throw_failure() const;
   void end_save();
@@ -205,8 +205,7 @@ void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::s
     publish(self.directory, info.step,
             fmt::format("step {}\nranks {}\n", info.step, self.num_ranks));
   } catch (const Error& error) {
-    if (error.status() == ExitStatus::internal) throw;
-    throw Error(ExitStatus::io_error, self.explain(error));
+    throw self.explain(error);
   }
   self.end_save();
   try {
@@ -240,6 +239,7 @@ void CheckpointWriter::discard() {
   if (self.rank == 0) {
     fs::remove(folder / kMasterName, ignored);
     fs::remove(temporary_master, ignored);
+    fs::remove(folder / kTemporaryMarkerName, ignored);
   }
   fs::remove(folder, ignored);  // succeeds on the last rank: only then it is empty
 }
@@ -270,8 +270,11 @@ std::uint64_t CheckpointWriter::Implementation::data_bytes() const {
   return bytes;
 }
 
-/// The whole message of a save that failed: what, what is left, what to do.
-std::string CheckpointWriter::Implementation::explain(const std::exception& error) const {
+/// A save that failed, for a person: what, what is left, what to do. A fault of the program stays
+/// what it is.
+Error CheckpointWriter::Implementation::explain(const std::exception& error) const {
+  const auto* own = dynamic_cast<const Error*>(&error);
+  if (own != nullptr && own->status() == ExitStatus::internal) return *own;
   std::string last = "there is no complete checkpoint yet";
   try {
     if (const auto newest = newest_checkpoint(directory)) {
@@ -282,14 +285,15 @@ std::string CheckpointWriter::Implementation::explain(const std::exception& erro
     last = "the checkpoints already there could not be listed";
   }
   const std::uint64_t bytes = data_bytes();
-  return fmt::format(
-      "checkpoint of step {}: {}. This rank's file needs {}; {}. Make room or make the folder "
-      "writable and submit the same command again.",
-      info.step, error.what(), human_bytes(static_cast<double>(bytes)), last);
+  return Error(
+      ExitStatus::io_error,
+      fmt::format("checkpoint of step {}: {}. This rank's file needs {}; {}. Make room or make the "
+                  "folder writable and submit the same command again.",
+                  info.step, error.what(), human_bytes(static_cast<double>(bytes)), last));
 }
 
 void CheckpointWriter::Implementation::throw_failure() const {
-  if (failure) throw Error(ExitStatus::io_error, *failure);
+  if (failure) throw Error(*failure);
 }
 
 /// master.h5 under its name in the partial folder, which then holds every file but the marker.
@@ -360,19 +364,19 @@ void CheckpointWriter::Implementation::build_master(const CheckpointInfo& of_sav
 
 void CheckpointWriter::Implementation::run() {
   block_signals();
-  std::optional<std::string> message;
+  std::optional<Error> error_met;
   try {
     write_file();
     if (!indices.empty()) build_master(info, indices);
   } catch (const Cancelled&) {
-    message = "the save was given up";
+    error_met = Error(ExitStatus::io_error, "the save was given up");
   } catch (const std::exception& error) {
-    message = explain(error);
+    error_met = explain(error);
   }
   {
     const std::lock_guard lock(mutex);
-    finished = !message;
-    failure = std::move(message);
+    finished = !error_met;
+    failure = std::move(error_met);
   }
   changed.notify_all();
 }
