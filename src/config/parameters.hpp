@@ -163,7 +163,7 @@ struct TrainingParameters {
   std::int64_t tokens = 0;
   std::string dtype = "bfloat16";
   std::int64_t seed = 1;
-  std::int64_t loss_chunk_tokens = 512;
+  std::int64_t loss_chunk_tokens = 1024;
   std::int64_t log_interval = 10;
 
   template <class Self, class Visit>
@@ -455,18 +455,6 @@ struct BenchParameters {
   }
 };
 
-struct DebugParameters {
-  bool dump_gradients = false;
-
-  template <class Self, class Visit>
-  static void describe(Self& p, Visit&& visit) {
-    visit(Field{.name = "dump_gradients",
-                .meaning = "write the gradients of the first step to gradients.h5 in the run "
-                           "directory (Hugging Face names, global shapes) and stop"},
-          p.dump_gradients);
-  }
-};
-
 /// The whole input of a command.
 struct Parameters {
   RunParameters run;
@@ -483,7 +471,6 @@ struct Parameters {
   GenerateParameters generate;
   EvaluationParameters evaluation;
   BenchParameters bench;
-  DebugParameters debug;
 
   /// visit(table name, what the table is for, table struct) for every table, in this order.
   template <class Self, class Visit>
@@ -502,7 +489,6 @@ struct Parameters {
     visit("generate", "espalier generate", p.generate);
     visit("evaluation", "espalier eval", p.evaluation);
     visit("bench", "espalier bench", p.bench);
-    visit("debug", "Looking inside", p.debug);
   }
 };
 

@@ -93,14 +93,16 @@ cat src/*/*.hpp src/*/*.cpp >"$work/text.txt"
 mkdir "$work/slurm"
 local_slurm_start "$work/slurm"
 
-steps=400
+# Both nodes share this machine's processors: one thread a rank, and no waiting at full speed.
+export THREADS_PER_RANK=1 OMPI_MCA_mpi_yield_when_idle=1
+steps=150
 arguments=(inputs/tests/tiny.toml model.vocab_size=8192 "data.tokenizer=$tokenizer"
   "data.train=$work/data" "training.steps=$steps" checkpoint.interval=0)
 
 echo "1: stop by signal"
 run="$work/run"
 job="$(submit "$work/first.out" "${arguments[@]}" "output.directory=$run")"
-wait_for_rows "$run" 20 60
+wait_for_rows "$run" 10 60
 check_equal "nodes of the job" "n[1-2]" "$(job_field "$job" NodeList)"
 scancel --signal=USR2 "$job"
 wait_for_end "$job" 60
@@ -124,7 +126,7 @@ check_all_steps "$run" "$steps"
 echo "4: the job resubmits itself"
 run="$work/requeued"
 job="$(AUTO_RESUBMIT=1 submit "$work/requeued.out" "${arguments[@]}" "output.directory=$run")"
-wait_for_rows "$run" 20 60
+wait_for_rows "$run" 10 60
 scancel --signal=USR2 "$job"
 wait_for_end "$job" 180
 check_equal "status of the requeued job" 0:0 "$(job_field "$job" ExitCode)"
