@@ -3,9 +3,6 @@
 
     apt-get install dict-gcide dict-wn && pip install tokenizers==0.23.3
     python3 inputs/tokenizers/train_english.py
-
-The result does not depend on the machine: the trainer breaks ties by token ids, and the texts are
-those of Debian 12.
 """
 import gzip
 import json
