@@ -75,8 +75,11 @@ Hdf5Output::Hdf5Output(const std::filesystem::path& path) : path_(path), file_(H
   ESPALIER_HDF5(io_error, path, H5Pset_alignment(access.get(), 1, 64));
   // Array data goes straight to the file: nothing of it is left for a close that could fail.
   ESPALIER_HDF5(io_error, path, H5Pset_sieve_buf_size(access.get(), 0));
+  // Without the times at which groups were made, equal contents are equal files.
+  const Hdf5PropertyList creation(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_FILE_CREATE)));
+  ESPALIER_HDF5(io_error, path, H5Pset_obj_track_times(creation.get(), false));
   file_ = ESPALIER_HDF5(io_error, path,
-                        H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()));
+                        H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()));
 }
 
 Hdf5Output::~Hdf5Output() {

@@ -52,6 +52,8 @@ void write_dataset(hid_t file, const std::filesystem::path& path, const char* na
   ESPALIER_HDF5(io_error, path, H5Pset_layout(creation.get(), H5D_CONTIGUOUS));
   // Filling with zeros first would write every byte twice.
   ESPALIER_HDF5(io_error, path, H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER));
+  // Without the time of writing, equal contents are equal files.
+  ESPALIER_HDF5(io_error, path, H5Pset_obj_track_times(creation.get(), false));
   const Hdf5Dataset dataset(ESPALIER_HDF5(
       io_error, path,
       H5Dcreate2(file, name, file_type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT)));

@@ -2,6 +2,7 @@
 // What the forward and the backward pass of attention share: how query rows are numbered, and the
 // packed forms of a tile of rows.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -126,14 +127,62 @@ class TileMemory {
   float* next_;
 };
 
-/// Positions of the lanes of vector `j` of a tile, as 32-bit integers.
-inline simd::Ints lane_positions(std::int64_t first_row, std::int64_t group,
-                                 std::int64_t first_position, std::int64_t j) {
-  simd::Ints positions;
-  for (std::int64_t i = 0; i < simd::kLanes; ++i)
-    positions[i] =
-        static_cast<std::int32_t>(first_position + (first_row + j * simd::kLanes + i) / group);
-  return positions;
+/// Stands for -infinity where a difference is taken: finite, so that no NaN arises, and far enough
+/// below every score to vanish in exp2.
+constexpr float kHidden = -1e30f;
+
+inline void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
+                                   const device::ConstView& k, const device::ConstView& v,
+                                   const device::ConstView& o, const device::ConstView& lse) {
+  ESPALIER_ASSERT(s.num_kv_heads > 0 && s.num_q_heads % s.num_kv_heads == 0 &&
+                      s.head_dim % 2 == 0 && s.first_query_position >= 0 &&
+                      s.first_query_position + s.query_length <= s.kv_length,
+                  "{} query heads, {} kv heads of {}; {} queries from {}, {} keys", s.num_q_heads,
+                  s.num_kv_heads, s.head_dim, s.query_length, s.first_query_position, s.kv_length);
+  ESPALIER_ASSERT(q.rows >= s.batch * s.query_length && q.cols == s.num_q_heads * s.head_dim &&
+                      k.rows >= s.batch * s.kv_length && k.cols == s.num_kv_heads * s.head_dim &&
+                      v.rows >= s.batch * s.kv_length && v.cols == k.cols &&
+                      o.rows >= s.batch * s.query_length && o.cols == q.cols &&
+                      lse.rows == s.batch * s.num_q_heads && lse.cols == s.query_length,
+                  "q {}, k {}, v {}, o {}, lse {}", describe(q), describe(k), describe(v),
+                  describe(o), describe(lse));
+}
+
+/// The tile's rows and where its scores end.
+struct Tile {
+  std::int64_t first_row, num_rows, num_vectors;
+  std::int64_t first_position;  ///< of row 0 of the sequence
+  std::int64_t group;
+
+  Tile(const AttentionShape& s, std::int64_t index)
+      : first_row(index * kTileRows),
+        num_rows(
+            std::min(kTileRows, s.query_length * (s.num_q_heads / s.num_kv_heads) - first_row)),
+        num_vectors(div_ceil(num_rows, simd::kLanes)),
+        first_position(s.first_query_position),
+        group(s.num_q_heads / s.num_kv_heads) {}
+  /// Keys that any of its rows attends to.
+  std::int64_t num_keys() const { return first_position + (first_row + num_rows - 1) / group + 1; }
+  /// Whether keys up to `end` are seen by all of its rows.
+  bool sees_all(std::int64_t end) const { return end <= first_position + first_row / group + 1; }
+  /// Positions of the lanes of its vector `j`.
+  simd::Ints positions(std::int64_t j) const {
+    simd::Ints result;
+    for (std::int64_t i = 0; i < simd::kLanes; ++i)
+      result[i] =
+          static_cast<std::int32_t>(first_position + (first_row + j * simd::kLanes + i) / group);
+    return result;
+  }
+};
+
+/// Tiles of one kv head of one sequence.
+inline std::int64_t num_tiles(const AttentionShape& s) {
+  return div_ceil(s.query_length * (s.num_q_heads / s.num_kv_heads), kTileRows);
+}
+
+/// The factor of the scores, 1 / sqrt(D).
+inline float scale_of(std::int64_t head_dim) {
+  return 1.0f / std::sqrt(static_cast<float>(head_dim));
 }
 
 }  // namespace espalier::kernels

@@ -36,8 +36,10 @@ def command(ranks, *arguments):
 
 def espalier(ranks, *arguments, status=0, timeout=120, stdin=None):
     """Runs to the end and checks the exit status; returns stdout and stderr together."""
-    done = subprocess.run(command(ranks, *arguments), env=environment(), text=True, input=stdin,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
+    # A small byte-level model may write bytes that are not UTF-8.
+    done = subprocess.run(command(ranks, *arguments), env=environment(), input=stdin, text=True,
+                          errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=timeout)
     assert done.returncode == status, (
         f"status {done.returncode}, expected {status}: {' '.join(map(str, arguments))}\n"
         + done.stdout)

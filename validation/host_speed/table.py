@@ -70,7 +70,8 @@ def main():
             continue
         verdict = "" if least is None else f" (at least {least}: {'yes' if a / b >= least else 'NO'})"
         missed |= least is not None and a / b < least
-        print(f"- {name} / {other} = {a / b:.2f}{verdict}")
+        best = max(values[name]["tokens_per_second"]) / max(values[other]["tokens_per_second"])
+        print(f"- {name} / {other} = {a / b:.2f}{verdict}; of the best rounds {best:.2f}")
     for name in ("espalier-float32", "espalier-bfloat16"):
         share = median(name, "gemm_share")
         if share is not None:

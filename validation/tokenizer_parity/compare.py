@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 
 import numpy
 from tokenizers import Tokenizer
@@ -82,6 +83,9 @@ def adversarial():
         "\u09C7\u09BE\u0BC6\u0BBE\u1025\u102E\U00011099\U000110BA\U0001D157\U0001D165\U0001D16E"]
     added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|end_of_text|>", "<think>",
              "<|endoftext", "<tool_call>", "<|im", "<\u00e9>", "<e\u0301>"]
+    moving = [chr(c) for c in range(0x110000) if unicodedata.combining(chr(c))
+              or (unicodedata.decomposition(chr(c)) and "<" not in unicodedata.decomposition(chr(c)))]
+    moving += list("aeioucsAE\u1100\u1161\u11A8\uAC00\u09C7\u0B47\u1B05\U00011935")
     for _ in range(40_000):
         parts = []
         for _ in range(rng.randint(1, 40)):
@@ -95,6 +99,8 @@ def adversarial():
             else:
                 parts.append("".join(rng.choices(rng.choice(pools), k=rng.randint(1, 5))))
         yield "".join(parts).encode()
+    for _ in range(20_000):  # every mark and every part of a composition that Python knows
+        yield "".join(rng.choices(moving, k=rng.randint(2, 12))).encode()
     for _ in range(20_000):  # bytes, most of them ill-formed
         yield bytes(rng.choices(range(256), k=rng.randint(1, 60)))
     leads = b"\xC0\xC1\xC2\xDF\xE0\xED\xEF\xF0\xF4\xF5\xFF\x80\x90\x9F\xA0\xBF\x41"

@@ -1,0 +1,173 @@
+// Every operator gives the same bits for 1, 2 and 3 threads, and again on a second call. The host
+// threads live as long as a process, so each count has a process of its own.
+#include <fmt/core.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string_view>
+#include <vector>
+
+#include "base/host_loops.hpp"
+#include "base/random.hpp"
+#include "base/text.hpp"
+#include "device/arena.hpp"
+#include "device/context.hpp"
+#include "kernels/adamw.hpp"
+#include "kernels/attention.hpp"
+#include "kernels/cross_entropy.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/qk_norm_rope.hpp"
+#include "kernels/rmsnorm.hpp"
+#include "kernels/swiglu.hpp"
+
+namespace espalier {
+namespace {
+
+using device::Arena;
+using device::View;
+
+/// Small model shapes that give every thread unequal work: T = 3 * 67, H = 40, D = 10.
+struct Digest {
+  static constexpr std::int64_t kB = 3, kS = 67, kT = kB * kS, kH = 40, kA = 4, kK = 2, kD = 10,
+                                kV = 333;
+  Arena arena = Arena::backed("digest", 32 << 20);
+  device::Context context;
+  DType dtype;
+  std::uint64_t hash = 0;
+
+  explicit Digest(DType type) : dtype(type) {}
+
+  View make(DType type, std::int64_t rows, std::int64_t cols) {
+    const auto name = fmt::format("{}", arena.allocations().size());
+    const View view = arena.allocate(name, type, rows, cols);
+    std::vector<float> numbers(static_cast<std::size_t>(view.size()));
+    RandomStream(3, name).normal(numbers, 0, 1.0);
+    kernels::cast(context, view, device::view_of(numbers.data(), rows, cols));
+    return view;
+  }
+  View make(std::int64_t rows, std::int64_t cols) { return make(dtype, rows, cols); }
+  View make_f32(std::int64_t rows, std::int64_t cols) { return make(DType::f32, rows, cols); }
+  void mix(const View& view) {
+    hash = hash_bytes(
+        {static_cast<const std::byte*>(view.data), static_cast<std::size_t>(view.size_bytes())},
+        hash);
+  }
+
+  void pointwise() {
+    const View x = make(kT, kH), delta = make(kT, kH), w = make(1, kH), y = make(kT, kH);
+    const View inverse = make_f32(1, kT), d_w = make_f32(1, kH);
+    kernels::rmsnorm_forward(context, {x, delta, w, x, y, inverse, 1e-6f});
+    mix(y);
+    kernels::rmsnorm_backward(context, {y, x, w, inverse, delta, y, d_w});
+    mix(y);
+    mix(d_w);
+    const View gate_up = make(kT, 2 * kH), d_gate_up = make(kT, 2 * kH);
+    kernels::swiglu_backward(context, {gate_up, x, d_gate_up, y});
+    mix(d_gate_up);
+    const View p = make_f32(kT, kH), m = make_f32(kT, kH), v = make_f32(kT, kH);
+    kernels::set_zero(context, v);
+    kernels::adamw(context, {make_f32(kT, kH), p, m, v, x, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1});
+    mix(x);
+    mix(p);
+    const double squares = kernels::sum_of_squares(context, make_f32(77, 999));
+    hash = hash_bytes(std::as_bytes(std::span(&squares, 1)), hash);
+  }
+
+  void attention() {
+    const View qkv = make(kT, (kA + 2 * kK) * kD), qk = make(kT, (kA + kK) * kD);
+    const View d_qkv = make(kT, (kA + 2 * kK) * kD), w = make(1, kD);
+    const View d_q_w = make_f32(1, kD), d_k_w = make_f32(1, kD);
+    const kernels::RopeTable rope{make_f32(kS, kD / 2), make_f32(kS, kD / 2)};
+    kernels::fill_rope_table(rope, kD, 1e4);
+    const View positions = arena.allocate("positions", DType::i32, 1, kT);
+    for (std::int64_t t = 0; t < kT; ++t)
+      positions.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS);
+    kernels::qk_norm_rope_forward(context, {qkv, w, w, positions, rope, qk, kA, kK, kD, 1e-6f});
+    mix(qk);
+    const kernels::AttentionShape shape{kB, kS, kS, 0, kA, kK, kD};
+    const View q = qk.col_range(0, kA * kD), k = qk.col_range(kA * kD, kK * kD);
+    const View v = qkv.col_range((kA + kK) * kD, kK * kD);
+    const View o = make(kT, kA * kD), lse = make_f32(kB * kA, kS);
+    kernels::attention_forward(context, {shape, q, k, v, o, lse});
+    mix(o);
+    mix(lse);
+    kernels::attention_backward(
+        context, {shape, q, k, v, o, lse, make(kT, kA * kD), d_qkv.col_range(0, kA * kD),
+                  d_qkv.col_range(kA * kD, kK * kD), d_qkv.col_range((kA + kK) * kD, kK * kD),
+                  make_f32(1, kernels::attention_backward_scratch_elements(shape))});
+    mix(d_qkv);
+    kernels::qk_norm_rope_backward(
+        context, {d_qkv.col_range(0, (kA + kK) * kD), qkv, w, w, positions, rope, d_qkv, d_q_w,
+                  d_k_w, kA, kK, kD, 1e-6f});
+    mix(d_qkv);
+    mix(d_q_w);
+    mix(d_k_w);
+  }
+
+  void vocabulary() {
+    const View tokens = arena.allocate("tokens", DType::u32, 1, kT);
+    for (std::int64_t t = 0; t < kT; ++t)
+      tokens.as<std::uint32_t>()[t] = static_cast<std::uint32_t>(t * t % 29);
+    const View table = make(kV, kH), out = make(kT, kH), d_table = make_f32(kV, kH);
+    kernels::embedding_forward(context, {tokens, table, 0, out});
+    kernels::embedding_backward(
+        context, {tokens, out, 0, d_table, arena.allocate("order", DType::i32, 1, kT)});
+    mix(d_table);
+    const View logits = make(kT, kV), statistics = make_f32(kT, 3);
+    const View loss = make_f32(1, kT), lse = make_f32(1, kT);
+    kernels::cross_entropy_statistics(context, {logits, tokens, 0, kV, statistics});
+    kernels::cross_entropy_combine(context, {statistics, tokens, 1, loss, lse});
+    kernels::cross_entropy_backward(context, {logits, tokens, lse, 0, kV, 0.5f});
+    mix(loss);
+    mix(logits);
+  }
+};
+
+std::uint64_t digest_of(DType dtype) {
+  Digest digest(dtype);
+  digest.pointwise();
+  digest.attention();
+  digest.vocabulary();
+  return digest.hash;
+}
+
+/// The digest of a process with `num_threads` host threads; 0 when it failed.
+std::uint64_t digest_with(int num_threads, DType dtype) {
+  int ends[2];
+  if (pipe(ends) != 0) return 0;
+  const pid_t child = fork();
+  if (child == 0) {
+    HostRuntime host(num_threads);
+    const std::uint64_t first = digest_of(dtype);
+    const std::uint64_t result = digest_of(dtype) == first ? first : 0;
+    const bool written = write(ends[1], &result, sizeof result) == sizeof result;
+    _exit(written ? 0 : 1);
+  }
+  close(ends[1]);
+  std::uint64_t result = 0;
+  if (read(ends[0], &result, sizeof result) != sizeof result) result = 0;
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return status == 0 ? result : 0;
+}
+
+}  // namespace
+}  // namespace espalier
+
+int main() {
+  using namespace espalier;
+  int failures = 0;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::uint64_t one = digest_with(1, dtype);
+    for (const int threads : {2, 3}) {
+      const std::uint64_t other = digest_with(threads, dtype);
+      const bool same = one != 0 && one == other;
+      fmt::print("{}: {:016x} with 1 thread, {:016x} with {}: {}\n", name_of(dtype), one, other,
+                 threads, same ? "equal" : "DIFFERENT");
+      if (!same) ++failures;
+    }
+  }
+  return failures;
+}
