@@ -180,12 +180,9 @@ std::string set_parameter(Parameters& parameters, const std::string& table, cons
     wrong = assign(candidate, node);
     if (!wrong.empty()) {
       wrong = fmt::format("{}.{} {}", table, key, wrong);
-    } else if (wrong = violation(field, candidate); !wrong.empty() && candidate != value) {
+    } else if (wrong = violation(field, candidate); !wrong.empty()) {
       wrong = fmt::format("{}.{} = {} {}", table, key, config::toml_value(candidate), wrong);
     } else {
-      // A default may lie outside the range: it stands for "not set". The resolved input holds it,
-      // and what a command cannot do without is resolve()'s matter.
-      wrong.clear();
       value = std::move(candidate);
     }
   });

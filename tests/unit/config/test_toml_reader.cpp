@@ -194,6 +194,12 @@ TEST_CASE("what is wrong with a model file says which file") {
   expect_words(error_of("[model]\nfile = \"nowhere/m.toml\"\n"), {"model.file", "nowhere/m.toml"});
 }
 
+TEST_CASE("the dump of an input without a model reads back: tokenize and generate need none") {
+  const std::string text = config::to_toml(Parameters());
+  CHECK(config::to_toml(read(text)) == text);
+  CHECK(read(text).model.vocab_size == 0);
+}
+
 TEST_CASE("the dump reads back as the same parameters, without any other file") {
   Parameters p = read("", {"run.name=a \"b\" \\ c", "optimizer.learning_rate=0.1",
                            "optimizer.eps=1.2345678901234567e-9", "model.rope_theta=1e6",
