@@ -1,5 +1,6 @@
 # What a person may choose when configuring, and the flags every room is compiled with.
 option(ESPALIER_BUILD_TESTS "Build the test programs" ON)
+option(ESPALIER_WARNINGS_AS_ERRORS "Stop at a warning; off for compilers newer than ours" ON)
 option(ESPALIER_NATIVE "Tune for the machine that builds (-march=native)" ON)
 set(ESPALIER_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them (address,undefined)")
 
@@ -22,8 +23,11 @@ add_library(espalier_flags INTERFACE)
 # never used: it would let the compiler assume that no NaN exists, and we look for them.
 # -Wrestrict has false positives on std::string in GCC 12 (bug 105329).
 target_compile_options(espalier_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wno-unknown-pragmas -Wno-restrict -Werror
+  -Wall -Wextra -Wpedantic -Wshadow -Wno-unknown-pragmas -Wno-restrict
   -fopenmp -fno-math-errno -fno-trapping-math)
+if(ESPALIER_WARNINGS_AS_ERRORS)
+  target_compile_options(espalier_flags INTERFACE -Werror)
+endif()
 if(ESPALIER_NATIVE)
   target_compile_options(espalier_flags INTERFACE -march=native)
 endif()

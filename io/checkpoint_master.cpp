@@ -132,7 +132,8 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
   require(read_u64_attribute(group.get(), path, "checksum") == tables.checksum() &&
               read_u64_attribute(group.get(), path, "rank_file_bytes_checksum") == sizes_checksum,
           ExitStatus::bad_data,
-          "{}: the index does not fit its checksum: the file is damaged; take another checkpoint",
+          "{}: the index does not fit its checksum: the file is damaged; remove or rename this "
+          "checkpoint: the same command goes on from the one before",
           path.string());
 
   for (std::size_t i = 0; i < num_tensors; ++i) {

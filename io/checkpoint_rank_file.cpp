@@ -73,7 +73,7 @@ RankFileContents read_rank_file(const std::filesystem::path& path, int rank, std
       of_rank == static_cast<std::uint64_t>(rank) && of_step == static_cast<std::uint64_t>(step),
       ExitStatus::bad_data,
       "{} is of rank {} at step {}, not of rank {} at step {}: files of two checkpoints are "
-      "mixed; take another checkpoint",
+      "mixed; remove or rename this checkpoint: the same command goes on from the one before",
       path.string(), of_rank, of_step, rank, step);
 
   RankFileContents contents;

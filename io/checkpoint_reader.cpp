@@ -66,7 +66,9 @@ CheckpointReader::CheckpointReader(const fs::path& folder, Verify verify)
           "another step.",
           folder.string(), kMarkerName);
   require(fs::exists(folder / kMasterName, ignored), ExitStatus::bad_data,
-          "{}: {} is missing; take another checkpoint", folder.string(), kMasterName);
+          "{}: {} is missing; remove or rename this checkpoint: the same command goes on from the "
+          "one before",
+          folder.string(), kMasterName);
   read_master_file(folder / kMasterName, self.info, self.index);
   self.check_rank_files();
 
@@ -137,13 +139,15 @@ void CheckpointReader::Implementation::check_rank_files() const {
     const fs::path path = folder / rank_file_name(rank);
     std::error_code error;
     const std::uint64_t bytes = fs::file_size(path, error);
-    require(!error, ExitStatus::bad_data,
-            "{} cannot be looked at ({}): the checkpoint is of {} ranks and needs the files of all "
-            "of them. Take another checkpoint.",
-            path.string(), error.message(), info.num_ranks);
+    require(
+        !error, ExitStatus::bad_data,
+        "{} cannot be looked at ({}): the checkpoint is of {} ranks and needs the files of all "
+        "of them. Remove or rename this checkpoint: the same command goes on from the one before.",
+        path.string(), error.message(), info.num_ranks);
     const std::uint64_t expected = index.rank_file_bytes[static_cast<std::size_t>(rank)];
     require(bytes == expected, ExitStatus::bad_data,
-            "{} has {} bytes, but {} were written: it was {}. Take another checkpoint.",
+            "{} has {} bytes, but {} were written: it was {}. Remove or rename this checkpoint: "
+            "the same command goes on from the one before.",
             path.string(), bytes, expected, bytes < expected ? "truncated" : "changed");
   }
 }
@@ -199,7 +203,7 @@ void CheckpointReader::Implementation::read_overlap(const IndexEntry& entry,
     const auto bytes = std::as_bytes(std::span(to, static_cast<std::size_t>(image.size())));
     require(hash_bytes(bytes) == of_rank.checksums[ordinal][field], ExitStatus::bad_data,
             "{}: {} of {} does not fit its checksum: the file was damaged after it was written. "
-            "Take another checkpoint.",
+            "Remove or rename this checkpoint: the same command goes on from the one before.",
             (folder / rank_file_name(entry.rank)).string(), kFieldNames[field],
             index.tensors[static_cast<std::size_t>(entry.tensor)].name);
   }

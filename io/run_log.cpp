@@ -3,16 +3,18 @@
 #include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <ctime>
 #include <optional>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "base/error.hpp"
-#include "io/checkpoint_files.hpp"
 
 namespace espalier::io {
 
@@ -21,8 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kHistoryHeader =
-    "step,tokens,loss,grad_norm,learning_rate,tokens_per_second,validation_loss,"
-    "validation_bits_per_byte";
+    "step,tokens,loss,grad_norm,learning_rate,tokens_per_second";
 constexpr std::string_view kValidationHeader = "step,loss,bits_per_byte";
 
 /// The step at the beginning of a row; nothing when there is none.
@@ -85,10 +86,25 @@ constexpr const char* kHistoryName = "history.csv";
 constexpr const char* kValidationName = "validation.csv";
 constexpr const char* kLogName = "run.log";
 
+/// One job at a time in a run directory. The lock goes with the process, however it ends, and the
+/// ranks of a job that was killed a moment ago may still be ending: so it is waited for.
+FileDescriptor lock_folder(const fs::path& directory) {
+  FileDescriptor file(directory / ".lock", O_WRONLY | O_CREAT);
+  for (int attempt = 0; flock(file.get(), LOCK_EX | LOCK_NB) != 0; ++attempt) {
+    if (errno != EWOULDBLOCK) break;  // a file system without locks
+    require(attempt < 100, ExitStatus::io_error,
+            "another job is running in {}; wait for its end, or set output.directory",
+            directory.string());
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return file;
+}
+
 }  // namespace
 
 RunLog::RunLog(const fs::path& directory, std::int64_t restart_step) : directory_(directory) {
   create_folder(directory);
+  lock_ = lock_folder(directory);
   // A new run keeps no row at all, not even one of step 0.
   const std::int64_t last_step = restart_step > 0 ? restart_step : -1;
   cut_table(directory / kHistoryName, kHistoryHeader, last_step);
@@ -112,18 +128,13 @@ void RunLog::line(std::string_view text) {
 }
 
 void RunLog::step(const HistoryRow& row) {
-  std::string validation = ",";
-  if (last_validation_ && last_validation_->step == row.step) {
-    validation = fmt::format("{},{}", last_validation_->loss, last_validation_->bits_per_byte);
-  }
   // {} prints the shortest text that reads back as the same double.
   append(history_, kHistoryName,
-         fmt::format("{},{},{},{},{},{},{}\n", row.step, row.tokens, row.loss, row.grad_norm,
-                     row.learning_rate, row.tokens_per_second, validation));
+         fmt::format("{},{},{},{},{},{}\n", row.step, row.tokens, row.loss, row.grad_norm,
+                     row.learning_rate, row.tokens_per_second));
 }
 
 void RunLog::validation(std::int64_t step, double loss, double bits_per_byte) {
-  last_validation_ = Validation{step, loss, bits_per_byte};
   append(validation_, kValidationName, fmt::format("{},{},{}\n", step, loss, bits_per_byte));
 }
 

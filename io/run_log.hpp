@@ -2,15 +2,15 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 #include <string>
 #include <string_view>
 
+#include "io/checkpoint_files.hpp"
+
 namespace espalier::io {
 
-/// One row of history.csv. Columns: step,tokens,loss,grad_norm,learning_rate,tokens_per_second,
-/// validation_loss,validation_bits_per_byte (the last two empty on most rows). All numbers are
-/// printed so that the double can be read back exactly.
+/// One row of history.csv, columns in this order. All numbers are printed so that the double can be
+/// read back exactly.
 struct HistoryRow {
   std::int64_t step;
   std::uint64_t tokens;
@@ -26,23 +26,19 @@ struct HistoryRow {
 class RunLog {
  public:
   /// Creates the directory. The tables keep their rows up to `restart_step` (0: none), so that they
-  /// read as one run; a last line that a kill tore is dropped. run.log keeps everything.
+  /// read as one run; a last line that a kill tore is dropped. run.log keeps everything. Throws
+  /// Error (io_error) when another job runs in the directory.
   RunLog(const std::filesystem::path& directory, std::int64_t restart_step);
   void line(std::string_view text);  ///< run.log, with the time
-  /// history.csv; with the validation columns when validation() was called for this step before.
-  void step(const HistoryRow& row);
+  void step(const HistoryRow& row);  ///< history.csv
   void validation(std::int64_t step, double loss, double bits_per_byte);  ///< validation.csv
 
  private:
-  struct Validation {
-    std::int64_t step;
-    double loss, bits_per_byte;
-  };
   void append(std::ofstream& file, const char* name, const std::string& text);
 
   std::filesystem::path directory_;
+  FileDescriptor lock_;
   std::ofstream history_, log_, validation_;
-  std::optional<Validation> last_validation_;
 };
 
 }  // namespace espalier::io

@@ -4,14 +4,20 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 namespace espalier::log {
 namespace {
+
+constexpr std::size_t kEarlyBytes = 1 << 20;  // what is kept for a sink that may never come
 
 struct State {
   int rank = 0;
   bool live_line = false;
   std::function<void(std::string_view)> sink;
+  // What was said before there was a sink: the banner belongs into the run log too.
+  std::string early;
+  bool had_sink = false;
 };
 
 State& state() {
@@ -49,20 +55,28 @@ void set_sink(std::function<void(std::string_view)> sink) {
   state().sink = std::move(sink);
 }
 
+namespace {
+void to_sink(std::string_view text) {
+  if (state().sink) return state().sink(text);
+  if (!state().had_sink && state().early.size() < kEarlyBytes)
+    state().early.append(text).append("\n");
+}
+}  // namespace
+
 void line(std::string_view text) {
   if (state().rank != 0) return;
   end_live_line();
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fputc('\n', stdout);
   std::fflush(stdout);
-  if (state().sink) state().sink(text);
+  to_sink(text);
 }
 
 void warning(std::string_view text) {
   end_live_line();
   const std::string message = fmt::format("espalier: rank {}: warning: {}", state().rank, text);
   std::fprintf(stderr, "%s\n", message.c_str());
-  if (state().sink) state().sink(message);
+  to_sink(message);
 }
 
 void live(std::string_view text) {

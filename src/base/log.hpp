@@ -13,7 +13,8 @@ namespace log {
 
 void set_rank(int rank);  ///< before the first message; the default is 0
 int rank();
-void set_sink(std::function<void(std::string_view line)> sink);  ///< empty function: none
+/// Where copies go; an empty function: nowhere. The first sink also gets what was said before it.
+void set_sink(std::function<void(std::string_view line)> sink);
 
 void line(std::string_view text);     ///< rank 0: to stdout and the sink
 void warning(std::string_view text);  ///< any rank: to stderr with the rank, and the sink

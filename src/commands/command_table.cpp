@@ -26,8 +26,9 @@ const std::array kCommands = {
             .summary = "loss and perplexity of a checkpoint",
             .details =
                 "Evaluates evaluation.checkpoint (empty: the newest of output.directory) on the\n"
-                "token shards of data.validation, or on the text file evaluation.text. The model\n"
-                "is the checkpoint's; the grid is what the job has.\n",
+                "token shards of data.validation, or on the text file evaluation.text. [model],\n"
+                "training.sequence_length and training.dtype are the checkpoint's; the grid is\n"
+                "what the job has. The end of a text that fills no sequence is left out.\n",
             .use = config::Use::evaluation,
             .run = eval},
     Command{.name = "generate",
@@ -41,8 +42,12 @@ const std::array kCommands = {
     Command{.name = "tokenize",
             .arguments = "input.toml [section.key=value ...]",
             .summary = "turn text into token shards",
-            .details = "Reads tokenize.input (text or JSON lines), encodes it with data.tokenizer\n"
-                       "and writes train-*.h5 and validation-*.h5 into tokenize.output.\n",
+            .details =
+                "Reads tokenize.input (text or JSON lines), encodes it with data.tokenizer\n"
+                "and writes train-*.h5 and validation-*.h5 into tokenize.output.\n"
+                "Plain text need not be valid UTF-8: each maximal ill-formed part counts as\n"
+                "U+FFFD (Unicode section 3.9, as Python's errors=\"replace\"). JSON lines\n"
+                "must be valid: a bad line ends the command with its file and line.\n",
             .use = config::Use::tokenizing,
             .run = tokenize},
     Command{.name = "inspect",

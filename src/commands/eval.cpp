@@ -14,15 +14,12 @@ namespace {
 
 /// A text file as one document, with the separator in front so that its first token is predicted
 /// too.
-std::vector<std::uint32_t> tokens_of_file(const std::string& path,
-                                          const std::string& tokenizer_file,
+std::vector<std::uint32_t> tokens_of_file(const std::string& path, const TrainedModel& trained,
                                           std::uint64_t& num_bytes) {
   std::ifstream file(path, std::ios::binary);
   require(file.good(), ExitStatus::bad_data, "{}: cannot be opened", path);
   const std::string text(std::istreambuf_iterator<char>(file), {});
-  require(!tokenizer_file.empty(), ExitStatus::bad_configuration,
-          "evaluation.text needs data.tokenizer");
-  const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
+  const auto tokenizer = trained.open_tokenizer();
   std::vector<std::uint32_t> ids = tokenizer.encode(text);
   ids.insert(ids.begin(), tokenizer.end_of_text());
   num_bytes = text.size();
@@ -44,11 +41,11 @@ ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, b
     require(!p.data.validation.empty(), ExitStatus::bad_configuration,
             "nothing to evaluate: name data.validation or evaluation.text");
     dataset.emplace(p.data.validation, "validation", p.model.vocab_size, p.training.sequence_length,
-                    "", p.data.verify_checksum && session.rank() == 0);
+                    trained.tokenizer_identity, p.data.verify_checksum && session.rank() == 0);
     set = {&dataset->stream(), dataset->bytes_per_token()};
   } else {
     std::uint64_t num_bytes = 0;
-    tokens = tokens_of_file(text, p.data.tokenizer, num_bytes);
+    tokens = tokens_of_file(text, trained, num_bytes);
     require(tokens.size() >= 2, ExitStatus::bad_data, "{}: has no text", text);
     text_stream.emplace(std::vector<std::span<const std::uint32_t>>{tokens});
     set = {&*text_stream, static_cast<double>(num_bytes) / static_cast<double>(tokens.size() - 1)};

@@ -1,7 +1,10 @@
 #include "commands/failure.hpp"
 
+#include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <new>
+#include <thread>
 
 #include "parallel/session.hpp"
 
@@ -22,6 +25,8 @@ Failure classify(const std::exception& exception) {
             "out of memory: lower training.micro_batch_size or training.loss_chunk_tokens, use "
             "more ranks, or give each rank more memory (espalier train input.toml --dry-run "
             "prints what it needs)"};
+  if (dynamic_cast<const std::filesystem::filesystem_error*>(&exception) != nullptr)
+    return {ExitStatus::io_error, Met::by_this_rank, exception.what()};
   return {ExitStatus::internal, Met::by_this_rank,
           fmt::format("internal error: {}", exception.what())};
 }
@@ -34,6 +39,9 @@ ExitStatus report_failure(const parallel::MpiSession* session, const std::except
   const bool alone = session == nullptr || session->size() == 1;
   const bool for_all = alone || failure.met == Met::by_every_rank;
   std::fflush(stdout);
+  // Bad files are often met by every rank at once; the lowest rank then speaks for all, and its
+  // abort ends the others before they say the same.
+  if (!for_all && rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   if (!for_all)
     std::fprintf(stderr, "espalier: rank %d: error: %s\n", rank, failure.message.c_str());
   else if (rank == 0)

@@ -18,6 +18,9 @@ namespace {
 /// Index of the next token: greedy at temperature 0, else sampled from the top_k most likely within
 /// the smallest set of probability top_p (Holtzman et al. 2020). `u` is uniform in [0, 1).
 std::uint32_t pick(std::span<const float> logits, const config::GenerateParameters& p, double u) {
+  require(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }),
+          ExitStatus::bad_data,
+          "the model gives logits that are not finite: its weights are broken");
   if (p.temperature == 0.0)
     return static_cast<std::uint32_t>(std::max_element(logits.begin(), logits.end()) -
                                       logits.begin());
@@ -59,13 +62,19 @@ std::string read_prompt(const config::GenerateParameters& p, parallel::MpiSessio
 ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   const config::GenerateParameters& p = parameters.generate;
   TrainedModel trained(session, parameters, p.checkpoint);
-  const auto tokenizer = tokenizer::Tokenizer::from_file(trained.parameters.data.tokenizer);
+  const auto tokenizer = trained.open_tokenizer();
   if (dry_run) return ExitStatus::ok;  // model and tokenizer can be read
   std::vector<std::uint32_t> ids = tokenizer.encode(read_prompt(p, session));
   const std::string prompt_text = tokenizer.decode(ids);
   // A text starts after a document separator, as in training.
   ids.insert(ids.begin(), tokenizer.end_of_text());
 
+  require(static_cast<std::int64_t>(ids.size()) + p.max_new_tokens <=
+              trained.architecture.max_positions,
+          ExitStatus::bad_configuration,
+          "prompt ({} tokens) and generate.max_new_tokens = {} are longer than "
+          "model.max_position_embeddings = {}; ask for less",
+          ids.size(), p.max_new_tokens, trained.architecture.max_positions);
   device::Context& context = trained.context;
   const std::int64_t max_tokens = static_cast<std::int64_t>(ids.size()) + p.max_new_tokens;
   const auto layout = [&](device::Arena& arena) {
@@ -82,9 +91,11 @@ ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameter
   const RandomStream stream(static_cast<std::uint64_t>(p.seed), "sampling");
   std::span<const float> logits = decoder.append(ids);
   for (std::int64_t i = 0; i < p.max_new_tokens; ++i) {
-    const std::uint32_t id = pick(logits, p, stream.uniform(static_cast<std::uint64_t>(i)));
     // Rows past the tokenizer are padding of the embedding: they have no text.
-    if (id == tokenizer.end_of_text() || id >= tokenizer.size()) break;
+    const std::uint32_t id =
+        pick(logits.first(std::min<std::size_t>(logits.size(), tokenizer.size())), p,
+             stream.uniform(static_cast<std::uint64_t>(i)));
+    if (id == tokenizer.end_of_text()) break;
     const std::string piece = tokenizer.decode({&id, 1});
     if (prints) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);

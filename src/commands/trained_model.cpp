@@ -37,6 +37,8 @@ config::Parameters merge(const Opened& opened, const config::Parameters& request
   if (!requested.data.tokenizer.empty()) p.data.tokenizer = requested.data.tokenizer;
   if (!requested.data.validation.empty()) p.data.validation = requested.data.validation;
   p.output.directory = requested.output.directory;
+  p.validation = requested.validation;
+  p.data.verify_checksum = requested.data.verify_checksum;
   p.training.global_batch_size = p.training.micro_batch_size * num_ranks;
   config::resolve(p, num_ranks, config::Use::evaluation);
   return p;
@@ -52,6 +54,7 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
                            const std::string& named)
     : parameters(),
       step(0),
+      tokenizer_identity(),
       architecture(),
       dtype(DType::f32),
       grid({}, 0),
@@ -59,6 +62,7 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
   Opened opened = open(session, requested, named);
   parameters = merge(opened, requested, session.size());
   step = opened.reader->info().step;
+  tokenizer_identity = opened.reader->info().tokenizer_identity;
   architecture = model::Architecture::from(parameters.model);
   dtype = dtype_from_name(parameters.training.dtype);
   grid = grid_of(parameters, session.rank());
@@ -69,6 +73,19 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
                                                static_cast<int>(weights->sizes().kv_replication));
   train::require_same_model(*opened.reader, weights->table);
   train::load_weights(context, *opened.reader, weights->local_tensors(), grid);
+}
+
+tokenizer::Tokenizer TrainedModel::open_tokenizer() const {
+  const std::string& file = parameters.data.tokenizer;
+  require(!file.empty(), ExitStatus::bad_configuration,
+          "the checkpoint names no tokenizer: set data.tokenizer");
+  auto tokenizer = tokenizer::Tokenizer::from_file(file);
+  require(tokenizer_identity.empty() || tokenizer.identity() == tokenizer_identity,
+          ExitStatus::bad_data,
+          "data.tokenizer = \"{}\" is tokenizer {}, the model was trained with tokenizer {}; name "
+          "that one",
+          file, tokenizer.identity(), tokenizer_identity);
+  return tokenizer;
 }
 
 }  // namespace espalier::commands

@@ -7,6 +7,7 @@
 #include "device/context.hpp"
 #include "model/weights.hpp"
 #include "parallel/session.hpp"
+#include "tokenizer/tokenizer.hpp"
 
 namespace espalier::commands {
 
@@ -18,8 +19,12 @@ struct TrainedModel {
   TrainedModel(parallel::MpiSession& session, const config::Parameters& requested,
                const std::string& named);
 
+  /// data.tokenizer; throws Error (bad_data) when it is not the one the model was trained with.
+  tokenizer::Tokenizer open_tokenizer() const;
+
   config::Parameters parameters;
   std::int64_t step;
+  std::string tokenizer_identity;  ///< of the training data; empty: not known
   model::Architecture architecture;
   DType dtype;
   parallel::ProcessGrid grid;

@@ -97,6 +97,14 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   if (shape.size() > 1)
     text += fmt::format("   over all ranks: {} to {}", human_bytes(static_cast<double>(smallest)),
                         human_bytes(static_cast<double>(largest)));
+  text +=
+      "\n  beside the arenas: the program, its libraries and up to 16 MiB of staging for "
+      "collectives";
+  if (parameters.checkpoint.staging == "copy")
+    text += fmt::format(
+        "\n  during a save at most {} more, for pieces updated before they are written "
+        "(none with checkpoint.staging = \"wait\")",
+        human_bytes(static_cast<double>(first.optimizer_arena.used_bytes())));
   return text;
 }
 

@@ -1,5 +1,6 @@
 #include "train/run_control.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -38,8 +39,9 @@ double parse_duration_s(const std::string& text) {
 }
 
 RunControl::RunControl(const config::RunParameters& parameters)
-    : limit_s_(parameters.time_limit.empty() ? announced_end_s()
-                                             : parse_duration_s(parameters.time_limit)),
+    : limit_s_(std::min(announced_end_s(), parameters.time_limit.empty()
+                                               ? std::numeric_limits<double>::infinity()
+                                               : parse_duration_s(parameters.time_limit))),
       margin_s_(parameters.time_margin) {
   stop_signal = false;
   for (const int number : kSignals) {

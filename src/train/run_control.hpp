@@ -19,7 +19,8 @@ enum class StopReason : std::uint8_t {
 class RunControl {
  public:
   /// Installs handlers for SIGTERM, SIGUSR2 and SIGINT until destruction, and reads the time limit:
-  /// run.time_limit, else the end of the job that Slurm announces (SLURM_JOB_END_TIME).
+  /// the earlier of run.time_limit and the end of the job that Slurm announces
+  /// (SLURM_JOB_END_TIME).
   explicit RunControl(const config::RunParameters& parameters);
   ~RunControl();
   RunControl(const RunControl&) = delete;

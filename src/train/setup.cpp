@@ -163,11 +163,14 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
           "training.sequence_length");
   warn_if(earlier.training.global_batch_size != parameters_.training.global_batch_size,
           "training.global_batch_size");
+  warn_if(earlier.data.train != parameters_.data.train, "data.train");
+  warn_if(earlier.training.dtype != parameters_.training.dtype, "training.dtype");
   warn_if(earlier.data.order != parameters_.data.order, "data.order");
   load_state(reader, *memory_.optimizer);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
+  if (step_ >= parameters_.training.steps) validated_step_ = step_;  // a finished run: it was done
   log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), step_,
             samples_consumed_, info.grid);
 }

@@ -49,7 +49,7 @@ StepReport Trainer::train_step() {
 
   const double square_sum = optimizer.square_sum(context_);
   const StepSums sums = agree(loss_sum, square_sum);
-  require_finite(sums, loss_sum + square_sum);  // before any weight is touched
+  require_finite(sums, loss_sum, square_sum);  // before any weight is touched
 
   const double norm = std::sqrt(sums.square_sum);
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
@@ -58,7 +58,11 @@ StepReport Trainer::train_step() {
                    {.learning_rate = learning_rate,
                     .gradient_scale = optim::clip_scale(norm, parameters_.optimizer.max_grad_norm),
                     .step = step_ + 1},
-                   [&](std::int64_t state) { checkpoints_->before_overwrite(state); });
+                   [&](std::int64_t state) {
+                     if (!checkpoints_->is_saving()) return;
+                     auto phase = context_.profiler().scope(Phase::checkpoint);
+                     checkpoints_->before_overwrite(state);
+                   });
   optimizer.gather_weights(context_, communicators_);
 
   ++step_;
@@ -84,12 +88,15 @@ StopReason Trainer::run() {
                   .grad_norm = report.grad_norm,
                   .learning_rate = report.learning_rate,
                   .tokens_per_second = progress_->tokens_per_second(report)});
-    if (is_due(parameters_.validation.interval)) validate();
+    // Saving first: it goes on in the background while the validation runs, which changes no
+    // weight. Asked to stop, only the checkpoint matters.
     if (is_due(parameters_.checkpoint.interval)) save();
+    const bool stops = stop_signal_ || out_of_time_;
+    if (!stops && is_due(parameters_.validation.interval)) validate();
   }
   const bool finished = step_ >= steps;
-  if (finished && parameters_.validation.at_end) validate();
   if (!finished || parameters_.checkpoint.at_end) save();
+  if (finished && parameters_.validation.at_end) validate();
   {
     auto phase = context_.profiler().scope(Phase::checkpoint);
     checkpoints_->finish();
@@ -117,20 +124,29 @@ Trainer::StepSums Trainer::agree(double loss_sum, double square_sum) {
   return sums;
 }
 
-void Trainer::require_finite(const StepSums& sums, double mine) {
+void Trainer::require_finite(const StepSums& sums, double loss_sum, double square_sum) {
   if (std::isfinite(sums.loss) && std::isfinite(sums.square_sum)) return;
-  // Rare, so it may cost a second collective: who has it?
-  std::string ranks;
-  const std::vector<double> all = session_.world().all_gather(mine);
-  for (std::size_t rank = 0; rank < all.size(); ++rank)
-    if (!std::isfinite(all[rank])) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", rank);
+  // Rare, so it may cost more collectives. A rank's own loss tells whose batch it was; the gradients
+  // have been summed over the ranks by now, so they are asked only when every loss is finite.
+  const auto culprits = [&](double mine) {
+    std::string ranks;
+    const std::vector<double> all = session_.world().all_gather(mine);
+    for (std::size_t rank = 0; rank < all.size(); ++rank)
+      if (!std::isfinite(all[rank])) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", rank);
+    return ranks;
+  };
+  const std::string by_loss = culprits(loss_sum);
+  const std::string by_gradient = culprits(square_sum);
+  checkpoints_->finish();  // a save of an earlier step is worth keeping
   throw Error(
       ExitStatus::internal,
-      fmt::format("step {}: the loss or the gradient is not finite (sum of losses {}, sum of "
-                  "squared gradients {}) on rank {}; no weight was changed. Continue from "
-                  "the last checkpoint with a lower optimizer.learning_rate or other data",
-                  step_ + 1, sums.loss, sums.square_sum,
-                  ranks.empty() ? "(only in the sum over ranks)" : ranks),
+      fmt::format("step {}: the {} is not finite on rank {} (sum of losses {}, sum of squared "
+                  "gradients {}); no weight was changed. Continue from the last checkpoint with a "
+                  "lower optimizer.learning_rate or other data",
+                  step_ + 1, by_loss.empty() ? "gradient" : "loss",
+                  by_loss.empty() ? (by_gradient.empty() ? "none (only in their sum)" : by_gradient)
+                                  : by_loss,
+                  sums.loss, sums.square_sum),
       Met::by_every_rank);
 }
 

@@ -41,9 +41,9 @@ class Trainer {
   void continue_from(const std::filesystem::path& folder);
   StepReport train_step();
   StepSums agree(double loss_sum, double square_sum);
-  /// Throws Error on every rank that names the step and the ranks; `mine`: this rank's loss +
-  /// squares.
-  void require_finite(const StepSums& sums, double mine);
+  /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
+  /// is; a save that is running is completed first.
+  void require_finite(const StepSums& sums, double loss_sum, double square_sum);
   void validate();
   void save();
   bool is_due(std::int64_t interval) const;

@@ -1,4 +1,5 @@
 """Stopping and going on: signals, the time limit, kills, and another grid."""
+import os
 import pathlib
 import random
 import signal
@@ -42,6 +43,16 @@ class Restart(RunCase):
             self.assertIn("continuing", output)
             self.assertEqual(self.history(name), self.history("whole"))
 
+    def test_signal_to_mpirun_stops_all_ranks(self):
+        process = self.start(2, "forwarded", *self.LONG, "parallel.tensor=2")
+        self.wait_for_step("forwarded", 15)
+        process.send_signal(signal.SIGUSR2)  # mpirun hands it on
+        output, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, output)
+        output = self.train("forwarded", *self.LONG, ranks=2)
+        self.assertIn("continuing", output)
+        self.assertEqual(len(self.history("forwarded")), 60)
+
     def test_time_limit(self):
         output = self.train("limit", "training.steps=100000", "checkpoint.interval=0",
                             "run.time_limit=6", "run.time_margin=2", status=75)
@@ -54,9 +65,9 @@ class Restart(RunCase):
         self.train("killed-reference", *self.LONG, "parallel.tensor=2", ranks=2)
         process = self.start(2, "killed", *self.LONG, "parallel.tensor=2")
         self.wait_for_step("killed", 25)
-        ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
-        victim = random.choice(ranks.stdout.split())
-        subprocess.run(["kill", "-9", victim], check=True)
+        tasks = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
+        victim = random.choice(" ".join(task.read_text() for task in tasks).split())
+        os.kill(int(victim), signal.SIGKILL)
         process.communicate(timeout=15)
         self.assertNotEqual(process.returncode, 0)
         self.train("killed", *self.LONG, "parallel.tensor=2", ranks=2)
@@ -64,7 +75,6 @@ class Restart(RunCase):
 
     def test_another_grid_goes_on_to_rounding(self):
         self.train("moved-reference")
-        self.train("moved", "training.steps=10", "schedule.name=cosine")
         # A run of 20 steps, stopped at its checkpoint of step 10 on another grid each time.
         for index, (tensor, data) in enumerate([(2, 2), (4, 1), (1, 2)]):
             name = f"moved{index}"
