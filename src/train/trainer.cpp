@@ -126,7 +126,7 @@ Trainer::StepSums Trainer::agree(double loss_sum, double square_sum) {
 
 void Trainer::require_finite(const StepSums& sums, double loss_sum, double square_sum) {
   if (std::isfinite(sums.loss) && std::isfinite(sums.square_sum)) return;
-  // Rare, so it may cost more collectives. A rank's own loss tells whose batch it was; the gradients
+  // Rare, so it may cost collectives. A rank's own loss tells whose batch it was; the gradients
   // have been summed over the ranks by now, so they are asked only when every loss is finite.
   const auto culprits = [&](double mine) {
     std::string ranks;

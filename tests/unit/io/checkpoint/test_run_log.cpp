@@ -15,8 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kHeader =
-    "step,tokens,loss,grad_norm,learning_rate,tokens_per_second\n";
+constexpr const char* kHeader = "step,tokens,loss,grad_norm,learning_rate,tokens_per_second\n";
 
 std::string text_of(const fs::path& path) {
   std::ostringstream text;
@@ -96,8 +95,7 @@ TEST_CASE("a torn header is written anew") {
   std::ofstream(scratch.path() / "validation.csv") << "";
   RunLog log(scratch.path(), 3);
   log.step(row(4));
-  CHECK(text_of(scratch.path() / "history.csv") ==
-        std::string(kHeader) + "4,400,2,1,0.25,1000\n");
+  CHECK(text_of(scratch.path() / "history.csv") == std::string(kHeader) + "4,400,2,1,0.25,1000\n");
   CHECK(text_of(scratch.path() / "validation.csv") == "step,loss,bits_per_byte\n");
 }
 
