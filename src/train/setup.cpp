@@ -101,6 +101,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
   log::info("{}", training_data_.describe());
   if (validation_data_) log::info("{}", validation_data_->describe());
+  log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
+            parameters.checkpoint.interval > 0
+                ? fmt::format("every {} steps", parameters.checkpoint.interval)
+                : "only at the end or when the run is stopped (checkpoint.interval = 0)");
   start_or_continue();
   if (session.rank() == 0) {
     log_.emplace(parameters.output.directory, step_);
