@@ -1,5 +1,6 @@
 """The same tiny input on every grid: the first step to 1e-6, twenty steps to 1e-4 (fp32)."""
 import pathlib
+import subprocess
 import sys
 import unittest
 
@@ -54,6 +55,20 @@ class Grids(RunCase):
             self.compare(f"micro{micro}", "micro1")
         self.train("micro2x2x2", "training.micro_batch_size=2", "parallel.tensor=2", ranks=4)
         self.compare("micro2x2x2", "micro1")
+
+    def test_initial_weights_are_the_same_bits_on_every_grid(self):
+        # One step at learning rate 0 leaves the initial weights in the checkpoint.
+        for tensor, data in GRIDS:
+            self.train(f"start-{tensor}x{data}", "training.steps=1", "optimizer.learning_rate=0",
+                       "schedule.name=constant", "schedule.min_learning_rate=0",
+                       "schedule.warmup_steps=0", f"parallel.tensor={tensor}",
+                       ranks=tensor * data)
+            files = [self.folder / f"start-{grid}/checkpoints/step-00000001/master.h5"
+                     for grid in ("1x1", f"{tensor}x{data}")]
+            done = subprocess.run(["h5diff", *files, "/master", "/master"], capture_output=True,
+                                  text=True)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertEqual(done.stdout, "")
 
     def test_two_runs_are_identical(self):
         for dtype in ("float32", "bfloat16"):
