@@ -70,7 +70,7 @@ bool counts_here(const TensorSpec& spec, int t, int n);
 
 /// ZeRO partition by rows (Rajbhandari et al. 2020): the `local_rows` of a tensor-local weight are
 /// divided evenly over the data group, ceil(local_rows/size) each, the last ones shorter or empty.
-/// Returns size + 1 begins. With is_owner-everywhere (zero_stage 0) callers use [0, local_rows).
+/// Returns size + 1 begins. At zero_stage 0 every rank owns [0, local_rows).
 std::vector<std::int64_t> data_row_begins(std::int64_t local_rows, int data_size);
 
 /// The global rectangle whose optimiser state data rank `d` of `num_data` owns under ZeRO-1.

@@ -22,7 +22,8 @@ enum class ExitStatus : int {
 enum class Met { by_this_rank, by_every_rank };
 
 /// The one exception type. `what()` is a whole message for a person: what is wrong, where (file,
-/// key, offset) and what to change. The rank is added where it is printed (src/main.cpp).
+/// key, offset) and what to change. The rank is added where it is printed
+/// (src/commands/failure.cpp).
 class Error : public std::runtime_error {
  public:
   Error(ExitStatus status, const std::string& message, Met met = Met::by_this_rank)

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/integers.hpp"
-#include "kernels/attention.hpp"
 
 namespace espalier::model {
 
@@ -41,6 +40,13 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   shape.loss_chunk_tokens = std::min(shape.loss_chunk_tokens, tokens);
   const std::int64_t chunk = shape.loss_chunk_tokens;
 
+  attention = {.batch = shape.micro_batch_size,
+               .query_length = shape.sequence_length,
+               .kv_length = shape.sequence_length,
+               .num_q_heads = s.num_heads,
+               .num_kv_heads = s.num_kv_heads,
+               .head_dim = s.head_dim};
+
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer)
     blocks.push_back(layer == 0 || shape.training ? allocate_block(s, shape, dtype, layer, arena)
                                                   : blocks.front());
@@ -65,12 +71,6 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   d_residual = arena.allocate("d_residual", dtype, local, s.hidden);
   d_o = arena.allocate("d_o", dtype, tokens, s.q_cols());
   d_qkv = arena.allocate("d_qkv", dtype, tokens, s.qkv_cols());
-  const kernels::AttentionShape attention{.batch = shape.micro_batch_size,
-                                          .query_length = shape.sequence_length,
-                                          .kv_length = shape.sequence_length,
-                                          .num_q_heads = s.num_heads,
-                                          .num_kv_heads = s.num_kv_heads,
-                                          .head_dim = s.head_dim};
   attention_scratch = arena.allocate("attention scratch", DType::f32, 1,
                                      kernels::attention_backward_scratch_elements(attention));
   token_order = arena.allocate("token order", DType::i32, 1, tokens);

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "device/arena.hpp"
+#include "kernels/attention.hpp"
 #include "kernels/qk_norm_rope.hpp"
 #include "model/local_sizes.hpp"
 
@@ -39,6 +40,7 @@ struct Activations {
               device::Arena& arena);
 
   ActivationShape shape;
+  kernels::AttentionShape attention;     ///< of every block's attention, forward and backward
   std::vector<BlockActivations> blocks;  ///< L of them; one shared set when not training
   device::View x_final;                  ///< (T_loc, H) the residual stream after the last block
   device::View inverse_rms_final;        ///< (1, T_loc) f32

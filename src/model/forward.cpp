@@ -86,12 +86,7 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
   }
   {
     auto phase = context_.profiler().scope(Phase::attention);
-    kernels::attention_forward(context_, {.shape = {.batch = a_.shape.micro_batch_size,
-                                                    .query_length = a_.shape.sequence_length,
-                                                    .kv_length = a_.shape.sequence_length,
-                                                    .num_q_heads = sizes_.num_heads,
-                                                    .num_kv_heads = sizes_.num_kv_heads,
-                                                    .head_dim = sizes_.head_dim},
+    kernels::attention_forward(context_, {.shape = a_.attention,
                                           .q = b.qk.col_range(0, sizes_.q_cols()),
                                           .k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols()),
                                           .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),

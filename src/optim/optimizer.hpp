@@ -19,8 +19,10 @@ struct StatePiece {
 };
 
 /// AdamW with ZeRO-1 (or stage 0). The order of calls in a step:
-///   zero_gradients; micro-batches, with reduce_bucket(b) in the last one as each bucket becomes
-///   final; square_sum -> the step's all-reduce -> update -> gather_weights.
+///   micro-batches, with reduce_bucket(b) in the last one as each bucket becomes final;
+///   square_sum -> the step's all-reduce -> update -> gather_weights.
+/// The first micro-batch must replace what the gradients hold, as model::Transformer does; whoever
+/// only adds calls zero_gradients first.
 class Optimizer {
  public:
   /// Allocates master, m, v of the owned pieces in `arena` (planning or backed). The tensors' views
