@@ -22,7 +22,7 @@ namespace espalier::parallel {
 /// With n > K, n/K tensor ranks hold the rows of the same kv head.
 enum class ShardRule : std::uint8_t { none, rows, columns, vocab_rows, kv_rows };
 
-enum class Init : std::uint8_t { normal, ones };
+enum class Init : std::uint8_t { normal, ones, zeros };
 
 /// Over which tensor ranks the gradient of a weight is a partial sum.
 enum class GradientSum : std::uint8_t {
@@ -30,6 +30,16 @@ enum class GradientSum : std::uint8_t {
   tensor,             ///< always a partial sum: weights that act on local heads (QK-norm)
   sequence_parallel,  ///< a partial sum when sequence parallelism splits the tokens (norms)
   kv_replicas,        ///< partial sums over the ranks that hold the same kv head
+};
+
+/// Where Hugging Face keeps a weight when its files differ from our rows: GPT-2 stores its matrices
+/// (in, out) and joins q, k and v. Row r, column c of ours is element (offset + r, c) of the tensor
+/// `name` of `total_rows` rows, or (c, offset + r) when transposed. Several of our rows share one.
+struct HuggingFacePlace {
+  std::string name;         ///< empty: TensorSpec::name, whole, not transposed
+  bool transposed = false;  ///< matrices: file shape (cols, total_rows)
+  std::int64_t offset = 0;  ///< first of its total_rows
+  std::int64_t total_rows = 0;
 };
 
 /// One row of the tensor table: everything the program needs to know about a weight.
@@ -40,10 +50,12 @@ struct TensorSpec {
   bool is_vector = false;  ///< shape (rows) in files instead of (rows, cols)
   ShardRule shard = ShardRule::none;
   Init init = Init::normal;
+  double init_scale = 1.0;   ///< times initializer_range (GPT-2: 1/sqrt(2L) of c_proj)
   bool weight_decay = true;  ///< matrices only
   GradientSum gradient_sum = GradientSum::none;
   std::int64_t num_kv_heads = 0;  ///< for kv_rows: K
   int layer = -1;                 ///< -1: not in a block
+  HuggingFacePlace place = {};    ///< in Hugging Face's files
   std::int64_t num_elements() const { return rows * cols; }
 };
 

@@ -46,18 +46,27 @@ struct ModelParameters {
   std::int64_t num_key_value_heads = 0;
   std::int64_t head_dim = 0;
   bool tie_word_embeddings = false;
-  bool qk_norm = true;
   double rope_theta = 1.0e6;
+  std::string rope_type = "default";
+  double rope_factor = 8.0;
+  double rope_low_freq_factor = 1.0;
+  double rope_high_freq_factor = 4.0;
+  std::int64_t rope_original_max_position_embeddings = 8192;
   double rms_norm_eps = 1.0e-6;
   double initializer_range = 0.02;
   std::int64_t max_position_embeddings = 40960;
+  std::string initial_weights = "";
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "file",
                 .meaning = "model file whose [model] table is read first; relative to this file"},
           p.file);
-    visit(Field{.name = "model_type", .meaning = "family", .choices = {"qwen3"}}, p.model_type);
+    visit(Field{.name = "model_type",
+                .meaning = "family: decides norm, positions, MLP, biases and QK-norm "
+                           "(src/model/families.hpp)",
+                .choices = {"qwen3", "llama", "gpt2"}},
+          p.model_type);
     visit(Field{.name = "vocab_size",
                 .meaning = "rows of the embedding (V)",
                 .min = 2,
@@ -90,12 +99,35 @@ struct ModelParameters {
           p.head_dim);
     visit(Field{.name = "tie_word_embeddings", .meaning = "embedding and LM head are one weight"},
           p.tie_word_embeddings);
-    visit(Field{.name = "qk_norm", .meaning = "RMSNorm on every query and key head (Qwen3)"},
-          p.qk_norm);
     visit(
         Field{.name = "rope_theta", .meaning = "base of the rotary position embedding", .min = 1.0},
         p.rope_theta);
-    visit(Field{.name = "rms_norm_eps", .meaning = "epsilon of every RMSNorm", .min = 0, .max = 1},
+    visit(Field{.name = "rope_type",
+                .meaning = "frequencies as they are, or scaled as Llama 3.1 does; the four keys "
+                           "below have a meaning only then",
+                .choices = {"default", "llama3"}},
+          p.rope_type);
+    visit(Field{.name = "rope_factor",
+                .meaning = "Llama 3.1: long wavelengths are stretched by this",
+                .min = 1},
+          p.rope_factor);
+    visit(Field{.name = "rope_low_freq_factor",
+                .meaning = "Llama 3.1: wavelengths above original / this are stretched whole",
+                .min = 1.0e-6},
+          p.rope_low_freq_factor);
+    visit(Field{.name = "rope_high_freq_factor",
+                .meaning = "Llama 3.1: wavelengths below original / this stay as they are",
+                .min = 1.0e-6},
+          p.rope_high_freq_factor);
+    visit(Field{.name = "rope_original_max_position_embeddings",
+                .unit = "tokens",
+                .meaning = "Llama 3.1: context length before the stretching",
+                .min = 1},
+          p.rope_original_max_position_embeddings);
+    visit(Field{.name = "rms_norm_eps",
+                .meaning = "epsilon of every RMSNorm (gpt2: of every LayerNorm)",
+                .min = 0,
+                .max = 1},
           p.rms_norm_eps);
     visit(Field{.name = "initializer_range",
                 .meaning = "standard deviation of initial matrices",
@@ -104,9 +136,14 @@ struct ModelParameters {
           p.initializer_range);
     visit(Field{.name = "max_position_embeddings",
                 .unit = "tokens",
-                .meaning = "longest sequence the model is meant for",
+                .meaning = "longest sequence the model is meant for (gpt2: rows of the learned "
+                           "positions)",
                 .min = 1},
           p.max_position_embeddings);
+    visit(Field{.name = "initial_weights",
+                .meaning = "Hugging Face folder or checkpoint whose weights a new run starts from; "
+                           "empty: random from training.seed"},
+          p.initial_weights);
   }
 };
 
@@ -279,6 +316,9 @@ struct DataParameters {
   std::string validation = "";
   std::string tokenizer = "";
   std::string order = "shuffled";
+  std::string end_of_data = "repeat";
+  bool document_mask = false;
+  bool predict_across_documents = true;
   bool verify_checksum = true;
 
   template <class Self, class Visit>
@@ -297,6 +337,17 @@ struct DataParameters {
                 .meaning = "order of the samples in an epoch",
                 .choices = {"shuffled", "sequential"}},
           p.order);
+    visit(Field{.name = "end_of_data",
+                .meaning = "when all samples were seen: repeat them in another order, or stop the "
+                           "run as finished",
+                .choices = {"repeat", "stop"}},
+          p.end_of_data);
+    visit(Field{.name = "document_mask",
+                .meaning = "attention stays inside a document, whose first token has position 0"},
+          p.document_mask);
+    visit(Field{.name = "predict_across_documents",
+                .meaning = "false: the first token of a document is nobody's target"},
+          p.predict_across_documents);
     visit(Field{.name = "verify_checksum", .meaning = "read every shard once at start and compare"},
           p.verify_checksum);
   }
@@ -397,6 +448,7 @@ struct TokenizeParameters {
 struct GenerateParameters {
   std::string checkpoint = "";
   std::string prompt = "";
+  std::string prompts = "";
   std::int64_t max_new_tokens = 128;
   double temperature = 0.8;
   std::int64_t top_k = 0;
@@ -409,6 +461,9 @@ struct GenerateParameters {
                 .meaning = "checkpoint folder; empty: the newest of output.directory"},
           p.checkpoint);
     visit(Field{.name = "prompt", .meaning = "text to continue; \"-\": standard input"}, p.prompt);
+    visit(Field{.name = "prompts",
+                .meaning = "file of prompts in place of `prompt`: a text per line, or .jsonl"},
+          p.prompts);
     visit(
         Field{
             .name = "max_new_tokens", .unit = "tokens", .meaning = "length of the text", .min = 1},
@@ -432,6 +487,8 @@ struct GenerateParameters {
 struct EvaluationParameters {
   std::string checkpoint = "";
   std::string text = "";
+  std::string tokens = "";
+  std::string logits = "";
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -440,6 +497,12 @@ struct EvaluationParameters {
           p.checkpoint);
     visit(Field{.name = "text", .meaning = "text file to evaluate; empty: data.validation"},
           p.text);
+    visit(Field{.name = "tokens",
+                .meaning = "HDF5 file whose dataset tokens (sequences, S+1) u32 is evaluated"},
+          p.tokens);
+    visit(Field{.name = "logits",
+                .meaning = "HDF5 file to write: dataset logits (sequences, S, V) f32 of `tokens`"},
+          p.logits);
   }
 };
 
@@ -452,6 +515,36 @@ struct BenchParameters {
     visit(Field{.name = "warmup_steps", .unit = "steps", .meaning = "steps not counted", .min = 0},
           p.warmup_steps);
     visit(Field{.name = "steps", .unit = "steps", .meaning = "steps measured", .min = 1}, p.steps);
+  }
+};
+
+struct ConvertParameters {
+  std::string dtype = "auto";
+  std::int64_t shard_bytes = 5'000'000'000;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "dtype",
+                .meaning = "of exported weights; auto: the training dtype of the checkpoint",
+                .choices = {"auto", "float32", "bfloat16", "float16"}},
+          p.dtype);
+    visit(Field{.name = "shard_bytes",
+                .unit = "bytes",
+                .meaning = "size of an exported safetensors file, unless one tensor is larger",
+                .min = 1},
+          p.shard_bytes);
+  }
+};
+
+struct DebugParameters {
+  bool dump_gradients = false;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "dump_gradients",
+                .meaning = "writes the first step's gradients to <output.directory>/gradients.h5, "
+                           "one dataset per tensor with Hugging Face's names and global shapes"},
+          p.dump_gradients);
   }
 };
 
@@ -471,6 +564,8 @@ struct Parameters {
   GenerateParameters generate;
   EvaluationParameters evaluation;
   BenchParameters bench;
+  ConvertParameters convert;
+  DebugParameters debug;
 
   /// visit(table name, what the table is for, table struct) for every table, in this order.
   template <class Self, class Visit>
@@ -489,6 +584,8 @@ struct Parameters {
     visit("generate", "espalier generate", p.generate);
     visit("evaluation", "espalier eval", p.evaluation);
     visit("bench", "espalier bench", p.bench);
+    visit("convert", "espalier convert", p.convert);
+    visit("debug", "Looking inside", p.debug);
   }
 };
 

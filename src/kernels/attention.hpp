@@ -29,6 +29,9 @@ struct AttentionForward {
   device::ConstView v;  ///< (B*S_kv, K_loc*D)
   device::View o;       ///< (B*S_q, A_loc*D)
   device::View lse;     ///< (B*A_loc, S_q) f32, natural logarithm of the softmax's sum
+  /// (1, B*S_q) i32, or data == nullptr: a query also attends to no key before this row of its
+  /// sequence, the first token of its document. Never falls along a sequence, at most its position.
+  device::ConstView first_keys = {};
 };
 void attention_forward(device::Context& context, const AttentionForward& a);
 
@@ -38,12 +41,13 @@ void attention_forward(device::Context& context, const AttentionForward& a);
 struct AttentionBackward {
   AttentionShape shape;  ///< query_length == kv_length, first_query_position == 0
   device::ConstView q, k, v, o;
-  device::ConstView lse;  ///< (B*A_loc, S) f32
-  device::ConstView d_o;  ///< (B*S, A_loc*D)
-  device::View d_q;       ///< (B*S, A_loc*D)
-  device::View d_k;       ///< (B*S, K_loc*D)
-  device::View d_v;       ///< (B*S, K_loc*D)
-  device::View scratch;   ///< attention_backward_scratch_elements() f32
+  device::ConstView lse;              ///< (B*A_loc, S) f32
+  device::ConstView d_o;              ///< (B*S, A_loc*D)
+  device::View d_q;                   ///< (B*S, A_loc*D)
+  device::View d_k;                   ///< (B*S, K_loc*D)
+  device::View d_v;                   ///< (B*S, K_loc*D)
+  device::View scratch;               ///< attention_backward_scratch_elements() f32
+  device::ConstView first_keys = {};  ///< as the forward's
 };
 void attention_backward(device::Context& context, const AttentionBackward& a);
 

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "model/families.hpp"
 #include "model/tensor_table.hpp"
 
 namespace espalier::model {
@@ -12,19 +13,31 @@ Architecture Architecture::from(const config::ModelParameters& p) {
                 "model: no model is given; set model.file (see inputs/models) or the sizes in "
                 "[model]",
                 Met::by_every_rank);
-  return Architecture{.vocab_size = p.vocab_size,
-                      .hidden_size = p.hidden_size,
-                      .intermediate = p.intermediate_size,
-                      .num_layers = p.num_hidden_layers,
-                      .num_heads = p.num_attention_heads,
-                      .num_kv_heads = p.num_key_value_heads,
-                      .head_dim = p.head_dim,
-                      .tied = p.tie_word_embeddings,
-                      .qk_norm = p.qk_norm,
-                      .rope_theta = p.rope_theta,
-                      .norm_eps = static_cast<float>(p.rms_norm_eps),
-                      .initializer_range = p.initializer_range,
-                      .max_positions = p.max_position_embeddings};
+  const Family& family = family_of(p.model_type);
+  Architecture a{.model_type = p.model_type,
+                 .normalization = family.normalization,
+                 .position_embedding = family.position_embedding,
+                 .mlp = family.mlp,
+                 .qk_norm = family.qk_norm,
+                 .biases = family.biases,
+                 .vocab_size = p.vocab_size,
+                 .hidden_size = p.hidden_size,
+                 .intermediate = p.intermediate_size,
+                 .num_layers = p.num_hidden_layers,
+                 .num_heads = p.num_attention_heads,
+                 .num_kv_heads = p.num_key_value_heads,
+                 .head_dim = p.head_dim,
+                 .tied = p.tie_word_embeddings,
+                 .rope_theta = p.rope_theta,
+                 .norm_eps = static_cast<float>(p.rms_norm_eps),
+                 .initializer_range = p.initializer_range,
+                 .max_positions = p.max_position_embeddings};
+  if (p.rope_type == "llama3")
+    a.rope_scaling = {.factor = p.rope_factor,
+                      .low_freq_factor = p.rope_low_freq_factor,
+                      .high_freq_factor = p.rope_high_freq_factor,
+                      .original_max_positions = p.rope_original_max_position_embeddings};
+  return a;
 }
 
 std::int64_t Architecture::num_parameters() const {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/dtype.hpp"
@@ -7,8 +8,40 @@
 
 namespace espalier::model {
 
-/// Global sizes of a dense decoder (letters: base/dims.hpp), fixed for a run.
+/// The parts of which a decoder block is made. A family is a choice of parts (families.hpp); the
+/// passes ask for the part, never for the family.
+enum class Normalization : std::uint8_t {
+  rms_norm,    ///< Zhang & Sennrich 2019
+  layer_norm,  ///< Ba et al. 2016, with bias
+};
+enum class PositionEmbedding : std::uint8_t {
+  rope,     ///< Su et al. 2021, half-split, in every attention
+  learned,  ///< a table (max_positions, H) added to the token embedding
+};
+enum class Mlp : std::uint8_t {
+  swiglu,  ///< down(silu(gate(x)) * up(x)), Shazeer 2020
+  gelu,    ///< down(gelu_tanh(up(x))), Hendrycks & Gimpel 2016
+};
+
+/// RoPE scaling of Llama 3.1 (transformers `rope_type: llama3`): frequencies whose wavelength is
+/// above original/low are divided by factor, those below original/high stay, between them both are
+/// blended.
+struct RopeScaling {
+  double factor;
+  double low_freq_factor;
+  double high_freq_factor;
+  std::int64_t original_max_positions;
+};
+
+/// Parts and global sizes of a dense decoder (letters: base/dims.hpp), fixed for a run.
 struct Architecture {
+  std::string model_type;  ///< Hugging Face's name of the family
+  Normalization normalization = Normalization::rms_norm;
+  PositionEmbedding position_embedding = PositionEmbedding::rope;
+  Mlp mlp = Mlp::swiglu;
+  bool qk_norm = false;  ///< RMSNorm on every query and key head
+  bool biases = false;   ///< on every linear layer but the LM head
+
   std::int64_t vocab_size;    ///< V
   std::int64_t hidden_size;   ///< H
   std::int64_t intermediate;  ///< F
@@ -17,8 +50,8 @@ struct Architecture {
   std::int64_t num_kv_heads;  ///< K
   std::int64_t head_dim;      ///< D
   bool tied;                  ///< embedding and LM head are one weight
-  bool qk_norm;
   double rope_theta;
+  std::optional<RopeScaling> rope_scaling = {};
   float norm_eps;
   double initializer_range;
   std::int64_t max_positions;

@@ -131,7 +131,8 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
                                  .d_q = a_.d_qkv.col_range(0, sizes_.q_cols()),
                                  .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
                                  .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
-                                 .scratch = a_.attention_scratch});
+                                 .scratch = a_.attention_scratch,
+                                 .first_keys = batch.first_keys});
   }
   {
     auto phase = context_.profiler().scope(Phase::rope);

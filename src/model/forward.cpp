@@ -91,7 +91,8 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
                                           .k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols()),
                                           .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
                                           .o = b.o,
-                                          .lse = b.lse});
+                                          .lse = b.lse,
+                                          .first_keys = batch.first_keys});
   }
   {
     auto phase = context_.profiler().scope(Phase::projections);

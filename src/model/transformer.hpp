@@ -14,6 +14,9 @@ struct Batch {
   device::ConstView tokens;     ///< (1, T) u32
   device::ConstView targets;    ///< (1, T) u32, kernels::kIgnoredTarget where none counts
   device::ConstView positions;  ///< (1, T) i32
+  /// (1, T) i32, or data == nullptr for causal attention over the whole sequence: the first token,
+  /// counted in its sequence, of the document that the token belongs to.
+  device::ConstView first_keys = {};
 };
 
 /// The decoder on one rank of the grid. Forward and backward are written out block by block in

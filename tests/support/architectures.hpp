@@ -12,7 +12,9 @@ struct Sizes {
 };
 
 inline model::Architecture qwen3(const Sizes& s) {
-  return {.vocab_size = s.V,
+  return {.model_type = "qwen3",
+          .qk_norm = true,
+          .vocab_size = s.V,
           .hidden_size = s.H,
           .intermediate = s.F,
           .num_layers = s.L,
@@ -20,7 +22,6 @@ inline model::Architecture qwen3(const Sizes& s) {
           .num_kv_heads = s.K,
           .head_dim = s.D,
           .tied = s.tied,
-          .qk_norm = true,
           .rope_theta = 1.0e6,
           .norm_eps = 1.0e-6F,
           .initializer_range = 0.02,
@@ -29,6 +30,7 @@ inline model::Architecture qwen3(const Sizes& s) {
 
 inline model::Architecture llama3_8b() {
   model::Architecture a = qwen3({4096, 14336, 32, 32, 8, 128, false, 128256});
+  a.model_type = "llama";
   a.qk_norm = false;
   a.rope_theta = 5.0e5;
   return a;

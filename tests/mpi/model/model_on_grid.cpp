@@ -26,7 +26,7 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
   p.model.num_key_value_heads = integer("num_key_value_heads");
   p.model.head_dim = integer("head_dim");
   p.model.tie_word_embeddings = integer("tie_word_embeddings") != 0;
-  p.model.qk_norm = integer("qk_norm") != 0;
+  p.model.model_type = integer("qk_norm") != 0 ? "qwen3" : "llama";
   p.model.rope_theta = f.attribute("/", "rope_theta");
   p.model.rms_norm_eps = f.attribute("/", "rms_norm_eps");
   p.parallel = {.tensor = tensor,

