@@ -37,4 +37,9 @@ std::string json_text(std::string_view line, const std::string& key) {
   return std::move(found->get_ref<std::string&>());
 }
 
+std::string json_string(std::string_view text) {
+  using nlohmann::json;
+  return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 }  // namespace espalier::io

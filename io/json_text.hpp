@@ -8,4 +8,7 @@ namespace espalier::io {
 /// that does not yet name the file: no JSON, no object, no such key, not a string.
 std::string json_text(std::string_view line, const std::string& key);
 
+/// `text` as a JSON string with its quotes; what is not UTF-8 becomes U+FFFD.
+std::string json_string(std::string_view text);
+
 }  // namespace espalier::io

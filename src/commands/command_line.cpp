@@ -1,6 +1,8 @@
 #include "commands/command_line.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
 
 #include "base/text.hpp"
 #include "commands/build_info.hpp"
@@ -18,6 +20,7 @@ struct Words {
   std::string command;
   std::vector<std::string> rest;
   bool help = false, version = false, dry_run = false;
+  std::map<std::string_view, std::string> options;  ///< by flag
 };
 
 Words split(int argc, const char* const* argv) {
@@ -29,6 +32,9 @@ Words split(int argc, const char* const* argv) {
   app.add_flag("-h,--help", words.help);
   app.add_flag("--version", words.version);
   app.add_flag("--dry-run", words.dry_run);
+  for (const Command& command : command_table())
+    for (const Option& option : command.options)
+      app.add_option(std::string(option.flag), words.options[option.flag]);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -47,6 +53,18 @@ const Command& find_command(const std::string& name) {
   fail_usage(fmt::format(
       "there is no command \"{}\"; {}", name,
       near.empty() ? "`espalier help` lists the commands" : fmt::format("did you mean {}?", near)));
+}
+
+/// Options as the overrides they are short for.
+void add_options(const Words& words, CommandLine& line) {
+  for (const auto& [flag, value] : words.options) {
+    if (value.empty()) continue;
+    const auto known = std::find_if(line.command->options.begin(), line.command->options.end(),
+                                    [&](const Option& option) { return option.flag == flag; });
+    if (known == line.command->options.end())
+      fail_usage(fmt::format("espalier {} has no option {}", line.command->name, flag));
+    line.overrides.push_back(fmt::format("{}={}", known->key, config::toml_value(value)));
+  }
 }
 
 /// section.key=value, as opposed to a path that happens to have an equals sign in it.
@@ -96,6 +114,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
       line.input_file = word;
     }
   }
+  add_options(words, line);
   if (line.input_file.empty() && line.overrides.empty())
     fail_usage(fmt::format("name an input file: espalier {} {}", line.command->name,
                            line.command->arguments));

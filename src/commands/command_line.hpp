@@ -9,12 +9,13 @@ namespace espalier::commands {
 
 /// What a person asked for:
 ///   espalier <command> [input.toml] [section.key=value ...] [--dry-run]
+///   espalier <eval | generate> folder [section.key=value ...] [--option value ...]
 ///   espalier inspect path ...
 ///   espalier help [command | parameters [table]], espalier --version
 struct CommandLine {
   std::optional<std::string> answer;  ///< help or version: print it and be done
   const Command* command = nullptr;   ///< else: never null
-  std::string input_file;             ///< empty: overrides alone
+  std::string input_file;             ///< or a folder (Command::takes_checkpoint); may be empty
   std::vector<std::string> overrides;
   std::vector<std::string> paths;  ///< of a command that is given file names
   bool dry_run = false;

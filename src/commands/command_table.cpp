@@ -6,6 +6,11 @@ namespace espalier::commands {
 namespace {
 
 constexpr std::string_view kInputArguments = "input.toml [section.key=value ...] [--dry-run]";
+constexpr std::array kEvalOptions = {Option{"--tokens", "evaluation.tokens"},
+                                     Option{"--logits", "evaluation.logits"},
+                                     Option{"--text", "evaluation.text"}};
+constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
+                                         Option{"--prompts", "generate.prompts"}};
 
 const std::array kCommands = {
     Command{.name = "train",
@@ -21,24 +26,42 @@ const std::array kCommands = {
                 "for parallel.tensor x parallel.data ranks, whatever machine it runs on.\n",
             .use = config::Use::training,
             .run = train},
-    Command{.name = "eval",
-            .arguments = kInputArguments,
-            .summary = "loss and perplexity of a checkpoint",
-            .details =
-                "Evaluates evaluation.checkpoint (empty: the newest of output.directory) on the\n"
-                "token shards of data.validation, or on the text file evaluation.text. [model],\n"
-                "training.sequence_length and training.dtype are the checkpoint's; the grid is\n"
-                "what the job has. The end of a text that fills no sequence is left out.\n",
-            .use = config::Use::evaluation,
-            .run = eval},
-    Command{.name = "generate",
-            .arguments = kInputArguments,
-            .summary = "continue a text with a checkpoint",
-            .details =
-                "Continues generate.prompt with generate.checkpoint (empty: the newest of\n"
-                "output.directory), sampling as [generate] says. The model is the checkpoint's.\n",
-            .use = config::Use::generation,
-            .run = generate},
+    Command{
+        .name = "eval",
+        .arguments = "folder|input.toml [--text FILE | --tokens FILE [--logits FILE]] "
+                     "[section.key=value ...]",
+        .summary = "loss and perplexity of a checkpoint",
+        .details =
+            "Evaluates a checkpoint: the folder, the newest one of a run folder, or what an\n"
+            "input file names (evaluation.checkpoint; empty: the newest of output.directory).\n"
+            "Model, sequence length and dtype are the checkpoint's, unless an override says\n"
+            "otherwise; the grid is what the job has and [parallel] asks for.\n"
+            "\n"
+            "  data.validation=...  token shards (the default: those of the training)\n"
+            "  --text FILE          a text; its last tokens that fill no sequence are left out\n"
+            "  --tokens FILE        HDF5, dataset tokens (sequences, S+1) u32\n"
+            "  --logits FILE        with --tokens: writes logits (sequences, S, V) f32\n",
+        .use = config::Use::evaluation,
+        .takes_checkpoint = true,
+        .options = kEvalOptions,
+        .run = eval},
+    Command{
+        .name = "generate",
+        .arguments = "folder|input.toml [--prompt TEXT | --prompts FILE] "
+                     "[section.key=value ...]",
+        .summary = "continue texts with a checkpoint",
+        .details =
+            "Continues the prompt, sampling as [generate] says, with a checkpoint: the folder,\n"
+            "the newest one of a run folder, or what an input file names\n"
+            "(generate.checkpoint; empty: the newest of output.directory).\n"
+            "\n"
+            "  --prompt TEXT   \"-\": standard input\n"
+            "  --prompts FILE  a prompt per line, or JSON lines (.jsonl) with tokenize.text_key;\n"
+            "                  the answers are JSON lines: prompt, text, tokens\n",
+        .use = config::Use::generation,
+        .takes_checkpoint = true,
+        .options = kGenerateOptions,
+        .run = generate},
     Command{.name = "tokenize",
             .arguments = "input.toml [section.key=value ...]",
             .summary = "turn text into token shards",

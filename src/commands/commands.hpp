@@ -22,6 +22,12 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
 /// Prints what is in token shards, checkpoints and tokenizers; it needs no input file.
 ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> paths);
 
+/// An option of a command that is short for a key: `--tokens in.h5` for evaluation.tokens=in.h5.
+struct Option {
+  std::string_view flag;
+  std::string_view key;
+};
+
 /// A row of the table of commands (command_table.cpp), from which the command line, its help and
 /// the dispatch come. Commands with `run` read an input file; `run_on_paths` is given file names.
 struct Command {
@@ -30,6 +36,8 @@ struct Command {
   std::string_view summary;    ///< one line for the list
   std::string_view details;    ///< the page of `espalier help <command>`
   config::Use use = config::Use::training;
+  bool takes_checkpoint = false;  ///< a checkpoint or run folder may stand for the input file
+  std::span<const Option> options = {};
   ExitStatus (*run)(parallel::MpiSession&, config::Parameters&, bool dry_run) = nullptr;
   ExitStatus (*run_on_paths)(parallel::MpiSession&, std::span<const std::string>) = nullptr;
 };

@@ -1,11 +1,14 @@
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
+#include "commands/forward_pass.hpp"
+#include "commands/sequence_logits.hpp"
 #include "commands/trained_model.hpp"
-#include "model/activations.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/evaluator.hpp"
 
@@ -22,61 +25,63 @@ std::vector<std::uint32_t> tokens_of_file(const std::string& path, const Trained
   const auto tokenizer = trained.open_tokenizer();
   std::vector<std::uint32_t> ids = tokenizer.encode(text);
   ids.insert(ids.begin(), tokenizer.end_of_text());
+  require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no text", path);
   num_bytes = text.size();
   return ids;
+}
+
+void report(const TrainedModel& trained, const train::Evaluation& result, const std::string& what) {
+  log::info("step {}: loss {:.6f}, perplexity {:.4f}, {:.4f} bits per byte over {} tokens of {}",
+            trained.step, result.loss, result.perplexity, result.bits_per_byte,
+            with_commas(static_cast<std::int64_t>(result.tokens)), what);
+}
+
+/// `sequences`: how many at most; 0: all.
+train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& set,
+                           std::int64_t sequence_length, std::int64_t sequences) {
+  const std::int64_t micro_batch_size = trained.parameters.training.micro_batch_size;
+  ForwardPass forward(trained, micro_batch_size, sequence_length);
+  return train::evaluate(forward.transformer(), trained.communicators, trained.grid, set,
+                         micro_batch_size, sequence_length, sequences);
+}
+
+void evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run) {
+  std::uint64_t num_bytes = 0;
+  const std::vector<std::uint32_t> tokens = tokens_of_file(path, trained, num_bytes);
+  if (dry_run) return;
+  const data::TokenStream stream({tokens});
+  const auto predicted = static_cast<std::int64_t>(tokens.size()) - 1;
+  // A text shorter than a sequence is one short sequence.
+  const std::int64_t length = std::min(trained.parameters.training.sequence_length, predicted);
+  const double bytes_per_token = static_cast<double>(num_bytes) / static_cast<double>(predicted);
+  report(trained, evaluate(trained, {&stream, bytes_per_token}, length, 0), path);
+}
+
+void evaluate_shards(TrainedModel& trained, bool verify, bool dry_run) {
+  const config::Parameters& p = trained.parameters;
+  require(!p.data.validation.empty(), ExitStatus::bad_configuration,
+          "nothing to evaluate: name data.validation, --text or --tokens");
+  const train::Dataset dataset(p.data.validation, "validation", p.model.vocab_size,
+                               p.training.sequence_length, trained.tokenizer_identity,
+                               p.data.verify_checksum && verify);
+  if (dry_run) return;
+  report(trained,
+         evaluate(trained, {&dataset.stream(), dataset.bytes_per_token()},
+                  p.training.sequence_length, p.validation.sequences),
+         p.data.validation);
 }
 
 }  // namespace
 
 ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
-  TrainedModel trained(session, parameters, parameters.evaluation.checkpoint);
-  config::Parameters& p = trained.parameters;
-  const std::string& text = parameters.evaluation.text;
-
-  std::optional<train::Dataset> dataset;
-  std::vector<std::uint32_t> tokens;
-  std::optional<data::TokenStream> text_stream;
-  train::EvaluationSet set{};
-  if (text.empty()) {
-    require(!p.data.validation.empty(), ExitStatus::bad_configuration,
-            "nothing to evaluate: name data.validation or evaluation.text");
-    dataset.emplace(p.data.validation, "validation", p.model.vocab_size, p.training.sequence_length,
-                    trained.tokenizer_identity, p.data.verify_checksum && session.rank() == 0);
-    set = {&dataset->stream(), dataset->bytes_per_token()};
-  } else {
-    std::uint64_t num_bytes = 0;
-    tokens = tokens_of_file(text, trained, num_bytes);
-    require(tokens.size() >= 2, ExitStatus::bad_data, "{}: has no text", text);
-    text_stream.emplace(std::vector<std::span<const std::uint32_t>>{tokens});
-    set = {&*text_stream, static_cast<double>(num_bytes) / static_cast<double>(tokens.size() - 1)};
-    // A text shorter than a sequence is one short sequence.
-    p.training.sequence_length =
-        std::min(p.training.sequence_length, static_cast<std::int64_t>(tokens.size()) - 1);
-  }
-
-  if (dry_run) return ExitStatus::ok;  // model and text can be read
-  const bool splits =
-      p.parallel.sequence_parallel && p.parallel.tensor > 1 &&
-      p.training.micro_batch_size * p.training.sequence_length % p.parallel.tensor == 0;
-  const model::ActivationShape shape{.micro_batch_size = p.training.micro_batch_size,
-                                     .sequence_length = p.training.sequence_length,
-                                     .loss_chunk_tokens = p.training.loss_chunk_tokens,
-                                     .tensor_size = trained.grid.shape().tensor,
-                                     .splits_tokens = splits,
-                                     .training = false};
-  device::Arena plan = device::Arena::planning("activations");
-  model::Activations(trained.weights->sizes(), shape, trained.dtype, plan);
-  device::Arena arena = device::Arena::backed("activations", plan.used_bytes());
-  model::Activations activations(trained.weights->sizes(), shape, trained.dtype, arena);
-  model::Transformer transformer(trained.architecture, *trained.weights, activations,
-                                 trained.context, trained.communicators);
-  const train::Evaluation result = train::evaluate(
-      transformer, trained.communicators, trained.grid, set, p.training.micro_batch_size,
-      p.training.sequence_length, text.empty() ? p.validation.sequences : 0);
-  log::info("step {}: loss {:.6f}, perplexity {:.4f}, {:.4f} bits per byte over {} tokens of {}",
-            trained.step, result.loss, result.perplexity, result.bits_per_byte,
-            with_commas(static_cast<std::int64_t>(result.tokens)),
-            text.empty() ? p.data.validation : text);
+  TrainedModel trained(session, parameters);
+  const config::EvaluationParameters& e = parameters.evaluation;
+  if (!e.tokens.empty())
+    evaluate_sequences(trained, session, dry_run);
+  else if (!e.text.empty())
+    evaluate_text(trained, e.text, dry_run);
+  else
+    evaluate_shards(trained, session.rank() == 0, dry_run);
   return ExitStatus::ok;
 }
 

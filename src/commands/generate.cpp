@@ -1,14 +1,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 #include <iterator>
 #include <numeric>
+
+#include <fmt/ranges.h>
 
 #include "base/log.hpp"
 #include "base/random.hpp"
 #include "commands/commands.hpp"
 #include "commands/trained_model.hpp"
+#include "io/json_text.hpp"
+#include "io/text_source.hpp"
 #include "model/decoder.hpp"
 #include "tokenizer/tokenizer.hpp"
 
@@ -50,44 +55,50 @@ std::uint32_t pick(std::span<const float> logits, const config::GenerateParamete
   return order[count - 1];
 }
 
-std::string read_prompt(const config::GenerateParameters& p, parallel::MpiSession& session) {
-  std::string prompt = p.prompt;
+/// The prompts, the same on every rank: of the file, or the one of generate.prompt.
+std::vector<std::string> read_prompts(const config::Parameters& p, parallel::MpiSession& session) {
+  std::vector<std::string> prompts;
+  if (!p.generate.prompts.empty()) {
+    io::TextSource source(p.generate.prompts, {.separator = "\n", .text_key = p.tokenize.text_key});
+    for (std::string prompt; source.next(prompt);) prompts.push_back(prompt);
+    require(!prompts.empty(), ExitStatus::bad_data, "{}: holds no prompt", p.generate.prompts);
+    return prompts;
+  }
+  std::string prompt = p.generate.prompt;
   if (prompt == "-" && session.rank() == 0)
     prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-  return session.world().broadcast(prompt, 0);
+  prompts.push_back(session.world().broadcast(prompt, 0));
+  return prompts;
 }
 
-}  // namespace
+/// generate.prefix as ids.
+std::vector<std::uint32_t> prefix_ids(const std::string& prefix,
+                                      const tokenizer::Tokenizer& tokenizer) {
+  if (prefix == "separator") return {tokenizer.end_of_text()};
+  return tokenizer.encode(prefix);
+}
 
-ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
-  const config::GenerateParameters& p = parameters.generate;
-  TrainedModel trained(session, parameters, p.checkpoint);
-  const auto tokenizer = trained.open_tokenizer();
-  if (dry_run) return ExitStatus::ok;  // model and tokenizer can be read
-  std::vector<std::uint32_t> ids = tokenizer.encode(read_prompt(p, session));
-  const std::string prompt_text = tokenizer.decode(ids);
-  // A text starts after a document separator, as in training.
-  ids.insert(ids.begin(), tokenizer.end_of_text());
-
-  require(static_cast<std::int64_t>(ids.size()) + p.max_new_tokens <=
-              trained.architecture.max_positions,
-          ExitStatus::bad_configuration,
+/// Continues `ids` and hands every new token to `sink` as it comes. Collective.
+void continue_text(TrainedModel& trained, const tokenizer::Tokenizer& tokenizer,
+                   const std::vector<std::uint32_t>& ids,
+                   const std::function<void(std::uint32_t)>& sink) {
+  const config::GenerateParameters& p = trained.parameters.generate;
+  const std::int64_t max_tokens = static_cast<std::int64_t>(ids.size()) + p.max_new_tokens;
+  require(!ids.empty(), ExitStatus::bad_configuration,
+          "the prompt is empty and so is generate.prefix: there is nothing to continue");
+  require(max_tokens <= trained.architecture.max_positions, ExitStatus::bad_configuration,
           "prompt ({} tokens) and generate.max_new_tokens = {} are longer than "
           "model.max_position_embeddings = {}; ask for less",
           ids.size(), p.max_new_tokens, trained.architecture.max_positions);
-  device::Context& context = trained.context;
-  const std::int64_t max_tokens = static_cast<std::int64_t>(ids.size()) + p.max_new_tokens;
   const auto layout = [&](device::Arena& arena) {
     return model::Decoder(trained.architecture, *trained.weights, trained.dtype, max_tokens,
-                          context, trained.communicators, arena);
+                          trained.context, trained.communicators, arena);
   };
   device::Arena plan = device::Arena::planning("decoder");
   layout(plan);
   device::Arena arena = device::Arena::backed("decoder", plan.used_bytes());
   model::Decoder decoder = layout(arena);
 
-  const bool prints = session.rank() == 0;
-  if (prints) std::fwrite(prompt_text.data(), 1, prompt_text.size(), stdout);
   const RandomStream stream(static_cast<std::uint64_t>(p.seed), "sampling");
   std::span<const float> logits = decoder.append(ids);
   for (std::int64_t i = 0; i < p.max_new_tokens; ++i) {
@@ -96,14 +107,41 @@ ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameter
         pick(logits.first(std::min<std::size_t>(logits.size(), tokenizer.size())), p,
              stream.uniform(static_cast<std::uint64_t>(i)));
     if (id == tokenizer.end_of_text()) break;
-    const std::string piece = tokenizer.decode({&id, 1});
-    if (prints) {
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
-      std::fflush(stdout);
-    }
+    sink(id);
     if (i + 1 < p.max_new_tokens) logits = decoder.append({&id, 1});
   }
-  if (prints) std::fputc('\n', stdout);
+}
+
+void print(std::string_view text) {
+  if (log::rank() != 0) return;
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
+  TrainedModel trained(session, parameters);
+  const auto tokenizer = trained.open_tokenizer();
+  const std::vector<std::uint32_t> prefix = prefix_ids(parameters.generate.prefix, tokenizer);
+  if (dry_run) return ExitStatus::ok;  // model and tokenizer can be read
+  const bool of_file = !parameters.generate.prompts.empty();
+  for (const std::string& prompt : read_prompts(parameters, session)) {
+    const std::vector<std::uint32_t> prompt_ids = tokenizer.encode(prompt);
+    std::vector<std::uint32_t> ids = prefix;
+    ids.insert(ids.end(), prompt_ids.begin(), prompt_ids.end());
+    std::vector<std::uint32_t> answer;
+    if (!of_file) print(tokenizer.decode(prompt_ids));
+    continue_text(trained, tokenizer, ids, [&](std::uint32_t id) {
+      answer.push_back(id);
+      if (!of_file) print(tokenizer.decode({&id, 1}));
+    });
+    // A person reads a text as it grows; a program reads lines.
+    print(of_file ? fmt::format("{{\"prompt\": {}, \"text\": {}, \"tokens\": [{}]}}\n",
+                                io::json_string(prompt), io::json_string(tokenizer.decode(answer)),
+                                fmt::join(answer, ", "))
+                  : std::string("\n"));
+  }
   return ExitStatus::ok;
 }
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "commands/checkpoint_input.hpp"
 #include "io/toml_reader.hpp"
 
 namespace espalier::commands {
@@ -27,12 +28,19 @@ std::string read_text(const std::string& path) {
 
 config::Parameters read_on_rank_0(const CommandLine& line) {
   config::Parameters parameters;
+  std::error_code ignored;
+  if (line.command->takes_checkpoint && std::filesystem::is_directory(line.input_file, ignored))
+    return parameters_of_checkpoint(line.input_file, nullptr, line.overrides);
   const std::string name = line.input_file.empty() ? "command line" : line.input_file;
   const std::string text = line.input_file.empty() ? std::string() : read_text(line.input_file);
   io::read_parameters(text, name, line.overrides, parameters);
   if (parameters.run.name.empty())
     parameters.run.name = std::filesystem::path(line.input_file).stem().string();
-  return parameters;
+  if (!line.command->takes_checkpoint) return parameters;
+  const std::string& named = line.command->use == config::Use::generation
+                                 ? parameters.generate.checkpoint
+                                 : parameters.evaluation.checkpoint;
+  return parameters_of_checkpoint(named, &parameters, line.overrides);
 }
 
 }  // namespace

@@ -11,18 +11,16 @@
 
 namespace espalier::commands {
 
-/// The weights of a checkpoint on this grid, for evaluation and generation. The model and, where
-/// the command line names none, the data keys are those the checkpoint was written with.
+/// The weights of a checkpoint on this grid, for evaluation and generation.
 struct TrainedModel {
-  /// `named`: a checkpoint folder; empty: the newest under output.directory. Collective. Throws
-  /// Error (bad_data) when there is none or it cannot be read.
-  TrainedModel(parallel::MpiSession& session, const config::Parameters& requested,
-               const std::string& named);
+  /// The checkpoint evaluation.checkpoint with the input of parameters_of_checkpoint, resolved.
+  /// Collective. Throws Error (bad_data) when it cannot be read or is of another model.
+  TrainedModel(parallel::MpiSession& session, const config::Parameters& parameters);
 
   /// data.tokenizer; throws Error (bad_data) when it is not the one the model was trained with.
   tokenizer::Tokenizer open_tokenizer() const;
 
-  config::Parameters parameters;
+  const config::Parameters& parameters;
   std::int64_t step;
   std::string tokenizer_identity;  ///< of the training data; empty: not known
   model::Architecture architecture;

@@ -449,6 +449,7 @@ struct GenerateParameters {
   std::string checkpoint = "";
   std::string prompt = "";
   std::string prompts = "";
+  std::string prefix = "separator";
   std::int64_t max_new_tokens = 128;
   double temperature = 0.8;
   std::int64_t top_k = 0;
@@ -464,6 +465,10 @@ struct GenerateParameters {
     visit(Field{.name = "prompts",
                 .meaning = "file of prompts in place of `prompt`: a text per line, or .jsonl"},
           p.prompts);
+    visit(Field{.name = "prefix",
+                .meaning = "in front of a prompt: \"separator\", the one between documents of the "
+                           "training; other text, such as an added token; empty: nothing"},
+          p.prefix);
     visit(
         Field{
             .name = "max_new_tokens", .unit = "tokens", .meaning = "length of the text", .min = 1},

@@ -9,6 +9,7 @@
 #include "base/integers.hpp"
 #include "base/log.hpp"
 #include "optim/schedule.hpp"
+#include "train/gradient_dump.hpp"
 
 namespace espalier::train {
 
@@ -51,6 +52,9 @@ StepReport Trainer::train_step() {
   const StepSums sums = agree(loss_sum, square_sum);
   require_finite(sums, loss_sum, square_sum);  // before any weight is touched
 
+  if (std::exchange(dump_gradients_, false))
+    dump_gradients(std::filesystem::path(parameters_.output.directory) / "gradients.h5", optimizer,
+                   session_.world());
   const double norm = std::sqrt(sums.square_sum);
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        step_ + 1, training.steps);

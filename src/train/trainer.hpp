@@ -70,8 +70,9 @@ class Trainer {
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;
   double slowest_step_s_ = 0.0;
-  bool stop_signal_ = false;  ///< agreed by all ranks
-  bool out_of_time_ = false;  ///< agreed by all ranks
+  bool dump_gradients_ = parameters_.debug.dump_gradients;  ///< still to be done
+  bool stop_signal_ = false;                                ///< agreed by all ranks
+  bool out_of_time_ = false;                                ///< agreed by all ranks
   std::int64_t validated_step_ = -1;
   std::int64_t saved_step_ = -1;
 };

@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+namespace espalier::io {
+
+/// Sequences of tokens to look at a model with: dataset `tokens` (num_sequences, S+1), any integer
+/// type, in an HDF5 file. Column S is only a target.
+struct SequenceFile {
+  std::int64_t num_sequences = 0;
+  std::int64_t sequence_length = 0;   ///< S
+  std::vector<std::uint32_t> tokens;  ///< (num_sequences, S+1)
+};
+
+/// Throws Error (bad_data): no such file or dataset, not two dimensions of integers, no sequence of
+/// at least one token and its target, an id that is negative or not below `vocab_size`.
+SequenceFile read_sequences(const std::filesystem::path& path, std::int64_t vocab_size);
+
+/// Writes dataset `logits` (num_sequences, S, V) f32 of such a file, sequence by sequence. The file
+/// appears under its name when it is complete.
+class LogitsFile {
+ public:
+  /// Throws Error (io_error).
+  LogitsFile(std::filesystem::path path, std::int64_t num_sequences, std::int64_t sequence_length,
+             std::int64_t vocab_size);
+  ~LogitsFile();  ///< a file that was not finished is removed
+  LogitsFile(const LogitsFile&) = delete;
+  LogitsFile& operator=(const LogitsFile&) = delete;
+
+  /// Columns [first_id, first_id + num_ids) of a sequence's logits from rows of `stride` elements.
+  void write(std::int64_t sequence, std::int64_t first_id, std::int64_t num_ids,
+             const float* logits, std::int64_t stride);
+  void finish();
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace espalier::io

@@ -1,0 +1,34 @@
+#include "commands/forward_pass.hpp"
+
+namespace espalier::commands {
+namespace {
+
+model::ActivationShape shape_of(const TrainedModel& trained, std::int64_t micro_batch_size,
+                                std::int64_t sequence_length) {
+  const int tensor = trained.grid.shape().tensor;
+  return {.micro_batch_size = micro_batch_size,
+          .sequence_length = sequence_length,
+          .loss_chunk_tokens = trained.parameters.training.loss_chunk_tokens,
+          .tensor_size = tensor,
+          .splits_tokens = trained.parameters.parallel.sequence_parallel && tensor > 1 &&
+                           micro_batch_size * sequence_length % tensor == 0,
+          .training = false};
+}
+
+device::Arena arena_for(const TrainedModel& trained, const model::ActivationShape& shape) {
+  device::Arena plan = device::Arena::planning("activations");
+  model::Activations(trained.weights->sizes(), shape, trained.dtype, plan);
+  return device::Arena::backed("activations", plan.used_bytes());
+}
+
+}  // namespace
+
+ForwardPass::ForwardPass(TrainedModel& trained, std::int64_t micro_batch_size,
+                         std::int64_t sequence_length)
+    : shape_(shape_of(trained, micro_batch_size, sequence_length)),
+      arena_(arena_for(trained, shape_)),
+      activations_(trained.weights->sizes(), shape_, trained.dtype, arena_),
+      transformer_(trained.architecture, *trained.weights, activations_, trained.context,
+                   trained.communicators) {}
+
+}  // namespace espalier::commands

@@ -1,0 +1,113 @@
+#include "commands/sequence_logits.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "commands/forward_pass.hpp"
+#include "data/batch.hpp"
+#include "io/sequence_file.hpp"
+#include "train/dataset.hpp"
+
+namespace espalier::commands {
+namespace {
+
+/// Sequence `index` of the file as a micro-batch of one; past the end no target counts, so that
+/// every rank runs the same forwards.
+data::MicroBatch batch_of(const io::SequenceFile& file, std::int64_t index) {
+  const auto length = static_cast<std::size_t>(file.sequence_length);
+  data::MicroBatch batch;
+  batch.positions.resize(length);
+  std::iota(batch.positions.begin(), batch.positions.end(), 0);
+  const bool counts = index < file.num_sequences;
+  const auto first = file.tokens.begin() + (counts ? index : 0) * (file.sequence_length + 1);
+  batch.tokens.assign(first, first + file.sequence_length);
+  batch.targets.assign(first + 1, first + 1 + file.sequence_length);
+  if (!counts) std::fill(batch.targets.begin(), batch.targets.end(), data::kIgnoredTarget);
+  return batch;
+}
+
+/// The logits of the last round, of all ranks, on every rank: (ranks * S, V_loc).
+class GatheredLogits {
+ public:
+  GatheredLogits(const TrainedModel& trained, int num_ranks, std::int64_t sequence_length)
+      : grid_(trained.grid.shape()),
+        vocab_size_(trained.architecture.vocab_size),
+        length_(sequence_length),
+        local_cols_(trained.weights->sizes().vocab),
+        values_(static_cast<std::size_t>(num_ranks * length_ * local_cols_)) {}
+
+  device::View of_rank(int rank) {
+    return device::view_of(values_.data(), static_cast<std::int64_t>(values_.size()) / local_cols_,
+                           local_cols_)
+        .row_range(rank * length_, length_);
+  }
+  device::View all() {
+    return device::view_of(values_.data(), static_cast<std::int64_t>(values_.size()) / local_cols_,
+                           local_cols_);
+  }
+  /// Writes the sequences first .. first + data - 1 of the round.
+  void write(io::LogitsFile& file, std::int64_t first, std::int64_t num_sequences) {
+    for (int rank = 0; rank < grid_.size(); ++rank) {
+      const parallel::ProcessGrid place(grid_, rank);
+      const std::int64_t sequence = first + place.data_rank();
+      const std::int64_t first_id = place.tensor_rank() * local_cols_;
+      const std::int64_t count = std::min(local_cols_, vocab_size_ - first_id);
+      if (sequence < num_sequences && count > 0)
+        file.write(sequence, first_id, count, of_rank(rank).as<float>(), local_cols_);
+    }
+  }
+
+ private:
+  parallel::GridShape grid_;
+  std::int64_t vocab_size_, length_, local_cols_;
+  std::vector<float> values_;
+};
+
+}  // namespace
+
+void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bool dry_run) {
+  const config::EvaluationParameters& e = trained.parameters.evaluation;
+  const io::SequenceFile file = io::read_sequences(e.tokens, trained.architecture.vocab_size);
+  require(file.sequence_length <= trained.architecture.max_positions, ExitStatus::bad_data,
+          "{}: sequences of {} tokens are longer than model.max_position_embeddings = {}", e.tokens,
+          file.sequence_length, trained.architecture.max_positions);
+  if (dry_run) return;
+
+  ForwardPass forward(trained, 1, file.sequence_length);
+  const std::int64_t per_round = trained.grid.shape().data;
+  const auto rounds = (file.num_sequences + per_round - 1) / per_round;
+  std::optional<GatheredLogits> logits;
+  std::optional<io::LogitsFile> output;
+  if (!e.logits.empty()) {
+    logits.emplace(trained, session.size(), file.sequence_length);
+    if (session.rank() == 0)
+      output.emplace(e.logits, file.num_sequences, file.sequence_length,
+                     trained.architecture.vocab_size);
+  }
+  std::array<double, 1> loss{0.0};
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    const std::int64_t first = round * per_round;
+    const data::MicroBatch batch = batch_of(file, first + trained.grid.data_rank());
+    const double sum = forward.transformer().evaluate(train::as_batch(batch));
+    if (trained.grid.tensor_rank() == 0) loss[0] += sum;
+    if (!logits) continue;
+    const device::View mine = logits->of_rank(session.rank());
+    forward.transformer().logits(train::as_batch(batch), mine);
+    session.world().all_gather(logits->all(), mine);
+    if (output) logits->write(*output, first, file.num_sequences);
+  }
+  if (output) output->finish();
+  session.world().all_reduce_sum(loss);
+  const auto tokens = static_cast<double>(file.num_sequences * file.sequence_length);
+  log::info("step {}: loss {:.9g}, perplexity {:.6g} over {} tokens of {}{}", trained.step,
+            loss[0] / tokens, std::exp(loss[0] / tokens),
+            with_commas(file.num_sequences * file.sequence_length), e.tokens,
+            e.logits.empty() ? "" : fmt::format("; logits in {}", e.logits));
+}
+
+}  // namespace espalier::commands

@@ -1,0 +1,103 @@
+"""The doors for people who debug a model: gradients of a step, logits of given tokens, prompts of a
+file, and a run folder in place of the input file. The same on every grid."""
+import json
+import pathlib
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from support.runs import RunCase, espalier  # noqa: E402
+
+GRIDS = [(2, 1), (1, 2), (2, 2)]
+
+
+def difference(left, right, tolerance, *objects):
+    """h5diff's report of elements that differ by more than `tolerance`, empty when none does."""
+    done = subprocess.run(["h5diff", "-d", str(tolerance), left, right, *objects],
+                          capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
+
+
+class LookingInside(RunCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        espalier(1, "train", *cls.keys(cls, "run"), "training.steps=2",
+                 "schedule.warmup_steps=1")
+        cls.tokens = cls.folder / "tokens.h5"
+        rows = [[(7 * i + j) % 200 for j in range(13)] for i in range(3)]
+        (cls.folder / "tokens.txt").write_text("\n".join(" ".join(map(str, row)) for row in rows))
+        subprocess.run(["h5import", cls.folder / "tokens.txt", "-dims", "3,13", "-path", "tokens",
+                        "-type", "TEXTIN", "-size", "32", "-outfile", cls.tokens], check=True,
+                       capture_output=True)
+
+    def test_gradients_are_global_tensors_whatever_the_grid(self):
+        options = ["training.steps=1", "schedule.warmup_steps=1", "debug.dump_gradients=true", "model.num_key_value_heads=1"]
+        self.train("gradients", *options)
+        for tensor, data in GRIDS:
+            for stage in (0, 1):
+                name = f"gradients-{tensor}x{data}-{stage}"
+                self.train(name, *options, f"parallel.tensor={tensor}",
+                           f"parallel.zero_stage={stage}", ranks=tensor * data)
+                self.assertEqual(difference(self.folder / "gradients/gradients.h5",
+                                            self.folder / name / "gradients.h5", 1e-6), "")
+        # A comparison that could not fail would say nothing.
+        self.train("other", *options, "training.seed=9")
+        self.assertIn("embed_tokens",
+                      difference(self.folder / "gradients/gradients.h5",
+                                 self.folder / "other/gradients.h5", 1e-6))
+
+    def test_logits_of_given_tokens(self):
+        losses = set()
+        for tensor, data in [(1, 1), *GRIDS]:
+            output = espalier(tensor * data, "eval", self.folder / "run", "--tokens", self.tokens,
+                              "--logits", self.folder / f"logits-{tensor}x{data}.h5",
+                              f"parallel.tensor={tensor}")
+            losses.add(output.split("loss ")[1][:8])
+            self.assertEqual(difference(self.folder / "logits-1x1.h5",
+                                        self.folder / f"logits-{tensor}x{data}.h5", 1e-5), "")
+        self.assertEqual(len(losses), 1, losses)
+        shape = subprocess.run(["h5ls", self.folder / "logits-2x2.h5"], capture_output=True,
+                               text=True).stdout
+        self.assertIn("{3, 12, 257}", shape)
+
+    def test_tokens_that_cannot_be_evaluated(self):
+        run = self.folder / "run"
+        output = espalier(1, "eval", run, "--tokens", "nowhere.h5", status=65)
+        self.assertIn("nowhere.h5", output)
+        output = espalier(1, "eval", run, "--tokens", self.folder / "logits-1x1.h5", status=65)
+        self.assertIn("tokens", output)
+        (self.folder / "high.txt").write_text("1 2 257")
+        subprocess.run(["h5import", self.folder / "high.txt", "-dims", "1,3", "-path", "tokens",
+                        "-type", "TEXTIN", "-size", "32", "-outfile", self.folder / "high.h5"],
+                       check=True, capture_output=True)
+        output = espalier(2, "eval", run, "--tokens", self.folder / "high.h5", status=65)
+        self.assertIn("tokens[0, 2] = 257", output)
+
+    def test_prompts_of_a_file(self):
+        prompts = self.folder / "prompts.txt"
+        prompts.write_text("namespace\nint main\n")
+        keys = ["generate.temperature=0", "generate.max_new_tokens=6"]
+        lines = [espalier(ranks, "generate", self.folder / "run", "--prompts", prompts, *keys,
+                          f"parallel.tensor={ranks}") for ranks in (1, 2)]
+        self.assertEqual(lines[0], lines[1])
+        answers = [json.loads(line) for line in lines[0].splitlines()]
+        self.assertEqual([a["prompt"] for a in answers], ["namespace", "int main"])
+        self.assertTrue(all(len(a["tokens"]) <= 6 for a in answers))
+        one = espalier(1, "generate", self.folder / "run", "--prompt", "namespace", *keys)
+        self.assertEqual(one, "namespace" + answers[0]["text"] + "\n")
+
+    def test_an_input_file_and_the_run_folder_say_the_same(self):
+        by_folder = espalier(1, "eval", self.folder / "run")
+        by_input = espalier(1, "eval", *self.keys("run"))
+        self.assertEqual(by_folder, by_input)
+        longer = espalier(1, "eval", self.folder / "run", "training.sequence_length=16")
+        self.assertNotEqual(longer, by_folder)
+        output = espalier(1, "eval", self.folder, status=65)
+        self.assertIn(str(self.folder), output)
+
+
+if __name__ == "__main__":
+    unittest.main()
