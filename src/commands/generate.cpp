@@ -106,7 +106,7 @@ void continue_text(TrainedModel& trained, const tokenizer::Tokenizer& tokenizer,
     const std::uint32_t id =
         pick(logits.first(std::min<std::size_t>(logits.size(), tokenizer.size())), p,
              stream.uniform(static_cast<std::uint64_t>(i)));
-    if (id == tokenizer.end_of_text()) break;
+    if (id == tokenizer.end_of_text() && !p.ignore_end_of_text) break;
     sink(id);
     if (i + 1 < p.max_new_tokens) logits = decoder.append({&id, 1});
   }

@@ -450,6 +450,7 @@ struct GenerateParameters {
   std::string prompt = "";
   std::string prompts = "";
   std::string prefix = "separator";
+  bool ignore_end_of_text = false;
   std::int64_t max_new_tokens = 128;
   double temperature = 0.8;
   std::int64_t top_k = 0;
@@ -469,6 +470,9 @@ struct GenerateParameters {
                 .meaning = "in front of a prompt: \"separator\", the one between documents of the "
                            "training; other text, such as an added token; empty: nothing"},
           p.prefix);
+    visit(Field{.name = "ignore_end_of_text",
+                .meaning = "go on after the document separator, up to max_new_tokens"},
+          p.ignore_end_of_text);
     visit(
         Field{
             .name = "max_new_tokens", .unit = "tokens", .meaning = "length of the text", .min = 1},
