@@ -79,7 +79,7 @@ struct Digest {
     const View d_qkv = make(kT, (kA + 2 * kK) * kD), w = make(1, kD);
     const View d_q_w = make_f32(1, kD), d_k_w = make_f32(1, kD);
     const kernels::RopeTable rope{make_f32(kS, kD / 2), make_f32(kS, kD / 2)};
-    kernels::fill_rope_table(rope, kD, 1e4);
+    kernels::fill_rope_table(rope, kD, {.theta = 1e4});
     const View positions = arena.allocate("positions", DType::i32, 1, kT);
     for (std::int64_t t = 0; t < kT; ++t)
       positions.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS);
