@@ -112,10 +112,15 @@ float rope_frequency(const RopeFrequencies& r, std::int64_t i, std::int64_t head
   const float wavelength = (1.0f / frequency) * static_cast<float>(2.0 * std::numbers::pi);
   if (wavelength > static_cast<float>(original / r.low_freq_factor)) return frequency / factor;
   if (wavelength < static_cast<float>(original / r.high_freq_factor)) return frequency;
-  const float blend =
-      ((1.0f / wavelength) * static_cast<float>(original) - static_cast<float>(r.low_freq_factor)) /
-      static_cast<float>(r.high_freq_factor - r.low_freq_factor);
-  return (1.0f - blend) * frequency / factor + blend * frequency;
+  // Through memory, so that the compiler cannot fuse a product with the sum that follows.
+  const auto product = [](float x, float y) {
+    volatile float rounded = x * y;
+    return rounded;
+  };
+  const float blend = (product(1.0f / wavelength, static_cast<float>(original)) -
+                       static_cast<float>(r.low_freq_factor)) /
+                      static_cast<float>(r.high_freq_factor - r.low_freq_factor);
+  return product(1.0f - blend, frequency) / factor + product(blend, frequency);
 }
 
 }  // namespace

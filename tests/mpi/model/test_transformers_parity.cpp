@@ -12,6 +12,10 @@ namespace {
 using testing::Hdf5Fixture;
 using testing::ModelOnGrid;
 
+const std::vector<std::string> kFixtures = {"tied_k1",   "tied_k2", "untied_k1",
+                                            "untied_k2", "mha",     "no_qk_norm",
+                                            "llama3",    "llama2",  "gpt2"};
+
 std::string fixture_path(const std::string& name) {
   return ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5";
 }
@@ -38,8 +42,7 @@ std::vector<Layout> layouts() {
 }  // namespace
 
 TEST_CASE("logits, loss and every gradient agree with transformers in fp32") {
-  const auto name = GENERATE(as<std::string>{}, "tied_k1", "tied_k2", "untied_k1", "untied_k2",
-                             "mha", "no_qk_norm", "llama3", "llama2", "gpt2");
+  const auto name = GENERATE(from_range(kFixtures));
   const Hdf5Fixture fixture(fixture_path(name));
   for (const Layout& l : layouts()) {
     CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage);
@@ -73,8 +76,7 @@ TEST_CASE("a second micro-batch is added to the gradients of the first") {
 
 // Tolerances: the README of the fixtures.
 TEST_CASE("twelve AdamW steps follow torch's curve") {
-  const auto name = GENERATE(as<std::string>{}, "tied_k1", "untied_k2", "mha", "no_qk_norm",
-                             "llama3", "llama2", "gpt2");
+  const auto name = GENERATE(from_range(kFixtures));
   const Hdf5Fixture fixture(fixture_path(name));
   const std::vector<double> losses = fixture.doubles("curve/loss");
   const std::vector<double> norms = fixture.doubles("curve/grad_norm");
@@ -111,20 +113,19 @@ TEST_CASE("twelve AdamW steps follow torch's curve") {
 
 TEST_CASE("fp32 logits diverge from transformers' by no more than rounding") {
   if (testing::session().size() != 1) return;
-  const auto name = GENERATE(as<std::string>{}, "tied_k1", "tied_k2", "untied_k1", "untied_k2",
-                             "mha", "no_qk_norm", "llama3", "llama2", "gpt2");
+  const auto name = GENERATE(from_range(kFixtures));
   CAPTURE(name);
   const Hdf5Fixture fixture(fixture_path(name));
   ModelOnGrid model(fixture, testing::parameters_of(fixture, 1, 1, false, 1, "float32"));
-  CHECK(model.divergence(fixture) < 1e-12);
+  CHECK(1e12 * model.divergence(fixture) < 1.0);
 }
 
 TEST_CASE("bf16 logits are as near to fp32 as transformers' own bf16 run") {
   if (testing::session().size() != 1) return;
-  const auto name = GENERATE(as<std::string>{}, "tied_k1", "untied_k2", "mha", "no_qk_norm",
-                             "llama3", "llama2", "gpt2");
+  const auto name = GENERATE(from_range(kFixtures));
   const Hdf5Fixture fixture(fixture_path(name));
   ModelOnGrid model(fixture, testing::parameters_of(fixture, 1, 1, false, 1, "bfloat16"));
+  CAPTURE(name);
   // Another order of rounding is as good as theirs: within twice theirs.
   CHECK(model.divergence(fixture) < 2.0 * fixture.doubles("bf16/kl")[0]);
 }

@@ -284,4 +284,32 @@ TEST_CASE("the RoPE table has the angles of transformers", "[rope]") {
     }
 }
 
+TEST_CASE("Llama 3.1's scaled frequencies are transformers' to the last bit", "[rope]") {
+  // LlamaRotaryEmbedding.inv_freq of Llama 3.2 1B (transformers 5.23): the first ones stay, a few
+  // are blended, the others are divided by 32.
+  const float expected[] = {0x1.p+0f,        0x1.53c38cp-1f,  0x1.c2ef78p-2f,  0x1.2b3dc6p-2f,
+                            0x1.8d276p-3f,   0x1.078d4p-3f,   0x1.5dc95ap-4f,  0x1.d03ccep-5f,
+                            0x1.34119p-5f,   0x1.98de92p-6f,  0x1.0f5386p-6f,  0x1.681adap-7f,
+                            0x1.ddee9ep-8f,  0x1.3d2804p-8f,  0x1.a4ee4p-9f,   0x1.524f36p-10f,
+                            0x1.c26c4p-12f,  0x1.9731eep-14f, 0x1.46831ap-16f, 0x1.b15902p-17f,
+                            0x1.1f91fp-17f,  0x1.7da9e8p-18f, 0x1.fa8b86p-19f, 0x1.5024d6p-19f,
+                            0x1.be2188p-20f, 0x1.280d96p-20f, 0x1.88ec2p-21f,  0x1.04be68p-21f,
+                            0x1.5a0f4ep-22f, 0x1.cb4a9ap-23f, 0x1.30c94ep-23f, 0x1.94836p-24f};
+  constexpr std::int64_t kPositions = 4096;
+  Matrix<float> cosine(kPositions, 32), sine(kPositions, 32);
+  kernels::fill_rope_table({cosine.view(), sine.view()}, 64,
+                           {.theta = 5e5,
+                            .factor = 32.0,
+                            .low_freq_factor = 1.0,
+                            .high_freq_factor = 4.0,
+                            .original_positions = 8192});
+  for (std::int64_t p : {1, 1000, 4095})
+    for (std::int64_t i = 0; i < 32; ++i) {
+      CAPTURE(p, i);
+      const float angle = static_cast<float>(p) * expected[i];
+      CHECK(cosine.at(p, i) == std::cos(angle));
+      CHECK(sine.at(p, i) == std::sin(angle));
+    }
+}
+
 }  // namespace espalier
