@@ -72,11 +72,6 @@ void check_ranges(const Parameters& parameters, Use use, bool has_model, Problem
   });
 }
 
-bool model_is_absent(const ModelParameters& m) {
-  return m.vocab_size == 0 && m.hidden_size == 0 && m.intermediate_size == 0 &&
-         m.num_hidden_layers == 0 && m.num_attention_heads == 0;
-}
-
 /// Fills head_dim and num_key_value_heads and checks what one rank alone needs.
 void resolve_model(ModelParameters& m, Problems& problems) {
   const std::int64_t A = m.num_attention_heads;
@@ -300,6 +295,11 @@ void check_tokenizing(const Parameters& p, Problems& problems) {
 }
 
 }  // namespace
+
+bool model_is_absent(const ModelParameters& m) {
+  return m.vocab_size == 0 && m.hidden_size == 0 && m.intermediate_size == 0 &&
+         m.num_hidden_layers == 0 && m.num_attention_heads == 0;
+}
 
 void resolve(Parameters& p, int num_ranks, Use use) {
   Problems problems;
