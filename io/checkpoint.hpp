@@ -30,6 +30,9 @@ struct CheckpointInfo {
   std::string build;  ///< version, git revision, compiler, libraries
   std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
+  /// Weights without the moments of the optimiser (/exp_avg and /exp_avg_sq are not there): made
+  /// from another format. It can be evaluated and started from, not continued.
+  bool weights_only = false;
 };
 
 /// One rectangle of one tensor in memory, with `cols` contiguous columns per row.
@@ -96,6 +99,33 @@ class CheckpointWriter {
 /// The newest folder with a marker under `directory`; nothing when there is none.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& directory);
 
+/// The checkpoint that a person means by `path`: a checkpoint folder itself, or the newest in a
+/// directory of checkpoints or in a run directory; nothing when it is none of these.
+std::optional<std::filesystem::path> checkpoint_at(const std::filesystem::path& path);
+
+/// Writes a checkpoint of weights alone, tensor by tensor, into a folder that the caller has made
+/// and afterwards gives its name. Every rank writes its file; when all are finished, one rank calls
+/// complete. All throw Error (io_error).
+class WeightsCheckpointWriter {
+ public:
+  /// `tensors`: what this rank writes, each whole; they must outlive the writer.
+  /// `info.weights_only` is set.
+  WeightsCheckpointWriter(std::filesystem::path folder, const CheckpointInfo& info, int rank,
+                          std::span<const parallel::TensorSpec* const> tensors);
+  ~WeightsCheckpointWriter();
+  /// values (rows, cols) of tensors[i].
+  void write(std::size_t i, const float* values);
+  /// Checksums; the file reaches the disk. Returns this rank's part of the index.
+  std::string finish();
+  /// `indices`: what finish returned on every rank. master.h5 and the marker.
+  static void complete(const std::filesystem::path& folder, const CheckpointInfo& info,
+                       std::span<const std::string> indices);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
 /// Reads any checkpoint on any grid: opens only the files whose rectangles it needs.
 class CheckpointReader {
  public:
@@ -124,7 +154,7 @@ class CheckpointReader {
 
   enum class Field { master, exp_avg, exp_avg_sq };
   /// out (rectangle.rows(), rectangle.cols()) row-major. Throws Error (bad_data) when the tensor is
-  /// not there, has another global shape, the rectangle is not covered, or a checksum does not fit.
+  /// not there (nor are moments, when info().weights_only), has another global shape, the rectangle is not covered, or a checksum does not fit.
   void read(const std::string& name, std::int64_t global_rows, std::int64_t global_cols,
             const parallel::Rectangle& rectangle, Field field, float* out);
 

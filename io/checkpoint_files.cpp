@@ -210,6 +210,13 @@ std::optional<fs::path> newest_checkpoint(const fs::path& directory) {
   return complete.back().path;
 }
 
+std::optional<fs::path> checkpoint_at(const fs::path& path) {
+  std::error_code ignored;
+  if (has_marker(path) || fs::exists(path / kMasterName, ignored)) return path;
+  if (auto newest = newest_checkpoint(path)) return newest;
+  return newest_checkpoint(path / "checkpoints");
+}
+
 void remove_stale(const fs::path& directory) {
   const auto complete = list_complete(directory);
   for (const CheckpointFolder& folder : list_folders(directory)) {

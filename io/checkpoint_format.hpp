@@ -15,6 +15,8 @@
 // rank-00007.h5  /master/<name>, /exp_avg/<name>, /exp_avg_sq/<name>: the rank's rectangle of the
 //                tensor, f32, contiguous; /checksums (pieces, 3) u64: XXH3 of each piece's fields
 //                in the order of /master's creation, which is the order of the index.
+// A checkpoint of weights alone has /master only, (pieces, 1) checksums, and says weights_only = 1
+// in both kinds of files.
 // master.h5      the same three groups with global shapes (virtual datasets);
 //                /index/tensors (n) names, /index/shapes (n, 3) i64 [rows, cols, is_vector],
 //                /index/rectangles (m, 6) i64 [tensor, rank, row_begin, row_end, col_begin,
@@ -26,6 +28,10 @@ inline constexpr int kNumFields = 3;
 /// Groups in both files, in the order of CheckpointReader::Field.
 inline constexpr std::array<const char*, kNumFields> kFieldNames = {"master", "exp_avg",
                                                                     "exp_avg_sq"};
+/// How many of them a checkpoint has: all, or the first.
+inline int num_fields(const CheckpointInfo& info) {
+  return info.weights_only ? 1 : kNumFields;
+}
 
 /// A tensor and a rectangle of it on a rank: one row of the index.
 struct IndexEntry {
@@ -83,7 +89,7 @@ struct RankFileContents {
   PieceChecksums checksums;
 };
 /// Throws Error (bad_data): damaged, of another save, or without the expected pieces.
-RankFileContents read_rank_file(const std::filesystem::path& path, int rank, std::int64_t step,
-                                std::span<const ExpectedPiece> pieces);
+RankFileContents read_rank_file(const std::filesystem::path& path, int rank,
+                                const CheckpointInfo& info, std::span<const ExpectedPiece> pieces);
 
 }  // namespace espalier::io

@@ -30,6 +30,7 @@ void write_info(hid_t file, const fs::path& path, const CheckpointInfo& info) {
   write_text_attribute(file, path, "tokenizer_identity", info.tokenizer_identity);
   write_text_attribute(file, path, "build", info.build);
   write_text_attribute(file, path, "grid", info.grid);
+  if (info.weights_only) write_attribute(file, path, "weights_only", std::uint64_t{1});
 }
 
 CheckpointInfo read_info(hid_t file, const fs::path& path) {
@@ -43,6 +44,8 @@ CheckpointInfo read_info(hid_t file, const fs::path& path) {
   info.tokenizer_identity = read_string_attribute(file, path, "tokenizer_identity");
   info.build = read_string_attribute(file, path, "build");
   info.grid = read_string_attribute(file, path, "grid");
+  info.weights_only =
+      has_attribute(file, "weights_only") && read_u64_attribute(file, path, "weights_only") != 0;
   return info;
 }
 
@@ -196,7 +199,8 @@ void write_master_file(Hdf5Image& image, const fs::path& path, const CheckpointI
   Hdf5File file = create_checkpoint_file(image, path);
   write_info(file.get(), path, info);
   write_index(file.get(), path, index);
-  for (const char* field : kFieldNames) {
+  for (const char* field :
+       std::span(kFieldNames).first(static_cast<std::size_t>(num_fields(info)))) {
     const Hdf5Group group = create_group(file.get(), path, field);
     for (std::size_t i = 0; i < index.tensors.size(); ++i) {
       write_virtual_dataset(group.get(), path, index.tensors[i], entries[i], field);

@@ -40,10 +40,12 @@ RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& p
   write_attribute(file.get(), path, "rank", static_cast<std::uint64_t>(rank));
   write_attribute(file.get(), path, "num_ranks", static_cast<std::uint64_t>(info.num_ranks));
   write_attribute(file.get(), path, "step", static_cast<std::uint64_t>(info.step));
+  if (info.weights_only) write_attribute(file.get(), path, "weights_only", std::uint64_t{1});
 
+  const auto fields = static_cast<std::size_t>(num_fields(info));
   RankFileLayout layout;
   layout.fields.resize(pieces.size());
-  for (std::size_t field = 0; field < kNumFields; ++field) {
+  for (std::size_t field = 0; field < fields; ++field) {
     Hdf5Group group = create_group(file.get(), path, kFieldNames[field]);
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const CheckpointPiece& piece = pieces[i];
@@ -55,15 +57,17 @@ RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& p
     }
   }
   if (!pieces.empty()) {
-    const hsize_t shape[] = {pieces.size(), kNumFields};
+    const hsize_t shape[] = {pieces.size(), fields};
     layout.checksums = reserve_dataset(file.get(), path, "checksums", H5T_STD_U64LE, shape);
   }
   hdf5_close(std::move(file), path);
   return layout;
 }
 
-RankFileContents read_rank_file(const std::filesystem::path& path, int rank, std::int64_t step,
-                                std::span<const ExpectedPiece> pieces) {
+RankFileContents read_rank_file(const std::filesystem::path& path, int rank,
+                                const CheckpointInfo& info, std::span<const ExpectedPiece> pieces) {
+  const std::int64_t step = info.step;
+  const auto fields = static_cast<std::size_t>(num_fields(info));
   const auto lock = hdf5_lock();
   const Hdf5File file = open_checkpoint_file(path);
   require_format(file.get(), path, kRankFormat);
@@ -80,9 +84,10 @@ RankFileContents read_rank_file(const std::filesystem::path& path, int rank, std
   contents.offsets.resize(pieces.size());
   contents.checksums.resize(pieces.size());
   if (pieces.empty()) return contents;
-  const hsize_t shape[] = {pieces.size(), kNumFields};
-  read_dataset(file.get(), path, "checksums", H5T_NATIVE_UINT64, shape, contents.checksums.data());
-  for (std::size_t field = 0; field < kNumFields; ++field) {
+  const hsize_t shape[] = {pieces.size(), fields};
+  std::vector<std::uint64_t> checksums(pieces.size() * fields);
+  read_dataset(file.get(), path, "checksums", H5T_NATIVE_UINT64, shape, checksums.data());
+  for (std::size_t field = 0; field < fields; ++field) {
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const std::string where = std::string(kFieldNames[field]) + "/" + pieces[i].name;
       const Hdf5Dataset dataset(
@@ -94,6 +99,7 @@ RankFileContents read_rank_file(const std::filesystem::path& path, int rank, std
               "{}: {} has not the {} elements that the index of the checkpoint gives it",
               path.string(), where, pieces[i].elements);
       contents.offsets[i][field] = offset;
+      contents.checksums[i][field] = checksums[i * fields + field];
     }
   }
   return contents;

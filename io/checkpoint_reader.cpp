@@ -108,6 +108,10 @@ void CheckpointReader::read(const std::string& name, std::int64_t global_rows,
                             Field field, float* out) {
   Implementation& self = *implementation_;
   if (rectangle.empty()) return;
+  require(static_cast<int>(field) < num_fields(self.info), ExitStatus::bad_data,
+          "{} holds weights without the optimiser's moments: it cannot be continued; name it in "
+          "model.initial_weights of a new run",
+          self.folder.string());
   const auto found = self.tensor_of_name.find(name);
   if (found == self.tensor_of_name.end()) {
     std::vector<std::string> names;
@@ -160,7 +164,7 @@ const RankFileContents& CheckpointReader::Implementation::contents(int rank) {
       pieces.push_back(
           {index.tensors[static_cast<std::size_t>(entry->tensor)].name, entry->rectangle.size()});
     }
-    contents = read_rank_file(folder / rank_file_name(rank), rank, info.step, pieces);
+    contents = read_rank_file(folder / rank_file_name(rank), rank, info, pieces);
   }
   return *contents;
 }

@@ -32,6 +32,9 @@ int main(int argc, char** argv) {
 
       if (line.command->run_on_paths != nullptr) {
         status = line.command->run_on_paths(*session, line.paths);
+      } else if (line.command->run_on_paths_with_input != nullptr) {
+        status = line.command->run_on_paths_with_input(*session, line.paths, line.overrides,
+                                                       line.dry_run);
       } else {
         // 4. The input, read by rank 0 alone: a thousand ranks opening one small file is what file
         //    systems dislike most.

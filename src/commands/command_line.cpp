@@ -73,6 +73,15 @@ bool is_override(const std::string& word) {
   return equals != std::string::npos && word.substr(0, equals).find('/') == std::string::npos;
 }
 
+/// Words of a command that is given file names and overrides.
+void take_paths_and_overrides(const Words& words, CommandLine& line) {
+  for (const std::string& word : words.rest)
+    (is_override(word) ? line.overrides : line.paths).push_back(word);
+  if (line.paths.empty())
+    fail_usage(fmt::format("name a file or folder: espalier {} {}", line.command->name,
+                           line.command->arguments));
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, const char* const* argv) {
@@ -100,6 +109,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
       fail_usage(fmt::format("name a file or folder: espalier {} {}", line.command->name,
                              line.command->arguments));
     line.paths = words.rest;
+    return line;
+  }
+  if (line.command->run_on_paths_with_input != nullptr) {
+    take_paths_and_overrides(words, line);
     return line;
   }
   for (const std::string& word : words.rest) {

@@ -78,6 +78,19 @@ const std::array kCommands = {
             .summary = "print what is in a token shard, checkpoint or tokenizer",
             .details = "Prints the metadata of each path. It needs no input file.\n",
             .run_on_paths = inspect},
+    Command{
+        .name = "convert",
+        .arguments = "source target [section.key=value ...] [--dry-run]",
+        .summary = "turn a Hugging Face model folder into a checkpoint, or a checkpoint into one",
+        .details =
+            "source is a folder with config.json and safetensors, and target becomes a\n"
+            "checkpoint of weights alone: eval and generate read it, model.initial_weights\n"
+            "starts a training from it. Or source is a checkpoint (of any grid; of a run\n"
+            "directory the newest one), and target becomes a folder that transformers loads,\n"
+            "with the tokenizer: convert.dtype and convert.shard_bytes say how, data.tokenizer\n"
+            "where the tokenizer is now. Several ranks share the work; each needs the memory\n"
+            "of about one tensor. target must not exist, or be an empty folder.\n",
+        .run_on_paths_with_input = convert},
     Command{.name = "bench",
             .arguments = kInputArguments,
             .summary = "time training steps on random tokens",

@@ -22,6 +22,11 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
 /// Prints what is in token shards, checkpoints and tokenizers; it needs no input file.
 ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> paths);
 
+/// Weights from a Hugging Face folder to a checkpoint, or from a checkpoint to such a folder:
+/// paths[0] to paths[1]. `overrides` are section.key=value.
+ExitStatus convert(parallel::MpiSession& session, std::span<const std::string> paths,
+                   std::span<const std::string> overrides, bool dry_run);
+
 /// An option of a command that is short for a key: `--tokens in.h5` for evaluation.tokens=in.h5.
 struct Option {
   std::string_view flag;
@@ -29,7 +34,8 @@ struct Option {
 };
 
 /// A row of the table of commands (command_table.cpp), from which the command line, its help and
-/// the dispatch come. Commands with `run` read an input file; `run_on_paths` is given file names.
+/// the dispatch come. Commands with `run` read an input file; `run_on_paths` is given file names,
+/// `run_on_paths_with_input` file names and overrides.
 struct Command {
   std::string_view name;
   std::string_view arguments;  ///< after the name, in the line of usage
@@ -40,6 +46,9 @@ struct Command {
   std::span<const Option> options = {};
   ExitStatus (*run)(parallel::MpiSession&, config::Parameters&, bool dry_run) = nullptr;
   ExitStatus (*run_on_paths)(parallel::MpiSession&, std::span<const std::string>) = nullptr;
+  ExitStatus (*run_on_paths_with_input)(parallel::MpiSession&, std::span<const std::string> paths,
+                                        std::span<const std::string> overrides,
+                                        bool dry_run) = nullptr;
 };
 
 std::span<const Command> command_table();

@@ -8,6 +8,7 @@
 
 #include "commands/checkpoint_input.hpp"
 #include "io/toml_reader.hpp"
+#include "train/initial_weights.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -34,6 +35,13 @@ config::Parameters read_on_rank_0(const CommandLine& line) {
   const std::string name = line.input_file.empty() ? "command line" : line.input_file;
   const std::string text = line.input_file.empty() ? std::string() : read_text(line.input_file);
   io::read_parameters(text, name, line.overrides, parameters);
+  // A run that starts from weights may leave its sizes to them; what it says of the model counts.
+  if (!parameters.model.initial_weights.empty() && config::model_is_absent(parameters.model)) {
+    const std::string weights = parameters.model.initial_weights;
+    parameters = {};
+    parameters.model = train::model_of_weights(weights);
+    io::read_parameters(text, name, line.overrides, parameters);
+  }
   if (parameters.run.name.empty())
     parameters.run.name = std::filesystem::path(line.input_file).stem().string();
   if (!line.command->takes_checkpoint) return parameters;

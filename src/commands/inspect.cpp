@@ -68,6 +68,7 @@ void print_indented(const std::string& text) {
 void print_info(const io::CheckpointInfo& info, const fs::path& folder, std::uint64_t bytes) {
   fmt::print("checkpoint           {}\n", folder.string());
   fmt::print("step                 {} (Adam {})\n", info.step, info.adam_step);
+  if (info.weights_only) fmt::print("contents             weights alone, without moments\n");
   fmt::print("samples consumed     {}\n", info.samples_consumed);
   fmt::print("tokens consumed      {}\n", info.tokens_consumed);
   fmt::print("written by           {}\n", info.grid);
@@ -86,6 +87,9 @@ void print_tensors(CheckpointReader& reader) {
   for (const auto& piece : placed) {
     pieces[static_cast<std::size_t>(piece.tensor)].push_back(piece.rectangle);
   }
+  const std::vector<Field> fields =
+      reader.info().weights_only ? std::vector{Field::master}
+                                 : std::vector{Field::master, Field::exp_avg, Field::exp_avg_sq};
   std::size_t width = 6;
   for (const auto& tensor : reader.tensors()) width = std::max(width, tensor.name.size());
   fmt::print("\n{:{}} {:>16} {:>6} {:>10} {:>10} {:>10} {:>12} {:>14}\n", "tensor", width, "shape",
@@ -99,7 +103,7 @@ void print_tensors(CheckpointReader& reader) {
     Statistics of_field[3];
     for (const parallel::Rectangle& piece : pieces[i]) {
       values.resize(static_cast<std::size_t>(piece.size()));
-      for (const Field field : {Field::master, Field::exp_avg, Field::exp_avg_sq}) {
+      for (const Field field : fields) {
         reader.read(tensor.name, tensor.rows, tensor.cols, piece, field, values.data());
         of_field[static_cast<std::size_t>(field)].add(values);
       }
@@ -187,18 +191,12 @@ void inspect(const std::string& path) {
     if (extension == ".json" || extension == ".tiktoken") return inspect_tokenizer(path);
     return inspect_shard(path);
   }
-  fs::path folder = path;
-  if (!fs::exists(folder / "master.h5", ignored)) {
-    auto newest = io::newest_checkpoint(folder);
-    // The run directory itself is what one has at hand.
-    if (!newest) newest = io::newest_checkpoint(folder / "checkpoints");
-    require(newest.has_value(), ExitStatus::bad_data,
-            "{} holds no complete checkpoint; give a checkpoint folder, a token shard or a "
-            "tokenizer file",
-            path);
-    folder = *newest;
-  }
-  inspect_checkpoint(folder);
+  const auto checkpoint = io::checkpoint_at(path);
+  require(checkpoint.has_value(), ExitStatus::bad_data,
+          "{} holds no complete checkpoint; give a checkpoint folder, a token shard or a "
+          "tokenizer file",
+          path);
+  inspect_checkpoint(*checkpoint);
 }
 
 ExitStatus inspect(parallel::MpiSession&, std::span<const std::string> paths) {

@@ -7,6 +7,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
+#include "commands/on_rank_0.hpp"
 #include "commands/tokenize_input.hpp"
 #include "commands/tokenize_output.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -24,24 +25,6 @@ using Files = std::vector<std::filesystem::path>;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// Runs `action` on rank 0 and gives its text to all ranks. An error of it is met by every rank.
-template <class Action>
-std::string on_rank_0(parallel::MpiSession& session, Action&& action) {
-  std::string result;  // '=' and the text, or '!', the status and the message
-  if (session.rank() == 0) {
-    try {
-      result = "=" + action();
-    } catch (const Error& error) {
-      result = fmt::format("!{:03}{}", static_cast<int>(error.status()), error.what());
-    }
-  }
-  result = session.world().broadcast(std::move(result), 0);
-  if (result[0] == '!')
-    throw Error(static_cast<ExitStatus>(std::stoi(result.substr(1, 3))), result.substr(4),
-                Met::by_every_rank);
-  return result.substr(1);
 }
 
 Files shared_inputs(parallel::MpiSession& session, const config::TokenizeParameters& how) {

@@ -618,6 +618,9 @@ enum class Use {
 /// would fit.
 void resolve(Parameters& parameters, int num_ranks, Use use = Use::training);
 
+/// Whether no size of the model is given.
+bool model_is_absent(const ModelParameters& model);
+
 /// The ranks that [parallel] asks for, data = 0 counting as 1: what a dry run on one process
 /// resolves for.
 int declared_ranks(const Parameters& parameters);

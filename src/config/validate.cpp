@@ -72,11 +72,6 @@ void check_ranges(const Parameters& parameters, Use use, bool has_model, Problem
   });
 }
 
-bool model_is_absent(const ModelParameters& m) {
-  return m.vocab_size == 0 && m.hidden_size == 0 && m.intermediate_size == 0 &&
-         m.num_hidden_layers == 0 && m.num_attention_heads == 0;
-}
-
 /// Llama 3.1's scaling divides by the distance of its two factors; its keys mean nothing without it.
 void check_rope(const ModelParameters& m, Problems& problems) {
   if (m.rope_type == "llama3") {
@@ -345,6 +340,11 @@ void check_tokenizing(const Parameters& p, Problems& problems) {
 }
 
 }  // namespace
+
+bool model_is_absent(const ModelParameters& m) {
+  return m.vocab_size == 0 && m.hidden_size == 0 && m.intermediate_size == 0 &&
+         m.num_hidden_layers == 0 && m.num_attention_heads == 0;
+}
 
 void resolve(Parameters& p, int num_ranks, Use use) {
   Problems problems;

@@ -8,6 +8,7 @@
 #include "io/toml_reader.hpp"
 #include "model/initialize.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/initial_weights.hpp"
 #include "train/trainer.hpp"
 
 // How a trainer comes to life: data, memory, weights or a checkpoint, logs.
@@ -70,7 +71,12 @@ void check_files(const config::Parameters& p) {
   if (const auto folder = io::newest_checkpoint(checkpoint_directory(p))) {
     io::CheckpointReader reader(*folder);
     require_same_model(reader, model::tensor_table(model::Architecture::from(p.model)));
+    require_continuable(reader.info(), *folder);
     log::info("would continue {} (step {})", folder->string(), reader.info().step);
+  } else if (!p.model.initial_weights.empty()) {
+    const InitialWeights initial(p.model.initial_weights, p.model,
+                                 model::tensor_table(model::Architecture::from(p.model)));
+    log::info("would start from {}", initial.describe());
   }
   require_writable(p.output.directory);
 }
@@ -132,6 +138,11 @@ void Trainer::start_or_continue() {
   optim::Optimizer& optimizer = *memory_.optimizer;
   if (const auto folder = find_checkpoint(parameters_, "", session_.world())) {
     continue_from(*folder);
+  } else if (!parameters_.model.initial_weights.empty()) {
+    InitialWeights initial(parameters_.model.initial_weights, parameters_.model,
+                           memory_.weights->table);
+    initial.load(optimizer);
+    log::info("new run: weights from {}", initial.describe());
   } else {
     for (optim::StatePiece& state : optimizer.state()) {
       const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
@@ -149,6 +160,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   io::CheckpointReader reader(folder);
   require_same_model(reader, memory_.weights->table);
   const io::CheckpointInfo& info = reader.info();
+  require_continuable(info, folder);
   const std::string identity = training_data_.tokenizer_identity();
   if (!info.tokenizer_identity.empty() && info.tokenizer_identity != identity)
     throw Error(ExitStatus::bad_data,

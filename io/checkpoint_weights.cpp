@@ -1,0 +1,98 @@
+#include <fcntl.h>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "io/checkpoint.hpp"
+#include "io/checkpoint_files.hpp"
+#include "io/checkpoint_format.hpp"
+
+namespace espalier::io {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Tensors as pieces without memory: their layout alone is asked for.
+std::vector<CheckpointPiece> pieces_of(std::span<const parallel::TensorSpec* const> tensors) {
+  std::vector<CheckpointPiece> pieces;
+  for (const parallel::TensorSpec* spec : tensors) {
+    pieces.push_back({.name = spec->name,
+                      .global_rows = spec->rows,
+                      .global_cols = spec->cols,
+                      .is_vector = spec->is_vector,
+                      .rectangle = {0, spec->rows, 0, spec->cols},
+                      .master = nullptr,
+                      .exp_avg = nullptr,
+                      .exp_avg_sq = nullptr,
+                      .state_index = 0});
+  }
+  return pieces;
+}
+
+}  // namespace
+
+struct WeightsCheckpointWriter::Implementation {
+  std::vector<CheckpointPiece> pieces;
+  FileDescriptor file;
+  RankFileLayout layout;
+  std::vector<std::uint64_t> checksums;
+  fs::path folder;
+};
+
+WeightsCheckpointWriter::WeightsCheckpointWriter(
+    fs::path folder, const CheckpointInfo& info, int rank,
+    std::span<const parallel::TensorSpec* const> tensors)
+    : implementation_(std::make_unique<Implementation>()) {
+  Implementation& self = *implementation_;
+  ESPALIER_ASSERT(info.weights_only && info.step == 0, "step {}", info.step);
+  self.folder = std::move(folder);
+  self.pieces = pieces_of(tensors);
+  self.checksums.resize(self.pieces.size());
+  std::uint64_t bytes = 0;
+  for (const CheckpointPiece& piece : self.pieces)
+    bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * sizeof(float);
+  const fs::path path = self.folder / rank_file_name(rank);
+  require_file_size(bytes, path);
+  Hdf5Image structure;
+  self.layout = create_rank_file(structure, path, info, rank, self.pieces);
+  self.file = structure.save_as(path);
+}
+
+WeightsCheckpointWriter::~WeightsCheckpointWriter() = default;
+
+void WeightsCheckpointWriter::write(std::size_t i, const float* values) {
+  Implementation& self = *implementation_;
+  const auto elements = static_cast<std::size_t>(self.pieces[i].rectangle.size());
+  const auto bytes = std::as_bytes(std::span(values, elements));
+  self.checksums[i] = hash_bytes(bytes);
+  self.file.write_at(bytes.data(), bytes.size(), self.layout.fields[i][0]);
+}
+
+std::string WeightsCheckpointWriter::finish() {
+  Implementation& self = *implementation_;
+  if (!self.checksums.empty())
+    self.file.write_at(self.checksums.data(), self.checksums.size() * sizeof(std::uint64_t),
+                       self.layout.checksums);
+  self.file.flush();
+  return CheckpointWriter::encode_index(self.pieces);
+}
+
+void WeightsCheckpointWriter::complete(const fs::path& folder, const CheckpointInfo& info,
+                                       std::span<const std::string> indices) {
+  ESPALIER_ASSERT(std::ssize(indices) == info.num_ranks, "{} indices", indices.size());
+  std::vector<std::uint64_t> rank_file_bytes;
+  for (int rank = 0; rank < info.num_ranks; ++rank)
+    rank_file_bytes.push_back(FileDescriptor(folder / rank_file_name(rank), O_RDONLY).size());
+  Hdf5Image image;
+  const fs::path path = folder / kMasterName;
+  write_master_file(image, path, info, CheckpointIndex::decode(indices));
+  finish_master_file(image, path, rank_file_bytes);
+  image.save_as(path).flush();
+  FileDescriptor marker(folder / kMarkerName, O_WRONLY | O_CREAT | O_TRUNC);
+  const std::string text = fmt::format("step {}\nranks {}\n", info.step, info.num_ranks);
+  marker.write_at(text.data(), text.size(), 0);
+  marker.flush();
+  flush_folder(folder);
+}
+
+}  // namespace espalier::io

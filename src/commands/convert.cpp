@@ -1,0 +1,331 @@
+#include <algorithm>
+#include <filesystem>
+#include <numeric>
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "commands/build_info.hpp"
+#include "commands/commands.hpp"
+#include "commands/convert_tokenizer.hpp"
+#include "commands/on_rank_0.hpp"
+#include "huggingface/folder_writer.hpp"
+#include "huggingface/model_folder.hpp"
+#include "io/checkpoint.hpp"
+#include "io/checkpoint_files.hpp"
+#include "io/toml_reader.hpp"
+#include "model/tensor_table.hpp"
+#include "tokenizer/tokenizer.hpp"
+#include "train/checkpointing.hpp"
+
+// Weights from one format to the other, a tensor at a time. Rank 0 looks at source and target
+// first, so that what is wrong with them is said once; then every rank converts the tensors that
+// are its own. The target is written under another name, which it loses when it is whole.
+
+namespace espalier::commands {
+namespace {
+
+namespace fs = std::filesystem;
+using parallel::TensorSpec;
+
+/// Without the slash at the end that a shell adds to the name of a folder.
+fs::path without_slash(const fs::path& path) {
+  const fs::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
+/// The folder that is written: it has the target's name when it is whole, and is gone when the
+/// conversion fails. A conversion that was killed leaves it for the next one to remove.
+class Target {
+ public:
+  explicit Target(const fs::path& target)
+      : target_(without_slash(target)), partial_(target_.string() + ".partial") {}
+  const fs::path& partial() const { return partial_; }
+  std::string name() const { return target_.string(); }
+
+  void require_free() const {
+    std::error_code ignored;
+    const bool is_free = !fs::exists(fs::symlink_status(target_, ignored)) ||
+                         (fs::is_directory(target_, ignored) && fs::is_empty(target_, ignored));
+    require(is_free, ExitStatus::bad_configuration,
+            "{} is there already, and not an empty folder: nothing is overwritten. Remove it, or "
+            "choose another target",
+            name());
+  }
+  /// Rank 0 makes the folder and what `fill` puts into it, then all ranks may write. Collective.
+  template <class Fill>
+  void create(parallel::MpiSession& session, Fill&& fill) {
+    is_created_ = session.rank() == 0;
+    on_rank_0(session, [&] {
+      std::error_code error;
+      fs::remove_all(partial_, error);
+      if (error) io::fail_io("remove", partial_, error.value());
+      io::create_folder(partial_);
+      fill();
+      return std::string();
+    });
+    is_created_ = true;
+  }
+  void publish() const {
+    io::flush_folder(partial_);
+    io::rename_path(partial_, target_);  // replaces an empty folder
+    io::flush_folder(fs::absolute(target_).parent_path());
+  }
+  void discard() const {
+    std::error_code ignored;
+    if (is_created_) fs::remove_all(partial_, ignored);
+  }
+
+ private:
+  fs::path target_, partial_;
+  bool is_created_ = false;
+};
+
+/// The items of this rank: the largest goes first, to the rank that has least to do. The same on
+/// every rank; in ascending order.
+std::vector<std::size_t> share_of(int rank, int num_ranks,
+                                  const std::vector<std::uint64_t>& bytes) {
+  std::vector<std::size_t> by_size(bytes.size());
+  std::iota(by_size.begin(), by_size.end(), std::size_t{0});
+  std::stable_sort(by_size.begin(), by_size.end(),
+                   [&](std::size_t a, std::size_t b) { return bytes[a] > bytes[b]; });
+  std::vector<std::uint64_t> load(static_cast<std::size_t>(num_ranks), 0);
+  std::vector<std::size_t> own;
+  for (const std::size_t item : by_size) {
+    const auto least = std::min_element(load.begin(), load.end());
+    *least += bytes[item];
+    if (least - load.begin() == rank) own.push_back(item);
+  }
+  std::sort(own.begin(), own.end());
+  return own;
+}
+
+/// A line that is rewritten after every tensor.
+class Progress {
+ public:
+  explicit Progress(std::uint64_t total) : total_(total) {}
+  void add(std::uint64_t bytes, const std::string& name) {
+    done_ += bytes;
+    log::live(fmt::format("{:3.0f} % | {} of {} | {}",
+                          100.0 * static_cast<double>(done_) / static_cast<double>(total_),
+                          human_bytes(static_cast<double>(done_)),
+                          human_bytes(static_cast<double>(total_)), name));
+  }
+
+ private:
+  std::uint64_t total_, done_ = 0;
+};
+
+std::uint64_t master_bytes(const TensorSpec& spec) {
+  return static_cast<std::uint64_t>(spec.num_elements()) * sizeof(float);
+}
+
+// Hugging Face to checkpoint ----------------------------------------------------------------------
+
+/// Reads the identity of data.tokenizer, which the folder's own may lose when it cannot be used.
+std::string identity_of_tokenizer(config::Parameters& p, bool is_named) {
+  if (p.data.tokenizer.empty()) return {};
+  try {
+    return tokenizer::Tokenizer::from_file(p.data.tokenizer).identity();
+  } catch (const Error& error) {
+    if (is_named) throw;
+    log::warn("the checkpoint names no tokenizer: {}", error.what());
+    p.data.tokenizer.clear();
+    return {};
+  }
+}
+
+/// The input that a checkpoint of this folder has been made with: the model is the folder's, and
+/// the command line has the last word.
+config::Parameters imported_parameters(const huggingface::ModelFolder& folder,
+                                       const fs::path& source,
+                                       std::span<const std::string> overrides) {
+  config::Parameters p;
+  p.run.name = without_slash(source).filename().string();
+  p.model = folder.model();
+  p.training.dtype = folder.dtype() == "bfloat16" ? "bfloat16" : "float32";
+  p.training.sequence_length =
+      std::min(p.training.sequence_length, p.model.max_position_embeddings);
+  std::error_code ignored;
+  if (fs::is_regular_file(source / "tokenizer.json", ignored))
+    p.data.tokenizer = fs::absolute(source / "tokenizer.json").lexically_normal().string();
+  io::read_parameters("", "command line", overrides, p);
+  config::resolve(p, config::declared_ranks(p), config::Use::evaluation);
+  return p;
+}
+
+void import_folder(parallel::MpiSession& session, const fs::path& source, Target& target,
+                   std::span<const std::string> overrides, const config::Parameters& asked,
+                   bool dry_run) {
+  // 1. What there is, looked at once.
+  std::string identity;
+  const std::string resolved = on_rank_0(session, [&] {
+    const huggingface::ModelFolder folder(source);
+    config::Parameters p = imported_parameters(folder, source, overrides);
+    folder.require_tensors(model::tensor_table(model::Architecture::from(p.model)));
+    identity = identity_of_tokenizer(p, !asked.data.tokenizer.empty());
+    return config::to_toml(p);
+  });
+  config::Parameters p;
+  io::read_parameters(resolved, "command line", {}, p);
+  const auto architecture = model::Architecture::from(p.model);
+  const std::vector<TensorSpec> table = model::tensor_table(architecture);
+  const huggingface::ModelFolder folder(source);
+  log::info("source      {}: {}, {}", source.string(), p.model.model_type, folder.dtype());
+  log::info("{}", architecture.describe());
+  log::info("target      {}: checkpoint of weights alone, {} file(s), {}", target.name(),
+            session.size(),
+            human_bytes(static_cast<double>(architecture.num_parameters()) * sizeof(float)));
+  log::info("tokenizer   {}", p.data.tokenizer.empty()
+                                  ? std::string("none: name data.tokenizer for text")
+                                  : fmt::format("{} ({})", p.data.tokenizer, identity));
+  if (dry_run) return;
+
+  // 2. This rank's tensors.
+  target.create(session, [] {});
+  std::vector<std::uint64_t> bytes;
+  for (const TensorSpec& spec : table) bytes.push_back(master_bytes(spec));
+  std::vector<const TensorSpec*> own;
+  std::uint64_t own_bytes = 0;
+  for (const std::size_t i : share_of(session.rank(), session.size(), bytes)) {
+    own.push_back(&table[i]);
+    own_bytes += bytes[i];
+  }
+  const io::CheckpointInfo info{.resolved_input = resolved,
+                                .tokenizer_identity = identity,
+                                .build = build_description(),
+                                .grid = fmt::format("espalier convert {}", source.string()),
+                                .num_ranks = session.size(),
+                                .weights_only = true};
+  io::WeightsCheckpointWriter writer(target.partial(), info, session.rank(), own);
+  Progress progress(own_bytes);
+  std::vector<float> values;
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    const TensorSpec& spec = *own[i];
+    values.resize(static_cast<std::size_t>(spec.num_elements()));
+    folder.read(spec, {0, spec.rows, 0, spec.cols}, values.data());
+    writer.write(i, values.data());
+    progress.add(master_bytes(spec), spec.name);
+  }
+
+  // 3. All or nothing.
+  const std::vector<std::string> indices = session.world().all_gather(writer.finish());
+  on_rank_0(session, [&] {
+    io::WeightsCheckpointWriter::complete(target.partial(), info, indices);
+    target.publish();
+    return std::string();
+  });
+  log::info("{} is complete: {} parameters in {} tensors", target.name(),
+            with_commas(architecture.num_parameters()), table.size());
+}
+
+// Checkpoint to Hugging Face ----------------------------------------------------------------------
+
+void require_meaning(std::span<const std::string> overrides) {
+  for (const std::string& text : overrides)
+    if (!text.starts_with("convert.") && !text.starts_with("data.tokenizer="))
+      throw Error(ExitStatus::bad_configuration,
+                  fmt::format("override {}: a checkpoint is exported as it is; convert.dtype, "
+                              "convert.shard_bytes and data.tokenizer have a meaning here",
+                              text),
+                  Met::by_every_rank);
+}
+
+void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Target& target,
+                       const config::Parameters& asked, bool dry_run) {
+  // 1. What there is, looked at once.
+  TokenizerToExport tokenizer;  // rank 0
+  on_rank_0(session, [&] {
+    const io::CheckpointReader reader(folder);
+    config::Parameters p;
+    io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
+    train::require_same_model(reader, model::tensor_table(model::Architecture::from(p.model)));
+    tokenizer =
+        find_tokenizer(asked.data.tokenizer, p.data.tokenizer, reader.info().tokenizer_identity);
+    return std::string();
+  });
+  // A rank reads every piece of its tensors whole, so every checksum is looked at.
+  io::CheckpointReader reader(folder);
+  config::Parameters p;
+  io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
+  const std::vector<TensorSpec> table = model::tensor_table(model::Architecture::from(p.model));
+  const std::string dtype = asked.convert.dtype == "auto" ? p.training.dtype : asked.convert.dtype;
+  huggingface::FolderWriter writer(
+      target.partial(), {.model = p.model, .dtype = dtype, .separator = tokenizer.separator_id},
+      table, static_cast<std::uint64_t>(asked.convert.shard_bytes));
+  log::info("source      {}: step {}, {}", folder.string(), reader.info().step, reader.info().grid);
+  log::info("target      {}: {} of {}", target.name(),
+            human_bytes(static_cast<double>(writer.total_bytes())), dtype);
+  for (const std::string& line : writer.describe()) log::info("              {}", line);
+  if (session.rank() == 0 && !tokenizer.warning.empty()) log::warn("{}", tokenizer.warning);
+  if (session.rank() == 0 && !tokenizer.file.empty())
+    log::info("tokenizer   {}", tokenizer.file.string());
+  if (dry_run) return;
+
+  // 2. This rank's tensors.
+  target.create(session, [&] {
+    writer.create();
+    write_tokenizer(tokenizer, target.partial(), p.model.max_position_embeddings);
+  });
+  std::vector<std::uint64_t> bytes;
+  for (const auto& tensor : writer.tensors()) bytes.push_back(tensor.stored.bytes);
+  const std::vector<std::size_t> own = share_of(session.rank(), session.size(), bytes);
+  std::uint64_t own_bytes = 0;
+  for (const std::size_t i : own) own_bytes += bytes[i];
+  Progress progress(own_bytes);
+  for (const std::size_t i : own) {
+    writer.write(writer.tensors()[i], [&](const TensorSpec& spec, float* out) {
+      reader.read(spec.name, spec.rows, spec.cols, {0, spec.rows, 0, spec.cols},
+                  io::CheckpointReader::Field::master, out);
+    });
+    progress.add(bytes[i], writer.tensors()[i].stored.name);
+  }
+
+  // 3. All or nothing.
+  writer.flush();
+  session.world().barrier();
+  on_rank_0(session, [&] {
+    target.publish();
+    return std::string();
+  });
+  log::info("{} is complete: {} tensors, {}", target.name(), writer.tensors().size(),
+            human_bytes(static_cast<double>(writer.total_bytes())));
+}
+
+}  // namespace
+
+ExitStatus convert(parallel::MpiSession& session, std::span<const std::string> paths,
+                   std::span<const std::string> overrides, bool dry_run) {
+  if (paths.size() != 2)
+    throw Error(ExitStatus::usage,
+                fmt::format("{} paths: name a source and a target, as in `espalier convert "
+                            "Qwen3-0.6B runs/qwen3-0.6b-weights`",
+                            paths.size()),
+                Met::by_every_rank);
+  config::Parameters asked;
+  io::read_parameters("", "command line", overrides, asked);
+  Target target(paths[1]);
+  // The checkpoint that is meant; empty: the source is a Hugging Face folder.
+  const std::string checkpoint = on_rank_0(session, [&] {
+    target.require_free();
+    if (huggingface::is_model_folder(paths[0])) return std::string();
+    const auto found = io::checkpoint_at(paths[0]);
+    require(found.has_value(), ExitStatus::bad_data,
+            "{} is neither a Hugging Face folder (config.json and safetensors) nor a checkpoint",
+            paths[0]);
+    return found->string();
+  });
+  try {
+    if (checkpoint.empty()) {
+      import_folder(session, paths[0], target, overrides, asked, dry_run);
+    } else {
+      require_meaning(overrides);
+      export_checkpoint(session, checkpoint, target, asked, dry_run);
+    }
+  } catch (...) {
+    target.discard();
+    throw;
+  }
+  return ExitStatus::ok;
+}
+
+}  // namespace espalier::commands

@@ -1,0 +1,125 @@
+#include "commands/convert_tokenizer.hpp"
+
+#include <array>
+#include <fstream>
+#include <iterator>
+
+#include "base/error.hpp"
+#include "huggingface/folder_writer.hpp"
+#include "huggingface/tokenizer_files.hpp"
+#include "tokenizer/definition.hpp"
+#include "tokenizer/tokenizer.hpp"
+
+namespace espalier::commands {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Beside tokenizer.json in a Hugging Face folder.
+constexpr std::array kCompanions = {"tokenizer_config.json",
+                                    "special_tokens_map.json",
+                                    "added_tokens.json",
+                                    "vocab.json",
+                                    "merges.txt",
+                                    "chat_template.jinja",
+                                    "chat_template.json"};
+
+// The expression of the .tiktoken files that are read (tokenizer/tokenizer.hpp).
+constexpr const char* kQwenRegex =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
+    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+std::string read_all(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(stream), {});
+  require(stream.good() || stream.eof(), ExitStatus::io_error, "{}: cannot be read", file.string());
+  return text;
+}
+
+/// tokenizer.json of a .tiktoken file.
+std::string json_of_tiktoken(const fs::path& file) {
+  const tokenizer::Definition definition = tokenizer::read_tiktoken(file, read_all(file));
+  ESPALIER_ASSERT(tokenizer::pre_tokenizer_from_regex(kQwenRegex) == definition.pre_tokenizer,
+                  "another pre-tokeniser than Qwen's");
+  huggingface::TokenizerJson json;
+  json.split_regex = kQwenRegex;
+  json.nfc = definition.nfc;
+  json.ignore_merges = definition.ignore_merges;
+  for (std::uint32_t id = 0; id < definition.tokens.size(); ++id)
+    if (definition.tokens[id].kind == tokenizer::Token::Kind::bytes)
+      json.vocabulary.emplace_back(definition.tokens[id].bytes, id);
+  for (const tokenizer::Merge& merge : definition.merges)
+    json.merges.emplace_back(definition.tokens[merge.left].bytes,
+                             definition.tokens[merge.right].bytes);
+  for (const tokenizer::AddedToken& token : definition.added)
+    json.special.emplace_back(token.content, token.id);
+  return huggingface::write_tokenizer_json(json);
+}
+
+}  // namespace
+
+TokenizerToExport find_tokenizer(const std::string& named, const std::string& of_checkpoint,
+                                 const std::string& identity) {
+  TokenizerToExport result;
+  const std::string which = identity.empty() ? "" : fmt::format(" (identity {})", identity);
+  const std::string remedy = fmt::format(
+      "name the model's tokenizer{} with data.tokenizer=..., or copy its tokenizer.json and "
+      "tokenizer_config.json into the folder",
+      which);
+  if (named.empty() && of_checkpoint.empty()) {
+    result.warning = "the checkpoint names no tokenizer, and none is written: " + remedy;
+    return result;
+  }
+  const fs::path file = named.empty() ? of_checkpoint : named;
+  try {
+    std::error_code ignored;
+    require(fs::is_regular_file(file, ignored), ExitStatus::bad_data, "{} is not there",
+            file.string());
+    const auto tokenizer = tokenizer::Tokenizer::from_file(file);
+    require(identity.empty() || tokenizer.identity() == identity, ExitStatus::bad_data,
+            "{} is tokenizer {}, the model was trained with tokenizer {}", file.string(),
+            tokenizer.identity(), identity);
+    try {
+      const std::uint32_t id = tokenizer.end_of_text();
+      result.separator = tokenizer.decode(std::array{id});
+      result.separator_id = id;
+    } catch (const Error&) {
+      // A tokenizer without a separator can be used all the same; it then ends no text.
+    }
+    result.file = file;
+  } catch (const Error& error) {
+    if (!named.empty()) throw;
+    result.warning = fmt::format("no tokenizer is written ({}): {}", error.what(), remedy);
+  }
+  return result;
+}
+
+void write_tokenizer(const TokenizerToExport& tokenizer, const fs::path& folder,
+                     std::int64_t max_length) {
+  if (tokenizer.file.empty()) return;
+  const auto copy = [&](const fs::path& from, const char* name) {
+    huggingface::write_text_file(folder / name, read_all(from));
+  };
+  bool has_config = false;
+  if (tokenizer.file.extension() == ".tiktoken") {
+    huggingface::write_text_file(folder / "tokenizer.json", json_of_tiktoken(tokenizer.file));
+  } else {
+    copy(tokenizer.file, "tokenizer.json");
+    // A file of another name lies among files that are not its own.
+    if (tokenizer.file.filename() == "tokenizer.json") {
+      for (const char* name : kCompanions) {
+        const fs::path companion = tokenizer.file.parent_path() / name;
+        std::error_code ignored;
+        if (!fs::is_regular_file(companion, ignored)) continue;
+        copy(companion, name);
+        has_config = has_config || std::string_view(name) == "tokenizer_config.json";
+      }
+    }
+  }
+  if (!has_config)
+    huggingface::write_text_file(
+        folder / "tokenizer_config.json",
+        huggingface::write_tokenizer_config(tokenizer.separator, max_length));
+}
+
+}  // namespace espalier::commands

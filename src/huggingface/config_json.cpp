@@ -1,0 +1,416 @@
+#include "huggingface/config_json.hpp"
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "base/error.hpp"
+#include "huggingface/strict_json.hpp"
+
+namespace espalier::huggingface {
+namespace {
+
+using config::ModelParameters;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+/// A key whose other values would change the numbers.
+struct Requirement {
+  const char* key;
+  json only;  ///< the value that is computed; null and absent are as good
+};
+
+const std::array kOfEveryFamily = {
+    Requirement{"quantization_config", nullptr},
+    Requirement{"is_encoder_decoder", false},
+    Requirement{"add_cross_attention", false},
+    Requirement{"num_experts", 0},
+    Requirement{"num_local_experts", 0},
+    Requirement{"n_routed_experts", 0},
+    Requirement{"attn_logit_softcapping", nullptr},
+    Requirement{"final_logit_softcapping", nullptr},
+    Requirement{"pruned_heads", json::object()},
+};
+const std::array kOfRopeFamilies = {
+    Requirement{"hidden_act", "silu"}, Requirement{"attention_bias", false},
+    Requirement{"mlp_bias", false},    Requirement{"use_sliding_window", false},
+    Requirement{"pretraining_tp", 1},  Requirement{"partial_rotary_factor", 1},
+    Requirement{"use_qk_norm", false},
+};
+const std::array kOfGpt2 = {
+    Requirement{"scale_attn_weights", true},
+    Requirement{"scale_attn_by_inverse_layer_idx", false},
+};
+
+struct FamilyNames {
+  const char* model_type;
+  const char* causal_lm;  ///< the class that `architectures` names
+  const char* base;       ///< the class without LM head
+};
+constexpr std::array kFamilies = {
+    FamilyNames{"qwen3", "Qwen3ForCausalLM", "Qwen3Model"},
+    FamilyNames{"llama", "LlamaForCausalLM", "LlamaModel"},
+    FamilyNames{"gpt2", "GPT2LMHeadModel", "GPT2Model"},
+};
+
+const FamilyNames* family_of(const std::string& model_type) {
+  for (const FamilyNames& family : kFamilies)
+    if (family.model_type == model_type) return &family;
+  return nullptr;
+}
+
+std::string shown(const json& value) {
+  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  if (text.size() > 100) text = text.substr(0, 100) + "...";
+  return text;
+}
+
+/// Reads one config.json and collects everything that is wrong with it.
+class Reader {
+ public:
+  Reader(const fs::path& file, std::string_view text)
+      : file_(file), root_(parse_object(file, text)) {}
+
+  ModelParameters read() {
+    read_family();
+    throw_if_any();  // the other keys have a meaning only within a family
+    refuse_others(kOfEveryFamily);
+    if (model_.model_type == "gpt2")
+      read_gpt2();
+    else
+      read_rope_family();
+    check_ranges();
+    throw_if_any();
+    return model_;
+  }
+
+ private:
+  void problem(const std::string& what) { problems_ += "\n  " + what; }
+  void throw_if_any() const {
+    require(problems_.empty(), ExitStatus::bad_data, "{} is not of a model that can be used:{}",
+            file_.string(), problems_);
+  }
+
+  /// The value of a key; nullptr when it is absent or null.
+  static const json* find(const json& object, const char* key) {
+    const auto found = object.find(key);
+    return found == object.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  void read_family() {
+    const json* type = find(root_, "model_type");
+    const FamilyNames* family =
+        type != nullptr && type->is_string() ? family_of(type->get<std::string>()) : nullptr;
+    if (family == nullptr)
+      return problem(fmt::format("model_type is {}; qwen3, llama and gpt2 are supported",
+                                 type == nullptr ? "not given" : shown(*type)));
+    model_.model_type = family->model_type;
+    const json* architectures = find(root_, "architectures");
+    if (architectures == nullptr) return;
+    if (!architectures->is_array())
+      return problem(fmt::format("architectures is {}, not a list", shown(*architectures)));
+    for (const json& name : *architectures)
+      if (name != family->causal_lm && name != family->base)
+        problem(fmt::format("architectures names {}; for {} only {} is supported", shown(name),
+                            family->model_type, family->causal_lm));
+  }
+
+  void refuse_others(std::span<const Requirement> requirements) {
+    for (const auto& [key, only] : requirements) {
+      const json* value = find(root_, key);
+      if (value == nullptr || *value == only) continue;
+      problem(fmt::format("{} = {} is not supported (only {})", key, shown(*value),
+                          only.is_null() ? "without it" : only.dump()));
+    }
+  }
+
+  template <std::size_t N>
+  void refuse_others(const std::array<Requirement, N>& requirements) {
+    refuse_others(std::span<const Requirement>(requirements));
+  }
+
+  void set(const json& object, const char* key, std::int64_t& value) {
+    const json* found = find(object, key);
+    if (found == nullptr) return;
+    // Some files have 32768.0 where an integer is meant.
+    if (found->is_number_float() && std::abs(found->get<double>()) < 9.0e15 &&
+        std::floor(found->get<double>()) == found->get<double>()) {
+      value = static_cast<std::int64_t>(found->get<double>());
+    } else if (found->is_number_integer() &&
+               (!found->is_number_unsigned() ||
+                found->get<std::uint64_t>() <=
+                    static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))) {
+      value = found->get<std::int64_t>();
+    } else {
+      problem(fmt::format("{} = {} is not an integer", key, shown(*found)));
+    }
+  }
+  void set(const json& object, const char* key, double& value) {
+    const json* found = find(object, key);
+    if (found == nullptr) return;
+    if (!found->is_number())
+      return problem(fmt::format("{} = {} is not a number", key, shown(*found)));
+    value = found->get<double>();
+  }
+  void set(const json& object, const char* key, bool& value) {
+    const json* found = find(object, key);
+    if (found == nullptr) return;
+    if (!found->is_boolean())
+      return problem(fmt::format("{} = {} is not true or false", key, shown(*found)));
+    value = found->get<bool>();
+  }
+  /// `key` or, when it is absent, the name that transformers maps to it.
+  void set_either(const char* key, const char* mapped, std::int64_t& value) {
+    set(root_, find(root_, key) != nullptr ? key : mapped, value);
+  }
+
+  void read_rope_family() {
+    refuse_others(kOfRopeFamilies);
+    const bool is_qwen3 = model_.model_type == "qwen3";
+    if (const json* types = find(root_, "layer_types"); types != nullptr) {
+      if (!types->is_array()) problem(fmt::format("layer_types is {}", shown(*types)));
+      for (const json& type : *types)
+        if (type != "full_attention") {
+          problem(
+              fmt::format("layer_types names {}; only full_attention is supported", shown(type)));
+          break;
+        }
+    }
+    // Defaults of Qwen3Config and LlamaConfig. Null, unlike absent, means "derived" for both.
+    model_.vocab_size = is_qwen3 ? 151936 : 32000;
+    model_.hidden_size = 4096;
+    model_.intermediate_size = is_qwen3 ? 22016 : 11008;
+    model_.num_hidden_layers = 32;
+    model_.num_attention_heads = 32;
+    model_.num_key_value_heads = is_qwen3 && !root_.contains("num_key_value_heads") ? 32 : 0;
+    model_.head_dim = is_qwen3 && !root_.contains("head_dim") ? 128 : 0;
+    model_.max_position_embeddings = is_qwen3 ? 32768 : 2048;
+    model_.rms_norm_eps = 1.0e-6;
+    set(root_, "vocab_size", model_.vocab_size);
+    set(root_, "hidden_size", model_.hidden_size);
+    set(root_, "intermediate_size", model_.intermediate_size);
+    set(root_, "num_hidden_layers", model_.num_hidden_layers);
+    set(root_, "num_attention_heads", model_.num_attention_heads);
+    set(root_, "num_key_value_heads", model_.num_key_value_heads);
+    set(root_, "head_dim", model_.head_dim);
+    set(root_, "max_position_embeddings", model_.max_position_embeddings);
+    set(root_, "rms_norm_eps", model_.rms_norm_eps);
+    set(root_, "initializer_range", model_.initializer_range);
+    set(root_, "tie_word_embeddings", model_.tie_word_embeddings);
+    read_rope();
+  }
+
+  /// rope_scaling wins over rope_parameters as in transformers 5; a rope_theta within either wins
+  /// over the one at the top level, but two that differ are refused.
+  void read_rope() {
+    model_.rope_theta = 10000.0;
+    set(root_, "rope_theta", model_.rope_theta);
+    const json* rope = find(root_, "rope_scaling");
+    if (rope == nullptr || (rope->is_object() && rope->empty()))
+      rope = find(root_, "rope_parameters");
+    if (rope == nullptr) return;
+    if (!rope->is_object())
+      return problem(fmt::format("rope_scaling or rope_parameters is {}", shown(*rope)));
+    const double at_top = model_.rope_theta;
+    set(*rope, "rope_theta", model_.rope_theta);
+    const json* other = find(root_, "rope_parameters");
+    double in_other = model_.rope_theta;
+    if (other != nullptr && other->is_object() && other != rope)
+      set(*other, "rope_theta", in_other);
+    if (find(*rope, "rope_theta") == nullptr && find(root_, "rope_theta") == nullptr)
+      model_.rope_theta = in_other;
+    if ((find(root_, "rope_theta") != nullptr && at_top != model_.rope_theta) ||
+        in_other != model_.rope_theta)
+      problem(fmt::format("rope_theta is {} in one place and {} in another",
+                          at_top != model_.rope_theta ? at_top : in_other, model_.rope_theta));
+    const json* partial = find(*rope, "partial_rotary_factor");
+    if (partial != nullptr && *partial != 1)
+      problem(fmt::format("partial_rotary_factor = {} is not supported (only 1)", shown(*partial)));
+
+    const json* type = find(*rope, "rope_type");
+    if (type == nullptr) type = find(*rope, "type");  // its name before transformers 4.43
+    if (type == nullptr || *type == "default") return;
+    if (*type != "llama3")
+      return problem(
+          fmt::format("rope_type = {} is not supported (default or llama3)", shown(*type)));
+    model_.rope_type = "llama3";
+    for (const char* key : {"factor", "low_freq_factor", "high_freq_factor"})
+      if (find(*rope, key) == nullptr)
+        problem(fmt::format("rope_type = \"llama3\" without {}", key));
+    set(*rope, "factor", model_.rope_factor);
+    set(*rope, "low_freq_factor", model_.rope_low_freq_factor);
+    set(*rope, "high_freq_factor", model_.rope_high_freq_factor);
+    model_.rope_original_max_position_embeddings = model_.max_position_embeddings;
+    set(*rope, "original_max_position_embeddings", model_.rope_original_max_position_embeddings);
+  }
+
+  void read_gpt2() {
+    refuse_others(kOfGpt2);
+    const json* activation = find(root_, "activation_function");
+    // Two names of the same formula in transformers.
+    if (activation != nullptr && *activation != "gelu_new" && *activation != "gelu_pytorch_tanh")
+      problem(fmt::format("activation_function = {} is not supported (only gelu_new)",
+                          shown(*activation)));
+    // Defaults of GPT2Config.
+    model_.vocab_size = 50257;
+    model_.hidden_size = 768;
+    model_.num_hidden_layers = 12;
+    model_.num_attention_heads = 12;
+    model_.max_position_embeddings = 1024;
+    model_.rms_norm_eps = 1.0e-5;
+    model_.tie_word_embeddings = true;
+    set(root_, "vocab_size", model_.vocab_size);
+    set_either("n_embd", "hidden_size", model_.hidden_size);
+    set_either("n_layer", "num_hidden_layers", model_.num_hidden_layers);
+    set_either("n_head", "num_attention_heads", model_.num_attention_heads);
+    set_either("n_positions", "max_position_embeddings", model_.max_position_embeddings);
+    set(root_, "layer_norm_epsilon", model_.rms_norm_eps);
+    set(root_, "initializer_range", model_.initializer_range);
+    set(root_, "tie_word_embeddings", model_.tie_word_embeddings);
+    model_.intermediate_size =
+        model_.hidden_size > 0 && model_.hidden_size < (1 << 20) ? 4 * model_.hidden_size : 0;
+    set(root_, "n_inner", model_.intermediate_size);
+  }
+
+  /// The ranges of [model], and what the sizes must be to one another.
+  void check_ranges() {
+    ModelParameters::describe(model_, [&](const config::Field& field, const auto& value) {
+      if (const std::string wrong = config::violation(field, value); !wrong.empty())
+        problem(fmt::format("{} = {} {}", field.name, config::toml_value(value), wrong));
+    });
+    if (!problems_.empty()) return;
+    ModelParameters& m = model_;
+    if (m.num_key_value_heads == 0) m.num_key_value_heads = m.num_attention_heads;
+    if (m.num_attention_heads % m.num_key_value_heads != 0)
+      problem(fmt::format("num_key_value_heads = {} does not divide num_attention_heads = {}",
+                          m.num_key_value_heads, m.num_attention_heads));
+    if (m.head_dim == 0) {
+      if (m.hidden_size % m.num_attention_heads != 0)
+        problem(
+            fmt::format("hidden_size = {} is no multiple of num_attention_heads = {}, and "
+                        "there is no head_dim",
+                        m.hidden_size, m.num_attention_heads));
+      m.head_dim = m.hidden_size / m.num_attention_heads;
+    }
+    if (m.head_dim == 0 || m.head_dim % 2 != 0)
+      problem(fmt::format("head_dim = {} is not even", m.head_dim));
+    if (m.rms_norm_eps <= 0.0)
+      problem(fmt::format("the epsilon {} is not above 0", m.rms_norm_eps));
+  }
+
+  fs::path file_;
+  json root_;
+  ModelParameters model_;
+  std::string problems_;
+};
+
+}  // namespace
+
+ModelParameters read_config(const fs::path& file, std::string_view text) {
+  return Reader(file, text).read();
+}
+
+std::string write_config(const ExportedConfig& config) {
+  const ModelParameters& m = config.model;
+  const FamilyNames* family = family_of(m.model_type);
+  ESPALIER_ASSERT(family != nullptr, "{}", m.model_type);
+  nlohmann::ordered_json root;
+  root["architectures"] = {family->causal_lm};
+  root["model_type"] = m.model_type;
+  if (m.model_type == "gpt2") {
+    root["activation_function"] = "gelu_new";
+    root["n_embd"] = m.hidden_size;
+    root["n_layer"] = m.num_hidden_layers;
+    root["n_head"] = m.num_attention_heads;
+    root["n_inner"] = m.intermediate_size;
+    root["n_positions"] = m.max_position_embeddings;
+    root["layer_norm_epsilon"] = m.rms_norm_eps;
+    root["attn_pdrop"] = 0.0;
+    root["embd_pdrop"] = 0.0;
+    root["resid_pdrop"] = 0.0;
+  } else {
+    root["attention_bias"] = false;
+    root["attention_dropout"] = 0.0;
+    root["head_dim"] = m.head_dim;
+    root["hidden_act"] = "silu";
+    root["hidden_size"] = m.hidden_size;
+    root["intermediate_size"] = m.intermediate_size;
+    root["max_position_embeddings"] = m.max_position_embeddings;
+    root["num_attention_heads"] = m.num_attention_heads;
+    root["num_hidden_layers"] = m.num_hidden_layers;
+    root["num_key_value_heads"] = m.num_key_value_heads;
+    root["rms_norm_eps"] = m.rms_norm_eps;
+    nlohmann::ordered_json scaling = nullptr;
+    nlohmann::ordered_json parameters = {{"rope_type", m.rope_type}, {"rope_theta", m.rope_theta}};
+    if (m.rope_type == "llama3") {
+      scaling = {{"rope_type", "llama3"},
+                 {"factor", m.rope_factor},
+                 {"low_freq_factor", m.rope_low_freq_factor},
+                 {"high_freq_factor", m.rope_high_freq_factor},
+                 {"original_max_position_embeddings", m.rope_original_max_position_embeddings}};
+      parameters.update(scaling);
+    }
+    root["rope_theta"] = m.rope_theta;
+    root["rope_scaling"] = scaling;
+    root["rope_parameters"] = parameters;
+    if (m.model_type == "qwen3") {
+      root["use_sliding_window"] = false;
+      root["sliding_window"] = nullptr;
+    } else {
+      root["mlp_bias"] = false;
+      root["pretraining_tp"] = 1;
+    }
+  }
+  root["initializer_range"] = m.initializer_range;
+  root["vocab_size"] = m.vocab_size;
+  root["tie_word_embeddings"] = m.tie_word_embeddings;
+  const nlohmann::ordered_json separator =
+      config.separator ? nlohmann::ordered_json(*config.separator) : nlohmann::ordered_json();
+  root["bos_token_id"] = separator;
+  root["eos_token_id"] = separator;
+  root["torch_dtype"] = config.dtype;
+  root["dtype"] = config.dtype;
+  root["use_cache"] = true;
+  return root.dump(2) + "\n";
+}
+
+std::string write_generation_config(const ExportedConfig& config) {
+  nlohmann::ordered_json root;
+  root["_from_model_config"] = true;
+  if (config.separator) {
+    root["bos_token_id"] = *config.separator;
+    root["eos_token_id"] = *config.separator;
+    root["pad_token_id"] = *config.separator;
+  }
+  return root.dump(2) + "\n";
+}
+
+std::string differences(const ModelParameters& there, const ModelParameters& here) {
+  const bool has_rope = here.model_type != "gpt2";
+  const bool scales = there.rope_type == "llama3" || here.rope_type == "llama3";
+  const auto matters = [&](std::string_view name) {
+    if (name == "file" || name == "initial_weights" || name == "initializer_range") return false;
+    // A limit that people set, except where positions are a weight.
+    if (name == "max_position_embeddings") return !has_rope;
+    if (name == "rope_theta" || name == "rope_type") return has_rope;
+    if (name.starts_with("rope_")) return has_rope && scales;
+    return true;
+  };
+  std::vector<std::string> values;
+  ModelParameters::describe(there, [&](const config::Field&, const auto& value) {
+    values.push_back(config::toml_value(value));
+  });
+  std::string text;
+  std::size_t i = 0;
+  ModelParameters::describe(here, [&](const config::Field& field, const auto& value) {
+    const std::string own = config::toml_value(value);
+    const std::string& other = values[i++];
+    if (own != other && matters(field.name))
+      text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "\n  ", field.name, other,
+                          own);
+  });
+  return text;
+}
+
+}  // namespace espalier::huggingface

@@ -1,0 +1,33 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "config/parameters.hpp"
+
+namespace espalier::huggingface {
+
+/// config.json in our keys. Keys that it leaves out have the defaults of transformers' class for
+/// the family. Throws one Error (bad_data) with a line per key that would change the numbers and
+/// that this program does not compute; `file` is for messages.
+config::ModelParameters read_config(const std::filesystem::path& file, std::string_view text);
+
+/// What an exported folder says beside the sizes.
+struct ExportedConfig {
+  config::ModelParameters model;  ///< resolved
+  std::string dtype;              ///< "float32", "bfloat16" or "float16"
+  /// Id of the document separator, the begin and end of a sequence; nothing: not known.
+  std::optional<std::uint32_t> separator = {};
+};
+/// config.json that transformers 4 and 5 read alike: rope_theta at the top level (4) and in
+/// rope_parameters (5), torch_dtype (4) and dtype (5).
+std::string write_config(const ExportedConfig& config);
+std::string write_generation_config(const ExportedConfig& config);
+
+/// The keys, "hidden_size: 64 there, 128 here", in which two models differ so that the weights of
+/// one do not mean the same in the other; empty: none. Both are resolved.
+std::string differences(const config::ModelParameters& there, const config::ModelParameters& here);
+
+}  // namespace espalier::huggingface

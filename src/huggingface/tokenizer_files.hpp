@@ -1,0 +1,28 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace espalier::huggingface {
+
+/// Byte-level BPE as tokenizer.json tells it.
+struct TokenizerJson {
+  std::vector<std::pair<std::string, std::uint32_t>> vocabulary;  ///< bytes of a token, id
+  std::vector<std::pair<std::string, std::string>> merges;        ///< bytes, in order of rank
+  std::vector<std::pair<std::string, std::uint32_t>> special;     ///< text, id
+  std::string split_regex;                                        ///< of the pre-tokeniser
+  bool nfc = false;                                               ///< normaliser
+  bool ignore_merges = false;  ///< a piece that is a token is taken without merging
+};
+std::string write_tokenizer_json(const TokenizerJson& tokenizer);
+
+/// tokenizer_config.json of a folder whose tokenizer.json says everything. `separator`: text of the
+/// token between documents; it ends a text and pads. `max_length` in tokens.
+std::string write_tokenizer_config(const std::string& separator, std::int64_t max_length);
+
+/// The same bytes in GPT-2's byte alphabet, in which tokenizer.json writes tokens: printable bytes
+/// stand for themselves, the others are the code points from 256 on, in order.
+std::string to_byte_alphabet(const std::string& bytes);
+
+}  // namespace espalier::huggingface

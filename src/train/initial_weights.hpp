@@ -1,0 +1,44 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "config/parameters.hpp"
+#include "io/checkpoint.hpp"
+#include "optim/optimizer.hpp"
+
+namespace espalier::huggingface {
+class ModelFolder;
+}
+
+namespace espalier::train {
+
+/// model.initial_weights: a Hugging Face folder, or a checkpoint (weights alone or whole; a run
+/// directory means its newest) of which only the weights are taken.
+class InitialWeights {
+ public:
+  /// Reads what describes the weights, no weight. Throws Error (bad_data) when it is neither, is
+  /// of another model than `model` (resolved; the keys that differ are named), or has other tensors
+  /// than `table`.
+  InitialWeights(const std::string& source, const config::ModelParameters& model,
+                 std::span<const parallel::TensorSpec> table);
+  ~InitialWeights();
+
+  /// Master weights of this rank's pieces, and zeros for their moments.
+  void load(optim::Optimizer& optimizer);
+  std::string describe() const;
+
+ private:
+  std::filesystem::path source_;
+  std::unique_ptr<huggingface::ModelFolder> folder_;
+  std::unique_ptr<io::CheckpointReader> checkpoint_;
+};
+
+/// The [model] of such a source, for an input that gives none. Throws Error (bad_data).
+config::ModelParameters model_of_weights(const std::string& source);
+
+/// Throws Error (bad_data, met by every rank) when the checkpoint has no moments.
+void require_continuable(const io::CheckpointInfo& info, const std::filesystem::path& folder);
+
+}  // namespace espalier::train
