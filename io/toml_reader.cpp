@@ -1,6 +1,7 @@
 #include "io/toml_reader.hpp"
 
 #define TOML_EXCEPTIONS 1
+#include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -115,6 +116,37 @@ std::string assign(std::vector<std::string>& value, const toml::node& node) {
     items.push_back(std::move(text));
   }
   value = std::move(items);
+  return {};
+}
+
+/// [[table.name]] or a list of inline tables.
+template <config::Described T>
+std::string assign(std::vector<T>& values, const toml::node& node) {
+  const toml::array* list = node.as_array();
+  if (list == nullptr) return fmt::format("needs a list of tables, not {}", found_type(node));
+  std::vector<T> items;
+  for (const toml::node& entry : *list) {
+    const toml::table* table = entry.as_table();
+    if (table == nullptr)
+      return fmt::format("needs a list of tables, not one with {}", found_type(entry));
+    T& item = items.emplace_back();
+    for (const auto& [key, value] : *table) {
+      std::string wrong;
+      std::vector<std::string> known;
+      bool found = false;
+      T::describe(item, [&](const Field& field, auto& member) {
+        known.emplace_back(field.name);
+        if (field.name != key.str()) return;
+        found = true;
+        wrong = assign(member, value);
+      });
+      if (!found)
+        return fmt::format("has an unknown key {}; an entry has {}", key.str(),
+                           fmt::join(known, ", "));
+      if (!wrong.empty()) return fmt::format("has {}, which {}", key.str(), wrong);
+    }
+  }
+  values = std::move(items);
   return {};
 }
 

@@ -11,6 +11,7 @@
 #include "commands/trained_model.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/evaluator.hpp"
+#include "train/training_data.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -49,7 +50,7 @@ void evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run)
   std::uint64_t num_bytes = 0;
   const std::vector<std::uint32_t> tokens = tokens_of_file(path, trained, num_bytes);
   if (dry_run) return;
-  const data::TokenStream stream({tokens});
+  const data::TokenStream stream({{tokens}});
   const auto predicted = static_cast<std::int64_t>(tokens.size()) - 1;
   // A text shorter than a sequence is one short sequence.
   const std::int64_t length = std::min(trained.parameters.training.sequence_length, predicted);
@@ -66,7 +67,8 @@ void evaluate_shards(TrainedModel& trained, bool verify, bool dry_run) {
                                p.data.verify_checksum && verify);
   if (dry_run) return;
   report(trained,
-         evaluate(trained, {&dataset.stream(), dataset.bytes_per_token()},
+         evaluate(trained,
+                  {&dataset.stream(), dataset.bytes_per_token(), train::document_rule(p.data)},
                   p.training.sequence_length, p.validation.sequences),
          p.data.validation);
 }

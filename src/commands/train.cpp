@@ -19,7 +19,7 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
   train::Trainer trainer(session, parameters, build_description());
   switch (trainer.run()) {
     case train::StopReason::finished:
-      log::info("finished: all {} steps are done", parameters.training.steps);
+      log::info("finished: all {} steps are done", trainer.step());
       return ExitStatus::ok;
     case train::StopReason::signal:
       log::info(

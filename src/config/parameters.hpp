@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/field.hpp"
+#include "config/struct_list.hpp"
 
 // One struct per TOML table. Each member is declared once here with its default, and described once
 // in the static `describe`, which hands (Field, member) to a visitor. `Self` is the struct, const
@@ -311,8 +312,27 @@ struct ScheduleParameters {
   }
 };
 
+/// A set of token shards in a mixture.
+struct DataSource {
+  std::string train = "";
+  double weight = 1.0;
+  std::string name = "";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "train", .meaning = "as data.train"}, p.train);
+    visit(Field{.name = "weight",
+                .meaning = "share of the samples, in any unit",
+                .min = 0,
+                .max = 1.0e12},
+          p.weight);
+    visit(Field{.name = "name", .meaning = "in messages; empty: train"}, p.name);
+  }
+};
+
 struct DataParameters {
   std::string train = "";
+  std::vector<DataSource> sources;
   std::string validation = "";
   std::string tokenizer = "";
   std::string order = "shuffled";
@@ -326,6 +346,10 @@ struct DataParameters {
     visit(Field{.name = "train",
                 .meaning = "token shards: a file, or a folder with train-*.h5 (sorted by name)"},
           p.train);
+    visit(Field{.name = "sources",
+                .meaning = "in place of train, shard sets mixed by weight: "
+                           "[[data.sources]] with train, weight and name"},
+          p.sources);
     visit(Field{.name = "validation",
                 .meaning = "token shards for validation: a file, or a folder with "
                            "validation-*.h5; empty: none"},

@@ -289,9 +289,23 @@ void check_schedule(const Parameters& p, Problems& problems) {
 
 // What a command needs ----------------------------------------------------------------------------
 
+void check_sources(const DataParameters& d, Problems& problems) {
+  if (!d.sources.empty() && !d.train.empty())
+    problems.add("data.train = \"{}\" and data.sources are both set: make it one of the sources",
+                 d.train);
+  for (std::size_t i = 0; i < d.sources.size(); ++i) {
+    if (d.sources[i].train.empty())
+      problems.add("data.sources[{}] names no shards: set its train", i);
+    if (!(d.sources[i].weight > 0.0))
+      problems.add("data.sources[{}].weight = {} must be above 0: leave the source out instead", i,
+                   d.sources[i].weight);
+  }
+}
+
 void check_training(const Parameters& p, Use use, Problems& problems) {
-  if (use == Use::training && p.data.train.empty())
+  if (use == Use::training && p.data.train.empty() && p.data.sources.empty())
     problems.add("data.train is not set: name the token shards (espalier tokenize makes them)");
+  check_sources(p.data, problems);
   if (p.validation.interval > 0 && p.data.validation.empty())
     problems.add(
         "validation.interval = {} needs data.validation: name the token shards, or set "

@@ -1,38 +1,30 @@
 #pragma once
 #include <cstdint>
-#include <span>
 #include <vector>
 
-#include "data/sample_order.hpp"
+#include "data/source_mix.hpp"
+#include "data/token_stream.hpp"
 
 namespace espalier::data {
-
-/// The tokens of a data set: its shards end to end, as memory maps.
-class TokenStream {
- public:
-  explicit TokenStream(std::vector<std::span<const std::uint32_t>> shards);
-  std::uint64_t size() const { return size_; }  ///< tokens
-  /// Samples of `sequence_length`: sample i is tokens i*S .. i*S+S (the last only a target).
-  std::uint64_t num_samples(std::int64_t sequence_length) const;
-  /// Copies tokens [first, first + out.size()), across shard ends where need be. The range must
-  /// lie inside the stream.
-  void copy(std::uint64_t first, std::span<std::uint32_t> out) const;
-
- private:
-  std::vector<std::span<const std::uint32_t>> shards_;
-  std::vector<std::uint64_t> begins_;
-  std::uint64_t size_ = 0;
-};
 
 /// A target that counts in no loss; the value of kernels::kIgnoredTarget, which this room does not
 /// see.
 inline constexpr std::uint32_t kIgnoredTarget = 0xFFFFFFFFu;
 
+/// What the bounds of documents mean in a sample. A sample that begins inside a document holds the
+/// rest of it as its first document.
+struct DocumentRule {
+  bool mask = false;           ///< attention and positions begin anew with every document
+  bool predict_across = true;  ///< false: the first token of a document is nobody's target
+};
+
 /// One micro-batch in the model's layout.
 struct MicroBatch {
   std::vector<std::uint32_t> tokens;    ///< (B*S)
   std::vector<std::uint32_t> targets;   ///< (B*S) the next token; kIgnoredTarget where none counts
-  std::vector<std::int32_t> positions;  ///< (B*S) 0 .. S-1 in each sequence
+  std::vector<std::int32_t> positions;  ///< (B*S) in the sequence or, with a mask, in the document
+  /// (B*S) where the token's document begins, counted in its sequence; empty without a mask
+  std::vector<std::int32_t> first_keys;
 };
 
 /// Which samples a data rank computes in a step:
@@ -43,17 +35,33 @@ struct BatchShape {
   std::int64_t micro_batch_size;   ///< B
   std::int64_t num_micro_batches;  ///< per data rank and step
   std::int64_t data_rank;
+  DocumentRule documents = {};
 };
 
 /// Fills `batch` (resized once) with micro-batch `micro` of the step that starts at
 /// `samples_consumed`.
-void load_micro_batch(const TokenStream& stream, const SampleOrder& order, const BatchShape& shape,
+void load_micro_batch(const Sources& sources, const BatchShape& shape,
                       std::uint64_t samples_consumed, std::int64_t micro, MicroBatch& batch);
+
+/// Targets that count in samples first_sample .. first_sample + num_samples - 1 of the run: what the
+/// loss of a step is divided by. O(num_samples log(documents)); reads no token.
+std::uint64_t count_targets(const Sources& sources, std::int64_t sequence_length,
+                            const DocumentRule& documents, std::uint64_t first_sample,
+                            std::uint64_t num_samples);
+
+/// Which samples of a validation set a forward takes.
+struct ValidationShape {
+  std::int64_t sequence_length;   ///< S
+  std::int64_t micro_batch_size;  ///< B
+  DocumentRule documents = {};
+};
 
 /// Validation: samples in sequential order, first_sample .. first_sample + B - 1; samples at or
 /// past end_sample become ignored targets (so that every rank runs the same number of forwards).
-void load_validation_batch(const TokenStream& stream, std::int64_t sequence_length,
-                           std::int64_t micro_batch_size, std::uint64_t first_sample,
-                           std::uint64_t end_sample, MicroBatch& batch);
+void load_validation_batch(const TokenStream& stream, const ValidationShape& shape,
+                           std::uint64_t first_sample, std::uint64_t end_sample, MicroBatch& batch);
+/// Targets that count in samples 0 .. num_samples - 1.
+std::uint64_t count_targets(const TokenStream& stream, const ValidationShape& shape,
+                            std::uint64_t num_samples);
 
 }  // namespace espalier::data

@@ -62,8 +62,8 @@ class BackwardTile {
   /// and writes its rows of d_q.
   void run(const Tile& tile, float* d_k, float* d_v) {
     load(tile);
-    for (std::int64_t first = 0; first < tile.num_keys(); first += kKeyBlock)
-      add_block(tile, first, std::min(kKeyBlock, tile.num_keys() - first), d_k, d_v);
+    for (std::int64_t first = tile.first_key; first < tile.end_key(); first += kKeyBlock)
+      add_block(tile, first, std::min(kKeyBlock, tile.end_key() - first), d_k, d_v);
     alignas(64) float factors[kTileRows];
     std::fill_n(factors, kTileRows, scale_of(s_.head_dim));
     unpack_lanes<T>(rows(a_.d_q), tile.first_row, tile.num_rows, d_q_, s_.head_dim, factors);
@@ -109,7 +109,7 @@ class BackwardTile {
                  TileB{q_lanes_, kTileRows}, count, tile.num_vectors, num_units_, false);
     tile_gemm<T>(d_p_, kTileRows, TileA{v(first), v.stride * kBytes, 4},
                  TileB{d_o_lanes_, kTileRows}, count, tile.num_vectors, num_units_, false);
-    const bool masked = !tile.sees_all(first + count);
+    const bool masked = !tile.sees_all(first, first + count);
     for (std::int64_t j = 0; j < tile.num_vectors; ++j)
       masked ? differentiate<true>(tile, first, count, j)
              : differentiate<false>(tile, first, count, j);
@@ -121,7 +121,7 @@ class BackwardTile {
                  TileB{q_woven_, stride_}, count, num_vectors, row_units, true);
     pack_woven<T>(k_woven_, stride_, k, first, count, s_.head_dim);
     tile_gemm<T>(d_q_, kTileRows, TileA{k_woven_, 4, 4 * stride_}, TileB{d_s_woven_, kTileRows},
-                 s_.head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), first > 0);
+                 s_.head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), first > tile.first_key);
   }
 
   /// P and dS of one vector of rows (in fp32 in place of the scores and of dP): by key for the
@@ -135,8 +135,7 @@ class BackwardTile {
     const auto gradient = [&](std::int64_t i) {
       const std::int64_t place = i * kTileRows + column;
       Floats p = simd::exp2_for<T>(simd::load(scores_ + place) * scale_ - lse);
-      if constexpr (kMasked)
-        p = positions >= Ints{} + static_cast<std::int32_t>(first + i) ? p : Floats{};
+      if constexpr (kMasked) p = tile.attends(j, positions, first + i) ? p : Floats{};
       const Floats d_s = p * (simd::load(d_p_ + place) - delta);
       simd::store(p_ + place, p);
       simd::store(d_s_ + place, d_s);
@@ -210,9 +209,10 @@ void attention_backward(device::Context&, const AttentionBackward& a) {
       const std::int64_t head = task % heads;
       float* d_k = partials + task * 2 * elements;
       std::fill_n(d_k, 2 * elements, 0.0f);
-      BackwardTile<T> work(a, head / s.num_kv_heads, head % s.num_kv_heads);
+      const std::int64_t b = head / s.num_kv_heads;
+      BackwardTile<T> work(a, b, head % s.num_kv_heads);
       for (std::int64_t i = task / heads; i < num_tiles(s); i += splits)
-        work.run(Tile(s, i), d_k, d_k + elements);
+        work.run(Tile(s, i, keys_of_sequence(a.first_keys, s, b)), d_k, d_k + elements);
       if (splits == 1) write(head);
     });
     if (splits > 1) host_for_tasks(heads, write);

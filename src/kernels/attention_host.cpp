@@ -12,12 +12,14 @@ namespace {
 using simd::Floats;
 using simd::Ints;
 
-/// Scores of keys behind a row's position become kHidden. One vector of rows, `count` keys.
-void hide_later_keys(float* scores, Ints positions, std::int64_t first, std::int64_t count) {
+/// Scores of keys that a row does not attend to become kHidden. Vector `j` of rows, `count` keys.
+void hide_other_keys(float* scores, const Tile& tile, std::int64_t j, std::int64_t first,
+                     std::int64_t count) {
+  const Ints positions = tile.positions(j);
   for (std::int64_t i = 0; i < count; ++i) {
-    const Ints key = Ints{} + static_cast<std::int32_t>(first + i);
     float* place = scores + i * kTileRows;
-    simd::store(place, positions >= key ? simd::load(place) : simd::splat(kHidden));
+    simd::store(place,
+                tile.attends(j, positions, first + i) ? simd::load(place) : simd::splat(kHidden));
   }
 }
 
@@ -88,23 +90,26 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
     maxima[j] = simd::splat(kHidden);
     sums[j] = Floats{};
   }
-  for (std::int64_t first = 0; first < tile.num_keys(); first += kKeyBlock) {
-    const std::int64_t count = std::min(kKeyBlock, tile.num_keys() - first);
+  for (std::int64_t first = tile.first_key; first < tile.end_key(); first += kKeyBlock) {
+    const std::int64_t count = std::min(kKeyBlock, tile.end_key() - first);
+    const bool is_first = first == tile.first_key;
     const std::int64_t key_bytes = k.stride * static_cast<std::int64_t>(sizeof(T));
     tile_gemm<T>(scores, kTileRows, TileA{k(first), key_bytes, 4}, TileB{queries, kTileRows}, count,
                  tile.num_vectors, num_units, false);
-    const bool masked = !tile.sees_all(first + count);
+    const bool masked = !tile.sees_all(first, first + count);
     for (std::int64_t j = 0; j < tile.num_vectors; ++j) {
       const std::int64_t lane = j * simd::kLanes;
-      if (masked) hide_later_keys(scores + lane, tile.positions(j), first, count);
+      if (masked) hide_other_keys(scores + lane, tile, j, first, count);
       const Floats maximum = column_maximum(scores + lane, count, maxima[j]);
-      const Floats shift = maximum * scale;
+      // A row that has seen hidden keys alone has no shift: its weights are 0, not exp2 of the
+      // rounding error of a huge product.
+      const Floats shift = maximum > simd::splat(kHidden) ? maximum * scale : Floats{};
       const Floats fade = simd::exp2_for<T>(maxima[j] * scale - shift);
       maxima[j] = maximum;
       sums[j] =
           sums[j] * fade + column_weights<T>(weights + lane, scores + lane, count, scale, shift);
       // Once the maximum has settled there is nothing to fade.
-      if (first == 0 || simd::all_equal(fade, simd::splat(1.0f))) continue;
+      if (is_first || simd::all_equal(fade, simd::splat(1.0f))) continue;
       for (std::int64_t d = 0; d < head_dim; ++d) {
         float* place = output + d * kTileRows + lane;
         simd::store(place, simd::load(place) * fade);
@@ -112,7 +117,7 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
     }
     pack_woven<T>(values, woven_stride, v, first, count, head_dim);
     tile_gemm<T>(output, kTileRows, TileA{values, 4, 4 * woven_stride}, TileB{weights, kTileRows},
-                 head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), first > 0);
+                 head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), !is_first);
   }
   alignas(64) float lse[kTileRows];
   alignas(64) float factors[kTileRows];
@@ -140,8 +145,9 @@ void attention_forward(device::Context&, const AttentionForward& a) {
     host_for_tasks(heads * tiles, [&](std::int64_t task) {
       // The last tiles see most keys: they go first, so that the threads end together.
       const std::int64_t head = task % heads;
-      forward_tile<T>(a, head / s.num_kv_heads, head % s.num_kv_heads,
-                      Tile(s, tiles - 1 - task / heads));
+      const std::int64_t b = head / s.num_kv_heads;
+      forward_tile<T>(a, b, head % s.num_kv_heads,
+                      Tile(s, tiles - 1 - task / heads, keys_of_sequence(a.first_keys, s, b)));
     });
   });
 }

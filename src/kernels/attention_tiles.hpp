@@ -148,23 +148,41 @@ inline void check_attention_shapes(const AttentionShape& s, const device::ConstV
                   describe(o), describe(lse));
 }
 
-/// The tile's rows and where its scores end.
+/// The tile's rows, and where their keys begin and end.
 struct Tile {
   std::int64_t first_row, num_rows, num_vectors;
   std::int64_t first_position;  ///< of row 0 of the sequence
   std::int64_t group;
+  std::int64_t first_key = 0;       ///< no row attends to a key before it
+  std::int64_t last_first_key = 0;  ///< no row is kept from a key at or behind it by its first key
+  alignas(64) std::int32_t first_keys[kTileRows] = {};  ///< per lane
 
-  Tile(const AttentionShape& s, std::int64_t index)
+  /// `keys_of_sequence`: AttentionForward::first_keys of this sequence, or null.
+  Tile(const AttentionShape& s, std::int64_t index, const std::int32_t* keys_of_sequence)
       : first_row(index * kTileRows),
         num_rows(
             std::min(kTileRows, s.query_length * (s.num_q_heads / s.num_kv_heads) - first_row)),
         num_vectors(div_ceil(num_rows, simd::kLanes)),
         first_position(s.first_query_position),
-        group(s.num_q_heads / s.num_kv_heads) {}
-  /// Keys that any of its rows attends to.
-  std::int64_t num_keys() const { return first_position + (first_row + num_rows - 1) / group + 1; }
-  /// Whether keys up to `end` are seen by all of its rows.
-  bool sees_all(std::int64_t end) const { return end <= first_position + first_row / group + 1; }
+        group(s.num_q_heads / s.num_kv_heads) {
+    if (keys_of_sequence == nullptr) return;
+    for (std::int64_t lane = 0; lane < num_rows; ++lane)
+      first_keys[lane] = keys_of_sequence[(first_row + lane) / group];
+    // They never fall from row to row.
+    first_key = first_keys[0];
+    last_first_key = first_keys[num_rows - 1];
+  }
+  /// Behind the last key that any of its rows attends to.
+  std::int64_t end_key() const { return first_position + (first_row + num_rows - 1) / group + 1; }
+  /// Whether all of its rows attend to the keys begin .. end - 1.
+  bool sees_all(std::int64_t begin, std::int64_t end) const {
+    return begin >= last_first_key && end <= first_position + first_row / group + 1;
+  }
+  /// Lanes of vector `j` that attend to `key`, for simd's choice.
+  auto attends(std::int64_t j, simd::Ints lane_positions, std::int64_t key) const {
+    const simd::Ints keys = simd::Ints{} + static_cast<std::int32_t>(key);
+    return (lane_positions >= keys) & (simd::load_units(first_keys + j * simd::kLanes) <= keys);
+  }
   /// Positions of the lanes of its vector `j`.
   simd::Ints positions(std::int64_t j) const {
     simd::Ints result;
@@ -174,6 +192,12 @@ struct Tile {
     return result;
   }
 };
+
+/// first_keys of sequence `b`, or null.
+inline const std::int32_t* keys_of_sequence(const device::ConstView& first_keys,
+                                            const AttentionShape& s, std::int64_t b) {
+  return first_keys.data == nullptr ? nullptr : first_keys.as<std::int32_t>() + b * s.query_length;
+}
 
 /// Tiles of one kv head of one sequence.
 inline std::int64_t num_tiles(const AttentionShape& s) {

@@ -10,9 +10,9 @@ namespace espalier::train {
 namespace {
 
 data::TokenStream stream_of(const std::vector<io::TokenShard>& shards) {
-  std::vector<std::span<const std::uint32_t>> tokens;
-  for (const io::TokenShard& shard : shards) tokens.push_back(shard.tokens());
-  return data::TokenStream(std::move(tokens));
+  std::vector<data::ShardView> views;
+  for (const io::TokenShard& shard : shards) views.push_back({shard.tokens(), shard.documents()});
+  return data::TokenStream(std::move(views));
 }
 
 }  // namespace
@@ -62,7 +62,8 @@ model::Batch as_batch(const data::MicroBatch& batch) {
   };
   return {.tokens = row(batch.tokens),
           .targets = row(batch.targets),
-          .positions = row(batch.positions)};
+          .positions = row(batch.positions),
+          .first_keys = batch.first_keys.empty() ? device::ConstView{} : row(batch.first_keys)};
 }
 
 }  // namespace espalier::train

@@ -18,21 +18,24 @@ Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators
       sequences == 0 ? available : std::min(available, static_cast<std::uint64_t>(sequences));
   const std::int64_t per_round = grid.shape().data * micro_batch_size;
   const std::int64_t rounds = div_ceil(static_cast<std::int64_t>(total), per_round);
+  const data::ValidationShape shape{.sequence_length = sequence_length,
+                                    .micro_batch_size = micro_batch_size,
+                                    .documents = set.documents};
   data::MicroBatch batch;
   // Every rank runs the same number of forwards, so that collectives match; samples past the end
   // are ignored targets.
   double loss_sum = 0.0;
   for (std::int64_t round = 0; round < rounds; ++round) {
     const std::int64_t first = round * per_round + grid.data_rank() * micro_batch_size;
-    data::load_validation_batch(*set.stream, sequence_length, micro_batch_size,
-                                static_cast<std::uint64_t>(first), total, batch);
+    data::load_validation_batch(*set.stream, shape, static_cast<std::uint64_t>(first), total,
+                                batch);
     const double sum = transformer.evaluate(as_batch(batch));
     if (grid.tensor_rank() == 0) loss_sum += sum;
   }
   std::array<double, 1> sums{loss_sum};
   communicators.world->all_reduce_sum(sums);
   Evaluation result;
-  result.tokens = total * static_cast<std::uint64_t>(sequence_length);
+  result.tokens = data::count_targets(*set.stream, shape, total);
   result.loss = sums[0] / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
   result.bits_per_byte = result.loss / std::numbers::ln2 / set.bytes_per_token;

@@ -12,13 +12,14 @@ struct Evaluation {
   double loss = 0.0;  ///< nats per predicted token
   double perplexity = 0.0;
   double bits_per_byte = 0.0;  ///< loss / ln 2 / (bytes of text per token of the whole set)
-  std::uint64_t tokens = 0;    ///< predicted tokens
+  std::uint64_t tokens = 0;    ///< predicted tokens that count
 };
 
 /// What is evaluated.
 struct EvaluationSet {
   const data::TokenStream* stream;
   double bytes_per_token;  ///< of text, mean over the set
+  data::DocumentRule documents = {};
 };
 
 /// Mean loss over the first `sequences` samples of `set` in order (0: all), shared out over the

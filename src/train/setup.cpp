@@ -61,10 +61,12 @@ void require_writable(const std::filesystem::path& directory) {
 }  // namespace
 
 void check_files(const config::Parameters& p) {
-  if (p.data.train.empty())
+  if (p.data.train.empty() && p.data.sources.empty())
     log::info("data.train is not set: no shards were checked");
   else
-    log::info("{}", open_dataset(p, p.data.train, "train", true).describe());
+    log::info("{}", TrainingData(p, tokenizer_identity(p), p.data.verify_checksum)
+                        .describe(static_cast<std::uint64_t>(p.training.steps *
+                                                             p.training.global_batch_size)));
   if (!p.data.validation.empty())
     log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
   if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);
@@ -91,21 +93,23 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training)),
       communicators_(parallel::make_communicators(
           session, grid_, narrow<int>(memory_.weights->sizes().kv_replication))),
-      training_data_(open_dataset(parameters, parameters.data.train, "train", session.rank() == 0)),
-      order_(training_data_.num_samples(), static_cast<std::uint64_t>(parameters.training.seed),
-             parameters.data.order == "shuffled"),
+      training_data_(parameters, train::tokenizer_identity(parameters),
+                     session.rank() == 0 && parameters.data.verify_checksum),
       batch_shape_{
           .sequence_length = parameters.training.sequence_length,
           .micro_batch_size = parameters.training.micro_batch_size,
           .num_micro_batches = div_exact(parameters.training.global_batch_size,
                                          parameters.training.micro_batch_size * grid_.shape().data),
-          .data_rank = grid_.data_rank()},
+          .data_rank = grid_.data_rank(),
+          .documents = document_rule(parameters.data)},
       transformer_(memory_.architecture, *memory_.weights, *memory_.activations, context_,
                    communicators_) {
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
-  log::info("{}", training_data_.describe());
+  limit_steps_to_data();
+  log::info("{}", training_data_.describe(static_cast<std::uint64_t>(
+                      parameters_.training.steps * parameters_.training.global_batch_size)));
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
             parameters.checkpoint.interval > 0
@@ -118,13 +122,34 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   }
   session.world().barrier();  // the run directory exists
   checkpoints_ =
-      std::make_unique<CheckpointDriver>(parameters, *memory_.optimizer, session.world());
-  progress_ = std::make_unique<Progress>(parameters, memory_.architecture, measure_peak());
+      std::make_unique<CheckpointDriver>(parameters_, *memory_.optimizer, session.world());
+  progress_ = std::make_unique<Progress>(parameters_, memory_.architecture, measure_peak());
   context_.profiler().reset();
 }
 
 Trainer::~Trainer() {
   if (log_) log::set_sink({});
+}
+
+// The schedule must end where the run ends, so a run that its data cut short is a shorter run.
+void Trainer::limit_steps_to_data() {
+  if (parameters_.data.end_of_data != "stop") return;
+  std::int64_t& steps = parameters_.training.steps;
+  const std::int64_t possible =
+      training_data_.steps_without_repeat(parameters_.training.global_batch_size);
+  require(possible > 0, ExitStatus::bad_data,
+          "the data have fewer samples than training.global_batch_size = {}: take smaller batches, "
+          "more text, or data.end_of_data = \"repeat\"",
+          parameters_.training.global_batch_size);
+  if (possible >= steps) return;
+  log::info("data.end_of_data = \"stop\": the data last for {} of {} steps; the run is that long",
+            possible, steps);
+  steps = possible;
+  require(parameters_.schedule.warmup_steps + parameters_.schedule.decay_steps <= steps,
+          ExitStatus::bad_configuration,
+          "schedule.warmup_steps + schedule.decay_steps = {} + {} is above the {} steps that the "
+          "data last for",
+          parameters_.schedule.warmup_steps, parameters_.schedule.decay_steps, steps);
 }
 
 double Trainer::measure_peak() {
@@ -182,6 +207,11 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   warn_if(earlier.data.train != parameters_.data.train, "data.train");
   warn_if(earlier.training.dtype != parameters_.training.dtype, "training.dtype");
   warn_if(earlier.data.order != parameters_.data.order, "data.order");
+  warn_if(config::toml_value(earlier.data.sources) != config::toml_value(parameters_.data.sources),
+          "data.sources");
+  warn_if(earlier.data.document_mask != parameters_.data.document_mask, "data.document_mask");
+  warn_if(earlier.data.predict_across_documents != parameters_.data.predict_across_documents,
+          "data.predict_across_documents");
   load_state(reader, *memory_.optimizer);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;

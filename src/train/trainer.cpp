@@ -30,21 +30,23 @@ StepReport Trainer::train_step() {
   const auto start = Clock::now();
   optim::Optimizer& optimizer = *memory_.optimizer;
   const config::TrainingParameters& training = parameters_.training;
-  const double step_tokens =
-      static_cast<double>(training.global_batch_size * training.sequence_length);
+  // Targets that count, of all ranks: known without asking them.
+  const auto step_targets = static_cast<double>(data::count_targets(
+      training_data_.sources(), training.sequence_length, batch_shape_.documents, samples_consumed_,
+      static_cast<std::uint64_t>(training.global_batch_size)));
 
   double loss_sum = 0.0;
   for (std::int64_t micro = 0; micro < batch_shape_.num_micro_batches; ++micro) {
     {
       auto phase = context_.profiler().scope(Phase::data);
-      data::load_micro_batch(training_data_.stream(), order_, batch_shape_, samples_consumed_,
-                             micro, batch_);
+      data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, micro,
+                             batch_);
     }
     const bool last = micro + 1 == batch_shape_.num_micro_batches;
     const auto reduce = [&](int bucket) {
       if (last) optimizer.reduce_bucket(context_, communicators_, bucket);
     };
-    loss_sum += transformer_.train(as_batch(batch_), static_cast<float>(1.0 / step_tokens),
+    loss_sum += transformer_.train(as_batch(batch_), static_cast<float>(1.0 / step_targets),
                                    /*first=*/micro == 0, reduce);
   }
 
@@ -73,7 +75,7 @@ StepReport Trainer::train_step() {
   samples_consumed_ += static_cast<std::uint64_t>(training.global_batch_size);
   return {.step = step_,
           .tokens = samples_consumed_ * static_cast<std::uint64_t>(training.sequence_length),
-          .loss = sums.loss / step_tokens,
+          .loss = sums.loss / step_targets,
           .grad_norm = norm,
           .learning_rate = learning_rate,
           .seconds = std::chrono::duration<double>(Clock::now() - start).count()};
@@ -83,6 +85,7 @@ StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
   while (step_ < steps && !stop_signal_ && !out_of_time_) {
     const StepReport report = train_step();
+    announce_epochs();
     slowest_step_s_ = std::max(slowest_step_s_, report.seconds);
     progress_->step(report);
     if (log_)
@@ -105,10 +108,19 @@ StopReason Trainer::run() {
     auto phase = context_.profiler().scope(Phase::checkpoint);
     checkpoints_->finish();
   }
+  if (parameters_.data.sources.size() > 1)
+    log::info("samples taken: {}", training_data_.describe_consumed(samples_consumed_));
   log::info("{}", progress_->summary());
   log::info("{}", phase_table(context_.profiler(), session_.world()));
   if (finished) return StopReason::finished;
   return stop_signal_ ? StopReason::signal : StopReason::time_limit;
+}
+
+void Trainer::announce_epochs() {
+  const auto step_samples = static_cast<std::uint64_t>(parameters_.training.global_batch_size);
+  const std::string begun =
+      training_data_.epochs_begun(samples_consumed_ - step_samples, samples_consumed_);
+  if (!begun.empty()) log::info("step {}: {} begins", step_, begun);
 }
 
 Trainer::StepSums Trainer::agree(double loss_sum, double square_sum) {
@@ -158,11 +170,11 @@ void Trainer::validate() {
   if (!validation_data_ || validated_step_ == step_) return;
   validated_step_ = step_;
   auto phase = context_.profiler().scope(Phase::validation);
-  const Evaluation result =
-      evaluate(transformer_, communicators_, grid_,
-               {&validation_data_->stream(), validation_data_->bytes_per_token()},
-               parameters_.training.micro_batch_size, parameters_.training.sequence_length,
-               parameters_.validation.sequences);
+  const Evaluation result = evaluate(
+      transformer_, communicators_, grid_,
+      {&validation_data_->stream(), validation_data_->bytes_per_token(), batch_shape_.documents},
+      parameters_.training.micro_batch_size, parameters_.training.sequence_length,
+      parameters_.validation.sequences);
   log::info(
       "validation at step {}: loss {:.5f}, perplexity {:.3f}, {:.4f} bits per byte ({} tokens)",
       step_, result.loss, result.perplexity, result.bits_per_byte, result.tokens);

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "config/parameters.hpp"
-#include "data/sample_order.hpp"
 #include "device/context.hpp"
 #include "io/run_log.hpp"
 #include "model/transformer.hpp"
@@ -16,6 +15,7 @@
 #include "train/evaluator.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
+#include "train/training_data.hpp"
 
 namespace espalier::train {
 
@@ -37,6 +37,7 @@ class Trainer {
 
  private:
   struct StepSums;
+  void limit_steps_to_data();
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   StepReport train_step();
@@ -44,6 +45,7 @@ class Trainer {
   /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
   /// is; a save that is running is completed first.
   void require_finite(const StepSums& sums, double loss_sum, double square_sum);
+  void announce_epochs();
   void validate();
   void save();
   bool is_due(std::int64_t interval) const;
@@ -51,16 +53,15 @@ class Trainer {
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
-  const config::Parameters& parameters_;
+  config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
   parallel::ProcessGrid grid_;
   device::Context context_;
   plan::JobMemory memory_;
   parallel::GridCommunicators communicators_;
-  Dataset training_data_;
+  TrainingData training_data_;
   std::optional<Dataset> validation_data_;
-  data::SampleOrder order_;
   data::BatchShape batch_shape_;
   data::MicroBatch batch_;
   model::Transformer transformer_;

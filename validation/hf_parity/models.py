@@ -75,7 +75,8 @@ def samples_of(stream, first, count):
 
 def forward(model, samples):
     tokens = torch.from_numpy(samples.astype(np.int64))
-    logits = model(input_ids=tokens[:, :-1]).logits.float()
+    logits = model(input_ids=tokens[:, :-1]).logits
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
     return logits, loss
 

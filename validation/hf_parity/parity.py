@@ -8,6 +8,7 @@ Prints   a table with a row per model and grid, and the bounds; the status is no
          missed. Needs mpirun and four ranks (they may share cores). README.md: what is compared.
 """
 import argparse
+import copy
 import csv
 import json
 import os
@@ -88,7 +89,8 @@ class Espalier:
         prompts.write_text("\n".join(PROMPTS) + "\n")
         text = self.run(grid[0] * grid[1], "generate", checkpoint, "--prompts", prompts,
                         f"data.tokenizer={TOKENIZER}", "generate.temperature=0",
-                        "generate.prefix=", "generate.ignore_end_of_text=true", f"generate.max_new_tokens={NEW_TOKENS}",
+                        "generate.prefix=", "generate.ignore_end_of_text=true",
+                        f"generate.max_new_tokens={NEW_TOKENS}",
                         *self.grid_keys(grid))
         return [json.loads(line)["tokens"] for line in text.splitlines() if line.startswith("{")]
 
@@ -113,14 +115,14 @@ def read_gradients(run):
 def history(run):
     with open(run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    return np.array([float(r["loss"]) for r in rows]), np.array([float(r["grad_norm"]) for r in rows])
+    return tuple(np.array([float(r[key]) for r in rows]) for key in ("loss", "grad_norm"))
 
 
 def write_shard(path, stream):
     """A token shard as README's table of its attributes asks for."""
     identity = subprocess.run([PROGRAM, "inspect", TOKENIZER], capture_output=True, text=True,
                               check=True).stdout.split("identity")[1].split()[0]
-    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+    with h5py.File(path, "w", alignment_threshold=1, alignment_interval=64) as file:
         file["tokens"] = stream.astype("<u4")
         file["documents"] = np.zeros(1, "<u8")
         texts = dict(format="espalier token shard", tokenizer=identity,
@@ -176,10 +178,9 @@ def run_case(name, folder):
 
     with torch.no_grad():
         logits, loss = (x.numpy() for x in models.forward(model, test))
-        rounded = models.forward(models.in_bfloat16(model), test)[0].numpy()
+        exact = models.forward(copy.deepcopy(model).double(), test)[0].numpy()
     first = models.samples_of(stream, 0, models.BATCH)
     expected = models.gradients(model, first)
-    rounded_gradients = models.gradients(models.in_bfloat16(model), first)
     prompts = [list(p.encode()) for p in PROMPTS]
     answers = [models.greedy(model, ids, NEW_TOKENS) for ids in prompts]
     losses, norms = models.train_curve(model, stream)
@@ -193,32 +194,69 @@ def run_case(name, folder):
         assert not missing, missing
         our_losses, our_norms = history(run)
         rows.append(dict(
-            model=name, grid=f"{grid[0]} x {grid[1]}{' sp' if grid[2] else ''}",
-            kl=kl(logits, ours), loss=abs(our_loss - loss) / loss,
+            model=name, grid=grid_name(grid),
+            kl=kl(logits, ours), exact=kl(exact, ours), theirs=kl(exact, logits),
+            loss=abs(our_loss - loss) / loss,
             gradient=max(relative(found[n], expected[n]) for n in expected),
             curve=float(np.max(np.abs(our_losses - losses) / losses)),
             norms=float(np.max(np.abs(our_norms - norms) / norms)),
             greedy=sum(a == b for a, b in zip(espalier.generate(checkpoint, (grid[0], 1, False)),
                                               answers)) if grid[1] == 1 else None))
         print_row(rows[-1])
-    bf16 = []
-    for grid in (GRIDS[0], GRIDS[4]):
-        ours, _ = espalier.logits(checkpoint, tokens, grid, "bfloat16")
-        run = espalier.train(f"bf16-{grid[0]}x{grid[1]}", source, grid, "training.dtype=bfloat16")
-        found = read_gradients(run)
-        worst = lambda other: max(relative(other[n], expected[n]) for n in expected)  # noqa: E731
-        total = lambda other: relative(np.concatenate([other[n].ravel() for n in expected]),  # noqa: E731
-                                       np.concatenate([expected[n].ravel() for n in expected]))
-        bf16.append(dict(model=name, grid=f"{grid[0]} x {grid[1]}{' sp' if grid[2] else ''}",
-                         kl=kl(logits, ours), hf_kl=kl(logits, rounded), gradient=total(found),
-                         hf_gradient=total(rounded_gradients), worst=worst(found),
-                         hf_worst=worst(rounded_gradients)))
-    return rows, bf16, [len(a) for a in answers]
+    return rows, [len(a) for a in answers]
+
+
+def run_bf16(name, seeds=(20, 21, 22), sequences=16):
+    """Distances from the fp32 of transformers, root mean square over the seeds, per grid: ours, and
+    transformers' own bf16. One batch is too small a sample: the ratio of the two scatters by 10 %.
+    """
+    grids = [GRIDS[0], GRIDS[4], GRIDS[5]]
+    ours, theirs = {grid: [] for grid in grids}, []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            espalier = Espalier(PROGRAM, folder)
+            model = models.make(name, seed)
+            rounded = models.in_bfloat16(model)
+            model.save_pretrained(folder / "hf")
+            write_model_file(folder / "model.toml", model.config)
+            stream = models.token_stream(sequences * models.S + 1, seed)
+            write_shard(folder / "train-00000.h5", stream)
+            samples = models.samples_of(stream, 0, sequences)
+            with h5py.File(folder / "tokens.h5", "w") as file:
+                file["tokens"] = samples
+            checkpoint = espalier.convert(folder / "hf", folder / "checkpoint")
+            with torch.no_grad():
+                logits = models.forward(model, samples)[0].numpy()
+                rounded_logits = models.forward(rounded, samples)[0].numpy()
+            expected = models.gradients(model, samples)
+
+            def distance(gradients):
+                return relative(*(np.concatenate([g[n].ravel() for n in expected])
+                                  for g in (gradients, expected)))
+
+            theirs.append((kl(logits, rounded_logits),
+                           distance(models.gradients(rounded, samples))))
+            for grid in grids:
+                found, _ = espalier.logits(checkpoint, folder / "tokens.h5", grid, "bfloat16")
+                run = espalier.train(f"run-{grid[0]}x{grid[1]}", folder / "hf", grid,
+                                     "training.dtype=bfloat16", "training.steps=1",
+                                     "schedule.warmup_steps=1",
+                                     f"training.global_batch_size={sequences}")
+                ours[grid].append((kl(logits, found), distance(read_gradients(run))))
+    mean = lambda values: np.sqrt(np.mean(np.square(values), axis=0))  # noqa: E731
+    return [dict(model=name, grid=grid_name(grid), kl=mean(ours[grid])[0], hf_kl=mean(theirs)[0],
+                 gradient=mean(ours[grid])[1], hf_gradient=mean(theirs)[1]) for grid in grids]
+
+
+def grid_name(grid):
+    return f"{grid[0]} x {grid[1]}{' sp' if grid[2] else ''}"
 
 
 def print_row(r):
     greedy = "" if r["greedy"] is None else f"{r['greedy']} of {len(PROMPTS)}"
-    print(f"| {r['model']} | {r['grid']} | {r['kl']:.1e} | {r['loss']:.1e} | {r['gradient']:.1e} | "
+    print(f"| {r['model']} | {r['grid']} | {r['kl']:.1e} | {r['exact']:.1e} | "
+          f"{r['theirs']:.1e} | {r['loss']:.1e} | {r['gradient']:.1e} | "
           f"{r['curve']:.1e} | {r['norms']:.1e} | {greedy} |", flush=True)
 
 
@@ -243,24 +281,26 @@ def main():
     parser.add_argument("--case", choices=list(models.CASES), action="append")
     arguments = parser.parse_args()
     PROGRAM = str(pathlib.Path(arguments.program).resolve())
+    models.transformers.utils.logging.disable_progress_bar()
+    models.transformers.utils.logging.set_verbosity_error()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print(f"{models.versions()}; V {models.V}, S {models.S}\n")
-    print("| model | tensor x data | KL of logits | loss | gradients | 12 losses | 12 norms | greedy |\n"
-          "|---|---|---|---|---|---|---|---|")
+    print("| model | tensor x data | KL of logits | ours to fp64 | theirs to fp64 | loss | "
+          "gradients | 12 losses | 12 norms | greedy |\n"
+          "|---|---|---|---|---|---|---|---|---|---|")
     rows, bf16, lengths = [], [], {}
     for name in arguments.case or models.CASES:
         with tempfile.TemporaryDirectory() as folder:
-            more, more_bf16, lengths[name] = run_case(name, pathlib.Path(folder))
+            more, lengths[name] = run_case(name, pathlib.Path(folder))
         rows += more
-        bf16 += more_bf16
+    for name in arguments.case or models.CASES:
+        bf16 += run_bf16(name)
     print("\nbf16 against the fp32 of transformers (theirs: transformers' own bf16)\n\n"
-          "| model | tensor x data | KL | theirs | all gradients | theirs | worst gradient | theirs |\n"
-          "|---|---|---|---|---|---|---|---|")
+          "| model | tensor x data | KL | theirs | gradients | theirs |\n|---|---|---|---|---|---|")
     for r in bf16:
         print(f"| {r['model']} | {r['grid']} | {r['kl']:.2e} | {r['hf_kl']:.2e} | "
-              f"{r['gradient']:.2e} | {r['hf_gradient']:.2e} | {r['worst']:.2e} | "
-              f"{r['hf_worst']:.2e} |")
+              f"{r['gradient']:.2e} | {r['hf_gradient']:.2e} |")
     print("\ngreedy tokens per prompt:", lengths)
     problems = missed(rows, bf16)
     print("\nall bounds hold" if not problems else "\nmissed:\n  " + "\n  ".join(problems))

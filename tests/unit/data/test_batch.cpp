@@ -17,16 +17,24 @@ struct CountingStream {
 
   explicit CountingStream(const std::vector<std::size_t>& sizes) {
     std::uint32_t next = 0;
-    std::vector<std::span<const std::uint32_t>> views;
+    std::vector<ShardView> views;
     for (std::size_t size : sizes) {
       storage.emplace_back(size);
       std::iota(storage.back().begin(), storage.back().end(), next);
       next += static_cast<std::uint32_t>(size);
     }
-    for (const auto& shard : storage) views.emplace_back(shard);
+    for (const auto& shard : storage) views.push_back({shard});
     stream = TokenStream(views);
   }
 };
+
+/// The stream as the only source, in the order of `seed` (0: as it lies).
+Sources only_source(const TokenStream& stream, std::int64_t sequence_length,
+                    std::uint64_t seed = 0) {
+  const std::uint64_t samples = stream.num_samples(sequence_length);
+  const std::vector<double> weights{1.0};
+  return {{{&stream, samples, SampleOrder(samples, seed, seed != 0)}}, SourceMix(weights)};
+}
 
 }  // namespace
 
@@ -55,10 +63,10 @@ TEST_CASE("The last token of a sample is only a target", "[data]") {
 
 TEST_CASE("A micro-batch holds samples with their targets and positions", "[data]") {
   const CountingStream data({10, 15});
-  const SampleOrder order(data.stream.num_samples(4), 0, false);
+  const Sources sources = only_source(data.stream, 4);
   MicroBatch batch;
   load_micro_batch(
-      data.stream, order,
+      sources,
       {.sequence_length = 4, .micro_batch_size = 2, .num_micro_batches = 1, .data_rank = 0}, 1, 0,
       batch);
   CHECK(batch.tokens == std::vector<std::uint32_t>{4, 5, 6, 7, 8, 9, 10, 11});
@@ -68,10 +76,10 @@ TEST_CASE("A micro-batch holds samples with their targets and positions", "[data
 
 TEST_CASE("Sequences of one token have a target", "[data]") {
   const CountingStream data({2, 2});
-  const SampleOrder order(data.stream.num_samples(1), 0, false);
+  const Sources sources = only_source(data.stream, 1);
   MicroBatch batch;
   load_micro_batch(
-      data.stream, order,
+      sources,
       {.sequence_length = 1, .micro_batch_size = 3, .num_micro_batches = 1, .data_rank = 0}, 0, 0,
       batch);
   CHECK(batch.tokens == std::vector<std::uint32_t>{0, 1, 2});
@@ -80,14 +88,14 @@ TEST_CASE("Sequences of one token have a target", "[data]") {
 
 TEST_CASE("Every grid sees the same samples in a step", "[data]") {
   const CountingStream data({301, 200, 12});
-  const SampleOrder order(data.stream.num_samples(8), 17, true);
+  const Sources sources = only_source(data.stream, 8, 17);
   const std::uint64_t consumed = 60;  // the step goes over the end of the epoch of 64 samples
   const auto first_tokens = [&](std::int64_t ranks, std::int64_t micros, std::int64_t size) {
     std::vector<std::uint32_t> firsts;
     MicroBatch batch;
     for (std::int64_t rank = 0; rank < ranks; ++rank)
       for (std::int64_t micro = 0; micro < micros; ++micro) {
-        load_micro_batch(data.stream, order,
+        load_micro_batch(sources,
                          {.sequence_length = 8,
                           .micro_batch_size = size,
                           .num_micro_batches = micros,
@@ -108,23 +116,23 @@ TEST_CASE("Every grid sees the same samples in a step", "[data]") {
 TEST_CASE("Validation past the end becomes ignored targets", "[data]") {
   const CountingStream data({13});
   MicroBatch batch;
-  load_validation_batch(data.stream, 4, 2, 2, 3, batch);
+  load_validation_batch(data.stream, {4, 2}, 2, 3, batch);
   CHECK(batch.tokens == std::vector<std::uint32_t>{8, 9, 10, 11, 0, 0, 0, 0});
   CHECK(batch.targets == std::vector<std::uint32_t>{9, 10, 11, 12, kIgnoredTarget, kIgnoredTarget,
                                                     kIgnoredTarget, kIgnoredTarget});
   CHECK(batch.positions == std::vector<std::int32_t>{0, 1, 2, 3, 0, 1, 2, 3});
-  load_validation_batch(data.stream, 4, 2, 4, 3, batch);
+  load_validation_batch(data.stream, {4, 2}, 4, 3, batch);
   CHECK(std::count(batch.targets.begin(), batch.targets.end(), kIgnoredTarget) == 8);
 }
 
 TEST_CASE("Misuse of the batch loader is an error", "[data]") {
   const CountingStream data({13});
-  const SampleOrder order(3, 0, false);
+  const Sources sources = only_source(data.stream, 4);
   MicroBatch batch;
   BatchShape shape{
       .sequence_length = 4, .micro_batch_size = 1, .num_micro_batches = 2, .data_rank = 0};
-  CHECK_THROWS_AS(load_micro_batch(data.stream, order, shape, 0, 2, batch), espalier::Error);
+  CHECK_THROWS_AS(load_micro_batch(sources, shape, 0, 2, batch), espalier::Error);
   shape.sequence_length = 0;
-  CHECK_THROWS_AS(load_micro_batch(data.stream, order, shape, 0, 0, batch), espalier::Error);
-  CHECK_THROWS_AS(load_validation_batch(data.stream, 5, 1, 2, 3, batch), espalier::Error);
+  CHECK_THROWS_AS(load_micro_batch(sources, shape, 0, 0, batch), espalier::Error);
+  CHECK_THROWS_AS(load_validation_batch(data.stream, {5, 1}, 2, 3, batch), espalier::Error);
 }

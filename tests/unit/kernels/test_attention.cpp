@@ -1,4 +1,6 @@
+#include <numeric>
 #include "kernels/attention.hpp"
+
 #include "support.hpp"
 
 namespace espalier {
@@ -17,6 +19,7 @@ template <class T>
 struct Problem {
   AttentionShape shape;
   Matrix<T> q, k, v, d_o;
+  std::vector<std::int32_t> first_keys = {};  ///< per query; empty: none
 
   explicit Problem(const AttentionShape& s, std::int64_t padding = 6)
       : shape(s),
@@ -28,6 +31,20 @@ struct Problem {
     k.randomize("k", 1.0);
     v.randomize("v", 1.0);
     d_o.randomize("d_o", 1.0);
+  }
+
+  /// Documents that begin at these tokens of every sequence.
+  void set_documents(const std::vector<std::int64_t>& begins) {
+    for (std::int64_t row = 0; row < q.rows(); ++row) {
+      const std::int64_t i = row % shape.query_length;
+      std::int64_t first = 0;
+      for (const std::int64_t begin : begins) first = begin <= i ? begin : first;
+      first_keys.push_back(static_cast<std::int32_t>(first));
+    }
+  }
+  device::ConstView keys_view() const {
+    if (first_keys.empty()) return {};
+    return device::view_of(first_keys.data(), 1, static_cast<std::int64_t>(first_keys.size()));
   }
 
   Reference reference() const {
@@ -49,6 +66,8 @@ struct Problem {
           const std::int64_t kv = h / (s.num_q_heads / s.num_kv_heads);
           const std::int64_t keys = s.first_query_position + i + 1;
           const std::int64_t row = b * s.query_length + i;
+          const std::int64_t begin =
+              first_keys.empty() ? 0 : first_keys[static_cast<std::size_t>(row)];
           const auto kv_row = [&](std::int64_t j) { return b * s.kv_length + j; };
           const auto q_index = [&](std::int64_t d) {
             return static_cast<std::size_t>(row * q.cols() + h * s.head_dim + d);
@@ -57,7 +76,7 @@ struct Problem {
             return static_cast<std::size_t>(kv_row(j) * k.cols() + kv * s.head_dim + d);
           };
           double maximum = -INFINITY;
-          for (std::int64_t j = 0; j < keys; ++j) {
+          for (std::int64_t j = begin; j < keys; ++j) {
             double sum = 0.0;
             for (std::int64_t d = 0; d < s.head_dim; ++d)
               sum += q(row, h * s.head_dim + d) * k(kv_row(j), kv * s.head_dim + d);
@@ -65,12 +84,12 @@ struct Problem {
             maximum = std::max(maximum, sum * scale);
           }
           double sum = 0.0;
-          for (std::int64_t j = 0; j < keys; ++j)
+          for (std::int64_t j = begin; j < keys; ++j)
             sum += std::exp(p[static_cast<std::size_t>(j)] - maximum);
           const double lse = maximum + std::log(sum);
           r.lse[static_cast<std::size_t>((b * s.num_q_heads + h) * s.query_length + i)] = lse;
           double delta = 0.0;
-          for (std::int64_t j = 0; j < keys; ++j) {
+          for (std::int64_t j = begin; j < keys; ++j) {
             double& p_j = p[static_cast<std::size_t>(j)];
             p_j = std::exp(p_j - lse);
             for (std::int64_t d = 0; d < s.head_dim; ++d)
@@ -78,7 +97,7 @@ struct Problem {
           }
           for (std::int64_t d = 0; d < s.head_dim; ++d)
             delta += r.o[q_index(d)] * d_o(row, h * s.head_dim + d);
-          for (std::int64_t j = 0; j < keys; ++j) {
+          for (std::int64_t j = begin; j < keys; ++j) {
             double d_p = 0.0;
             const double p_j = p[static_cast<std::size_t>(j)];
             for (std::int64_t d = 0; d < s.head_dim; ++d)
@@ -109,10 +128,12 @@ template <class T>
 constexpr double kTolerance = sizeof(T) == 2 ? 4 * 0x1p-8 : 1e-5;
 
 template <class T>
-void check(const AttentionShape& s, bool backward) {
+void check(const AttentionShape& s, bool backward,
+           const std::vector<std::int64_t>& documents = {}) {
   CAPTURE(s.batch, s.query_length, s.kv_length, s.first_query_position, s.num_q_heads,
           s.num_kv_heads, s.head_dim);
   Problem<T> x(s);
+  if (!documents.empty()) x.set_documents(documents);
   const Reference want = x.reference();
   Context context;
   Matrix<T> o(x.q.rows(), x.q.cols(), 4);
@@ -122,7 +143,8 @@ void check(const AttentionShape& s, bool backward) {
                                        .k = x.k.view(),
                                        .v = x.v.view(),
                                        .o = o.view(),
-                                       .lse = lse.view()});
+                                       .lse = lse.view(),
+                                       .first_keys = x.keys_view()});
   CHECK(error_of(o, want.o) < kTolerance<T>);
   CHECK(error_of(lse, want.lse) < 1e-5);
   CHECK(o.padding_untouched());
@@ -142,7 +164,8 @@ void check(const AttentionShape& s, bool backward) {
                                         .d_q = d_q.view(),
                                         .d_k = d_k.view(),
                                         .d_v = d_v.view(),
-                                        .scratch = scratch.view()});
+                                        .scratch = scratch.view(),
+                                        .first_keys = x.keys_view()});
   CHECK(error_of(d_q, want.d_q) < kTolerance<T>);
   CHECK(error_of(d_k, want.d_k) < kTolerance<T>);
   CHECK(error_of(d_v, want.d_v) < kTolerance<T>);
@@ -200,6 +223,48 @@ TEMPLATE_TEST_CASE("attention continues a cached sequence", "[attention]", float
                    .num_kv_heads = 1,
                    .head_dim = 32},
                   false);
+}
+
+TEMPLATE_TEST_CASE("attention stays inside documents", "[attention]", float, bf16) {
+  check<TestType>(training(2, 128, 4, 2, 64), true, {0, 64});
+  check<TestType>(training(1, 67, 3, 1, 32), true, {0, 1, 2, 66});
+  check<TestType>(training(1, 200, 6, 2, 10), true, {0, 63, 65, 129, 199});
+  check<TestType>(training(2, 300, 2, 1, 38), true, {0, 280});  // many hidden blocks before it
+  check<TestType>(training(1, 150, 4, 4, 128), true, {0, 20, 40, 60, 80, 100, 120, 140});
+  check<TestType>(training(16, 65, 2, 1, 48), true, {0, 33});  // no splits
+  std::vector<std::int64_t> every_token(70);
+  std::iota(every_token.begin(), every_token.end(), std::int64_t{0});
+  check<TestType>(training(1, 70, 3, 1, 16), true, every_token);  // each token alone
+}
+
+TEMPLATE_TEST_CASE("packed documents attend as each of them alone", "[attention]", float, bf16) {
+  const std::vector<std::int64_t> begins{0, 64, 256};  // bounds of tiles: the same bits
+  const AttentionShape s = training(1, 300, 2, 1, 32);
+  Problem<TestType> x(s, 0);
+  x.set_documents(begins);
+  Context context;
+  Matrix<TestType> packed(x.q.rows(), x.q.cols()), alone(x.q.rows(), x.q.cols());
+  Matrix<float> lse(2, 300);
+  kernels::attention_forward(context, {.shape = s,
+                                       .q = x.q.view(),
+                                       .k = x.k.view(),
+                                       .v = x.v.view(),
+                                       .o = packed.view(),
+                                       .lse = lse.view(),
+                                       .first_keys = x.keys_view()});
+  for (std::size_t d = 0; d < begins.size(); ++d) {
+    const std::int64_t end = d + 1 < begins.size() ? begins[d + 1] : 300;
+    const std::int64_t length = end - begins[d];
+    Matrix<float> own_lse(2, length);
+    kernels::attention_forward(context, {.shape = training(1, length, 2, 1, 32),
+                                         .q = x.q.view().row_range(begins[d], length),
+                                         .k = x.k.view().row_range(begins[d], length),
+                                         .v = x.v.view().row_range(begins[d], length),
+                                         .o = alone.view().row_range(begins[d], length),
+                                         .lse = own_lse.view()});
+  }
+  for (std::int64_t row = 0; row < 300; ++row)
+    for (std::int64_t c = 0; c < x.q.cols(); ++c) REQUIRE(packed(row, c) == alone(row, c));
 }
 
 TEST_CASE("attention survives large scores and shows NaN", "[attention]") {

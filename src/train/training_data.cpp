@@ -1,0 +1,109 @@
+#include "train/training_data.hpp"
+
+#include <cmath>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace espalier::train {
+namespace {
+
+/// data.train as the only source, or data.sources.
+std::vector<config::DataSource> sources_of(const config::DataParameters& data) {
+  require(!data.train.empty() || !data.sources.empty(), ExitStatus::bad_configuration,
+          "data.train is not set: name the token shards (espalier tokenize makes them)");
+  if (data.sources.empty()) return {{.train = data.train, .weight = 1.0, .name = "train"}};
+  return data.sources;
+}
+
+std::vector<std::string> names_of(const std::vector<config::DataSource>& sources) {
+  std::vector<std::string> names;
+  for (const config::DataSource& source : sources)
+    names.push_back(source.name.empty() ? source.train : source.name);
+  return names;
+}
+
+std::vector<Dataset> open_all(const config::Parameters& p, const std::string& tokenizer_identity,
+                              bool verify) {
+  std::vector<Dataset> datasets;
+  for (const config::DataSource& source : sources_of(p.data)) {
+    // Without data.tokenizer, the first source says which one it is.
+    const std::string& identity =
+        datasets.empty() ? tokenizer_identity : datasets.front().tokenizer_identity();
+    datasets.emplace_back(source.train, "train", p.model.vocab_size, p.training.sequence_length,
+                          identity, verify);
+  }
+  return datasets;
+}
+
+data::Sources mix(const config::Parameters& p, const std::vector<Dataset>& datasets) {
+  std::vector<double> weights;
+  for (const config::DataSource& source : sources_of(p.data)) weights.push_back(source.weight);
+  std::vector<data::Source> sources;
+  for (const Dataset& dataset : datasets) {
+    // Sources of one size would otherwise be walked through in one order.
+    const std::uint64_t seed =
+        static_cast<std::uint64_t>(p.training.seed) + 0x9E3779B97F4A7C15ULL * sources.size();
+    sources.push_back({&dataset.stream(), dataset.num_samples(),
+                       data::SampleOrder(dataset.num_samples(), seed, p.data.order == "shuffled")});
+  }
+  return {std::move(sources), data::SourceMix(weights)};
+}
+
+std::string samples_text(std::uint64_t count) {
+  return fmt::format("{} samples", with_commas(static_cast<std::int64_t>(count)));
+}
+
+}  // namespace
+
+data::DocumentRule document_rule(const config::DataParameters& parameters) {
+  return {.mask = parameters.document_mask, .predict_across = parameters.predict_across_documents};
+}
+
+TrainingData::TrainingData(const config::Parameters& parameters,
+                           const std::string& tokenizer_identity, bool verify)
+    : names_(names_of(sources_of(parameters.data))),
+      datasets_(open_all(parameters, tokenizer_identity, verify)),
+      sources_(mix(parameters, datasets_)) {}
+
+std::int64_t TrainingData::steps_without_repeat(std::int64_t global_batch_size) const {
+  return static_cast<std::int64_t>(sources_.samples_without_repeat() /
+                                   static_cast<std::uint64_t>(global_batch_size));
+}
+
+std::string TrainingData::describe(std::uint64_t num_samples) const {
+  std::string text;
+  for (std::size_t i = 0; i < datasets_.size(); ++i) {
+    text += text.empty() ? "" : "\n";
+    text += names_.size() == 1 ? datasets_[i].describe()
+                               : fmt::format("{}, {:.2f} % of the samples: {}", names_[i],
+                                             100.0 * sources_.share(i), datasets_[i].describe());
+    if (num_samples > 0)
+      text += fmt::format("; this run makes {:.3g} epochs of it", sources_.epochs(i, num_samples));
+  }
+  return text;
+}
+
+std::string TrainingData::describe_consumed(std::uint64_t num_samples) const {
+  std::string text;
+  for (std::size_t i = 0; i < names_.size(); ++i)
+    text +=
+        fmt::format("{}{} {} ({:.3g} epochs)", text.empty() ? "" : ", ", names_[i],
+                    samples_text(sources_.count(i, num_samples)), sources_.epochs(i, num_samples));
+  return text;
+}
+
+std::string TrainingData::epochs_begun(std::uint64_t before, std::uint64_t after) const {
+  std::string text;
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    // The epoch of the last sample taken; before the first sample there is none.
+    const auto epoch = [&](std::uint64_t num_samples) {
+      return static_cast<std::int64_t>(std::ceil(sources_.epochs(i, num_samples)));
+    };
+    if (epoch(after) > std::max<std::int64_t>(epoch(before), 1))
+      text += fmt::format("{}epoch {} of {}", text.empty() ? "" : ", ", epoch(after), names_[i]);
+  }
+  return text;
+}
+
+}  // namespace espalier::train

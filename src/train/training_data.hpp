@@ -1,0 +1,41 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/parameters.hpp"
+#include "data/batch.hpp"
+#include "train/dataset.hpp"
+
+namespace espalier::train {
+
+/// The rule that [data] gives for the bounds of documents.
+data::DocumentRule document_rule(const config::DataParameters& parameters);
+
+/// What a run trains on: one data set, or several mixed by weight, and the order of their samples.
+class TrainingData {
+ public:
+  /// Opens data.train or data.sources. Throws as Dataset does. `verify`: compare checksums too.
+  TrainingData(const config::Parameters& parameters, const std::string& tokenizer_identity,
+               bool verify);
+  TrainingData(const TrainingData&) = delete;
+  TrainingData& operator=(const TrainingData&) = delete;
+
+  const data::Sources& sources() const { return sources_; }
+  const std::string& tokenizer_identity() const { return datasets_.front().tokenizer_identity(); }
+  /// Steps of `global_batch_size` samples before one would be seen again.
+  std::int64_t steps_without_repeat(std::int64_t global_batch_size) const;
+  /// A line per source: tokens, samples, share, and the epochs of it in a run of `num_samples`.
+  std::string describe(std::uint64_t num_samples) const;
+  /// "english 7,000 samples (0.36 epochs), code 3,000 samples (1.20 epochs)"
+  std::string describe_consumed(std::uint64_t num_samples) const;
+  /// Names of the sources that begin an epoch after their first in samples (before, after].
+  std::string epochs_begun(std::uint64_t before, std::uint64_t after) const;
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<Dataset> datasets_;
+  data::Sources sources_;
+};
+
+}  // namespace espalier::train

@@ -1,0 +1,110 @@
+#include <catch2/catch.hpp>
+#include <numeric>
+#include <vector>
+
+#include "data/batch.hpp"
+
+using namespace espalier::data;
+
+namespace {
+
+using Ints = std::vector<std::int32_t>;
+using Ids = std::vector<std::uint32_t>;
+constexpr std::uint32_t kNone = kIgnoredTarget;
+
+/// Tokens 0, 1, 2, ... in two shards of documents:
+///   shard 0: [0 1 2] [3] [4 5 6 7]    shard 1: [8 9] [10 11 12 13 14 15 16]
+struct Documents {
+  std::vector<std::uint32_t> tokens = std::vector<std::uint32_t>(17);
+  std::vector<std::uint64_t> first{0, 3, 4}, second{0, 2};
+  TokenStream stream{{}};
+
+  Documents() {
+    std::iota(tokens.begin(), tokens.end(), 0U);
+    const std::span<const std::uint32_t> all(tokens);
+    stream = TokenStream({{all.first(8), first}, {}, {all.subspan(8), second}});
+  }
+};
+
+MicroBatch validation_batch(const Documents& data, const DocumentRule& rule, std::uint64_t sample) {
+  MicroBatch batch;
+  load_validation_batch(data.stream, {4, 1, rule}, sample, 4, batch);
+  return batch;
+}
+
+}  // namespace
+
+TEST_CASE("The bounds of documents are found across shards", "[data]") {
+  const Documents data;
+  const std::vector<std::uint64_t> begins{0, 3, 4, 8, 10};
+  for (std::uint64_t token = 0; token < 17; ++token) {
+    const auto next = std::upper_bound(begins.begin(), begins.end(), token);
+    CHECK(data.stream.next_document(token) == (next == begins.end() ? 17 : *next));
+    for (std::uint64_t last = token; last < 17; ++last)
+      CHECK(
+          data.stream.documents_between(token, last) ==
+          static_cast<std::uint64_t>(std::upper_bound(begins.begin(), begins.end(), last) - next));
+  }
+}
+
+TEST_CASE("A shard that names no document is one", "[data]") {
+  const std::vector<std::uint32_t> tokens(5);
+  const TokenStream stream({{tokens}, {tokens}});
+  CHECK(stream.next_document(0) == 5);
+  CHECK(stream.next_document(5) == 10);
+  CHECK(stream.documents_between(0, 9) == 1);
+}
+
+TEST_CASE("With a mask, positions and first keys begin anew with every document", "[data]") {
+  const Documents data;
+  const DocumentRule rule{.mask = true};
+  const MicroBatch a = validation_batch(data, rule, 0);  // 0 1 2 | 3 ; target 4
+  CHECK(a.positions == Ints{0, 1, 2, 0});
+  CHECK(a.first_keys == Ints{0, 0, 0, 3});
+  CHECK(a.targets == Ids{1, 2, 3, 4});
+  const MicroBatch c = validation_batch(data, rule, 2);  // 8 9 | 10 11
+  CHECK(c.positions == Ints{0, 1, 0, 1});
+  CHECK(c.first_keys == Ints{0, 0, 2, 2});
+  const MicroBatch d = validation_batch(data, rule, 3);  // the rest of a document: its first
+  CHECK(d.positions == Ints{0, 1, 2, 3});
+  CHECK(d.first_keys == Ints{0, 0, 0, 0});
+}
+
+TEST_CASE("Without prediction across documents their first tokens are nobody's targets", "[data]") {
+  const Documents data;
+  for (const bool mask : {false, true}) {
+    const DocumentRule rule{.mask = mask, .predict_across = false};
+    CHECK(validation_batch(data, rule, 0).targets == Ids{1, 2, kNone, kNone});
+    CHECK(validation_batch(data, rule, 1).targets == Ids{5, 6, 7, kNone});
+    CHECK(validation_batch(data, rule, 2).targets == Ids{9, kNone, 11, 12});
+    CHECK(validation_batch(data, rule, 3).targets == Ids{13, 14, 15, 16});
+    CHECK(validation_batch(data, rule, 3).first_keys.size() == (mask ? 4 : 0));
+    CHECK(count_targets(data.stream, {4, 1, rule}, 4) == 12);
+    CHECK(count_targets(data.stream, {4, 1, rule}, 1) == 2);
+    CHECK(count_targets(data.stream, {4, 1, rule}, 0) == 0);
+  }
+  CHECK(validation_batch(data, {}, 1).positions == Ints{0, 1, 2, 3});
+}
+
+TEST_CASE("The targets of a step are counted without reading them", "[data]") {
+  const Documents data;
+  const DocumentRule rule{.mask = true, .predict_across = false};
+  const std::vector<double> weights{1.0};
+  const Sources sources({{&data.stream, 4, SampleOrder(4, 5, true)}}, SourceMix(weights));
+  const BatchShape shape{.sequence_length = 4,
+                         .micro_batch_size = 1,
+                         .num_micro_batches = 1,
+                         .data_rank = 0,
+                         .documents = rule};
+  MicroBatch batch;
+  for (std::uint64_t first = 0; first < 9; ++first)
+    for (std::uint64_t count = 0; count < 7; ++count) {
+      std::uint64_t counted = 0;
+      for (std::uint64_t g = first; g < first + count; ++g) {
+        load_micro_batch(sources, shape, g, 0, batch);
+        for (const std::uint32_t target : batch.targets) counted += target != kNone ? 1 : 0;
+      }
+      CHECK(count_targets(sources, 4, rule, first, count) == counted);
+      CHECK(count_targets(sources, 4, {}, first, count) == 4 * count);
+    }
+}
