@@ -77,7 +77,7 @@ bool model_is_absent(const ModelParameters& m) {
          m.num_hidden_layers == 0 && m.num_attention_heads == 0;
 }
 
-/// Llama 3.1's scaling divides by the distance of its two factors; its keys mean nothing without it.
+/// Llama 3.1's scaling divides by the distance of its two factors, and has four keys of its own.
 void check_rope(const ModelParameters& m, Problems& problems) {
   if (m.rope_type == "llama3") {
     if (m.rope_high_freq_factor <= m.rope_low_freq_factor)

@@ -25,8 +25,8 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
     kernels::fill_rope_table(a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
 }
 
-// x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then the final norm.
-// The addition of a branch is fused into the norm that follows it.
+// x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then
+// the final norm. The addition of a branch is fused into the norm that follows it.
 void Transformer::forward(const Batch& batch) {
   const ModelTensors& w = weights_.weights;
   {
