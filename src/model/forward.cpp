@@ -21,6 +21,7 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
       comm_(communicators),
       boundary_(*communicators.tensor, activations.shape.splits_tokens),
       branch_() {
+  require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
     kernels::fill_rope_table(a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
 }

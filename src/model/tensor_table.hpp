@@ -27,12 +27,13 @@ namespace espalier::model {
 ///
 /// One for gpt2, named after transformer. (lm_head without): norms have a weight, which starts at
 /// one, and a bias; biases start at zero. The weights of c_attn, c_proj and c_fc lie transposed in
-/// Hugging Face's files, q, k and v joined there to one c_attn (TensorSpec::place).
+/// Hugging Face's files, q, k and v joined there to one c_attn (TensorSpec::place). wpe has
+/// max_positions rows (*).
 ///
 /// | weight                       | shape    | shard      | decay | gradient sum      | init      |
 /// |------------------------------|----------|------------|-------|-------------------|-----------|
 /// | wte.weight                   | (V, H)   | vocab_rows | yes   | none              |           |
-/// | wpe.weight                   | (P, H)   | none       | yes   | sequence_parallel |           |
+/// | wpe.weight                   | (*, H)   | none       | yes   | sequence_parallel |           |
 /// | h.N.ln_{1,2}.{weight,bias}   | (H)      | none       | no    | sequence_parallel | 1, 0      |
 /// | h.N.attn.c_attn.q.weight     | (A*D, H) | rows       | yes   | none              |           |
 /// | h.N.attn.c_attn.{k,v}.weight | (K*D, H) | kv_rows    | yes   | kv_replicas       |           |
