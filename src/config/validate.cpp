@@ -72,7 +72,7 @@ void check_ranges(const Parameters& parameters, Use use, bool has_model, Problem
   });
 }
 
-/// Llama 3.1's scaling divides by the distance of its two factors; its keys mean nothing without it.
+/// Llama 3.1's scaling divides by the distance of its two factors, and has four keys of its own.
 void check_rope(const ModelParameters& m, Problems& problems) {
   if (m.rope_type == "llama3") {
     if (m.rope_high_freq_factor <= m.rope_low_freq_factor)

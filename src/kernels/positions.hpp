@@ -9,7 +9,7 @@ namespace espalier::kernels {
 /// (bf16).
 struct PositionsForward {
   device::ConstView positions;  ///< (1, T_loc) i32, rows of the table
-  device::ConstView table;      ///< (P, H)
+  device::ConstView table;      ///< (positions, H)
   device::View x;               ///< (T_loc, H) dtype of the table, updated in place
 };
 void positions_forward(device::Context& context, const PositionsForward& a);
@@ -19,7 +19,7 @@ void positions_forward(device::Context& context, const PositionsForward& a);
 struct PositionsBackward {
   device::ConstView positions;  ///< (1, T_loc) i32
   device::ConstView dx;         ///< (T_loc, H)
-  device::View d_table;         ///< (P, H) f32, accumulated
+  device::View d_table;         ///< (positions, H) f32, accumulated
 };
 void positions_backward(device::Context& context, const PositionsBackward& a);
 

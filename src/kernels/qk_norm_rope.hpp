@@ -4,11 +4,11 @@
 
 namespace espalier::kernels {
 
-/// Frequencies of RoPE: theta^(-2i/D), and Llama 3.1's scaling of them when factor > 0 (transformers
-/// `_compute_llama3_parameters`). With the wavelength 2 pi / f of a frequency f:
-///   f / factor                      where the wavelength is above original_positions / low_freq_factor
-///   f                               where it is below original_positions / high_freq_factor
-///   ((1 - s) / factor + s) f        between, s running linearly in f from 0 to 1
+/// Frequencies of RoPE: theta^(-2i/D), and when factor > 0 Llama 3.1's scaling of them (in
+/// transformers `_compute_llama3_parameters`). With the wavelength 2 pi / f of a frequency f:
+///   f / factor                where the wavelength is above original_positions / low_freq_factor
+///   f                         where it is below original_positions / high_freq_factor
+///   ((1 - s) / factor + s) f  between, s running linearly in f from 0 to 1
 struct RopeFrequencies {
   double theta;
   double factor = 0.0;  ///< 0: no scaling

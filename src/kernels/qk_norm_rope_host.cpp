@@ -101,8 +101,8 @@ void check_shapes(const device::ConstView& qkv, const device::ConstView& qk,
                   head_dim);
 }
 
-/// Frequency i of head_dim / 2. Each step in fp32, as transformers rounds it; torch divides a number
-/// by a tensor as reciprocal and product.
+/// Frequency i of head_dim / 2. Each step in fp32, as transformers rounds it; torch divides a
+/// number by a tensor as reciprocal and product.
 float rope_frequency(const RopeFrequencies& r, std::int64_t i, std::int64_t head_dim) {
   const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
   const float frequency = 1.0f / std::pow(static_cast<float>(r.theta), exponent);

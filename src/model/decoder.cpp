@@ -29,6 +29,7 @@ Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype
       boundary_(*communicators.tensor, /*sequence_parallel=*/false),
       max_tokens_(max_tokens),
       chunk_tokens_(std::min(max_tokens, kPromptChunk)) {
+  require_positions(architecture, max_tokens);
   const LocalSizes& s = sizes_;
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer)
     cache_.push_back({.k = arena.allocate("k cache", dtype, max_tokens, s.kv_cols()),

@@ -16,6 +16,7 @@ namespace espalier::model {
 class Decoder {
  public:
   /// Lays out the cache for `max_tokens` in `arena` (planning or backed). Others must outlive it.
+  /// Throws as require_positions does.
   Decoder(const Architecture& architecture, Weights& weights, DType dtype, std::int64_t max_tokens,
           device::Context& context, parallel::GridCommunicators& communicators,
           device::Arena& arena);

@@ -21,12 +21,13 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
       comm_(communicators),
       boundary_(*communicators.tensor, activations.shape.splits_tokens),
       branch_() {
+  require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
     kernels::fill_rope_table(a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
 }
 
-// x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then the final norm.
-// The addition of a branch is fused into the norm that follows it.
+// x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then
+// the final norm. The addition of a branch is fused into the norm that follows it.
 void Transformer::forward(const Batch& batch) {
   const ModelTensors& w = weights_.weights;
   {

@@ -1,5 +1,6 @@
 #include "model/parts.hpp"
 
+#include "base/error.hpp"
 #include "kernels/gelu.hpp"
 #include "kernels/layernorm.hpp"
 #include "kernels/rmsnorm.hpp"
@@ -75,6 +76,16 @@ void activation_backward(device::Context& context, Mlp mlp, View gate_up, View h
       return kernels::gelu_backward(context,
                                     {.x = gate_up, .d_out = hidden, .d_x = gate_up, .out = hidden});
   }
+}
+
+void require_positions(const Architecture& architecture, std::int64_t length) {
+  if (architecture.position_embedding == PositionEmbedding::learned &&
+      length > architecture.max_positions)
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("sequences of {} tokens: the model has learned only {} positions "
+                            "(model.max_position_embeddings); use shorter sequences",
+                            length, architecture.max_positions),
+                Met::by_every_rank);
 }
 
 void linear_forward(device::Context& context, View y, ConstView x, const LinearTensors& weights,

@@ -27,24 +27,25 @@ namespace espalier::model {
 ///
 /// One for gpt2, named after transformer. (lm_head without): norms have a weight, which starts at
 /// one, and a bias; biases start at zero. The weights of c_attn, c_proj and c_fc lie transposed in
-/// Hugging Face's files, q, k and v joined there to one c_attn (TensorSpec::place).
+/// Hugging Face's files, q, k and v joined there to one c_attn (TensorSpec::place). wpe has
+/// max_positions rows (*).
 ///
-/// | weight                        | shape    | shard      | decay | gradient sum      | init      |
-/// |-------------------------------|----------|------------|-------|-------------------|-----------|
-/// | wte.weight                    | (V, H)   | vocab_rows | yes   | none              |           |
-/// | wpe.weight                    | (P, H)   | none       | yes   | sequence_parallel |           |
-/// | h.N.ln_{1,2}.{weight,bias}    | (H)      | none       | no    | sequence_parallel | 1, 0      |
-/// | h.N.attn.c_attn.q.weight      | (A*D, H) | rows       | yes   | none              |           |
-/// | h.N.attn.c_attn.{k,v}.weight  | (K*D, H) | kv_rows    | yes   | kv_replicas       |           |
-/// | h.N.attn.c_attn.q.bias        | (A*D)    | rows       | no    | none              | 0         |
-/// | h.N.attn.c_attn.{k,v}.bias    | (K*D)    | kv_rows    | no    | kv_replicas       | 0         |
-/// | h.N.attn.c_proj.weight        | (H, A*D) | columns    | yes   | none              | / sqrt 2L |
-/// | h.N.mlp.c_fc.weight           | (F, H)   | rows       | yes   | none              |           |
-/// | h.N.mlp.c_fc.bias             | (F)      | rows       | no    | none              | 0         |
-/// | h.N.mlp.c_proj.weight         | (H, F)   | columns    | yes   | none              | / sqrt 2L |
-/// | h.N.{attn,mlp}.c_proj.bias    | (H)      | none       | no    | sequence_parallel | 0         |
-/// | ln_f.{weight,bias}            | (H)      | none       | no    | sequence_parallel | 1, 0      |
-/// | lm_head.weight (unless tied)  | (V, H)   | vocab_rows | yes   | none              |           |
+/// | weight                       | shape    | shard      | decay | gradient sum      | init      |
+/// |------------------------------|----------|------------|-------|-------------------|-----------|
+/// | wte.weight                   | (V, H)   | vocab_rows | yes   | none              |           |
+/// | wpe.weight                   | (*, H)   | none       | yes   | sequence_parallel |           |
+/// | h.N.ln_{1,2}.{weight,bias}   | (H)      | none       | no    | sequence_parallel | 1, 0      |
+/// | h.N.attn.c_attn.q.weight     | (A*D, H) | rows       | yes   | none              |           |
+/// | h.N.attn.c_attn.{k,v}.weight | (K*D, H) | kv_rows    | yes   | kv_replicas       |           |
+/// | h.N.attn.c_attn.q.bias       | (A*D)    | rows       | no    | none              | 0         |
+/// | h.N.attn.c_attn.{k,v}.bias   | (K*D)    | kv_rows    | no    | kv_replicas       | 0         |
+/// | h.N.attn.c_proj.weight       | (H, A*D) | columns    | yes   | none              | / sqrt 2L |
+/// | h.N.mlp.c_fc.weight          | (F, H)   | rows       | yes   | none              |           |
+/// | h.N.mlp.c_fc.bias            | (F)      | rows       | no    | none              | 0         |
+/// | h.N.mlp.c_proj.weight        | (H, F)   | columns    | yes   | none              | / sqrt 2L |
+/// | h.N.{attn,mlp}.c_proj.bias   | (H)      | none       | no    | sequence_parallel | 0         |
+/// | ln_f.{weight,bias}           | (H)      | none       | no    | sequence_parallel | 1, 0      |
+/// | lm_head.weight (unless tied) | (V, H)   | vocab_rows | yes   | none              |           |
 std::vector<parallel::TensorSpec> tensor_table(const Architecture& architecture);
 
 }  // namespace espalier::model

@@ -23,7 +23,8 @@ struct Batch {
 /// forward.cpp, head.cpp and backward.cpp; weights and buffers are owned by the caller's arenas.
 class Transformer {
  public:
-  /// All references must outlive the transformer. Fills the RoPE table.
+  /// All references must outlive the transformer. Fills the RoPE table. Throws as
+  /// require_positions does.
   Transformer(const Architecture& architecture, Weights& weights, Activations& activations,
               device::Context& context, parallel::GridCommunicators& communicators);
 

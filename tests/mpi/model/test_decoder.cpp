@@ -58,4 +58,14 @@ TEST_CASE("greedy decoding continues as transformers' generate does") {
   CHECK(decoder.length() == std::ssize(expected));
 }
 
+TEST_CASE("a sequence longer than the learned positions is refused") {
+  const Hdf5Fixture fixture(ESPALIER_SOURCE_DIR "/tests/fixtures/model/gpt2.h5");
+  ModelOnGrid model(
+      fixture, testing::parameters_of(fixture, testing::session().size(), 1, true, 1, "float32"));
+  device::Arena plan = device::Arena::planning("decoder");
+  CHECK_THROWS_WITH(model::Decoder(model.memory.architecture, *model.memory.weights, DType::f32, 65,
+                                   model.context, model.communicators, plan),
+                    Catch::Contains("65 tokens") && Catch::Contains("64 positions"));
+}
+
 }  // namespace espalier

@@ -48,6 +48,14 @@ class Grids(RunCase):
     def test_untied_one_kv_head(self):
         self.run_all("model.tie_word_embeddings=false", "model.num_key_value_heads=1")
 
+    def test_llama_with_scaled_rope(self):
+        self.run_all("model.model_type=llama", "model.rope_type=llama3")
+
+    def test_gpt2(self):
+        # Four ranks hold one head each; GPT-2 has A x D = H.
+        self.run_all("model.model_type=gpt2", "model.num_key_value_heads=4",
+                     "model.hidden_size=96")
+
     def test_gradient_accumulation(self):
         self.train("micro1", "training.micro_batch_size=1")
         for micro in (2, 4, 8):
