@@ -226,8 +226,8 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
   for (const auto& [name, tensor] : others)
     problems.add(
         fmt::format("{} {} is no weight of this model", name, describe_shape(tensor->shape)));
-  problems.throw_if_any(
-      fmt::format("the tensors in {} are not those of the model in its config.json", self.folder.string()));
+  problems.throw_if_any(fmt::format(
+      "the tensors in {} are not those of the model in its config.json", self.folder.string()));
 }
 
 void ModelFolder::read(const TensorSpec& spec, const Rectangle& rectangle, float* out) const {
