@@ -8,7 +8,7 @@ namespace espalier::device {
 /// Whether the result replaces what is in the output or is added to it.
 enum class Output { replace, accumulate };
 
-/// The three matrix products of a linear layer y = x W^T with W (out, in) as in Hugging Face.
+/// The three matrix products of a linear layer y = x W^T (+ bias), W (out, in) as in Hugging Face.
 /// Operands f32 or bf16 (both alike), accumulation in fp32; outputs f32 or the operands' dtype.
 /// Rows may be strided. Primitives are cached by shape: the first call of a shape is slow.
 /// Cost of each: 2*M*N*K FLOPs. Errors of the library are Error (internal) with the shapes.
@@ -18,8 +18,10 @@ class Gemm {
   ~Gemm();
   Gemm(Gemm&&) noexcept;
 
-  /// Forward: y (M, N) = x (M, K) w (N, K)^T.
-  void forward(View y, ConstView x, ConstView w, Output output = Output::replace);
+  /// Forward: y (M, N) = x (M, K) w (N, K)^T, plus `bias` (1, N) of the operands' dtype when it has
+  /// data, added in fp32 before y is rounded.
+  void forward(View y, ConstView x, ConstView w, Output output = Output::replace,
+               ConstView bias = {});
   /// Gradient of the input: dx (M, K) = dy (M, N) w (N, K).
   void backward_input(View dx, ConstView dy, ConstView w, Output output = Output::replace);
   /// Gradient of the weight: dw (N, K) f32 (+)= dy (M, N)^T x (M, K).

@@ -47,7 +47,7 @@ struct Key {
   std::int64_t m, n, k;
   std::int64_t stride_a, stride_b, stride_c;
   DType type_ab, type_c;
-  bool transpose_a, transpose_b, accumulate;
+  bool transpose_a, transpose_b, accumulate, has_bias;
   bool operator==(const Key&) const = default;
 };
 
@@ -60,15 +60,15 @@ struct KeyHash {
     };
     for (std::int64_t value : {key.m, key.n, key.k, key.stride_a, key.stride_b, key.stride_c})
       mix(value);
-    mix(static_cast<std::int64_t>(key.type_ab) * 64 + static_cast<std::int64_t>(key.type_c) * 8 +
-        key.transpose_a * 4 + key.transpose_b * 2 + key.accumulate);
+    mix(static_cast<std::int64_t>(key.type_ab) * 128 + static_cast<std::int64_t>(key.type_c) * 16 +
+        key.transpose_a * 8 + key.transpose_b * 4 + key.accumulate * 2 + key.has_bias);
     return hash;
   }
 };
 
 struct Product {
   dnnl::matmul primitive;
-  memory::desc a, b, c, scratchpad;
+  memory::desc a, b, c, bias, scratchpad;
 };
 
 }  // namespace
@@ -80,11 +80,12 @@ struct Gemm::Implementation {
   memory scratchpad;
   std::size_t scratchpad_bytes = 0;
 
-  const Product& product(const Operand& a, const Operand& b, const Operand& c, bool accumulate) {
-    const Key key{c.rows,       c.cols,    a.transposed ? a.rows : a.cols,
-                  a.stride,     b.stride,  c.stride,
-                  a.dtype,      c.dtype,   a.transposed,
-                  b.transposed, accumulate};
+  const Product& product(const Operand& a, const Operand& b, const Operand& c, bool accumulate,
+                         bool has_bias) {
+    const Key key{c.rows,       c.cols,     a.transposed ? a.rows : a.cols,
+                  a.stride,     b.stride,   c.stride,
+                  a.dtype,      c.dtype,    a.transposed,
+                  b.transposed, accumulate, has_bias};
     if (const auto found = products.find(key); found != products.end()) return found->second;
     dnnl::primitive_attr attributes;
     // One scratchpad for all products, because only one runs at a time.
@@ -98,16 +99,21 @@ struct Gemm::Implementation {
     made.a = descriptor(a);
     made.b = descriptor(b);
     made.c = descriptor(c);
-    const dnnl::matmul::primitive_desc chosen({made.a, made.b, made.c}, attributes, engine);
+    if (has_bias)
+      made.bias = memory::desc({1, c.cols}, library_type(a.dtype), memory::dims{c.cols, 1});
+    const auto product = has_bias ? dnnl::matmul::desc(made.a, made.b, made.bias, made.c)
+                                  : dnnl::matmul::desc(made.a, made.b, made.c);
+    const dnnl::matmul::primitive_desc chosen(product, attributes, engine);
     made.scratchpad = chosen.scratchpad_desc();
     made.primitive = dnnl::matmul(chosen);
     return products.emplace(key, std::move(made)).first->second;
   }
 
-  /// c (+)= a b after transposition.
-  void multiply(const Operand& c, const Operand& a, const Operand& b, bool accumulate) {
+  /// c (+)= a b (+ bias) after transposition; `bias` may be null.
+  void multiply(const Operand& c, const Operand& a, const Operand& b, bool accumulate,
+                const void* bias = nullptr) {
     try {
-      const Product& p = product(a, b, c, accumulate);
+      const Product& p = product(a, b, c, accumulate, bias != nullptr);
       if (p.scratchpad.get_size() > scratchpad_bytes) {
         scratchpad_bytes = p.scratchpad.get_size();
         scratchpad = memory(memory::desc({static_cast<std::int64_t>(scratchpad_bytes)},
@@ -118,10 +124,12 @@ struct Gemm::Implementation {
       const auto bind = [this](const memory::desc& d, const void* data) {
         return memory(d, engine, const_cast<void*>(data));
       };
-      p.primitive.execute(stream, {{DNNL_ARG_SRC, bind(p.a, a.data)},
-                                   {DNNL_ARG_WEIGHTS, bind(p.b, b.data)},
-                                   {DNNL_ARG_DST, bind(p.c, c.data)},
-                                   {DNNL_ARG_SCRATCHPAD, bind(p.scratchpad, scratch)}});
+      std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, bind(p.a, a.data)},
+                                                {DNNL_ARG_WEIGHTS, bind(p.b, b.data)},
+                                                {DNNL_ARG_DST, bind(p.c, c.data)},
+                                                {DNNL_ARG_SCRATCHPAD, bind(p.scratchpad, scratch)}};
+      if (bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, bind(p.bias, bias));
+      p.primitive.execute(stream, arguments);
       stream.wait();
     } catch (const dnnl::error& error) {
       fail(ExitStatus::internal,
@@ -137,11 +145,15 @@ Gemm::Gemm() : implementation_(std::make_unique<Implementation>()) {}
 Gemm::~Gemm() = default;
 Gemm::Gemm(Gemm&&) noexcept = default;
 
-void Gemm::forward(View y, ConstView x, ConstView w, Output output) {
+void Gemm::forward(View y, ConstView x, ConstView w, Output output, ConstView bias) {
   ESPALIER_ASSERT(y.rows == x.rows && y.cols == w.rows && x.cols == w.cols && x.dtype == w.dtype,
                   "y {} = x {} w^T {}", describe(y), describe(x), describe(w));
+  ESPALIER_ASSERT(
+      bias.data == nullptr || (bias.rows == 1 && bias.cols == w.rows && bias.dtype == w.dtype),
+      "bias {} of w {}", describe(bias), describe(w));
   if (y.size() == 0) return;
-  implementation_->multiply(operand(y), operand(x), operand(w, true), output == Output::accumulate);
+  implementation_->multiply(operand(y), operand(x), operand(w, true), output == Output::accumulate,
+                            bias.data);
 }
 
 void Gemm::backward_input(View dx, ConstView dy, ConstView w, Output output) {

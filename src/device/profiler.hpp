@@ -10,12 +10,12 @@ namespace espalier::device {
 enum class Phase : std::uint8_t {
   data,         ///< gathering the tokens of a batch
   embedding,    ///< look-up and its gradient
-  norm,         ///< RMSNorm and residual additions
+  norm,         ///< norms and residual additions
   projections,  ///< GEMMs of QKV and o_proj
   rope,         ///< QK-norm and RoPE
   attention,
   mlp,                     ///< GEMMs of gate, up and down
-  activation,              ///< SwiGLU
+  activation,              ///< SwiGLU or GELU
   head,                    ///< GEMMs of the LM head
   loss,                    ///< softmax and cross-entropy
   tensor_communication,    ///< collectives of the tensor axis

@@ -4,13 +4,27 @@
 
 namespace espalier::kernels {
 
-/// Cosines and sines of RoPE for positions 0 .. rows-1: angle = position * theta^(-2i/D), computed
-/// in fp32 as transformers does (inv_freq in fp32, angle in fp32).
+/// Frequencies of RoPE: theta^(-2i/D), and when factor > 0 Llama 3.1's scaling of them (in
+/// transformers `_compute_llama3_parameters`). With the wavelength 2 pi / f of a frequency f:
+///   f / factor                where the wavelength is above original_positions / low_freq_factor
+///   f                         where it is below original_positions / high_freq_factor
+///   ((1 - s) / factor + s) f  between, s running linearly in f from 0 to 1
+struct RopeFrequencies {
+  double theta;
+  double factor = 0.0;  ///< 0: no scaling
+  double low_freq_factor = 1.0;
+  double high_freq_factor = 4.0;
+  std::int64_t original_positions = 8192;
+};
+
+/// Cosines and sines of RoPE for positions 0 .. rows-1: angle = position * frequency, computed in
+/// fp32 as transformers does (inv_freq in fp32, angle in fp32).
 struct RopeTable {
   device::View cos;  ///< (positions, D/2) f32
   device::View sin;  ///< (positions, D/2) f32
 };
-void fill_rope_table(const RopeTable& table, std::int64_t head_dim, double theta);
+void fill_rope_table(const RopeTable& table, std::int64_t head_dim,
+                     const RopeFrequencies& frequencies);
 
 /// QK-norm (optional) and RoPE in one pass over the packed projections.
 /// Per head row h of q and k:  n = rmsnorm(h, eps) * w  (w of shape (D), shared by all heads;

@@ -17,16 +17,16 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   };
   BlockActivations b;
   b.x = allocate("x", dtype, local, s.hidden);
-  b.inverse_rms1 = allocate("inverse_rms1", DType::f32, 1, local);
+  b.norm1 = allocate("norm1 statistics", DType::f32, s.norm_rows, local);
   b.n1 = allocate("n1", dtype, local, s.hidden);
   b.qkv = allocate("qkv", dtype, tokens, s.qkv_cols());
-  b.qk = allocate("qk", dtype, tokens, s.qk_cols());
+  b.qk = s.rotates ? allocate("qk", dtype, tokens, s.qk_cols()) : b.qkv.col_range(0, s.qk_cols());
   b.o = allocate("o", dtype, tokens, s.q_cols());
   b.lse = allocate("lse", DType::f32, shape.micro_batch_size * s.num_heads, shape.sequence_length);
   b.x_mid = allocate("x_mid", dtype, local, s.hidden);
-  b.inverse_rms2 = allocate("inverse_rms2", DType::f32, 1, local);
+  b.norm2 = allocate("norm2 statistics", DType::f32, s.norm_rows, local);
   b.n2 = allocate("n2", dtype, local, s.hidden);
-  b.gate_up = allocate("gate_up", dtype, tokens, 2 * s.intermediate);
+  b.gate_up = allocate("gate_up", dtype, tokens, s.gate_up_cols());
   return b;
 }
 
@@ -51,10 +51,12 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
     blocks.push_back(layer == 0 || shape.training ? allocate_block(s, shape, dtype, layer, arena)
                                                   : blocks.front());
   x_final = arena.allocate("x_final", dtype, local, s.hidden);
-  inverse_rms_final = arena.allocate("inverse_rms_final", DType::f32, 1, local);
+  norm_final = arena.allocate("final norm statistics", DType::f32, s.norm_rows, local);
   n_final = arena.allocate("n_final", dtype, local, s.hidden);
-  rope.cos = arena.allocate("rope cos", DType::f32, shape.sequence_length, s.head_dim / 2);
-  rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
+  if (s.rotates) {
+    rope.cos = arena.allocate("rope cos", DType::f32, shape.sequence_length, s.head_dim / 2);
+    rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
+  }
 
   const std::int64_t gathered = shape.splits_tokens ? tokens : 0;
   gathered_a = arena.allocate("gathered a", dtype, gathered, s.hidden);

@@ -10,17 +10,19 @@ namespace espalier::model {
 
 /// What the forward pass of one block leaves for the backward pass.
 struct BlockActivations {
-  device::View x;             ///< (T_loc, H) the residual stream before the block
-  device::View inverse_rms1;  ///< (1, T_loc) f32
-  device::View n1;            ///< (T_loc, H) normed input of attention
-  device::View qkv;           ///< (T, (A_loc + 2 K_loc) D)
-  device::View qk;            ///< (T, (A_loc + K_loc) D) after QK-norm and RoPE
-  device::View o;             ///< (T, A_loc*D)
-  device::View lse;           ///< (B*A_loc, S) f32
-  device::View x_mid;         ///< (T_loc, H) the residual stream before the MLP
-  device::View inverse_rms2;  ///< (1, T_loc) f32
-  device::View n2;            ///< (T_loc, H) normed input of the MLP
-  device::View gate_up;       ///< (T, 2 F_loc); the backward pass overwrites it with its gradient
+  device::View x;      ///< (T_loc, H) the residual stream before the block
+  device::View norm1;  ///< (norm_rows, T_loc) f32 statistics of the norm before attention
+  device::View n1;     ///< (T_loc, H) normed input of attention
+  device::View qkv;    ///< (T, (A_loc + 2 K_loc) D)
+  /// (T, (A_loc + K_loc) D) after QK-norm and RoPE; the q and k columns of qkv itself without RoPE
+  device::View qk;
+  device::View o;      ///< (T, A_loc*D)
+  device::View lse;    ///< (B*A_loc, S) f32
+  device::View x_mid;  ///< (T_loc, H) the residual stream before the MLP
+  device::View norm2;  ///< (norm_rows, T_loc) f32 statistics of the norm before the MLP
+  device::View n2;     ///< (T_loc, H) normed input of the MLP
+  /// (T, 2 F_loc), or (T, F_loc) without a gate; the backward pass overwrites it with its gradient
+  device::View gate_up;
 };
 
 struct ActivationShape {
@@ -43,15 +45,15 @@ struct Activations {
   kernels::AttentionShape attention;     ///< of every block's attention, forward and backward
   std::vector<BlockActivations> blocks;  ///< L of them; one shared set when not training
   device::View x_final;                  ///< (T_loc, H) the residual stream after the last block
-  device::View inverse_rms_final;        ///< (1, T_loc) f32
+  device::View norm_final;               ///< (norm_rows, T_loc) f32
   device::View n_final;                  ///< (T_loc, H)
-  kernels::RopeTable rope;               ///< (S, D/2) f32 each
+  kernels::RopeTable rope;               ///< (S, D/2) f32 each; no data without RoPE
 
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor
   device::View branch;             ///< (T, H) output of o_proj or down_proj; d of a norm's output
   device::View branch_local;       ///< (T_loc, H), under sequence parallelism
-  device::View mlp_hidden;         ///< (T, F_loc) SwiGLU's output, its gradient
+  device::View mlp_hidden;         ///< (T, F_loc) the activation's output, its gradient
   device::View d_residual;         ///< (T_loc, H) gradient of the residual stream
   device::View d_o;                ///< (T, A_loc*D)
   device::View d_qkv;              ///< (T, (A_loc + 2 K_loc) D)

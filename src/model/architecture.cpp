@@ -40,6 +40,17 @@ Architecture Architecture::from(const config::ModelParameters& p) {
   return a;
 }
 
+kernels::RopeFrequencies Architecture::rope_frequencies() const {
+  kernels::RopeFrequencies frequencies{.theta = rope_theta};
+  if (rope_scaling)
+    frequencies = {.theta = rope_theta,
+                   .factor = rope_scaling->factor,
+                   .low_freq_factor = rope_scaling->low_freq_factor,
+                   .high_freq_factor = rope_scaling->high_freq_factor,
+                   .original_positions = rope_scaling->original_max_positions};
+  return frequencies;
+}
+
 std::int64_t Architecture::num_parameters() const {
   std::int64_t count = 0;
   for (const parallel::TensorSpec& spec : tensor_table(*this)) count += spec.num_elements();
@@ -47,8 +58,10 @@ std::int64_t Architecture::num_parameters() const {
 }
 
 std::int64_t Architecture::num_parameters_without_embedding() const {
-  const std::int64_t copies = tied ? 1 : 2;
-  return num_parameters() - copies * vocab_size * hidden_size;
+  const std::int64_t tables =
+      (tied ? 1 : 2) * vocab_size +
+      (position_embedding == PositionEmbedding::learned ? max_positions : 0);
+  return num_parameters() - tables * hidden_size;
 }
 
 std::string Architecture::describe() const {
@@ -59,9 +72,11 @@ std::string Architecture::describe() const {
     return text + "\n";
   };
   std::string text;
-  text += row("layers", "L", with_commas(num_layers));
-  text += row("hidden size", "H", with_commas(hidden_size));
-  text += row("intermediate size", "F", with_commas(intermediate));
+  text += row("layers", "L", with_commas(num_layers), fmt::format("family {}", model_type));
+  text += row("hidden size", "H", with_commas(hidden_size),
+              biases ? "biases on linear layers" : "no biases");
+  text += row("intermediate size", "F", with_commas(intermediate),
+              mlp == Mlp::swiglu ? "SwiGLU" : "GELU (tanh)");
   text += row("query heads", "A", with_commas(num_heads),
               fmt::format("A x D = {}", with_commas(num_heads * head_dim)));
   text += row("key/value heads", "K", with_commas(num_kv_heads),
@@ -71,10 +86,21 @@ std::string Architecture::describe() const {
   text += row("head dim", "D", with_commas(head_dim), qk_norm ? "with QK-norm" : "no QK-norm");
   text += row("vocabulary", "V", with_commas(vocab_size),
               tied ? "embedding and LM head tied" : "embedding and LM head separate");
-  text += row("rope theta", "", config::toml_value(rope_theta),
-              fmt::format("up to {} positions", with_commas(max_positions)));
+  if (position_embedding == PositionEmbedding::rope)
+    text += row("rope theta", "", config::toml_value(rope_theta),
+                fmt::format("up to {} positions", with_commas(max_positions)));
+  else
+    text += row("learned positions", "", with_commas(max_positions), "added to the embedding");
+  if (rope_scaling)
+    text += row("rope factor", "", config::toml_value(rope_scaling->factor),
+                fmt::format("Llama 3.1, from {} positions; frequency factors {}, {}",
+                            with_commas(rope_scaling->original_max_positions),
+                            config::toml_value(rope_scaling->low_freq_factor),
+                            config::toml_value(rope_scaling->high_freq_factor)));
+  text += row("norm epsilon", "", fmt::format("{:g}", norm_eps),
+              normalization == Normalization::rms_norm ? "RMSNorm" : "LayerNorm with bias");
   text += row("parameters", "N", with_commas(num_parameters()),
-              fmt::format("{} outside embedding and LM head",
+              fmt::format("{} outside embeddings and LM head",
                           with_commas(num_parameters_without_embedding())));
   text.pop_back();
   return text;

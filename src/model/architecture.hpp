@@ -5,6 +5,7 @@
 
 #include "base/dtype.hpp"
 #include "config/parameters.hpp"
+#include "kernels/qk_norm_rope.hpp"
 
 namespace espalier::model {
 
@@ -58,8 +59,10 @@ struct Architecture {
 
   /// From resolved parameters.
   static Architecture from(const config::ModelParameters& parameters);
+  /// What the RoPE table is filled from.
+  kernels::RopeFrequencies rope_frequencies() const;
   std::int64_t num_parameters() const;
-  /// Parameters outside embedding and LM head, norms included.
+  /// Parameters outside embeddings (of tokens and positions) and LM head, norms included.
   std::int64_t num_parameters_without_embedding() const;
   /// The model table of the banner.
   std::string describe() const;

@@ -1,8 +1,9 @@
 #include "kernels/attention.hpp"
+#include "kernels/bias.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
-#include "kernels/rmsnorm.hpp"
-#include "kernels/swiglu.hpp"
+#include "kernels/positions.hpp"
+#include "model/parts.hpp"
 #include "model/transformer.hpp"
 
 namespace espalier::model {
@@ -20,17 +21,8 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
   const ModelTensors& w = weights_.weights;
   const ModelTensors& g = weights_.gradients;
   const int num_layers = static_cast<int>(sizes_.num_layers);
-  {
-    const View d_n = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
-    auto phase = context_.profiler().scope(Phase::norm);
-    kernels::rmsnorm_backward(context_, {.dy = d_n,
-                                         .x = a_.x_final,
-                                         .weight = w.final_norm,
-                                         .inverse_rms = a_.inverse_rms_final,
-                                         .d_residual = {},
-                                         .dx = a_.d_residual,
-                                         .d_weight = g.final_norm});
-  }
+  const View d_n = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
+  norm_backward(d_n, a_.x_final, w.final_norm, a_.norm_final, /*d_residual=*/{}, g.final_norm);
   bucket_done(num_layers + 1);
   for (int layer = num_layers - 1; layer >= 0; --layer) {
     mlp_backward(layer, first);
@@ -46,6 +38,10 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
                                            .first_row = sizes_.vocab_first,
                                            .d_table = g.embedding,
                                            .order = a_.token_order});
+    if (sizes_.positions > 0)
+      kernels::positions_backward(
+          context_,
+          {.positions = local_positions(batch), .dx = a_.d_residual, .d_table = g.positions});
   }
   bucket_done(num_layers);
 }
@@ -55,16 +51,44 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
 void Transformer::clear_gradients_without_gemm() {
   auto phase = context_.profiler().scope(Phase::norm);
   const ModelTensors& g = weights_.gradients;
+  const auto clear = [&](const View& gradient) {
+    if (gradient.data != nullptr) kernels::set_zero(context_, gradient);
+  };
+  const auto clear_norm = [&](const NormTensors& norm) {
+    clear(norm.weight);
+    clear(norm.bias);
+  };
   for (const BlockTensors& b : g.blocks) {
-    kernels::set_zero(context_, b.input_layernorm);
-    kernels::set_zero(context_, b.post_attention_layernorm);
-    if (architecture_.qk_norm) {
-      kernels::set_zero(context_, b.q_norm);
-      kernels::set_zero(context_, b.k_norm);
-    }
+    clear_norm(b.input_layernorm);
+    clear_norm(b.post_attention_layernorm);
+    clear(b.q_norm);
+    clear(b.k_norm);
+    for (const LinearTensors* linear : {&b.qkv, &b.o, &b.gate_up, &b.down}) clear(linear->bias);
   }
-  kernels::set_zero(context_, g.final_norm);
-  if (!architecture_.tied) kernels::set_zero(context_, g.embedding);
+  clear_norm(g.final_norm);
+  clear(g.positions);
+  if (!architecture_.tied) clear(g.embedding);
+}
+
+// The gradient of the residual stream is d_residual plus what comes through the norm.
+void Transformer::norm_backward(ConstView dy, ConstView x, const NormTensors& weights,
+                                ConstView statistics, ConstView d_residual,
+                                const NormTensors& gradients) {
+  auto phase = context_.profiler().scope(Phase::norm);
+  model::norm_backward(context_, architecture_,
+                       {.dy = dy,
+                        .x = x,
+                        .weights = weights,
+                        .statistics = statistics,
+                        .d_residual = d_residual,
+                        .dx = a_.d_residual,
+                        .gradients = gradients});
+}
+
+// For o_proj and down_proj `dy` is of the rank's own tokens: their bias joins the sum over the
+// tensor group once, so its gradient is not a partial sum over that group.
+void Transformer::linear_bias_backward(const LinearTensors& gradients, ConstView dy) {
+  if (architecture_.biases) kernels::bias_backward(context_, {.dy = dy, .d_bias = gradients.bias});
 }
 
 void Transformer::mlp_backward(std::int64_t layer, bool first) {
@@ -76,34 +100,27 @@ void Transformer::mlp_backward(std::int64_t layer, bool first) {
   const ConstView dy = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);  // (T, H)
   {
     auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().backward_input(a_.mlp_hidden, dy, w.down);
+    context_.gemm().backward_input(a_.mlp_hidden, dy, w.down.weight);
   }
   {
     auto phase = context_.profiler().scope(Phase::activation);
-    kernels::swiglu_backward(context_, {.gate_up = b.gate_up,
-                                        .d_out = a_.mlp_hidden,
-                                        .d_gate_up = b.gate_up,
-                                        .out = a_.mlp_hidden});
+    activation_backward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
   }
   {
     auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().backward_weight(g.down, dy, a_.mlp_hidden, output);
+    context_.gemm().backward_weight(g.down.weight, dy, a_.mlp_hidden, output);
+    linear_bias_backward(g.down, a_.d_residual);
   }
   const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_b);
   {
     auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().backward_weight(g.gate_up, b.gate_up, n2, output);
-    context_.gemm().backward_input(a_.branch, b.gate_up, w.gate_up);
+    context_.gemm().backward_weight(g.gate_up.weight, b.gate_up, n2, output);
+    context_.gemm().backward_input(a_.branch, b.gate_up, w.gate_up.weight);
+    linear_bias_backward(g.gate_up, b.gate_up);
   }
   const View d_n2 = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
-  auto phase = context_.profiler().scope(Phase::norm);
-  kernels::rmsnorm_backward(context_, {.dy = d_n2,
-                                       .x = b.x_mid,
-                                       .weight = w.post_attention_layernorm,
-                                       .inverse_rms = b.inverse_rms2,
-                                       .d_residual = a_.d_residual,
-                                       .dx = a_.d_residual,
-                                       .d_weight = g.post_attention_layernorm});
+  norm_backward(d_n2, b.x_mid, w.post_attention_layernorm, b.norm2, a_.d_residual,
+                g.post_attention_layernorm);
 }
 
 void Transformer::attention_backward(std::int64_t layer, const Batch& batch, bool first) {
@@ -115,8 +132,9 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
   const ConstView dy = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);  // (T, H)
   {
     auto phase = context_.profiler().scope(Phase::projections);
-    context_.gemm().backward_input(a_.d_o, dy, w.o);
-    context_.gemm().backward_weight(g.o, dy, b.o, output);
+    context_.gemm().backward_input(a_.d_o, dy, w.o.weight);
+    context_.gemm().backward_weight(g.o.weight, dy, b.o, output);
+    linear_bias_backward(g.o, a_.d_residual);
   }
   {
     auto phase = context_.profiler().scope(Phase::attention);
@@ -134,7 +152,7 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
                                  .scratch = a_.attention_scratch,
                                  .first_keys = batch.first_keys});
   }
-  {
+  if (sizes_.rotates) {  // else d_qkv is final
     auto phase = context_.profiler().scope(Phase::rope);
     kernels::qk_norm_rope_backward(context_, {.d_qk = a_.d_qkv.col_range(0, sizes_.qk_cols()),
                                               .qkv = b.qkv,
@@ -153,18 +171,12 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
   const ConstView n1 = boundary_.enter_forward(context_, b.n1, a_.gathered_b);
   {
     auto phase = context_.profiler().scope(Phase::projections);
-    context_.gemm().backward_weight(g.qkv, a_.d_qkv, n1, output);
-    context_.gemm().backward_input(a_.branch, a_.d_qkv, w.qkv);
+    context_.gemm().backward_weight(g.qkv.weight, a_.d_qkv, n1, output);
+    context_.gemm().backward_input(a_.branch, a_.d_qkv, w.qkv.weight);
+    linear_bias_backward(g.qkv, a_.d_qkv);
   }
   const View d_n1 = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
-  auto phase = context_.profiler().scope(Phase::norm);
-  kernels::rmsnorm_backward(context_, {.dy = d_n1,
-                                       .x = b.x,
-                                       .weight = w.input_layernorm,
-                                       .inverse_rms = b.inverse_rms1,
-                                       .d_residual = a_.d_residual,
-                                       .dx = a_.d_residual,
-                                       .d_weight = g.input_layernorm});
+  norm_backward(d_n1, b.x, w.input_layernorm, b.norm1, a_.d_residual, g.input_layernorm);
 }
 
 }  // namespace espalier::model

@@ -5,8 +5,8 @@
 #include "kernels/attention.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
-#include "kernels/rmsnorm.hpp"
-#include "kernels/swiglu.hpp"
+#include "kernels/positions.hpp"
+#include "model/parts.hpp"
 
 namespace espalier::model {
 
@@ -33,22 +33,26 @@ Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer)
     cache_.push_back({.k = arena.allocate("k cache", dtype, max_tokens, s.kv_cols()),
                       .v = arena.allocate("v cache", dtype, max_tokens, s.kv_cols())});
-  rope_.cos = arena.allocate("rope cos", DType::f32, max_tokens, s.head_dim / 2);
-  rope_.sin = arena.allocate("rope sin", DType::f32, max_tokens, s.head_dim / 2);
+  if (s.rotates) {
+    rope_.cos = arena.allocate("rope cos", DType::f32, max_tokens, s.head_dim / 2);
+    rope_.sin = arena.allocate("rope sin", DType::f32, max_tokens, s.head_dim / 2);
+  }
   x_ = arena.allocate("x", dtype, chunk_tokens_, s.hidden);
   n_ = arena.allocate("n", dtype, chunk_tokens_, s.hidden);
   branch_ = arena.allocate("branch", dtype, chunk_tokens_, s.hidden);
-  inverse_rms_ = arena.allocate("inverse_rms", DType::f32, 1, chunk_tokens_);
+  statistics_ = arena.allocate("norm statistics", DType::f32, s.norm_rows, chunk_tokens_);
   qkv_ = arena.allocate("qkv", dtype, chunk_tokens_, s.qkv_cols());
-  qk_ = arena.allocate("qk", dtype, chunk_tokens_, s.qk_cols());
+  qk_ = s.rotates ? arena.allocate("qk", dtype, chunk_tokens_, s.qk_cols())
+                  : qkv_.col_range(0, s.qk_cols());
   o_ = arena.allocate("o", dtype, chunk_tokens_, s.q_cols());
   lse_ = arena.allocate("lse", DType::f32, s.num_heads, chunk_tokens_);
-  gate_up_ = arena.allocate("gate_up", dtype, chunk_tokens_, 2 * s.intermediate);
+  gate_up_ = arena.allocate("gate_up", dtype, chunk_tokens_, s.gate_up_cols());
   hidden_ = arena.allocate("mlp hidden", dtype, chunk_tokens_, s.intermediate);
   logits_ = arena.allocate("logits", dtype, 1, s.vocab);
   local_logits_ = arena.allocate("local logits", DType::f32, 1, s.vocab);
   all_logits_ = arena.allocate("all logits", DType::f32, comm_.tensor->size(), s.vocab);
-  if (!arena.is_planning()) kernels::fill_rope_table(rope_, s.head_dim, architecture.rope_theta);
+  if (s.rotates && !arena.is_planning())
+    kernels::fill_rope_table(rope_, s.head_dim, architecture.rope_frequencies());
 }
 
 std::span<const float> Decoder::append(std::span<const std::uint32_t> tokens) {
@@ -84,15 +88,18 @@ void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
                                         .first_row = sizes_.vocab_first,
                                         .out = x});
   boundary_.leave_forward(context_, x, x);
+  if (sizes_.positions > 0)
+    kernels::positions_forward(context_,
+                               {.positions = positions(count), .table = w.positions, .x = x});
   ConstView delta{};
-  const auto norm = [&](View weight) {
-    kernels::rmsnorm_forward(context_, {.x = x,
-                                        .delta = delta,
-                                        .weight = weight,
-                                        .residual = x,
-                                        .y = n,
-                                        .inverse_rms = inverse_rms_.col_range(0, count),
-                                        .eps = architecture_.norm_eps});
+  const auto norm = [&](const NormTensors& weights) {
+    norm_forward(context_, architecture_,
+                 {.x = x,
+                  .delta = delta,
+                  .weights = weights,
+                  .residual = x,
+                  .y = n,
+                  .statistics = statistics_.col_range(0, count)});
     delta = branch_.row_range(0, count);
   };
   for (std::size_t layer = 0; layer < cache_.size(); ++layer) {
@@ -105,24 +112,27 @@ void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
   length_ += count;
 }
 
+ConstView Decoder::positions(std::int64_t count) const {
+  return device::view_of(position_buffer_.data(), 1, count);
+}
+
 void Decoder::attention(std::size_t layer, std::int64_t count) {
   const BlockTensors& w = weights_.weights.blocks[layer];
   const View qkv = qkv_.row_range(0, count);
   const View qk = qk_.row_range(0, count);
   const View o = o_.row_range(0, count);
-  context_.gemm().forward(qkv, n_.row_range(0, count), w.qkv);
-  kernels::qk_norm_rope_forward(
-      context_, {.qkv = qkv,
-                 .q_weight = w.q_norm,
-                 .k_weight = w.k_norm,
-                 .positions = device::view_of(
-                     static_cast<const std::int32_t*>(position_buffer_.data()), 1, count),
-                 .rope = rope_,
-                 .qk = qk,
-                 .num_q_heads = sizes_.num_heads,
-                 .num_kv_heads = sizes_.num_kv_heads,
-                 .head_dim = sizes_.head_dim,
-                 .eps = architecture_.norm_eps});
+  linear_forward(context_, qkv, n_.row_range(0, count), w.qkv);
+  if (sizes_.rotates)
+    kernels::qk_norm_rope_forward(context_, {.qkv = qkv,
+                                             .q_weight = w.q_norm,
+                                             .k_weight = w.k_norm,
+                                             .positions = positions(count),
+                                             .rope = rope_,
+                                             .qk = qk,
+                                             .num_q_heads = sizes_.num_heads,
+                                             .num_kv_heads = sizes_.num_kv_heads,
+                                             .head_dim = sizes_.head_dim,
+                                             .eps = architecture_.norm_eps});
   const Cache& cache = cache_[layer];
   kernels::cast(context_, cache.k.row_range(length_, count),
                 qk.col_range(sizes_.q_cols(), sizes_.kv_cols()));
@@ -141,7 +151,7 @@ void Decoder::attention(std::size_t layer, std::int64_t count) {
                                         .o = o,
                                         .lse = lse_.col_range(0, count)});
   const View branch = branch_.row_range(0, count);
-  context_.gemm().forward(branch, o, w.o);
+  linear_forward(context_, branch, o, w.o, comm_.tensor->rank() == 0);
   boundary_.leave_forward(context_, branch, branch);
 }
 
@@ -150,9 +160,9 @@ void Decoder::mlp(std::size_t layer, std::int64_t count) {
   const View gate_up = gate_up_.row_range(0, count);
   const View hidden = hidden_.row_range(0, count);
   const View branch = branch_.row_range(0, count);
-  context_.gemm().forward(gate_up, n_.row_range(0, count), w.gate_up);
-  kernels::swiglu_forward(context_, {.gate_up = gate_up, .out = hidden});
-  context_.gemm().forward(branch, hidden, w.down);
+  linear_forward(context_, gate_up, n_.row_range(0, count), w.gate_up);
+  activation_forward(context_, architecture_.mlp, gate_up, hidden);
+  linear_forward(context_, branch, hidden, w.down, comm_.tensor->rank() == 0);
   boundary_.leave_forward(context_, branch, branch);
 }
 

@@ -28,6 +28,7 @@ class Decoder {
 
  private:
   void append_chunk(std::span<const std::uint32_t> tokens);
+  device::ConstView positions(std::int64_t count) const;  ///< (1, count) i32 of the chunk
   void attention(std::size_t layer, std::int64_t count);
   void mlp(std::size_t layer, std::int64_t count);
 
@@ -45,14 +46,15 @@ class Decoder {
   std::int64_t length_ = 0;
   std::vector<std::int32_t> position_buffer_;
   std::vector<Cache> cache_;
-  kernels::RopeTable rope_;        ///< (max_tokens, D/2) f32 each
+  kernels::RopeTable rope_;        ///< (max_tokens, D/2) f32 each; no data without RoPE
   device::View x_, n_;             ///< (chunk, H) residual stream, normed
   device::View branch_;            ///< (chunk, H)
-  device::View inverse_rms_;       ///< (1, chunk) f32
-  device::View qkv_, qk_;          ///< (chunk, (A_loc + 2 K_loc) D), (chunk, (A_loc + K_loc) D)
+  device::View statistics_;        ///< (norm_rows, chunk) f32
+  device::View qkv_;               ///< (chunk, (A_loc + 2 K_loc) D)
+  device::View qk_;                ///< (chunk, (A_loc + K_loc) D); without RoPE columns of qkv_
   device::View o_;                 ///< (chunk, A_loc*D)
   device::View lse_;               ///< (A_loc, chunk) f32
-  device::View gate_up_, hidden_;  ///< (chunk, 2 F_loc), (chunk, F_loc)
+  device::View gate_up_, hidden_;  ///< (chunk, 2 F_loc) or (chunk, F_loc); (chunk, F_loc)
   device::View logits_;            ///< (1, V_loc)
   device::View local_logits_;      ///< (1, V_loc) f32
   device::View all_logits_;        ///< (tensor, V_loc) f32

@@ -1,5 +1,6 @@
 #include "model/families.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.hpp"
@@ -15,6 +16,13 @@ constexpr std::array kFamilies = {
     Family{"gpt2", Normalization::layer_norm, PositionEmbedding::learned, Mlp::gelu,
            /*qk_norm=*/false, /*biases=*/true},
 };
+
+// QK-norm runs in the same operator as RoPE, and the tensor tables know these parts only together.
+static_assert(std::ranges::all_of(kFamilies, [](const Family& f) {
+  const bool classic = f.position_embedding == PositionEmbedding::learned;
+  return classic == (f.normalization == Normalization::layer_norm) &&
+         classic == (f.mlp == Mlp::gelu) && classic == f.biases && !(classic && f.qk_norm);
+}));
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/embedding.hpp"
-#include "kernels/rmsnorm.hpp"
-#include "kernels/swiglu.hpp"
+#include "kernels/positions.hpp"
+#include "model/parts.hpp"
 #include "model/transformer.hpp"
 
 namespace espalier::model {
@@ -21,11 +21,12 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
       comm_(communicators),
       boundary_(*communicators.tensor, activations.shape.splits_tokens),
       branch_() {
-  kernels::fill_rope_table(a_.rope, sizes_.head_dim, architecture_.rope_theta);
+  if (sizes_.rotates)
+    kernels::fill_rope_table(a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
 }
 
-// x = embed(ids); per block: x += attention(norm(x)); x += mlp(norm(x)); then the final norm.
-// The addition of a branch is fused into the norm that follows it.
+// x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then
+// the final norm. The addition of a branch is fused into the norm that follows it.
 void Transformer::forward(const Batch& batch) {
   const ModelTensors& w = weights_.weights;
   {
@@ -36,31 +37,41 @@ void Transformer::forward(const Batch& batch) {
         context_,
         {.tokens = batch.tokens, .table = w.embedding, .first_row = sizes_.vocab_first, .out = x});
     boundary_.leave_forward(context_, x, a_.blocks.front().x);
+    if (sizes_.positions > 0)
+      kernels::positions_forward(
+          context_,
+          {.positions = local_positions(batch), .table = w.positions, .x = a_.blocks.front().x});
   }
   branch_ = {};
   for (std::int64_t layer = 0; layer < sizes_.num_layers; ++layer) {
     const auto l = static_cast<std::size_t>(layer);
     const ConstView before = layer == 0 ? a_.blocks[0].x : a_.blocks[l - 1].x_mid;
     residual_norm(before, w.blocks[l].input_layernorm, a_.blocks[l].x, a_.blocks[l].n1,
-                  a_.blocks[l].inverse_rms1);
+                  a_.blocks[l].norm1);
     attention_forward(layer, batch);
     residual_norm(a_.blocks[l].x, w.blocks[l].post_attention_layernorm, a_.blocks[l].x_mid,
-                  a_.blocks[l].n2, a_.blocks[l].inverse_rms2);
+                  a_.blocks[l].n2, a_.blocks[l].norm2);
     mlp_forward(layer);
   }
-  residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.inverse_rms_final);
+  residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.norm_final);
 }
 
-void Transformer::residual_norm(ConstView x, ConstView weight, View residual, View y,
-                                View inverse_rms) {
+ConstView Transformer::local_positions(const Batch& batch) const {
+  const std::int64_t local = a_.shape.local_tokens();
+  return batch.positions.col_range(a_.shape.splits_tokens ? comm_.tensor->rank() * local : 0,
+                                   local);
+}
+
+void Transformer::residual_norm(ConstView x, const NormTensors& weights, View residual, View y,
+                                View statistics) {
   auto phase = context_.profiler().scope(Phase::norm);
-  kernels::rmsnorm_forward(context_, {.x = x,
-                                      .delta = branch_,
-                                      .weight = weight,
-                                      .residual = residual,
-                                      .y = y,
-                                      .inverse_rms = inverse_rms,
-                                      .eps = architecture_.norm_eps});
+  norm_forward(context_, architecture_,
+               {.x = x,
+                .delta = branch_,
+                .weights = weights,
+                .residual = residual,
+                .y = y,
+                .statistics = statistics});
 }
 
 void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
@@ -69,9 +80,9 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
   const ConstView n1 = boundary_.enter_forward(context_, b.n1, a_.gathered_a);  // (T, H)
   {
     auto phase = context_.profiler().scope(Phase::projections);
-    context_.gemm().forward(b.qkv, n1, w.qkv);
+    linear_forward(context_, b.qkv, n1, w.qkv);
   }
-  {
+  if (sizes_.rotates) {
     auto phase = context_.profiler().scope(Phase::rope);
     kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
                                              .q_weight = w.q_norm,
@@ -96,7 +107,7 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
   }
   {
     auto phase = context_.profiler().scope(Phase::projections);
-    context_.gemm().forward(a_.branch, b.o, w.o);
+    linear_forward(context_, a_.branch, b.o, w.o, is_first_tensor_rank());
   }
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
 }
@@ -107,15 +118,15 @@ void Transformer::mlp_forward(std::int64_t layer) {
   const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_a);  // (T, H)
   {
     auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().forward(b.gate_up, n2, w.gate_up);
+    linear_forward(context_, b.gate_up, n2, w.gate_up);
   }
   {
     auto phase = context_.profiler().scope(Phase::activation);
-    kernels::swiglu_forward(context_, {.gate_up = b.gate_up, .out = a_.mlp_hidden});
+    activation_forward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
   }
   {
     auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().forward(a_.branch, a_.mlp_hidden, w.down);
+    linear_forward(context_, a_.branch, a_.mlp_hidden, w.down, is_first_tensor_rank());
   }
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
 }

@@ -18,12 +18,17 @@ struct LocalSizes {
   std::int64_t vocab_first;     ///< global id of row 0
   std::int64_t num_layers;      ///< L
   std::int64_t kv_replication;  ///< tensor ranks that hold the same kv head
+  std::int64_t mlp_inputs;      ///< matrices that feed the MLP: 2 (gate, up), or 1 without a gate
+  std::int64_t norm_rows;       ///< statistics a norm keeps per token: norm_statistics_rows
+  bool rotates;                 ///< q and k are rotated (RoPE) before attention
+  std::int64_t positions;       ///< P: rows of the learned position table; 0: none
 
   static LocalSizes of(const Architecture& architecture, const parallel::ProcessGrid& grid);
   std::int64_t q_cols() const { return num_heads * head_dim; }
   std::int64_t kv_cols() const { return num_kv_heads * head_dim; }
   std::int64_t qk_cols() const { return q_cols() + kv_cols(); }
   std::int64_t qkv_cols() const { return q_cols() + 2 * kv_cols(); }
+  std::int64_t gate_up_cols() const { return mlp_inputs * intermediate; }
 };
 
 }  // namespace espalier::model

@@ -1,5 +1,7 @@
 #include "model/tensor_table.hpp"
 
+#include <cmath>
+
 #include "base/error.hpp"
 #include "base/integers.hpp"
 
@@ -16,57 +18,142 @@ TensorSpec matrix(std::string name, std::int64_t rows, std::int64_t cols, ShardR
   return {.name = std::move(name), .rows = rows, .cols = cols, .shard = shard, .layer = layer};
 }
 
-/// RMSNorm weight: starts at one, never decays, is whole on every tensor rank.
-TensorSpec norm(std::string name, std::int64_t size, GradientSum gradient_sum, int layer) {
+/// A vector that never decays: norm weights, and biases of norms and linear layers.
+TensorSpec vector(std::string name, std::int64_t size, Init init, GradientSum gradient_sum,
+                  int layer) {
   return {.name = std::move(name),
           .rows = size,
           .is_vector = true,
-          .init = Init::ones,
+          .init = init,
           .weight_decay = false,
           .gradient_sum = gradient_sum,
           .layer = layer};
 }
 
-}  // namespace
+/// RMSNorm weight: starts at one, is whole on every tensor rank.
+TensorSpec norm(std::string name, std::int64_t size, GradientSum gradient_sum, int layer) {
+  return vector(std::move(name), size, Init::ones, gradient_sum, layer);
+}
 
-std::vector<TensorSpec> tensor_table(const Architecture& a) {
-  const std::int64_t H = a.hidden_size, F = a.intermediate, V = a.vocab_size;
+/// Key and value rows, replicated when there are more tensor ranks than heads.
+TensorSpec kv_rows(TensorSpec spec, const Architecture& a) {
+  spec.shard = ShardRule::kv_rows;
+  spec.num_kv_heads = a.num_kv_heads;
+  spec.gradient_sum = GradientSum::kv_replicas;
+  return spec;
+}
+
+void add_llama_block(std::vector<TensorSpec>& table, const Architecture& a, int layer) {
+  const std::int64_t H = a.hidden_size, F = a.intermediate;
   const std::int64_t AD = a.num_heads * a.head_dim, KD = a.num_kv_heads * a.head_dim;
-
-  std::vector<TensorSpec> table;
-  table.reserve(static_cast<std::size_t>(a.num_layers) * 11 + 3);
-  table.push_back(matrix("model.embed_tokens.weight", V, H, ShardRule::vocab_rows, -1));
-
-  for (int layer = 0; layer < narrow<int>(a.num_layers); ++layer) {
-    const auto name = [&](const char* part) {
-      return fmt::format("model.layers.{}.{}.weight", layer, part);
-    };
-    const auto key_or_value = [&](const char* part) {
-      TensorSpec spec = matrix(name(part), KD, H, ShardRule::kv_rows, layer);
-      spec.num_kv_heads = a.num_kv_heads;
-      spec.gradient_sum = GradientSum::kv_replicas;
-      return spec;
-    };
-
-    table.push_back(norm(name("input_layernorm"), H, GradientSum::sequence_parallel, layer));
-    table.push_back(matrix(name("self_attn.q_proj"), AD, H, ShardRule::rows, layer));
-    table.push_back(key_or_value("self_attn.k_proj"));
-    table.push_back(key_or_value("self_attn.v_proj"));
-    table.push_back(matrix(name("self_attn.o_proj"), H, AD, ShardRule::columns, layer));
-    if (a.qk_norm) {
-      table.push_back(norm(name("self_attn.q_norm"), a.head_dim, GradientSum::tensor, layer));
-      table.push_back(norm(name("self_attn.k_norm"), a.head_dim, GradientSum::tensor, layer));
-    }
-    table.push_back(
-        norm(name("post_attention_layernorm"), H, GradientSum::sequence_parallel, layer));
-    table.push_back(matrix(name("mlp.gate_proj"), F, H, ShardRule::rows, layer));
-    table.push_back(matrix(name("mlp.up_proj"), F, H, ShardRule::rows, layer));
-    table.push_back(matrix(name("mlp.down_proj"), H, F, ShardRule::columns, layer));
+  const auto name = [&](const char* part) {
+    return fmt::format("model.layers.{}.{}.weight", layer, part);
+  };
+  const auto key_or_value = [&](const char* part) {
+    return kv_rows(matrix(name(part), KD, H, ShardRule::kv_rows, layer), a);
+  };
+  table.push_back(norm(name("input_layernorm"), H, GradientSum::sequence_parallel, layer));
+  table.push_back(matrix(name("self_attn.q_proj"), AD, H, ShardRule::rows, layer));
+  table.push_back(key_or_value("self_attn.k_proj"));
+  table.push_back(key_or_value("self_attn.v_proj"));
+  table.push_back(matrix(name("self_attn.o_proj"), H, AD, ShardRule::columns, layer));
+  if (a.qk_norm) {
+    table.push_back(norm(name("self_attn.q_norm"), a.head_dim, GradientSum::tensor, layer));
+    table.push_back(norm(name("self_attn.k_norm"), a.head_dim, GradientSum::tensor, layer));
   }
+  table.push_back(norm(name("post_attention_layernorm"), H, GradientSum::sequence_parallel, layer));
+  table.push_back(matrix(name("mlp.gate_proj"), F, H, ShardRule::rows, layer));
+  table.push_back(matrix(name("mlp.up_proj"), F, H, ShardRule::rows, layer));
+  table.push_back(matrix(name("mlp.down_proj"), H, F, ShardRule::columns, layer));
+}
 
+std::vector<TensorSpec> llama_table(const Architecture& a) {
+  const std::int64_t H = a.hidden_size, V = a.vocab_size;
+  std::vector<TensorSpec> table;
+  table.push_back(matrix("model.embed_tokens.weight", V, H, ShardRule::vocab_rows, -1));
+  for (int layer = 0; layer < narrow<int>(a.num_layers); ++layer) add_llama_block(table, a, layer);
   table.push_back(norm("model.norm.weight", H, GradientSum::sequence_parallel, -1));
   if (!a.tied) table.push_back(matrix("lm_head.weight", V, H, ShardRule::vocab_rows, -1));
   return table;
+}
+
+/// GPT-2's LayerNorm: a weight and a bias.
+void add_layer_norm(std::vector<TensorSpec>& table, const std::string& name, std::int64_t size,
+                    int layer) {
+  const GradientSum sum = GradientSum::sequence_parallel;
+  table.push_back(vector(name + ".weight", size, Init::ones, sum, layer));
+  table.push_back(vector(name + ".bias", size, Init::zeros, sum, layer));
+}
+
+void add_gpt2_block(std::vector<TensorSpec>& table, const Architecture& a, int layer) {
+  const std::int64_t H = a.hidden_size, F = a.intermediate;
+  const std::int64_t AD = a.num_heads * a.head_dim, KD = a.num_kv_heads * a.head_dim;
+  const std::string block = fmt::format("transformer.h.{}.", layer);
+  // Conv1D: Hugging Face keeps (in, out).
+  const auto transposed = [&](const char* part, std::int64_t rows, std::int64_t cols,
+                              ShardRule shard) {
+    TensorSpec spec = matrix(block + part + ".weight", rows, cols, shard, layer);
+    spec.place = {.name = spec.name, .transposed = true, .offset = 0, .total_rows = rows};
+    return spec;
+  };
+  const auto bias = [&](const char* part, std::int64_t rows, ShardRule shard, GradientSum sum) {
+    TensorSpec spec = vector(block + part + ".bias", rows, Init::zeros, sum, layer);
+    spec.shard = shard;
+    return spec;
+  };
+  // The products that end a branch start smaller, for the sum of 2L branches (Radford et al. 2019).
+  const auto ends_branch = [&](TensorSpec spec) {
+    spec.init_scale = 1.0 / std::sqrt(2.0 * static_cast<double>(a.num_layers));
+    return spec;
+  };
+  // q, k and v are columns of one matrix there and rows of three here.
+  const auto part_of_c_attn = [&](TensorSpec spec, const char* kind, std::int64_t offset) {
+    spec.place = {.name = block + "attn.c_attn." + kind,
+                  .transposed = !spec.is_vector,
+                  .offset = offset,
+                  .total_rows = AD + 2 * KD};
+    return spec;
+  };
+
+  add_layer_norm(table, block + "ln_1", H, layer);
+  table.push_back(part_of_c_attn(transposed("attn.c_attn.q", AD, H, ShardRule::rows), "weight", 0));
+  for (const auto& [part, offset] :
+       {std::pair{"attn.c_attn.k", AD}, std::pair{"attn.c_attn.v", AD + KD}})
+    table.push_back(
+        part_of_c_attn(kv_rows(transposed(part, KD, H, ShardRule::kv_rows), a), "weight", offset));
+  table.push_back(
+      part_of_c_attn(bias("attn.c_attn.q", AD, ShardRule::rows, GradientSum::none), "bias", 0));
+  for (const auto& [part, offset] :
+       {std::pair{"attn.c_attn.k", AD}, std::pair{"attn.c_attn.v", AD + KD}})
+    table.push_back(part_of_c_attn(
+        kv_rows(bias(part, KD, ShardRule::kv_rows, GradientSum::kv_replicas), a), "bias", offset));
+  table.push_back(ends_branch(transposed("attn.c_proj", H, AD, ShardRule::columns)));
+  table.push_back(bias("attn.c_proj", H, ShardRule::none, GradientSum::sequence_parallel));
+  add_layer_norm(table, block + "ln_2", H, layer);
+  table.push_back(transposed("mlp.c_fc", F, H, ShardRule::rows));
+  table.push_back(bias("mlp.c_fc", F, ShardRule::rows, GradientSum::none));
+  table.push_back(ends_branch(transposed("mlp.c_proj", H, F, ShardRule::columns)));
+  table.push_back(bias("mlp.c_proj", H, ShardRule::none, GradientSum::sequence_parallel));
+}
+
+std::vector<TensorSpec> gpt2_table(const Architecture& a) {
+  const std::int64_t H = a.hidden_size, V = a.vocab_size;
+  std::vector<TensorSpec> table;
+  table.push_back(matrix("transformer.wte.weight", V, H, ShardRule::vocab_rows, -1));
+  TensorSpec positions = matrix("transformer.wpe.weight", a.max_positions, H, ShardRule::none, -1);
+  positions.gradient_sum = GradientSum::sequence_parallel;
+  table.push_back(positions);
+  for (int layer = 0; layer < narrow<int>(a.num_layers); ++layer) add_gpt2_block(table, a, layer);
+  add_layer_norm(table, "transformer.ln_f", H, -1);
+  if (!a.tied) table.push_back(matrix("lm_head.weight", V, H, ShardRule::vocab_rows, -1));
+  return table;
+}
+
+}  // namespace
+
+// Rows are names in Hugging Face's files, which follow the family and not its parts.
+std::vector<TensorSpec> tensor_table(const Architecture& a) {
+  return a.model_type == "gpt2" ? gpt2_table(a) : llama_table(a);
 }
 
 }  // namespace espalier::model

@@ -47,8 +47,11 @@ class Transformer {
   void attention_forward(std::int64_t layer, const Batch& batch);
   void mlp_forward(std::int64_t layer);
   /// residual = x + branch output; y = norm(residual).
-  void residual_norm(device::ConstView x, device::ConstView weight, device::View residual,
-                     device::View y, device::View inverse_rms);
+  void residual_norm(device::ConstView x, const NormTensors& weights, device::View residual,
+                     device::View y, device::View statistics);
+  device::ConstView local_positions(const Batch& batch) const;  ///< (1, T_loc) i32
+  /// The rank whose partial sums carry the biases of o_proj and down_proj.
+  bool is_first_tensor_rank() const { return comm_.tensor->rank() == 0; }
   // head.cpp
   double head(const Batch& batch, bool with_gradients, float loss_scale, bool first);
   void head_statistics(device::ConstView targets, std::int64_t tokens);
@@ -56,6 +59,10 @@ class Transformer {
   void backward(const Batch& batch, bool first, const BucketDone& bucket_done);
   void mlp_backward(std::int64_t layer, bool first);
   void attention_backward(std::int64_t layer, const Batch& batch, bool first);
+  void norm_backward(device::ConstView dy, device::ConstView x, const NormTensors& weights,
+                     device::ConstView statistics, device::ConstView d_residual,
+                     const NormTensors& gradients);
+  void linear_bias_backward(const LinearTensors& gradients, device::ConstView dy);
   void clear_gradients_without_gemm();
 
   const Architecture& architecture_;

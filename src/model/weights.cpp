@@ -1,6 +1,7 @@
 #include "model/weights.hpp"
 
 #include "base/integers.hpp"
+#include "model/parts.hpp"
 
 namespace espalier::model {
 
@@ -19,31 +20,45 @@ LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& gr
           .vocab_valid = std::min(vocab, a.vocab_size - first),
           .vocab_first = first,
           .num_layers = a.num_layers,
-          .kv_replication = parallel::kv_replication(a.num_kv_heads, static_cast<int>(n))};
+          .kv_replication = parallel::kv_replication(a.num_kv_heads, static_cast<int>(n)),
+          .mlp_inputs = a.mlp == Mlp::swiglu ? 2 : 1,
+          .norm_rows = norm_statistics_rows(a.normalization),
+          .rotates = a.position_embedding == PositionEmbedding::rope,
+          .positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0};
 }
 
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& s, DType dtype,
                               device::Arena& arena) {
+  const auto norm = [&](const std::string& name) {
+    NormTensors n{.weight = arena.allocate(name, dtype, 1, s.hidden), .bias = {}};
+    if (architecture.normalization == Normalization::layer_norm)
+      n.bias = arena.allocate(name + " bias", dtype, 1, s.hidden);
+    return n;
+  };
+  const auto linear = [&](const std::string& name, std::int64_t rows, std::int64_t cols) {
+    LinearTensors l{.weight = arena.allocate(name, dtype, rows, cols), .bias = {}};
+    if (architecture.biases) l.bias = arena.allocate(name + " bias", dtype, 1, rows);
+    return l;
+  };
   ModelTensors t;
   t.embedding = arena.allocate("embedding", dtype, s.vocab, s.hidden);
+  if (s.positions > 0) t.positions = arena.allocate("positions", dtype, s.positions, s.hidden);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     BlockTensors b;
-    const auto allocate = [&](const char* name, std::int64_t rows, std::int64_t cols) {
-      return arena.allocate(fmt::format("block {} {}", layer, name), dtype, rows, cols);
-    };
-    b.input_layernorm = allocate("input_layernorm", 1, s.hidden);
-    b.qkv = allocate("qkv", s.qkv_cols(), s.hidden);
+    const auto name = [&](const char* part) { return fmt::format("block {} {}", layer, part); };
+    b.input_layernorm = norm(name("input_layernorm"));
+    b.qkv = linear(name("qkv"), s.qkv_cols(), s.hidden);
     if (architecture.qk_norm) {
-      b.q_norm = allocate("q_norm", 1, s.head_dim);
-      b.k_norm = allocate("k_norm", 1, s.head_dim);
+      b.q_norm = arena.allocate(name("q_norm"), dtype, 1, s.head_dim);
+      b.k_norm = arena.allocate(name("k_norm"), dtype, 1, s.head_dim);
     }
-    b.o = allocate("o", s.hidden, s.q_cols());
-    b.post_attention_layernorm = allocate("post_attention_layernorm", 1, s.hidden);
-    b.gate_up = allocate("gate_up", 2 * s.intermediate, s.hidden);
-    b.down = allocate("down", s.hidden, s.intermediate);
+    b.o = linear(name("o"), s.hidden, s.q_cols());
+    b.post_attention_layernorm = norm(name("post_attention_layernorm"));
+    b.gate_up = linear(name("gate_up"), s.gate_up_cols(), s.hidden);
+    b.down = linear(name("down"), s.hidden, s.intermediate);
     t.blocks.push_back(b);
   }
-  t.final_norm = arena.allocate("final norm", dtype, 1, s.hidden);
+  t.final_norm = norm("final norm");
   t.lm_head = architecture.tied ? t.embedding : arena.allocate("lm_head", dtype, s.vocab, s.hidden);
   return t;
 }
@@ -52,26 +67,48 @@ namespace {
 
 /// The views of a rank's tensors in the tensor table's order.
 std::vector<View> views_in_table_order(const ModelTensors& t, const LocalSizes& s, bool tied) {
-  // A vector is (1, n) to the operators and (n, 1) to the table.
-  const auto column = [](View v) { return View{v.data, v.dtype, v.cols, 1, 1}; };
   std::vector<View> views;
-  views.push_back(t.embedding.row_range(0, s.vocab_valid));
-  for (const BlockTensors& b : t.blocks) {
-    views.push_back(column(b.input_layernorm));
-    views.push_back(b.qkv.row_range(0, s.q_cols()));
-    views.push_back(b.qkv.row_range(s.q_cols(), s.kv_cols()));
-    views.push_back(b.qkv.row_range(s.qk_cols(), s.kv_cols()));
-    views.push_back(b.o);
-    if (b.q_norm.cols > 0) {
-      views.push_back(column(b.q_norm));
-      views.push_back(column(b.k_norm));
+  // A vector is (1, n) to the operators and (n, 1) to the table. What a model lacks has no columns.
+  const auto vector = [&](View v) {
+    if (v.cols > 0) views.push_back({v.data, v.dtype, v.cols, 1, 1});
+  };
+  const auto norm = [&](const NormTensors& n) {
+    vector(n.weight);
+    vector(n.bias);
+  };
+  const auto linear = [&](const LinearTensors& l) {
+    views.push_back(l.weight);
+    vector(l.bias);
+  };
+  /// The parts of a fused layer: all weights, then all biases.
+  const auto fused = [&](const LinearTensors& l, std::initializer_list<std::int64_t> parts) {
+    std::int64_t first = 0;
+    for (const std::int64_t rows : parts) {
+      views.push_back(l.weight.row_range(first, rows));
+      first += rows;
     }
-    views.push_back(column(b.post_attention_layernorm));
-    views.push_back(b.gate_up.row_range(0, s.intermediate));
-    views.push_back(b.gate_up.row_range(s.intermediate, s.intermediate));
-    views.push_back(b.down);
+    first = 0;
+    for (const std::int64_t rows : parts) {
+      if (l.bias.cols > 0) vector(l.bias.col_range(first, rows));
+      first += rows;
+    }
+  };
+  views.push_back(t.embedding.row_range(0, s.vocab_valid));
+  if (s.positions > 0) views.push_back(t.positions);
+  for (const BlockTensors& b : t.blocks) {
+    norm(b.input_layernorm);
+    fused(b.qkv, {s.q_cols(), s.kv_cols(), s.kv_cols()});
+    linear(b.o);
+    vector(b.q_norm);
+    vector(b.k_norm);
+    norm(b.post_attention_layernorm);
+    if (s.mlp_inputs == 2)
+      fused(b.gate_up, {s.intermediate, s.intermediate});
+    else
+      linear(b.gate_up);
+    linear(b.down);
   }
-  views.push_back(column(t.final_norm));
+  norm(t.final_norm);
   if (!tied) views.push_back(t.lm_head.row_range(0, s.vocab_valid));
   return views;
 }
@@ -107,10 +144,11 @@ std::vector<parallel::LocalTensor> Weights::local_tensors() const {
                         (shard.empty() || shard.cols() == w[i].cols),
                     "{}: shard ({}, {}), view {}", spec.name, shard.rows(), shard.cols(),
                     device::describe(w[i]));
-    int bucket = spec.layer;
-    if (spec.layer < 0)
-      bucket =
-          static_cast<int>(sizes_.num_layers) + (spec.name == "model.embed_tokens.weight" ? 0 : 1);
+    // The table begins with the embeddings and ends with the final norm and the LM head.
+    const bool before_blocks = i == 0 || (i == 1 && sizes_.positions > 0);
+    const int bucket = spec.layer >= 0
+                           ? spec.layer
+                           : static_cast<int>(sizes_.num_layers) + (before_blocks ? 0 : 1);
     tensors.push_back({.spec = &spec, .weight = w[i], .gradient = g[i], .bucket = bucket});
   }
   return tensors;

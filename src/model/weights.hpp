@@ -8,23 +8,35 @@
 
 namespace espalier::model {
 
+/// A norm's tensors, (1, H) each; RMSNorm has no bias (data == nullptr).
+struct NormTensors {
+  device::View weight, bias;
+};
+
+/// A linear layer's tensors; data == nullptr without bias.
+struct LinearTensors {
+  device::View weight;  ///< (out, in)
+  device::View bias;    ///< (1, out)
+};
+
 /// One set of per-block tensors as this rank holds them: the weights, or their gradients.
 /// Q, K, V and gate, up lie fused; rows of the tensor table are views into them.
 struct BlockTensors {
-  device::View input_layernorm;           ///< (1, H)
-  device::View qkv;                       ///< ((A_loc + 2 K_loc) D, H): q rows, k rows, v rows
-  device::View q_norm, k_norm;            ///< (1, D); data == nullptr without QK-norm
-  device::View o;                         ///< (H, A_loc*D)
-  device::View post_attention_layernorm;  ///< (1, H)
-  device::View gate_up;                   ///< (2 F_loc, H): gate rows, then up rows
-  device::View down;                      ///< (H, F_loc)
+  NormTensors input_layernorm;
+  LinearTensors qkv;            ///< ((A_loc + 2 K_loc) D, H): q rows, k rows, v rows
+  device::View q_norm, k_norm;  ///< (1, D); data == nullptr without QK-norm
+  LinearTensors o;              ///< (H, A_loc*D)
+  NormTensors post_attention_layernorm;
+  LinearTensors gate_up;  ///< (2 F_loc, H): gate rows, then up rows; without a gate (F_loc, H)
+  LinearTensors down;     ///< (H, F_loc)
 };
 
 /// All tensors of a rank, in one arena. When the model is tied, lm_head is the embedding.
 struct ModelTensors {
-  device::View embedding;   ///< (V_loc, H)
-  device::View final_norm;  ///< (1, H)
-  device::View lm_head;     ///< (V_loc, H)
+  device::View embedding;  ///< (V_loc, H)
+  device::View positions;  ///< (P, H); data == nullptr without learned positions
+  NormTensors final_norm;
+  device::View lm_head;  ///< (V_loc, H)
   std::vector<BlockTensors> blocks;
 };
 
@@ -34,7 +46,7 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
 
 /// Weights and gradients of a rank, joined with the tensor table.
 /// Buckets in the order in which the backward pass makes them final:
-/// bucket L+1: final norm and (untied) LM head; buckets L-1 .. 0: blocks; bucket L: embedding.
+/// bucket L+1: final norm and (untied) LM head; buckets L-1 .. 0: blocks; bucket L: embeddings.
 struct Weights {
   std::vector<parallel::TensorSpec> table;
   ModelTensors weights;

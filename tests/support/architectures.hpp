@@ -36,4 +36,17 @@ inline model::Architecture llama3_8b() {
   return a;
 }
 
+inline model::Architecture gpt2(const Sizes& s, std::int64_t positions = 1024) {
+  model::Architecture a = qwen3(s);
+  a.model_type = "gpt2";
+  a.normalization = model::Normalization::layer_norm;
+  a.position_embedding = model::PositionEmbedding::learned;
+  a.mlp = model::Mlp::gelu;
+  a.qk_norm = false;
+  a.biases = true;
+  a.norm_eps = 1.0e-5F;
+  a.max_positions = positions;
+  return a;
+}
+
 }  // namespace espalier::test

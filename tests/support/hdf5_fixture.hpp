@@ -20,6 +20,14 @@ class Hdf5Fixture {
   Hdf5Fixture(const Hdf5Fixture&) = delete;
   Hdf5Fixture& operator=(const Hdf5Fixture&) = delete;
 
+  bool has_dataset(const std::string& name) const {
+    const std::string folder = name.substr(0, name.find('/'));
+    return H5Lexists(file_, folder.c_str(), H5P_DEFAULT) > 0 &&
+           H5Lexists(file_, name.c_str(), H5P_DEFAULT) > 0;
+  }
+  bool has_attribute(const std::string& object, const std::string& name) const {
+    return H5Aexists_by_name(file_, object.c_str(), name.c_str(), H5P_DEFAULT) > 0;
+  }
   std::vector<float> floats(const std::string& name) const {
     return read<float>(name, H5T_NATIVE_FLOAT);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <catch2/catch.hpp>
 #include <cmath>
 
 namespace espalier::testing {
@@ -26,8 +27,18 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
   p.model.num_key_value_heads = integer("num_key_value_heads");
   p.model.head_dim = integer("head_dim");
   p.model.tie_word_embeddings = integer("tie_word_embeddings") != 0;
-  p.model.model_type = integer("qk_norm") != 0 ? "qwen3" : "llama";
+  const bool gpt2 = f.has_dataset("weights/transformer.wte.weight");
+  p.model.model_type = gpt2 ? "gpt2" : integer("qk_norm") != 0 ? "qwen3" : "llama";
+  p.model.max_position_embeddings = integer("max_position_embeddings");
   p.model.rope_theta = f.attribute("/", "rope_theta");
+  if (f.has_attribute("/", "rope_factor")) {
+    p.model.rope_type = "llama3";
+    p.model.rope_factor = f.attribute("/", "rope_factor");
+    p.model.rope_low_freq_factor = f.attribute("/", "rope_low_freq_factor");
+    p.model.rope_high_freq_factor = f.attribute("/", "rope_high_freq_factor");
+    p.model.rope_original_max_position_embeddings =
+        integer("rope_original_max_position_embeddings");
+  }
   p.model.rms_norm_eps = f.attribute("/", "rms_norm_eps");
   p.parallel = {.tensor = tensor,
                 .data = data,
@@ -56,6 +67,32 @@ void for_each(const parallel::Rectangle& r, std::int64_t global_cols, Visit&& vi
             static_cast<std::size_t>(row * global_cols + col));
 }
 
+/// A weight or gradient of the fixture as a row of the tensor table, and its largest absolute value
+/// over all of Hugging Face's tensor.
+struct FixtureTensor {
+  std::vector<float> values;  // (rows, cols)
+  double largest = 0.0;
+};
+
+FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
+                          const parallel::TensorSpec& spec) {
+  const parallel::HuggingFacePlace& place = spec.place;
+  const std::vector<float> file =
+      fixture.floats(folder + (place.name.empty() ? spec.name : place.name));
+  FixtureTensor result;
+  for (const float value : file) result.largest = std::max(result.largest, std::abs(double{value}));
+  if (place.name.empty()) {
+    result.values = file;
+    return result;
+  }
+  REQUIRE(static_cast<std::int64_t>(file.size()) == place.total_rows * spec.cols);
+  for (std::int64_t row = place.offset; row < place.offset + spec.rows; ++row)
+    for (std::int64_t col = 0; col < spec.cols; ++col)
+      result.values.push_back(file[static_cast<std::size_t>(
+          place.transposed ? col * place.total_rows + row : row * spec.cols + col)]);
+  return result;
+}
+
 }  // namespace
 
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
@@ -70,7 +107,7 @@ ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p
   for (optim::StatePiece& state : optimizer.state()) {
     const parallel::TensorSpec& spec =
         *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
-    const std::vector<float> values = fixture.floats("weights/" + spec.name);
+    const std::vector<float> values = read_tensor(fixture, "weights/", spec).values;
     for_each(state.piece.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
       state.master.as<float>(r)[c] = values[g];
     });
@@ -118,12 +155,40 @@ double ModelOnGrid::max_over_ranks(double value) {
   return values[0];
 }
 
-double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
+std::vector<float> ModelOnGrid::logits(const Hdf5Fixture& fixture) {
   const Tokens share = share_of(fixture.words("tokens"), 2);
+  const std::int64_t vocab = memory.weights->sizes().vocab;
+  std::vector<float> result(share.inputs.size() * static_cast<std::size_t>(vocab));
+  transformer.logits(share.view(), device::view_of(result.data(), std::ssize(share.inputs), vocab));
+  return result;
+}
+
+double ModelOnGrid::divergence(const Hdf5Fixture& fixture) {
+  const std::vector<float> expected = fixture.floats("logits");
+  const std::vector<float> found = logits(fixture);
+  REQUIRE(found.size() == expected.size());
+  const auto vocab = static_cast<std::size_t>(parameters.model.vocab_size);
+  const auto log_sum = [&](const float* row) {
+    double sum = 0.0;
+    for (std::size_t v = 0; v < vocab; ++v) sum += std::exp(double{row[v]});
+    return std::log(sum);
+  };
+  double sum = 0.0;
+  for (std::size_t begin = 0; begin < expected.size(); begin += vocab) {
+    const float* p = expected.data() + begin;
+    const float* q = found.data() + begin;
+    const double log_p = log_sum(p);
+    const double log_q = log_sum(q);
+    for (std::size_t v = 0; v < vocab; ++v)
+      sum += std::exp(double{p[v]} - log_p) * ((double{p[v]} - log_p) - (double{q[v]} - log_q));
+  }
+  return sum / static_cast<double>(expected.size() / vocab);
+}
+
+double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
   const model::LocalSizes& sizes = memory.weights->sizes();
-  const auto tokens = static_cast<std::int64_t>(share.inputs.size());
-  std::vector<float> logits(static_cast<std::size_t>(tokens * sizes.vocab));
-  transformer.logits(share.view(), device::view_of(logits.data(), tokens, sizes.vocab));
+  const std::vector<float> found = logits(fixture);
+  const std::int64_t tokens = std::ssize(found) / sizes.vocab;
   const std::vector<float> expected = fixture.floats("logits");
   double largest = 0.0;
   for (const float value : expected) largest = std::max(largest, std::abs(double{value}));
@@ -134,7 +199,7 @@ double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
       const auto at =
           static_cast<std::size_t>(row * parameters.model.vocab_size + sizes.vocab_first + v);
       error =
-          std::max(error, std::abs(double{logits[static_cast<std::size_t>(t * sizes.vocab + v)]} -
+          std::max(error, std::abs(double{found[static_cast<std::size_t>(t * sizes.vocab + v)]} -
                                    double{expected[at]}));
     }
   return max_over_ranks(error / largest);
@@ -145,13 +210,12 @@ double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
   for (const optim::StatePiece& state : memory.optimizer->state()) {
     const parallel::LocalTensor& tensor =
         memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)];
-    const std::vector<float> expected = fixture.floats("gradients/" + tensor.spec->name);
-    double largest = 0.0;
-    for (const float value : expected) largest = std::max(largest, std::abs(double{value}));
+    const FixtureTensor expected = read_tensor(fixture, "gradients/", *tensor.spec);
     for_each(state.piece.rectangle, tensor.spec->cols,
              [&](std::int64_t r, std::int64_t c, std::size_t g) {
                const double found = tensor.gradient.as<float>(state.piece.row_begin + r)[c];
-               error = std::max(error, std::abs(found - double{expected[g]}) / largest);
+               error =
+                   std::max(error, std::abs(found - double{expected.values[g]}) / expected.largest);
              });
   }
   return max_over_ranks(error);

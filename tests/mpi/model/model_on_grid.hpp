@@ -26,9 +26,12 @@ struct ModelOnGrid {
   /// reductions. Returns the mean loss over all sequences.
   double train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences);
   /// Largest |difference| from the fixture's logits on this rank's columns, relative to the largest
-  /// logit; and the mean KL divergence per token when the tensor axis has one rank.
+  /// logit.
   double logits_error(const Hdf5Fixture& fixture);
-  /// For every owned piece: largest |difference| relative to the tensor's largest gradient.
+  /// KL(fixture's fp32 logits || ours) in nats, mean over the tokens; on one rank.
+  double divergence(const Hdf5Fixture& fixture);
+  /// For every owned piece: largest |difference| relative to the largest gradient of the tensor in
+  /// Hugging Face's files (GPT-2's key bias alone has a gradient of zero: softmax does not see it).
   double gradient_error(const Hdf5Fixture& fixture);
   double gradient_norm();
   double max_over_ranks(double value);
@@ -46,6 +49,8 @@ struct ModelOnGrid {
     std::vector<std::int32_t> positions;
     model::Batch view() const;
   };
+  /// Of this data rank's share of the fixture's tokens, (T, V_loc).
+  std::vector<float> logits(const Hdf5Fixture& fixture);
   Tokens share_of(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) const;
 };
 

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/text.hpp"
 #include "io/toml_reader.hpp"
 #include "model/architecture.hpp"
 #include "support/expect_error.hpp"
@@ -45,18 +46,46 @@ TEST_CASE("model files have the published numbers of parameters") {
   CHECK(num_parameters("qwen3-14b.toml") == 14'768'307'200);
   CHECK(num_parameters("qwen3-32b.toml") == 32'762'123'264);
   CHECK(num_parameters("qwen3-42m.toml") == 41'952'768);
+  CHECK(num_parameters("qwen3-1.5b-guide.toml") == 2'031'739'904);
+  CHECK(num_parameters("llama3-1b.toml") == 1'235'814'400);
+  CHECK(num_parameters("llama3-3b.toml") == 3'212'749'824);
+  CHECK(num_parameters("llama3-8b.toml") == 8'030'261'248);
+  CHECK(num_parameters("llama3-70b.toml") == 70'553'706'496);
+  CHECK(num_parameters("llama3-1.5b-optimal.toml") == 1'544'628'224);
+  CHECK(num_parameters("llama3-2.2b-chinchilla.toml") == 2'224'154'624);
+  CHECK(num_parameters("llama2-1.4b.toml") == 1'294'159'104);
+  CHECK(num_parameters("gpt2-1.3b.toml") == 1'267'780'608);
 }
 
-TEST_CASE("model files have Qwen3's constants, and a line of explanation each") {
+TEST_CASE("the number of parameters stands in the first line of each model file") {
   for (const auto& entry : std::filesystem::directory_iterator(inputs() / "models")) {
     INFO(entry.path().string());
-    const Parameters p = read_file(entry.path());
-    CHECK(p.model.model_type == "qwen3");
-    CHECK(p.model.model_type == "qwen3");
-    CHECK(p.model.rope_theta == 1.0e6);
-    CHECK(p.model.rms_norm_eps == 1.0e-6);
-    CHECK(p.model.max_position_embeddings == 40960);
-    CHECK(p.model.initializer_range == 0.02);
+    std::ifstream file(entry.path());
+    std::string first;
+    std::getline(file, first);
+    const std::int64_t count = num_parameters(entry.path().filename().string());
+    CHECK_THAT(first, Catch::Contains(", " + with_commas(count) + " parameters."));
+  }
+}
+
+TEST_CASE("model files have their family's constants, and a line of explanation each") {
+  for (const auto& entry : std::filesystem::directory_iterator(inputs() / "models")) {
+    INFO(entry.path().string());
+    const std::string name = entry.path().filename().string();
+    const std::string family = name.substr(0, name.find('-'));
+    const config::ModelParameters m = read_file(entry.path()).model;
+    CHECK(m.initializer_range == 0.02);
+    CHECK(m.model_type == (family == "llama2" || family == "llama3" ? "llama" : family));
+    CHECK(m.rms_norm_eps == (family == "qwen3" ? 1.0e-6 : 1.0e-5));
+    if (family == "qwen3") {
+      CHECK(m.rope_theta == 1.0e6);
+      CHECK(m.max_position_embeddings == 40960);
+    } else if (family == "llama3") {
+      CHECK(m.rope_theta == 5.0e5);
+      CHECK(m.max_position_embeddings == (m.rope_type == "llama3" ? 131072 : 8192));
+    } else if (family == "llama2") {
+      CHECK(m.rope_theta == 1.0e4);
+    }
     std::ifstream file(entry.path());
     for (std::string line; std::getline(file, line);)
       if (line.find(" = ") != std::string::npos) CHECK(line.find("  # ") != std::string::npos);

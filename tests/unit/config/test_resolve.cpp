@@ -82,6 +82,41 @@ TEST_CASE("the model's sizes must agree") {
   expect_words(error_of(p), {"sequence_length = 65536", "max_position_embeddings = 40960"});
 }
 
+TEST_CASE("the family and its positions must agree") {
+  Parameters p = small_run();
+  p.model.model_type = "llama";
+  p.model.rope_type = "llama3";
+  CHECK_NOTHROW(config::resolve(p, 1));
+  p.model.rope_low_freq_factor = 4.0;
+  expect_words(error_of(p), {"rope_high_freq_factor = 4", "above model.rope_low_freq_factor = 4"});
+  p = small_run();
+  p.model.rope_factor = 32.0;
+  expect_words(error_of(p), {"rope_factor = 32", "rope_type", "llama3"});
+  p = small_run();
+  p.model.rope_original_max_position_embeddings = 4096;
+  expect_words(error_of(p), {"rope_original_max_position_embeddings = 4096", "llama3"});
+
+  Parameters gpt2 = small_run();
+  gpt2.model.model_type = "gpt2";
+  gpt2.model.num_key_value_heads = 0;
+  p = gpt2;
+  CHECK_NOTHROW(config::resolve(p, 1));
+  CHECK(p.model.num_key_value_heads == 8);
+  p = gpt2;
+  p.model.rope_type = "llama3";
+  expect_words(error_of(p), {"rope_type = \"llama3\"", "gpt2", "remove"});
+  p = gpt2;
+  p.model.num_key_value_heads = 2;
+  expect_words(error_of(p), {"num_key_value_heads = 2", "gpt2", "use 8"});
+  p = gpt2;
+  p.model.head_dim = 16;
+  expect_words(error_of(p), {"head_dim = 16", "gpt2", "hidden_size = 64"});
+  p = gpt2;
+  p.training.sequence_length = 64;
+  p.model.max_position_embeddings = 32;
+  expect_words(error_of(p), {"sequence_length = 64", "max_position_embeddings = 32"});
+}
+
 TEST_CASE("the grid must fit the job") {
   Parameters p = small_run();
   p.parallel.tensor = 4;

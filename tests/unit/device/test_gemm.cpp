@@ -92,6 +92,34 @@ TEST_CASE("the three products of a linear layer", "[gemm]") {
   }
 }
 
+TEMPLATE_TEST_CASE("a bias is added to every row, with and without what was there", "[gemm]", float,
+                   bf16) {
+  const double tolerance = sizeof(TestType) == 2 ? 2 * 0x1p-8 : 2e-6;
+  for (const auto& [m, n, k] :
+       std::vector<std::array<std::int64_t, 3>>{{37, 29, 23}, {1, 64, 48}, {64, 1, 16}, {1, 1, 1}})
+    for (const Output output : {Output::replace, Output::accumulate}) {
+      CAPTURE(m, n, k);
+      Gemm gemm;
+      Matrix<TestType> x(m, k, 3, "x"), w(n, k, 5, "w"), bias(1, n, 0, "bias"), y(m, n, 7, "y");
+      const Matrix<TestType> y0 = y;
+      gemm.forward(y.view(), x.view(), w.view(), output, bias.view());
+      CHECK(worst_error(y, k, [&](auto i, auto j) {
+              double sum = bias(0, j) + (output == Output::accumulate ? y0(i, j) : 0.0);
+              for (std::int64_t c = 0; c < k; ++c) sum += x(i, c) * w(j, c);
+              return sum;
+            }) < tolerance);
+      for (std::int64_t r = 0; r + 1 < m; ++r) CHECK(y(r, n) == y0(r, n));
+      // The same product without bias is another primitive.
+      Matrix<TestType> plain(m, n, 7, "y");
+      gemm.forward(plain.view(), x.view(), w.view());
+      CHECK(worst_error(plain, k, [&](auto i, auto j) {
+              double sum = 0.0;
+              for (std::int64_t c = 0; c < k; ++c) sum += x(i, c) * w(j, c);
+              return sum;
+            }) < tolerance);
+    }
+}
+
 TEST_CASE("shapes that do not fit are refused with their sizes", "[gemm]") {
   Gemm gemm;
   Matrix<float> x(4, 5, 0, "x"), w(3, 6, 0, "w"), y(4, 3, 0, "y");

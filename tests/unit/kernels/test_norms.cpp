@@ -125,7 +125,7 @@ void check_rope(std::int64_t tokens, std::int64_t q_heads, std::int64_t kv_heads
   test::Ids<std::int32_t> positions(numbers);
   Matrix<float> cosine(tokens + 11, half), sine(tokens + 11, half);
   const kernels::RopeTable table{cosine.view(), sine.view()};
-  kernels::fill_rope_table(table, head_dim, 1e6);
+  kernels::fill_rope_table(table, head_dim, {.theta = 1e6});
 
   const device::ConstView none;
   kernels::qk_norm_rope_forward(context,
@@ -274,13 +274,41 @@ TEMPLATE_TEST_CASE("QK-norm with RoPE and its gradient", "[rope]", float, bf16) 
 
 TEST_CASE("the RoPE table has the angles of transformers", "[rope]") {
   Matrix<float> cosine(4096, 64), sine(4096, 64);
-  kernels::fill_rope_table({cosine.view(), sine.view()}, 128, 1e6);
+  kernels::fill_rope_table({cosine.view(), sine.view()}, 128, {.theta = 1e6});
   for (std::int64_t p : {0, 1, 7, 1000, 4095})
     for (std::int64_t i = 0; i < 64; ++i) {
       const float frequency = 1.0f / std::pow(1e6f, static_cast<float>(2 * i) / 128.0f);
       const float angle = static_cast<float>(p) * frequency;
       CHECK(cosine(p, i) == Approx(std::cos(static_cast<double>(angle))).margin(1e-7));
       CHECK(sine(p, i) == Approx(std::sin(static_cast<double>(angle))).margin(1e-7));
+    }
+}
+
+TEST_CASE("Llama 3.1's scaled frequencies are transformers' to the last bit", "[rope]") {
+  // LlamaRotaryEmbedding.inv_freq of Llama 3.2 1B (transformers 5.23): the first ones stay, a few
+  // are blended, the others are divided by 32.
+  const float expected[] = {0x1.p+0f,        0x1.53c38cp-1f,  0x1.c2ef78p-2f,  0x1.2b3dc6p-2f,
+                            0x1.8d276p-3f,   0x1.078d4p-3f,   0x1.5dc95ap-4f,  0x1.d03ccep-5f,
+                            0x1.34119p-5f,   0x1.98de92p-6f,  0x1.0f5386p-6f,  0x1.681adap-7f,
+                            0x1.ddee9ep-8f,  0x1.3d2804p-8f,  0x1.a4ee4p-9f,   0x1.524f36p-10f,
+                            0x1.c26c4p-12f,  0x1.9731eep-14f, 0x1.46831ap-16f, 0x1.b15902p-17f,
+                            0x1.1f91fp-17f,  0x1.7da9e8p-18f, 0x1.fa8b86p-19f, 0x1.5024d6p-19f,
+                            0x1.be2188p-20f, 0x1.280d96p-20f, 0x1.88ec2p-21f,  0x1.04be68p-21f,
+                            0x1.5a0f4ep-22f, 0x1.cb4a9ap-23f, 0x1.30c94ep-23f, 0x1.94836p-24f};
+  constexpr std::int64_t kPositions = 4096;
+  Matrix<float> cosine(kPositions, 32), sine(kPositions, 32);
+  kernels::fill_rope_table({cosine.view(), sine.view()}, 64,
+                           {.theta = 5e5,
+                            .factor = 32.0,
+                            .low_freq_factor = 1.0,
+                            .high_freq_factor = 4.0,
+                            .original_positions = 8192});
+  for (std::int64_t p : {1, 1000, 4095})
+    for (std::int64_t i = 0; i < 32; ++i) {
+      CAPTURE(p, i);
+      const float angle = static_cast<float>(p) * expected[i];
+      CHECK(cosine.at(p, i) == std::cos(angle));
+      CHECK(sine.at(p, i) == std::sin(angle));
     }
 }
 

@@ -14,9 +14,13 @@
 #include "device/context.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/bias.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
+#include "kernels/gelu.hpp"
+#include "kernels/layernorm.hpp"
+#include "kernels/positions.hpp"
 #include "kernels/qk_norm_rope.hpp"
 #include "kernels/rmsnorm.hpp"
 #include "kernels/swiglu.hpp"
@@ -74,12 +78,37 @@ struct Digest {
     hash = hash_bytes(std::as_bytes(std::span(&squares, 1)), hash);
   }
 
+  void gpt2_parts() {
+    const View x = make(kT, kH), delta = make(kT, kH), w = make(1, kH), b = make(1, kH);
+    const View y = make(kT, kH), statistics = make_f32(2, kT);
+    const View d_w = make_f32(1, kH), d_b = make_f32(1, kH);
+    kernels::layernorm_forward(context, {x, delta, w, b, x, y, statistics, 1e-5f});
+    mix(y);
+    kernels::layernorm_backward(context, {y, x, w, statistics, delta, y, d_w, d_b});
+    mix(y);
+    mix(d_w);
+    mix(d_b);
+    kernels::gelu_backward(context, {x, delta, x, delta});
+    mix(x);
+    mix(delta);
+    kernels::bias_backward(context, {x, d_b});
+    mix(d_b);
+    const View positions = arena.allocate("learned positions", DType::i32, 1, kT);
+    for (std::int64_t t = 0; t < kT; ++t)
+      positions.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS);
+    const View d_table = make_f32(kS, kH);
+    kernels::positions_forward(context, {positions, make(kS, kH), x});
+    kernels::positions_backward(context, {positions, x, d_table});
+    mix(x);
+    mix(d_table);
+  }
+
   void attention() {
     const View qkv = make(kT, (kA + 2 * kK) * kD), qk = make(kT, (kA + kK) * kD);
     const View d_qkv = make(kT, (kA + 2 * kK) * kD), w = make(1, kD);
     const View d_q_w = make_f32(1, kD), d_k_w = make_f32(1, kD);
     const kernels::RopeTable rope{make_f32(kS, kD / 2), make_f32(kS, kD / 2)};
-    kernels::fill_rope_table(rope, kD, 1e4);
+    kernels::fill_rope_table(rope, kD, {.theta = 1e4});
     const View positions = arena.allocate("positions", DType::i32, 1, kT);
     for (std::int64_t t = 0; t < kT; ++t)
       positions.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS);
@@ -127,6 +156,7 @@ struct Digest {
 std::uint64_t digest_of(DType dtype) {
   Digest digest(dtype);
   digest.pointwise();
+  digest.gpt2_parts();
   digest.attention();
   digest.vocabulary();
   return digest.hash;

@@ -19,6 +19,12 @@ TEST_CASE("parameter counts of the dense Qwen3 models, to the digit") {
   CHECK(qwen3({2304, 6912, 28, 16, 8, 144, false}).num_parameters() == 2'483'888'256);
 }
 
+TEST_CASE("parameter counts of GPT-2 and Llama 3, to the digit") {
+  CHECK(test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}).num_parameters() == 124'439'808);
+  CHECK(test::gpt2({1600, 6400, 48, 25, 25, 64, true, 50257}).num_parameters() == 1'557'611'200);
+  CHECK(test::llama3_8b().num_parameters() == 8'030'261'248);
+}
+
 TEST_CASE("parameters outside embedding and LM head") {
   const Architecture tied = qwen3({1024, 3072, 28, 16, 8, 128, true});
   Architecture untied = tied;
@@ -26,6 +32,37 @@ TEST_CASE("parameters outside embedding and LM head") {
   CHECK(tied.num_parameters_without_embedding() == 596'049'920 - 151936 * 1024);
   CHECK(untied.num_parameters_without_embedding() == tied.num_parameters_without_embedding());
   CHECK(untied.num_parameters() == tied.num_parameters() + 151936 * 1024);
+  // The positions are an embedding too.
+  const Architecture gpt2 = test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257});
+  CHECK(gpt2.num_parameters_without_embedding() == 124'439'808 - (50257 + 1024) * 768);
+}
+
+TEST_CASE("the family decides the parts, rope_type the scaling") {
+  config::ModelParameters p;
+  p.hidden_size = p.vocab_size = p.intermediate_size = 64;
+  p.num_hidden_layers = p.num_attention_heads = p.num_key_value_heads = 1;
+  p.head_dim = 64;
+  p.model_type = "gpt2";
+  Architecture a = Architecture::from(p);
+  CHECK((a.normalization == model::Normalization::layer_norm));
+  CHECK((a.position_embedding == model::PositionEmbedding::learned));
+  CHECK((a.mlp == model::Mlp::gelu));
+  CHECK(a.biases);
+  CHECK_FALSE(a.qk_norm);
+  p.model_type = "llama";
+  p.rope_type = "llama3";
+  p.rope_factor = 32.0;
+  a = Architecture::from(p);
+  CHECK((a.normalization == model::Normalization::rms_norm));
+  CHECK_FALSE(a.qk_norm);
+  CHECK_FALSE(a.biases);
+  CHECK(a.rope_frequencies().factor == 32.0);
+  CHECK(a.rope_frequencies().original_positions == 8192);
+  p.rope_type = "default";
+  CHECK(Architecture::from(p).rope_frequencies().factor == 0.0);
+  p.model_type = "mamba";
+  CHECK_THROWS_WITH(Architecture::from(p),
+                    Catch::Contains("mamba") && Catch::Contains("qwen3, llama, gpt2"));
 }
 
 TEST_CASE("an architecture is what the resolved parameters say") {
@@ -52,13 +89,34 @@ TEST_CASE("an architecture is what the resolved parameters say") {
   CHECK_THROWS_WITH(Architecture::from({}), Catch::Contains("model.file"));
 }
 
-TEST_CASE("the description has every size") {
-  const std::string text = qwen3({1024, 3072, 28, 16, 8, 128, true}).describe();
-  for (const char* words : {"28", "1,024", "3,072", "16", "A x D = 2,048", "8", "128", "151,936",
-                            "tied", "596,049,920", "440,467,456", "QK-norm"}) {
+namespace {
+
+void expect_words(const std::string& text, std::initializer_list<const char*> words) {
+  for (const char* word : words) {
     INFO(text);
-    INFO(words);
-    CHECK(text.find(words) != std::string::npos);
+    INFO(word);
+    CHECK(text.find(word) != std::string::npos);
   }
+}
+
+}  // namespace
+
+TEST_CASE("the description has every size and part") {
+  const std::string text = qwen3({1024, 3072, 28, 16, 8, 128, true}).describe();
+  expect_words(text, {"28", "1,024", "3,072", "16", "A x D = 2,048", "8", "128", "151,936", "tied",
+                      "596,049,920", "440,467,456", "with QK-norm", "SwiGLU", "RMSNorm", "1e-06",
+                      "rope theta", "no biases"});
   CHECK(text.back() != '\n');
+
+  const std::string gpt2 = test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}).describe();
+  expect_words(gpt2, {"GELU", "LayerNorm with bias", "learned positions", "1,024", "1e-05",
+                      "biases on linear layers", "no QK-norm", "124,439,808"});
+  CHECK(gpt2.find("rope") == std::string::npos);
+
+  Architecture llama = test::llama3_8b();
+  llama.rope_scaling = {.factor = 8.0,
+                        .low_freq_factor = 1.0,
+                        .high_freq_factor = 4.0,
+                        .original_max_positions = 8192};
+  expect_words(llama.describe(), {"rope factor", "8.0", "Llama 3.1, from 8,192 positions"});
 }

@@ -2,7 +2,9 @@
 #include <map>
 #include <set>
 
+#include "model/activations.hpp"
 #include "model/tensor_table.hpp"
+#include "model/weights.hpp"
 #include "support/architectures.hpp"
 
 using namespace espalier;
@@ -114,4 +116,113 @@ TEST_CASE("names are unique, and only what is outside the blocks has no layer") 
     outside += spec.layer < 0 ? 1 : 0;
   }
   CHECK(outside == 3);
+}
+
+TEST_CASE("GPT-2's rows, and where Hugging Face keeps them") {
+  test::Sizes sizes{.H = 48, .F = 192, .L = 2, .A = 4, .K = 4, .D = 12, .tied = true, .V = 131};
+  const auto table = tensor_table(test::gpt2(sizes, 32));
+  struct Row {
+    std::string name;
+    std::int64_t rows, cols;
+    ShardRule shard;
+    GradientSum sum;
+    Init init;
+    std::string place;
+    std::int64_t offset, total;
+  };
+  const std::string h = "transformer.h.1.";
+  const auto same = GradientSum::sequence_parallel;
+  const std::vector<Row> block = {
+      {"ln_1.weight", 48, 1, ShardRule::none, same, Init::ones, "", 0, 0},
+      {"ln_1.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
+      {"attn.c_attn.q.weight", 48, 48, ShardRule::rows, GradientSum::none, Init::normal,
+       "attn.c_attn.weight", 0, 144},
+      {"attn.c_attn.k.weight", 48, 48, ShardRule::kv_rows, GradientSum::kv_replicas, Init::normal,
+       "attn.c_attn.weight", 48, 144},
+      {"attn.c_attn.v.weight", 48, 48, ShardRule::kv_rows, GradientSum::kv_replicas, Init::normal,
+       "attn.c_attn.weight", 96, 144},
+      {"attn.c_attn.q.bias", 48, 1, ShardRule::rows, GradientSum::none, Init::zeros,
+       "attn.c_attn.bias", 0, 144},
+      {"attn.c_attn.k.bias", 48, 1, ShardRule::kv_rows, GradientSum::kv_replicas, Init::zeros,
+       "attn.c_attn.bias", 48, 144},
+      {"attn.c_attn.v.bias", 48, 1, ShardRule::kv_rows, GradientSum::kv_replicas, Init::zeros,
+       "attn.c_attn.bias", 96, 144},
+      {"attn.c_proj.weight", 48, 48, ShardRule::columns, GradientSum::none, Init::normal,
+       "attn.c_proj.weight", 0, 48},
+      {"attn.c_proj.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
+      {"ln_2.weight", 48, 1, ShardRule::none, same, Init::ones, "", 0, 0},
+      {"ln_2.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
+      {"mlp.c_fc.weight", 192, 48, ShardRule::rows, GradientSum::none, Init::normal,
+       "mlp.c_fc.weight", 0, 192},
+      {"mlp.c_fc.bias", 192, 1, ShardRule::rows, GradientSum::none, Init::zeros, "", 0, 0},
+      {"mlp.c_proj.weight", 48, 192, ShardRule::columns, GradientSum::none, Init::normal,
+       "mlp.c_proj.weight", 0, 48},
+      {"mlp.c_proj.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
+  };
+  REQUIRE(table.size() == 2 + 2 * block.size() + 2);
+  CHECK(table[0].name == "transformer.wte.weight");
+  CHECK((table[0].shard == ShardRule::vocab_rows));
+  CHECK(table[1].name == "transformer.wpe.weight");
+  CHECK(table[1].rows == 32);
+  CHECK(table[1].weight_decay);
+  CHECK((table[1].shard == ShardRule::none));
+  CHECK((table[1].gradient_sum == GradientSum::sequence_parallel));
+  for (std::size_t i = 0; i < block.size(); ++i) {
+    const TensorSpec& spec = table[2 + block.size() + i];
+    const Row& row = block[i];
+    INFO(row.name);
+    CHECK(spec.name == h + row.name);
+    CHECK(spec.rows == row.rows);
+    CHECK(spec.cols == row.cols);
+    CHECK((spec.shard == row.shard));
+    CHECK((spec.gradient_sum == row.sum));
+    CHECK((spec.init == row.init));
+    CHECK(spec.layer == 1);
+    CHECK(spec.place.name == (row.place.empty() ? "" : h + row.place));
+    CHECK(spec.place.offset == row.offset);
+    CHECK(spec.place.total_rows == row.total);
+    const bool matrix = row.cols > 1;
+    CHECK(spec.is_vector == !matrix);
+    CHECK(spec.weight_decay == matrix);
+    CHECK(spec.place.transposed == matrix);
+    const bool ends_branch = matrix && row.name.find("c_proj") != std::string::npos;
+    CHECK(spec.init_scale == (ends_branch ? 0.5 : 1.0));  // 1 / sqrt(2 L)
+  }
+  CHECK(table[table.size() - 2].name == "transformer.ln_f.weight");
+  CHECK(table.back().name == "transformer.ln_f.bias");
+  sizes.tied = false;
+  CHECK(tensor_table(test::gpt2(sizes)).back().name == "lm_head.weight");
+}
+
+TEST_CASE("a rank's views follow GPT-2's table, and q and k need no buffer of their own") {
+  const test::Sizes sizes{
+      .H = 48, .F = 192, .L = 2, .A = 4, .K = 4, .D = 12, .tied = true, .V = 131};
+  const model::Architecture a = test::gpt2(sizes, 32);
+  for (const int tensor : {1, 2, 4}) {
+    const parallel::ProcessGrid grid({.tensor = tensor}, 0);
+    device::Arena arena = device::Arena::planning("weights");
+    const model::Weights weights(a, grid, DType::f32, arena, nullptr);
+    const auto tensors = weights.local_tensors();  // asserts every shape against the table
+    std::int64_t elements = 0;
+    for (const parallel::LocalTensor& t : tensors) elements += t.weight.size();
+    if (tensor == 1) CHECK(elements == a.num_parameters());
+    CHECK(tensors[0].bucket == 2);
+    CHECK(tensors[1].bucket == 2);
+    CHECK(tensors.back().bucket == 3);
+
+    device::Arena plan = device::Arena::planning("activations");
+    const model::Activations activations(weights.sizes(),
+                                         {.micro_batch_size = 2,
+                                          .sequence_length = 8,
+                                          .loss_chunk_tokens = 16,
+                                          .tensor_size = tensor,
+                                          .splits_tokens = false,
+                                          .training = true},
+                                         DType::f32, plan);
+    for (const auto& allocation : plan.allocations()) {
+      CHECK_FALSE(allocation.label.ends_with(" qk"));
+      CHECK(allocation.label.find("rope") == std::string::npos);
+    }
+    CHECK(activations.blocks[1].qk.stride == activations.blocks[1].qkv.stride);
+  }
 }

@@ -37,3 +37,12 @@ TEST_CASE("the full square counts attention twice, and the LM head counts once, 
   untied.tied = false;
   CHECK(plan::flops_per_token(untied, 4096).canonical == flops.canonical);
 }
+
+TEST_CASE("GPT-2's MLP has two matrices, and its positions are no product") {
+  const model::Architecture a = test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257});
+  const double matrices = 12.0 * (4 * 768 * 768 + 2 * 768 * 3072) + 50257.0 * 768;
+  const plan::FlopsPerToken flops = plan::flops_per_token(a, 1024);
+  CHECK(flops.canonical == 6.0 * matrices + 6.0 * 12 * 768 * 1024);
+  CHECK(plan::flops_per_token(test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}, 4096), 1024)
+            .canonical == flops.canonical);
+}

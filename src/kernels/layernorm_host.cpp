@@ -1,0 +1,124 @@
+#include "kernels/layernorm.hpp"
+
+#include <cmath>
+
+#include "base/host_loops.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/row_sums.hpp"
+#include "kernels/simd.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+using simd::Floats;
+
+template <class T>
+void forward_row(const LayerNormForward& a, std::int64_t t) {
+  const std::int64_t width = a.x.cols;
+  const T* r = a.x.as<T>(t);
+  Floats sums{};
+  if (a.delta.data != nullptr) {
+    const T* x = r;
+    const T* delta = a.delta.as<T>(t);
+    T* residual = a.residual.as<T>(t);
+    simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+      const Floats sum =
+          simd::rounded_to<T>(simd::load(x + c, lanes) + simd::load(delta + c, lanes));
+      simd::store(residual + c, sum, lanes);
+      sums += sum;
+    });
+    r = residual;
+  } else {
+    simd::for_lanes(width, [&](std::int64_t c, auto lanes) { sums += simd::load(r + c, lanes); });
+  }
+  const float mean = simd::sum(sums) / static_cast<float>(width);
+  Floats squares{};
+  simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+    const Floats deviation = simd::keep(simd::load(r + c, lanes) - mean, lanes, Floats{});
+    squares = simd::fma(deviation, deviation, squares);
+  });
+  const float inverse_std =
+      1.0f / std::sqrt(simd::sum(squares) / static_cast<float>(width) + a.eps);
+  a.statistics.as<float>(0)[t] = mean;
+  a.statistics.as<float>(1)[t] = inverse_std;
+  const T* weight = a.weight.as<T>();
+  const T* bias = a.bias.as<T>();
+  T* y = a.y.as<T>(t);
+  simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+    const Floats normalised = (simd::load(r + c, lanes) - mean) * inverse_std;
+    simd::store(y + c,
+                simd::fma(normalised, simd::load(weight + c, lanes), simd::load(bias + c, lanes)),
+                lanes);
+  });
+}
+
+template <class T>
+void backward_row(const LayerNormBackward& a, std::int64_t t, float* d_weight, float* d_bias) {
+  const std::int64_t width = a.x.cols;
+  const T* dy = a.dy.as<T>(t);
+  const T* x = a.x.as<T>(t);
+  const T* weight = a.weight.as<T>();
+  const T* d_residual = a.d_residual.data != nullptr ? a.d_residual.as<T>(t) : nullptr;
+  T* dx = a.dx.as<T>(t);
+  const float mean = a.statistics.as<float>(0)[t];
+  const float inverse_std = a.statistics.as<float>(1)[t];
+  Floats gradients{};
+  Floats products{};
+  simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+    const Floats gradient = simd::load(dy + c, lanes);  // zero past the row's end
+    const Floats normalised = (simd::load(x + c, lanes) - mean) * inverse_std;
+    const Floats product = gradient * normalised;
+    const Floats w = simd::load(weight + c, lanes);
+    simd::store(d_weight + c, simd::load(d_weight + c) + product);
+    simd::store(d_bias + c, simd::load(d_bias + c) + gradient);
+    gradients = simd::fma(gradient, w, gradients);
+    products = simd::fma(product, w, products);
+  });
+  const float mean_gradient = simd::sum(gradients) / static_cast<float>(width);
+  const float mean_product = simd::sum(products) / static_cast<float>(width);
+  simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
+    const Floats g = simd::load(dy + c, lanes) * simd::load(weight + c, lanes);
+    const Floats normalised = (simd::load(x + c, lanes) - mean) * inverse_std;
+    Floats result = (g - mean_gradient - normalised * mean_product) * inverse_std;
+    if (d_residual != nullptr) result += simd::load(d_residual + c, lanes);
+    simd::store(dx + c, result, lanes);
+  });
+}
+
+}  // namespace
+
+void layernorm_forward(device::Context&, const LayerNormForward& a) {
+  ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
+                      a.bias.cols == a.x.cols && a.statistics.rows == 2 &&
+                      a.statistics.cols == a.x.rows,
+                  "x {}, weight {}, bias {}, y {}, statistics {}", describe(a.x),
+                  describe(a.weight), describe(a.bias), describe(a.y), describe(a.statistics));
+  ESPALIER_ASSERT(
+      a.delta.data == nullptr || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
+                                  a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
+      "x {}, delta {}, residual {}", describe(a.x), describe(a.delta), describe(a.residual));
+  dispatch(a.x.dtype, [&]<class T>(T) {
+    host_for_ranges(a.x.rows, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) forward_row<T>(a, t);
+    });
+  });
+}
+
+void layernorm_backward(device::Context& context, const LayerNormBackward& a) {
+  ESPALIER_ASSERT(
+      a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
+          a.dx.cols == a.x.cols && a.weight.cols == a.x.cols && a.d_weight.cols == a.x.cols &&
+          a.d_bias.cols == a.x.cols && a.statistics.rows == 2 && a.statistics.cols == a.x.rows,
+      "dy {}, x {}, weight {}, dx {}, d_weight {}, d_bias {}", describe(a.dy), describe(a.x),
+      describe(a.weight), describe(a.dx), describe(a.d_weight), describe(a.d_bias));
+  dispatch(a.x.dtype, [&]<class T>(T) {
+    sum_over_row_slices(context, a.x.rows, a.x.cols,
+                        std::array{a.d_weight.as<float>(), a.d_bias.as<float>()},
+                        [&](std::int64_t begin, std::int64_t end, std::array<float*, 2> partial) {
+                          for (std::int64_t t = begin; t < end; ++t)
+                            backward_row<T>(a, t, partial[0], partial[1]);
+                        });
+  });
+}
+
+}  // namespace espalier::kernels
