@@ -154,7 +154,8 @@ class CheckpointReader {
 
   enum class Field { master, exp_avg, exp_avg_sq };
   /// out (rectangle.rows(), rectangle.cols()) row-major. Throws Error (bad_data) when the tensor is
-  /// not there (nor are moments, when info().weights_only), has another global shape, the rectangle is not covered, or a checksum does not fit.
+  /// not there (nor are moments, when info().weights_only), has another global shape, the rectangle
+  /// is not covered, or a checksum does not fit.
   void read(const std::string& name, std::int64_t global_rows, std::int64_t global_cols,
             const parallel::Rectangle& rectangle, Field field, float* out);
 

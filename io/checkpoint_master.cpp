@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/error.hpp"
-#include "base/integers.hpp"
 #include "base/text.hpp"
 #include "io/checkpoint_files.hpp"
 #include "io/checkpoint_format.hpp"
@@ -33,13 +33,22 @@ void write_info(hid_t file, const fs::path& path, const CheckpointInfo& info) {
   if (info.weights_only) write_attribute(file, path, "weights_only", std::uint64_t{1});
 }
 
+/// A number of the file as `Integer`; a damaged file may hold any.
+template <class Integer>
+Integer read_count(hid_t object, const fs::path& path, const char* name) {
+  const std::uint64_t value = read_u64_attribute(object, path, name);
+  require(std::in_range<Integer>(value), ExitStatus::bad_data,
+          "{}: the attribute \"{}\" is {}: the file is damaged", path.string(), name, value);
+  return static_cast<Integer>(value);
+}
+
 CheckpointInfo read_info(hid_t file, const fs::path& path) {
   CheckpointInfo info;
-  info.step = narrow<std::int64_t>(read_u64_attribute(file, path, "step"));
+  info.step = read_count<std::int64_t>(file, path, "step");
   info.samples_consumed = read_u64_attribute(file, path, "samples_consumed");
   info.tokens_consumed = read_u64_attribute(file, path, "tokens_consumed");
-  info.adam_step = narrow<std::int64_t>(read_u64_attribute(file, path, "adam_step"));
-  info.num_ranks = narrow<int>(read_u64_attribute(file, path, "num_ranks"));
+  info.adam_step = read_count<std::int64_t>(file, path, "adam_step");
+  info.num_ranks = read_count<int>(file, path, "num_ranks");
   info.resolved_input = read_string_attribute(file, path, "resolved_input");
   info.tokenizer_identity = read_string_attribute(file, path, "tokenizer_identity");
   info.build = read_string_attribute(file, path, "build");
@@ -113,8 +122,20 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
   const Hdf5Group group(ESPALIER_HDF5(bad_data, path, H5Gopen2(file, "index", H5P_DEFAULT)));
   IndexTables tables;
   tables.name_width = read_u64_attribute(group.get(), path, "name_width");
-  const hsize_t num_tensors = dataset_shape(group.get(), path, "tensors").at(0);
-  const hsize_t num_entries = dataset_shape(group.get(), path, "rectangles").at(0);
+  const auto num_rows = [&](const char* name) {
+    const std::vector<hsize_t> shape = dataset_shape(group.get(), path, name);
+    // Far above any model; a damaged extent must not become an allocation of that size.
+    constexpr hsize_t kMaxRows = hsize_t{1} << 28;
+    require(!shape.empty() && shape[0] <= kMaxRows, ExitStatus::bad_data,
+            "{}: index/{} has no number of rows: the file is damaged", path.string(), name);
+    return shape[0];
+  };
+  const hsize_t num_tensors = num_rows("tensors");
+  const hsize_t num_entries = num_rows("rectangles");
+  require(tables.name_width >= 1 && tables.name_width <= 4096 &&
+              num_rows("rank_file_bytes") == static_cast<hsize_t>(num_ranks),
+          ExitStatus::bad_data, "{}: the index does not fit its attributes: the file is damaged",
+          path.string());
   const hsize_t shape_extent[] = {num_tensors, kShapeColumns};
   const hsize_t rectangle_extent[] = {num_entries, kRectangleColumns};
   const hsize_t rank_extent[] = {static_cast<hsize_t>(num_ranks)};

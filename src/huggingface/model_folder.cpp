@@ -212,7 +212,7 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
     if (stored == nullptr)
       problems.add(fmt::format("{} is missing", place.name));
     else if (stored->shape != place.shape)
-      problems.add(fmt::format("{} has the shape {}, config.json makes it {}", stored->name,
+      problems.add(fmt::format("{} has the shape {}, the model has {}", stored->name,
                                describe_shape(stored->shape), describe_shape(place.shape)));
     else if (!is_readable(stored->dtype))
       problems.add(fmt::format("{} has the dtype {}; F32, BF16 and F16 are read", stored->name,
@@ -226,8 +226,8 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
   for (const auto& [name, tensor] : others)
     problems.add(
         fmt::format("{} {} is no weight of this model", name, describe_shape(tensor->shape)));
-  problems.throw_if_any(
-      fmt::format("the tensors in {} are not those of its config.json", self.folder.string()));
+  problems.throw_if_any(fmt::format(
+      "the tensors in {} are not those of the model in its config.json", self.folder.string()));
 }
 
 void ModelFolder::read(const TensorSpec& spec, const Rectangle& rectangle, float* out) const {

@@ -58,8 +58,10 @@ TEST_CASE("every command of the table is reached, with an input or with paths") 
     INFO(name);
     const CommandLine line = parse({name.c_str(), "some/path"});
     CHECK(line.command == &command);
-    CHECK((command.run == nullptr) != (command.run_on_paths == nullptr));
-    CHECK(line.paths.size() == (command.run_on_paths == nullptr ? 0U : 1U));
+    const int ways = (command.run != nullptr ? 1 : 0) + (command.run_on_paths != nullptr ? 1 : 0) +
+                     (command.run_on_paths_with_input != nullptr ? 1 : 0);
+    CHECK(ways == 1);
+    CHECK(line.paths.size() == (command.run != nullptr ? 0U : 1U));
     CHECK_FALSE(command.summary.empty());
     CHECK(has(*parse({"help", name.c_str()}).answer, "espalier " + name));
     CHECK(*parse({name.c_str(), "--help"}).answer == *parse({"help", name.c_str()}).answer);
@@ -98,4 +100,12 @@ TEST_CASE("a wrong command line says what would be right") {
   CHECK(has(usage_error({"help", "parameters", "trainig"}), "did you mean [training]?"));
   CHECK(has(usage_error({"help", "parameters", "model", "run"}), "at most one table"));
   CHECK(has(usage_error({"help", "train", "eval"}), "one command"));
+}
+
+TEST_CASE("a command on paths with input tells file names from overrides") {
+  const CommandLine line = parse({"convert", "./a=b", "data.tokenizer=x/y", "runs/to/somewhere",
+                                  "convert.dtype=float16", "--dry-run"});
+  CHECK(line.paths == std::vector<std::string>{"./a=b", "runs/to/somewhere"});
+  CHECK(line.overrides == std::vector<std::string>{"data.tokenizer=x/y", "convert.dtype=float16"});
+  CHECK(line.dry_run);
 }

@@ -1,0 +1,145 @@
+"""Weights survive Hugging Face -> checkpoint -> Hugging Face bit by bit, on any number of ranks."""
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from support import hf_folder  # noqa: E402
+from support.runs import BYTES, RunCase, command, environment, espalier  # noqa: E402
+
+SCALED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 32}
+
+
+class Roundtrip(RunCase):
+    def make(self, name, config, dtype="F32", files=1):
+        tensors = hf_folder.random_tensors(config, dtype, seed=len(name))
+        return hf_folder.write_folder(self.folder / name, config, tensors, dtype, files)
+
+    def there_and_back(self, name, source, ranks=(1, 1), *overrides):
+        checkpoint, target = self.folder / f"{name}-ckpt", self.folder / f"{name}-out"
+        espalier(ranks[0], "convert", source, checkpoint)
+        espalier(ranks[1], "convert", checkpoint, target, *overrides)
+        for path in (checkpoint, target):
+            self.assertFalse(path.with_name(path.name + ".partial").exists())
+        return target
+
+    def same(self, source, target):
+        there, here = hf_folder.read_tensors(source), hf_folder.read_tensors(target)
+        self.assertEqual(sorted(there), sorted(here))
+        for name, value in there.items():
+            self.assertEqual(value, here[name], name)
+
+    def test_bits(self):
+        cases = {
+            "qwen3-f32-tied": ("qwen3", {}, "F32", 1, (1, 1), []),
+            "qwen3-bf16-untied": ("qwen3", {"tie_word_embeddings": False}, "BF16", 3, (2, 1),
+                                  ["convert.shard_bytes=40000"]),
+            "llama-bf16-tied": ("llama", {"rope_scaling": SCALED}, "BF16", 2, (1, 2), []),
+            "llama-f16-untied": ("llama", {"tie_word_embeddings": False}, "F16", 1, (2, 2),
+                                 ["convert.dtype=float16"]),
+        }
+        for name, (family, changes, dtype, files, ranks, overrides) in cases.items():
+            with self.subTest(name):
+                config = hf_folder.tiny_config(family, **changes)
+                source = self.make(name, config, dtype, files)
+                target = self.there_and_back(name, source, ranks, *overrides)
+                self.same(source, target)
+                written = json.loads((target / "config.json").read_text())
+                for key in ("vocab_size", "hidden_size", "head_dim", "rms_norm_eps", "rope_theta",
+                            "tie_word_embeddings", "num_key_value_heads", "architectures"):
+                    self.assertEqual(written[key], config[key], key)
+                if "rope_scaling" in config:
+                    self.assertEqual(written["rope_scaling"], SCALED)
+                    self.assertEqual(written["rope_parameters"]["factor"], 8.0)
+                self.assertEqual(written["rope_parameters"]["rope_theta"], config["rope_theta"])
+                if overrides and overrides[0].startswith("convert.shard_bytes"):
+                    index = json.loads((target / "model.safetensors.index.json").read_text())
+                    self.assertEqual(sorted(index["weight_map"]),
+                                     sorted(hf_folder.read_tensors(target)))
+                    self.assertEqual(index["metadata"]["total_size"],
+                                     sum(len(v[2]) for v in hf_folder.read_tensors(target).values()))
+
+    def test_every_rank_count_writes_the_same_bytes(self):
+        source = self.make("bytes", hf_folder.tiny_config("llama"), "BF16")
+        results = [self.there_and_back(f"bytes-{n}", source, (n, n)) for n in (1, 2, 3)]
+        for result in results[1:]:
+            for name in ("config.json", "model.safetensors"):
+                self.assertEqual((results[0] / name).read_bytes(), (result / name).read_bytes())
+
+    def test_base_model_without_prefix(self):
+        config = hf_folder.tiny_config("qwen3", architectures=["Qwen3Model"])
+        tensors = {name.removeprefix("model."): value
+                   for name, value in hf_folder.random_tensors(config).items()}
+        source = hf_folder.write_folder(self.folder / "base", config, tensors)
+        target = self.there_and_back("base", source)
+        there, here = hf_folder.read_tensors(source), hf_folder.read_tensors(target)
+        self.assertEqual({f"model.{name}": value for name, value in there.items()}, here)
+
+    def test_buffers_that_transformers_ignores(self):
+        config = hf_folder.tiny_config("llama")
+        tensors = hf_folder.random_tensors(config)
+        extra = dict(tensors)
+        extra["model.layers.0.self_attn.rotary_emb.inv_freq"] = ([12], b"\0" * 48)
+        extra["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+        source = hf_folder.write_folder(self.folder / "buffers", config, extra)
+        target = self.there_and_back("buffers", source)
+        self.assertEqual(sorted(tensors), sorted(hf_folder.read_tensors(target)))
+
+    def test_trained_on_a_grid(self):
+        """A checkpoint of tensor 2 x data 2 and one of a single rank export alike."""
+        self.train("grid", "training.steps=6", "parallel.tensor=2", ranks=4)
+        target = self.folder / "grid-out"
+        espalier(2, "convert", self.folder / "grid", target)
+        back, again = self.folder / "grid-back", self.folder / "grid-again"
+        espalier(1, "convert", target, back, "training.sequence_length=32")
+        espalier(1, "convert", back, again)
+        self.same(target, again)
+        self.assertTrue((target / "tokenizer.json").exists())
+        self.assertEqual((target / "tokenizer.json").read_bytes(),
+                         (again / "tokenizer.json").read_bytes())
+        # The weights do what those of the run do.
+        keys = [f"data.validation={self.data}", "validation.sequences=4"]
+        of_run = espalier(1, "eval", *self.keys("grid", *keys))
+        of_weights = espalier(1, "eval", *self.keys("grid", *keys, f"evaluation.checkpoint={back}",
+                                                    f"data.tokenizer={BYTES}"))
+        loss = [line.split("loss")[1] for text in (of_run, of_weights)
+                for line in text.splitlines() if "perplexity" in line]
+        self.assertEqual(len(loss), 2)
+        self.assertEqual(loss[0], loss[1])
+        inspected = espalier(1, "inspect", back)
+        self.assertIn("weights alone", inspected)
+        self.assertIn("all checksums fit", inspected)
+
+    def test_dry_run_writes_nothing(self):
+        source = self.make("dry", hf_folder.tiny_config())
+        output = espalier(2, "convert", source, self.folder / "dry-ckpt", "--dry-run")
+        self.assertIn("90,592", output)
+        self.assertEqual([p.name for p in self.folder.glob("dry*")], ["dry"])
+
+    def test_killed(self):
+        """A conversion that is killed leaves nothing under the target's name, and the next one
+        succeeds."""
+        source = self.make("killed", hf_folder.tiny_config(num_hidden_layers=60))
+        target = self.folder / "killed-ckpt"
+        for delay in (0.02, 0.05, 0.1, 0.2):
+            process = subprocess.Popen(command(1, "convert", source, target), env=environment(),
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(delay)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            if target.exists():  # it was done before
+                self.assertIn("checksums fit", espalier(1, "inspect", target))
+                break
+        else:
+            espalier(1, "convert", source, target)
+        self.assertFalse(target.with_name("killed-ckpt.partial").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

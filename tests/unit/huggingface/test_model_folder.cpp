@@ -1,0 +1,130 @@
+#include <catch2/catch.hpp>
+#include <numeric>
+
+#include "base/error.hpp"
+#include "folder.hpp"
+#include "huggingface/folder_writer.hpp"
+#include "huggingface/model_folder.hpp"
+
+using namespace espalier;
+using namespace espalier::huggingface;
+using parallel::TensorSpec;
+
+namespace {
+
+config::ModelParameters tiny_gpt2() {
+  config::ModelParameters m;
+  m.model_type = "gpt2";
+  m.vocab_size = 16;
+  m.hidden_size = 4;
+  m.intermediate_size = 8;
+  m.num_hidden_layers = 1;
+  m.num_attention_heads = 2;
+  m.num_key_value_heads = 2;
+  m.head_dim = 2;
+  m.max_position_embeddings = 8;
+  m.tie_word_embeddings = true;
+  return m;
+}
+
+/// Three of our rows in one transposed tensor, their biases in one vector, and one plain matrix.
+std::vector<TensorSpec> joined_table() {
+  const std::string joined = "transformer.h.0.attn.c_attn";
+  std::vector<TensorSpec> table;
+  for (int part = 0; part < 3; ++part) {
+    table.push_back({.name = "part" + std::to_string(part) + ".weight", .rows = 4, .cols = 6});
+    table.back().place = {joined + ".weight", true, 4 * part, 12};
+    table.push_back({.name = "part" + std::to_string(part) + ".bias", .rows = 4});
+    table.back().is_vector = true;
+    table.back().place = {joined + ".bias", false, 4 * part, 12};
+  }
+  table.push_back({.name = "transformer.wte.weight", .rows = 16, .cols = 4});
+  return table;
+}
+
+/// Value of element (r, c) of row `row` of the table.
+float value(const std::vector<TensorSpec>& table, const TensorSpec& spec, std::int64_t r,
+            std::int64_t c) {
+  return static_cast<float>((&spec - table.data()) * 1000 + r * 10 + c);
+}
+
+void write_all(const std::vector<TensorSpec>& table, FolderWriter& writer) {
+  writer.create();
+  for (const auto& tensor : writer.tensors())
+    writer.write(tensor, [&](const TensorSpec& spec, float* out) {
+      for (std::int64_t r = 0; r < spec.rows; ++r)
+        for (std::int64_t c = 0; c < spec.cols; ++c) *out++ = value(table, spec, r, c);
+    });
+  writer.flush();
+}
+
+}  // namespace
+
+TEST_CASE("rows that share a transposed tensor come back, whole and in parts") {
+  const auto table = joined_table();
+  for (const std::uint64_t shard_bytes : {std::uint64_t{1}, std::uint64_t{1} << 30}) {
+    const test::ScratchFolder scratch;
+    FolderWriter writer(scratch.path(), {.model = tiny_gpt2(), .dtype = "float32"}, table,
+                        shard_bytes);
+    CHECK(writer.tensors().size() == 3);
+    write_all(table, writer);
+    const ModelFolder folder(scratch.path());
+    CHECK(folder.dtype() == "float32");
+    CHECK(folder.model().hidden_size == 4);
+    folder.require_tensors(table);
+    for (const TensorSpec& spec : table)
+      for (const parallel::Rectangle part : {parallel::Rectangle{0, spec.rows, 0, spec.cols},
+                                             parallel::Rectangle{1, 3, spec.cols / 2, spec.cols},
+                                             parallel::Rectangle{3, 4, 0, (spec.cols + 1) / 2}}) {
+        std::vector<float> values(static_cast<std::size_t>(part.size()), -1.0F);
+        folder.read(spec, part, values.data());
+        std::size_t i = 0;
+        for (std::int64_t r = part.row_begin; r < part.row_end; ++r)
+          for (std::int64_t c = part.col_begin; c < part.col_end; ++c)
+            CHECK(values[i++] == value(table, spec, r, c));
+      }
+  }
+}
+
+TEST_CASE("a joined tensor lies in the file as transformers has it: (in, out), q then k then v") {
+  const auto table = joined_table();
+  const test::ScratchFolder scratch;
+  FolderWriter writer(scratch.path(), {.model = tiny_gpt2(), .dtype = "float32"}, table, 1 << 30);
+  write_all(table, writer);
+  const SafetensorsFile file(scratch / "model.safetensors");
+  const StoredTensor& joined = file.tensors().front();
+  REQUIRE(joined.name == "transformer.h.0.attn.c_attn.weight");
+  CHECK(joined.shape == std::vector<std::int64_t>{6, 12});
+  std::vector<float> values(72);
+  file.read_elements(joined, 0, 72, values.data());
+  for (std::int64_t in = 0; in < 6; ++in)
+    for (std::int64_t out = 0; out < 12; ++out)
+      CHECK(values[static_cast<std::size_t>(in * 12 + out)] ==
+            value(table, table[static_cast<std::size_t>(2 * (out / 4))], out % 4, in));
+}
+
+TEST_CASE("tensors that are missing, of another shape or too many are listed together") {
+  const auto table = joined_table();
+  const test::ScratchFolder scratch;
+  FolderWriter writer(scratch.path(), {.model = tiny_gpt2(), .dtype = "bfloat16"}, table, 1 << 30);
+  write_all(table, writer);
+  const ModelFolder folder(scratch.path());
+  CHECK(folder.dtype() == "bfloat16");
+  auto other = table;
+  other.back().rows = 17;
+  other.push_back({.name = "transformer.wpe.weight", .rows = 8, .cols = 4});
+  std::erase_if(other, [](const TensorSpec& spec) { return spec.name.ends_with(".bias"); });
+  CHECK_THROWS_WITH(folder.require_tensors(other),
+                    Catch::Contains("transformer.wpe.weight is missing") &&
+                        Catch::Contains("(16, 4)") && Catch::Contains("(17, 4)") &&
+                        Catch::Contains("c_attn.bias"));
+}
+
+TEST_CASE("a folder without config.json or without safetensors is no model folder") {
+  const test::ScratchFolder scratch;
+  CHECK_FALSE(is_model_folder(scratch.path()));
+  CHECK_THROWS_AS(ModelFolder(scratch.path()), Error);
+  test::write_file(scratch / "config.json", R"({"model_type": "llama"})");
+  CHECK(is_model_folder(scratch.path()));
+  CHECK_THROWS_WITH(ModelFolder(scratch.path()), Catch::Contains("save_pretrained"));
+}
