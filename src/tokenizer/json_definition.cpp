@@ -92,6 +92,9 @@ class Reader {
     definition_.find_bytes(file_);
     if (!model.contains("merges") || !model["merges"].is_array())
       refuse("there is no model.merges");
+    if (model["merges"].size() >= kMaxMerges)
+      refuse("model.merges has {} entries, more than are supported ({})", model["merges"].size(),
+             kMaxMerges - 1);
     definition_.merges.reserve(model["merges"].size());
     for (const json& merge : model["merges"]) read_merge(merge);
   }

@@ -27,6 +27,10 @@ constexpr Range kAfterUnicode9[] = {
     {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
     {0x1E4EC, 0x1E4EF}};
 
+/// One before the first final consonant of Hangul. It composes with nothing (Unicode 15, section
+/// 3.12), but utf8proc 2.8 counts it among the final consonants and drops it after a syllable.
+constexpr Range kNoFinalConsonant = {0x11A7, 0x11A7};
+
 void append_nfc(std::string_view text, std::string& normalized) {
   if (text.empty()) return;
   utf8proc_uint8_t* result = nullptr;
@@ -62,10 +66,12 @@ void mark_nfc(std::vector<CharFlags>& flags) {
     append_nfc(alone, normalized);
     if (normalized != alone) flags[c] |= kUnstable;
   }
-  for (const Range& range : kAfterUnicode9)
-    for (std::uint32_t c = range.first; c <= range.last; ++c) {
+  const auto set_barrier = [&flags](const Range& range) {
+    for (std::uint32_t c = range.first; c <= range.last; ++c)
       flags[c] = static_cast<CharFlags>((flags[c] & ~kUnstable) | kNfcBarrier);
-    }
+  };
+  for (const Range& range : kAfterUnicode9) set_barrier(range);
+  set_barrier(kNoFinalConsonant);
 }
 
 bool is_surely_nfc(std::string_view text, const UnicodeTable& table) {

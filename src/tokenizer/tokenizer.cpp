@@ -1,6 +1,7 @@
 #include "tokenizer/tokenizer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -53,6 +54,8 @@ struct Tokenizer::Implementation {
   void encode_segment(std::string_view text, std::vector<std::uint32_t>& ids,
                       Scratch& scratch) const;
   void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
+  void encode_cut(std::string_view piece, const WordCache::Key& key,
+                  std::vector<std::uint32_t>& ids, Scratch& scratch) const;
   void encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids,
                     Scratch& scratch) const;
 
@@ -169,23 +172,46 @@ void Tokenizer::Implementation::encode_segment(std::string_view text,
 
 void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<std::uint32_t>& ids,
                                              Scratch& scratch) const {
+  // Pieces are cut some at a time, so that the cache's memory arrives while the next ones are cut.
+  struct Cut {
+    const char* begin;
+    std::size_t size;
+    WordCache::Key key;  // of no use past WordCache::kLongestPiece
+  };
+  std::array<Cut, 32> cuts;
+  std::size_t num_cuts = 0;
   const char* text_end = text.data() + text.size();
+  const auto take_all = [&] {
+    for (std::size_t i = 0; i < num_cuts; ++i)
+      encode_cut({cuts[i].begin, cuts[i].size}, cuts[i].key, ids, scratch);
+    num_cuts = 0;
+  };
   for_each_piece(definition.pre_tokenizer, text, table, [&](const char* begin, const char* end) {
-    const auto size = static_cast<std::size_t>(end - begin);
-    const std::string_view piece(begin, size);
-    if (size == 1) return ids.push_back(bpe.byte_id(static_cast<unsigned char>(*begin)));
-    if (size > WordCache::kLongestPiece) return encode_piece(piece, ids, scratch);
-    const WordCache::Key key = WordCache::key_of(piece, text_end);
-    const auto known = scratch.cache.find(key, piece);
-    if (known.size() == 1) return ids.push_back(known[0]);
-    if (!known.empty()) {
-      ids.insert(ids.end(), known.begin(), known.end());
-      return;
+    Cut& cut = cuts[num_cuts++];
+    cut.begin = begin;
+    cut.size = static_cast<std::size_t>(end - begin);
+    if (cut.size <= WordCache::kLongestPiece) {
+      cut.key = WordCache::key_of({begin, cut.size}, text_end);
+      scratch.cache.prefetch(cut.key);
     }
-    const std::size_t before = ids.size();
-    encode_piece(piece, ids, scratch);
-    scratch.cache.insert(key, piece, std::span(ids).subspan(before));
+    if (num_cuts == cuts.size()) take_all();
   });
+  take_all();
+}
+
+void Tokenizer::Implementation::encode_cut(std::string_view piece, const WordCache::Key& key,
+                                           std::vector<std::uint32_t>& ids,
+                                           Scratch& scratch) const {
+  if (piece.size() > WordCache::kLongestPiece) return encode_piece(piece, ids, scratch);
+  const auto known = scratch.cache.find(key, piece);
+  if (known.size() == 1) return ids.push_back(known[0]);
+  if (!known.empty()) {
+    ids.insert(ids.end(), known.begin(), known.end());
+    return;
+  }
+  const std::size_t before = ids.size();
+  encode_piece(piece, ids, scratch);
+  scratch.cache.insert(key, piece, std::span(ids).subspan(before));
 }
 
 void Tokenizer::Implementation::encode_piece(std::string_view piece,
