@@ -34,8 +34,9 @@ std::string read_whole(const std::filesystem::path& path) {
 
 Definition read_definition(const std::filesystem::path& path) {
   const std::string text = read_whole(path);
-  return path.extension() == ".tiktoken" ? read_tiktoken(path, text)
-                                         : read_tokenizer_json(path, text);
+  const auto extension = path.extension();
+  return extension == ".tiktoken" || extension == ".model" ? read_tiktoken(path, text)
+                                                           : read_tokenizer_json(path, text);
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ def messages(file):
     try:
         with open(file, "rb") as opened:
             catalogue = gettext.GNUTranslations(opened)._catalog
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, IndexError):  # some have no plural forms
         return
     for message in catalogue.values():
         if isinstance(message, str) and message:
@@ -94,7 +94,7 @@ def cjk(packages):
             text = dictionary_file.read_bytes().decode(encoding)
         except UnicodeDecodeError:
             continue
-        yield from (text[i:i + 100_000].encode() for i in range(0, len(text), 100_000))
+        yield from (text[i:i + 100_000].encode() for i in range(0, 4_000_000, 100_000))
         break
     for language in ["ja", "zh_CN", "zh_TW"]:
         yield from some_files((packages / "usr/share/man" / language).rglob("*.gz"), 1_500_000)
