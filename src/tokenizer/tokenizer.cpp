@@ -55,8 +55,6 @@ struct Tokenizer::Implementation {
   void encode_segment(std::string_view text, std::vector<std::uint32_t>& ids,
                       Scratch& scratch) const;
   void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
-  void encode_cut(std::string_view piece, const WordCache::Key& key,
-                  std::vector<std::uint32_t>& ids, Scratch& scratch) const;
   void encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids,
                     Scratch& scratch) const;
 
@@ -179,12 +177,36 @@ void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<
     std::size_t size;
     WordCache::Key key;  // of no use past WordCache::kLongestPiece
   };
-  std::array<Cut, 32> cuts;
+  constexpr std::size_t kCutsAtATime = 32;
+  std::array<Cut, kCutsAtATime> cuts;
   std::size_t num_cuts = 0;
   const char* text_end = text.data() + text.size();
   const auto take_all = [&] {
-    for (std::size_t i = 0; i < num_cuts; ++i)
-      encode_cut({cuts[i].begin, cuts[i].size}, cuts[i].key, ids, scratch);
+    // Room for all of them first: then a known piece is one look-up and one store of fixed size.
+    constexpr std::size_t kRoom = WordCache::kInlineIds * kCutsAtATime;
+    std::size_t at = ids.size();
+    ids.resize(at + kRoom);
+    for (std::size_t i = 0; i < num_cuts; ++i) {
+      const std::string_view piece(cuts[i].begin, cuts[i].size);
+      const bool may_be_known = piece.size() <= WordCache::kLongestPiece;
+      const auto known =
+          may_be_known ? scratch.cache.find(cuts[i].key, piece) : std::span<const std::uint32_t>();
+      if (!known.empty() && known.size() <= WordCache::kInlineIds) [[likely]] {
+        std::memcpy(ids.data() + at, known.data(), sizeof(std::uint32_t) * WordCache::kInlineIds);
+        at += known.size();
+        continue;
+      }
+      ids.resize(at);
+      if (!known.empty()) {
+        ids.insert(ids.end(), known.begin(), known.end());
+      } else {
+        encode_piece(piece, ids, scratch);
+        if (may_be_known) scratch.cache.insert(cuts[i].key, piece, std::span(ids).subspan(at));
+      }
+      at = ids.size();
+      ids.resize(at + kRoom);
+    }
+    ids.resize(at);
     num_cuts = 0;
   };
   for_each_piece(definition.pre_tokenizer, text, table, [&](const char* begin, const char* end) {
@@ -198,21 +220,6 @@ void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<
     if (num_cuts == cuts.size()) take_all();
   });
   take_all();
-}
-
-void Tokenizer::Implementation::encode_cut(std::string_view piece, const WordCache::Key& key,
-                                           std::vector<std::uint32_t>& ids,
-                                           Scratch& scratch) const {
-  if (piece.size() > WordCache::kLongestPiece) return encode_piece(piece, ids, scratch);
-  const auto known = scratch.cache.find(key, piece);
-  if (known.size() == 1) return ids.push_back(known[0]);
-  if (!known.empty()) {
-    ids.insert(ids.end(), known.begin(), known.end());
-    return;
-  }
-  const std::size_t before = ids.size();
-  encode_piece(piece, ids, scratch);
-  scratch.cache.insert(key, piece, std::span(ids).subspan(before));
 }
 
 void Tokenizer::Implementation::encode_piece(std::string_view piece,
