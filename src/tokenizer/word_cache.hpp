@@ -45,8 +45,8 @@ class WordCache {
   void insert(const Key& key, std::string_view piece, std::span<const std::uint32_t> ids);
 
  private:
-  static constexpr int kBucketBits = 17;
-  static constexpr std::size_t kNumBuckets = std::size_t{1} << kBucketBits;  // 8 MiB
+  static constexpr int kBucketBits = 18;
+  static constexpr std::size_t kNumBuckets = std::size_t{1} << kBucketBits;  // 16 MiB
   static constexpr std::size_t kPoolWords = std::size_t{1} << 21;            // 8 MiB
   static constexpr std::size_t kInlineBytes = 15;
 
