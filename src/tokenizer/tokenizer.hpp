@@ -20,8 +20,9 @@ class Tokenizer {
   /// Reads, by name and contents,
   ///   tokenizer.json      Hugging Face's description of everything
   ///   .tiktoken, .model   lines "base64 rank". Their number says whose they are: 128,000
-  ///                       Llama-3's, 50,256 GPT-2's, any other Qwen's. It decides on pre-tokeniser, NFC and
-  ///                       added tokens: Llama-3's 256, else <|endoftext|>, from the next id on
+  ///                       Llama-3's, 50,256 GPT-2's, any other Qwen's. It decides on
+  ///                       pre-tokeniser, NFC and added tokens: Llama-3's 256, else
+  ///                       <|endoftext|>, from the next id on
   ///   vocab.json          GPT-2's, with merges.txt beside it (or encoder.json and vocab.bpe)
   /// Throws Error (bad_data) that names the file and what in it is not supported.
   static Tokenizer from_file(const std::filesystem::path& path);
