@@ -3,7 +3,7 @@
 
     pip install tokenizers==0.23.3 numpy
     compare.py <tokenizer_ids program> <tokenizer.json>... [--corpora entries code ...]
-               [--packages <folder>] [--also <file>]
+               [--packages <folder>] [--reference <tokenizer.json>]
 """
 import argparse
 import pathlib
