@@ -40,6 +40,11 @@ Words split(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     fail_usage(fmt::format("{} (`espalier help` says what there is)", error.what()));
   }
+  // The one command of two words.
+  if (words.command == "bench" && !words.rest.empty() && words.rest.front() == "tokenizer") {
+    words.command += " tokenizer";
+    words.rest.erase(words.rest.begin());
+  }
   return words;
 }
 

@@ -99,6 +99,18 @@ const std::array kCommands = {
                        "and where the time went. It writes nothing and needs no data.\n",
             .use = config::Use::bench,
             .run = bench},
+    Command{
+        .name = "bench tokenizer",
+        .arguments = "input.toml [section.key=value ...]",
+        .summary = "time the tokenizer",
+        .details =
+            "Encodes the text of tokenize.input (at most 256 MB of it) with data.tokenizer, on\n"
+            "one thread and on all of them (OMP_NUM_THREADS), and prints MB/s: cold with empty\n"
+            "caches of words, warm with those that a pass over the same text left. Each is the\n"
+            "median of five rounds, and the best. It writes nothing and needs no model:\n"
+            "  espalier bench tokenizer data.tokenizer=FILE 'tokenize.input=[\"FILE\"]'\n",
+        .use = config::Use::encoding,
+        .run = bench_tokenizer},
 };
 
 }  // namespace

@@ -19,9 +19,9 @@ std::string overview() {
                      "\n"
                      "Commands\n";
   for (const Command& command : command_table())
-    page += fmt::format("  {:<10} {}\n", command.name, command.summary);
+    page += fmt::format("  {:<16} {}\n", command.name, command.summary);
   page +=
-      fmt::format("  {:<10} {}\n", "help", "this page; help <command>, help parameters [table]");
+      fmt::format("  {:<16} {}\n", "help", "this page; help <command>, help parameters [table]");
   page +=
       "\n"
       "Exit status\n"
@@ -47,6 +47,9 @@ std::string help_page(std::span<const std::string> topics) {
     if (topics.size() > 2) fail_usage("`espalier help parameters` takes at most one table");
     return config::reference_page(topics.size() == 2 ? topics[1] : std::string());
   }
+  for (const Command& command : command_table())
+    if (topics.size() == 2 && command.name == topics[0] + " " + topics[1])
+      return command_page(command);
   if (topics.size() > 1) fail_usage("`espalier help` takes one command, or: parameters [table]");
   std::vector<std::string> names = {"parameters", "help"};
   for (const Command& command : command_table()) {

@@ -10,24 +10,51 @@ namespace {
 
 constexpr std::uint64_t kMaxShards = 100'000;  // five digits, so that names sort as numbers
 
-std::filesystem::path unfinished_folder(const std::filesystem::path& output) {
-  return output / "unfinished";
+/// Where the output will lie: links followed, so that the folder can be renamed to it.
+std::filesystem::path final_place(const std::filesystem::path& output) {
+  std::error_code error;
+  std::filesystem::path place = std::filesystem::weakly_canonical(output, error);
+  if (error) place = std::filesystem::absolute(output);
+  return place.has_filename() ? place : place.parent_path();
 }
 
-bool is_shard(const std::filesystem::path& path) {
+std::filesystem::path unfinished_folder(const std::filesystem::path& output) {
+  std::filesystem::path folder = final_place(output);
+  folder += ".unfinished";
+  return folder;
+}
+
+/// A shard, or what its writer leaves when it is killed.
+bool is_written_by_us(const std::filesystem::path& path) {
   const std::string name = path.filename().string();
-  return name.ends_with(".h5") &&
+  return (name.ends_with(".h5") || name.ends_with(".h5.partial") ||
+          name.ends_with(".h5.tokens.partial")) &&
          std::any_of(std::begin(kSplitNames), std::end(kSplitNames),
                      [&](const std::string& split) { return name.starts_with(split + "-"); });
 }
 
-std::vector<std::filesystem::path> shards_in(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> shards;
+/// The entry of a folder that sorts first; empty: there is none, or no folder.
+std::filesystem::path first_in(const std::filesystem::path& folder) {
+  std::filesystem::path first;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error))
-    if (is_shard(entry.path())) shards.push_back(entry.path());
-  std::sort(shards.begin(), shards.end());
-  return shards;
+    if (first.empty() || entry.path() < first) first = entry.path();
+  return first;
+}
+
+/// Removes what a run that was cut short has left, and nothing else.
+void remove_unfinished(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::vector<std::filesystem::path> ours;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    require(is_written_by_us(entry.path()) && entry.is_regular_file(error),
+            ExitStatus::bad_configuration,
+            "{}: the folder is needed for unfinished shards, but {} is none. Move it, or choose "
+            "another tokenize.output",
+            folder.string(), entry.path().filename().string());
+    ours.push_back(entry.path());
+  }
+  for (const auto& path : ours) std::filesystem::remove(path, error);
 }
 
 }  // namespace
@@ -36,29 +63,31 @@ ShardSet::ShardSet(const std::filesystem::path& output, io::ShardInfo info)
     : folder_(unfinished_folder(output)), info_(std::move(info)) {}
 
 void ShardSet::prepare(const std::filesystem::path& output) {
-  const auto present = shards_in(output);
+  const auto present = first_in(output);
   require(present.empty(), ExitStatus::bad_configuration,
-          "{}: the folder holds {} token shard(s) already ({}, ...), which are not overwritten. "
-          "Remove them, or choose another tokenize.output",
-          output.string(), present.size(),
-          present.empty() ? "" : present.front().filename().string());
-  const auto folder = unfinished_folder(output);
+          "{}: the folder must be new or empty, and holds files ({}, ...), which are not "
+          "overwritten. Remove them, or choose another tokenize.output",
+          output.string(), present.filename().string());
   std::error_code error;
-  std::filesystem::remove_all(folder, error);  // of a run that was cut short
-  if (!error) std::filesystem::create_directories(folder, error);
+  require(!std::filesystem::exists(output, error) || std::filesystem::is_directory(output, error),
+          ExitStatus::bad_configuration,
+          "{}: this is a file. tokenize.output is a folder: choose another", output.string());
+  const auto folder = unfinished_folder(output);
+  remove_unfinished(folder);
+  std::filesystem::create_directories(folder, error);
   require(!error, ExitStatus::io_error, "{}: the folder cannot be made: {}", folder.string(),
           error.message());
 }
 
+// One rename: a reader, or a person after a crash, sees all shards or none.
 void ShardSet::publish(const std::filesystem::path& output) {
   const auto folder = unfinished_folder(output);
   std::error_code error;
-  for (const auto& shard : shards_in(folder)) {
-    std::filesystem::rename(shard, output / shard.filename(), error);
-    require(!error, ExitStatus::io_error, "{}: cannot be moved to {}: {}", shard.string(),
-            output.string(), error.message());
-  }
-  std::filesystem::remove(folder, error);
+  std::filesystem::rename(folder, final_place(output), error);  // over an empty folder, too
+  require(!error, ExitStatus::io_error,
+          "{}: the finished shards cannot be renamed to {}: {}. Nothing is lost: rename the folder "
+          "yourself",
+          folder.string(), output.string(), error.message());
 }
 
 void ShardSet::append(Split split, std::uint64_t shard, std::span<const std::uint32_t> tokens,

@@ -18,18 +18,19 @@ struct Written {
   std::uint64_t num_shards = 0;
 };
 
-/// The shards of one run. They are collected in the folder `unfinished` of the output, and take
-/// their places together when all ranks are done: a run that was cut short leaves no half data set
-/// that a training could take for a whole one.
+/// The shards of one run. They are collected in the folder <output>.unfinished beside the output,
+/// which takes the output's name when all ranks are done: a run that was cut short, at whatever
+/// moment, leaves no half data set that a training could take for a whole one.
 class ShardSet {
  public:
   /// `info`: everything about the tokenizer and the source.
   ShardSet(const std::filesystem::path& output, io::ShardInfo info);
 
-  /// One rank, before any ShardSet::append: makes the folders. Throws Error (bad_configuration)
-  /// when the output holds shards already.
+  /// One rank, before any ShardSet::append: makes <output>.unfinished, and removes the
+  /// shards that an earlier run left there. Throws Error (bad_configuration) when the output holds
+  /// anything, or that folder anything else.
   static void prepare(const std::filesystem::path& output);
-  /// One rank, after every rank's finish: gives the shards their places.
+  /// One rank, after every rank's finish: gives the folder its name.
   static void publish(const std::filesystem::path& output);
 
   /// Documents of a split must come in order; a new shard number finishes the shard before.

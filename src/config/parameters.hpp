@@ -634,7 +634,11 @@ enum class Use {
   generation,  ///< as evaluation, and sampling
   bench,       ///< model, grid, batches; steps default to bench's, data are not needed
   tokenizing,  ///< [tokenize] and data.tokenizer
+  encoding,    ///< as tokenizing, without an output
 };
+inline bool is_of_tokenizer(Use use) {
+  return use == Use::tokenizing || use == Use::encoding;
+}
 
 /// Fills what depends on other keys (head_dim, num_key_value_heads, parallel.data, training.steps)
 /// and checks ranges and everything that can be checked without files, for a job of `num_ranks`.

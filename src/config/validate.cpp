@@ -50,7 +50,7 @@ std::string nearest_multiples(std::int64_t value, std::int64_t unit) {
 // Tables one by one -------------------------------------------------------------------------------
 
 bool is_relevant(std::string_view table, Use use) {
-  return use != Use::tokenizing || table == "tokenize" || table == "data" || table == "run" ||
+  return !is_of_tokenizer(use) || table == "tokenize" || table == "data" || table == "run" ||
          table == "output";
 }
 
@@ -344,10 +344,10 @@ void check_generation(const GenerateParameters& g, Problems& problems) {
         g.top_p);
 }
 
-void check_tokenizing(const Parameters& p, Problems& problems) {
+void check_tokenizing(const Parameters& p, Use use, Problems& problems) {
   if (p.tokenize.input.empty())
     problems.add("tokenize.input is empty: list the text or JSON-lines files");
-  if (p.tokenize.output.empty())
+  if (p.tokenize.output.empty() && use == Use::tokenizing)
     problems.add("tokenize.output is not set: name the folder of the token shards");
   if (p.data.tokenizer.empty())
     problems.add("data.tokenizer is not set: name a tokenizer.json or .tiktoken file");
@@ -364,7 +364,7 @@ void resolve(Parameters& p, int num_ranks, Use use) {
   Problems problems;
   const bool plans = use == Use::training || use == Use::planning;
   const bool trains = plans || use == Use::bench;
-  const bool has_model = use != Use::tokenizing && !model_is_absent(p.model);
+  const bool has_model = !is_of_tokenizer(use) && !model_is_absent(p.model);
   if (trains && !has_model)
     problems.add("no model is given: set model.file (see inputs/models) or the sizes in [model]");
   check_ranges(p, use, has_model, problems);
@@ -372,8 +372,8 @@ void resolve(Parameters& p, int num_ranks, Use use) {
   // Relations between values that are out of range, or absent, would only add noise.
   problems.throw_if_any();
 
-  if (use == Use::tokenizing) {
-    check_tokenizing(p, problems);
+  if (is_of_tokenizer(use)) {
+    check_tokenizing(p, use, problems);
     return problems.throw_if_any();
   }
   if (has_model) resolve_model(p.model, problems);

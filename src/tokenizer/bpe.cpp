@@ -14,19 +14,38 @@ constexpr std::size_t kShortPiece = 48;
 }  // namespace
 
 MergeTable::MergeTable(std::size_t num_merges)
-    : slots_(std::bit_ceil(2 * num_merges + 2)),
+    : slots_(std::bit_ceil(2 * num_merges + 2), kEmpty),
       mask_(slots_.size() - 1),
       shift_(64 - std::countr_zero(slots_.size())) {}
 
-void MergeTable::insert(const Merge& merge, std::uint32_t rank) {
-  const std::uint64_t key = key_of(merge.left, merge.right);
+void MergeTable::insert(std::uint32_t left, std::uint32_t right, std::uint32_t rank) {
+  ESPALIER_ASSERT(left < kMaxIds && right < kMaxIds && rank < kMaxMerges, "merge {} of {} and {}",
+                  rank, left, right);
+  const std::uint64_t key = key_of(left, right);
   std::size_t i = slot_of(key);
-  while (slots_[i].rank != kNoRank && slots_[i].key != key) i = (i + 1) & mask_;
-  slots_[i] = {key, rank, merge.result};
+  while (slots_[i] != kEmpty && (slots_[i] >> 24) != key) i = (i + 1) & mask_;
+  slots_[i] = (key << 24) | rank;
 }
 
 Bpe::Bpe(const std::array<std::uint32_t, 256>& byte_ids, std::size_t num_merges)
-    : byte_ids_(byte_ids), merges_(num_merges) {}
+    : byte_ids_(byte_ids), merges_(num_merges), byte_ranks_(256 * 256, kNoRank) {
+  results_.reserve(num_merges);
+  byte_of_.resize(*std::max_element(byte_ids.begin(), byte_ids.end()) + std::size_t{1}, 256);
+  for (std::uint16_t byte = 0; byte < 256; ++byte) byte_of_[byte_ids[byte]] = byte;
+}
+
+void Bpe::add_merge(const Merge& merge, std::uint32_t rank) {
+  merges_.insert(merge.left, merge.right, rank);
+  results_.resize(rank + 1);
+  results_[rank] = merge.result;
+  const auto byte_of = [this](std::uint32_t id) {
+    return id < byte_of_.size() ? std::size_t{byte_of_[id]} : 256;
+  };
+  const std::size_t left = byte_of(merge.left);
+  if (left == 256) return;
+  const std::size_t right = byte_of(merge.right);
+  if (right < 256) byte_ranks_[256 * left + right] = rank;
+}
 
 void Bpe::encode(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const {
   if (piece.size() <= kShortPiece) return encode_short(piece, ids);
@@ -35,23 +54,30 @@ void Bpe::encode(std::string_view piece, std::vector<std::uint32_t>& ids, Scratc
 
 void Bpe::encode_short(std::string_view piece, std::vector<std::uint32_t>& ids) const {
   std::array<std::uint32_t, kShortPiece> symbols;
-  std::array<MergeTable::Found, kShortPiece> pairs;  // pairs[i] joins symbols i and i + 1
+  std::array<std::uint32_t, kShortPiece> ranks;  // ranks[i] joins symbols i and i + 1
   std::size_t count = piece.size();
-  for (std::size_t i = 0; i < count; ++i)
-    symbols[i] = byte_ids_[static_cast<unsigned char>(piece[i])];
-  for (std::size_t i = 0; i + 1 < count; ++i) pairs[i] = merges_.find(symbols[i], symbols[i + 1]);
+  const auto byte = [piece](std::size_t i) { return static_cast<unsigned char>(piece[i]); };
+  for (std::size_t i = 0; i < count; ++i) symbols[i] = byte_ids_[byte(i)];
+  for (std::size_t i = 0; i + 1 < count; ++i)
+    ranks[i] = byte_ranks_[256 * std::size_t{byte(i)} + byte(i + 1)];
 
   while (count > 1) {
     std::size_t best = 0;
-    for (std::size_t i = 1; i + 1 < count; ++i)
-      if (pairs[i].rank < pairs[best].rank) best = i;
-    if (pairs[best].rank == kNoRank) break;
-    symbols[best] = pairs[best].result;
+    std::uint32_t lowest = ranks[0];
+    for (std::size_t i = 1; i + 1 < count; ++i) {
+      const bool is_lower = ranks[i] < lowest;
+      best = is_lower ? i : best;
+      lowest = is_lower ? ranks[i] : lowest;
+    }
+    if (lowest == kNoRank) break;
+    symbols[best] = results_[lowest];
     --count;
-    for (std::size_t i = best + 1; i < count; ++i) symbols[i] = symbols[i + 1];
-    for (std::size_t i = best + 1; i + 1 < count; ++i) pairs[i] = pairs[i + 1];
-    if (best > 0) pairs[best - 1] = merges_.find(symbols[best - 1], symbols[best]);
-    if (best + 1 < count) pairs[best] = merges_.find(symbols[best], symbols[best + 1]);
+    for (std::size_t i = best + 1; i < count; ++i) {
+      symbols[i] = symbols[i + 1];
+      ranks[i - 1] = ranks[i];
+    }
+    if (best > 0) ranks[best - 1] = merges_.rank_of(symbols[best - 1], symbols[best]);
+    if (best + 1 < count) ranks[best] = merges_.rank_of(symbols[best], symbols[best + 1]);
   }
   ids.insert(ids.end(), symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(count));
 }
@@ -73,9 +99,8 @@ void Bpe::encode_long(std::string_view piece, std::vector<std::uint32_t>& ids,
   };
   const auto candidate_at = [&](std::uint32_t position) -> Scratch::Candidate {
     const std::uint32_t next = symbols[position].next;
-    if (next == kNoRank) return {kNoRank, position, 0};
-    const auto found = merges_.find(symbols[position].id, symbols[next].id);
-    return {found.rank, position, found.result};
+    if (next == kNoRank) return {kNoRank, position};
+    return {merges_.rank_of(symbols[position].id, symbols[next].id), position};
   };
   const auto push = [&](std::uint32_t position) {
     const auto candidate = candidate_at(position);
@@ -98,7 +123,7 @@ void Bpe::encode_long(std::string_view piece, std::vector<std::uint32_t>& ids,
     auto& left = symbols[top.position];
     if (left.previous == kRemoved || candidate_at(top.position).rank != top.rank) continue;
     auto& right = symbols[left.next];
-    left.id = top.result;
+    left.id = results_[top.rank];
     left.next = right.next;
     right.previous = kRemoved;
     if (left.next != kNoRank) symbols[left.next].previous = top.position;

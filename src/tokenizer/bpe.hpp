@@ -13,38 +13,37 @@ struct Merge {
   std::uint32_t left, right, result;
 };
 
-/// (left, right) -> (rank, result): open addressing, at most half full.
+/// Ids and ranks are below these, so that a merge fits 64 bits. No vocabulary is near them (the
+/// largest in use have 262,144 ids).
+inline constexpr std::uint32_t kMaxIds = 1u << 20;
+inline constexpr std::uint32_t kMaxMerges = (1u << 24) - 1;
+
+/// (left, right) -> rank: open addressing, at most half full, 8 bytes a slot, because most of the
+/// time of a merge is spent waiting for this table.
 class MergeTable {
  public:
-  struct Found {
-    std::uint32_t rank = kNoRank;  ///< kNoRank: the pair does not merge
-    std::uint32_t result = 0;
-  };
   explicit MergeTable(std::size_t num_merges);
-  /// A pair that is there already takes the new rank and result, as in Hugging Face's map.
-  void insert(const Merge& merge, std::uint32_t rank);
-  Found find(std::uint32_t left, std::uint32_t right) const {
+  /// A pair that is there already takes the new rank, as in Hugging Face's map.
+  void insert(std::uint32_t left, std::uint32_t right, std::uint32_t rank);
+  /// kNoRank: the pair does not merge.
+  std::uint32_t rank_of(std::uint32_t left, std::uint32_t right) const {
     const std::uint64_t key = key_of(left, right);
     for (std::size_t i = slot_of(key);; i = (i + 1) & mask_) {
-      const Slot& slot = slots_[i];
-      if (slot.key == key) return {slot.rank, slot.result};
-      if (slot.rank == kNoRank) return {};
+      const std::uint64_t slot = slots_[i];
+      if ((slot >> 24) == key) return static_cast<std::uint32_t>(slot & kMaxMerges);
+      if (slot == kEmpty) return kNoRank;
     }
   }
 
  private:
-  struct Slot {
-    std::uint64_t key = 0;
-    std::uint32_t rank = kNoRank;
-    std::uint32_t result = 0;
-  };
+  static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
   static std::uint64_t key_of(std::uint32_t left, std::uint32_t right) {
-    return (std::uint64_t{left} << 32) | right;
+    return (std::uint64_t{left} << 20) | right;
   }
   std::size_t slot_of(std::uint64_t key) const {
     return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15u) >> shift_);
   }
-  std::vector<Slot> slots_;
+  std::vector<std::uint64_t> slots_;  // key << 24 | rank
   std::size_t mask_;
   int shift_;
 };
@@ -54,7 +53,8 @@ class MergeTable {
 class Bpe {
  public:
   Bpe(const std::array<std::uint32_t, 256>& byte_ids, std::size_t num_merges);
-  void add_merge(const Merge& merge, std::uint32_t rank) { merges_.insert(merge, rank); }
+  /// Ranks must be given in rising order, from 0 to num_merges - 1; some may be left out.
+  void add_merge(const Merge& merge, std::uint32_t rank);
   std::uint32_t byte_id(unsigned char byte) const { return byte_ids_[byte]; }
 
   /// Working memory of one thread.
@@ -64,7 +64,7 @@ class Bpe {
       std::uint32_t previous, next;  // positions; kNoRank: none
     };
     struct Candidate {
-      std::uint32_t rank, position, result;
+      std::uint32_t rank, position;
     };
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
@@ -77,6 +77,9 @@ class Bpe {
   void encode_long(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
   std::array<std::uint32_t, 256> byte_ids_;
   MergeTable merges_;
+  std::vector<std::uint16_t> byte_of_;     // by id; 256: none
+  std::vector<std::uint32_t> results_;     // by rank
+  std::vector<std::uint32_t> byte_ranks_;  // (256, 256) of two bytes: the ranks asked for most
 };
 
 }  // namespace espalier::tokenizer

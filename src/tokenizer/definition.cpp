@@ -3,13 +3,6 @@
 #include "base/error.hpp"
 
 namespace espalier::tokenizer {
-namespace {
-
-// Far above any vocabulary; a larger id is a damaged file, and would be a table of that size.
-constexpr std::uint64_t kMaxIds = std::uint64_t{1} << 24;
-
-}  // namespace
-
 void Definition::add_token(const std::filesystem::path& file, std::uint64_t id, std::string bytes,
                            Token::Kind kind) {
   require(id < kMaxIds, ExitStatus::bad_data, "{}: the id {} is too large (ids are below {})",

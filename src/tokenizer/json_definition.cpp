@@ -1,3 +1,4 @@
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -10,6 +11,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kEndOfText = "<|endoftext|>";
+
 /// Reads one file; every refusal names the file and the field.
 class Reader {
  public:
@@ -19,6 +22,10 @@ class Reader {
     } catch (const json::parse_error& error) {
       refuse("not JSON: {}", error.what());
     }
+    // "model" may be a word of a bare vocabulary; its id is no object.
+    if (root_.is_object() && root_.contains(kEndOfText) &&
+        !root_.value("model", json()).is_object())
+      add_merges();
     if (!root_.is_object() || !root_.contains("model") || !root_["model"].is_object())
       refuse("not a tokenizer.json: there is no \"model\"");
     make_alphabet();
@@ -37,6 +44,27 @@ class Reader {
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
     fail(ExitStatus::bad_data, "{}: {}", file_.string(),
          fmt::format(format, std::forward<Args>(args)...));
+  }
+  /// GPT-2's vocabulary as it was published: vocab.json (or encoder.json), which holds
+  /// <|endoftext|>, and beside it merges.txt (or vocab.bpe). Other models that come as such a pair
+  /// keep their added tokens elsewhere, and their pre-tokeniser: they need a tokenizer.json.
+  void add_merges() {
+    std::filesystem::path path = file_.parent_path() / "merges.txt";
+    if (!std::filesystem::exists(path)) path = file_.parent_path() / "vocab.bpe";
+    std::ifstream lines(path);
+    if (!lines.good())
+      refuse("a vocabulary without merges: there is no merges.txt or vocab.bpe beside it");
+    json merges = json::array();
+    for (std::string line; std::getline(lines, line);) {
+      if (line.ends_with('\r')) line.pop_back();
+      if (!line.empty() && !line.starts_with("#version")) merges.push_back(line);
+    }
+    json vocabulary = std::move(root_);
+    const json separator = {
+        {"id", vocabulary[kEndOfText]}, {"content", kEndOfText}, {"normalized", true}};
+    root_ = {{"model", {{"vocab", std::move(vocabulary)}, {"merges", std::move(merges)}}},
+             {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+             {"added_tokens", json::array({separator})}};
   }
   static std::string type_of(const json& object) {
     return object.is_object() ? object.value("type", json("?")).dump() : object.dump();
@@ -92,6 +120,9 @@ class Reader {
     definition_.find_bytes(file_);
     if (!model.contains("merges") || !model["merges"].is_array())
       refuse("there is no model.merges");
+    if (model["merges"].size() >= kMaxMerges)
+      refuse("model.merges has {} entries, more than are supported ({})", model["merges"].size(),
+             kMaxMerges - 1);
     definition_.merges.reserve(model["merges"].size());
     for (const json& merge : model["merges"]) read_merge(merge);
   }

@@ -45,12 +45,36 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
   return value;
 }
 
+/// The file has ranks and nothing else. Whose they are follows from their number; every other
+/// number is read as Qwen's, whose vocabularies have had several sizes.
+void choose_model(Definition& definition) {
+  constexpr std::size_t kGpt2Ranks = 50'256, kLlama3Ranks = 128'000;
+  const std::size_t num_ranks = definition.tokens.size();
+  auto add = [&definition, id = num_ranks](std::string content) mutable {
+    definition.added.push_back({std::move(content), static_cast<std::uint32_t>(id++), false});
+  };
+  if (num_ranks == kLlama3Ranks) {
+    definition.pre_tokenizer = PreTokenizer::llama3;
+    // As Llama 3.1 to 3.3 name them (llama_models/llama3/tokenizer.py).
+    constexpr int kNumSpecial = 256;
+    for (const char* name : {"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>",
+                             "<|reserved_special_token_1|>", "<|finetune_right_pad_id|>",
+                             "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>",
+                             "<|eom_id|>", "<|eot_id|>", "<|python_tag|>", "<|image|>"})
+      add(name);
+    for (int i = 2; definition.added.size() < kNumSpecial; ++i)
+      add(fmt::format("<|reserved_special_token_{}|>", i));
+    return;
+  }
+  definition.pre_tokenizer = num_ranks == kGpt2Ranks ? PreTokenizer::gpt2 : PreTokenizer::qwen;
+  definition.nfc = definition.pre_tokenizer == PreTokenizer::qwen;
+  add("<|endoftext|>");
+}
+
 }  // namespace
 
 Definition read_tiktoken(const std::filesystem::path& file, std::string_view text) {
   Definition definition;
-  definition.nfc = true;
-  definition.pre_tokenizer = PreTokenizer::qwen;
   // tiktoken looks a piece up before it merges.
   definition.ignore_merges = true;
 
@@ -85,8 +109,7 @@ Definition read_tiktoken(const std::filesystem::path& file, std::string_view tex
     definition.merges.push_back({parts[0], parts[1], id});
     bpe.add_merge(definition.merges.back(), id);
   }
-  definition.added.push_back(
-      {"<|endoftext|>", static_cast<std::uint32_t>(definition.tokens.size()), false});
+  choose_model(definition);
   return definition;
 }
 

@@ -1,6 +1,7 @@
 #include "tokenizer/tokenizer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -33,8 +34,9 @@ std::string read_whole(const std::filesystem::path& path) {
 
 Definition read_definition(const std::filesystem::path& path) {
   const std::string text = read_whole(path);
-  return path.extension() == ".tiktoken" ? read_tiktoken(path, text)
-                                         : read_tokenizer_json(path, text);
+  const auto extension = path.extension();
+  return extension == ".tiktoken" || extension == ".model" ? read_tiktoken(path, text)
+                                                           : read_tokenizer_json(path, text);
 }
 
 }  // namespace
@@ -169,23 +171,55 @@ void Tokenizer::Implementation::encode_segment(std::string_view text,
 
 void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<std::uint32_t>& ids,
                                              Scratch& scratch) const {
+  // Pieces are cut some at a time, so that the cache's memory arrives while the next ones are cut.
+  struct Cut {
+    const char* begin;
+    std::size_t size;
+    WordCache::Key key;  // of no use past WordCache::kLongestPiece
+  };
+  constexpr std::size_t kCutsAtATime = 32;
+  std::array<Cut, kCutsAtATime> cuts;
+  std::size_t num_cuts = 0;
   const char* text_end = text.data() + text.size();
-  for_each_piece(definition.pre_tokenizer, text, table, [&](const char* begin, const char* end) {
-    const auto size = static_cast<std::size_t>(end - begin);
-    const std::string_view piece(begin, size);
-    if (size == 1) return ids.push_back(bpe.byte_id(static_cast<unsigned char>(*begin)));
-    if (size > WordCache::kLongestPiece) return encode_piece(piece, ids, scratch);
-    const WordCache::Key key = WordCache::key_of(piece, text_end);
-    const auto known = scratch.cache.find(key, piece);
-    if (known.size() == 1) return ids.push_back(known[0]);
-    if (!known.empty()) {
-      ids.insert(ids.end(), known.begin(), known.end());
-      return;
+  const auto take_all = [&] {
+    // Room for all of them first: then a known piece is one look-up and one store of fixed size.
+    constexpr std::size_t kRoom = WordCache::kInlineIds * kCutsAtATime;
+    std::size_t at = ids.size();
+    ids.resize(at + kRoom);
+    for (std::size_t i = 0; i < num_cuts; ++i) {
+      const std::string_view piece(cuts[i].begin, cuts[i].size);
+      const bool may_be_known = piece.size() <= WordCache::kLongestPiece;
+      const auto known =
+          may_be_known ? scratch.cache.find(cuts[i].key, piece) : std::span<const std::uint32_t>();
+      if (!known.empty() && known.size() <= WordCache::kInlineIds) [[likely]] {
+        std::memcpy(ids.data() + at, known.data(), sizeof(std::uint32_t) * WordCache::kInlineIds);
+        at += known.size();
+        continue;
+      }
+      ids.resize(at);
+      if (!known.empty()) {
+        ids.insert(ids.end(), known.begin(), known.end());
+      } else {
+        encode_piece(piece, ids, scratch);
+        if (may_be_known) scratch.cache.insert(cuts[i].key, piece, std::span(ids).subspan(at));
+      }
+      at = ids.size();
+      ids.resize(at + kRoom);
     }
-    const std::size_t before = ids.size();
-    encode_piece(piece, ids, scratch);
-    scratch.cache.insert(key, piece, std::span(ids).subspan(before));
+    ids.resize(at);
+    num_cuts = 0;
+  };
+  for_each_piece(definition.pre_tokenizer, text, table, [&](const char* begin, const char* end) {
+    Cut& cut = cuts[num_cuts++];
+    cut.begin = begin;
+    cut.size = static_cast<std::size_t>(end - begin);
+    if (cut.size <= WordCache::kLongestPiece) {
+      cut.key = WordCache::key_of({begin, cut.size}, text_end);
+      scratch.cache.prefetch(cut.key);
+    }
+    if (num_cuts == cuts.size()) take_all();
   });
+  take_all();
 }
 
 void Tokenizer::Implementation::encode_piece(std::string_view piece,

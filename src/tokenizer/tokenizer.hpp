@@ -17,15 +17,21 @@ namespace espalier::tokenizer {
 /// "U+FFFD substitution of maximal subparts", as Python's errors="replace") before anything else.
 class Tokenizer {
  public:
-  /// Reads a Hugging Face tokenizer.json or a .tiktoken file (base64 rank lines; the pre-tokeniser
-  /// is Qwen's and <|endoftext|> is appended as the next id). Throws Error (bad_data) that names
-  /// the file and what in it is not supported.
+  /// Reads, by name and contents,
+  ///   tokenizer.json      Hugging Face's description of everything
+  ///   .tiktoken, .model   lines "base64 rank". Their number says whose they are: 128,000
+  ///                       Llama-3's, 50,256 GPT-2's, any other Qwen's. It decides on
+  ///                       pre-tokeniser, NFC and added tokens: Llama-3's 256, else
+  ///                       <|endoftext|>, from the next id on
+  ///   vocab.json          GPT-2's, with merges.txt beside it (or encoder.json and vocab.bpe)
+  /// Throws Error (bad_data) that names the file and what in it is not supported.
   static Tokenizer from_file(const std::filesystem::path& path);
   Tokenizer(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// Appends the ids of `text`. Added tokens in the text are recognised. Thread-safe when each
-  /// thread has its own Scratch.
+  /// Appends the ids of `text`. Added tokens in the text are recognised; none is added, neither
+  /// Llama-3's <|begin_of_text|> nor what else a post_processor of the file asks for
+  /// (add_special_tokens=False). Thread-safe when each thread has its own Scratch.
   struct Scratch;
   std::shared_ptr<Scratch> make_scratch() const;
   void encode(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;

@@ -2,15 +2,22 @@
 
 #include <algorithm>
 
+#include "base/error.hpp"
+
 namespace espalier::tokenizer {
 
-WordCache::WordCache() : entries_(kNumEntries) {
-  static_assert(kNumEntries == std::size_t{1} << (64 - 48), "key_of takes 16 bits of the hash");
+WordCache::WordCache()
+    : memory_(std::calloc(kNumBuckets + 1, sizeof(Bucket)), &std::free), buckets_(nullptr) {
+  require(memory_ != nullptr, ExitStatus::internal, "no memory for the cache of words ({} bytes)",
+          (kNumBuckets + 1) * sizeof(Bucket));
+  void* begin = memory_.get();
+  std::size_t size = (kNumBuckets + 1) * sizeof(Bucket);
+  buckets_ = static_cast<Bucket*>(std::align(alignof(Bucket), sizeof(Bucket), begin, size));
   pool_.reserve(kPoolWords);
 }
 
 void WordCache::insert(const Key& key, std::string_view piece, std::span<const std::uint32_t> ids) {
-  Entry entry;
+  Entry entry{};
   entry.low = key.low;
   entry.high = key.high;
   entry.count = static_cast<std::uint32_t>(ids.size());
@@ -19,9 +26,10 @@ void WordCache::insert(const Key& key, std::string_view piece, std::span<const s
     std::copy(ids.begin(), ids.end(), entry.ids);
   } else {
     const std::size_t num_words = is_long ? (piece.size() + 3) / 4 : 0;
-    if (pool_.size() + num_words + ids.size() > kPoolWords) {
+    // A span in the pool may be read up to kInlineIds values, whatever its length.
+    if (pool_.size() + num_words + ids.size() + kInlineIds > kPoolWords) {
       pool_.clear();
-      std::fill(entries_.begin(), entries_.end(), Entry{});
+      std::fill_n(buckets_, kNumBuckets, Bucket{});
     }
     entry.ids[0] = static_cast<std::uint32_t>(pool_.size());
     entry.ids[1] = static_cast<std::uint32_t>(piece.size());
@@ -29,7 +37,9 @@ void WordCache::insert(const Key& key, std::string_view piece, std::span<const s
     if (is_long) std::memcpy(pool_.data() + entry.ids[0], piece.data(), piece.size());
     pool_.insert(pool_.end(), ids.begin(), ids.end());
   }
-  entries_[key.slot] = entry;
+  Bucket& bucket = buckets_[key.bucket];
+  bucket.entries[1] = bucket.entries[0];
+  bucket.entries[0] = entry;
 }
 
 }  // namespace espalier::tokenizer

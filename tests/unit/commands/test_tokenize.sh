@@ -37,7 +37,7 @@ for ranks in 1 2 3; do
 done
 [ "$(find "$folder/ranks1" -name 'train-*.h5' | wc -l)" -ge 3 ] || fail "too few shards"
 [ -e "$folder/ranks1/validation-00000.h5" ] || fail "no validation shard"
-[ -e "$folder/ranks1/unfinished" ] && fail "the folder of unfinished shards is still there"
+[ -e "$folder/ranks1.unfinished" ] && fail "the folder of unfinished shards is still there"
 
 # expect <status> <words> <arguments ...>
 expect() {
@@ -60,6 +60,19 @@ expect 65 "holds no text" tokenize.output="$folder/x" "tokenize.input=[\"$folder
 expect 65 "cannot be read" tokenize.output="$folder/x" data.tokenizer="$folder/none.json"
 expect 0 "bytes per token" --dry-run tokenize.output="$folder/dry"
 [ -e "$folder/dry" ] && fail "a dry run writes"
+# A set appears whole, in a folder that may be there and empty; what a killed run has left is removed,
+# and nothing else.
+mkdir -p "$folder/killed" "$folder/killed.unfinished" "$folder/mine" "$folder/other.unfinished"
+touch "$folder/killed.unfinished/"{train-00000.h5,train-00007.h5,train-00001.h5.tokens.partial}
+expect 0 "bytes per token" tokenize.output="$folder/killed/"
+diff -r "$folder/ranks1" "$folder/killed" || fail "a killed run shows in the next one"
+[ -e "$folder/killed.unfinished" ] && fail "the folder of unfinished shards is still there"
+echo precious >"$folder/other.unfinished/notes"
+expect 78 "notes is none" tokenize.output="$folder/other"
+[ -s "$folder/other.unfinished/notes" ] || fail "a foreign file is gone"
+echo precious >"$folder/mine/notes"
+expect 78 "new or empty" tokenize.output="$folder/mine"
+expect 78 "this is a file" tokenize.output="$folder/mine/notes"
 [ -z "$(find "$folder/x" -name '*.h5' 2>/dev/null)" ] || fail "a failed run left shards"
 
 [ "$failures" -eq 0 ] && echo "all passed"

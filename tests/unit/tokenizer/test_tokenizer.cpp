@@ -137,6 +137,64 @@ TEST_CASE("A .tiktoken file is the same tokenizer", "[tokenizer]") {
       REQUIRE(tiktoken.encode(one.text) == one.ids);
 }
 
+TEST_CASE("GPT-2's vocab.json with merges.txt is the same tokenizer", "[tokenizer]") {
+  // The fixture's tokenizer.json taken apart, as GPT-2 was published.
+  const std::string text = espalier::test::read_file(kFixtures / "gpt2.json");
+  const std::string vocab_key = "\"vocab\":", merges_key = ",\"merges\":[[";
+  const std::size_t vocab = text.find(vocab_key), merges = text.find(merges_key);
+  REQUIRE(vocab != text.npos);
+  REQUIRE(merges != text.npos);
+  std::string vocabulary = text.substr(vocab + vocab_key.size(), merges - vocab - vocab_key.size());
+  vocabulary.insert(vocabulary.rfind('}'), ",\"<|endoftext|>\":1000");
+  std::string pairs = "#version: 0.2\n";
+  std::string list =
+      text.substr(merges + merges_key.size(), text.rfind("]]") - merges - merges_key.size());
+  // left","right"],["left","right -> lines; a quote or backslash in a symbol is written escaped.
+  for (std::size_t i = 1; i + 1 < list.size(); ++i) {
+    if (list.compare(i, 3, "\",\"") == 0) {
+      pairs += ' ';
+      i += 2;
+    } else if (list.compare(i, 5, "\"],[\"") == 0) {
+      pairs += '\n';
+      i += 4;
+    } else if (list[i] == '\\') {
+      pairs += list[++i];
+    } else {
+      pairs += list[i];
+    }
+  }
+  const ScratchFolder folder;
+  espalier::test::write_file(folder / "vocab.json", vocabulary);
+  CHECK_THROWS_WITH(Tokenizer::from_file(folder / "vocab.json"), Contains("merges.txt"));
+  espalier::test::write_file(folder / "merges.txt", pairs + "\n");
+  const Tokenizer tokenizer = Tokenizer::from_file(folder / "vocab.json");
+  CHECK(tokenizer.end_of_text() == 1000);
+  for (const Case& one : read_cases("gpt2")) REQUIRE(tokenizer.encode(one.text) == one.ids);
+}
+
+TEST_CASE("A file of Llama-3's 128,000 ranks is Llama-3's", "[tokenizer]") {
+  // The bytes, and then tokens that no merge leads to.
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const auto line_of = [&](std::uint32_t value, int num_bytes, std::uint32_t rank) {
+    std::string line;
+    value <<= 8 * (3 - num_bytes);
+    for (int i = 0; i <= num_bytes; ++i) line += digits[(value >> (18 - 6 * i)) & 63];
+    return line + " " + std::to_string(rank) + "\n";
+  };
+  std::string lines;
+  for (std::uint32_t rank = 0; rank < 128'000; ++rank)
+    lines += rank < 256 ? line_of(rank, 1, rank) : line_of(rank * 64 % (1u << 24), 3, rank);
+  const ScratchFolder folder;
+  espalier::test::write_file(folder / "tokenizer.model", lines);
+  const Tokenizer tokenizer = Tokenizer::from_file(folder / "tokenizer.model");
+  CHECK(tokenizer.size() == 128'256);
+  CHECK(tokenizer.token_id("<|begin_of_text|>") == 128'000u);
+  CHECK(tokenizer.token_id("<|eot_id|>") == 128'009u);
+  CHECK(tokenizer.token_id("<|reserved_special_token_245|>") == 128'255u);
+  CHECK(tokenizer.end_of_text() == 128'001);
+  CHECK(tokenizer.encode("e\xCC\x81").size() == 3);  // no NFC
+}
+
 TEST_CASE("The identity follows what decides about ids, not the format", "[tokenizer]") {
   const ScratchFolder folder;
   std::string text = espalier::test::read_file(kFixtures / "qwen.json");

@@ -1,19 +1,27 @@
-// tokenizer_ids <tokenizer> <input> <output>: encodes each document of a file of documents and
-// writes the ids, for comparison with another program. Input: per document a u32 number of bytes
-// and the bytes; output: per document a u32 number of ids and the ids. Prints the time of the
-// encoding alone, first with an empty cache of words and then with a warm one.
+// tokenizer_ids <tokenizer> <input> <output> [<decoded>]: encodes each document of a file of
+// documents and writes the ids, for comparison with another program. Input: per document a u32
+// number of bytes and the bytes; output: per document a u32 number of ids and the ids; decoded: the
+// text of those ids, laid out as the input. Prints the time of the encoding alone, first with an
+// empty cache of words and then with a warm one.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <span>
 
 #include "base/error.hpp"
 #include "tokenizer/tokenizer.hpp"
 
 namespace {
 
-int run(const char* tokenizer_file, const char* input, const char* output) {
+void write_text(std::ofstream& out, const std::string& text) {
+  const auto size = static_cast<std::uint32_t>(text.size());
+  out.write(reinterpret_cast<const char*>(&size), sizeof size);
+  out.write(text.data(), static_cast<std::streamsize>(text.size()));
+}
+
+int run(const char* tokenizer_file, const char* input, const char* output, const char* decoded) {
   const auto tokenizer = espalier::tokenizer::Tokenizer::from_file(tokenizer_file);
   std::ifstream in(input, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(in), {}};
@@ -44,6 +52,11 @@ int run(const char* tokenizer_file, const char* input, const char* output) {
   std::ofstream out(output, std::ios::binary);
   out.write(reinterpret_cast<const char*>(all.data()),
             static_cast<std::streamsize>(4 * all.size()));
+  if (decoded != nullptr) {
+    std::ofstream texts(decoded, std::ios::binary);
+    for (std::size_t at = 0; at < all.size(); at += 1 + all[at])
+      write_text(texts, tokenizer.decode(std::span(all).subspan(at + 1, all[at])));
+  }
   std::printf("%s %zu ids\n", tokenizer.identity().c_str(), all.size() - documents.size());
   return out.good() ? 0 : 1;
 }
@@ -51,9 +64,9 @@ int run(const char* tokenizer_file, const char* input, const char* output) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) return 64;
+  if (argc != 4 && argc != 5) return 64;
   try {
-    return run(argv[1], argv[2], argv[3]);
+    return run(argv[1], argv[2], argv[3], argc == 5 ? argv[4] : nullptr);
   } catch (const espalier::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return static_cast<int>(error.status());
