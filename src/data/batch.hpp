@@ -43,8 +43,8 @@ struct BatchShape {
 void load_micro_batch(const Sources& sources, const BatchShape& shape,
                       std::uint64_t samples_consumed, std::int64_t micro, MicroBatch& batch);
 
-/// Targets that count in samples first_sample .. first_sample + num_samples - 1 of the run: what the
-/// loss of a step is divided by. O(num_samples log(documents)); reads no token.
+/// Targets that count in samples first_sample .. first_sample + num_samples - 1 of the run: what
+/// the loss of a step is divided by. O(num_samples log(documents)); reads no token.
 std::uint64_t count_targets(const Sources& sources, std::int64_t sequence_length,
                             const DocumentRule& documents, std::uint64_t first_sample,
                             std::uint64_t num_samples);

@@ -8,10 +8,11 @@
 
 namespace espalier::data {
 
-/// From which source global sample number g comes: a fixed schedule of kBlock samples, repeated. In
-/// a block every source has its share (weights rounded to 1/kBlock by largest remainders), spread as
-/// evenly as it can be: after any n samples a source is within one sample of its share for two
-/// sources, within a few for more. A pure function of g: the same on every grid and after a restart.
+/// From which source global sample number g comes: a fixed schedule of kBlock samples, repeated.
+/// In a block every source has its share (weights rounded to 1/kBlock by largest remainders),
+/// spread as evenly as it can be: after any n samples a source is within one sample of its share
+/// for two sources, within a few for more. A pure function of g: the same on every grid and after
+/// a restart.
 class SourceMix {
  public:
   static constexpr std::uint64_t kBlock = 10'000;
