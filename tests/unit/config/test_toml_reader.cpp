@@ -259,9 +259,9 @@ TEST_CASE("what is wrong in a list of tables says where and what is allowed") {
     return error_of("[data]\n[[data.sources]]\ntrain = \"a\"\n[[data.sources]]\n" + entry);
   };
   expect_words(error_in("weigth = 2"),
-               {"run.toml:", "data.sources", "weigth", "train, weight, name"});
+               {"run.toml:", "data.sources", "weigth", "entry 2", "train, weight, name"});
   expect_words(error_in("weight = \"2\""), {"data.sources", "weight", "needs a number", "\"2\""});
-  expect_words(error_in("weight = -1"), {"data.sources", "weight = -1", "0 to"});
+  expect_words(error_in("weight = -1"), {"data.sources", "weight = -1", "entry 2", "0 to"});
   expect_words(error_in("weight = nan"), {"data.sources", "weight", "nan"});
   expect_words(error_in("weight = inf"), {"data.sources", "weight", "0 to"});
   expect_words(error_in("train = 7"), {"data.sources", "train", "needs a string"});
