@@ -1,5 +1,5 @@
-# The CUDA compiler, by hand: CMake's own CUDA language asks a GPU's architecture of the machine that
-# builds, and the log of each file's registers and spills is wanted (tests/unit/kernels_cuda).
+# The CUDA compiler, by hand: CMake's own CUDA language tries to run what it compiles, and the log
+# of each file's registers and spills is wanted (tests/unit/kernels_cuda/check_registers.py).
 set(ESPALIER_CUDA AUTO CACHE STRING "Compile the CUDA kernels: ON, OFF, or AUTO where nvcc is")
 set_property(CACHE ESPALIER_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(ESPALIER_CUDA_ARCHITECTURES "90a;100a" CACHE STRING
@@ -24,7 +24,8 @@ else()
 endif()
 
 # -arch=sm_90a would add a pass for plain sm_90, which has no wgmma. fmt 9 turns its constexpr off
-# for nvcc and then does not compile as C++20. Warning 554 is about BasicView's conversion to itself.
+# for nvcc and then does not compile as C++20. Warning 554 is about BasicView's conversion to
+# itself.
 set(espalier_nvcc_flags
   -std=c++20 -O3 --expt-relaxed-constexpr -Xptxas -v
   -DFMT_USE_CONSTEXPR=1 -DFMT_CONSTEVAL=

@@ -70,9 +70,7 @@ ESPALIER_KERNEL(kMaxRowThreads)
 backward_slice(Backward<T> a) {
   SharedAllocator shared;
   const auto d_weight = shared.take<float>(a.width);
-  // In turn, so that one row's sum may be read while the next row's is written.
-  const SharedArray<float> partials[2] = {shared.take<float>(kMaxWarps),
-                                          shared.take<float>(kMaxWarps)};
+  const auto partials = shared.take<float>(2 * kMaxWarps);
   for_columns<kCount>(
       a.width, [&](int c, auto columns) { store(d_weight, c, Pack<decltype(columns)::value>{}); });
   const std::int64_t first = block_index() * a.slices.rows_per_slice;
@@ -87,7 +85,9 @@ backward_slice(Backward<T> a) {
       store(d_weight, c, load(d_weight, c, columns) + product);
       products += sum_of(product * load(a.weight + c, columns));
     });
-    const float mean = block_sum(products, partials[t % 2]) / static_cast<float>(a.width);
+    // In turn, so that one row's sum may be read while the next row's is written.
+    const auto turn = partials.part(t % 2 == 0 ? 0 : kMaxWarps, kMaxWarps);
+    const float mean = block_sum(products, turn) / static_cast<float>(a.width);
     const float slope = mean * inverse_rms * inverse_rms;
     for_columns<kCount>(a.width, [&](int c, auto columns) {
       const auto g = load(a.dy.row(t) + c, columns) * load(a.weight + c, columns);
@@ -157,7 +157,7 @@ Cost rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
       launch(backward_slice<T, kCount>,
              {.num_blocks = slices.num_slices,
               .block_threads = row_threads(width, kCount),
-              .shared_bytes = shared_bytes<float>(width) + 2 * shared_bytes<float>(kMaxWarps)},
+              .shared_bytes = shared_bytes<float>(width) + shared_bytes<float>(2 * kMaxWarps)},
              queue,
              {.dy = rows_of<T>(a.dy),
               .x = rows_of<T>(a.x),

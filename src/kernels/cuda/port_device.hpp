@@ -116,6 +116,7 @@ template <class T>
 class SharedArray {
  public:
   ESPALIER_DEVICE explicit SharedArray(T* data) : data_(data) {}
+  ESPALIER_DEVICE SharedArray part(int first, int) const { return SharedArray(data_ + first); }
   ESPALIER_DEVICE T get(int i) const { return data_[i]; }
   ESPALIER_DEVICE void set(int i, T value) const { data_[i] = value; }
   template <int kCount>

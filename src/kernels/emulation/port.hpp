@@ -82,6 +82,11 @@ template <class T>
 class SharedArray {
  public:
   SharedArray(std::int64_t offset, int count) : offset_(offset), count_(count) {}
+  /// Elements first .. first + count as an array of their own.
+  SharedArray part(int first, int count) const {
+    check(first, static_cast<std::size_t>(count) * sizeof(T));
+    return SharedArray(offset_ + first * kSize, count);
+  }
   T get(int i) const {
     T value;
     read(&value, i, sizeof value);

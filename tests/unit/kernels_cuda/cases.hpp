@@ -65,7 +65,7 @@ class TestQueue {
   }
 
  private:
-  std::vector<float> memory_;
+  MatrixVector<float> memory_;
 };
 
 /// Differences that the order of sums may leave in a result of T: about one unit in the last place
@@ -76,6 +76,9 @@ constexpr double tolerance_of(int roundings = 1) {
 }
 template <class T>
 constexpr const char* kTypeName = sizeof(T) == 2 ? "bf16" : "f32";
+
+/// Under emulation: the order of blocks and threads from now on.
+void set_order(std::uint64_t seed);
 
 void add_elementwise_cases(std::vector<Case>& cases);
 void add_embedding_cases(std::vector<Case>& cases);
