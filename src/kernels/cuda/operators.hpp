@@ -9,6 +9,7 @@
 #include <span>
 
 #include "kernels/adamw.hpp"
+#include "kernels/attention.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/cuda/cost.hpp"
 #include "kernels/cuda/queue.hpp"
@@ -39,6 +40,9 @@ Cost rmsnorm_backward(const Queue& queue, const RmsNormBackward& a);
 
 Cost qk_norm_rope_forward(const Queue& queue, const QkNormRopeForward& a);
 Cost qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a);
+
+/// bf16, head_dim 64 or 128, rows of q, k, v, o aligned to 16 bytes.
+Cost attention_forward(const Queue& queue, const AttentionForward& a);
 
 Cost swiglu_forward(const Queue& queue, const SwigluForward& a);
 Cost swiglu_backward(const Queue& queue, const SwigluBackward& a);

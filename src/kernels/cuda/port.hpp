@@ -15,6 +15,12 @@
 //   SharedAllocator            cuts the block's shared memory into SharedArray<T>, whose elements
 //                              are reached by get(i), set(i, value) and words; part(first, count)
 //   read_words, write_words    4, 8, 16 or 32 bytes at once, aligned to min(16, size)
+//   array.copy_async(i, from, valid)   16 bytes from device memory, zeros where not valid; then
+//   commit_copies()            makes a group of the thread's copies, and
+//   wait_for_copies<n>()       waits until at most the n latest groups are under way
+//   array.load_matrices(i), load_matrices_transposed(i)   ldmatrix: lane l names row l % 8 of 8 x 8
+//                              matrix l / 8 by its first element
+//   multiply_add(d, a, b0, b1) mma.m16n8k16 of the warp: d += a b, bf16, fp32 sums
 //   pair_of_bf16, rounded_bf16, fast_exp2
 #if defined(__CUDACC__)
 #include "kernels/cuda/port_device.hpp"

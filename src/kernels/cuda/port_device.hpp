@@ -127,6 +127,19 @@ class SharedArray {
   ESPALIER_DEVICE void write_words(int i, const Words<kCount>& words) const {
     cuda::write_words(data_ + i, words);
   }
+  ESPALIER_DEVICE void copy_async(int i, const T* from, bool valid) const {
+    ptx::cp_async_cg_16(data_ + i, from, valid);
+  }
+  ESPALIER_DEVICE Words<4> load_matrices(int i) const {
+    Words<4> words;
+    ptx::ldmatrix_x4(words.at, data_ + i);
+    return words;
+  }
+  ESPALIER_DEVICE Words<4> load_matrices_transposed(int i) const {
+    Words<4> words;
+    ptx::ldmatrix_x4_trans(words.at, data_ + i);
+    return words;
+  }
 
  private:
   T* data_;
@@ -145,6 +158,18 @@ class SharedAllocator {
  private:
   int used_ = 0;
 };
+
+ESPALIER_DEVICE void commit_copies() {
+  ptx::cp_async_commit_group();
+}
+template <int kPending>
+ESPALIER_DEVICE void wait_for_copies() {
+  ptx::cp_async_wait_group<kPending>();
+}
+ESPALIER_DEVICE void multiply_add(float (&d)[4], const Words<4>& a, std::uint32_t b0,
+                                  std::uint32_t b1) {
+  ptx::mma_m16n8k16_bf16(d, a.at, b0, b1);
+}
 
 /// See emulation/faults.hpp.
 ESPALIER_DEVICE int num_tail_columns(int count) {

@@ -32,6 +32,7 @@ Block::Block(const cuda::LaunchShape& shape, const std::function<void()>& body)
     : body_(body),
       shared_(
           std::max<std::int64_t>(0, shape.shared_bytes - settings().faults.missing_shared_bytes)),
+      copies_(static_cast<std::size_t>(shape.block_threads)),
       warps_(static_cast<std::size_t>(shape.block_threads / kWarpSize)),
       random_state_(settings().order_seed) {
   for (int i = 0; i < shape.block_threads; ++i) threads_.emplace_back(kStackBytes, thread_entry);
@@ -64,6 +65,7 @@ void Block::run_one(std::int64_t block_index) {
   num_ended_ = 0;
   ++block_epoch_;
   shared_.begin_block(block_epoch_);
+  for (AsyncCopies& copies : copies_) copies.forget();
   ready_.resize(threads_.size());
   std::iota(ready_.begin(), ready_.end(), 0);
   current_block() = this;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cuda/launch_shape.hpp"
+#include "kernels/emulation/async_copies.hpp"
 #include "kernels/emulation/fiber.hpp"
 #include "kernels/emulation/shared_memory.hpp"
 #include "kernels/emulation/site.hpp"
@@ -52,6 +53,7 @@ class Block {
 
   SharedMemory& shared() { return shared_; }
   Accessor accessor() const;
+  AsyncCopies& copies() { return copies_[static_cast<std::size_t>(running_)]; }
 
  private:
   static constexpr std::size_t kLuggageBytes = 64;
@@ -85,6 +87,7 @@ class Block {
   int num_ended_ = 0;
   std::vector<int> ready_;
   std::vector<Fiber> threads_;
+  std::vector<AsyncCopies> copies_;
   std::vector<Warp> warps_;
   Meeting barrier_;
   std::uint64_t block_epoch_ = 1;

@@ -13,6 +13,7 @@ struct Faults {
   std::optional<Site> skipped_barrier = {};  ///< no thread waits at this barrier
   std::optional<int> absent_thread = {};     ///< this thread of a block skips barriers
   std::int64_t missing_shared_bytes = 0;  ///< a block gets that much less than it was launched with
+  int extra_pending_copies = 0;           ///< every wait leaves that many more groups under way
   int extra_tail_columns = 0;             ///< the end of a row seems to lie further on
 };
 

@@ -12,6 +12,7 @@
 #include "kernels/cuda/words.hpp"
 #include "kernels/emulation/block.hpp"
 #include "kernels/emulation/faults.hpp"
+#include "kernels/emulation/tensor_core.hpp"
 
 #define ESPALIER_DEVICE inline
 #define ESPALIER_KERNEL(max_threads) void
@@ -103,6 +104,20 @@ class SharedArray {
   void write_words(int i, const Words<kCount>& words) const {
     write(i, &words, sizeof words);
   }
+  void copy_async(int i, const T* from, bool valid) const {
+    check(i, 16);
+    emulation::Block& block = emulation::Block::current();
+    block.copies().start(block.shared(), offset_ + i * kSize, valid ? from : nullptr,
+                         block.accessor());
+  }
+  Words<4> load_matrices(int i,
+                         const std::source_location& site = std::source_location::current()) const {
+    return matrices(i, false, site);
+  }
+  Words<4> load_matrices_transposed(
+      int i, const std::source_location& site = std::source_location::current()) const {
+    return matrices(i, true, site);
+  }
 
  private:
   static constexpr auto kSize = static_cast<std::int64_t>(sizeof(T));
@@ -125,6 +140,15 @@ class SharedArray {
                          block.accessor());
   }
 
+  Words<4> matrices(int i, bool transposed, const std::source_location& site) const {
+    static_assert(sizeof(T) == 2);
+    emulation::MatrixRow row;
+    read(row.data(), i, sizeof row);
+    emulation::Block& block = emulation::Block::current();
+    return emulation::matrices_of_lane(block.exchange(row, site), block.thread_index() % kWarpSize,
+                                       transposed);
+  }
+
   std::int64_t offset_;
   std::int64_t count_;
 };
@@ -145,6 +169,22 @@ class SharedAllocator {
  private:
   std::int64_t used_ = 0;
 };
+
+inline void commit_copies() {
+  emulation::Block::current().copies().commit();
+}
+template <int kPending>
+void wait_for_copies() {
+  emulation::Block& block = emulation::Block::current();
+  const int pending = kPending + emulation::settings().faults.extra_pending_copies;
+  block.copies().wait(block.shared(), pending, block.accessor());
+}
+inline void multiply_add(float (&d)[4], const Words<4>& a, std::uint32_t b0, std::uint32_t b1,
+                         const std::source_location& site = std::source_location::current()) {
+  emulation::Block& block = emulation::Block::current();
+  const emulation::Operands mine{{a.at[0], a.at[1], a.at[2], a.at[3]}, {b0, b1}};
+  emulation::multiply_add(d, block.exchange(mine, site), block.thread_index() % kWarpSize);
+}
 
 inline int num_tail_columns(int count) {
   return count + emulation::settings().faults.extra_tail_columns;

@@ -32,8 +32,16 @@ void SharedMemory::check_place(std::int64_t offset, std::int64_t bytes, const ch
           "emulation: {} of shared memory, {} bytes at {}: not aligned", what, bytes, offset);
 }
 
+void SharedMemory::check_no_copy(const History& history, std::int64_t offset,
+                                 const Accessor& who) const {
+  require(history.copy_epoch < first_epoch_, ExitStatus::internal,
+          "emulation: thread {} uses byte {} of shared memory, to which thread {} is still copying",
+          who.thread, offset, history.writer.thread);
+}
+
 void SharedMemory::check_and_note_read(History& history, std::int64_t offset,
                                        const Accessor& who) const {
+  check_no_copy(history, offset, who);
   require(history.writer.block_epoch >= first_epoch_, ExitStatus::internal,
           "emulation: thread {} reads byte {} of shared memory, which nothing has written",
           who.thread, offset);
@@ -53,6 +61,7 @@ void SharedMemory::check_and_note_read(History& history, std::int64_t offset,
 
 void SharedMemory::check_and_note_write(History& history, std::int64_t offset,
                                         const Accessor& who) const {
+  check_no_copy(history, offset, who);
   for (const Accessor* earlier : {&history.writer, &history.reader})
     require(is_ordered(*earlier, who), ExitStatus::internal,
             "emulation: race on byte {} of shared memory: thread {} {}, thread {} writes, and no "
@@ -73,6 +82,25 @@ void SharedMemory::write(std::int64_t offset, const void* from, std::int64_t byt
   check_place(offset, bytes, "a write");
   for (std::int64_t i = offset / kGrain; i < div_ceil(offset + bytes, kGrain); ++i)
     check_and_note_write(history_[static_cast<std::size_t>(i)], i * kGrain, who);
+  std::memcpy(data_.get() + offset, from, static_cast<std::size_t>(bytes));
+}
+
+void SharedMemory::begin_copy(std::int64_t offset, std::int64_t bytes, const Accessor& who) {
+  check_place(offset, bytes, "a copy");
+  for (std::int64_t i = offset / kGrain; i < div_ceil(offset + bytes, kGrain); ++i) {
+    History& history = history_[static_cast<std::size_t>(i)];
+    check_and_note_write(history, i * kGrain, who);
+    history.copy_epoch = who.block_epoch;
+  }
+}
+
+void SharedMemory::end_copy(std::int64_t offset, const void* from, std::int64_t bytes,
+                            const Accessor& who) {
+  for (std::int64_t i = offset / kGrain; i < div_ceil(offset + bytes, kGrain); ++i) {
+    History& history = history_[static_cast<std::size_t>(i)];
+    history.copy_epoch = 0;
+    history.writer = who;
+  }
   std::memcpy(data_.get() + offset, from, static_cast<std::size_t>(bytes));
 }
 

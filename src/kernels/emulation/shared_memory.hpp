@@ -29,6 +29,9 @@ class SharedMemory {
   void begin_block(std::uint64_t epoch) { first_epoch_ = epoch; }
   void read(void* to, std::int64_t offset, std::int64_t bytes, const Accessor& who);
   void write(std::int64_t offset, const void* from, std::int64_t bytes, const Accessor& who);
+  /// An asynchronous copy to this place is under way; it lands with the end.
+  void begin_copy(std::int64_t offset, std::int64_t bytes, const Accessor& who);
+  void end_copy(std::int64_t offset, const void* from, std::int64_t bytes, const Accessor& who);
 
  private:
   /// The smallest element that kernels keep in shared memory.
@@ -38,8 +41,10 @@ class SharedMemory {
   struct History {
     Accessor writer;
     Accessor reader;  ///< the latest; thread or warp kSeveral: of this epoch there are several
+    std::uint64_t copy_epoch = 0;  ///< block_epoch when a copy began that is still under way
   };
   void check_place(std::int64_t offset, std::int64_t bytes, const char* what) const;
+  void check_no_copy(const History& history, std::int64_t offset, const Accessor& who) const;
   void check_and_note_read(History& history, std::int64_t offset, const Accessor& who) const;
   void check_and_note_write(History& history, std::int64_t offset, const Accessor& who) const;
 

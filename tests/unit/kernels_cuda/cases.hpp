@@ -86,6 +86,7 @@ void add_norm_cases(std::vector<Case>& cases);
 void add_qk_norm_rope_cases(std::vector<Case>& cases);
 void add_swiglu_cases(std::vector<Case>& cases);
 void add_cross_entropy_cases(std::vector<Case>& cases);
+void add_attention_cases(std::vector<Case>& cases);
 void add_adamw_cases(std::vector<Case>& cases);
 std::vector<Case> all_cases();
 

@@ -168,6 +168,65 @@ TEST_CASE("packs round and keep every element in its place", "[emulation]") {
   });
 }
 
+TEST_CASE("asynchronous copies land when they are waited for", "[emulation]") {
+  alignas(16) bf16 data[16];
+  for (int i = 0; i < 16; ++i) data[i] = bf16(static_cast<float>(i));
+  constexpr LaunchShape kShape{1, 32, shared_bytes<bf16>(16)};
+  const auto copy = [&](auto before_reading) {
+    return error_of(kShape, [&] {
+      SharedAllocator shared;
+      const auto array = shared.take<bf16>(16);
+      if (thread_index() == 0) {
+        array.copy_async(0, data + 8, true);
+        commit_copies();
+        array.copy_async(8, data, false);
+        commit_copies();
+        before_reading();
+        const float copied = to_float(array.get(3));
+        const float zero = to_float(array.get(11));
+        CHECK(copied == 11.0f);
+        CHECK(zero == 0.0f);
+      }
+    });
+  };
+  CHECK(copy([] { wait_for_copies<0>(); }) == "no error");
+  CHECK(copy([] { wait_for_copies<1>(); }).find("still copying") != std::string::npos);
+  CHECK(copy([] {}).find("still copying") != std::string::npos);
+}
+
+TEST_CASE("a product of 16 x 16 and 16 x 8 by the warp's matrix instructions", "[emulation]") {
+  // a (16, 16) and b, once as its transpose (8, 16) and once as it is (16, 8), in shared memory.
+  const auto a_at = [](int row, int k) { return static_cast<float>((row * 7 + k * 3) % 11 - 5); };
+  const auto b_at = [](int k, int col) { return static_cast<float>((k * 5 + col * 2) % 13 - 6); };
+  for (const bool transposed : {false, true}) {
+    run({1, 32, 2 * shared_bytes<bf16>(256)}, [&] {
+      SharedAllocator shared;
+      const auto a = shared.take<bf16>(256);
+      const auto b = shared.take<bf16>(256);
+      for (int i = lane(); i < 256; i += kWarpSize) {
+        a.set(i, from_float<bf16>(a_at(i / 16, i % 16)));
+        const int k = transposed ? i / 16 : i % 16;
+        const int col = transposed ? i % 16 : i / 16;
+        b.set(i, from_float<bf16>(col < 8 ? b_at(k, col) : 0.0f));
+      }
+      warp_barrier();
+      const int second = lane() / 16 * 8;
+      const Words<4> left = a.load_matrices(lane() % 16 * 16 + second);
+      // Matrices in the order k 0..7, k 8..15 of columns 0..7.
+      const Words<4> right = transposed ? b.load_matrices_transposed(lane() % 16 * 16 + second)
+                                        : b.load_matrices(lane() % 8 * 16 + lane() / 8 % 2 * 8);
+      float d[4] = {1.0f, 2.0f, 3.0f, 4.0f};
+      multiply_add(d, left, right.at[0], right.at[1]);
+      for (int i = 0; i < 4; ++i) {
+        float want = static_cast<float>(i + 1);
+        for (int k = 0; k < 16; ++k)
+          want += a_at(lane() / 4 + i / 2 * 8, k) * b_at(k, lane() % 4 * 2 + i % 2);
+        CHECK(d[i] == want);
+      }
+    });
+  }
+}
+
 TEST_CASE("an error in a kernel ends the launch, and the next one works", "[emulation]") {
   CHECK(error_of(kOneBlock, [] {
           block_barrier();

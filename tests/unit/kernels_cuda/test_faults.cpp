@@ -48,7 +48,7 @@ TEST_CASE("every barrier that is left out is found, in every operator and order 
     for (const Site& site : barriers_reached())
       cases_with_barrier[{operator_of(example), site}].push_back(example);
   }
-  CHECK(cases_with_barrier.size() >= 8);
+  CHECK(cases_with_barrier.size() >= 10);
   for (const auto& [barrier, cases] : cases_with_barrier)
     for (std::uint64_t seed : {1, 2, 3}) {
       CAPTURE(barrier.first, barrier.second.describe(), seed);
@@ -72,6 +72,18 @@ TEST_CASE("a thread that misses its barriers is found, and too little shared mem
     const WithFaults with({.missing_shared_bytes = 16});
     CHECK(complaints_of(example).find("bytes of shared memory") != std::string::npos);
   }
+}
+
+TEST_CASE("a wait that leaves one more group of copies under way is found", "[faults]") {
+  int num_found = 0;
+  for (const Case& example : all_cases()) {
+    if (operator_of(example) != "attention") continue;
+    CAPTURE(example.name);
+    const WithFaults with({.extra_pending_copies = 1});
+    CHECK(complaints_of(example).find("is still copying") != std::string::npos);
+    ++num_found;
+  }
+  CHECK(num_found > 0);
 }
 
 TEST_CASE("a row that seems one column longer is found", "[faults]") {

@@ -10,6 +10,7 @@ std::vector<Case> all_cases() {
   add_qk_norm_rope_cases(cases);
   add_swiglu_cases(cases);
   add_cross_entropy_cases(cases);
+  add_attention_cases(cases);
   add_adamw_cases(cases);
   return cases;
 }
