@@ -2,8 +2,8 @@
 // 2023) with the probabilities kept in registers.
 #include "kernels/attention.hpp"
 
+#include "kernels/cuda/attention_products.hpp"
 #include "kernels/cuda/operators.hpp"
-#include "kernels/cuda/shared_tile.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::cuda {
@@ -13,7 +13,6 @@ constexpr int kTileRows = 64;  ///< queries and keys of a tile; a warp has 16 of
 constexpr int kAttentionThreads = 128;
 /// Below every score; finite, so that differences of two are not NaN.
 constexpr float kHidden = -1e30f;
-constexpr float kLog2E = 1.4426950408889634f;
 
 struct Forward {
   const bf16* q;
@@ -40,14 +39,14 @@ ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
           head % a.num_q_heads};
 }
 
-/// Of the 16 x 8 results of a product a lane holds two rows, g and g + 8, and two columns of each.
+/// One of the two queries of which a lane holds scores.
 struct LaneRow {
   int row;        ///< of the tile
   int position;   ///< the last key that it sees
   int first_key;  ///< and the first
 };
 ESPALIER_DEVICE LaneRow lane_row(const Forward& a, const Place& place, int second) {
-  const int row = warp() * 16 + lane() / 4 + second * 8;
+  const int row = warp() * 16 + fragment_row(2 * second);
   const int query = place.tile * kTileRows + row;
   const bool here = query < a.query_length;
   const int first_key =
@@ -56,24 +55,7 @@ ESPALIER_DEVICE LaneRow lane_row(const Forward& a, const Place& place, int secon
 }
 
 /// The scores of a warp's 16 queries and a tile's keys, later the probabilities.
-struct Scores {
-  float at[kTileRows / 8][4];
-};
-
-template <int kHeadDim>
-ESPALIER_DEVICE Scores scores_of(const Words<4> (&queries)[kHeadDim / 16],
-                                 const SharedTile<kTileRows, kHeadDim>& keys) {
-  Scores scores{};
-#pragma unroll
-  for (int d = 0; d < kHeadDim / 16; ++d)
-#pragma unroll
-    for (int n = 0; n < kTileRows / 16; ++n) {
-      const Words<4> right = keys.right_rows(16 * n, 2 * d);
-      multiply_add(scores.at[2 * n], queries[d], right.at[0], right.at[1]);
-      multiply_add(scores.at[2 * n + 1], queries[d], right.at[2], right.at[3]);
-    }
-  return scores;
-}
+using Scores = WarpMatrix<kTileRows>;
 
 ESPALIER_DEVICE void hide_unseen(Scores& scores, const LaneRow (&rows)[2], int first_key) {
 #pragma unroll
@@ -81,7 +63,7 @@ ESPALIER_DEVICE void hide_unseen(Scores& scores, const LaneRow (&rows)[2], int f
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const LaneRow& row = rows[i / 2];
-      const int key = first_key + n * 8 + lane() % 4 * 2 + i % 2;
+      const int key = first_key + n * 8 + fragment_col(i);
       if (key > row.position || key < row.first_key) scores.at[n][i] = kHidden;
     }
 }
@@ -112,26 +94,6 @@ ESPALIER_DEVICE float weigh(Running& running, Scores& scores, int r, float scale
     }
   running = {maximum, running.sum * fade + sum};
   return fade;
-}
-
-/// output (16 x D of the warp) += probabilities (16 x keys) values (keys x D). The results of the
-/// first product are already where the second one wants its left operand.
-template <int kHeadDim>
-ESPALIER_DEVICE void add_values(float (&output)[kHeadDim / 8][4], const Scores& p,
-                                const SharedTile<kTileRows, kHeadDim>& values) {
-#pragma unroll
-  for (int k = 0; k < kTileRows / 16; ++k) {
-    const float(&low)[4] = p.at[2 * k];
-    const float(&high)[4] = p.at[2 * k + 1];
-    const Words<4> left{{pair_of_bf16(low[0], low[1]), pair_of_bf16(low[2], low[3]),
-                         pair_of_bf16(high[0], high[1]), pair_of_bf16(high[2], high[3])}};
-#pragma unroll
-    for (int n = 0; n < kHeadDim / 16; ++n) {
-      const Words<4> right = values.right_columns(16 * k, 2 * n);
-      multiply_add(output[2 * n], left, right.at[0], right.at[1]);
-      multiply_add(output[2 * n + 1], left, right.at[2], right.at[3]);
-    }
-  }
 }
 
 /// Keys and values are copied one tile ahead, each into one of two places, so that the copy of one
@@ -171,7 +133,7 @@ forward_tile(Forward a) {
 
   const LaneRow rows[2] = {lane_row(a, place, 0), lane_row(a, place, 1)};
   Words<4> queries[kHeadDim / 16];
-  float output[kHeadDim / 8][4] = {};
+  WarpMatrix<kHeadDim> output{};
   Running running[2];
 #pragma unroll 1
   for (int tile = first; tile <= last; ++tile) {
@@ -183,7 +145,7 @@ forward_tile(Forward a) {
     if (tile < last)
       place_in(key_places, tile + 1).copy_rows(k, a.k_stride, (tile + 1) * kTileRows, a.kv_length);
     commit_copies();
-    Scores scores = scores_of<kHeadDim>(queries, place_in(key_places, tile));
+    Scores scores = multiply_rows([&](int d) { return queries[d]; }, place_in(key_places, tile));
     const int first_key = tile * kTileRows;
     if (a.first_keys != nullptr || first_key + kTileRows > a.first_query_position + first_query)
       hide_unseen(scores, rows, first_key);
@@ -192,8 +154,8 @@ forward_tile(Forward a) {
       const float fade = weigh(running[r], scores, r, a.scale * kLog2E);
 #pragma unroll
       for (int n = 0; n < kHeadDim / 8; ++n) {
-        output[n][2 * r] *= fade;
-        output[n][2 * r + 1] *= fade;
+        output.at[n][2 * r] *= fade;
+        output.at[n][2 * r + 1] *= fade;
       }
     }
     wait_for_copies<1>();
@@ -202,23 +164,21 @@ forward_tile(Forward a) {
       place_in(value_places, tile + 1)
           .copy_rows(v, a.v_stride, (tile + 1) * kTileRows, a.kv_length);
     commit_copies();
-    add_values<kHeadDim>(output, scores, place_in(value_places, tile));
+    add_product(output, scores, place_in(value_places, tile));
   }
 
+  float factors[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float sum = group_sum(running[r].sum, 4);
+    factors[r] = 1.0f / sum;
     const int query = first_query + rows[r].row;
-    if (query >= a.query_length) continue;
-    bf16* o = a.o + (query_row + query) * a.o_stride + place.h * kHeadDim + lane() % 4 * 2;
-#pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n)
-      write_words<1>(o + n * 8,
-                     {{pair_of_bf16(output[n][2 * r] / sum, output[n][2 * r + 1] / sum)}});
-    if (lane() % 4 == 0)
+    if (query < a.query_length && lane() % 4 == 0)
       a.lse[(static_cast<std::int64_t>(place.b) * a.num_q_heads + place.h) * a.lse_stride + query] =
           running[r].maximum * a.scale + logf(sum);
   }
+  store_rows(a.o + query_row * a.o_stride + place.h * kHeadDim, a.o_stride,
+             first_query + warp() * 16, a.query_length, output, factors);
 }
 
 template <int kHeadDim>

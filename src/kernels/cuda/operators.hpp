@@ -43,6 +43,8 @@ Cost qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a);
 
 /// bf16, head_dim 64 or 128, rows of q, k, v, o aligned to 16 bytes.
 Cost attention_forward(const Queue& queue, const AttentionForward& a);
+/// The same, and the same rows for the gradients.
+Cost attention_backward(const Queue& queue, const AttentionBackward& a);
 
 Cost swiglu_forward(const Queue& queue, const SwigluForward& a);
 Cost swiglu_backward(const Queue& queue, const SwigluBackward& a);

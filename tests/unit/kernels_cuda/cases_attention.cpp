@@ -7,26 +7,32 @@ using kernels::AttentionShape;
 
 struct Problem {
   AttentionShape shape;
-  Matrix<bf16> q, k, v;
+  Matrix<bf16> q, k, v, d_o;
 
   explicit Problem(const AttentionShape& s)
       : shape(s),
         q(s.batch * s.query_length, s.num_q_heads * s.head_dim, 8),
         k(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 24),
-        v(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 16) {
+        v(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 16),
+        d_o(s.batch * s.query_length, s.num_q_heads * s.head_dim, 8) {
     q.randomize("q", 1.5);
     k.randomize("k");
     v.randomize("v");
+    d_o.randomize("d_o");
   }
 };
 
 struct Results {
-  Matrix<bf16> o;
-  Matrix<float> lse;
+  Matrix<bf16> o, d_q, d_k, d_v;
+  Matrix<float> lse, scratch;
 
   explicit Results(const AttentionShape& s)
       : o(s.batch * s.query_length, s.num_q_heads * s.head_dim, 8),
-        lse(s.batch * s.num_q_heads, s.query_length, 3) {}
+        d_q(s.batch * s.query_length, s.num_q_heads * s.head_dim, 16),
+        d_k(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 8),
+        d_v(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 24),
+        lse(s.batch * s.num_q_heads, s.query_length, 3),
+        scratch(1, kernels::attention_backward_scratch_elements(s)) {}
 };
 
 kernels::AttentionForward forward(Problem& problem, Results& results) {
@@ -36,6 +42,29 @@ kernels::AttentionForward forward(Problem& problem, Results& results) {
           .v = problem.v.view(),
           .o = results.o.view(),
           .lse = results.lse.view()};
+}
+
+/// Of the same forward, so that only the gradients' own errors are compared.
+kernels::AttentionBackward backward(Problem& problem, Results& of_forward, Results& results) {
+  return {.shape = problem.shape,
+          .q = problem.q.view(),
+          .k = problem.k.view(),
+          .v = problem.v.view(),
+          .o = of_forward.o.view(),
+          .lse = of_forward.lse.view(),
+          .d_o = problem.d_o.view(),
+          .d_q = results.d_q.view(),
+          .d_k = results.d_k.view(),
+          .d_v = results.d_v.view(),
+          .scratch = results.scratch.view()};
+}
+
+/// Probabilities and gradients of scores are rounded to bf16 before the last products, each to 2^-9
+/// of itself; the sums of up to some hundred are of order one or larger.
+void compare_gradients(Verdict& verdict, Results& got, const Results& want) {
+  verdict.close("d_q", got.d_q, want.d_q, 1.5 * kRounding<bf16>, 1.0);
+  verdict.close("d_k", got.d_k, want.d_k, 1.5 * kRounding<bf16>, 1.0);
+  verdict.close("d_v", got.d_v, want.d_v, 1.5 * kRounding<bf16>, 1.0);
 }
 
 Verdict attention_case(const AttentionShape& shape) {
@@ -50,6 +79,10 @@ Verdict attention_case(const AttentionShape& shape) {
   // Both round the probabilities to bf16, but beside maxima of other tiles: each is off by 2^-9 of
   // itself, values are of order one.
   verdict.close("o", got.o, want.o, 1.5 * kRounding<bf16>, 1.0);
+  if (shape.query_length < shape.kv_length) return verdict;
+  kernels::attention_backward(context, backward(problem, want, want));
+  kernels::cuda::attention_backward(queue, backward(problem, want, got));
+  compare_gradients(verdict, got, want);
   return verdict;
 }
 
@@ -78,6 +111,13 @@ Verdict documents_case(std::int64_t first_length, std::int64_t length) {
     alone.o = part(alone.o);
     alone.lse = alone.lse.col_range(first, count);
     kernels::attention_forward(context, alone);
+    kernels::AttentionBackward gradients = backward(problem, want, want);
+    gradients.shape = alone.shape;
+    for (auto* view : {&gradients.q, &gradients.k, &gradients.v, &gradients.o, &gradients.d_o})
+      *view = part(*view);
+    for (auto* view : {&gradients.d_q, &gradients.d_k, &gradients.d_v}) *view = part(*view);
+    gradients.lse = gradients.lse.col_range(first, count);
+    kernels::attention_backward(context, gradients);
   }
   std::vector<std::int32_t> first_keys(static_cast<std::size_t>(length), 0);
   for (std::int64_t t = first_length; t < length; ++t)
@@ -89,6 +129,10 @@ Verdict documents_case(std::int64_t first_length, std::int64_t length) {
   Verdict verdict;
   verdict.close("lse", got.lse, want.lse, 1e-4, 1.0);
   verdict.close("o", got.o, want.o, 1.5 * kRounding<bf16>, 1.0);
+  kernels::AttentionBackward gradients = backward(problem, want, got);
+  gradients.first_keys = bounds.view();
+  kernels::cuda::attention_backward(queue, gradients);
+  compare_gradients(verdict, got, want);
   return verdict;
 }
 
