@@ -112,9 +112,10 @@ void Block::rest() {
 
 void Block::meet(Meeting& meeting, int party, Site site) {
   if (meeting.arrived == 0) meeting.site = site;
-  require(meeting.site == site, ExitStatus::internal,
-          "emulation: divergent rendezvous: thread {} of block {} waits at {}, others wait at {}",
-          running_, block_index_, site.describe(), meeting.site.describe());
+  if (meeting.site != site)
+    fail(ExitStatus::internal,
+         "emulation: divergent rendezvous: thread {} of block {} waits at {}, others wait at {}",
+         running_, block_index_, site.describe(), meeting.site.describe());
   meeting.waiting.push_back(running_);
   if (++meeting.arrived == party) {
     meeting.arrived = 0;
@@ -143,10 +144,11 @@ void Block::warp_barrier(Site site) {
 
 void Block::fail_stuck() {
   const auto stuck = [&](const Meeting& meeting, int party, const char* what) {
-    require(meeting.arrived == 0, ExitStatus::internal,
-            "emulation: divergent rendezvous in block {}: {} of {} threads wait at {} for the rest "
-            "of the {}, {} have ended",
-            block_index_, meeting.arrived, party, meeting.site.describe(), what, num_ended_);
+    if (meeting.arrived > 0)
+      fail(ExitStatus::internal,
+           "emulation: divergent rendezvous in block {}: {} of {} threads wait at {} for the rest "
+           "of the {}, {} have ended",
+           block_index_, meeting.arrived, party, meeting.site.describe(), what, num_ended_);
   };
   for (const Warp& warp : warps_) stuck(warp.meeting, kWarpSize, "warp");
   stuck(barrier_, num_threads(), "block");

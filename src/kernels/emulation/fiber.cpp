@@ -51,17 +51,25 @@ void enter_stack([[maybe_unused]] void* sanitizer_state) {
 #endif
 }
 
+/// Asked once, because the answer is read from a file of the kernel.
+StackBounds bounds_of_this_thread() {
+  static thread_local const StackBounds bounds = [] {
+    StackBounds found;
+    pthread_attr_t attributes;
+    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+      void* bottom = nullptr;
+      pthread_attr_getstack(&attributes, &bottom, &found.size);
+      found.bottom = static_cast<std::byte*>(bottom);
+      pthread_attr_destroy(&attributes);
+    }
+    return found;
+  }();
+  return bounds;
+}
+
 }  // namespace
 
-Fiber::Fiber() {
-  pthread_attr_t attributes;
-  void* bottom = nullptr;
-  if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-    pthread_attr_getstack(&attributes, &bottom, &bounds_.size);
-    pthread_attr_destroy(&attributes);
-  }
-  bounds_.bottom = static_cast<std::byte*>(bottom);
-}
+Fiber::Fiber() : bounds_(bounds_of_this_thread()) {}
 
 Fiber::Fiber(std::size_t stack_bytes, void (*entry)())
     : stack_(new std::byte[stack_bytes]),  // not zeroed: most of it is never touched
