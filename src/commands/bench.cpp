@@ -107,7 +107,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
   const double rate = step_tokens / median;
-  const plan::FlopsPerToken flops = plan::flops_per_token(memory.architecture, t.sequence_length);
+  const plan::FlopsPerToken flops =
+      plan::flops_per_token(memory.architecture, static_cast<double>(t.sequence_length));
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
   const double resident = 1024.0 * static_cast<double>(usage.ru_maxrss);

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/error.hpp"
+#include "huggingface/model_folder.hpp"
 #include "io/checkpoint.hpp"
 #include "io/toml_reader.hpp"
 #include "train/checkpointing.hpp"
@@ -11,7 +12,6 @@ namespace espalier::commands {
 namespace {
 
 std::filesystem::path find(const std::string& named, const config::Parameters& requested) {
-  const std::filesystem::path folder(named);
   if (named.empty()) {
     const auto directory = train::checkpoint_directory(requested);
     const auto newest = io::newest_checkpoint(directory);
@@ -19,11 +19,15 @@ std::filesystem::path find(const std::string& named, const config::Parameters& r
             "no complete checkpoint under {}; train first, or name one", directory.string());
     return *newest;
   }
-  require(std::filesystem::is_directory(folder), ExitStatus::bad_data,
-          "{} is no folder: name a checkpoint or the output.directory of a run", named);
-  for (const auto& directory : {folder / "checkpoints", folder})
-    if (const auto newest = io::newest_checkpoint(directory)) return *newest;
-  return folder;  // a checkpoint, or the reader says what is wrong with it
+  const std::filesystem::path folder(named);
+  require(!huggingface::is_model_folder(folder), ExitStatus::bad_data,
+          "{} is a Hugging Face folder: make a checkpoint of it first, with `espalier convert {} "
+          "TARGET`",
+          named, named);
+  const auto found = io::checkpoint_at(folder);
+  require(found.has_value(), ExitStatus::bad_data,
+          "{} is neither a checkpoint nor a run folder with one", named);
+  return *found;
 }
 
 }  // namespace

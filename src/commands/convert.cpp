@@ -10,6 +10,7 @@
 #include "commands/on_rank_0.hpp"
 #include "huggingface/folder_writer.hpp"
 #include "huggingface/model_folder.hpp"
+#include "huggingface/prompt_prefix.hpp"
 #include "io/checkpoint.hpp"
 #include "io/checkpoint_files.hpp"
 #include "io/toml_reader.hpp"
@@ -146,8 +147,11 @@ config::Parameters imported_parameters(const huggingface::ModelFolder& folder,
   p.training.sequence_length =
       std::min(p.training.sequence_length, p.model.max_position_embeddings);
   std::error_code ignored;
-  if (fs::is_regular_file(source / "tokenizer.json", ignored))
+  p.generate.prefix = "";
+  if (fs::is_regular_file(source / "tokenizer.json", ignored)) {
     p.data.tokenizer = fs::absolute(source / "tokenizer.json").lexically_normal().string();
+    p.generate.prefix = huggingface::prompt_prefix(source / "tokenizer.json");
+  }
   io::read_parameters("", "command line", overrides, p);
   config::resolve(p, config::declared_ranks(p), config::Use::evaluation);
   return p;

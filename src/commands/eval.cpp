@@ -77,6 +77,8 @@ void evaluate_shards(TrainedModel& trained, bool verify, bool dry_run) {
 ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   TrainedModel trained(session, parameters);
   const config::EvaluationParameters& e = parameters.evaluation;
+  require(e.logits.empty() || !e.tokens.empty(), ExitStatus::bad_configuration,
+          "--logits {} needs --tokens: the sequences whose logits they are", e.logits);
   if (!e.tokens.empty())
     evaluate_sequences(trained, session, dry_run);
   else if (!e.text.empty())

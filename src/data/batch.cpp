@@ -98,6 +98,26 @@ std::uint64_t count_targets(const Sources& sources, std::int64_t sequence_length
   return count;
 }
 
+double attended_length(const Sources& sources, std::int64_t sequence_length,
+                       const DocumentRule& documents) {
+  if (!documents.mask) return static_cast<double>(sequence_length);
+  const auto length = narrow<std::uint64_t>(sequence_length);
+  const std::uint64_t samples = std::max<std::uint64_t>(sources.samples_without_repeat(), 1);
+  const std::uint64_t stride = std::max<std::uint64_t>(samples / 1000, 1);
+  double squares = 0.0, tokens = 0.0;
+  for (std::uint64_t g = 0; g < samples; g += stride) {
+    const Sources::Sample sample = sources.sample(g);
+    const std::uint64_t last = (sample.index + 1) * length;
+    for (std::uint64_t begin = sample.index * length; begin < last;) {
+      const std::uint64_t end = std::min(sample.stream->next_document(begin), last);
+      squares += static_cast<double>(end - begin) * static_cast<double>(end - begin);
+      begin = end;
+    }
+    tokens += static_cast<double>(length);
+  }
+  return squares / tokens;
+}
+
 void load_validation_batch(const TokenStream& stream, const ValidationShape& shape,
                            std::uint64_t first_sample, std::uint64_t end_sample,
                            MicroBatch& batch) {

@@ -49,6 +49,12 @@ std::uint64_t count_targets(const Sources& sources, std::int64_t sequence_length
                             const DocumentRule& documents, std::uint64_t first_sample,
                             std::uint64_t num_samples);
 
+/// The length of whole sequences whose attention costs as much per token: S, or with a mask
+/// sum(length^2) / S over the documents of a sample, the mean of at most 1,000 samples of the first
+/// epoch, evenly spaced.
+double attended_length(const Sources& sources, std::int64_t sequence_length,
+                       const DocumentRule& documents);
+
 /// Which samples of a validation set a forward takes.
 struct ValidationShape {
   std::int64_t sequence_length;   ///< S

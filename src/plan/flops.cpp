@@ -4,7 +4,7 @@
 
 namespace espalier::plan {
 
-FlopsPerToken flops_per_token(const model::Architecture& a, std::int64_t sequence_length) {
+FlopsPerToken flops_per_token(const model::Architecture& a, double sequence_length) {
   // The LM head is a matrix product whether or not it shares its weight with the embedding; the
   // embedding itself is a look-up.
   double matrix_parameters = static_cast<double>(a.vocab_size) * static_cast<double>(a.hidden_size);
@@ -15,8 +15,7 @@ FlopsPerToken flops_per_token(const model::Architecture& a, std::int64_t sequenc
   // Scores and values: 2 products x 2 FLOPs x S x A*D forward, twice that backward: 12 A D S per
   // layer over the full square, of which a causal mask needs one half.
   const double square = 12.0 * static_cast<double>(a.num_layers) *
-                        static_cast<double>(a.num_heads * a.head_dim) *
-                        static_cast<double>(sequence_length);
+                        static_cast<double>(a.num_heads * a.head_dim) * sequence_length;
   return {.canonical = 6.0 * matrix_parameters + 0.5 * square,
           .full_square = 6.0 * matrix_parameters + square};
 }

@@ -13,7 +13,8 @@ struct FlopsPerToken {
   double canonical;
   double full_square;
 };
-FlopsPerToken flops_per_token(const model::Architecture& architecture,
-                              std::int64_t sequence_length);
+/// `sequence_length`: S, or what attention reaches on average inside documents
+/// (data::attended_length).
+FlopsPerToken flops_per_token(const model::Architecture& architecture, double sequence_length);
 
 }  // namespace espalier::plan

@@ -10,13 +10,13 @@
 namespace espalier::train {
 
 Progress::Progress(const config::Parameters& p, const model::Architecture& architecture,
-                   double gemm_peak)
+                   double attended_length, double gemm_peak)
     : last_step_(p.training.steps),
       interval_(p.training.log_interval),
       tokens_per_step_(
           static_cast<double>(p.training.global_batch_size * p.training.sequence_length)),
       gemm_peak_(gemm_peak) {
-  const plan::FlopsPerToken flops = plan::flops_per_token(architecture, p.training.sequence_length);
+  const plan::FlopsPerToken flops = plan::flops_per_token(architecture, attended_length);
   canonical_flops_ = flops.canonical;
   full_square_flops_ = flops.full_square;
 }

@@ -25,9 +25,10 @@ struct StepReport {
 /// printed line, and the time left.
 class Progress {
  public:
-  /// `gemm_peak`: FLOP/s of all ranks together, measured; the reference of MFU.
+  /// `gemm_peak`: FLOP/s of all ranks together, measured; the reference of MFU. `attended_length`:
+  /// S, or less when attention stays inside documents.
   Progress(const config::Parameters& parameters, const model::Architecture& architecture,
-           double gemm_peak);
+           double attended_length, double gemm_peak);
 
   /// Prints a line every training.log_interval steps, at the first and at the last; in between it
   /// refreshes the live line of a terminal.

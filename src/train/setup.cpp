@@ -131,7 +131,13 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   session.world().barrier();  // the run directory exists
   checkpoints_ =
       std::make_unique<CheckpointDriver>(parameters_, *memory_.optimizer, session.world());
-  progress_ = std::make_unique<Progress>(parameters_, memory_.architecture, measure_peak());
+  const double attended = data::attended_length(
+      training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
+  if (batch_shape_.documents.mask)
+    log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
+              attended);
+  progress_ =
+      std::make_unique<Progress>(parameters_, memory_.architecture, attended, measure_peak());
   context_.profiler().reset();
 }
 

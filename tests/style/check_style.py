@@ -26,7 +26,7 @@ TEXT = NARROW | {".py", ".sh", ".slurm", ".env", ".md", ".txt"}
 TOP_LEVEL = ("src", "parallel", "io", "tests", "cmake", "inputs", "jobscripts", "validation")
 
 POSIX = re.compile(
-    r"(unistd|fcntl|signal|stdlib|errno|time|sched|dlfcn|execinfo|sys/[a-z]+)\.h$")
+    r"(unistd|fcntl|signal|stdlib|errno|time|sched|dlfcn|execinfo|pthread|ucontext|sys/[a-z]+)\.h$")
 STANDARD = re.compile(r"[a-z_0-9]+$")
 GENERATED = {"espalier_revision.hpp"}
 MAIN_MAY_INCLUDE = {"base", "config", "parallel", "commands"}
@@ -202,6 +202,21 @@ UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 ONE_MACHINE = re.compile(r"(?<![\w.])/(home/\w|root/|Users/\w)")
 
 
+# A kernel source compiles as C++, too: what is CUDA's own has a wrapper in kernels/cuda/port.hpp.
+CUDA_ONLY = re.compile(r"\b(threadIdx|blockIdx|blockDim|gridDim|__\w+|asm|cuda[A-Z]\w*)\b|<<<")
+ASSEMBLER = re.compile(r"\basm\b")
+ASSEMBLER_HOMES = ("src/kernels/cuda/ptx.hpp", "src/kernels/emulation/fiber.cpp")
+
+
+def check_kernel_line(path, number, line, findings):
+    code = line.split("//")[0]
+    if path.suffix == ".cu" and (match := CUDA_ONLY.search(code)):
+        findings.add(path, number, f"{match.group(0)} in a kernel source: see kernels/cuda/port.hpp")
+    elif (path.suffix in CODE and ASSEMBLER.search(code)
+          and str(path.relative_to(findings.root)) not in ASSEMBLER_HOMES):
+        findings.add(path, number, "assembler stands in " + " and ".join(ASSEMBLER_HOMES))
+
+
 def check_text(root, findings):
     for path in files_of(root):
         lines = read(path).split("\n")
@@ -217,6 +232,7 @@ def check_text(root, findings):
                 findings.add(path, number, "a tab")
             if UNFINISHED.search(line):
                 findings.add(path, number, "unfinished work: finish it, or say it in an issue")
+            check_kernel_line(path, number, line, findings)
             if ONE_MACHINE.search(line):
                 findings.add(path, number, "a path of one machine")
         if path.suffix in CODE and len(lines) - 1 > MAX_LINES:

@@ -116,6 +116,14 @@ class Checker(unittest.TestCase):
                     "later.cpp:1: unfinished", "mine.cpp:1: a path of one machine",
                     "blank.cpp:1", "tab.cpp:1", "cut.cpp:1", "8 findings")
 
+    def test_a_kernel_that_names_what_is_cudas_own(self):
+        self.write("parallel/one.cu", "int i = threadIdx.x;  // block_index() is fine\n")
+        self.write("parallel/two.cu", "f<<<1, 32>>>(x);\n")
+        self.write("parallel/three.cu", "// __syncthreads only in words\n__syncwarp();\n")
+        self.write("parallel/four.hpp", '#pragma once\nasm("nop;");\n')
+        self.expect("text", "one.cu:1: threadIdx", "two.cu:1: <<<", "three.cu:2: __syncwarp",
+                    "four.hpp:2: assembler", "4 findings")
+
     def test_format(self):
         self.write(".clang-format", "BasedOnStyle: Google\n")
         self.write("parallel/ugly.cpp", "int  x ;\n")

@@ -97,6 +97,15 @@ TEST_CASE("Without prediction across documents their first tokens are nobody's t
   CHECK(validation_batch(data, {}, 1).positions == Ints{0, 1, 2, 3});
 }
 
+TEST_CASE("With a mask, attention costs as in shorter sequences", "[data]") {
+  const Documents data;
+  const std::vector<double> weights{1.0};
+  const Sources sources({{&data.stream, 4, SampleOrder(4, 5, true)}}, SourceMix(weights));
+  CHECK(attended_length(sources, 4, {}) == 4.0);
+  // 3 + 1, 4, 2 + 2, 4
+  CHECK(attended_length(sources, 4, {.mask = true}) == (9 + 1 + 16 + 4 + 4 + 16) / 16.0);
+}
+
 TEST_CASE("The targets of a step are counted without reading them", "[data]") {
   const Documents data;
   const DocumentRule rule{.mask = true, .predict_across = false};

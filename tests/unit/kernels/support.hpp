@@ -4,8 +4,10 @@
 #include <catch2/catch.hpp>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +17,34 @@
 
 namespace espalier::test {
 
+/// Where matrices of tests live. Tests that run on a device set it to memory that the device and
+/// the host both see.
+struct MatrixMemory {
+  void* (*allocate)(std::size_t bytes) = std::malloc;
+  void (*release)(void*) = std::free;
+};
+inline MatrixMemory& matrix_memory() {
+  static MatrixMemory memory;
+  return memory;
+}
+template <class T>
+struct MatrixAllocator {
+  using value_type = T;
+
+  MatrixAllocator() = default;
+  template <class U>
+  MatrixAllocator(const MatrixAllocator<U>&) {}  // NOLINT: implicit, as the standard asks
+  T* allocate(std::size_t count) {
+    void* p = matrix_memory().allocate(count * sizeof(T));
+    if (p == nullptr) throw std::bad_alloc();
+    return static_cast<T*>(p);
+  }
+  void deallocate(T* p, std::size_t) { matrix_memory().release(p); }
+  bool operator==(const MatrixAllocator&) const { return true; }
+};
+template <class T>
+using MatrixVector = std::vector<T, MatrixAllocator<T>>;
+
 template <class T>
 class Matrix {
  public:
@@ -22,7 +52,7 @@ class Matrix {
       : rows_(rows),
         cols_(cols),
         stride_(cols + padding),
-        values_(static_cast<std::size_t>(rows * stride_ + padding), T(kUntouched)) {
+        values_(static_cast<std::size_t>(rows * stride_ + padding + kGuard), T(kUntouched)) {
     fill(0.0);
   }
 
@@ -69,21 +99,22 @@ class Matrix {
 
  private:
   static constexpr float kUntouched = -77.0f;
+  static constexpr std::int64_t kGuard = 16;  ///< elements after the last row, there to be checked
   std::int64_t rows_, cols_, stride_;
-  std::vector<T> values_;
+  MatrixVector<T> values_;
 };
 
 template <class T>
 class Ids {
  public:
-  explicit Ids(std::vector<T> values) : values_(std::move(values)) {}
+  explicit Ids(const std::vector<T>& values) : values_(values.begin(), values.end()) {}
   device::View view() {
     return device::view_of(values_.data(), 1, static_cast<std::int64_t>(values_.size()));
   }
   T operator[](std::int64_t i) const { return values_[static_cast<std::size_t>(i)]; }
 
  private:
-  std::vector<T> values_;
+  MatrixVector<T> values_;
 };
 
 /// The largest |got - want(r, c)| divided by `scale` + |want|: an absolute error near zero and a

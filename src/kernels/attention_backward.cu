@@ -1,0 +1,300 @@
+// The gradients of attention, without atomics: every element of dK and dV is summed over the
+// queries by the one block that owns its keys, and every element of dQ over the keys by the block
+// that owns its queries. Scores are recomputed in both, 7 products instead of 5.
+#include "kernels/attention.hpp"
+#include "kernels/cuda/attention_products.hpp"
+#include "kernels/cuda/operators.hpp"
+#include "kernels/cuda/tiling.hpp"
+
+namespace espalier::kernels::cuda {
+namespace {
+
+/// Rows that a block owns, 16 to a warp, and rows of the tiles that pass by.
+constexpr int kOwnRows = 64;
+constexpr int kPassingRows = 32;
+constexpr int kBackwardThreads = 128;
+
+/// One of the matrices of heads.
+template <class T>
+struct Heads {
+  T* data;
+  std::int64_t stride;
+
+  /// The first row of sequence b, at the first column of head h.
+  ESPALIER_DEVICE T* at(int b, int length, int h, int head_dim) const {
+    return data + static_cast<std::int64_t>(b) * length * stride +
+           static_cast<std::int64_t>(h) * head_dim;
+  }
+};
+
+struct Backward {
+  Heads<const bf16> q, k, v, o, d_o;
+  Heads<bf16> d_q, d_k, d_v;
+  const float* lse;
+  std::int64_t lse_stride;
+  float* delta;                    ///< (B * A_loc, S)
+  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
+  int batch, num_q_heads, num_kv_heads, group, length;
+  float scale;
+};
+
+/// delta = rowsum(dO * O), a warp per head row.
+template <int kHeadDim>
+ESPALIER_KERNEL(kBackwardThreads)
+delta_of_rows(Backward a) {
+  constexpr int kCount = kHeadDim / kWarpSize;
+  const std::int64_t index = block_index() * num_warps() + warp();
+  const std::int64_t num_rows = static_cast<std::int64_t>(a.batch) * a.length * a.num_q_heads;
+  if (index >= num_rows) return;
+  const std::int64_t row = index / a.num_q_heads;
+  const int h = static_cast<int>(index - row * a.num_q_heads);
+  const std::int64_t col = static_cast<std::int64_t>(h) * kHeadDim + lane() * kCount;
+  const auto o = load(a.o.data + row * a.o.stride + col, Columns<kCount>{});
+  const auto d_o = load(a.d_o.data + row * a.d_o.stride + col, Columns<kCount>{});
+  const float delta = warp_sum(sum_of(o * d_o));
+  const std::int64_t b = row / a.length;
+  if (lane() == 0) a.delta[(b * a.num_q_heads + h) * a.length + row - b * a.length] = delta;
+}
+
+/// What is known of a query: the keys it sees, and its row of the softmax.
+struct Query {
+  int first_key, last_key;  ///< last_key < 0: there is no such query
+  float lse, delta;         ///< lse in units of log 2
+};
+ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
+  if (query >= a.length) return {0, -1, 0.0f, 0.0f};
+  const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
+  const int first =
+      a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query] : 0;
+  return {first, query, a.lse[head * a.lse_stride + query] * kLog2E,
+          a.delta[head * a.length + query]};
+}
+
+/// A score and d_o . v become the probability and the gradient of the score, both zero for a key
+/// that the query does not see.
+ESPALIER_DEVICE void differentiate(float& score, float& d_p, const Query& query, int key,
+                                   float scale) {
+  const bool seen = key >= query.first_key && key <= query.last_key;
+  const float p = seen ? fast_exp2(score * (scale * kLog2E) - query.lse) : 0.0f;
+  score = p;
+  d_p = p * (d_p - query.delta);
+}
+
+/// The shared memory of both kernels: two tiles that the block owns, and two that pass by, each of
+/// these in two places, so that the next pair is copied while one is used.
+template <int kHeadDim>
+struct Tiles {
+  using Own = SharedTile<kOwnRows, kHeadDim>;
+  using Passing = SharedTile<kPassingRows, kHeadDim>;
+  static constexpr std::int64_t kBytes =
+      2 * shared_bytes<bf16>(Own::kElements) + 4 * shared_bytes<bf16>(Passing::kElements);
+
+  SharedArray<bf16> own, passing;
+
+  ESPALIER_DEVICE explicit Tiles(SharedAllocator shared)
+      : own(shared.take<bf16>(2 * Own::kElements)),
+        passing(shared.take<bf16>(4 * Passing::kElements)) {}
+  ESPALIER_DEVICE Own owned(int which) const {
+    return Own(own.part(which * Own::kElements, Own::kElements));
+  }
+  ESPALIER_DEVICE Passing passed(int which, int turn) const {
+    return Passing(passing.part((which + turn % 2 * 2) * Passing::kElements, Passing::kElements));
+  }
+};
+
+/// The left operands of the warp's rows of a tile.
+template <int kHeadDim>
+ESPALIER_DEVICE auto left_of(const SharedTile<kOwnRows, kHeadDim>& tile) {
+  return [tile](int d) { return tile.left(warp() * 16, 2 * d); };
+}
+
+/// dK and dV of a tile of keys of one kv head: over all heads of its group and all queries from the
+/// first key on. Scores are taken transposed, (keys, queries).
+template <int kHeadDim>
+ESPALIER_KERNEL(kBackwardThreads)
+gradient_of_keys(Backward a) {
+  const Tiles<kHeadDim> tiles{SharedAllocator()};
+  const int heads = a.batch * a.num_kv_heads;
+  // The first keys are seen by most queries: they go first, so that blocks end together.
+  const int first_key = static_cast<int>(block_index() / heads) * kOwnRows;
+  const int head = static_cast<int>(block_index() % heads);
+  const int b = head / a.num_kv_heads;
+  const int kv_head = head % a.num_kv_heads;
+
+  const int first_tile = first_key / kPassingRows;
+  const int num_tiles = (a.length + kPassingRows - 1) / kPassingRows - first_tile;
+  const int num_turns = num_tiles * a.group;
+  const auto q_head = [&](int turn) { return kv_head * a.group + turn / num_tiles; };
+  const auto first_query = [&](int turn) { return (first_tile + turn % num_tiles) * kPassingRows; };
+  const auto copy = [&](int turn) {
+    const int h = q_head(turn);
+    tiles.passed(0, turn).copy_rows(a.q.at(b, a.length, h, kHeadDim), a.q.stride, first_query(turn),
+                                    a.length);
+    tiles.passed(1, turn).copy_rows(a.d_o.at(b, a.length, h, kHeadDim), a.d_o.stride,
+                                    first_query(turn), a.length);
+  };
+  tiles.owned(0).copy_rows(a.k.at(b, a.length, kv_head, kHeadDim), a.k.stride, first_key, a.length);
+  tiles.owned(1).copy_rows(a.v.at(b, a.length, kv_head, kHeadDim), a.v.stride, first_key, a.length);
+  copy(0);
+  commit_copies();
+
+  WarpMatrix<kHeadDim> d_k{}, d_v{};
+#pragma unroll 1
+  for (int turn = 0; turn < num_turns; ++turn) {
+    wait_for_copies<0>();
+    block_barrier();
+    if (turn + 1 < num_turns) copy(turn + 1);
+    commit_copies();
+    const auto queries = tiles.passed(0, turn);
+    const auto d_outs = tiles.passed(1, turn);
+    auto p = multiply_rows(left_of(tiles.owned(0)), queries);
+    auto d_s = multiply_rows(left_of(tiles.owned(1)), d_outs);
+#pragma unroll
+    for (int n = 0; n < kPassingRows / 8; ++n)
+#pragma unroll
+      for (int col = 0; col < 2; ++col) {
+        const Query query =
+            query_of(a, b, q_head(turn), first_query(turn) + n * 8 + fragment_col(col));
+#pragma unroll
+        for (int i = col; i < 4; i += 2)
+          differentiate(p.at[n][i], d_s.at[n][i], query, first_key + warp() * 16 + fragment_row(i),
+                        a.scale);
+      }
+    add_product(d_v, p, d_outs);
+    add_product(d_k, d_s, queries);
+  }
+  const int first_row = first_key + warp() * 16;
+  store_rows(a.d_v.at(b, a.length, kv_head, kHeadDim), a.d_v.stride, first_row, a.length, d_v,
+             {1.0f, 1.0f});
+  store_rows(a.d_k.at(b, a.length, kv_head, kHeadDim), a.d_k.stride, first_row, a.length, d_k,
+             {a.scale, a.scale});
+}
+
+/// dQ of a tile of queries of one head, over the keys that they see.
+template <int kHeadDim>
+ESPALIER_KERNEL(kBackwardThreads)
+gradient_of_queries(Backward a) {
+  const Tiles<kHeadDim> tiles{SharedAllocator()};
+  const int heads = a.batch * a.num_q_heads;
+  const int num_tiles = (a.length + kOwnRows - 1) / kOwnRows;
+  const int first_query = (num_tiles - 1 - static_cast<int>(block_index() / heads)) * kOwnRows;
+  const int head = static_cast<int>(block_index() % heads);
+  const int b = head / a.num_q_heads;
+  const int h = head % a.num_q_heads;
+  const int kv_head = h / a.group;
+
+  const std::int64_t query_row = static_cast<std::int64_t>(b) * a.length + first_query;
+  const int first_tile = a.first_keys != nullptr ? a.first_keys[query_row] / kPassingRows : 0;
+  const int end = first_query + kOwnRows < a.length ? first_query + kOwnRows : a.length;
+  const int num_turns = (end + kPassingRows - 1) / kPassingRows - first_tile;
+  const auto first_key = [&](int turn) { return (first_tile + turn) * kPassingRows; };
+  const auto copy = [&](int turn) {
+    tiles.passed(0, turn).copy_rows(a.k.at(b, a.length, kv_head, kHeadDim), a.k.stride,
+                                    first_key(turn), a.length);
+    tiles.passed(1, turn).copy_rows(a.v.at(b, a.length, kv_head, kHeadDim), a.v.stride,
+                                    first_key(turn), a.length);
+  };
+  tiles.owned(0).copy_rows(a.q.at(b, a.length, h, kHeadDim), a.q.stride, first_query, a.length);
+  tiles.owned(1).copy_rows(a.d_o.at(b, a.length, h, kHeadDim), a.d_o.stride, first_query, a.length);
+  copy(0);
+  commit_copies();
+
+  const int first_row = first_query + warp() * 16;
+  const Query rows[2] = {query_of(a, b, h, first_row + fragment_row(0)),
+                         query_of(a, b, h, first_row + fragment_row(2))};
+  WarpMatrix<kHeadDim> d_q{};
+#pragma unroll 1
+  for (int turn = 0; turn < num_turns; ++turn) {
+    wait_for_copies<0>();
+    block_barrier();
+    if (turn + 1 < num_turns) copy(turn + 1);
+    commit_copies();
+    const auto keys = tiles.passed(0, turn);
+    auto p = multiply_rows(left_of(tiles.owned(0)), keys);
+    auto d_s = multiply_rows(left_of(tiles.owned(1)), tiles.passed(1, turn));
+#pragma unroll
+    for (int n = 0; n < kPassingRows / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        differentiate(p.at[n][i], d_s.at[n][i], rows[i / 2],
+                      first_key(turn) + n * 8 + fragment_col(i), a.scale);
+    add_product(d_q, d_s, keys);
+  }
+  store_rows(a.d_q.at(b, a.length, h, kHeadDim), a.d_q.stride, first_row, a.length, d_q,
+             {a.scale, a.scale});
+}
+
+template <int kHeadDim>
+void launch_backward(const Queue& queue, const Backward& a) {
+  const std::int64_t tiles = div_ceil(a.length, kOwnRows) * a.batch;
+  constexpr std::int64_t kWarps = kBackwardThreads / kWarpSize;
+  const std::int64_t rows = std::int64_t{a.batch} * a.length * a.num_q_heads;
+  launch(delta_of_rows<kHeadDim>, {div_ceil(rows, kWarps), kBackwardThreads}, queue, a);
+  launch(gradient_of_keys<kHeadDim>,
+         {tiles * a.num_kv_heads, kBackwardThreads, Tiles<kHeadDim>::kBytes}, queue, a);
+  launch(gradient_of_queries<kHeadDim>,
+         {tiles * a.num_q_heads, kBackwardThreads, Tiles<kHeadDim>::kBytes}, queue, a);
+}
+
+Heads<const bf16> heads_of(const device::ConstView& view) {
+  return {view.as<bf16>(), view.stride};
+}
+Heads<bf16> heads_of(const device::View& view) {
+  return {view.as<bf16>(), view.stride};
+}
+
+}  // namespace
+
+Cost attention_backward(const Queue& queue, const AttentionBackward& a) {
+  const AttentionShape& s = a.shape;
+  ESPALIER_ASSERT(a.q.dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128),
+                  "attention on CUDA takes bf16 and a head_dim of 64 or 128: q {}, head_dim {}",
+                  describe(a.q), s.head_dim);
+  const std::int64_t rows = s.batch * s.query_length;
+  const auto is_q = [&](const device::ConstView& view) {
+    return view.rows == rows && view.cols == s.num_q_heads * s.head_dim && all_aligned(view);
+  };
+  const auto is_kv = [&](const device::ConstView& view) {
+    return view.rows == rows && view.cols == s.num_kv_heads * s.head_dim && all_aligned(view);
+  };
+  ESPALIER_ASSERT(is_q(a.q) && is_q(a.o) && is_q(a.d_o) && is_q(a.d_q) && is_kv(a.k) &&
+                      is_kv(a.v) && is_kv(a.d_k) && is_kv(a.d_v),
+                  "q {}, k {}, v {}, o {}, d_o {}, d_q {}, d_k {}, d_v {}: rows of 16 bytes",
+                  describe(a.q), describe(a.k), describe(a.v), describe(a.o), describe(a.d_o),
+                  describe(a.d_q), describe(a.d_k), describe(a.d_v));
+  ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0 &&
+                      a.lse.rows == s.batch * s.num_q_heads && a.lse.cols == s.query_length &&
+                      a.scratch.size() >= a.lse.size(),
+                  "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,
+                  s.first_query_position, s.kv_length, describe(a.lse), describe(a.scratch));
+  const Backward arguments{
+      .q = heads_of(a.q),
+      .k = heads_of(a.k),
+      .v = heads_of(a.v),
+      .o = heads_of(a.o),
+      .d_o = heads_of(a.d_o),
+      .d_q = heads_of(a.d_q),
+      .d_k = heads_of(a.d_k),
+      .d_v = heads_of(a.d_v),
+      .lse = a.lse.as<float>(),
+      .lse_stride = a.lse.stride,
+      .delta = a.scratch.as<float>(),
+      .first_keys = a.first_keys.data != nullptr ? a.first_keys.as<std::int32_t>() : nullptr,
+      .batch = narrow<int>(s.batch),
+      .num_q_heads = narrow<int>(s.num_q_heads),
+      .num_kv_heads = narrow<int>(s.num_kv_heads),
+      .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
+      .length = narrow<int>(s.query_length),
+      .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+  if (s.head_dim == 64)
+    launch_backward<64>(queue, arguments);
+  else
+    launch_backward<128>(queue, arguments);
+  const double pairs = static_cast<double>(s.batch * s.num_q_heads * s.query_length) *
+                       (static_cast<double>(s.query_length) + 1.0) / 2.0;
+  return {.flops = 14.0 * pairs * static_cast<double>(s.head_dim),
+          .bytes = static_cast<double>(4 * a.q.size_bytes() + 4 * a.k.size_bytes() +
+                                       a.lse.size_bytes())};
+}
+
+}  // namespace espalier::kernels::cuda

@@ -1,0 +1,29 @@
+#pragma once
+// All that a kernel source uses of the machine, in two implementations: CUDA, and the emulation,
+// which runs the same source on the host (kernels/emulation/README.md). A .cu file includes this
+// header and names nothing of CUDA itself: no threadIdx, no <<<>>>, no intrinsic, no PTX.
+//
+//   ESPALIER_DEVICE            before a function that kernels call
+//   ESPALIER_KERNEL(threads)   before a kernel; at most `threads` per block
+//   launch(kernel, shape, queue, arguments...)
+//
+//   thread_index()             of the block, 0 .. num_threads() - 1;  lane(), warp(), num_warps()
+//   block_index()              0 .. shape.num_blocks - 1
+//   block_barrier()            all threads of the block meet; shared memory is then as written
+//   warp_barrier()             the same for a warp
+//   shuffle_xor(value, mask)   the value of lane ^ mask; all lanes of the warp take part
+//   SharedAllocator            cuts the block's shared memory into SharedArray<T>, whose elements
+//                              are reached by get(i), set(i, value) and words; part(first, count)
+//   read_words, write_words    4, 8, 16 or 32 bytes at once, aligned to min(16, size)
+//   array.copy_async(i, from, valid)   16 bytes from device memory, zeros where not valid; then
+//   commit_copies()            makes a group of the thread's copies, and
+//   wait_for_copies<n>()       waits until at most the n latest groups are under way
+//   array.load_matrices(i), load_matrices_transposed(i)   ldmatrix: lane l names row l % 8 of 8 x 8
+//                              matrix l / 8 by its first element
+//   multiply_add(d, a, b0, b1) mma.m16n8k16 of the warp: d += a b, bf16, fp32 sums
+//   pair_of_bf16, rounded_bf16, fast_exp2
+#if defined(__CUDACC__)
+#include "kernels/cuda/port_device.hpp"
+#else
+#include "kernels/emulation/port.hpp"
+#endif

@@ -1,0 +1,179 @@
+#pragma once
+// port.hpp for nvcc.
+#include <cuda_runtime.h>
+
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#include "base/dtype.hpp"
+#include "base/integers.hpp"
+#include "kernels/cuda/launch_shape.hpp"
+#include "kernels/cuda/ptx.hpp"
+#include "kernels/cuda/queue.hpp"
+#include "kernels/cuda/words.hpp"
+
+#define ESPALIER_DEVICE __device__ __forceinline__
+#define ESPALIER_KERNEL(max_threads) __global__ void __launch_bounds__(max_threads)
+
+namespace espalier::kernels::cuda {
+
+inline void check(cudaError_t status, const char* what) {
+  require(status == cudaSuccess, ExitStatus::internal, "CUDA, {}: {}", what,
+          cudaGetErrorString(status));
+}
+
+template <class... Parameters>
+void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue& queue,
+            std::type_identity_t<Parameters>... arguments) {
+  if (shape.num_blocks == 0) return;
+  const auto* function = reinterpret_cast<const void*>(kernel);
+  constexpr std::int64_t kWithoutAsking = 48 * 1024;
+  if (shape.shared_bytes > kWithoutAsking)
+    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               narrow<int>(shape.shared_bytes)),
+          "shared memory of a block");
+  void* pointers[] = {&arguments...};
+  check(cudaLaunchKernel(function, dim3(narrow<unsigned>(shape.num_blocks)),
+                         dim3(narrow<unsigned>(shape.block_threads)), pointers,
+                         narrow<std::size_t>(shape.shared_bytes), queue.stream),
+        "launch");
+}
+
+ESPALIER_DEVICE int thread_index() {
+  return static_cast<int>(threadIdx.x);
+}
+ESPALIER_DEVICE int num_threads() {
+  return static_cast<int>(blockDim.x);
+}
+ESPALIER_DEVICE std::int64_t block_index() {
+  return static_cast<std::int64_t>(blockIdx.x);
+}
+ESPALIER_DEVICE void block_barrier() {
+  __syncthreads();
+}
+ESPALIER_DEVICE void warp_barrier() {
+  __syncwarp();
+}
+template <class T>
+ESPALIER_DEVICE T shuffle_xor(T value, int mask) {
+  return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
+}
+
+ESPALIER_DEVICE std::uint32_t pair_of_bf16(float low, float high) {
+  return ptx::cvt_rn_bf16x2(low, high);
+}
+ESPALIER_DEVICE bf16 rounded_bf16(float value) {
+  bf16 result;
+  result.bits = static_cast<std::uint16_t>(ptx::cvt_rn_bf16x2(value, 0.0f));
+  return result;
+}
+ESPALIER_DEVICE float fast_exp2(float x) {
+  return ptx::ex2_approx(x);
+}
+
+template <int kCount>
+ESPALIER_DEVICE Words<kCount> read_words(const void* p) {
+  Words<kCount> words;
+  if constexpr (kCount == 1) {
+    words.at[0] = *static_cast<const std::uint32_t*>(p);
+  } else if constexpr (kCount == 2) {
+    const uint2 pair = *static_cast<const uint2*>(p);
+    words.at[0] = pair.x;
+    words.at[1] = pair.y;
+  } else {
+    static_assert(kCount % 4 == 0);
+#pragma unroll
+    for (int i = 0; i < kCount; i += 4) {
+      const uint4 four = static_cast<const uint4*>(p)[i / 4];
+      words.at[i] = four.x;
+      words.at[i + 1] = four.y;
+      words.at[i + 2] = four.z;
+      words.at[i + 3] = four.w;
+    }
+  }
+  return words;
+}
+
+template <int kCount>
+ESPALIER_DEVICE void write_words(void* p, const Words<kCount>& words) {
+  if constexpr (kCount == 1) {
+    *static_cast<std::uint32_t*>(p) = words.at[0];
+  } else if constexpr (kCount == 2) {
+    *static_cast<uint2*>(p) = make_uint2(words.at[0], words.at[1]);
+  } else {
+    static_assert(kCount % 4 == 0);
+#pragma unroll
+    for (int i = 0; i < kCount; i += 4)
+      static_cast<uint4*>(p)[i / 4] =
+          make_uint4(words.at[i], words.at[i + 1], words.at[i + 2], words.at[i + 3]);
+  }
+}
+
+/// An array in the block's shared memory. Elements are read and written through functions, so that
+/// the emulation sees every access.
+template <class T>
+class SharedArray {
+ public:
+  ESPALIER_DEVICE explicit SharedArray(T* data) : data_(data) {}
+  ESPALIER_DEVICE SharedArray part(int first, int) const { return SharedArray(data_ + first); }
+  ESPALIER_DEVICE T get(int i) const { return data_[i]; }
+  ESPALIER_DEVICE void set(int i, T value) const { data_[i] = value; }
+  template <int kCount>
+  ESPALIER_DEVICE Words<kCount> read_words(int i) const {
+    return cuda::read_words<kCount>(data_ + i);
+  }
+  template <int kCount>
+  ESPALIER_DEVICE void write_words(int i, const Words<kCount>& words) const {
+    cuda::write_words(data_ + i, words);
+  }
+  ESPALIER_DEVICE void copy_async(int i, const T* from, bool valid) const {
+    ptx::cp_async_cg_16(data_ + i, from, valid);
+  }
+  ESPALIER_DEVICE Words<4> load_matrices(int i) const {
+    Words<4> words;
+    ptx::ldmatrix_x4(words.at, data_ + i);
+    return words;
+  }
+  ESPALIER_DEVICE Words<4> load_matrices_transposed(int i) const {
+    Words<4> words;
+    ptx::ldmatrix_x4_trans(words.at, data_ + i);
+    return words;
+  }
+
+ private:
+  T* data_;
+};
+
+class SharedAllocator {
+ public:
+  template <class T>
+  ESPALIER_DEVICE SharedArray<T> take(int count) {
+    extern __shared__ __align__(1024) unsigned char espalier_shared_memory[];
+    T* data = reinterpret_cast<T*>(espalier_shared_memory + used_);
+    used_ += static_cast<int>(shared_bytes<T>(count));
+    return SharedArray<T>(data);
+  }
+
+ private:
+  int used_ = 0;
+};
+
+ESPALIER_DEVICE void commit_copies() {
+  ptx::cp_async_commit_group();
+}
+template <int kPending>
+ESPALIER_DEVICE void wait_for_copies() {
+  ptx::cp_async_wait_group<kPending>();
+}
+ESPALIER_DEVICE void multiply_add(float (&d)[4], const Words<4>& a, std::uint32_t b0,
+                                  std::uint32_t b1) {
+  ptx::mma_m16n8k16_bf16(d, a.at, b0, b1);
+}
+
+/// See emulation/faults.hpp.
+ESPALIER_DEVICE int num_tail_columns(int count) {
+  return count;
+}
+
+}  // namespace espalier::kernels::cuda

@@ -1,0 +1,17 @@
+#pragma once
+#include <cstdint>
+
+struct CUstream_st;  // cudaStream_t points to it; callers need no header of CUDA
+
+namespace espalier::kernels::cuda {
+
+/// Where a launcher puts its work: a stream, and device memory for partial results that nothing
+/// but this stream uses. Kernels of one queue run in order, so that a launcher may use the whole
+/// workspace; a result is there once the stream has come past it.
+struct Queue {
+  CUstream_st* stream = nullptr;
+  float* workspace = nullptr;  ///< aligned to 16 bytes
+  std::int64_t workspace_elements = 0;
+};
+
+}  // namespace espalier::kernels::cuda

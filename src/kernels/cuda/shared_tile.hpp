@@ -1,0 +1,53 @@
+#pragma once
+#include "kernels/cuda/port.hpp"
+#include "kernels/cuda/threads.hpp"
+
+namespace espalier::kernels::cuda {
+
+/// kRows x kCols of bf16 in shared memory, as the tensor cores' loads like it. Eight columns (16
+/// bytes) are a chunk; chunk c of row r lies at place c ^ (r % 8), so that the same chunk of eight
+/// rows, which one load takes, lies in different banks.
+template <int kRows, int kCols>
+class SharedTile {
+ public:
+  static constexpr int kElements = kRows * kCols;
+
+  ESPALIER_DEVICE explicit SharedTile(const SharedArray<bf16>& array) : array_(array) {}
+
+  /// Starts to copy rows first .. first + kRows of a matrix; rows from num_rows on become zeros.
+  ESPALIER_DEVICE void copy_rows(const bf16* matrix, std::int64_t stride, int first,
+                                 int num_rows) const {
+    constexpr int kChunks = kCols / 8;
+    for (int i = thread_index(); i < kRows * kChunks; i += num_threads()) {
+      const int row = first + i / kChunks;
+      const bool valid = row < num_rows;
+      array_.copy_async(element(i / kChunks, i % kChunks),
+                        matrix + (valid ? row : 0) * stride + i % kChunks * 8, valid);
+    }
+  }
+
+  /// Rows row .. row + 15 and chunks chunk, chunk + 1 as the left operand of a product.
+  ESPALIER_DEVICE Words<4> left(int row, int chunk) const {
+    return array_.load_matrices(element(row + lane() % 16, chunk + lane() / 16));
+  }
+  /// The same rows and chunks as two right operands, summed along the columns: words 0, 1 for rows
+  /// row .. row + 7, words 2, 3 for the next eight.
+  ESPALIER_DEVICE Words<4> right_rows(int row, int chunk) const {
+    return array_.load_matrices(
+        element(row + lane() % 8 + lane() / 16 * 8, chunk + lane() / 8 % 2));
+  }
+  /// The same as two right operands, summed along the rows: words 0, 1 for the first chunk's
+  /// columns, words 2, 3 for the second's.
+  ESPALIER_DEVICE Words<4> right_columns(int row, int chunk) const {
+    return array_.load_matrices_transposed(element(row + lane() % 16, chunk + lane() / 16));
+  }
+
+ private:
+  /// A mask for % 8, as in lane().
+  ESPALIER_DEVICE static int element(int row, int chunk) {
+    return row * kCols + (chunk ^ (row & 7)) * 8;
+  }
+  SharedArray<bf16> array_;
+};
+
+}  // namespace espalier::kernels::cuda

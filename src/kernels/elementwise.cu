@@ -1,0 +1,136 @@
+#include "kernels/elementwise.hpp"
+
+#include "kernels/cuda/operators.hpp"
+#include "kernels/cuda/pack.hpp"
+#include "kernels/cuda/threads.hpp"
+#include "kernels/cuda/tiling.hpp"
+#include "kernels/dispatch.hpp"
+
+namespace espalier::kernels::cuda {
+namespace {
+
+template <class To, class From, int kCount>
+ESPALIER_KERNEL(kTileThreads)
+cast_tile(Rows<To> out, Rows<const From> in, Tiling tiling) {
+  const Tile tile = tiling.tile(block_index());
+  for_columns<kCount>(tile.count, [&](int c, auto columns) {
+    store(out.at(tile, c), load(in.at(tile, c), columns));
+  });
+}
+
+template <class T, int kCount>
+ESPALIER_KERNEL(kTileThreads)
+add_tile(Rows<T> out, Rows<const T> in, Tiling tiling) {
+  const Tile tile = tiling.tile(block_index());
+  for_columns<kCount>(tile.count, [&](int c, auto columns) {
+    T* place = out.at(tile, c);
+    store(place, load<T>(place, columns) + load(in.at(tile, c), columns));
+  });
+}
+
+template <class T, int kCount>
+ESPALIER_KERNEL(kTileThreads)
+zero_tile(Rows<T> out, Tiling tiling) {
+  const Tile tile = tiling.tile(block_index());
+  for_columns<kCount>(tile.count, [&](int c, auto columns) {
+    store(out.at(tile, c), Pack<decltype(columns)::value>{});
+  });
+}
+
+/// Blocks that share the sum of squares, whatever the device: their number shapes the sum.
+constexpr int kSquareBlocks = 1024;
+
+/// Vectors are summed in fp32, everything else in fp64: 10^10 elements keep their digits.
+template <int kCount>
+ESPALIER_KERNEL(kTileThreads)
+squares_of_tiles(double* partials, Rows<const float> in, Tiling tiling) {
+  SharedAllocator shared;
+  const auto sums = shared.take<double>(kMaxWarps);
+  double sum = 0.0;
+  for (std::int64_t i = block_index(); i < tiling.num_tiles(); i += kSquareBlocks) {
+    const Tile tile = tiling.tile(i);
+    for_columns<kCount>(tile.count, [&](int c, auto columns) {
+      const auto x = load(in.at(tile, c), columns);
+      sum += static_cast<double>(sum_of(x * x));
+    });
+  }
+  sum = block_sum(sum, sums);
+  if (thread_index() == 0) partials[block_index()] = sum;
+}
+
+ESPALIER_KERNEL(kTileThreads)
+add_up_squares(double* out, const double* partials, int count) {
+  SharedAllocator shared;
+  const auto sums = shared.take<double>(kMaxWarps);
+  double sum = 0.0;
+  for (int i = thread_index(); i < count; i += num_threads()) sum += partials[i];
+  sum = block_sum(sum, sums);
+  if (thread_index() == 0) *out = sum;
+}
+
+LaunchShape shape_of(const Tiling& tiling) {
+  return {.num_blocks = tiling.num_tiles(), .block_threads = kTileThreads};
+}
+
+double bytes_of(const device::ConstView& view) {
+  return static_cast<double>(view.size_bytes());
+}
+
+}  // namespace
+
+Cost cast(const Queue& queue, device::View out, device::ConstView in) {
+  ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols, "out {}, in {}", describe(out),
+                  describe(in));
+  const Tiling tiling(out.rows, out.cols, all_contiguous(out, in));
+  dispatch(out.dtype, [&]<class To>(To) {
+    dispatch(in.dtype, [&]<class From>(From) {
+      // As many columns as fill 16 bytes of the smaller type.
+      constexpr int kWidth = kFullWidth<std::conditional_t<sizeof(To) < sizeof(From), To, From>>;
+      with_width<kWidth>(all_aligned(out, in), [&]<int kCount>(Columns<kCount>) {
+        launch(cast_tile<To, From, kCount>, shape_of(tiling), queue, rows_of<To>(out),
+               rows_of<From>(in), tiling);
+      });
+    });
+  });
+  return {.bytes = bytes_of(out) + bytes_of(in)};
+}
+
+Cost add(const Queue& queue, device::View out, device::ConstView in) {
+  ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols && out.dtype == in.dtype,
+                  "out {}, in {}", describe(out), describe(in));
+  const Tiling tiling(out.rows, out.cols, all_contiguous(out, in));
+  dispatch(out.dtype, [&]<class T>(T) {
+    with_width<kFullWidth<T>>(all_aligned(out, in), [&]<int kCount>(Columns<kCount>) {
+      launch(add_tile<T, kCount>, shape_of(tiling), queue, rows_of<T>(out), rows_of<T>(in), tiling);
+    });
+  });
+  return {.flops = static_cast<double>(out.size()), .bytes = 2.0 * bytes_of(out) + bytes_of(in)};
+}
+
+Cost set_zero(const Queue& queue, device::View out) {
+  // Zeros of all types of one size are the same bits.
+  device::View zeros = out;
+  zeros.dtype = size_of(out.dtype) == sizeof(bf16) ? DType::bf16 : DType::f32;
+  const Tiling tiling(out.rows, out.cols, all_contiguous(out));
+  dispatch(zeros.dtype, [&]<class T>(T) {
+    with_width<kFullWidth<T>>(all_aligned(zeros), [&]<int kCount>(Columns<kCount>) {
+      launch(zero_tile<T, kCount>, shape_of(tiling), queue, rows_of<T>(zeros), tiling);
+    });
+  });
+  return {.bytes = bytes_of(out)};
+}
+
+Cost sum_of_squares(const Queue& queue, double* out, device::ConstView in) {
+  const Tiling tiling(in.rows, in.cols, all_contiguous(in));
+  const int blocks = static_cast<int>(std::min<std::int64_t>(kSquareBlocks, tiling.num_tiles()));
+  auto* partials = workspace<double>(queue, blocks);
+  constexpr std::int64_t kSharedBytes = shared_bytes<double>(kMaxWarps);
+  with_width<kFullWidth<float>>(all_aligned(in), [&]<int kCount>(Columns<kCount>) {
+    launch(squares_of_tiles<kCount>, {blocks, kTileThreads, kSharedBytes}, queue, partials,
+           rows_of<float>(in), tiling);
+  });
+  launch(add_up_squares, {1, kTileThreads, kSharedBytes}, queue, out, partials, blocks);
+  return {.flops = 2.0 * static_cast<double>(in.size()), .bytes = bytes_of(in)};
+}
+
+}  // namespace espalier::kernels::cuda

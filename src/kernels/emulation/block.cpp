@@ -1,0 +1,172 @@
+#include "kernels/emulation/block.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.hpp"
+#include "kernels/emulation/faults.hpp"
+
+namespace espalier::kernels::emulation {
+namespace {
+
+constexpr std::size_t kStackBytes = 128 * 1024;
+
+Block*& current_block() {
+  static Block* block = nullptr;
+  return block;
+}
+
+}  // namespace
+
+Settings& settings() {
+  static Settings settings;
+  return settings;
+}
+
+std::set<Site>& barriers_reached() {
+  static std::set<Site> sites;
+  return sites;
+}
+
+Block::Block(const cuda::LaunchShape& shape, const std::function<void()>& body)
+    : body_(body),
+      shared_(
+          std::max<std::int64_t>(0, shape.shared_bytes - settings().faults.missing_shared_bytes)),
+      copies_(static_cast<std::size_t>(shape.block_threads)),
+      warps_(static_cast<std::size_t>(shape.block_threads / kWarpSize)),
+      random_state_(settings().order_seed) {
+  for (int i = 0; i < shape.block_threads; ++i) threads_.emplace_back(kStackBytes, thread_entry);
+}
+
+Block& Block::current() {
+  Block* block = current_block();
+  require(block != nullptr, ExitStatus::internal, "emulation: no kernel is running");
+  return *block;
+}
+
+void Block::run(const cuda::LaunchShape& shape, const std::function<void()>& body) {
+  require(shape.block_threads > 0 && shape.block_threads <= 1024 &&
+              shape.block_threads % kWarpSize == 0,
+          ExitStatus::internal, "emulation: blocks of {} threads; at most 1024 in whole warps",
+          shape.block_threads);
+  constexpr std::int64_t kMostSharedBytes = 227 * 1024;  // of a block, sm_90 and sm_100
+  require(shape.shared_bytes <= kMostSharedBytes, ExitStatus::internal,
+          "emulation: {} bytes of shared memory, a block can have {}", shape.shared_bytes,
+          kMostSharedBytes);
+  Block block(shape, body);
+  std::vector<std::int64_t> order(static_cast<std::size_t>(shape.num_blocks));
+  std::iota(order.begin(), order.end(), 0);
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[block.draw(i)]);
+  for (const std::int64_t index : order) block.run_one(index);
+}
+
+void Block::run_one(std::int64_t block_index) {
+  block_index_ = block_index;
+  num_ended_ = 0;
+  ++block_epoch_;
+  shared_.begin_block(block_epoch_);
+  for (AsyncCopies& copies : copies_) copies.forget();
+  ready_.resize(threads_.size());
+  std::iota(ready_.begin(), ready_.end(), 0);
+  current_block() = this;
+  running_ = static_cast<int>(draw(ready_.size()));
+  ready_.erase(ready_.begin() + running_);
+  Fiber::hand_over(launcher_, threads_[static_cast<std::size_t>(running_)]);
+  current_block() = nullptr;
+  if (error_) std::rethrow_exception(error_);
+}
+
+void Block::thread_entry() {
+  Fiber::begun();
+  for (;;) {
+    Block& block = current();
+    try {
+      block.body_();
+      block.end_thread();  // returns when the next block begins
+      continue;
+    } catch (...) {
+      block.error_ = std::current_exception();
+    }
+    // The whole launch ends here; the other threads are left where they are.
+    Fiber::hand_over(block.threads_[static_cast<std::size_t>(block.running_)], block.launcher_);
+  }
+}
+
+void Block::end_thread() {
+  if (++num_ended_ < num_threads())
+    rest();
+  else
+    Fiber::hand_over(threads_[static_cast<std::size_t>(running_)], launcher_);
+}
+
+void Block::rest() {
+  if (ready_.empty()) fail_stuck();
+  const int previous = running_;
+  std::swap(ready_[draw(ready_.size())], ready_.back());
+  running_ = ready_.back();
+  ready_.pop_back();
+  if (running_ == previous) return;
+  Fiber::hand_over(threads_[static_cast<std::size_t>(previous)],
+                   threads_[static_cast<std::size_t>(running_)]);
+}
+
+void Block::meet(Meeting& meeting, int party, Site site) {
+  if (meeting.arrived == 0) meeting.site = site;
+  if (meeting.site != site)
+    fail(ExitStatus::internal,
+         "emulation: divergent rendezvous: thread {} of block {} waits at {}, others wait at {}",
+         running_, block_index_, site.describe(), meeting.site.describe());
+  meeting.waiting.push_back(running_);
+  if (++meeting.arrived == party) {
+    meeting.arrived = 0;
+    ++meeting.number;
+    ready_.insert(ready_.end(), meeting.waiting.begin(), meeting.waiting.end());
+    meeting.waiting.clear();
+    // Counted here, once, and not by each thread when it goes on.
+    if (&meeting == &barrier_) ++block_epoch_;
+  }
+  rest();
+}
+
+void Block::block_barrier(Site site) {
+  barriers_reached().insert(site);
+  const Faults& faults = settings().faults;
+  if (faults.skipped_barrier == site || faults.absent_thread == running_) return;
+  meet(barrier_, num_threads(), site);
+}
+
+void Block::warp_barrier(Site site) {
+  Warp& warp = warps_[static_cast<std::size_t>(running_ / kWarpSize)];
+  const std::uint64_t number = warp.meeting.number;
+  meet(warp.meeting, kWarpSize, site);
+  warp.epoch = std::max(warp.epoch, number + 2);
+}
+
+void Block::fail_stuck() {
+  const auto stuck = [&](const Meeting& meeting, int party, const char* what) {
+    if (meeting.arrived > 0)
+      fail(ExitStatus::internal,
+           "emulation: divergent rendezvous in block {}: {} of {} threads wait at {} for the rest "
+           "of the {}, {} have ended",
+           block_index_, meeting.arrived, party, meeting.site.describe(), what, num_ended_);
+  };
+  for (const Warp& warp : warps_) stuck(warp.meeting, kWarpSize, "warp");
+  stuck(barrier_, num_threads(), "block");
+  fail(ExitStatus::internal, "emulation: no thread of block {} can go on", block_index_);
+}
+
+Accessor Block::accessor() const {
+  const int warp = running_ / kWarpSize;
+  return {running_, warp, block_epoch_, warps_[static_cast<std::size_t>(warp)].epoch};
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+std::uint64_t Block::draw(std::uint64_t bound) {
+  random_state_ += 0x9E3779B97F4A7C15u;
+  std::uint64_t x = random_state_;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return (x ^ (x >> 31)) % bound;
+}
+
+}  // namespace espalier::kernels::emulation

@@ -1,0 +1,99 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <vector>
+
+#include "kernels/cuda/launch_shape.hpp"
+#include "kernels/emulation/async_copies.hpp"
+#include "kernels/emulation/fiber.hpp"
+#include "kernels/emulation/shared_memory.hpp"
+#include "kernels/emulation/site.hpp"
+
+namespace espalier::kernels::emulation {
+
+using cuda::kWarpSize;
+
+/// Runs a kernel: one block after the other, the threads of a block as fibers. A thread runs until
+/// it has to wait for others, then one that can go on is drawn at random. A rendezvous that cannot
+/// come about, because a thread has ended or waits elsewhere, is an error that names the place.
+class Block {
+ public:
+  /// body() is one thread of the kernel. Throws what body throws, and Error (internal) for what the
+  /// emulation finds.
+  static void run(const cuda::LaunchShape& shape, const std::function<void()>& body);
+  /// The block that is running; an error outside of a kernel.
+  static Block& current();
+
+  int thread_index() const { return running_; }
+  int num_threads() const { return static_cast<int>(threads_.size()); }
+  std::int64_t block_index() const { return block_index_; }
+
+  void block_barrier(Site site);
+  void warp_barrier(Site site);
+
+  /// What each lane of the warp has brought. All lanes must come to the same place.
+  template <class T>
+  std::array<T, kWarpSize> exchange(const T& mine, Site site) {
+    static_assert(sizeof(T) <= kLuggageBytes);
+    Meeting& meeting = warps_[static_cast<std::size_t>(running_ / kWarpSize)].meeting;
+    // A fast lane may already be at the next meeting while a slow one still looks at this one's
+    // luggage, but not further: two sets are enough.
+    auto& luggage = meeting.luggage[meeting.number % 2];
+    std::memcpy(luggage[static_cast<std::size_t>(running_ % kWarpSize)].data(), &mine, sizeof mine);
+    meet(meeting, kWarpSize, site);
+    std::array<T, kWarpSize> all;
+    for (std::size_t i = 0; i < all.size(); ++i)
+      std::memcpy(static_cast<void*>(&all[i]), luggage[i].data(), sizeof(T));
+    return all;
+  }
+
+  SharedMemory& shared() { return shared_; }
+  Accessor accessor() const;
+  AsyncCopies& copies() { return copies_[static_cast<std::size_t>(running_)]; }
+
+ private:
+  static constexpr std::size_t kLuggageBytes = 64;
+
+  struct Meeting {
+    int arrived = 0;
+    std::uint64_t number = 0;  ///< meetings completed
+    Site site;
+    std::vector<int> waiting;
+    std::array<std::array<std::array<std::byte, kLuggageBytes>, kWarpSize>, 2> luggage;
+  };
+  struct Warp {
+    Meeting meeting;
+    std::uint64_t epoch = 1;
+  };
+
+  Block(const cuda::LaunchShape& shape, const std::function<void()>& body);
+  void run_one(std::int64_t block_index);
+  void meet(Meeting& meeting, int party, Site site);
+  /// Hands over to a thread that can go on; the running one is in `ready_` or in a meeting.
+  void rest();
+  void end_thread();
+  [[noreturn]] void fail_stuck();
+  static void thread_entry();
+  std::uint64_t draw(std::uint64_t bound);
+
+  const std::function<void()>& body_;
+  SharedMemory shared_;
+  std::int64_t block_index_ = 0;
+  int running_ = 0;
+  int num_ended_ = 0;
+  std::vector<int> ready_;
+  std::vector<Fiber> threads_;
+  std::vector<AsyncCopies> copies_;
+  std::vector<Warp> warps_;
+  Meeting barrier_;
+  std::uint64_t block_epoch_ = 1;
+  std::uint64_t random_state_;
+  Fiber launcher_;
+  std::exception_ptr error_;
+};
+
+}  // namespace espalier::kernels::emulation

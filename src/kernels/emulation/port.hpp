@@ -1,0 +1,193 @@
+#pragma once
+// kernels/cuda/port.hpp for an ordinary C++ compiler.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "base/dtype.hpp"
+#include "base/error.hpp"
+#include "kernels/cuda/launch_shape.hpp"
+#include "kernels/cuda/queue.hpp"
+#include "kernels/cuda/words.hpp"
+#include "kernels/emulation/block.hpp"
+#include "kernels/emulation/faults.hpp"
+#include "kernels/emulation/tensor_core.hpp"
+
+#define ESPALIER_DEVICE inline
+#define ESPALIER_KERNEL(max_threads) void
+
+namespace espalier::kernels::cuda {
+
+template <class... Parameters>
+void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue&,
+            std::type_identity_t<Parameters>... arguments) {
+  if (shape.num_blocks == 0) return;
+  emulation::Block::run(shape, [&] { kernel(arguments...); });
+}
+
+inline int thread_index() {
+  return emulation::Block::current().thread_index();
+}
+inline int num_threads() {
+  return emulation::Block::current().num_threads();
+}
+inline std::int64_t block_index() {
+  return emulation::Block::current().block_index();
+}
+inline void block_barrier(const std::source_location& site = std::source_location::current()) {
+  emulation::Block::current().block_barrier(site);
+}
+inline void warp_barrier(const std::source_location& site = std::source_location::current()) {
+  emulation::Block::current().warp_barrier(site);
+}
+template <class T>
+T shuffle_xor(T value, int mask,
+              const std::source_location& site = std::source_location::current()) {
+  emulation::Block& block = emulation::Block::current();
+  const auto all = block.exchange(value, site);
+  return all[static_cast<std::size_t>((block.thread_index() % kWarpSize) ^ mask)];
+}
+
+inline std::uint32_t pair_of_bf16(float low, float high) {
+  return std::uint32_t{bf16(low).bits} | std::uint32_t{bf16(high).bits} << 16;
+}
+inline bf16 rounded_bf16(float value) {
+  return bf16(value);
+}
+inline float fast_exp2(float x) {
+  return exp2f(x);
+}
+
+/// A vector access that is not aligned faults on the device.
+inline void check_alignment(const void* p, std::size_t bytes) {
+  const std::size_t alignment = bytes < 16 ? bytes : 16;
+  require(reinterpret_cast<std::uintptr_t>(p) % alignment == 0, ExitStatus::internal,
+          "emulation: {} bytes at {} are not aligned", bytes, p);
+}
+template <int kCount>
+Words<kCount> read_words(const void* p) {
+  Words<kCount> words;
+  check_alignment(p, sizeof words);
+  std::memcpy(&words, p, sizeof words);
+  return words;
+}
+template <int kCount>
+void write_words(void* p, const Words<kCount>& words) {
+  check_alignment(p, sizeof words);
+  std::memcpy(p, &words, sizeof words);
+}
+
+/// An array in the block's shared memory; the array itself has bounds too.
+template <class T>
+class SharedArray {
+ public:
+  SharedArray(std::int64_t offset, int count) : offset_(offset), count_(count) {}
+  /// Elements first .. first + count as an array of their own.
+  SharedArray part(int first, int count) const {
+    check(first, static_cast<std::size_t>(count) * sizeof(T));
+    return SharedArray(offset_ + first * kSize, count);
+  }
+  T get(int i) const {
+    T value;
+    read(&value, i, sizeof value);
+    return value;
+  }
+  void set(int i, T value) const { write(i, &value, sizeof value); }
+  template <int kCount>
+  Words<kCount> read_words(int i) const {
+    Words<kCount> words;
+    read(&words, i, sizeof words);
+    return words;
+  }
+  template <int kCount>
+  void write_words(int i, const Words<kCount>& words) const {
+    write(i, &words, sizeof words);
+  }
+  void copy_async(int i, const T* from, bool valid) const {
+    check(i, 16);
+    emulation::Block& block = emulation::Block::current();
+    block.copies().start(block.shared(), offset_ + i * kSize, valid ? from : nullptr,
+                         block.accessor());
+  }
+  Words<4> load_matrices(int i,
+                         const std::source_location& site = std::source_location::current()) const {
+    return matrices(i, false, site);
+  }
+  Words<4> load_matrices_transposed(
+      int i, const std::source_location& site = std::source_location::current()) const {
+    return matrices(i, true, site);
+  }
+
+ private:
+  static constexpr auto kSize = static_cast<std::int64_t>(sizeof(T));
+
+  void check(int i, std::size_t bytes) const {
+    require(i >= 0 && i * kSize + static_cast<std::int64_t>(bytes) <= count_ * kSize,
+            ExitStatus::internal, "emulation: {} bytes at element {} of a shared array of {}",
+            bytes, i, count_);
+  }
+  void read(void* to, int i, std::size_t bytes) const {
+    check(i, bytes);
+    emulation::Block& block = emulation::Block::current();
+    block.shared().read(to, offset_ + i * kSize, static_cast<std::int64_t>(bytes),
+                        block.accessor());
+  }
+  void write(int i, const void* from, std::size_t bytes) const {
+    check(i, bytes);
+    emulation::Block& block = emulation::Block::current();
+    block.shared().write(offset_ + i * kSize, from, static_cast<std::int64_t>(bytes),
+                         block.accessor());
+  }
+
+  Words<4> matrices(int i, bool transposed, const std::source_location& site) const {
+    static_assert(sizeof(T) == 2);
+    emulation::MatrixRow row;
+    read(row.data(), i, sizeof row);
+    emulation::Block& block = emulation::Block::current();
+    return emulation::matrices_of_lane(block.exchange(row, site), block.thread_index() % kWarpSize,
+                                       transposed);
+  }
+
+  std::int64_t offset_;
+  std::int64_t count_;
+};
+
+class SharedAllocator {
+ public:
+  template <class T>
+  SharedArray<T> take(int count) {
+    const SharedArray<T> array(used_, count);
+    used_ += shared_bytes<T>(count);
+    const std::int64_t given = emulation::Block::current().shared().size_bytes();
+    require(used_ <= given, ExitStatus::internal,
+            "emulation: the kernel takes {} bytes of shared memory, the launch gave {}", used_,
+            given);
+    return array;
+  }
+
+ private:
+  std::int64_t used_ = 0;
+};
+
+inline void commit_copies() {
+  emulation::Block::current().copies().commit();
+}
+template <int kPending>
+void wait_for_copies() {
+  emulation::Block& block = emulation::Block::current();
+  const int pending = kPending + emulation::settings().faults.extra_pending_copies;
+  block.copies().wait(block.shared(), pending, block.accessor());
+}
+inline void multiply_add(float (&d)[4], const Words<4>& a, std::uint32_t b0, std::uint32_t b1,
+                         const std::source_location& site = std::source_location::current()) {
+  emulation::Block& block = emulation::Block::current();
+  const emulation::Operands mine{{a.at[0], a.at[1], a.at[2], a.at[3]}, {b0, b1}};
+  emulation::multiply_add(d, block.exchange(mine, site), block.thread_index() % kWarpSize);
+}
+
+inline int num_tail_columns(int count) {
+  return count + emulation::settings().faults.extra_tail_columns;
+}
+
+}  // namespace espalier::kernels::cuda

@@ -1,0 +1,180 @@
+#include "kernels/rmsnorm.hpp"
+
+#include "kernels/cuda/operators.hpp"
+#include "kernels/cuda/pack.hpp"
+#include "kernels/cuda/row_sums.hpp"
+#include "kernels/cuda/threads.hpp"
+#include "kernels/cuda/tiling.hpp"
+#include "kernels/dispatch.hpp"
+
+namespace espalier::kernels::cuda {
+namespace {
+
+template <class T>
+struct Forward {
+  Rows<const T> x;
+  Rows<const T> delta;  ///< data == nullptr: no residual addition
+  const T* weight;
+  Rows<T> residual, y;
+  float* inverse_rms;
+  int width;
+  float eps;
+};
+
+/// A block per row. The row waits in shared memory until its norm is known, so that it is read from
+/// memory once; a thread reads there only what it wrote itself.
+template <class T, int kCount>
+ESPALIER_KERNEL(kMaxRowThreads)
+forward_row(Forward<T> a) {
+  SharedAllocator shared;
+  const auto row = shared.take<T>(a.width);
+  const auto partials = shared.take<float>(kMaxWarps);
+  const std::int64_t t = block_index();
+  float squares = 0.0f;
+  for_columns<kCount>(a.width, [&](int c, auto columns) {
+    auto r = load(a.x.row(t) + c, columns);
+    if (a.delta.data != nullptr) {
+      r = rounded_to<T>(r + load(a.delta.row(t) + c, columns));
+      store(a.residual.row(t) + c, r);
+    }
+    store(row, c, r);
+    squares += sum_of(r * r);
+  });
+  const float mean = block_sum(squares, partials) / static_cast<float>(a.width);
+  const float inverse_rms = 1.0f / sqrtf(mean + a.eps);
+  if (thread_index() == 0) a.inverse_rms[t] = inverse_rms;
+  for_columns<kCount>(a.width, [&](int c, auto columns) {
+    const auto normalised = rounded_to<T>(load(row, c, columns) * inverse_rms);
+    store(a.y.row(t) + c, normalised * load(a.weight + c, columns));
+  });
+}
+
+template <class T>
+struct Backward {
+  Rows<const T> dy, x;
+  const T* weight;
+  const float* inverse_rms;
+  Rows<const T> d_residual;  ///< data == nullptr: zero
+  Rows<T> dx;
+  float* partials;  ///< (slices, partial_stride)
+  std::int64_t partial_stride;
+  RowSlices slices;
+  int width;
+};
+
+/// A block per slice of rows. With n = x * inverse_rms and g = dy * weight,
+///   dx = inverse_rms * (g - n * mean(g n)).
+/// The second look at dy and x finds them in the first-level cache.
+template <class T, int kCount>
+ESPALIER_KERNEL(kMaxRowThreads)
+backward_slice(Backward<T> a) {
+  SharedAllocator shared;
+  const auto d_weight = shared.take<float>(a.width);
+  const auto partials = shared.take<float>(2 * kMaxWarps);
+  for_columns<kCount>(
+      a.width, [&](int c, auto columns) { store(d_weight, c, Pack<decltype(columns)::value>{}); });
+  const std::int64_t first = block_index() * a.slices.rows_per_slice;
+  const std::int64_t after = first + a.slices.rows_per_slice;
+  const std::int64_t last = after < a.slices.num_rows ? after : a.slices.num_rows;
+  for (std::int64_t t = first; t < last; ++t) {
+    const float inverse_rms = a.inverse_rms[t];
+    float products = 0.0f;
+    for_columns<kCount>(a.width, [&](int c, auto columns) {
+      const auto product =
+          load(a.dy.row(t) + c, columns) * (load(a.x.row(t) + c, columns) * inverse_rms);
+      store(d_weight, c, load(d_weight, c, columns) + product);
+      products += sum_of(product * load(a.weight + c, columns));
+    });
+    // In turn, so that one row's sum may be read while the next row's is written.
+    const auto turn = partials.part(t % 2 == 0 ? 0 : kMaxWarps, kMaxWarps);
+    const float mean = block_sum(products, turn) / static_cast<float>(a.width);
+    const float slope = mean * inverse_rms * inverse_rms;
+    for_columns<kCount>(a.width, [&](int c, auto columns) {
+      const auto g = load(a.dy.row(t) + c, columns) * load(a.weight + c, columns);
+      auto dx = g * inverse_rms - load(a.x.row(t) + c, columns) * slope;
+      if (a.d_residual.data != nullptr) dx = dx + load(a.d_residual.row(t) + c, columns);
+      store(a.dx.row(t) + c, dx);
+    });
+  }
+  float* partial = a.partials + block_index() * a.partial_stride;
+  for_columns<kCount>(a.width,
+                      [&](int c, auto columns) { store(partial + c, load(d_weight, c, columns)); });
+}
+
+}  // namespace
+
+Cost rmsnorm_forward(const Queue& queue, const RmsNormForward& a) {
+  ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
+                      a.inverse_rms.cols == a.x.rows,
+                  "x {}, weight {}, y {}, inverse_rms {}", describe(a.x), describe(a.weight),
+                  describe(a.y), describe(a.inverse_rms));
+  const bool adds = a.delta.data != nullptr;
+  ESPALIER_ASSERT(!adds || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
+                            a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
+                  "x {}, delta {}, residual {}", describe(a.x), describe(a.delta),
+                  describe(a.residual));
+  const std::int64_t width = a.x.cols;
+  const bool aligned =
+      all_aligned(a.x, a.weight, a.y) && (!adds || all_aligned(a.delta, a.residual));
+  dispatch(a.x.dtype, [&]<class T>(T) {
+    with_width<kFullWidth<T>>(aligned, [&]<int kCount>(Columns<kCount>) {
+      launch(forward_row<T, kCount>,
+             {.num_blocks = a.x.rows,
+              .block_threads = row_threads(width, kCount),
+              .shared_bytes = shared_bytes<T>(width) + shared_bytes<float>(kMaxWarps)},
+             queue,
+             {.x = rows_of<T>(a.x),
+              .delta = rows_of<T>(a.delta),
+              .weight = a.weight.as<T>(),
+              .residual = rows_of<T>(a.residual),
+              .y = rows_of<T>(a.y),
+              .inverse_rms = a.inverse_rms.as<float>(),
+              .width = narrow<int>(width),
+              .eps = a.eps});
+    });
+  });
+  const auto elements = static_cast<double>(a.x.size());
+  return {.flops = (adds ? 5.0 : 4.0) * elements,
+          .bytes = (adds ? 4.0 : 2.0) * static_cast<double>(a.x.size_bytes()) +
+                   4.0 * static_cast<double>(a.x.rows)};
+}
+
+Cost rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
+  ESPALIER_ASSERT(a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
+                      a.dx.cols == a.x.cols && a.weight.cols == a.x.cols &&
+                      a.d_weight.cols == a.x.cols && a.inverse_rms.cols == a.x.rows,
+                  "dy {}, x {}, weight {}, dx {}, d_weight {}", describe(a.dy), describe(a.x),
+                  describe(a.weight), describe(a.dx), describe(a.d_weight));
+  const bool adds = a.d_residual.data != nullptr;
+  const std::int64_t width = a.x.cols;
+  const RowSlices slices(a.x.rows);
+  const std::int64_t stride = round_up(width, 4);
+  auto* partials = workspace<float>(queue, slices.num_slices * stride);
+  const bool aligned =
+      all_aligned(a.dy, a.x, a.weight, a.dx) && (!adds || all_aligned(a.d_residual));
+  dispatch(a.x.dtype, [&]<class T>(T) {
+    with_width<kFullWidth<T>>(aligned, [&]<int kCount>(Columns<kCount>) {
+      launch(backward_slice<T, kCount>,
+             {.num_blocks = slices.num_slices,
+              .block_threads = row_threads(width, kCount),
+              .shared_bytes = shared_bytes<float>(width) + shared_bytes<float>(2 * kMaxWarps)},
+             queue,
+             {.dy = rows_of<T>(a.dy),
+              .x = rows_of<T>(a.x),
+              .weight = a.weight.as<T>(),
+              .inverse_rms = a.inverse_rms.as<float>(),
+              .d_residual = rows_of<T>(a.d_residual),
+              .dx = rows_of<T>(a.dx),
+              .partials = partials,
+              .partial_stride = stride,
+              .slices = slices,
+              .width = narrow<int>(width)});
+    });
+  });
+  add_up_slices(queue, a.d_weight.as<float>(), partials, slices.num_slices, stride, width);
+  return {.flops = 10.0 * static_cast<double>(a.x.size()),
+          .bytes = (adds ? 4.0 : 3.0) * static_cast<double>(a.x.size_bytes()) +
+                   4.0 * static_cast<double>(a.x.rows) + 8.0 * static_cast<double>(width)};
+}
+
+}  // namespace espalier::kernels::cuda

@@ -1,0 +1,93 @@
+#pragma once
+// The CUDA operators beside the host's, on small matrices that divide nothing. A case does not
+// judge with CHECK but returns what it found, so that the same cases can be run with faults that
+// must not go unnoticed.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/operators.hpp"
+#include "unit/kernels/support.hpp"
+
+namespace espalier::test {
+
+/// What a case found: complaints, and a digest of all results that does not depend on anything but
+/// their bits.
+class Verdict {
+ public:
+  /// |got - want| / (scale + |want|) is at most `tolerance` everywhere, and nothing was written
+  /// beside the matrix.
+  template <class T>
+  void close(const char* what, Matrix<T>& got, const Matrix<T>& want, double tolerance,
+             double scale = 1e-3) {
+    const double error = worst_error(got, want, scale);
+    if (!(error <= tolerance))
+      complaints += fmt::format("{}: error {:.3g} > {:.3g}; ", what, error, tolerance);
+    if (!got.padding_untouched()) complaints += fmt::format("{}: written beside it; ", what);
+    for (std::int64_t r = 0; r < got.rows(); ++r)
+      for (std::int64_t c = 0; c < got.cols(); ++c) digest(&got.at(r, c), sizeof(T));
+  }
+  template <class T>
+  void same_bits(const char* what, Matrix<T>& got, const Matrix<T>& want) {
+    close(what, got, want, 0.0);
+    if (!got.same_bits(want)) complaints += fmt::format("{}: other bits; ", what);
+  }
+  void expect(const char* what, bool condition) {
+    if (!condition) complaints += fmt::format("{}; ", what);
+  }
+
+  std::string complaints;
+  std::uint64_t bits = 0xCBF29CE484222325u;
+
+ private:
+  void digest(const void* data, std::size_t bytes) {  // FNV-1a
+    for (std::size_t i = 0; i < bytes; ++i)
+      bits = (bits ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001B3u;
+  }
+};
+
+struct Case {
+  std::string name;
+  std::function<Verdict()> run;
+};
+
+/// A queue with a workspace for rows of any width in the cases; freshly filled with NaN, because no
+/// kernel may expect anything there.
+class TestQueue {
+ public:
+  TestQueue()
+      : memory_(static_cast<std::size_t>(kernels::cuda::workspace_elements(4096)) + 4, NAN) {}
+  operator kernels::cuda::Queue() {
+    auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
+    address = (address + 15) / 16 * 16;
+    return {nullptr, reinterpret_cast<float*>(address),
+            static_cast<std::int64_t>(memory_.size()) - 4};
+  }
+
+ private:
+  MatrixVector<float> memory_;
+};
+
+/// Differences that the order of sums may leave in a result of T: about one unit in the last place
+/// for each of `roundings` to bf16; in fp32 the sums' own errors are larger than a rounding.
+template <class T>
+constexpr double tolerance_of(int roundings = 1) {
+  return sizeof(T) == 2 ? 2.02 * kRounding<bf16> * roundings : 1e-5;
+}
+template <class T>
+constexpr const char* kTypeName = sizeof(T) == 2 ? "bf16" : "f32";
+
+/// Under emulation: the order of blocks and threads from now on.
+void set_order(std::uint64_t seed);
+
+void add_elementwise_cases(std::vector<Case>& cases);
+void add_embedding_cases(std::vector<Case>& cases);
+void add_norm_cases(std::vector<Case>& cases);
+void add_qk_norm_rope_cases(std::vector<Case>& cases);
+void add_swiglu_cases(std::vector<Case>& cases);
+void add_cross_entropy_cases(std::vector<Case>& cases);
+void add_attention_cases(std::vector<Case>& cases);
+void add_adamw_cases(std::vector<Case>& cases);
+std::vector<Case> all_cases();
+
+}  // namespace espalier::test

@@ -1,0 +1,90 @@
+#include "cases.hpp"
+
+namespace espalier::test {
+namespace {
+
+template <class To, class From>
+Verdict cast_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
+  device::Context context;
+  TestQueue queue;
+  // Beside the input's columns lie numbers, too: what is written too far is not what was there.
+  Matrix<From> wide(rows, cols + padding);
+  wide.randomize("in", 3.0);
+  const device::View in = wide.view().col_range(0, cols);
+  Matrix<To> want(rows, cols, padding), got(rows, cols, padding);
+  kernels::cast(context, want.view(), in);
+  kernels::cuda::cast(queue, got.view(), in);
+  Verdict verdict;
+  verdict.same_bits("cast", got, want);
+  return verdict;
+}
+
+template <class T>
+Verdict add_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
+  device::Context context;
+  TestQueue queue;
+  Matrix<T> in(rows, cols, padding), want(rows, cols, padding), got(rows, cols, padding);
+  in.randomize("in");
+  want.randomize("out");
+  got.randomize("out");
+  kernels::add(context, want.view(), in.view());
+  const auto cost = kernels::cuda::add(queue, got.view(), in.view());
+  Verdict verdict;
+  verdict.same_bits("add", got, want);
+  verdict.expect("cost of add", cost.bytes == static_cast<double>(3 * rows * cols) * sizeof(T));
+  return verdict;
+}
+
+template <class T>
+Verdict set_zero_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
+  TestQueue queue;
+  Matrix<T> want(rows, cols, padding), got(rows, cols, padding);
+  got.randomize("out");
+  kernels::cuda::set_zero(queue, got.view());
+  Verdict verdict;
+  verdict.same_bits("set_zero", got, want);
+  return verdict;
+}
+
+Verdict sum_of_squares_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
+  device::Context context;
+  TestQueue queue;
+  Matrix<float> in(rows, cols, padding), want(1, 1), got(1, 1);
+  in.randomize("in", 1.3);
+  MatrixVector<double> sum(1, -1.0);
+  kernels::cuda::sum_of_squares(queue, sum.data(), in.view());
+  want.fill(kernels::sum_of_squares(context, in.view()));
+  got.fill(sum[0]);
+  Verdict verdict;
+  verdict.close("sum_of_squares", got, want, 1e-6);
+  return verdict;
+}
+
+}  // namespace
+
+void add_elementwise_cases(std::vector<Case>& cases) {
+  struct Size {
+    std::int64_t rows, cols, padding;
+  };
+  // Contiguous across a tile's end; vectors with a tail; rows that are not aligned; one element.
+  for (const auto [rows, cols, padding] : {Size{3, 2731, 0}, Size{2, 8195, 5}, Size{5, 19, 13},
+                                           Size{3, 37, 3}, Size{1, 1, 0}, Size{0, 7, 0}}) {
+    const auto named = [&](const char* what) {
+      return fmt::format("{} ({}, {}) stride {}", what, rows, cols, cols + padding);
+    };
+    const auto bound = [&](auto function) {
+      return [=, rows = rows, cols = cols, padding = padding] {
+        return function(rows, cols, padding);
+      };
+    };
+    cases.push_back({named("cast f32 to bf16"), bound(cast_case<bf16, float>)});
+    cases.push_back({named("cast bf16 to f32"), bound(cast_case<float, bf16>)});
+    cases.push_back({named("add f32"), bound(add_case<float>)});
+    cases.push_back({named("add bf16"), bound(add_case<bf16>)});
+    cases.push_back({named("set_zero f32"), bound(set_zero_case<float>)});
+    cases.push_back({named("set_zero bf16"), bound(set_zero_case<bf16>)});
+    cases.push_back({named("sum_of_squares"), bound(sum_of_squares_case)});
+  }
+}
+
+}  // namespace espalier::test

@@ -1,0 +1,100 @@
+#include "cases.hpp"
+
+namespace espalier::test {
+namespace {
+
+template <class T>
+struct NormResults {
+  Matrix<T> residual, y, dx;
+  Matrix<float> inverse_rms, d_weight;
+
+  NormResults(std::int64_t rows, std::int64_t width, std::int64_t padding)
+      : residual(rows, width, padding),
+        y(rows, width, padding),
+        dx(rows, width, padding),
+        inverse_rms(1, rows),
+        d_weight(1, width) {
+    d_weight.fill(0.5);
+  }
+};
+
+template <class T>
+Verdict rmsnorm_case(std::int64_t rows, std::int64_t width, std::int64_t padding, bool adds) {
+  device::Context context;
+  TestQueue queue;
+  Matrix<T> x(rows, width, padding), delta(rows, width, padding), weight(1, width),
+      dy(rows, width, padding), d_residual(rows, width, padding);
+  x.randomize("x", 2.0);
+  delta.randomize("delta");
+  weight.randomize("weight", 0.3, 1.0);
+  dy.randomize("dy");
+  d_residual.randomize("d_residual");
+  const device::ConstView none;
+  NormResults<T> want(rows, width, padding), got(rows, width, padding);
+  const auto forward = [&](NormResults<T>& results) {
+    return kernels::RmsNormForward{.x = x.view(),
+                                   .delta = adds ? device::ConstView(delta.view()) : none,
+                                   .weight = weight.view(),
+                                   .residual = adds ? results.residual.view() : device::View{},
+                                   .y = results.y.view(),
+                                   .inverse_rms = results.inverse_rms.view(),
+                                   .eps = 1e-6f};
+  };
+  kernels::rmsnorm_forward(context, forward(want));
+  kernels::cuda::rmsnorm_forward(queue, forward(got));
+  const auto backward = [&](NormResults<T>& results) {
+    return kernels::RmsNormBackward{
+        .dy = dy.view(),
+        .x = adds ? device::ConstView(want.residual.view()) : device::ConstView(x.view()),
+        .weight = weight.view(),
+        .inverse_rms = want.inverse_rms.view(),
+        .d_residual = adds ? device::ConstView(d_residual.view()) : none,
+        .dx = results.dx.view(),
+        .d_weight = results.d_weight.view()};
+  };
+  kernels::rmsnorm_backward(context, backward(want));
+  kernels::cuda::rmsnorm_backward(queue, backward(got));
+  Verdict verdict;
+  if (adds) verdict.same_bits("residual", got.residual, want.residual);
+  verdict.close("inverse_rms", got.inverse_rms, want.inverse_rms, 1e-6);
+  verdict.close("y", got.y, want.y, tolerance_of<T>(2));
+  verdict.close("dx", got.dx, want.dx, tolerance_of<T>(), 0.1);
+  verdict.close("d_weight", got.d_weight, want.d_weight, 1e-5, 1.0);
+
+  // dx may take the place of dy, and the forward's y that of delta.
+  Matrix<T> dx_in_place = dy;
+  kernels::RmsNormBackward in_place = backward(got);
+  in_place.dy = in_place.dx = dx_in_place.view();
+  kernels::cuda::rmsnorm_backward(queue, in_place);
+  verdict.same_bits("dx in place of dy", dx_in_place, got.dx);
+  if (adds) {
+    Matrix<T> y_in_place = delta;
+    kernels::RmsNormForward call = forward(got);
+    call.delta = y_in_place.view();
+    call.y = y_in_place.view();
+    kernels::cuda::rmsnorm_forward(queue, call);
+    verdict.same_bits("y in place of delta", y_in_place, got.y);
+  }
+  return verdict;
+}
+
+template <class T>
+void add(std::vector<Case>& cases) {
+  const auto named = [](const char* what) {
+    return fmt::format("rmsnorm {}, {}", kTypeName<T>, what);
+  };
+  cases.push_back(
+      {named("vectors and several warps"), [] { return rmsnorm_case<T>(5, 1096, 8, true); }});
+  cases.push_back({named("vectors and a tail"), [] { return rmsnorm_case<T>(13, 77, 11, true); }});
+  cases.push_back({named("rows not aligned"), [] { return rmsnorm_case<T>(9, 70, 3, false); }});
+  cases.push_back({named("one element"), [] { return rmsnorm_case<T>(1, 1, 0, true); }});
+}
+
+}  // namespace
+
+void add_norm_cases(std::vector<Case>& cases) {
+  add<float>(cases);
+  add<bf16>(cases);
+}
+
+}  // namespace espalier::test

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Reads what ptxas said about every kernel and fails on spilled registers.
+
+Usage: check_registers.py <folder with *.cu.ptxas>
+
+Prints per file and architecture the number of kernels, the most registers, and what was spilled.
+"""
+import pathlib
+import re
+import sys
+
+ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
+SPILL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+REGISTERS = re.compile(r"Used (\d+) registers")
+
+
+def kernels_of(text):
+    """(name, architecture, registers, bytes of stack, bytes spilled) of each kernel in a log."""
+    kernels, current = [], None
+    for line in text.splitlines():
+        if match := ENTRY.search(line):
+            current = [*match.groups(), 0, 0, 0]
+            kernels.append(current)
+        elif current and (match := SPILL.search(line)):
+            current[3] = int(match.group(1))
+            current[4] = int(match.group(2)) + int(match.group(3))
+        elif current and (match := REGISTERS.search(line)):
+            current[2] = int(match.group(1))
+    return kernels
+
+
+def main():
+    logs = sorted(pathlib.Path(sys.argv[1]).glob("*.cu.ptxas"))
+    if not logs:
+        raise SystemExit(f"{sys.argv[1]}: no *.cu.ptxas; build espalier_kernels_cuda first")
+    num_bad = 0
+    for log in logs:
+        kernels = kernels_of(log.read_text(encoding="utf-8"))
+        if not kernels:
+            raise SystemExit(f"{log}: no kernel in it")
+        for architecture in sorted({kernel[1] for kernel in kernels}):
+            here = [kernel for kernel in kernels if kernel[1] == architecture]
+            print(f"{log.name.removesuffix('.ptxas'):24} {architecture:8} {len(here):3} kernels, "
+                  f"at most {max(kernel[2] for kernel in here):3} registers, "
+                  f"{sum(kernel[4] for kernel in here)} bytes spilled")
+        for name, architecture, registers, stack, spilled in kernels:
+            if spilled or stack:
+                num_bad += 1
+                print(f"  {name} for {architecture}: {registers} registers, {spilled} bytes "
+                      f"spilled, {stack} bytes of stack")
+    raise SystemExit(1 if num_bad else 0)
+
+
+if __name__ == "__main__":
+    main()

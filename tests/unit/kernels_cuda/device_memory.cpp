@@ -1,0 +1,37 @@
+// The cases on a GPU: matrices lie in managed memory, which host and device both see. The test sets
+// CUDA_LAUNCH_BLOCKING=1, so that every launch waits for its kernel.
+#include <cuda_runtime_api.h>
+
+#include <cstdlib>
+
+#include "cases.hpp"
+
+namespace espalier::test {
+
+void set_order(std::uint64_t) {
+  // The device has an order of its own.
+}
+
+namespace {
+
+void* allocate_managed(std::size_t bytes) {
+  void* p = nullptr;
+  return cudaMallocManaged(&p, bytes > 0 ? bytes : 1) == cudaSuccess ? p : nullptr;
+}
+void release_managed(void* p) {
+  cudaFree(p);
+}
+
+/// Set before main, and hence before any matrix. Without a GPU the test counts as skipped.
+[[maybe_unused]] const bool managed = [] {
+  int num_devices = 0;
+  if (cudaGetDeviceCount(&num_devices) != cudaSuccess || num_devices == 0) {
+    fmt::print("no GPU: skipped\n");
+    std::exit(77);
+  }
+  matrix_memory() = {allocate_managed, release_managed};
+  return true;
+}();
+
+}  // namespace
+}  // namespace espalier::test

@@ -1,0 +1,10 @@
+#include "cases.hpp"
+#include "kernels/emulation/faults.hpp"
+
+namespace espalier::test {
+
+void set_order(std::uint64_t seed) {
+  kernels::emulation::settings().order_seed = seed;
+}
+
+}  // namespace espalier::test
