@@ -315,9 +315,9 @@ void check_sources(const DataParameters& d, Problems& problems) {
 void check_training(const Parameters& p, Use use, Problems& problems) {
   if (use == Use::training && p.data.train.empty() && p.data.sources.empty())
     problems.add(
-        "neither data.train nor data.sources is set: name the token shards (espalier tokenize "
-        "makes "
-        "them)");
+        "data.train is not set: name the token shards (espalier tokenize makes them), or several "
+        "sets "
+        "in data.sources");
   check_sources(p.data, problems);
   if (p.validation.interval > 0 && p.data.validation.empty())
     problems.add(

@@ -66,7 +66,7 @@ void check_files(const config::Parameters& p) {
   std::optional<io::CheckpointReader> reader;
   if (folder) reader.emplace(*folder);
   if (p.data.train.empty() && p.data.sources.empty()) {
-    log::info("neither data.train nor data.sources is set: no shards were checked");
+    log::info("data.train is not set, nor data.sources: no shards were checked");
   } else {
     const TrainingData data(p, tokenizer_identity(p), p.data.verify_checksum);
     RunPosition position;

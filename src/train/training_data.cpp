@@ -13,7 +13,7 @@ namespace {
 /// data.train as the only source, or data.sources.
 std::vector<config::DataSource> sources_of(const config::DataParameters& data) {
   require(!data.train.empty() || !data.sources.empty(), ExitStatus::bad_configuration,
-          "neither data.train nor data.sources is set: name the token shards");
+          "data.train is not set: name the token shards, or several sets in data.sources");
   if (data.sources.empty()) return {{.train = data.train, .weight = 1.0, .name = "train"}};
   return data.sources;
 }
