@@ -316,8 +316,7 @@ void check_training(const Parameters& p, Use use, Problems& problems) {
   if (use == Use::training && p.data.train.empty() && p.data.sources.empty())
     problems.add(
         "data.train is not set: name the token shards (espalier tokenize makes them), or several "
-        "sets "
-        "in data.sources");
+        "sets in data.sources");
   check_sources(p.data, problems);
   if (p.validation.interval > 0 && p.data.validation.empty())
     problems.add(
