@@ -141,9 +141,10 @@ std::string assign(std::vector<T>& values, const toml::node& node) {
         wrong = assign(member, value);
       });
       if (!found)
-        return fmt::format("has an unknown key {}; an entry has {}", key.str(),
-                           fmt::join(known, ", "));
-      if (!wrong.empty()) return fmt::format("has {}, which {}", key.str(), wrong);
+        return fmt::format("has an unknown key {} in entry {}; an entry has {}", key.str(),
+                           items.size(), fmt::join(known, ", "));
+      if (!wrong.empty())
+        return fmt::format("has {} in entry {}, which {}", key.str(), items.size(), wrong);
     }
   }
   values = std::move(items);

@@ -17,17 +17,17 @@ namespace espalier::commands {
 namespace {
 
 /// A text file as one document, with the separator in front so that its first token is predicted
-/// too.
+/// too; a model that was trained with data.document_mask knows no token before a document.
 std::vector<std::uint32_t> tokens_of_file(const std::string& path, const TrainedModel& trained,
-                                          std::uint64_t& num_bytes) {
+                                          double& bytes_per_token) {
   std::ifstream file(path, std::ios::binary);
   require(file.good(), ExitStatus::bad_data, "{}: cannot be opened", path);
   const std::string text(std::istreambuf_iterator<char>(file), {});
   const auto tokenizer = trained.open_tokenizer();
   std::vector<std::uint32_t> ids = tokenizer.encode(text);
-  ids.insert(ids.begin(), tokenizer.end_of_text());
-  require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no text", path);
-  num_bytes = text.size();
+  bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
+  if (!trained.parameters.data.document_mask) ids.insert(ids.begin(), tokenizer.end_of_text());
+  require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no token to predict", path);
   return ids;
 }
 
@@ -47,14 +47,13 @@ train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& se
 }
 
 void evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run) {
-  std::uint64_t num_bytes = 0;
-  const std::vector<std::uint32_t> tokens = tokens_of_file(path, trained, num_bytes);
+  double bytes_per_token = 0.0;
+  const std::vector<std::uint32_t> tokens = tokens_of_file(path, trained, bytes_per_token);
   if (dry_run) return;
   const data::TokenStream stream({{tokens}});
   const auto predicted = static_cast<std::int64_t>(tokens.size()) - 1;
   // A text shorter than a sequence is one short sequence.
   const std::int64_t length = std::min(trained.parameters.training.sequence_length, predicted);
-  const double bytes_per_token = static_cast<double>(num_bytes) / static_cast<double>(predicted);
   report(trained, evaluate(trained, {&stream, bytes_per_token}, length, 0), path);
 }
 

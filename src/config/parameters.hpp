@@ -320,13 +320,13 @@ struct DataSource {
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
-    visit(Field{.name = "train", .meaning = "as data.train"}, p.train);
+    visit(Field{.name = "train", .meaning = "its token shards, named as in data.train"}, p.train);
     visit(Field{.name = "weight",
-                .meaning = "share of the samples, in any unit",
+                .meaning = "share of the samples, above 0, in any unit",
                 .min = 0,
                 .max = 1.0e12},
           p.weight);
-    visit(Field{.name = "name", .meaning = "in messages; empty: train"}, p.name);
+    visit(Field{.name = "name", .meaning = "what the log calls it; empty: as train"}, p.name);
   }
 };
 
@@ -347,8 +347,8 @@ struct DataParameters {
                 .meaning = "token shards: a file, or a folder with train-*.h5 (sorted by name)"},
           p.train);
     visit(Field{.name = "sources",
-                .meaning = "in place of train, shard sets mixed by weight: "
-                           "[[data.sources]] with train, weight and name"},
+                .meaning = "in place of train, shard sets mixed by weight: a [[data.sources]] "
+                           "with the keys below for each"},
           p.sources);
     visit(Field{.name = "validation",
                 .meaning = "token shards for validation: a file, or a folder with "
@@ -367,7 +367,8 @@ struct DataParameters {
                 .choices = {"repeat", "stop"}},
           p.end_of_data);
     visit(Field{.name = "document_mask",
-                .meaning = "attention stays inside a document, whose first token has position 0"},
+                .meaning = "attention stays inside a document (its text and the separator behind "
+                           "it), whose first token in the sample has position 0"},
           p.document_mask);
     visit(Field{.name = "predict_across_documents",
                 .meaning = "false: the first token of a document is nobody's target"},

@@ -54,16 +54,25 @@ std::string page_of(std::string_view table, std::string_view purpose,
   return page;
 }
 
+template <class Value>
+inline constexpr bool kIsStructList = false;
+template <Described T>
+inline constexpr bool kIsStructList<std::vector<T>> = true;
+
+/// The keys of a table and, behind a list of tables, those of its entries ("sources.weight").
 template <class Table>
-std::vector<Entry> entries_of(const Table& defaults) {
+std::vector<Entry> entries_of(const Table& defaults, const std::string& prefix = "") {
   std::vector<Entry> entries;
-  Table::describe(defaults, [&](const Field& field, const auto& value) {
-    entries.push_back({.name = std::string(field.name),
+  Table::describe(defaults, [&]<class Value>(const Field& field, const Value& value) {
+    entries.push_back({.name = prefix + std::string(field.name),
                        .type = std::string(type_name(value)),
                        .initial = toml_value(value),
                        .unit = std::string(field.unit),
                        .allowed = allowed_values(field),
                        .meaning = std::string(field.meaning)});
+    if constexpr (kIsStructList<Value>)
+      for (Entry& entry : entries_of(typename Value::value_type(), std::string(field.name) + "."))
+        entries.push_back(std::move(entry));
   });
   return entries;
 }

@@ -36,12 +36,16 @@ std::string_view type_name(const std::vector<T>&) {
 template <Described T>
 std::string violation(const Field&, const std::vector<T>& values) {
   std::string wrong;
-  for (const T& item : values)
+  std::size_t number = 0;
+  for (const T& item : values) {
+    ++number;
     T::describe(item, [&](const Field& field, const auto& value) {
       const std::string member = violation(field, value);
       if (wrong.empty() && !member.empty())
-        wrong = "has " + std::string(field.name) + " = " + toml_value(value) + ", which " + member;
+        wrong = "has " + std::string(field.name) + " = " + toml_value(value) + " in entry " +
+                std::to_string(number) + ", which " + member;
     });
+  }
   return wrong;
 }
 

@@ -299,12 +299,25 @@ void check_sources(const DataParameters& d, Problems& problems) {
     if (!(d.sources[i].weight > 0.0))
       problems.add("data.sources[{}].weight = {} must be above 0: leave the source out instead", i,
                    d.sources[i].weight);
+    // Which samples were seen is counted per source: no two may hold the same ones.
+    for (std::size_t j = 0; j < i; ++j) {
+      const DataSource &a = d.sources[j], &b = d.sources[i];
+      if (!b.train.empty() && a.train == b.train)
+        problems.add("data.sources[{}] and [{}] both name \"{}\": make them one, with both weights",
+                     j, i, b.train);
+      else if (!b.name.empty() && a.name == b.name)
+        problems.add("data.sources[{}] and [{}] are both called \"{}\": give them different names",
+                     j, i, b.name);
+    }
   }
 }
 
 void check_training(const Parameters& p, Use use, Problems& problems) {
   if (use == Use::training && p.data.train.empty() && p.data.sources.empty())
-    problems.add("data.train is not set: name the token shards (espalier tokenize makes them)");
+    problems.add(
+        "neither data.train nor data.sources is set: name the token shards (espalier tokenize "
+        "makes "
+        "them)");
   check_sources(p.data, problems);
   if (p.validation.interval > 0 && p.data.validation.empty())
     problems.add(

@@ -53,7 +53,13 @@ std::uint64_t TokenStream::next_document(std::uint64_t token) const {
   const std::size_t shard = shard_of(token);
   const auto& documents = shards_[shard].documents;
   const auto next = std::upper_bound(documents.begin(), documents.end(), token - begins_[shard]);
-  return next == documents.end() ? begins_[shard + 1] : begins_[shard] + *next;
+  if (next == documents.end()) return begins_[shard + 1];
+  require(
+      *next < shards_[shard].tokens.size(), ExitStatus::bad_data,
+      "{}: a document starts at token {} of {}: the file is damaged. Write the shards again with "
+      "`espalier tokenize`",
+      shards_[shard].name, *next, shards_[shard].tokens.size());
+  return begins_[shard] + *next;
 }
 
 std::uint64_t TokenStream::documents_until(std::uint64_t token) const {

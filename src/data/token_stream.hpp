@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace espalier::data {
@@ -10,6 +11,7 @@ struct ShardView {
   std::span<const std::uint32_t> tokens;
   /// Where documents begin, ascending, the first at 0; empty: the shard is one document.
   std::span<const std::uint64_t> documents = {};
+  std::string name = {};  ///< in messages
 };
 
 /// The tokens of a data set: its shards end to end, as memory maps. A document is its text and the
@@ -23,7 +25,8 @@ class TokenStream {
   /// Copies tokens [first, first + out.size()), across shard ends where need be. The range must
   /// lie inside the stream.
   void copy(std::uint64_t first, std::span<std::uint32_t> out) const;
-  /// The first token past `token` that begins a document; size() when there is none. O(log).
+  /// The first token past `token` that begins a document; size() when there is none. O(log). Throws
+  /// Error (bad_data) where a shard that was not verified has a start past its end.
   std::uint64_t next_document(std::uint64_t token) const;
   /// How many documents begin in the tokens (first, last]. O(log).
   std::uint64_t documents_between(std::uint64_t first, std::uint64_t last) const;

@@ -11,7 +11,8 @@ namespace {
 
 data::TokenStream stream_of(const std::vector<io::TokenShard>& shards) {
   std::vector<data::ShardView> views;
-  for (const io::TokenShard& shard : shards) views.push_back({shard.tokens(), shard.documents()});
+  for (const io::TokenShard& shard : shards)
+    views.push_back({shard.tokens(), shard.documents(), shard.path().string()});
   return data::TokenStream(std::move(views));
 }
 

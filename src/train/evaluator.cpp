@@ -36,7 +36,7 @@ Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators
   communicators.world->all_reduce_sum(sums);
   Evaluation result;
   result.tokens = data::count_targets(*set.stream, shape, total);
-  result.loss = sums[0] / static_cast<double>(result.tokens);
+  result.loss = sums[0] / static_cast<double>(std::max<std::uint64_t>(result.tokens, 1));
   result.perplexity = std::exp(result.loss);
   result.bits_per_byte = result.loss / std::numbers::ln2 / set.bytes_per_token;
   return result;

@@ -1,6 +1,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/integers.hpp"
@@ -61,20 +62,26 @@ void require_writable(const std::filesystem::path& directory) {
 }  // namespace
 
 void check_files(const config::Parameters& p) {
-  if (p.data.train.empty() && p.data.sources.empty())
-    log::info("data.train is not set: no shards were checked");
-  else
-    log::info("{}", TrainingData(p, tokenizer_identity(p), p.data.verify_checksum)
-                        .describe(static_cast<std::uint64_t>(p.training.steps *
-                                                             p.training.global_batch_size)));
+  const auto folder = io::newest_checkpoint(checkpoint_directory(p));
+  std::optional<io::CheckpointReader> reader;
+  if (folder) reader.emplace(*folder);
+  if (p.data.train.empty() && p.data.sources.empty()) {
+    log::info("neither data.train nor data.sources is set: no shards were checked");
+  } else {
+    const TrainingData data(p, tokenizer_identity(p), p.data.verify_checksum);
+    RunPosition position;
+    if (reader) position = {reader->info().step, reader->info().samples_consumed};
+    config::Parameters limited = p;
+    limit_steps_to_data(limited, data, position);
+    log::info("{}", data.describe(samples_of_run(limited, position)));
+  }
   if (!p.data.validation.empty())
     log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
   if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);
-  if (const auto folder = io::newest_checkpoint(checkpoint_directory(p))) {
-    io::CheckpointReader reader(*folder);
-    require_same_model(reader, model::tensor_table(model::Architecture::from(p.model)));
-    require_continuable(reader.info(), *folder);
-    log::info("would continue {} (step {})", folder->string(), reader.info().step);
+  if (reader) {
+    require_same_model(*reader, model::tensor_table(model::Architecture::from(p.model)));
+    require_continuable(reader->info(), *folder);
+    log::info("would continue {} (step {})", folder->string(), reader->info().step);
   } else if (!p.model.initial_weights.empty()) {
     const InitialWeights initial(p.model.initial_weights, p.model,
                                  model::tensor_table(model::Architecture::from(p.model)));
@@ -107,15 +114,16 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
-  limit_steps_to_data();
-  log::info("{}", training_data_.describe(static_cast<std::uint64_t>(
-                      parameters_.training.steps * parameters_.training.global_batch_size)));
+  start_or_continue();
+  const RunPosition position{step_, samples_consumed_};
+  data_end_run_ = limit_steps_to_data(parameters_, training_data_, position);
+  if (step_ >= parameters_.training.steps) validated_step_ = step_;  // a finished run: it was done
+  log::info("{}", training_data_.describe(samples_of_run(parameters_, position)));
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
             parameters.checkpoint.interval > 0
                 ? fmt::format("every {} steps", parameters.checkpoint.interval)
                 : "only at the end or when the run is stopped (checkpoint.interval = 0)");
-  start_or_continue();
   if (session.rank() == 0) {
     log_.emplace(parameters.output.directory, step_);
     log::set_sink([this](std::string_view text) { log_->line(text); });
@@ -135,27 +143,6 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
 
 Trainer::~Trainer() {
   if (log_) log::set_sink({});
-}
-
-// The schedule must end where the run ends, so a run that its data cut short is a shorter run.
-void Trainer::limit_steps_to_data() {
-  if (parameters_.data.end_of_data != "stop") return;
-  std::int64_t& steps = parameters_.training.steps;
-  const std::int64_t possible =
-      training_data_.steps_without_repeat(parameters_.training.global_batch_size);
-  require(possible > 0, ExitStatus::bad_data,
-          "the data have fewer samples than training.global_batch_size = {}: take smaller batches, "
-          "more text, or data.end_of_data = \"repeat\"",
-          parameters_.training.global_batch_size);
-  if (possible >= steps) return;
-  log::info("data.end_of_data = \"stop\": the data last for {} of {} steps; the run is that long",
-            possible, steps);
-  steps = possible;
-  require(parameters_.schedule.warmup_steps + parameters_.schedule.decay_steps <= steps,
-          ExitStatus::bad_configuration,
-          "schedule.warmup_steps + schedule.decay_steps = {} + {} is above the {} steps that the "
-          "data last for",
-          parameters_.schedule.warmup_steps, parameters_.schedule.decay_steps, steps);
 }
 
 double Trainer::measure_peak() {
@@ -222,7 +209,6 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
-  if (step_ >= parameters_.training.steps) validated_step_ = step_;  // a finished run: it was done
   log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), step_,
             samples_consumed_, info.grid);
 }

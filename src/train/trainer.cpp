@@ -31,9 +31,11 @@ StepReport Trainer::train_step() {
   optim::Optimizer& optimizer = *memory_.optimizer;
   const config::TrainingParameters& training = parameters_.training;
   // Targets that count, of all ranks: known without asking them.
-  const auto step_targets = static_cast<double>(data::count_targets(
+  const std::uint64_t num_targets = data::count_targets(
       training_data_.sources(), training.sequence_length, batch_shape_.documents, samples_consumed_,
-      static_cast<std::uint64_t>(training.global_batch_size)));
+      static_cast<std::uint64_t>(training.global_batch_size));
+  // A step of documents of one token each may have none: its loss and its gradient are 0.
+  const auto step_targets = static_cast<double>(std::max<std::uint64_t>(num_targets, 1));
 
   double loss_sum = 0.0;
   for (std::int64_t micro = 0; micro < batch_shape_.num_micro_batches; ++micro) {
@@ -108,6 +110,8 @@ StopReason Trainer::run() {
     auto phase = context_.profiler().scope(Phase::checkpoint);
     checkpoints_->finish();
   }
+  if (finished && data_end_run_)
+    log::info("the data ended after {} steps (data.end_of_data = \"stop\")", step_);
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(samples_consumed_));
   log::info("{}", progress_->summary());

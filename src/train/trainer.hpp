@@ -37,7 +37,6 @@ class Trainer {
 
  private:
   struct StepSums;
-  void limit_steps_to_data();
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   StepReport train_step();
@@ -72,8 +71,9 @@ class Trainer {
   std::unique_ptr<Progress> progress_;
   double slowest_step_s_ = 0.0;
   bool dump_gradients_ = parameters_.debug.dump_gradients;  ///< still to be done
-  bool stop_signal_ = false;                                ///< agreed by all ranks
-  bool out_of_time_ = false;                                ///< agreed by all ranks
+  bool data_end_run_ = false;  ///< before the steps that were asked for
+  bool stop_signal_ = false;   ///< agreed by all ranks
+  bool out_of_time_ = false;   ///< agreed by all ranks
   std::int64_t validated_step_ = -1;
   std::int64_t saved_step_ = -1;
 };

@@ -1,8 +1,10 @@
 #include "train/training_data.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 
 namespace espalier::train {
@@ -11,7 +13,7 @@ namespace {
 /// data.train as the only source, or data.sources.
 std::vector<config::DataSource> sources_of(const config::DataParameters& data) {
   require(!data.train.empty() || !data.sources.empty(), ExitStatus::bad_configuration,
-          "data.train is not set: name the token shards (espalier tokenize makes them)");
+          "neither data.train nor data.sources is set: name the token shards");
   if (data.sources.empty()) return {{.train = data.train, .weight = 1.0, .name = "train"}};
   return data.sources;
 }
@@ -36,9 +38,14 @@ std::vector<Dataset> open_all(const config::Parameters& p, const std::string& to
   return datasets;
 }
 
-data::Sources mix(const config::Parameters& p, const std::vector<Dataset>& datasets) {
+std::vector<double> weights_of(const std::vector<config::DataSource>& sources) {
   std::vector<double> weights;
-  for (const config::DataSource& source : sources_of(p.data)) weights.push_back(source.weight);
+  for (const config::DataSource& source : sources) weights.push_back(source.weight);
+  return weights;
+}
+
+data::Sources mix(const config::Parameters& p, const std::vector<Dataset>& datasets,
+                  const std::vector<double>& weights) {
   std::vector<data::Source> sources;
   for (const Dataset& dataset : datasets) {
     // Sources of one size would otherwise be walked through in one order.
@@ -63,21 +70,18 @@ data::DocumentRule document_rule(const config::DataParameters& parameters) {
 TrainingData::TrainingData(const config::Parameters& parameters,
                            const std::string& tokenizer_identity, bool verify)
     : names_(names_of(sources_of(parameters.data))),
+      weights_(weights_of(sources_of(parameters.data))),
       datasets_(open_all(parameters, tokenizer_identity, verify)),
-      sources_(mix(parameters, datasets_)) {}
-
-std::int64_t TrainingData::steps_without_repeat(std::int64_t global_batch_size) const {
-  return static_cast<std::int64_t>(sources_.samples_without_repeat() /
-                                   static_cast<std::uint64_t>(global_batch_size));
-}
+      sources_(mix(parameters, datasets_, weights_)) {}
 
 std::string TrainingData::describe(std::uint64_t num_samples) const {
   std::string text;
   for (std::size_t i = 0; i < datasets_.size(); ++i) {
     text += text.empty() ? "" : "\n";
-    text += names_.size() == 1 ? datasets_[i].describe()
-                               : fmt::format("{}, {:.2f} % of the samples: {}", names_[i],
-                                             100.0 * sources_.share(i), datasets_[i].describe());
+    text += names_.size() == 1
+                ? datasets_[i].describe()
+                : fmt::format("{}, weight {}, {:.2f} % of the samples: {}", names_[i], weights_[i],
+                              100.0 * sources_.share(i), datasets_[i].describe());
     if (num_samples > 0)
       text += fmt::format("; this run makes {:.3g} epochs of it", sources_.epochs(i, num_samples));
   }
@@ -104,6 +108,42 @@ std::string TrainingData::epochs_begun(std::uint64_t before, std::uint64_t after
       text += fmt::format("{}epoch {} of {}", text.empty() ? "" : ", ", epoch(after), names_[i]);
   }
   return text;
+}
+
+bool limit_steps_to_data(config::Parameters& p, const TrainingData& data,
+                         const RunPosition& position) {
+  if (p.data.end_of_data != "stop") return false;
+  // From where the run stands: it may have begun with batches of another size.
+  const std::uint64_t samples = data.sources().samples_without_repeat();
+  const std::uint64_t left = samples - std::min(samples, position.samples_consumed);
+  const std::int64_t possible =
+      position.step +
+      static_cast<std::int64_t>(left / static_cast<std::uint64_t>(p.training.global_batch_size));
+  if (possible == 0)
+    throw Error(ExitStatus::bad_data,
+                fmt::format("data.end_of_data = \"stop\": the data give {} samples without "
+                            "repeating any, less than training.global_batch_size = {}; take "
+                            "smaller batches, more text, or data.end_of_data = \"repeat\"",
+                            samples, p.training.global_batch_size),
+                Met::by_every_rank);
+  if (possible >= p.training.steps) return false;
+  log::info("data.end_of_data = \"stop\": the data last for {} of {} steps; the run is that long",
+            possible, p.training.steps);
+  p.training.steps = possible;
+  if (p.schedule.warmup_steps + p.schedule.decay_steps > possible)
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("schedule.warmup_steps + schedule.decay_steps = {} + {} is above the "
+                            "{} steps that the data last for: shorten them, or take more text or "
+                            "data.end_of_data = \"repeat\"",
+                            p.schedule.warmup_steps, p.schedule.decay_steps, possible),
+                Met::by_every_rank);
+  return true;
+}
+
+std::uint64_t samples_of_run(const config::Parameters& p, const RunPosition& position) {
+  const std::int64_t left = std::max<std::int64_t>(p.training.steps - position.step, 0);
+  return position.samples_consumed +
+         static_cast<std::uint64_t>(left * p.training.global_batch_size);
 }
 
 }  // namespace espalier::train

@@ -23,9 +23,8 @@ class TrainingData {
 
   const data::Sources& sources() const { return sources_; }
   const std::string& tokenizer_identity() const { return datasets_.front().tokenizer_identity(); }
-  /// Steps of `global_batch_size` samples before one would be seen again.
-  std::int64_t steps_without_repeat(std::int64_t global_batch_size) const;
-  /// A line per source: tokens, samples, share, and the epochs of it in a run of `num_samples`.
+  /// A line per source: tokens, samples, weight, share, and the epochs of it in a run of
+  /// `num_samples`.
   std::string describe(std::uint64_t num_samples) const;
   /// "english 7,000 samples (0.36 epochs), code 3,000 samples (1.20 epochs)"
   std::string describe_consumed(std::uint64_t num_samples) const;
@@ -34,8 +33,24 @@ class TrainingData {
 
  private:
   std::vector<std::string> names_;
+  std::vector<double> weights_;
   std::vector<Dataset> datasets_;
   data::Sources sources_;
 };
+
+/// How far a run has come.
+struct RunPosition {
+  std::int64_t step = 0;  ///< steps done
+  std::uint64_t samples_consumed = 0;
+};
+
+/// With data.end_of_data = "stop": lowers training.steps to the steps that `data` allow before a
+/// sample would be seen again, and returns whether that ends the run earlier. Throws Error when
+/// they are too few for one step (bad_data) or for the schedule (bad_configuration).
+bool limit_steps_to_data(config::Parameters& parameters, const TrainingData& data,
+                         const RunPosition& position);
+
+/// Samples of the whole run, from its start to training.steps.
+std::uint64_t samples_of_run(const config::Parameters& parameters, const RunPosition& position);
 
 }  // namespace espalier::train

@@ -65,6 +65,39 @@ class Documents(RunCase):
         self.train("causal", data)
         self.assertNotEqual(self.history("causal")[0][2], self.history("mask-1x1")[0][2])
 
+    def test_a_model_is_evaluated_as_it_was_trained(self):
+        self.train("as-trained", f"data.train={self.folder / 'uneven'}", "training.steps=3",
+                   "schedule.warmup_steps=1", *MASK)
+        loss = {}
+        for name, keys in (("as trained", ()), ("inside", MASK),
+                           ("across", ("data.document_mask=false",))):
+            output = espalier(1, "eval", self.folder / "as-trained",
+                              f"data.validation={self.folder / 'uneven'}", *keys)
+            loss[name] = re.search(r"loss ([0-9.]+)", output)[1]
+        self.assertEqual(loss["as trained"], loss["inside"])
+        self.assertNotEqual(loss["as trained"], loss["across"])
+        # No document begins behind a separator: the first token of a text has nothing before it.
+        text = self.folder / "text.txt"
+        text.write_text("Twenty-one of these.\n")
+        for run, predicted in (("as-trained", 20), ("run", 21)):
+            output = espalier(1, "eval", self.folder / run, "--text", text)
+            self.assertIn(f"over {predicted} tokens", output)
+
+    def test_a_step_may_have_no_target(self):
+        # Tokens in pairs, a letter and its separator: every other sample of one token has none.
+        (self.folder / "pairs.txt").write_text("\f".join("abcdefghijklmnopqrstuvwxyz"))
+        espalier(1, "tokenize", f"data.tokenizer={BYTES}",
+                 f'tokenize.input=["{self.folder / "pairs.txt"}"]', 'tokenize.document_separator="\\f"',
+                 f"tokenize.output={self.folder / 'pairs'}", "tokenize.validation_fraction=0")
+        self.train("pairs", f"data.train={self.folder / 'pairs'}", "data.order=sequential",
+                   "data.predict_across_documents=false", "training.sequence_length=1",
+                   "training.micro_batch_size=1", "training.global_batch_size=1",
+                   "parallel.sequence_parallel=false", "validation.interval=0",
+                   "validation.at_end=false", "training.steps=6", "schedule.warmup_steps=1")
+        losses = [float(row[2]) for row in self.history("pairs")]
+        for step, loss in enumerate(losses):
+            self.assertEqual(loss == 0.0, step % 2 == 1, losses)
+
     def mixture(self):
         """Not an override: a list of tables is what a person writes in a file."""
         path = self.folder / "mixture.toml"
@@ -85,7 +118,7 @@ name = "small"
         for name, ranks, keys in (("1", 1, []), ("2", 2, []), ("4", 4, ["parallel.tensor=2"])):
             output = espalier(ranks, "train", self.mixture(), *self.keys(f"mix-{name}")[2:], *keys)
             taken[name] = re.search(r"samples taken: (.*)", output)[1]
-            self.assertIn("large, 75.00 % of the samples", output)
+            self.assertIn("large, weight 3, 75.00 % of the samples", output)
             for row, other in zip(self.history(f"mix-{name}"), self.history("mix-1")):
                 self.assertTrue(close(row, other, 1e-4), f"{name}: {row} != {other}")
         self.assertEqual(len(set(taken.values())), 1, taken)
@@ -102,8 +135,13 @@ name = "small"
         output = espalier(2, "train", *keys)
         self.assertIn("continuing", output)
         self.assertEqual(re.search(r"samples taken: (.*)", output)[1], taken["1"])
+        self.assertNotIn("differs from the checkpoint's", output)
         for row, other in zip(self.history("mix-again"), self.history("mix-2")):
             self.assertEqual(row, other)
+        other = self.mixture()
+        other.write_text(other.read_text().replace("weight = 3", "weight = 2"))
+        output = espalier(1, "train", *keys, "training.steps=21")
+        self.assertIn("data.sources differs from the checkpoint's", output)
 
     def test_the_data_end_by_rule(self):
         data = f"data.train={self.folder / 'small'}"
@@ -114,9 +152,36 @@ name = "small"
         steps = int(re.search(r"the data last for (\d+) of 20 steps", output)[1])
         self.assertEqual(len(self.history("stop")), steps)
         self.assertIn(f"all {steps} steps are done", output)
+        self.assertIn(f"the data ended after {steps} steps", output)
         self.assertNotIn("begins", output)
         # The schedule has ended too.
         self.assertEqual(float(self.history("stop")[-1][4]), float(self.history("repeat")[-1][4]))
+
+    def test_the_end_is_reckoned_from_where_a_run_stands(self):
+        keys = (f"data.train={self.folder / 'small'}", "data.end_of_data=stop",
+                "schedule.warmup_steps=1")
+        output = self.train("from", *keys, "--dry-run")
+        samples = int(re.search(r"([0-9,]+) samples of", output)[1].replace(",", ""))
+        self.assertIn(f"the data last for {samples // 8} of 20 steps", output)
+        self.assertFalse((self.folder / "from").exists())
+        self.train("from", *keys, "training.steps=2")
+        # From here on with batches of half the size: as many samples, in more steps.
+        keys += ("training.global_batch_size=4",)
+        steps = 2 + (samples - 2 * 8) // 4
+        self.assertGreater(steps, samples // 8)
+        for argument in ("--dry-run", "data.verify_checksum=false"):
+            output = self.train("from", *keys, argument)
+            self.assertIn(f"the data last for {steps} of 20 steps", output)
+        self.assertIn(f"the data ended after {steps} steps", output)
+        self.assertEqual(len(self.history("from")), steps)
+        output = self.train("from", *keys)  # again: there is nothing left to do
+        self.assertIn(f"all {steps} steps are done", output)
+        self.assertEqual(len(self.history("from")), steps)
+        output = self.train("few", *keys, "training.global_batch_size=512", status=65)
+        self.assertIn(f"{samples} samples", output)
+        output = self.train("few", *keys[:2], "training.global_batch_size=8",
+                            f"schedule.warmup_steps={samples // 8 + 1}", status=78)
+        self.assertIn("schedule.warmup_steps", output)
 
     def test_bad_sources(self):
         def refused(text, *words, status=78):

@@ -50,6 +50,14 @@ TEST_CASE("the page of one table has type, default, unit, range and meaning") {
   CHECK(page.find("[model]") == std::string::npos);
 }
 
+TEST_CASE("the keys of a list's entries stand behind it") {
+  const std::string page = reference_page("data");
+  const std::size_t list = page.find("  sources  ");
+  REQUIRE(list != std::string::npos);
+  for (const char* key : {"sources.train", "sources.weight", "sources.name"})
+    CHECK(page.find(std::string("  ") + key + "  ", list) != std::string::npos);
+}
+
 TEST_CASE("an unknown table names the nearest") {
   const std::string message =
       test::message_of([] { reference_page("trainin"); }, ExitStatus::usage);

@@ -215,6 +215,25 @@ TEST_CASE("a training run needs data and a place") {
   expect_words(error_of(p), {"run.time_limit", "run.time_margin = 60"});
 }
 
+TEST_CASE("sources stand in place of data.train, each with its own shards and a weight") {
+  Parameters p = small_run();
+  p.data.sources = {{.train = "a", .weight = 1.0, .name = ""}};
+  expect_words(error_of(p), {"data.train", "data.sources", "both"});
+  p.data.train = "";
+  CHECK_NOTHROW(config::resolve(p, 1));
+  p.data.sources.push_back({.train = "b", .weight = 0.0, .name = "second"});
+  expect_words(error_of(p), {"data.sources[1].weight = 0", "above 0"});
+  p.data.sources[1] = {.train = "", .weight = 2.0, .name = "second"};
+  expect_words(error_of(p), {"data.sources[1]", "train"});
+  p.data.sources[1] = {.train = "a", .weight = 2.0, .name = "second"};
+  expect_words(error_of(p), {"data.sources[0] and [1]", "\"a\""});
+  p.data.sources = {{.train = "a", .weight = 1.0, .name = "x"},
+                    {.train = "b", .weight = 1.0, .name = "x"}};
+  expect_words(error_of(p), {"data.sources[0] and [1]", "\"x\"", "name"});
+  p.data.sources.clear();
+  expect_words(error_of(p), {"data.train", "data.sources", "tokenize"});
+}
+
 TEST_CASE("all problems are reported at once, a line each") {
   Parameters p = small_run();
   p.model.head_dim = 7;

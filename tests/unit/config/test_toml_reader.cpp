@@ -219,3 +219,53 @@ TEST_CASE("the dump reads back as the same parameters, without any other file") 
   CHECK(with_file.find("# from the model file \"gone/m.toml\"") != std::string::npos);
   CHECK(read(with_file).model.file.empty());
 }
+
+TEST_CASE("a list of tables is read as TOML has it, from a file or the command line") {
+  const std::string text = R"(
+[data]
+order = "sequential"
+[[data.sources]]
+train = "a \"b\" \\ c"
+weight = 3
+name = "first"
+[[data.sources]]
+train = "d"
+)";
+  const Parameters p = read(text);
+  REQUIRE(p.data.sources.size() == 2);
+  CHECK(p.data.sources[0].train == "a \"b\" \\ c");
+  CHECK(p.data.sources[0].weight == 3.0);
+  CHECK(p.data.sources[0].name == "first");
+  CHECK(p.data.sources[1].train == "d");
+  CHECK(p.data.sources[1].weight == 1.0);
+  CHECK(p.data.sources[1].name.empty());
+  CHECK(p.data.order == "sequential");
+
+  // The dump in a checkpoint reads back as the same.
+  const std::string dump = config::to_toml(p);
+  CHECK(config::to_toml(read(dump)) == dump);
+  CHECK(read(dump).data.sources[0].train == p.data.sources[0].train);
+
+  // An override takes the place of the whole list.
+  const Parameters q = read(text, {R"(data.sources=[{train = "x", weight = 0.5}])"});
+  REQUIRE(q.data.sources.size() == 1);
+  CHECK(q.data.sources[0].train == "x");
+  CHECK(q.data.sources[0].weight == 0.5);
+  CHECK(read(text, {"data.sources=[]"}).data.sources.empty());
+}
+
+TEST_CASE("what is wrong in a list of tables says where and what is allowed") {
+  const auto error_in = [](const std::string& entry) {
+    return error_of("[data]\n[[data.sources]]\ntrain = \"a\"\n[[data.sources]]\n" + entry);
+  };
+  expect_words(error_in("weigth = 2"),
+               {"run.toml:", "data.sources", "weigth", "entry 2", "train, weight, name"});
+  expect_words(error_in("weight = \"2\""), {"data.sources", "weight", "needs a number", "\"2\""});
+  expect_words(error_in("weight = -1"), {"data.sources", "weight = -1", "entry 2", "0 to"});
+  expect_words(error_in("weight = nan"), {"data.sources", "weight", "nan"});
+  expect_words(error_in("weight = inf"), {"data.sources", "weight", "0 to"});
+  expect_words(error_in("train = 7"), {"data.sources", "train", "needs a string"});
+  expect_words(error_of("[data]\nsources = \"a\""), {"run.toml:2", "list of tables", "\"a\""});
+  expect_words(error_of("[data]\nsources = [\"a\"]"), {"run.toml:2", "list of tables"});
+  expect_words(error_of("", {"data.sources=a"}), {"data.sources", "list of tables"});
+}

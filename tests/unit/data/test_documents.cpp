@@ -55,6 +55,17 @@ TEST_CASE("A shard that names no document is one", "[data]") {
   CHECK(stream.documents_between(0, 9) == 1);
 }
 
+TEST_CASE("A document that starts past the end of its shard is refused by name", "[data]") {
+  const std::vector<std::uint32_t> tokens(5);
+  for (const std::uint64_t wrong : {std::uint64_t{5}, ~std::uint64_t{0}}) {
+    const std::vector<std::uint64_t> starts{0, 2, wrong};
+    const TokenStream stream({{tokens, starts, "train-00007.h5"}, {tokens}});
+    CHECK(stream.next_document(1) == 2);
+    CHECK_THROWS_WITH(stream.next_document(2),
+                      Catch::Contains("train-00007.h5") && Catch::Contains("tokenize"));
+  }
+}
+
 TEST_CASE("With a mask, positions and first keys begin anew with every document", "[data]") {
   const Documents data;
   const DocumentRule rule{.mask = true};

@@ -118,14 +118,22 @@ struct Digest {
     const View q = qk.col_range(0, kA * kD), k = qk.col_range(kA * kD, kK * kD);
     const View v = qkv.col_range((kA + kK) * kD, kK * kD);
     const View o = make(kT, kA * kD), lse = make_f32(kB * kA, kS);
-    kernels::attention_forward(context, {shape, q, k, v, o, lse});
-    mix(o);
-    mix(lse);
-    kernels::attention_backward(
-        context, {shape, q, k, v, o, lse, make(kT, kA * kD), d_qkv.col_range(0, kA * kD),
-                  d_qkv.col_range(kA * kD, kK * kD), d_qkv.col_range((kA + kK) * kD, kK * kD),
-                  make_f32(1, kernels::attention_backward_scratch_elements(shape))});
-    mix(d_qkv);
+    // Documents of 20 tokens, and none.
+    const View first_keys = arena.allocate("first keys", DType::i32, 1, kT);
+    for (std::int64_t t = 0; t < kT; ++t)
+      first_keys.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS / 20 * 20);
+    const View d_o = make(kT, kA * kD);
+    const View scratch = make_f32(1, kernels::attention_backward_scratch_elements(shape));
+    for (const device::ConstView keys : {device::ConstView(first_keys), device::ConstView()}) {
+      kernels::attention_forward(context, {shape, q, k, v, o, lse, keys});
+      mix(o);
+      mix(lse);
+      kernels::attention_backward(
+          context, {shape, q, k, v, o, lse, d_o, d_qkv.col_range(0, kA * kD),
+                    d_qkv.col_range(kA * kD, kK * kD), d_qkv.col_range((kA + kK) * kD, kK * kD),
+                    scratch, keys});
+      mix(d_qkv);
+    }
     kernels::qk_norm_rope_backward(
         context, {d_qkv.col_range(0, (kA + kK) * kD), qkv, w, w, positions, rope, d_qkv, d_q_w,
                   d_k_w, kA, kK, kD, 1e-6f});

@@ -1,6 +1,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <vector>
@@ -265,6 +266,18 @@ TEST_CASE("A header that contradicts the arrays is refused", "[token_shard]") {
   SECTION("missing dataset") {
     edit(path, [](hid_t file) { H5Ldelete(file, "tokens", H5P_DEFAULT); });
     CHECK_THAT(open_error(path), Contains("`tokens` is missing"));
+  }
+  SECTION("document starts") {
+    using Starts = std::array<std::uint64_t, 3>;
+    for (const Starts& starts : {Starts{0, 6, 5}, Starts{0, 5, 5}, Starts{1, 5, 6},
+                                 Starts{0, 5, 36}, Starts{0, 5, ~std::uint64_t{0}}}) {
+      edit(path, [&](hid_t file) {
+        const Hdf5Dataset dataset(H5Dopen2(file, "documents", H5P_DEFAULT));
+        REQUIRE(H5Dwrite(dataset.get(), H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                         starts.data()) >= 0);
+      });
+      CHECK_THAT(open_error(path), Contains(path.string()) && Contains("document starts"));
+    }
   }
   SECTION("compressed dataset") {
     edit(path, [](hid_t file) {
