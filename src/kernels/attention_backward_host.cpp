@@ -183,6 +183,7 @@ void write_sum(const device::View& out, const AttentionShape& s, std::int64_t b,
 void attention_backward(device::Context&, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
   check_attention_shapes(s, a.q, a.k, a.v, a.o, a.lse);
+  check_first_keys(s, a.first_keys);
   ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0,
                   "{} queries from {}, {} keys", s.query_length, s.first_query_position,
                   s.kv_length);

@@ -139,6 +139,7 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
 void attention_forward(device::Context&, const AttentionForward& a) {
   const AttentionShape& s = a.shape;
   check_attention_shapes(s, a.q, a.k, a.v, a.o, a.lse);
+  check_first_keys(s, a.first_keys);
   const std::int64_t tiles = num_tiles(s);
   const std::int64_t heads = s.batch * s.num_kv_heads;
   dispatch(a.q.dtype, [&]<class T>(T) {

@@ -148,6 +148,23 @@ inline void check_attention_shapes(const AttentionShape& s, const device::ConstV
                   describe(o), describe(lse));
 }
 
+/// A value out of place would leave a row without keys, whose output is NaN, or let it see another
+/// document: found here once, not in every tile.
+inline void check_first_keys(const AttentionShape& s, const device::ConstView& first_keys) {
+  if (first_keys.data == nullptr) return;
+  ESPALIER_ASSERT(first_keys.dtype == DType::i32 && first_keys.is_contiguous() &&
+                      first_keys.size() >= s.batch * s.query_length,
+                  "first keys {} of {} queries", describe(first_keys), s.batch * s.query_length);
+  for (std::int64_t b = 0; b < s.batch; ++b) {
+    const auto* keys = first_keys.as<std::int32_t>() + b * s.query_length;
+    std::int64_t least = 0;
+    for (std::int64_t i = 0; i < s.query_length; least = keys[i++])
+      ESPALIER_ASSERT(keys[i] >= least && keys[i] <= s.first_query_position + i,
+                      "first key {} of query {} of sequence {}, {} before it", keys[i], i, b,
+                      least);
+  }
+}
+
 /// The tile's rows, and where their keys begin and end.
 struct Tile {
   std::int64_t first_row, num_rows, num_vectors;

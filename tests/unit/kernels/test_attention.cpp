@@ -1,6 +1,5 @@
-#include "kernels/attention.hpp"
-
 #include <numeric>
+#include "kernels/attention.hpp"
 
 #include "support.hpp"
 
@@ -34,12 +33,16 @@ struct Problem {
     d_o.randomize("d_o", 1.0);
   }
 
-  /// Documents that begin at these tokens of every sequence.
-  void set_documents(const std::vector<std::int64_t>& begins) {
+  /// Documents that begin at these positions of the first sequence, and `shift` tokens later in
+  /// each further one. What precedes the first of them belongs to one that began earlier.
+  void set_documents(const std::vector<std::int64_t>& begins, std::int64_t shift = 0) {
     for (std::int64_t row = 0; row < q.rows(); ++row) {
-      const std::int64_t i = row % shape.query_length;
+      const std::int64_t position = shape.first_query_position + row % shape.query_length;
       std::int64_t first = 0;
-      for (const std::int64_t begin : begins) first = begin <= i ? begin : first;
+      for (const std::int64_t begin : begins) {
+        const std::int64_t shifted = begin + row / shape.query_length * shift;
+        first = shifted <= position ? shifted : first;
+      }
       first_keys.push_back(static_cast<std::int32_t>(first));
     }
   }
@@ -48,7 +51,9 @@ struct Problem {
     return device::view_of(first_keys.data(), 1, static_cast<std::int64_t>(first_keys.size()));
   }
 
-  Reference reference() const {
+  /// The gradients are those that the backward pass is asked for: its delta = rowsum(dO * O) takes
+  /// `given_o`, an input already rounded to T, when there is one.
+  Reference reference(const Matrix<T>* given_o = nullptr) const {
     const AttentionShape& s = shape;
     Reference r;
     const auto size = [](const Matrix<T>& m) {
@@ -97,7 +102,8 @@ struct Problem {
               r.o[q_index(d)] += p_j * v(kv_row(j), kv * s.head_dim + d);
           }
           for (std::int64_t d = 0; d < s.head_dim; ++d)
-            delta += r.o[q_index(d)] * d_o(row, h * s.head_dim + d);
+            delta += (given_o ? (*given_o)(row, h * s.head_dim + d) : r.o[q_index(d)]) *
+                     d_o(row, h * s.head_dim + d);
           for (std::int64_t j = begin; j < keys; ++j) {
             double d_p = 0.0;
             const double p_j = p[static_cast<std::size_t>(j)];
@@ -129,13 +135,12 @@ template <class T>
 constexpr double kTolerance = sizeof(T) == 2 ? 4 * 0x1p-8 : 1e-5;
 
 template <class T>
-void check(const AttentionShape& s, bool backward,
-           const std::vector<std::int64_t>& documents = {}) {
+void check(const AttentionShape& s, bool backward, const std::vector<std::int64_t>& documents = {},
+           std::int64_t shift = 0) {
   CAPTURE(s.batch, s.query_length, s.kv_length, s.first_query_position, s.num_q_heads,
           s.num_kv_heads, s.head_dim);
   Problem<T> x(s);
-  if (!documents.empty()) x.set_documents(documents);
-  const Reference want = x.reference();
+  if (!documents.empty()) x.set_documents(documents, shift);
   Context context;
   Matrix<T> o(x.q.rows(), x.q.cols(), 4);
   Matrix<float> lse(s.batch * s.num_q_heads, s.query_length, 3);
@@ -146,6 +151,7 @@ void check(const AttentionShape& s, bool backward,
                                        .o = o.view(),
                                        .lse = lse.view(),
                                        .first_keys = x.keys_view()});
+  const Reference want = x.reference(&o);
   CHECK(error_of(o, want.o) < kTolerance<T>);
   CHECK(error_of(lse, want.lse) < 1e-5);
   CHECK(o.padding_untouched());
@@ -238,100 +244,167 @@ TEMPLATE_TEST_CASE("attention stays inside documents", "[attention]", float, bf1
   check<TestType>(training(1, 70, 3, 1, 16), true, every_token);  // each token alone
 }
 
+TEMPLATE_TEST_CASE("documents differ from sequence to sequence", "[attention]", float, bf16) {
+  check<TestType>(training(3, 131, 4, 2, 64), true, {17, 18, 90}, 7);  // one began before token 0
+  check<TestType>(training(2, 99, 3, 1, 10), true, {50}, 31);
+  check<TestType>(training(16, 77, 2, 1, 128), true, {5, 40}, 3);  // no splits
+}
+
+TEMPLATE_TEST_CASE("a continued sequence stays inside its document", "[attention]", float, bf16) {
+  check<TestType>({.batch = 2,
+                   .query_length = 37,
+                   .kv_length = 150,
+                   .first_query_position = 100,
+                   .num_q_heads = 4,
+                   .num_kv_heads = 1,
+                   .head_dim = 32},
+                  false, {70, 101, 120}, 2);
+  check<TestType>({.batch = 2,
+                   .query_length = 1,
+                   .kv_length = 300,
+                   .first_query_position = 260,
+                   .num_q_heads = 6,
+                   .num_kv_heads = 2,
+                   .head_dim = 10},
+                  false, {200}, 60);  // the second sequence is one document
+}
+
 namespace {
 
-/// Output and gradients of a problem, by the kernels.
+/// Results of both directions, packed or document by document, in the rows of the packed ones.
 template <class T>
-struct Result {
+struct Results {
   Matrix<T> o, d_q, d_k, d_v;
-  explicit Result(const Problem<T>& x)
+
+  explicit Results(Problem<T>& x)
       : o(x.q.rows(), x.q.cols()),
         d_q(x.q.rows(), x.q.cols()),
         d_k(x.k.rows(), x.k.cols()),
         d_v(x.k.rows(), x.k.cols()) {}
+
+  /// Tokens first .. first + s.query_length - 1 of the only sequence.
+  void run(Problem<T>& x, const AttentionShape& s, std::int64_t first,
+           const device::ConstView& first_keys) {
+    Context context;
+    Matrix<float> lse(s.num_q_heads, s.query_length);
+    Matrix<float> scratch(1, kernels::attention_backward_scratch_elements(s));
+    const auto rows = [&](Matrix<T>& m) { return m.view().row_range(first, s.query_length); };
+    kernels::attention_forward(context, {.shape = s,
+                                         .q = rows(x.q),
+                                         .k = rows(x.k),
+                                         .v = rows(x.v),
+                                         .o = rows(o),
+                                         .lse = lse.view(),
+                                         .first_keys = first_keys});
+    kernels::attention_backward(context, {.shape = s,
+                                          .q = rows(x.q),
+                                          .k = rows(x.k),
+                                          .v = rows(x.v),
+                                          .o = rows(o),
+                                          .lse = lse.view(),
+                                          .d_o = rows(x.d_o),
+                                          .d_q = rows(d_q),
+                                          .d_k = rows(d_k),
+                                          .d_v = rows(d_v),
+                                          .scratch = scratch.view(),
+                                          .first_keys = first_keys});
+  }
 };
 
-/// The rows first .. first + length - 1 of the problem as a sequence of its own, into the same rows
-/// of `result`; all rows: with its documents.
+/// A pair: of documents packed into the sequence of `x`, and of each of them alone.
 template <class T>
-void run_rows(Problem<T>& x, std::int64_t first, std::int64_t length, Result<T>& result) {
-  AttentionShape s = x.shape;
-  s.query_length = s.kv_length = length;
-  const bool whole = length == x.shape.query_length;
-  const auto rows = [&](Matrix<T>& m) { return m.view().row_range(first, length); };
-  Matrix<float> lse(s.num_q_heads, length);
-  Matrix<float> scratch(1, kernels::attention_backward_scratch_elements(s));
-  Context context;
-  const device::ConstView keys = whole ? x.keys_view() : device::ConstView{};
-  kernels::attention_forward(
-      context, {s, rows(x.q), rows(x.k), rows(x.v), rows(result.o), lse.view(), keys});
-  kernels::attention_backward(
-      context, {s, rows(x.q), rows(x.k), rows(x.v), rows(result.o), lse.view(), rows(x.d_o),
-                rows(result.d_q), rows(result.d_k), rows(result.d_v), scratch.view(), keys});
+std::pair<Results<T>, Results<T>> packed_and_alone(Problem<T>& x,
+                                                   const std::vector<std::int64_t>& begins) {
+  x.set_documents(begins);
+  std::pair<Results<T>, Results<T>> results{Results<T>(x), Results<T>(x)};
+  results.first.run(x, x.shape, 0, x.keys_view());
+  for (std::size_t d = 0; d < begins.size(); ++d) {
+    AttentionShape own = x.shape;
+    own.query_length = (d + 1 < begins.size() ? begins[d + 1] : x.shape.query_length) - begins[d];
+    own.kv_length = own.query_length;
+    results.second.run(x, own, begins[d], {});
+  }
+  return results;
 }
 
 template <class T>
-std::vector<double> values_of(const Matrix<T>& m) {
-  std::vector<double> values;
-  for (std::int64_t row = 0; row < m.rows(); ++row)
-    for (std::int64_t c = 0; c < m.cols(); ++c) values.push_back(m(row, c));
-  return values;
+double difference(const Matrix<T>& a, const Matrix<T>& b) {
+  return test::worst_error(a, [&](std::int64_t r, std::int64_t c) { return b(r, c); });
 }
 
 }  // namespace
 
 TEMPLATE_TEST_CASE("packed documents attend as each of them alone", "[attention]", float, bf16) {
-  // A block of keys begins with the first document of a tile of 32 queries: where documents begin
-  // with tiles, the sums of a query are taken in the same order as without neighbours.
-  const std::vector<std::int64_t> on_tiles{0, 64, 256}, anywhere{0, 1, 30, 31, 100, 229, 299};
-  for (const auto& begins : {on_tiles, anywhere}) {
-    Problem<TestType> x(training(1, 300, 4, 2, 38), 0);
-    x.set_documents(begins);
-    Result<TestType> packed(x), alone(x);
-    run_rows(x, 0, 300, packed);
-    for (std::size_t d = 0; d < begins.size(); ++d) {
-      const std::int64_t end = d + 1 < begins.size() ? begins[d + 1] : 300;
-      run_rows(x, begins[d], end - begins[d], alone);
-    }
-    if (begins == on_tiles) {
-      CHECK(packed.o.same_bits(alone.o));
-      CHECK(packed.d_q.same_bits(alone.d_q));
-    }
-    // Else each is within kTolerance of the definition. d_k and d_v sum over sets of tiles, which
-    // follow from the length of the sequence.
-    CHECK(error_of(packed.o, values_of(alone.o)) < 2 * kTolerance<TestType>);
-    CHECK(error_of(packed.d_q, values_of(alone.d_q)) < 2 * kTolerance<TestType>);
-    CHECK(error_of(packed.d_k, values_of(alone.d_k)) < 2 * kTolerance<TestType>);
-    CHECK(error_of(packed.d_v, values_of(alone.d_v)) < 2 * kTolerance<TestType>);
+  // At bounds of tiles (64 / G queries) the blocks are the same, and so are the bits; with 16 kv
+  // heads dk and dv are no sums of splits, whose number depends on the length.
+  for (const std::int64_t q_heads : {16, 32, 64}) {
+    Problem<TestType> x(training(1, 300, q_heads, 16, 10), 0);
+    const auto [packed, alone] = packed_and_alone(x, {0, 64, 256});
+    CHECK(packed.o.same_bits(alone.o));
+    CHECK(packed.d_q.same_bits(alone.d_q));
+    CHECK(packed.d_k.same_bits(alone.d_k));
+    CHECK(packed.d_v.same_bits(alone.d_v));
+  }
+  // Elsewhere the order of the sums differs: each side is within the tolerance of the definition.
+  for (const std::int64_t head_dim : {10, 64, 128}) {
+    Problem<TestType> x(training(1, 203, 6, 2, head_dim), 0);
+    const auto [packed, alone] = packed_and_alone(x, {0, 1, 40, 41, 42, 133, 202});
+    CHECK(difference(packed.o, alone.o) < 2 * kTolerance<TestType>);
+    CHECK(difference(packed.d_q, alone.d_q) < 2 * kTolerance<TestType>);
+    CHECK(difference(packed.d_k, alone.d_k) < 2 * kTolerance<TestType>);
+    CHECK(difference(packed.d_v, alone.d_v) < 2 * kTolerance<TestType>);
   }
 }
 
-TEST_CASE("the gradient inside documents is that of differences", "[attention]") {
-  // Of the definition that the kernels are compared with: sum(o * d_o), changed in one element.
-  Problem<float> x(training(1, 9, 2, 1, 4), 0);
-  x.set_documents({0, 1, 5});
-  const Reference at = x.reference();
-  const auto objective = [&] {
-    const std::vector<double> o = x.reference().o, d_o = values_of(x.d_o);
-    return std::inner_product(o.begin(), o.end(), d_o.begin(), 0.0);
+TEMPLATE_TEST_CASE("first keys of 0 are causal attention, bit for bit", "[attention]", float,
+                   bf16) {
+  Problem<TestType> x(training(1, 203, 6, 2, 38), 0);
+  x.set_documents({0});
+  Results<TestType> causal(x), one_document(x);
+  causal.run(x, x.shape, 0, {});
+  one_document.run(x, x.shape, 0, x.keys_view());
+  CHECK(causal.o.same_bits(one_document.o));
+  CHECK(causal.d_q.same_bits(one_document.d_q));
+  CHECK(causal.d_k.same_bits(one_document.d_k));
+  CHECK(causal.d_v.same_bits(one_document.d_v));
+}
+
+TEMPLATE_TEST_CASE("what another document holds does not matter", "[attention]", float, bf16) {
+  // Huge scores in the hidden half of a tile: their exponentials overflow unless they are hidden.
+  Problem<TestType> x(training(1, 100, 2, 1, 64), 0);
+  x.set_documents({0, 23});
+  Results<TestType> before(x), after(x);
+  before.run(x, x.shape, 0, x.keys_view());
+  for (std::int64_t row = 0; row < 23; ++row)
+    for (std::int64_t c = 0; c < x.k.cols(); ++c) {
+      x.k.at(row, c) = TestType(1000.0f * static_cast<float>(x.q(30, c)));
+      x.v.at(row, c) = TestType(1e4f);
+    }
+  after.run(x, x.shape, 0, x.keys_view());
+  for (std::int64_t row = 23; row < 100; ++row) {
+    for (std::int64_t c = 0; c < x.q.cols(); ++c) {
+      REQUIRE(before.o(row, c) == after.o(row, c));
+      REQUIRE(before.d_q(row, c) == after.d_q(row, c));
+    }
+    for (std::int64_t c = 0; c < x.k.cols(); ++c) {
+      REQUIRE(before.d_k(row, c) == after.d_k(row, c));
+      REQUIRE(before.d_v(row, c) == after.d_v(row, c));
+    }
+  }
+}
+
+TEST_CASE("first keys out of order are refused", "[attention]") {
+  Problem<float> x(training(1, 5, 2, 1, 16), 0);
+  Results<float> results(x);
+  const auto run = [&](std::vector<std::int32_t> keys) {
+    x.first_keys = std::move(keys);
+    results.run(x, x.shape, 0, x.keys_view());
   };
-  const auto compare = [&](Matrix<float>& m, const std::vector<double>& gradient) {
-    for (std::int64_t row = 0; row < m.rows(); ++row)
-      for (std::int64_t c = 0; c < m.cols(); ++c) {
-        const float value = m.at(row, c);
-        m.at(row, c) = value + 0x1p-8f;
-        const double up = objective(), high = m(row, c);
-        m.at(row, c) = value - 0x1p-8f;
-        const double down = objective(), low = m(row, c);
-        m.at(row, c) = value;
-        // The error of central differences: of the order of the step's square, 1.5e-5.
-        CHECK((up - down) / (high - low) ==
-              Approx(gradient[static_cast<std::size_t>(row * m.cols() + c)]).margin(1e-4));
-      }
-  };
-  compare(x.q, at.d_q);
-  compare(x.k, at.d_k);
-  compare(x.v, at.d_v);
+  CHECK_NOTHROW(run({0, 0, 2, 2, 4}));
+  CHECK_THROWS(run({0, 0, 2, 1, 4}));   // falls
+  CHECK_THROWS(run({0, 0, 3, 3, 3}));   // behind the query's own position
+  CHECK_THROWS(run({-1, 0, 0, 0, 0}));  // before the sequence
+  CHECK_THROWS(run({0, 0, 0}));         // too few
 }
 
 TEST_CASE("attention survives large scores and shows NaN", "[attention]") {
