@@ -103,14 +103,17 @@ def main():
         # The last cores: the first one also serves the machine's interrupts.
         pinned = set(cores[-threads:])
         times = {program: [] for program in programs}
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
             for program in programs:
+                load = os.getloadavg()[0]
                 if program == "espalier":
                     result = timed_espalier(arguments.program, arguments.folder, arguments.text,
                                             threads, pinned, megabytes)
                 else:
                     result = timed_worker(program, arguments.folder, arguments.text, threads, pinned)
                 times[program].append(result)
+                print(f"round {number + 1}, {threads} threads, {program}: {result[0]:.3f} s, "
+                      f"{result[1]:.3f} s; load before {load:.1f}", file=sys.stderr, flush=True)
         base = statistics.median(t[0] for t in times["espalier"])
         for program in programs:
             cells = []
