@@ -49,8 +49,8 @@ class MergeTable {
 };
 
 /// Pairs that could merge, the lowest rank first and the leftmost of equals. A megabyte without a
-/// space fills it with as many pairs, so that its time is that of the memory: eight children to a
-/// node make a third of the levels of a binary heap.
+/// space fills it with as many pairs, so that its time is that of the memory: four children to a
+/// node make half the levels of a binary heap.
 class CandidateHeap {
  public:
   struct Candidate {
@@ -62,7 +62,7 @@ class CandidateHeap {
   Candidate pop();
 
  private:
-  static constexpr std::size_t kWidth = 8;
+  static constexpr std::size_t kWidth = 4;
   std::vector<std::uint64_t> keys_;  // rank << 32 | position
 };
 
