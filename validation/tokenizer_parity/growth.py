@@ -22,7 +22,7 @@ def seconds_of(program, tokenizer_file, text, folder):
     source.write_bytes(struct.pack("<I", len(text)) + text)
     out = subprocess.run([program, tokenizer_file, source, folder / "ids"], check=True,
                          capture_output=True, text=True).stdout
-    return float(re.search(r"cold: .* MB in ([\d.]+) s", out)[1])
+    return float(re.search(r"cold: .* processor ([\d.]+) s", out)[1])
 
 
 def main():
