@@ -1,8 +1,8 @@
 // tokenizer_ids <tokenizer> <input> <output> [<decoded>]: encodes each document of a file of
 // documents and writes the ids, for comparison with another program. Input: per document a u32
 // number of bytes and the bytes; output: per document a u32 number of ids and the ids; decoded: the
-// text of those ids, laid out as the input. Prints the time of the encoding alone and how much of it
-// a processor had, first with an empty cache of words and then with a warm one.
+// text of those ids, laid out as the input. Prints the time of the encoding alone and how much of
+// it a processor had, first with an empty cache of words and then with a warm one.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
