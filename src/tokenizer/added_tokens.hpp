@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -21,12 +22,21 @@ class AddedTokens {
   Occurrence find(std::string_view text, std::size_t from) const;
 
  private:
-  struct Range {
-    std::uint32_t begin, end;
+  /// A beginning of tokens. Text full of "<" meets Llama-3's 256 tokens at every byte: a tree asks
+  /// for each byte once, not once per token. Place 0 is no node.
+  struct Node {
+    std::uint32_t first_child, next_sibling;
+    std::uint32_t token;  // that ends here: its place in tokens_, or kNone
+    char byte;
   };
-  std::vector<AddedToken> tokens_;          // by first byte, the longest first
-  std::array<Range, 256> by_first_byte_{};  // where in tokens_
-  int only_first_byte_ = -1;                // when all begin alike: found by memchr
+  static constexpr std::uint32_t kNone = 0xFFFFFFFFu;
+  std::uint32_t child_of(std::uint32_t node, char byte) const;
+  std::uint32_t add_node(char byte, std::uint32_t next_sibling);
+
+  std::vector<AddedToken> tokens_;
+  std::vector<Node> nodes_;
+  std::array<std::uint32_t, 256> by_first_byte_{};  // nodes
+  int only_first_byte_ = -1;                        // when all begin alike: found by memchr
 };
 
 }  // namespace espalier::tokenizer

@@ -47,6 +47,32 @@ void Bpe::add_merge(const Merge& merge, std::uint32_t rank) {
   if (right < 256) byte_ranks_[256 * left + right] = rank;
 }
 
+void CandidateHeap::push(std::uint32_t rank, std::uint32_t position) {
+  const std::uint64_t key = (std::uint64_t{rank} << 32) | position;
+  std::size_t i = keys_.size();
+  keys_.push_back(key);
+  for (; i > 0 && key < keys_[(i - 1) / kWidth]; i = (i - 1) / kWidth)
+    keys_[i] = keys_[(i - 1) / kWidth];
+  keys_[i] = key;
+}
+
+CandidateHeap::Candidate CandidateHeap::pop() {
+  const std::uint64_t top = keys_.front(), key = keys_.back();
+  keys_.pop_back();
+  const std::size_t size = keys_.size();
+  std::size_t i = 0;
+  for (std::size_t child = 1; child < size; child = kWidth * i + 1) {
+    const std::size_t end = std::min(child + kWidth, size);
+    for (std::size_t other = child + 1; other < end; ++other)
+      child = keys_[other] < keys_[child] ? other : child;
+    if (key <= keys_[child]) break;
+    keys_[i] = keys_[child];
+    i = child;
+  }
+  if (size > 0) keys_[i] = key;
+  return {static_cast<std::uint32_t>(top >> 32), static_cast<std::uint32_t>(top)};
+}
+
 void Bpe::encode(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const {
   if (piece.size() <= kShortPiece) return encode_short(piece, ids);
   encode_long(piece, ids, scratch);
@@ -86,49 +112,35 @@ void Bpe::encode_long(std::string_view piece, std::vector<std::uint32_t>& ids,
                       Scratch& scratch) const {
   ESPALIER_ASSERT(piece.size() < kNoRank, "a piece of {} bytes", piece.size());
   auto& symbols = scratch.symbols;
-  auto& heap = scratch.heap;
+  auto& candidates = scratch.candidates;
   const auto count = static_cast<std::uint32_t>(piece.size());
   symbols.resize(count);
-  heap.clear();
+  candidates.clear();
   for (std::uint32_t i = 0; i < count; ++i)
     symbols[i] = {byte_ids_[static_cast<unsigned char>(piece[i])], i == 0 ? kNoRank : i - 1,
-                  i + 1 == count ? kNoRank : i + 1};
+                  i + 1 == count ? kNoRank : i + 1, kNoRank};
 
-  const auto later = [](const Scratch::Candidate& a, const Scratch::Candidate& b) {
-    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
+  // A candidate in the heap is out of date when its symbol no longer has its rank. It never gets
+  // that rank again, because the bytes of a pair only grow.
+  const auto consider = [&](std::uint32_t position) {
+    auto& symbol = symbols[position];
+    symbol.rank =
+        symbol.next == kNoRank ? kNoRank : merges_.rank_of(symbol.id, symbols[symbol.next].id);
+    if (symbol.rank != kNoRank) candidates.push(symbol.rank, position);
   };
-  const auto candidate_at = [&](std::uint32_t position) -> Scratch::Candidate {
-    const std::uint32_t next = symbols[position].next;
-    if (next == kNoRank) return {kNoRank, position};
-    return {merges_.rank_of(symbols[position].id, symbols[next].id), position};
-  };
-  const auto push = [&](std::uint32_t position) {
-    const auto candidate = candidate_at(position);
-    if (candidate.rank == kNoRank) return;
-    heap.push_back(candidate);
-    std::push_heap(heap.begin(), heap.end(), later);
-  };
-  for (std::uint32_t i = 0; i + 1 < count; ++i) {
-    const auto candidate = candidate_at(i);
-    if (candidate.rank != kNoRank) heap.push_back(candidate);
-  }
-  std::make_heap(heap.begin(), heap.end(), later);
+  for (std::uint32_t i = 0; i < count; ++i) consider(i);
 
-  constexpr std::uint32_t kRemoved = kNoRank - 1;  // as `previous`: swallowed by its left neighbour
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), later);
-    const Scratch::Candidate top = heap.back();
-    heap.pop_back();
-    // A candidate is out of date when one of its halves has merged otherwise since.
-    auto& left = symbols[top.position];
-    if (left.previous == kRemoved || candidate_at(top.position).rank != top.rank) continue;
+  while (!candidates.empty()) {
+    const auto [rank, position] = candidates.pop();
+    auto& left = symbols[position];
+    if (left.rank != rank) continue;
     auto& right = symbols[left.next];
-    left.id = results_[top.rank];
+    left.id = results_[rank];
     left.next = right.next;
-    right.previous = kRemoved;
-    if (left.next != kNoRank) symbols[left.next].previous = top.position;
-    if (left.previous != kNoRank) push(left.previous);
-    push(top.position);
+    right.rank = kNoRank;
+    if (left.next != kNoRank) symbols[left.next].previous = position;
+    if (left.previous != kNoRank) consider(left.previous);
+    consider(position);
   }
   for (std::uint32_t i = 0; i != kNoRank; i = symbols[i].next) ids.push_back(symbols[i].id);
 }

@@ -48,6 +48,24 @@ class MergeTable {
   int shift_;
 };
 
+/// Pairs that could merge, the lowest rank first and the leftmost of equals. A megabyte without a
+/// space fills it with as many pairs, so that its time is that of the memory: four children to a
+/// node make half the levels of a binary heap.
+class CandidateHeap {
+ public:
+  struct Candidate {
+    std::uint32_t rank, position;
+  };
+  bool empty() const { return keys_.empty(); }
+  void clear() { keys_.clear(); }
+  void push(std::uint32_t rank, std::uint32_t position);
+  Candidate pop();
+
+ private:
+  static constexpr std::size_t kWidth = 4;
+  std::vector<std::uint64_t> keys_;  // rank << 32 | position
+};
+
 /// Byte-pair encoding of one piece: the pair of lowest rank is merged, the leftmost of equals
 /// first, until no pair merges.
 class Bpe {
@@ -62,12 +80,10 @@ class Bpe {
     struct Symbol {
       std::uint32_t id;
       std::uint32_t previous, next;  // positions; kNoRank: none
-    };
-    struct Candidate {
-      std::uint32_t rank, position;
+      std::uint32_t rank;            // of the merge with the next symbol; kNoRank: none
     };
     std::vector<Symbol> symbols;
-    std::vector<Candidate> heap;
+    CandidateHeap candidates;
   };
   /// Appends the ids of `piece`. Time is O(n log n) in its bytes; fewer than 2^32 - 1 bytes.
   void encode(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;

@@ -3,6 +3,7 @@
 
     pip install tokenizers==0.23.3 tiktoken==0.14.0 gigatoken==0.10.0
     compare.py <espalier program> <folder of make_tokenizers.py>/qwen3 <text file> [--rounds 5]
+               [--ids-program build/tokenizer_ids] [--programs espalier gigatoken]
 """
 import argparse
 import base64
@@ -11,8 +12,10 @@ import pathlib
 import platform
 import re
 import statistics
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 QWEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
@@ -80,6 +83,21 @@ def timed_espalier(program, folder, text, threads, cores, megabytes):
     sys.exit(f"no result of {threads} threads in:\n{out.stdout}{out.stderr}")
 
 
+def timed_first_use(program, folder, text, cores):
+    """Espalier as the others are timed: a new process, the first text that it ever sees."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = pathlib.Path(scratch, "documents")
+        with open(source, "wb") as file:
+            for document in documents_of(text):
+                data = document.encode()
+                file.write(struct.pack("<I", len(data)) + data)
+        out = subprocess.run([program, f"{folder}/tokenizer.json", source, f"{scratch}/ids"],
+                             check=True, capture_output=True, text=True,
+                             preexec_fn=lambda: os.sched_setaffinity(0, cores)).stdout
+    seconds = [float(re.search(rf"{name}: .* MB in ([\d.]+) s", out)[1]) for name in ["cold", "warm"]]
+    return *seconds, int(re.search(r"(\d+) ids", out)[1])
+
+
 def main():
     if len(sys.argv) > 1 and sys.argv[1] == "worker":
         return worker(*sys.argv[2:5], int(sys.argv[5]))
@@ -89,28 +107,42 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("text")
     parser.add_argument("--rounds", type=int, default=5)
+    programs = ["espalier", "gigatoken", "tiktoken", "tokenizers"]
+    parser.add_argument("--ids-program", help="also time Espalier's tokenizer_ids, on one thread")
+    parser.add_argument("--programs", nargs="+", choices=programs, default=programs,
+                        help="espalier is always timed; without the slow ones, more rounds")
     arguments = parser.parse_args()
+    programs = [p for p in programs if p == "espalier" or p in arguments.programs]
+    if arguments.ids_program is not None:
+        programs.insert(1, "tokenizer_ids")
     megabytes = sum(len(d.encode()) for d in documents_of(arguments.text)) / 1e6
     cores = sorted(os.sched_getaffinity(0))
     print(f"{megabytes:.1f} MB, {platform.platform()}, cores {cores}; MB/s, median of "
           f"{arguments.rounds} interleaved rounds (best)\n")
     print("| threads | program | cold | warm | ids | cold, relative to Espalier |")
     print("|---|---|---|---|---|---|", flush=True)
-    programs = ["espalier", "gigatoken", "tiktoken", "tokenizers"]
     for threads in [1, 2]:
         if threads > len(cores):
             break
         # The last cores: the first one also serves the machine's interrupts.
         pinned = set(cores[-threads:])
+        if threads > 1 and "tokenizer_ids" in programs:
+            programs.remove("tokenizer_ids")
         times = {program: [] for program in programs}
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
             for program in programs:
+                load = os.getloadavg()[0]
                 if program == "espalier":
                     result = timed_espalier(arguments.program, arguments.folder, arguments.text,
                                             threads, pinned, megabytes)
+                elif program == "tokenizer_ids":
+                    result = timed_first_use(arguments.ids_program, arguments.folder,
+                                             arguments.text, pinned)
                 else:
                     result = timed_worker(program, arguments.folder, arguments.text, threads, pinned)
                 times[program].append(result)
+                print(f"round {number + 1}, {threads} threads, {program}: {result[0]:.3f} s, "
+                      f"{result[1]:.3f} s; load before {load:.1f}", file=sys.stderr, flush=True)
         base = statistics.median(t[0] for t in times["espalier"])
         for program in programs:
             cells = []
