@@ -49,7 +49,12 @@ config::Parameters parameters_of_checkpoint(const std::string& named,
   p.output = requested.output;
   p.validation = requested.validation;
   p.evaluation = requested.evaluation;
-  if (input != nullptr) p.generate = requested.generate;
+  if (input != nullptr) {
+    const std::string prefix = p.generate.prefix;  // how texts of this model begin
+    p.generate = requested.generate;
+    if (p.generate.prefix == "auto") p.generate.prefix = prefix;
+    p.tokenize = requested.tokenize;
+  }
   p.data.verify_checksum = requested.data.verify_checksum;
   if (!requested.data.tokenizer.empty()) p.data.tokenizer = requested.data.tokenizer;
   if (!requested.data.validation.empty()) p.data.validation = requested.data.validation;

@@ -109,6 +109,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     return line;
   }
 
+  add_options(words, line);
   if (line.command->run_on_paths != nullptr) {
     if (words.rest.empty())
       fail_usage(fmt::format("name a file or folder: espalier {} {}", line.command->name,
@@ -132,7 +133,6 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
       line.input_file = word;
     }
   }
-  add_options(words, line);
   if (line.input_file.empty() && line.overrides.empty())
     fail_usage(fmt::format("name an input file: espalier {} {}", line.command->name,
                            line.command->arguments));

@@ -15,6 +15,7 @@
 #include "io/checkpoint_files.hpp"
 #include "io/toml_reader.hpp"
 #include "model/tensor_table.hpp"
+#include "tokenizer/definition.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
 
@@ -28,10 +29,23 @@ namespace {
 namespace fs = std::filesystem;
 using parallel::TensorSpec;
 
-/// Without the slash at the end that a shell adds to the name of a folder.
-fs::path without_slash(const fs::path& path) {
-  const fs::path normal = path.lexically_normal();
-  return normal.has_filename() ? normal : normal.parent_path();
+/// Where the path leads, through links and without the slash that a shell adds to a folder.
+fs::path real_place(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path absolute = fs::absolute(path, ignored).lexically_normal();
+  const fs::path place = fs::weakly_canonical(absolute, ignored);
+  const fs::path& known = place.empty() ? absolute : place;
+  return known.has_filename() ? known : known.parent_path();
+}
+
+/// A name that only a conversion gives to a file of the folder that it is writing.
+bool is_of_a_conversion(const fs::path& file) {
+  const std::string name = file.filename().string();
+  return name == "config.json" || name == "generation_config.json" || name == "master.h5" ||
+         name == "COMPLETE" || name == "model.safetensors.index.json" ||
+         name.starts_with("rank-") || name.ends_with(".safetensors") ||
+         name.find("token") != std::string::npos || name == "vocab.json" || name == "merges.txt" ||
+         name.starts_with("chat_template");
 }
 
 /// The folder that is written: it has the target's name when it is whole, and is gone when the
@@ -39,18 +53,26 @@ fs::path without_slash(const fs::path& path) {
 class Target {
  public:
   explicit Target(const fs::path& target)
-      : target_(without_slash(target)), partial_(target_.string() + ".partial") {}
+      : target_(real_place(target)), partial_(target_.string() + ".partial") {}
   const fs::path& partial() const { return partial_; }
   std::string name() const { return target_.string(); }
 
   void require_free() const {
     std::error_code ignored;
+    require(target_.has_relative_path() && target_ != fs::current_path(ignored),
+            ExitStatus::bad_configuration, "the target is this folder itself: name a new one");
     const bool is_free = !fs::exists(fs::symlink_status(target_, ignored)) ||
                          (fs::is_directory(target_, ignored) && fs::is_empty(target_, ignored));
     require(is_free, ExitStatus::bad_configuration,
             "{} is there already, and not an empty folder: nothing is overwritten. Remove it, or "
             "choose another target",
             name());
+    for (const auto& entry : fs::directory_iterator(partial_, ignored))
+      require(entry.is_regular_file(ignored) && is_of_a_conversion(entry.path()),
+              ExitStatus::bad_configuration,
+              "{} is needed while the target is written, but holds {}, which no conversion has "
+              "made: move it, or choose another target",
+              partial_.string(), entry.path().filename().string());
   }
   /// Rank 0 makes the folder and what `fill` puts into it, then all ranks may write. Collective.
   template <class Fill>
@@ -122,11 +144,17 @@ std::uint64_t master_bytes(const TensorSpec& spec) {
 
 // Hugging Face to checkpoint ----------------------------------------------------------------------
 
-/// Reads the identity of data.tokenizer, which the folder's own may lose when it cannot be used.
+/// Reads the identity of data.tokenizer, which the folder's own may lose when it cannot be used,
+/// and how its texts begin.
 std::string identity_of_tokenizer(config::Parameters& p, bool is_named) {
+  const bool asks_prefix = p.generate.prefix == "auto";
+  if (asks_prefix) p.generate.prefix.clear();
   if (p.data.tokenizer.empty()) return {};
   try {
-    return tokenizer::Tokenizer::from_file(p.data.tokenizer).identity();
+    const std::string identity = tokenizer::Tokenizer::from_file(p.data.tokenizer).identity();
+    if (asks_prefix && tokenizer::read_definition(p.data.tokenizer).is_tokenizer_json)
+      p.generate.prefix = huggingface::prompt_prefix(p.data.tokenizer);
+    return identity;
   } catch (const Error& error) {
     if (is_named) throw;
     log::warn("the checkpoint names no tokenizer: {}", error.what());
@@ -141,26 +169,38 @@ config::Parameters imported_parameters(const huggingface::ModelFolder& folder,
                                        const fs::path& source,
                                        std::span<const std::string> overrides) {
   config::Parameters p;
-  p.run.name = without_slash(source).filename().string();
+  p.run.name = real_place(source).filename().string();
   p.model = folder.model();
   p.training.dtype = folder.dtype() == "bfloat16" ? "bfloat16" : "float32";
   p.training.sequence_length =
       std::min(p.training.sequence_length, p.model.max_position_embeddings);
   std::error_code ignored;
-  p.generate.prefix = "";
-  if (fs::is_regular_file(source / "tokenizer.json", ignored)) {
-    p.data.tokenizer = fs::absolute(source / "tokenizer.json").lexically_normal().string();
-    p.generate.prefix = huggingface::prompt_prefix(source / "tokenizer.json");
-  }
+  if (fs::is_regular_file(source / "tokenizer.json", ignored))
+    p.data.tokenizer = (source / "tokenizer.json").string();
   io::read_parameters("", "command line", overrides, p);
+  // The checkpoint is used from other folders, too.
+  if (!p.data.tokenizer.empty())
+    p.data.tokenizer = fs::absolute(p.data.tokenizer).lexically_normal().string();
   config::resolve(p, config::declared_ranks(p), config::Use::evaluation);
   return p;
+}
+
+void refuse_export_keys(std::span<const std::string> overrides) {
+  for (const std::string& text : overrides)
+    if (text.starts_with("convert."))
+      throw Error(
+          ExitStatus::bad_configuration,
+          fmt::format("override {}: a checkpoint keeps fp32, which holds the folder's values "
+                      "exactly; [convert] has a meaning when one is exported",
+                      text),
+          Met::by_every_rank);
 }
 
 void import_folder(parallel::MpiSession& session, const fs::path& source, Target& target,
                    std::span<const std::string> overrides, const config::Parameters& asked,
                    bool dry_run) {
   // 1. What there is, looked at once.
+  refuse_export_keys(overrides);
   std::string identity;
   const std::string resolved = on_rank_0(session, [&] {
     const huggingface::ModelFolder folder(source);
@@ -253,9 +293,12 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Ta
   io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
   const std::vector<TensorSpec> table = model::tensor_table(model::Architecture::from(p.model));
   const std::string dtype = asked.convert.dtype == "auto" ? p.training.dtype : asked.convert.dtype;
-  huggingface::FolderWriter writer(
-      target.partial(), {.model = p.model, .dtype = dtype, .separator = tokenizer.separator_id},
-      table, static_cast<std::uint64_t>(asked.convert.shard_bytes));
+  huggingface::FolderWriter writer(target.partial(),
+                                   {.model = p.model,
+                                    .dtype = dtype,
+                                    .separator = tokenizer.separator_id,
+                                    .begin = tokenizer.begin_id},
+                                   table, static_cast<std::uint64_t>(asked.convert.shard_bytes));
   log::info("source      {}: step {}, {}", folder.string(), reader.info().step, reader.info().grid);
   log::info("target      {}: {} of {}", target.name(),
             human_bytes(static_cast<double>(writer.total_bytes())), dtype);

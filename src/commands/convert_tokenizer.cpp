@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "huggingface/folder_writer.hpp"
+#include "huggingface/prompt_prefix.hpp"
 #include "huggingface/tokenizer_files.hpp"
 #include "tokenizer/definition.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -24,11 +25,6 @@ constexpr std::array kCompanions = {"tokenizer_config.json",
                                     "chat_template.jinja",
                                     "chat_template.json"};
 
-// The expression of the .tiktoken files that are read (tokenizer/tokenizer.hpp).
-constexpr const char* kQwenRegex =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
-
 std::string read_all(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
   std::string text(std::istreambuf_iterator<char>(stream), {});
@@ -36,13 +32,10 @@ std::string read_all(const fs::path& file) {
   return text;
 }
 
-/// tokenizer.json of a .tiktoken file.
-std::string json_of_tiktoken(const fs::path& file) {
-  const tokenizer::Definition definition = tokenizer::read_tiktoken(file, read_all(file));
-  ESPALIER_ASSERT(tokenizer::pre_tokenizer_from_regex(kQwenRegex) == definition.pre_tokenizer,
-                  "another pre-tokeniser than Qwen's");
+/// tokenizer.json of a tokenizer that another kind of file describes.
+std::string json_of(const tokenizer::Definition& definition) {
   huggingface::TokenizerJson json;
-  json.split_regex = kQwenRegex;
+  json.split_regex = tokenizer::regex_of(definition.pre_tokenizer);
   json.nfc = definition.nfc;
   json.ignore_merges = definition.ignore_merges;
   for (std::uint32_t id = 0; id < definition.tokens.size(); ++id)
@@ -52,7 +45,7 @@ std::string json_of_tiktoken(const fs::path& file) {
     json.merges.emplace_back(definition.tokens[merge.left].bytes,
                              definition.tokens[merge.right].bytes);
   for (const tokenizer::AddedToken& token : definition.added)
-    json.special.emplace_back(token.content, token.id);
+    json.special.push_back({token.content, token.id, token.normalized});
   return huggingface::write_tokenizer_json(json);
 }
 
@@ -86,6 +79,10 @@ TokenizerToExport find_tokenizer(const std::string& named, const std::string& of
     } catch (const Error&) {
       // A tokenizer without a separator can be used all the same; it then ends no text.
     }
+    if (tokenizer::read_definition(file).is_tokenizer_json) {
+      const auto prefix = tokenizer.encode(huggingface::prompt_prefix(file));
+      if (prefix.size() == 1) result.begin_id = prefix.front();
+    }
     result.file = file;
   } catch (const Error& error) {
     if (!named.empty()) throw;
@@ -101,8 +98,9 @@ void write_tokenizer(const TokenizerToExport& tokenizer, const fs::path& folder,
     huggingface::write_text_file(folder / name, read_all(from));
   };
   bool has_config = false;
-  if (tokenizer.file.extension() == ".tiktoken") {
-    huggingface::write_text_file(folder / "tokenizer.json", json_of_tiktoken(tokenizer.file));
+  const tokenizer::Definition definition = tokenizer::read_definition(tokenizer.file);
+  if (!definition.is_tokenizer_json) {
+    huggingface::write_text_file(folder / "tokenizer.json", json_of(definition));
   } else {
     copy(tokenizer.file, "tokenizer.json");
     // A file of another name lies among files that are not its own.

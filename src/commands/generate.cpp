@@ -74,13 +74,14 @@ std::vector<std::string> read_prompts(const config::Parameters& p, parallel::Mpi
 /// generate.prefix as ids.
 std::vector<std::uint32_t> prefix_ids(const std::string& prefix,
                                       const tokenizer::Tokenizer& tokenizer) {
-  if (prefix == "separator") return {tokenizer.end_of_text()};
+  if (prefix == "separator" || prefix == "auto") return {tokenizer.end_of_text()};
   return tokenizer.encode(prefix);
 }
 
-/// Continues `ids` and hands every new token to `sink` as it comes. Collective.
+/// Continues `ids`, the prompt with this number, and hands every new token to `sink` as it comes.
+/// Every prompt has random numbers of its own. Collective.
 void continue_text(TrainedModel& trained, const tokenizer::Tokenizer& tokenizer,
-                   const std::vector<std::uint32_t>& ids,
+                   const std::vector<std::uint32_t>& ids, std::int64_t number,
                    const std::function<void(std::uint32_t)>& sink) {
   const config::GenerateParameters& p = trained.parameters.generate;
   const std::int64_t max_tokens = static_cast<std::int64_t>(ids.size()) + p.max_new_tokens;
@@ -99,7 +100,8 @@ void continue_text(TrainedModel& trained, const tokenizer::Tokenizer& tokenizer,
   device::Arena arena = device::Arena::backed("decoder", plan.used_bytes());
   model::Decoder decoder = layout(arena);
 
-  const RandomStream stream(static_cast<std::uint64_t>(p.seed), "sampling");
+  const RandomStream stream(static_cast<std::uint64_t>(p.seed),
+                            fmt::format("sampling of prompt {}", number));
   std::span<const float> logits = decoder.append(ids);
   for (std::int64_t i = 0; i < p.max_new_tokens; ++i) {
     // Rows past the tokenizer are padding of the embedding: they have no text.
@@ -126,13 +128,14 @@ ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameter
   const std::vector<std::uint32_t> prefix = prefix_ids(parameters.generate.prefix, tokenizer);
   if (dry_run) return ExitStatus::ok;  // model and tokenizer can be read
   const bool of_file = !parameters.generate.prompts.empty();
+  std::int64_t number = 0;
   for (const std::string& prompt : read_prompts(parameters, session)) {
     const std::vector<std::uint32_t> prompt_ids = tokenizer.encode(prompt);
     std::vector<std::uint32_t> ids = prefix;
     ids.insert(ids.end(), prompt_ids.begin(), prompt_ids.end());
     std::vector<std::uint32_t> answer;
     if (!of_file) print(tokenizer.decode(prompt_ids));
-    continue_text(trained, tokenizer, ids, [&](std::uint32_t id) {
+    continue_text(trained, tokenizer, ids, number++, [&](std::uint32_t id) {
       answer.push_back(id);
       if (!of_file) print(tokenizer.decode({&id, 1}));
     });

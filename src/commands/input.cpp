@@ -36,7 +36,10 @@ config::Parameters read_on_rank_0(const CommandLine& line) {
   const std::string text = line.input_file.empty() ? std::string() : read_text(line.input_file);
   io::read_parameters(text, name, line.overrides, parameters);
   // A run that starts from weights may leave its sizes to them; what it says of the model counts.
-  if (!parameters.model.initial_weights.empty() && config::model_is_absent(parameters.model)) {
+  const bool trains =
+      line.command->use == config::Use::training || line.command->use == config::Use::bench;
+  if (trains && !parameters.model.initial_weights.empty() &&
+      config::model_is_absent(parameters.model)) {
     const std::string weights = parameters.model.initial_weights;
     parameters = {};
     parameters.model = train::model_of_weights(weights);

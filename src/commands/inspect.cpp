@@ -188,7 +188,8 @@ void inspect(const std::string& path) {
   require(fs::exists(path, ignored), ExitStatus::bad_data, "{} does not exist", path);
   const std::string extension = fs::path(path).extension().string();
   if (!fs::is_directory(path, ignored)) {
-    if (extension == ".json" || extension == ".tiktoken") return inspect_tokenizer(path);
+    if (extension == ".json" || extension == ".tiktoken" || extension == ".model")
+      return inspect_tokenizer(path);
     return inspect_shard(path);
   }
   const auto checkpoint = io::checkpoint_at(path);

@@ -474,7 +474,7 @@ struct GenerateParameters {
   std::string checkpoint = "";
   std::string prompt = "";
   std::string prompts = "";
-  std::string prefix = "separator";
+  std::string prefix = "auto";
   bool ignore_end_of_text = false;
   std::int64_t max_new_tokens = 128;
   double temperature = 0.8;
@@ -492,8 +492,9 @@ struct GenerateParameters {
                 .meaning = "file of prompts in place of `prompt`: a text per line, or .jsonl"},
           p.prompts);
     visit(Field{.name = "prefix",
-                .meaning = "in front of a prompt: \"separator\", the one between documents of the "
-                           "training; other text, such as an added token; empty: nothing"},
+                .meaning = "in front of a prompt: \"auto\", what the checkpoint says, else the "
+                           "separator; \"separator\", the one between documents of the training; "
+                           "other text, such as an added token; empty: nothing"},
           p.prefix);
     visit(Field{.name = "ignore_end_of_text",
                 .meaning = "go on after the document separator, up to max_new_tokens"},
@@ -575,10 +576,13 @@ struct DebugParameters {
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
-    visit(Field{.name = "dump_gradients",
-                .meaning = "writes the first step's gradients to <output.directory>/gradients.h5, "
-                           "one dataset per tensor with Hugging Face's names and global shapes"},
-          p.dump_gradients);
+    visit(
+        Field{
+            .name = "dump_gradients",
+            .meaning =
+                "writes the gradients of the run's first step to <output.directory>/gradients.h5, "
+                "one dataset per tensor with Hugging Face's names and global shapes"},
+        p.dump_gradients);
   }
 };
 

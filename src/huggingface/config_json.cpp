@@ -367,7 +367,8 @@ std::string write_config(const ExportedConfig& config) {
   root["tie_word_embeddings"] = m.tie_word_embeddings;
   const nlohmann::ordered_json separator =
       config.separator ? nlohmann::ordered_json(*config.separator) : nlohmann::ordered_json();
-  root["bos_token_id"] = separator;
+  root["bos_token_id"] =
+      config.begin ? nlohmann::ordered_json(*config.begin) : nlohmann::ordered_json();
   root["eos_token_id"] = separator;
   root["torch_dtype"] = config.dtype;
   root["dtype"] = config.dtype;
@@ -378,8 +379,8 @@ std::string write_config(const ExportedConfig& config) {
 std::string write_generation_config(const ExportedConfig& config) {
   nlohmann::ordered_json root;
   root["_from_model_config"] = true;
+  if (config.begin) root["bos_token_id"] = *config.begin;
   if (config.separator) {
-    root["bos_token_id"] = *config.separator;
     root["eos_token_id"] = *config.separator;
     root["pad_token_id"] = *config.separator;
   }

@@ -18,8 +18,10 @@ config::ModelParameters read_config(const std::filesystem::path& file, std::stri
 struct ExportedConfig {
   config::ModelParameters model;  ///< resolved
   std::string dtype;              ///< "float32", "bfloat16" or "float16"
-  /// Id of the document separator, the begin and end of a sequence; nothing: not known.
+  /// Id of the document separator, which ends a sequence and pads; nothing: not known.
   std::optional<std::uint32_t> separator = {};
+  /// Id of the token that a text begins with; nothing: none.
+  std::optional<std::uint32_t> begin = {};
 };
 /// config.json that transformers 4 and 5 read alike: rope_theta at the top level (4) and in
 /// rope_parameters (5), torch_dtype (4) and dtype (5).

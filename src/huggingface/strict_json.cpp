@@ -14,7 +14,11 @@ using nlohmann::json;
 
 json parse_object(const std::filesystem::path& file, std::string_view text) {
   std::vector<std::unordered_set<std::string>> keys;  // of the objects that are open
-  const auto look = [&](int, json::parse_event_t event, json& parsed) {
+  constexpr int kMaxDepth = 100;
+  const auto look = [&](int depth, json::parse_event_t event, json& parsed) {
+    // The library prints and frees what it has read by recursion.
+    require(depth <= kMaxDepth, ExitStatus::bad_data, "{}: JSON nested deeper than {} levels",
+            file.string(), kMaxDepth);
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key) {

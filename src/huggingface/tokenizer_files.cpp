@@ -47,13 +47,13 @@ std::string write_tokenizer_json(const TokenizerJson& tokenizer) {
   root["truncation"] = nullptr;
   root["padding"] = nullptr;
   root["added_tokens"] = ordered_json::array();
-  for (const auto& [content, id] : tokenizer.special)
+  for (const auto& [content, id, normalized] : tokenizer.special)
     root["added_tokens"].push_back({{"id", id},
                                     {"content", content},
                                     {"single_word", false},
                                     {"lstrip", false},
                                     {"rstrip", false},
-                                    {"normalized", false},
+                                    {"normalized", normalized},
                                     {"special", true}});
   root["normalizer"] = tokenizer.nfc ? ordered_json{{"type", "NFC"}} : ordered_json();
   const ordered_json split = {{"type", "Split"},

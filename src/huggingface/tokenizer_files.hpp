@@ -10,9 +10,14 @@ namespace espalier::huggingface {
 struct TokenizerJson {
   std::vector<std::pair<std::string, std::uint32_t>> vocabulary;  ///< bytes of a token, id
   std::vector<std::pair<std::string, std::string>> merges;        ///< bytes, in order of rank
-  std::vector<std::pair<std::string, std::uint32_t>> special;     ///< text, id
-  std::string split_regex;                                        ///< of the pre-tokeniser
-  bool nfc = false;                                               ///< normaliser
+  struct Special {
+    std::string content;
+    std::uint32_t id;
+    bool normalized;  ///< looked for after the normalisation
+  };
+  std::vector<Special> special;
+  std::string split_regex;     ///< of the pre-tokeniser
+  bool nfc = false;            ///< normaliser
   bool ignore_merges = false;  ///< a piece that is a token is taken without merging
 };
 std::string write_tokenizer_json(const TokenizerJson& tokenizer);

@@ -15,7 +15,8 @@ struct Merge {
 
 /// Ids and ranks are below these, so that a merge fits 64 bits. No vocabulary is near them (the
 /// largest in use have 262,144 ids).
-inline constexpr std::uint32_t kMaxIds = 1u << 20;
+// One less than 20 bits hold: the pair of the largest two would look like an empty slot.
+inline constexpr std::uint32_t kMaxIds = (1u << 20) - 1;
 inline constexpr std::uint32_t kMaxMerges = (1u << 24) - 1;
 
 /// (left, right) -> rank: open addressing, at most half full, 8 bytes a slot, because most of the

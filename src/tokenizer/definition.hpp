@@ -37,7 +37,8 @@ struct Definition {
   std::array<std::uint32_t, 256> byte_ids{};
   PreTokenizer pre_tokenizer = PreTokenizer::qwen;
   bool nfc = false;
-  bool ignore_merges = false;  ///< a piece that is a token is taken without merging
+  bool ignore_merges = false;      ///< a piece that is a token is taken without merging
+  bool is_tokenizer_json = false;  ///< the file is a tokenizer.json, which says all of this itself
 
   /// Puts a token in its place. Throws Error (bad_data), prefixed with `file`, when the id is taken
   /// by another one or too large to be meant.
@@ -47,7 +48,10 @@ struct Definition {
   void find_bytes(const std::filesystem::path& file);
 };
 
-/// Hugging Face's tokenizer.json. Throws Error (bad_data) that names what is not supported.
+/// Any file that Tokenizer::from_file reads.
+Definition read_definition(const std::filesystem::path& file);
+/// Hugging Face's tokenizer.json, or GPT-2's vocab.json with merges.txt beside it. Throws Error
+/// (bad_data) that names what is not supported.
 Definition read_tokenizer_json(const std::filesystem::path& file, std::string_view text);
 /// Lines "base64 rank". The merges are found from the ranks: the last two parts of a token under
 /// the merges of lower rank are what it is made of.

@@ -11,6 +11,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kMaxDepth = 100;
 constexpr const char* kEndOfText = "<|endoftext|>";
 
 /// Reads one file; every refusal names the file and the field.
@@ -18,7 +19,11 @@ class Reader {
  public:
   Reader(const std::filesystem::path& file, std::string_view text) : file_(file) {
     try {
-      root_ = json::parse(text);
+      // The library prints and frees what it has read by recursion.
+      root_ = json::parse(text, [this](int depth, json::parse_event_t, json&) {
+        if (depth > kMaxDepth) refuse("nested deeper than {} levels", kMaxDepth);
+        return true;
+      });
     } catch (const json::parse_error& error) {
       refuse("not JSON: {}", error.what());
     }
@@ -26,6 +31,8 @@ class Reader {
     if (root_.is_object() && root_.contains(kEndOfText) &&
         !root_.value("model", json()).is_object())
       add_merges();
+    else
+      definition_.is_tokenizer_json = true;
     if (!root_.is_object() || !root_.contains("model") || !root_["model"].is_object())
       refuse("not a tokenizer.json: there is no \"model\"");
     make_alphabet();

@@ -33,4 +33,16 @@ std::optional<PreTokenizer> pre_tokenizer_from_regex(std::string_view regex) {
   return std::nullopt;
 }
 
+std::string_view regex_of(PreTokenizer pre_tokenizer) {
+  switch (pre_tokenizer) {
+    case PreTokenizer::gpt2:
+      return kGpt2;
+    case PreTokenizer::qwen:
+      return kQwen;
+    case PreTokenizer::llama3:
+      return kLlama3;
+  }
+  return "";
+}
+
 }  // namespace espalier::tokenizer

@@ -18,6 +18,8 @@ enum class PreTokenizer : std::uint8_t {
 std::string_view name_of(PreTokenizer pre_tokenizer);
 /// The pre-tokeniser whose regular expression this is.
 std::optional<PreTokenizer> pre_tokenizer_from_regex(std::string_view regex);
+/// The regular expression itself.
+std::string_view regex_of(PreTokenizer pre_tokenizer);
 
 namespace detail {
 

@@ -32,14 +32,14 @@ std::string read_whole(const std::filesystem::path& path) {
   return text;
 }
 
+}  // namespace
+
 Definition read_definition(const std::filesystem::path& path) {
   const std::string text = read_whole(path);
   const auto extension = path.extension();
   return extension == ".tiktoken" || extension == ".model" ? read_tiktoken(path, text)
                                                            : read_tokenizer_json(path, text);
 }
-
-}  // namespace
 
 struct Tokenizer::Scratch {
   WordCache cache;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "huggingface/config_json.hpp"
 #include "huggingface/model_folder.hpp"
 #include "io/toml_reader.hpp"
@@ -77,6 +78,16 @@ void InitialWeights::load(optim::Optimizer& optimizer) {
 std::string InitialWeights::describe() const {
   if (folder_) return fmt::format("{} (Hugging Face, {})", source_.string(), folder_->dtype());
   return fmt::format("{} (checkpoint of step {})", source_.string(), checkpoint_->info().step);
+}
+
+void InitialWeights::warn_of_tokenizer(const std::string& identity) const {
+  if (folder_ || log::rank() != 0) return;
+  const std::string& theirs = checkpoint_->info().tokenizer_identity;
+  if (!theirs.empty() && !identity.empty() && theirs != identity)
+    log::warn(
+        "model.initial_weights was trained with tokenizer {}, this run's data are of tokenizer {}: "
+        "the ids do not mean the same",
+        theirs, identity);
 }
 
 config::ModelParameters model_of_weights(const std::string& source) {

@@ -28,6 +28,8 @@ class InitialWeights {
   /// Master weights of this rank's pieces, and zeros for their moments.
   void load(optim::Optimizer& optimizer);
   std::string describe() const;
+  /// Warns on rank 0 when the weights are known to be of another tokenizer than the run's.
+  void warn_of_tokenizer(const std::string& identity) const;
 
  private:
   std::filesystem::path source_;

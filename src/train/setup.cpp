@@ -159,6 +159,7 @@ void Trainer::start_or_continue() {
   } else if (!parameters_.model.initial_weights.empty()) {
     InitialWeights initial(parameters_.model.initial_weights, parameters_.model,
                            memory_.weights->table);
+    initial.warn_of_tokenizer(training_data_.tokenizer_identity());
     initial.load(optimizer);
     log::info("new run: weights from {}", initial.describe());
   } else {

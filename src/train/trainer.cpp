@@ -56,7 +56,7 @@ StepReport Trainer::train_step() {
   const StepSums sums = agree(loss_sum, square_sum);
   require_finite(sums, loss_sum, square_sum);  // before any weight is touched
 
-  if (std::exchange(dump_gradients_, false))
+  if (parameters_.debug.dump_gradients && step_ == 0)
     dump_gradients(std::filesystem::path(parameters_.output.directory) / "gradients.h5", optimizer,
                    session_.world());
   const double norm = std::sqrt(sums.square_sum);

@@ -70,7 +70,6 @@ class Trainer {
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;
   double slowest_step_s_ = 0.0;
-  bool dump_gradients_ = parameters_.debug.dump_gradients;  ///< still to be done
   bool data_end_run_ = false;  ///< before the steps that were asked for
   bool stop_signal_ = false;   ///< agreed by all ranks
   bool out_of_time_ = false;   ///< agreed by all ranks

@@ -1,6 +1,7 @@
 """Folders that cannot be converted get an error that names the key or tensor, and leave nothing."""
 import json
 import pathlib
+import re
 import struct
 import sys
 import unittest
@@ -221,6 +222,21 @@ class BadInput(RunCase):
         self.refused(checkpoint, "other.tiktoken", "trained with",
                      overrides=[f"data.tokenizer={other}"])
         self.refused(checkpoint, "gone.json", overrides=["data.tokenizer=gone.json"])
+        # Whatever form it has, what is written is a tokenizer.json with the same identity.
+        fixtures = pathlib.Path(BYTES).parents[2] / "tests/fixtures/tokenizer"
+        forms = [BYTES, *sorted(fixtures.glob("*.json")), *sorted(fixtures.glob("*.tiktoken"))]
+        pair = self.folder / "pair/vocab.json"  # GPT-2's published form
+        model = json.loads((fixtures / "gpt2.json").read_text())["model"]
+        pair.parent.mkdir()
+        pair.write_text(json.dumps({"<|endoftext|>": len(model["vocab"]), **model["vocab"]}))
+        merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+        pair.with_name("merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+        for i, form in enumerate([*forms, pair]):
+            espalier(1, "convert", source, self.folder / f"form{i}", f"data.tokenizer={form}")
+            espalier(1, "convert", self.folder / f"form{i}", self.folder / f"form{i}-out")
+            identities = [re.search(r"identity +(\w+)", espalier(1, "inspect", path))[1]
+                          for path in (form, self.folder / f"form{i}-out/tokenizer.json")]
+            self.assertEqual(identities[0], identities[1], form)
         gone = self.folder / "gone.tiktoken"
         gone.write_text(pathlib.Path(BYTES).read_text())
         espalier(1, "convert", source, self.folder / "lost", f"data.tokenizer={gone}")

@@ -152,3 +152,10 @@ TEST_CASE("models differ where the weights would mean something else, and only t
     CHECK(text.find(word) != std::string::npos);
   CHECK(text.find("max_position") == std::string::npos);
 }
+
+TEST_CASE("a config nested too deep is refused, not a crash") {
+  // What is printed in a refusal, and what is freed, would take a stack frame a level.
+  const std::string deep =
+      R"({"model_type": )" + std::string(300'000, '[') + std::string(300'000, ']') + "}";
+  CHECK(refusal(deep).find("100 levels") != std::string::npos);
+}

@@ -260,6 +260,7 @@ TEST_CASE("What is not supported is refused by name", "[tokenizer]") {
       {"\"single_word\":false", "\"single_word\":true", "single_word"},
       {"\"id\":1001", "\"id\":1000", "belongs to two tokens"},
       {"\"id\":1001", "\"id\":4000000000", "too large"},
+      {"\"id\":1001", "\"id\":1048575", "too large"},
       {"\"id\":1001", "\"id\":-1", "added_tokens holds"},
       {"\"!\":0", "\"!\":5", "belongs to two tokens"},
       {"\"!\":0,", "", "no token for the byte 0x21"},
@@ -306,6 +307,14 @@ TEST_CASE("A file that is no tokenizer is an error that names it", "[tokenizer]"
   refused("IQ== 0\nIg== 0\n", "belongs to two tokens");
   refused("IQ== 0\n", "no token for the byte 0x00");
   refused("IQ== 999999999\n", "too large");
+}
+
+TEST_CASE("A tokenizer.json nested too deep is refused, not a crash", "[tokenizer]") {
+  const espalier::test::ScratchFolder folder;
+  espalier::test::write_file(
+      folder / "tokenizer.json",
+      R"({"model": {"type": )" + std::string(300'000, '[') + std::string(300'000, ']') + "}}");
+  CHECK_THROWS_AS(Tokenizer::from_file(folder / "tokenizer.json"), Error);
 }
 
 TEST_CASE("The English tokenizer of the inputs can be used", "[tokenizer]") {
