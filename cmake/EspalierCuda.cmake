@@ -10,14 +10,30 @@ if(NOT ESPALIER_CUDA STREQUAL "OFF")
   find_program(ESPALIER_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda
                PATH_SUFFIXES bin)
   if(ESPALIER_NVCC)
+    get_filename_component(cuda_root "${ESPALIER_NVCC}" DIRECTORY)
+    get_filename_component(cuda_root "${cuda_root}" DIRECTORY)
+    find_library(ESPALIER_CUDART cudart_static HINTS "${cuda_root}"
+                 PATH_SUFFIXES lib64 lib targets/x86_64-linux/lib targets/sbsa-linux/lib)
+    find_path(ESPALIER_CUDA_INCLUDE_DIR cuda_runtime_api.h HINTS "${cuda_root}/include"
+              "${cuda_root}/targets/x86_64-linux/include")
+  endif()
+  if(ESPALIER_NVCC AND ESPALIER_CUDART AND ESPALIER_CUDA_INCLUDE_DIR)
     set(ESPALIER_HAS_CUDA ON)
   elseif(ESPALIER_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "ESPALIER_CUDA is ON, but nvcc is not found. Set ESPALIER_NVCC to its path "
-                        "or CUDA_HOME, or ESPALIER_CUDA to OFF.")
+    message(FATAL_ERROR "ESPALIER_CUDA is ON, but nvcc, cuda_runtime_api.h or libcudart_static.a "
+                        "is not found. Set ESPALIER_NVCC to the compiler's path or CUDA_HOME, or "
+                        "ESPALIER_CUDA to OFF.")
   endif()
 endif()
 if(ESPALIER_HAS_CUDA)
   message(STATUS "CUDA kernels: ${ESPALIER_NVCC} for ${ESPALIER_CUDA_ARCHITECTURES}")
+  # The runtime is linked statically, so that the program starts on machines without CUDA. It loads
+  # the driver itself; cuBLASLt, NCCL and cuDNN are loaded when they are first needed.
+  add_library(espalier_cuda INTERFACE)
+  target_include_directories(espalier_cuda SYSTEM INTERFACE "${ESPALIER_CUDA_INCLUDE_DIR}")
+  target_link_libraries(espalier_cuda INTERFACE "${ESPALIER_CUDART}" Threads::Threads
+                        ${CMAKE_DL_LIBS} rt)
+  target_compile_definitions(espalier_cuda INTERFACE ESPALIER_HAS_CUDA)
 else()
   message(STATUS "CUDA kernels: only emulated on the host (ESPALIER_CUDA is ${ESPALIER_CUDA}, "
                  "nvcc is not used)")
@@ -38,28 +54,26 @@ foreach(architecture IN LISTS ESPALIER_CUDA_ARCHITECTURES)
        -gencode arch=compute_${architecture},code=sm_${architecture})
 endforeach()
 
-# espalier_cuda_library(<target> SOURCES <file.cu>... LIBRARIES <target>...)
-# A static library of .cu files, whose headers are those of LIBRARIES. What ptxas says about each
-# file is kept as <file.cu>.ptxas beside its object.
-function(espalier_cuda_library target)
-  cmake_parse_arguments(CUDA "" "" "SOURCES;LIBRARIES" ${ARGN})
+# espalier_cuda_objects(<variable> <file.cu>...)
+# Compiles .cu files of this folder and lists their objects. What ptxas says about each file is kept
+# as <file.cu>.ptxas beside its object.
+function(espalier_cuda_objects variable)
   set(compile ${ESPALIER_NVCC})
   if(ESPALIER_CCACHE)
     set(compile ${ESPALIER_CCACHE} ${ESPALIER_NVCC})
   endif()
   set(objects "")
-  foreach(source IN LISTS CUDA_SOURCES)
+  foreach(source IN LISTS ARGN)
     set(object "${CMAKE_CURRENT_BINARY_DIR}/${source}.o")
     set(log "${CMAKE_CURRENT_BINARY_DIR}/${source}.ptxas")
     add_custom_command(OUTPUT "${object}"
       COMMAND sh "${CMAKE_SOURCE_DIR}/cmake/compile_with_log.sh" "${log}"
-              ${compile} ${espalier_nvcc_flags} -I "${CMAKE_SOURCE_DIR}"
+              ${compile} ${espalier_nvcc_flags} -DESPALIER_GPU=cuda -I "${CMAKE_SOURCE_DIR}"
               -I "${CMAKE_SOURCE_DIR}/src" -MD -MF "${object}.d" -MT "${object}"
               -c "${CMAKE_CURRENT_SOURCE_DIR}/${source}" -o "${object}"
       DEPENDS "${source}" DEPFILE "${object}.d" COMMENT "nvcc ${source}" VERBATIM)
     list(APPEND objects "${object}")
   endforeach()
-  add_library(${target} STATIC ${objects})
-  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
-  target_link_libraries(${target} PUBLIC ${CUDA_LIBRARIES})
+  set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+  set(${variable} ${objects} PARENT_SCOPE)
 endfunction()

@@ -5,6 +5,7 @@
 namespace espalier {
 
 std::size_t size_of(DType dtype) {
+  if (dtype == DType::f64) return 8;
   return dtype == DType::bf16 ? 2 : 4;
 }
 
@@ -18,6 +19,8 @@ std::string_view name_of(DType dtype) {
       return "uint32";
     case DType::i32:
       return "int32";
+    case DType::f64:
+      return "float64";
   }
   return "?";
 }

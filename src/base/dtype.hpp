@@ -6,11 +6,12 @@
 
 namespace espalier {
 
-/// Element types of buffers. Weights and activations are f32 or bf16; tokens are u32.
-enum class DType : std::uint8_t { f32, bf16, u32, i32 };
+/// Element types of buffers. Weights and activations are f32 or bf16; tokens are u32; sums
+/// over many elements f64.
+enum class DType : std::uint8_t { f32, bf16, u32, i32, f64 };
 
 std::size_t size_of(DType dtype);       ///< bytes per element
-std::string_view name_of(DType dtype);  ///< "float32", "bfloat16", "uint32", "int32"
+std::string_view name_of(DType dtype);  ///< "float32", "bfloat16", "uint32", "int32", "float64"
 /// The dtype that `training.dtype` names; throws Error (bad_configuration) on anything else.
 DType dtype_from_name(std::string_view name);
 
@@ -49,6 +50,10 @@ constexpr DType dtype_of<std::uint32_t>() {
 template <>
 constexpr DType dtype_of<std::int32_t>() {
   return DType::i32;
+}
+template <>
+constexpr DType dtype_of<double>() {
+  return DType::f64;
 }
 
 }  // namespace espalier

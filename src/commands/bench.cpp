@@ -50,7 +50,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   if (dry_run) return ExitStatus::ok;
   const parallel::ProcessGrid grid(shape, session.rank());
   device::Context context;
-  plan::JobMemory memory = plan::JobMemory::backed(parameters, grid, plan::Purpose::training);
+  plan::JobMemory memory =
+      plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context);
   parallel::GridCommunicators comm = parallel::make_communicators(
       session, grid, static_cast<int>(memory.weights->sizes().kv_replication));
   optim::Optimizer& optimizer = *memory.optimizer;
@@ -80,9 +81,10 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
       const auto reduce = [&](int bucket) {
         if (micro + 1 == micro_batches) optimizer.reduce_bucket(context, comm, bucket);
       };
-      sums[0] += transformer.train(train::as_batch(batch), static_cast<float>(1.0 / step_tokens),
-                                   micro == 0, reduce);
+      transformer.train(train::as_batch(batch), static_cast<float>(1.0 / step_tokens), micro == 0,
+                        reduce);
     }
+    sums[0] = transformer.take_loss_sum();
     if (grid.tensor_rank() != 0) sums[0] = 0.0;
     sums[1] = optimizer.square_sum(context);
     session.world().all_reduce_sum(sums);

@@ -155,6 +155,8 @@ struct ParallelParameters {
   std::int64_t pipeline = 1;
   bool sequence_parallel = true;
   std::int64_t zero_stage = 1;
+  bool overlap_data = true;
+  bool overlap_tensor = false;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -190,6 +192,63 @@ struct ParallelParameters {
                 .min = 0,
                 .max = 1},
           p.zero_stage);
+    visit(Field{.name = "overlap_data",
+                .meaning = "on a GPU: reduce gradients and gather weights beside the computation"},
+          p.overlap_data);
+    visit(Field{.name = "overlap_tensor",
+                .meaning = "on a GPU: cut the tensor group's collectives into chunks that travel "
+                           "beside the matrix products"},
+          p.overlap_tensor);
+  }
+};
+
+struct DeviceParameters {
+  std::string backend = "auto";
+  bool share_gpus = false;
+  std::string communicator = "auto";
+  std::string attention = "auto";
+  bool tune_gemm = true;
+  bool graphs = true;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "backend",
+                .meaning = "who computes; auto: cuda where the program has it and a GPU is, else "
+                           "host. emulated runs the CUDA kernels on the host, slowly, to test them",
+                .choices = {"auto", "host", "cuda", "emulated"}},
+          p.backend);
+    visit(Field{.name = "share_gpus", .meaning = "allow more ranks on a node than it has GPUs"},
+          p.share_gpus);
+    visit(Field{.name = "communicator",
+                .meaning = "collectives of GPU memory; auto: nccl with a GPU per rank, else mpi, "
+                           "through host memory",
+                .choices = {"auto", "nccl", "mpi"}},
+          p.communicator);
+    visit(Field{.name = "attention",
+                .meaning = "attention kernels on a GPU; auto: the fastest that fits",
+                .choices = {"auto", "reference", "mma", "wgmma", "cudnn"}},
+          p.attention);
+    visit(Field{.name = "tune_gemm",
+                .meaning = "time the library's algorithms for each matrix product once per GPU "
+                           "model; off: take its first suggestion"},
+          p.tune_gemm);
+    visit(Field{.name = "graphs",
+                .meaning = "replay each block's kernels as a CUDA graph where that is possible"},
+          p.graphs);
+  }
+};
+
+struct MemoryParameters {
+  std::string recompute = "none";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "recompute",
+                .meaning = "activations that the backward pass computes again instead of keeping "
+                           "them; selective: results of norms, RoPE and the MLP's projection; "
+                           "full: everything between the inputs of blocks. Losses do not change",
+                .choices = {"none", "selective", "full"}},
+          p.recompute);
   }
 };
 
@@ -591,6 +650,8 @@ struct Parameters {
   RunParameters run;
   ModelParameters model;
   ParallelParameters parallel;
+  DeviceParameters device;
+  MemoryParameters memory;
   TrainingParameters training;
   OptimizerParameters optimizer;
   ScheduleParameters schedule;
@@ -611,6 +672,8 @@ struct Parameters {
     visit("run", "The job", p.run);
     visit("model", "Architecture, with Hugging Face's names", p.model);
     visit("parallel", "The process grid", p.parallel);
+    visit("device", "Host or GPU", p.device);
+    visit("memory", "Memory for time", p.memory);
     visit("training", "Batches, length and precision", p.training);
     visit("optimizer", "AdamW", p.optimizer);
     visit("schedule", "Learning rate over the steps", p.schedule);

@@ -9,14 +9,19 @@
 
 namespace espalier::device {
 
-Arena::Arena(std::string name, std::int64_t capacity, void* base)
-    : name_(std::move(name)), capacity_(capacity), base_(base) {}
+Arena::Arena(std::string name, std::int64_t capacity, void* base, std::shared_ptr<Gpu> gpu)
+    : name_(std::move(name)), capacity_(capacity), base_(base), gpu_(std::move(gpu)) {}
 
 Arena Arena::planning(std::string name) {
-  return Arena(std::move(name), 0, nullptr);
+  return Arena(std::move(name), 0, nullptr, nullptr);
 }
 
-Arena Arena::backed(std::string name, std::int64_t capacity_bytes) {
+Arena Arena::backed(std::string name, std::int64_t capacity_bytes, std::shared_ptr<Gpu> gpu) {
+  if (gpu != nullptr) {
+    const std::int64_t bytes = round_up(capacity_bytes > 0 ? capacity_bytes : 1, 512);
+    void* memory = gpu->allocate(name, bytes);
+    return Arena(std::move(name), bytes, memory, std::move(gpu));
+  }
   // At least one page, so that an empty arena is still a backed one. Pages come zeroed and are
   // placed at first touch.
   const auto size =
@@ -27,11 +32,15 @@ Arena Arena::backed(std::string name, std::int64_t capacity_bytes) {
           "more ranks",
           name, human_bytes(static_cast<double>(capacity_bytes)));
   madvise(base, size, MADV_HUGEPAGE);
-  return Arena(std::move(name), static_cast<std::int64_t>(size), base);
+  return Arena(std::move(name), static_cast<std::int64_t>(size), base, nullptr);
 }
 
 Arena::~Arena() {
-  if (base_ != nullptr) munmap(base_, static_cast<std::size_t>(capacity_));
+  if (base_ == nullptr) return;
+  if (gpu_ != nullptr)
+    gpu_->release(base_);
+  else
+    munmap(base_, static_cast<std::size_t>(capacity_));
 }
 
 Arena::Arena(Arena&& other) noexcept
@@ -39,6 +48,7 @@ Arena::Arena(Arena&& other) noexcept
       capacity_(std::exchange(other.capacity_, 0)),
       used_(std::exchange(other.used_, 0)),
       base_(std::exchange(other.base_, nullptr)),
+      gpu_(std::move(other.gpu_)),
       allocations_(std::move(other.allocations_)) {}
 
 Arena& Arena::operator=(Arena&& other) noexcept {
@@ -46,6 +56,7 @@ Arena& Arena::operator=(Arena&& other) noexcept {
   std::swap(capacity_, other.capacity_);
   std::swap(used_, other.used_);
   std::swap(base_, other.base_);
+  std::swap(gpu_, other.gpu_);
   std::swap(allocations_, other.allocations_);
   return *this;
 }

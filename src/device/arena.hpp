@@ -1,9 +1,11 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "device/gpu.hpp"
 #include "device/view.hpp"
 
 namespace espalier::device {
@@ -17,9 +19,11 @@ class Arena {
  public:
   /// Counts only; every View it returns has data == nullptr.
   static Arena planning(std::string name);
-  /// Zeroed memory of `capacity_bytes`; throws Error (internal) when the layout wants more, and
-  /// Error (bad_configuration) naming the arena when the memory cannot be had.
-  static Arena backed(std::string name, std::int64_t capacity_bytes);
+  /// Zeroed memory of `capacity_bytes`, on `gpu` or, when that is null, of the host; throws Error
+  /// (internal) when the layout wants more, and Error (bad_configuration) naming the arena when the
+  /// memory cannot be had.
+  static Arena backed(std::string name, std::int64_t capacity_bytes,
+                      std::shared_ptr<Gpu> gpu = nullptr);
   ~Arena();
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;
@@ -41,11 +45,12 @@ class Arena {
   static constexpr std::int64_t kAlignment = 64;
 
  private:
-  Arena(std::string name, std::int64_t capacity, void* base);
+  Arena(std::string name, std::int64_t capacity, void* base, std::shared_ptr<Gpu> gpu);
   std::string name_;
   std::int64_t capacity_ = 0;
   std::int64_t used_ = 0;
   void* base_ = nullptr;
+  std::shared_ptr<Gpu> gpu_;  ///< whose memory it is; null: the host's
   std::vector<Allocation> allocations_;
 };
 

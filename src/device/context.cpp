@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <oneapi/dnnl/dnnl.hpp>
+#include <cstring>
 
 #include "base/host_loops.hpp"
 #include "device/arena.hpp"
@@ -12,52 +12,146 @@
 namespace espalier::device {
 namespace {
 
-std::string_view name_of_isa(dnnl::cpu_isa isa) {
-  switch (isa) {
-    case dnnl::cpu_isa::sse41:
-      return "sse41";
-    case dnnl::cpu_isa::avx:
-      return "avx";
-    case dnnl::cpu_isa::avx2:
-      return "avx2";
-    case dnnl::cpu_isa::avx2_vnni:
-      return "avx2_vnni";
-    case dnnl::cpu_isa::avx512_core:
-      return "avx512_core";
-    case dnnl::cpu_isa::avx512_core_vnni:
-      return "avx512_core_vnni";
-    case dnnl::cpu_isa::avx512_core_bf16:
-      return "avx512_core_bf16";
-    case dnnl::cpu_isa::avx512_core_amx:
-      return "avx512_core_amx";
-    default:
-      return "generic";
+/// Pinned memory through which uploads and downloads go.
+constexpr std::int64_t kStagingBytes = std::int64_t{8} << 20;
+
+std::int64_t bytes_per_row(const ConstView& view) {
+  return view.cols * static_cast<std::int64_t>(size_of(view.dtype));
+}
+std::int64_t bytes_between_rows(const ConstView& view) {
+  return view.stride * static_cast<std::int64_t>(size_of(view.dtype));
+}
+
+void copy_rows(void* to, std::int64_t to_stride, const void* from, std::int64_t from_stride,
+               std::int64_t rows, std::int64_t row_bytes) {
+  if (to_stride == row_bytes && from_stride == row_bytes) {
+    std::memcpy(to, from, static_cast<std::size_t>(rows * row_bytes));
+    return;
   }
+  for (std::int64_t r = 0; r < rows; ++r)
+    std::memcpy(static_cast<char*>(to) + r * to_stride,
+                static_cast<const char*>(from) + r * from_stride,
+                static_cast<std::size_t>(row_bytes));
 }
 
 }  // namespace
 
-double Context::measure_gemm_peak(DType dtype, double seconds) {
-  // 2048^3 keeps every thread in its inner kernel and still takes a few hundredths of a second.
-  constexpr std::int64_t kSize = 2048;
-  constexpr double kFlops = 2.0 * kSize * kSize * kSize;
-  Arena arena =
-      Arena::backed("gemm peak", 3 * kSize * kSize * static_cast<std::int64_t>(size_of(dtype)));
-  const View x = arena.allocate("x", dtype, kSize, kSize);
-  const View w = arena.allocate("w", dtype, kSize, kSize);
-  const View y = arena.allocate("y", dtype, kSize, kSize);
-  const auto fill = [dtype](View view) {
-    for (std::int64_t i = 0; i < view.size(); ++i) {
-      const float value = static_cast<float>(i % 7) - 3.0f;
-      if (dtype == DType::f32)
-        view.as<float>()[i] = value;
-      else
-        view.as<bf16>()[i] = bf16(value);
+Context::Context() : gemm_(std::make_unique<Gemm>()) {}
+
+Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements) : gpu_(std::move(gpu)) {
+  if (gpu_ == nullptr) {
+    gemm_ = std::make_unique<Gemm>();
+    return;
+  }
+  queue_.stream = gpu_->create_stream(/*urgent=*/true);
+  side_queue_.stream = gpu_->create_stream(/*urgent=*/false);
+  forked_ = gpu_->create_event(/*timed=*/false);
+  joined_ = gpu_->create_event(/*timed=*/false);
+  pinned_ = gpu_->allocate_pinned(kStagingBytes);
+  if (workspace_elements > 0) {
+    device_workspace_ = gpu_->allocate(
+        "workspace", 2 * workspace_elements * static_cast<std::int64_t>(sizeof(float)));
+    queue_.workspace = static_cast<float*>(device_workspace_);
+    side_queue_.workspace = queue_.workspace + workspace_elements;
+    queue_.workspace_elements = side_queue_.workspace_elements = workspace_elements;
+  }
+  gemm_ = std::make_unique<Gemm>(gpu_, queue_.stream);
+}
+
+Context::~Context() {
+  gemm_.reset();
+  if (gpu_ == nullptr) return;
+  gpu_->release(device_workspace_);
+  gpu_->release_pinned(pinned_);
+  gpu_->destroy(forked_);
+  gpu_->destroy(joined_);
+  gpu_->destroy(side_queue_.stream);
+  gpu_->destroy(queue_.stream);
+}
+
+void Context::fork_side() {
+  if (gpu_ == nullptr) return;
+  gpu_->record(forked_, queue_.stream);
+  gpu_->wait(side_queue_.stream, forked_);
+}
+
+void Context::join_side() {
+  if (gpu_ == nullptr) return;
+  gpu_->record(joined_, side_queue_.stream);
+  gpu_->wait(queue_.stream, joined_);
+}
+
+void Context::upload(View to, const void* from) {
+  const std::int64_t row = bytes_per_row(to);
+  if (to.rows == 0 || row == 0) return;
+  if (gpu_ == nullptr) {
+    copy_rows(to.data, bytes_between_rows(to), from, row, to.rows, row);
+    return;
+  }
+  // Rows longer than the staging are cut as if they were matrices of one row.
+  const std::int64_t rows_at_once = std::max<std::int64_t>(1, kStagingBytes / row);
+  const std::int64_t bytes_at_once = std::min(row, kStagingBytes);
+  for (std::int64_t r = 0; r < to.rows; r += rows_at_once)
+    for (std::int64_t b = 0; b < row; b += bytes_at_once) {
+      const std::int64_t rows = std::min(rows_at_once, to.rows - r);
+      const std::int64_t bytes = std::min(bytes_at_once, row - b);
+      copy_rows(pinned_, bytes, static_cast<const char*>(from) + r * row + b, row, rows, bytes);
+      gpu_->copy_to_device(static_cast<char*>(to.data) + r * bytes_between_rows(to) + b, pinned_,
+                           {rows, bytes, bytes_between_rows(to), bytes}, queue_.stream);
+      gpu_->synchronize(queue_.stream);
     }
-  };
-  fill(x);
-  fill(w);
-  gemm_.forward(y, x, w);  // creates the primitive
+}
+
+void Context::download(void* to, ConstView from) {
+  const std::int64_t row = bytes_per_row(from);
+  if (from.rows == 0 || row == 0) return;
+  if (gpu_ == nullptr) {
+    copy_rows(to, row, from.data, bytes_between_rows(from), from.rows, row);
+    return;
+  }
+  const std::int64_t rows_at_once = std::max<std::int64_t>(1, kStagingBytes / row);
+  const std::int64_t bytes_at_once = std::min(row, kStagingBytes);
+  for (std::int64_t r = 0; r < from.rows; r += rows_at_once)
+    for (std::int64_t b = 0; b < row; b += bytes_at_once) {
+      const std::int64_t rows = std::min(rows_at_once, from.rows - r);
+      const std::int64_t bytes = std::min(bytes_at_once, row - b);
+      gpu_->copy_to_host(pinned_,
+                         static_cast<const char*>(from.data) + r * bytes_between_rows(from) + b,
+                         {rows, bytes, bytes, bytes_between_rows(from)}, queue_.stream);
+      gpu_->synchronize(queue_.stream);
+      copy_rows(static_cast<char*>(to) + r * row + b, row, pinned_, bytes, rows, bytes);
+    }
+}
+
+void Context::synchronize() {
+  if (gpu_ == nullptr) return;
+  gpu_->synchronize(queue_.stream);
+  gpu_->synchronize(side_queue_.stream);
+}
+
+double Context::measure_gemm_peak(DType dtype, double seconds) {
+  // 2048^3 keeps every host thread in its inner kernel and still takes a few hundredths of a
+  // second; 8192^3 fills a GPU. The emulated GPU is no machine to measure.
+  if (backend() == Backend::emulated) return 0.0;
+  const std::int64_t size = on_host() ? 2048 : 8192;
+  const double flops = 2.0 * static_cast<double>(size) * static_cast<double>(size * size);
+  Arena arena =
+      Arena::backed("gemm peak", 3 * size * size * static_cast<std::int64_t>(size_of(dtype)), gpu_);
+  const View x = arena.allocate("x", dtype, size, size);
+  const View w = arena.allocate("w", dtype, size, size);
+  const View y = arena.allocate("y", dtype, size, size);
+  std::vector<std::byte> values(static_cast<std::size_t>(x.size_bytes()));
+  for (std::int64_t i = 0; i < x.size(); ++i) {
+    const float value = static_cast<float>(i % 7) - 3.0f;
+    if (dtype == DType::f32)
+      reinterpret_cast<float*>(values.data())[i] = value;
+    else
+      reinterpret_cast<bf16*>(values.data())[i] = bf16(value);
+  }
+  upload(x, values.data());
+  upload(w, values.data());
+  gemm().forward(y, x, w);  // creates the primitive
+  synchronize();
   // The peak is the best single product: other programs can only make it slower.
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point start) {
@@ -67,17 +161,19 @@ double Context::measure_gemm_peak(DType dtype, double seconds) {
   const auto start = Clock::now();
   do {
     const auto begin = Clock::now();
-    gemm_.forward(y, x, w);
-    best = std::max(best, kFlops / since(begin));
+    gemm().forward(y, x, w);
+    synchronize();
+    best = std::max(best, flops / since(begin));
   } while (since(start) < seconds);
   return best;
 }
 
 std::string Context::describe() const {
-  const dnnl_version_t* version = dnnl_version();
-  return fmt::format("host, {} thread{}, oneDNN {}.{}.{} {}", num_host_threads(),
-                     num_host_threads() == 1 ? "" : "s", version->major, version->minor,
-                     version->patch, name_of_isa(dnnl::get_effective_cpu_isa()));
+  if (on_host())
+    return fmt::format("host, {} thread{}, {}", num_host_threads(),
+                       num_host_threads() == 1 ? "" : "s", gemm_->describe());
+  return fmt::format("{}, {}, {}, {}", name_of(backend()), gpu_->description().name,
+                     gpu_->description().versions, gemm_->describe());
 }
 
 float* Context::workspace(std::int64_t elements) {

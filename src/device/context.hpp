@@ -1,33 +1,78 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "device/gemm.hpp"
+#include "device/gpu.hpp"
 #include "device/profiler.hpp"
+#include "device/queue.hpp"
+#include "device/view.hpp"
 
 namespace espalier::device {
 
-/// Where operators run and what they need for it: the GEMM engine and the profiler. One per rank,
-/// passed explicitly to every operator. The host back-end is synchronous: when an operator returns,
-/// its result is in memory.
+/// Where operators run and what they need for it: the GEMM engine, the profiler and, on a GPU, its
+/// streams. One per rank, passed explicitly to every operator.
+///
+/// The host back-end is synchronous: when an operator returns, its result is in memory. On a GPU an
+/// operator is put into the compute stream; `download` and `synchronize` wait for what came before.
+/// A second stream, for communication, runs beside it between fork_side and join_side.
 class Context {
  public:
-  Gemm& gemm() { return gemm_; }
+  Context();  ///< the host
+  /// Operators run on `gpu`; null is the host. `workspace_elements` floats of device memory are
+  /// taken for partial results of the compute stream, and as many for the side stream.
+  explicit Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements = 0);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  Backend backend() const { return gpu_ ? gpu_->backend() : Backend::host; }
+  bool on_host() const { return gpu_ == nullptr; }
+  Gpu* gpu() const { return gpu_.get(); }  ///< null on the host
+  const std::shared_ptr<Gpu>& shared_gpu() const { return gpu_; }
+  Gemm& gemm() { return *gemm_; }
   Profiler& profiler() { return profiler_; }
 
-  /// Rate of a square matrix product of `dtype` on this rank's threads, FLOP/s: the peak that MFU
-  /// is measured against. Takes about `seconds`; every rank of a node should measure at the same
-  /// time.
+  /// Of the compute stream and of the side stream; empty on the host.
+  const Queue& queue() const { return queue_; }
+  const Queue& side_queue() const { return side_queue_; }
+  /// What is put into the side stream from now on waits for what the compute stream has so far.
+  void fork_side();
+  /// And the other way round.
+  void join_side();
+
+  /// Copies between host memory and memory that operators see, of the view's shape; the host side
+  /// is contiguous. Ordered after what the compute stream has; `from` may be reused and `to` read
+  /// on return. On the host both are plain copies.
+  void upload(View to, const void* from);
+  void download(void* to, ConstView from);
+  template <class T>
+  std::vector<T> download(ConstView from) {
+    std::vector<T> values(static_cast<std::size_t>(from.size()));
+    download(values.data(), from);
+    return values;
+  }
+  /// Waits for both streams. Errors of kernels appear here, as Error (internal).
+  void synchronize();
+
+  /// Rate of a square matrix product of `dtype`, FLOP/s: the peak that MFU is measured against.
+  /// Takes about `seconds`; every rank of a node should measure at the same time.
   double measure_gemm_peak(DType dtype, double seconds = 0.5);
-  /// "host, 2 threads, oneDNN 2.6.3 avx512_core_bf16"
+  /// "host, 2 threads, oneDNN 2.6.3 avx512_core_bf16"; "cuda, NVIDIA H100 80GB HBM3, ..."
   std::string describe() const;
-  /// Memory for an operator's partial results, valid until the next call; it grows to the largest
-  /// request and stays. Not zeroed.
+  /// Host memory for a host operator's partial results, valid until the next call; it grows to the
+  /// largest request and stays. Not zeroed.
   float* workspace(std::int64_t elements);
 
  private:
-  Gemm gemm_;
+  std::shared_ptr<Gpu> gpu_;
+  Queue queue_, side_queue_;
+  Event forked_ = nullptr, joined_ = nullptr;
+  void* device_workspace_ = nullptr;
+  void* pinned_ = nullptr;  ///< staging of upload and download
+  std::unique_ptr<Gemm> gemm_;
   Profiler profiler_;
   std::vector<float> workspace_;
 };

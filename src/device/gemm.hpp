@@ -1,9 +1,13 @@
 #pragma once
 #include <memory>
+#include <string>
 
+#include "device/gpu.hpp"
 #include "device/view.hpp"
 
 namespace espalier::device {
+
+class GemmEngine;
 
 /// Whether the result replaces what is in the output or is added to it.
 enum class Output { replace, accumulate };
@@ -14,7 +18,9 @@ enum class Output { replace, accumulate };
 /// Cost of each: 2*M*N*K FLOPs. Errors of the library are Error (internal) with the shapes.
 class Gemm {
  public:
-  Gemm();
+  Gemm();  ///< on the host
+  /// In `stream` of a GPU; null is the host.
+  Gemm(std::shared_ptr<Gpu> gpu, Stream stream);
   ~Gemm();
   Gemm(Gemm&&) noexcept;
 
@@ -27,9 +33,14 @@ class Gemm {
   /// Gradient of the weight: dw (N, K) f32 (+)= dy (M, N)^T x (M, K).
   void backward_weight(View dw, ConstView dy, ConstView x, Output output);
 
+  std::string describe() const;  ///< the library: "cuBLASLt 13.0.2"
+  /// The algorithms that were measured best so far, as text that another rank with the same GPU
+  /// and library adopts: all ranks then compute alike. Empty where the library has one algorithm.
+  std::string choices() const;
+  void adopt_choices(const std::string& choices);
+
  private:
-  struct Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  std::unique_ptr<GemmEngine> engine_;
 };
 
 }  // namespace espalier::device

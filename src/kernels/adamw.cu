@@ -2,12 +2,12 @@
 
 #include <cmath>
 
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 /// The factors of one rectangle's step. The corrections of the bias are taken in fp64, where
@@ -124,4 +124,4 @@ Cost adamw(const Queue& queue, std::span<const AdamW> rectangles) {
   return cost;
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

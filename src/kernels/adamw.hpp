@@ -1,12 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <span>
 
 #include "device/context.hpp"
 #include "device/view.hpp"
 
 namespace espalier::kernels {
 
-/// One AdamW step on one rectangle (Loshchilov & Hutter 2019, as torch.optim.AdamW):
+/// One AdamW step on a rectangle (Loshchilov & Hutter 2019, as torch.optim.AdamW):
 ///   g = gradient * gradient_scale;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
 ///   p -= lr * weight_decay * p;  p -= lr * (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
 /// in fp32, then weight = p rounded to its dtype. Cost: 30 bytes per parameter (bf16 weight).
@@ -19,6 +20,7 @@ struct AdamW {
   float gradient_scale;  ///< clipping factor
   std::int64_t step;     ///< t, from 1
 };
-void adamw(device::Context& context, const AdamW& a);
+/// Steps on several rectangles that do not overlap.
+void adamw(device::Context& context, std::span<const AdamW> rectangles);
 
 }  // namespace espalier::kernels

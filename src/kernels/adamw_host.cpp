@@ -4,9 +4,10 @@
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 using simd::Floats;
@@ -40,9 +41,7 @@ void update(const AdamW& a, const Factors& f, std::int64_t row, std::int64_t fir
   });
 }
 
-}  // namespace
-
-void adamw(device::Context&, const AdamW& a) {
+void step(const AdamW& a) {
   const auto fits = [&](const device::ConstView& view) {
     return view.rows == a.gradient.rows && view.cols == a.gradient.cols;
   };
@@ -74,4 +73,10 @@ void adamw(device::Context&, const AdamW& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace
+
+void adamw(device::Context&, std::span<const AdamW> rectangles) {
+  for (const AdamW& a : rectangles) step(a);
+}
+
+}  // namespace espalier::kernels::host

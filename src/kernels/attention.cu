@@ -3,10 +3,10 @@
 #include "kernels/attention.hpp"
 
 #include "kernels/cuda/attention_products.hpp"
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/tiling.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 constexpr int kTileRows = 64;  ///< queries and keys of a tile; a warp has 16 of the queries
@@ -241,4 +241,4 @@ Cost attention_forward(const Queue& queue, const AttentionForward& a) {
                                        a.o.size_bytes() + a.lse.size_bytes())};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -3,10 +3,10 @@
 // that owns its queries. Scores are recomputed in both, 7 products instead of 5.
 #include "kernels/attention.hpp"
 #include "kernels/cuda/attention_products.hpp"
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/tiling.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 /// Rows that a block owns, 16 to a warp, and rows of the tiles that pass by.
@@ -297,4 +297,4 @@ Cost attention_backward(const Queue& queue, const AttentionBackward& a) {
                                        a.lse.size_bytes())};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -5,6 +5,7 @@
 #include "base/host_loops.hpp"
 #include "kernels/attention_tiles.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -180,7 +181,7 @@ void write_sum(const device::View& out, const AttentionShape& s, std::int64_t b,
 
 }  // namespace
 
-void attention_backward(device::Context&, const AttentionBackward& a) {
+void host::attention_backward(device::Context&, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
   check_attention_shapes(s, a.q, a.k, a.v, a.o, a.lse);
   check_first_keys(s, a.first_keys);

@@ -5,8 +5,9 @@
 #include "base/host_loops.hpp"
 #include "kernels/attention_tiles.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 using simd::Floats;
@@ -153,4 +154,4 @@ void attention_forward(device::Context&, const AttentionForward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

@@ -2,9 +2,10 @@
 
 #include "kernels/dispatch.hpp"
 #include "kernels/row_sums.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 
 void bias_backward(device::Context& context, const BiasBackward& a) {
   ESPALIER_ASSERT(a.d_bias.rows == 1 && a.d_bias.cols == a.dy.cols, "dy {}, d_bias {}",
@@ -23,4 +24,4 @@ void bias_backward(device::Context& context, const BiasBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

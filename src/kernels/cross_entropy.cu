@@ -1,13 +1,13 @@
 #include "kernels/cross_entropy.hpp"
 
 #include "kernels/cuda/math.hpp"
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 constexpr int kStatisticsThreads = 512;
@@ -111,7 +111,28 @@ gradient_of_tile(Rows<T> logits, const std::uint32_t* targets, const float* log_
   });
 }
 
+constexpr int kLossThreads = 512;
+
+/// One block: thread i adds losses i, i + kLossThreads, ...; then the threads' sums are added.
+ESPALIER_KERNEL(kLossThreads)
+add_up_losses(double* sum, const float* losses, int count) {
+  SharedAllocator shared;
+  const auto sums = shared.take<double>(kMaxWarps);
+  double mine = 0.0;
+  const int end = num_tail_columns(count);
+  for (int t = thread_index(); t < end; t += num_threads()) mine += static_cast<double>(losses[t]);
+  mine = block_sum(mine, sums);
+  if (thread_index() == 0) *sum += mine;
+}
+
 }  // namespace
+
+Cost add_losses(const Queue& queue, device::View sum, device::ConstView losses) {
+  launch(add_up_losses, {1, kLossThreads, shared_bytes<double>(kMaxWarps)}, queue, sum.as<double>(),
+         losses.as<float>(), narrow<int>(losses.cols));
+  return {.flops = static_cast<double>(losses.cols),
+          .bytes = static_cast<double>(losses.size_bytes())};
+}
 
 Cost cross_entropy_statistics(const Queue& queue, const CrossEntropyStatistics& a) {
   ESPALIER_ASSERT(a.targets.cols == a.logits.rows && a.statistics.rows == a.logits.rows &&
@@ -167,4 +188,4 @@ Cost cross_entropy_backward(const Queue& queue, const CrossEntropyBackward& a) {
                    8.0 * static_cast<double>(a.logits.rows)};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

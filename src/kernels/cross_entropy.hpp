@@ -30,6 +30,9 @@ struct CrossEntropyCombine {
 };
 void cross_entropy_combine(device::Context& context, const CrossEntropyCombine& a);
 
+/// sum (1, 1) f64 += the losses (1, Tc) f32, in an order that does not depend on the thread count.
+void add_losses(device::Context& context, device::View sum, device::ConstView losses);
+
 /// In place: logits become d_logits = scale * (softmax - onehot(target)); zero for ignored targets
 /// and for padding columns. Cost of all three: 4V to 6V bytes per token (bf16).
 struct CrossEntropyBackward {

@@ -6,9 +6,10 @@
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 using simd::Floats;
@@ -125,4 +126,13 @@ void cross_entropy_backward(device::Context&, const CrossEntropyBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+void add_losses(device::Context&, device::View sum, device::ConstView losses) {
+  const float* loss = losses.as<float>();
+  *sum.as<double>() += host_sum(losses.cols, 4096, [&](std::int64_t begin, std::int64_t end) {
+    double part = 0.0;
+    for (std::int64_t t = begin; t < end; ++t) part += static_cast<double>(loss[t]);
+    return part;
+  });
+}
+
+}  // namespace espalier::kernels::host

@@ -1,12 +1,12 @@
 #include "kernels/elementwise.hpp"
 
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 template <class To, class From, int kCount>
@@ -120,7 +120,7 @@ Cost set_zero(const Queue& queue, device::View out) {
   return {.bytes = bytes_of(out)};
 }
 
-Cost sum_of_squares(const Queue& queue, double* out, device::ConstView in) {
+Cost sum_of_squares(const Queue& queue, device::View out, device::ConstView in) {
   const Tiling tiling(in.rows, in.cols, all_contiguous(in));
   const int blocks = static_cast<int>(std::min<std::int64_t>(kSquareBlocks, tiling.num_tiles()));
   auto* partials = workspace<double>(queue, blocks);
@@ -129,8 +129,9 @@ Cost sum_of_squares(const Queue& queue, double* out, device::ConstView in) {
     launch(squares_of_tiles<kCount>, {blocks, kTileThreads, kSharedBytes}, queue, partials,
            rows_of<float>(in), tiling);
   });
-  launch(add_up_squares, {1, kTileThreads, kSharedBytes}, queue, out, partials, blocks);
+  launch(add_up_squares, {1, kTileThreads, kSharedBytes}, queue, out.as<double>(),
+         static_cast<const double*>(partials), blocks);
   return {.flops = 2.0 * static_cast<double>(in.size()), .bytes = bytes_of(in)};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

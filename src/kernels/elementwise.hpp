@@ -10,7 +10,8 @@ void cast(device::Context& context, device::View out, device::ConstView in);
 void add(device::Context& context, device::View out, device::ConstView in);
 /// All elements = 0.
 void set_zero(device::Context& context, device::View out);
-/// Sum of squares of an f32 view in fp64, in an order that does not depend on the thread count.
-double sum_of_squares(device::Context& context, device::ConstView in);
+/// out (1, 1) f64 = sum of squares of an f32 view, in an order that does not depend on the thread
+/// count.
+void sum_of_squares(device::Context& context, device::View out, device::ConstView in);
 
 }  // namespace espalier::kernels

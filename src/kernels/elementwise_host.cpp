@@ -4,9 +4,10 @@
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 /// Elements per part of a long row: enough to outweigh the call, few enough to share among threads.
@@ -79,11 +80,13 @@ void set_zero(device::Context&, device::View out) {
             });
 }
 
-double sum_of_squares(device::Context&, device::ConstView in) {
+void sum_of_squares(device::Context&, device::View out, device::ConstView in) {
+  double& result = *out.as<double>();
   const bool contiguous = in.is_contiguous();
   const std::int64_t cols = contiguous ? in.size() : in.cols;
   const std::int64_t rows = contiguous ? 1 : in.rows;
-  if (in.size() == 0) return 0.0;
+  result = 0.0;
+  if (in.size() == 0) return;
   const auto sum_of_part = [](const float* p, std::int64_t count) {
     double sum = 0.0;
     for (std::int64_t first = 0; first < count; first += kRun) {
@@ -97,10 +100,10 @@ double sum_of_squares(device::Context&, device::ConstView in) {
     return sum;
   };
   const std::int64_t parts = (cols + kPart - 1) / kPart;
-  return host_sum(rows * parts, 1, [&](std::int64_t i, std::int64_t) {
+  result = host_sum(rows * parts, 1, [&](std::int64_t i, std::int64_t) {
     const std::int64_t first = i % parts * kPart;
     return sum_of_part(in.as<float>(i / parts) + first, std::min(kPart, cols - first));
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

@@ -1,11 +1,11 @@
 #include "kernels/embedding.hpp"
 
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 template <class T, int kCount>
@@ -129,4 +129,4 @@ Cost embedding_backward(const Queue& queue, const EmbeddingBackward& a) {
                    8.0 * static_cast<double>(num_tokens)};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

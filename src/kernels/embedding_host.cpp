@@ -6,9 +6,10 @@
 #include "base/host_loops.hpp"
 #include "base/integers.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 
 void embedding_forward(device::Context&, const EmbeddingForward& a) {
   ESPALIER_ASSERT(
@@ -70,4 +71,4 @@ void embedding_backward(device::Context&, const EmbeddingBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

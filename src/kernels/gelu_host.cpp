@@ -2,9 +2,10 @@
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 using simd::Floats;
@@ -65,4 +66,4 @@ void gelu_backward(device::Context&, const GeluBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

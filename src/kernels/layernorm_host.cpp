@@ -5,9 +5,10 @@
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/row_sums.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 using simd::Floats;
@@ -121,4 +122,4 @@ void layernorm_backward(device::Context& context, const LayerNormBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

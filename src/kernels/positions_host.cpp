@@ -2,9 +2,10 @@
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 /// The table's row of each token; an error inside the loop over threads could not be caught.
@@ -53,4 +54,4 @@ void positions_backward(device::Context&, const PositionsBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

@@ -1,12 +1,12 @@
 #include "kernels/qk_norm_rope.hpp"
 
 #include "kernels/cuda/head_rows.hpp"
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/row_sums.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 struct Heads {
@@ -302,4 +302,4 @@ Cost qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a) {
           .bytes = 3.0 * static_cast<double>(size_of(a.qkv.dtype)) * elements};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

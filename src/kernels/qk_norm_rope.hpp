@@ -23,7 +23,7 @@ struct RopeTable {
   device::View cos;  ///< (positions, D/2) f32
   device::View sin;  ///< (positions, D/2) f32
 };
-void fill_rope_table(const RopeTable& table, std::int64_t head_dim,
+void fill_rope_table(device::Context& context, const RopeTable& table, std::int64_t head_dim,
                      const RopeFrequencies& frequencies);
 
 /// QK-norm (optional) and RoPE in one pass over the packed projections.

@@ -2,10 +2,12 @@
 
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/row_sums.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
 namespace espalier::kernels {
@@ -125,25 +127,29 @@ float rope_frequency(const RopeFrequencies& r, std::int64_t i, std::int64_t head
 
 }  // namespace
 
-void fill_rope_table(const RopeTable& table, std::int64_t head_dim,
+void fill_rope_table(device::Context& context, const RopeTable& table, std::int64_t head_dim,
                      const RopeFrequencies& frequencies) {
-  ESPALIER_ASSERT(table.cos.cols == head_dim / 2 && table.sin.cols == head_dim / 2 &&
-                      table.cos.rows == table.sin.rows,
-                  "cos {}, sin {}, head_dim {}", describe(table.cos), describe(table.sin),
-                  head_dim);
+  const std::int64_t half = head_dim / 2;
+  ESPALIER_ASSERT(
+      table.cos.cols == half && table.sin.cols == half && table.cos.rows == table.sin.rows,
+      "cos {}, sin {}, head_dim {}", describe(table.cos), describe(table.sin), head_dim);
+  std::vector<float> cosines(static_cast<std::size_t>(table.cos.size()));
+  std::vector<float> sines(cosines.size());
   host_for_ranges(table.cos.rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+    for (std::int64_t i = 0; i < half; ++i) {
       const float frequency = rope_frequency(frequencies, i, head_dim);
       for (std::int64_t position = begin; position < end; ++position) {
         const float angle = static_cast<float>(position) * frequency;
-        table.cos.as<float>(position)[i] = std::cos(angle);
-        table.sin.as<float>(position)[i] = std::sin(angle);
+        cosines[static_cast<std::size_t>(position * half + i)] = std::cos(angle);
+        sines[static_cast<std::size_t>(position * half + i)] = std::sin(angle);
       }
     }
   });
+  context.upload(table.cos, cosines.data());
+  context.upload(table.sin, sines.data());
 }
 
-void qk_norm_rope_forward(device::Context&, const QkNormRopeForward& a) {
+void host::qk_norm_rope_forward(device::Context&, const QkNormRopeForward& a) {
   check_shapes(a.qkv, a.qk, a.positions, a.rope, a.num_q_heads, a.num_kv_heads, a.head_dim);
   const auto* positions = a.positions.as<std::int32_t>();
   dispatch(a.qkv.dtype, [&]<class T>(T) {
@@ -161,7 +167,7 @@ void qk_norm_rope_forward(device::Context&, const QkNormRopeForward& a) {
   });
 }
 
-void qk_norm_rope_backward(device::Context& context, const QkNormRopeBackward& a) {
+void host::qk_norm_rope_backward(device::Context& context, const QkNormRopeBackward& a) {
   check_shapes(a.qkv, a.d_qk, a.positions, a.rope, a.num_q_heads, a.num_kv_heads, a.head_dim);
   const auto* positions = a.positions.as<std::int32_t>();
   const std::int64_t head_dim = a.head_dim;

@@ -1,13 +1,13 @@
 #include "kernels/rmsnorm.hpp"
 
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/row_sums.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 template <class T>
@@ -177,4 +177,4 @@ Cost rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
                    4.0 * static_cast<double>(a.x.rows) + 8.0 * static_cast<double>(width)};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

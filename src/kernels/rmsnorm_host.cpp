@@ -4,9 +4,10 @@
 #include "kernels/dispatch.hpp"
 #include "kernels/rmsnorm.hpp"
 #include "kernels/row_sums.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 using simd::Floats;
@@ -104,4 +105,4 @@ void rmsnorm_backward(device::Context& context, const RmsNormBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

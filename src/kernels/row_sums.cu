@@ -1,10 +1,10 @@
 #include "kernels/cuda/row_sums.hpp"
 
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 /// Warps that share the slices of one column.
@@ -44,4 +44,4 @@ std::int64_t workspace_elements(std::int64_t width) {
   return std::max(kMaxSlices * round_up(width, 4), kForSquares);
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -1,12 +1,12 @@
 #include "kernels/swiglu.hpp"
 
 #include "kernels/cuda/math.hpp"
-#include "kernels/cuda/operators.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 namespace {
 
 template <class T>
@@ -102,4 +102,4 @@ Cost swiglu_backward(const Queue& queue, const SwigluBackward& a) {
           .bytes = 6.0 * static_cast<double>(a.d_out.size_bytes())};
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

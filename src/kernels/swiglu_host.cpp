@@ -1,9 +1,10 @@
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/swiglu.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host {
 namespace {
 
 using simd::Floats;
@@ -64,4 +65,4 @@ void swiglu_backward(device::Context&, const SwigluBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host

@@ -35,9 +35,9 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
 Activations::Activations(const LocalSizes& s, const ActivationShape& requested, DType dtype,
                          device::Arena& arena)
     : shape(requested) {
-  const std::int64_t tokens = shape.tokens();
+  const std::int64_t num_tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
-  shape.loss_chunk_tokens = std::min(shape.loss_chunk_tokens, tokens);
+  shape.loss_chunk_tokens = std::min(shape.loss_chunk_tokens, num_tokens);
   const std::int64_t chunk = shape.loss_chunk_tokens;
 
   attention = {.batch = shape.micro_batch_size,
@@ -58,24 +58,31 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
     rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
   }
 
-  const std::int64_t gathered = shape.splits_tokens ? tokens : 0;
+  const std::int64_t copied = shape.on_gpu ? num_tokens : 0;
+  tokens = arena.allocate("tokens", DType::u32, 1, copied);
+  targets = arena.allocate("targets", DType::u32, 1, copied);
+  positions = arena.allocate("positions", DType::i32, 1, copied);
+  first_keys = arena.allocate("first keys", DType::i32, 1, copied);
+
+  const std::int64_t gathered = shape.splits_tokens ? num_tokens : 0;
   gathered_a = arena.allocate("gathered a", dtype, gathered, s.hidden);
-  branch = arena.allocate("branch", dtype, tokens, s.hidden);
+  branch = arena.allocate("branch", dtype, num_tokens, s.hidden);
   branch_local = arena.allocate("branch local", dtype, shape.splits_tokens ? local : 0, s.hidden);
-  mlp_hidden = arena.allocate("mlp hidden", dtype, tokens, s.intermediate);
+  mlp_hidden = arena.allocate("mlp hidden", dtype, num_tokens, s.intermediate);
   logits = arena.allocate("logits", dtype, chunk, s.vocab);
   statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * chunk, 3);
   token_loss = arena.allocate("token loss", DType::f32, 1, chunk);
   log_sum_exp = arena.allocate("log_sum_exp", DType::f32, 1, chunk);
+  loss_sum = arena.allocate("loss sum", DType::f64, 1, 1);
   if (!shape.training) return;
 
   gathered_b = arena.allocate("gathered b", dtype, gathered, s.hidden);
   d_residual = arena.allocate("d_residual", dtype, local, s.hidden);
-  d_o = arena.allocate("d_o", dtype, tokens, s.q_cols());
-  d_qkv = arena.allocate("d_qkv", dtype, tokens, s.qkv_cols());
+  d_o = arena.allocate("d_o", dtype, num_tokens, s.q_cols());
+  d_qkv = arena.allocate("d_qkv", dtype, num_tokens, s.qkv_cols());
   attention_scratch = arena.allocate("attention scratch", DType::f32, 1,
                                      kernels::attention_backward_scratch_elements(attention));
-  token_order = arena.allocate("token order", DType::i32, 1, tokens);
+  token_order = arena.allocate("token order", DType::i32, 1, num_tokens);
 }
 
 }  // namespace espalier::model

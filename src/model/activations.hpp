@@ -30,8 +30,9 @@ struct ActivationShape {
   std::int64_t sequence_length;    ///< S
   std::int64_t loss_chunk_tokens;  ///< Tc, at most T
   int tensor_size;
-  bool splits_tokens;  ///< sequence parallelism with more than one tensor rank
-  bool training;       ///< false: blocks share one set, no gradients
+  bool splits_tokens;   ///< sequence parallelism with more than one tensor rank
+  bool training;        ///< false: blocks share one set, no gradients
+  bool on_gpu = false;  ///< the batch needs a copy there
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
@@ -49,6 +50,11 @@ struct Activations {
   device::View n_final;                  ///< (T_loc, H)
   kernels::RopeTable rope;               ///< (S, D/2) f32 each; no data without RoPE
 
+  // The batch, on a GPU only; (1, T) each.
+  device::View tokens, targets;  ///< u32
+  device::View positions;        ///< i32
+  device::View first_keys;       ///< i32
+
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor
   device::View branch;             ///< (T, H) output of o_proj or down_proj; d of a norm's output
@@ -62,6 +68,7 @@ struct Activations {
   device::View statistics;         ///< (tensor*Tc, 3) f32
   device::View token_loss;         ///< (1, Tc) f32
   device::View log_sum_exp;        ///< (1, Tc) f32
+  device::View loss_sum;           ///< (1, 1) f64, of the micro-batches since the sum was taken
   device::View token_order;        ///< (1, T) i32
 };
 

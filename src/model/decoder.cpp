@@ -53,7 +53,7 @@ Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype
   local_logits_ = arena.allocate("local logits", DType::f32, 1, s.vocab);
   all_logits_ = arena.allocate("all logits", DType::f32, comm_.tensor->size(), s.vocab);
   if (s.rotates && !arena.is_planning())
-    kernels::fill_rope_table(rope_, s.head_dim, architecture.rope_frequencies());
+    kernels::fill_rope_table(context_, rope_, s.head_dim, architecture.rope_frequencies());
 }
 
 std::span<const float> Decoder::append(std::span<const std::uint32_t> tokens) {

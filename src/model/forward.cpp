@@ -23,7 +23,7 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
       branch_() {
   require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
-    kernels::fill_rope_table(a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
+    kernels::fill_rope_table(context_, a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
 }
 
 // x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then
@@ -132,17 +132,39 @@ void Transformer::mlp_forward(std::int64_t layer) {
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
 }
 
-double Transformer::train(const Batch& batch, float loss_scale, bool first,
-                          const BucketDone& bucket_done) {
-  forward(batch);
-  const double loss = head(batch, /*with_gradients=*/true, loss_scale, first);
-  backward(batch, first, bucket_done);
-  return loss;
+Batch Transformer::placed(const Batch& batch) {
+  if (context_.on_host()) return batch;
+  Batch copy{a_.tokens, a_.targets, a_.positions, {}};
+  context_.upload(a_.tokens, batch.tokens.data);
+  context_.upload(a_.targets, batch.targets.data);
+  context_.upload(a_.positions, batch.positions.data);
+  if (batch.first_keys.data != nullptr) {
+    context_.upload(a_.first_keys, batch.first_keys.data);
+    copy.first_keys = a_.first_keys;
+  }
+  return copy;
 }
 
-double Transformer::evaluate(const Batch& batch) {
+void Transformer::train(const Batch& host_batch, float loss_scale, bool first,
+                        const BucketDone& bucket_done) {
+  const Batch batch = placed(host_batch);
   forward(batch);
-  return head(batch, /*with_gradients=*/false, 0.0F, false);
+  head(batch, /*with_gradients=*/true, loss_scale, first);
+  backward(batch, first, bucket_done);
+}
+
+double Transformer::take_loss_sum() {
+  const double sum = context_.download<double>(a_.loss_sum).front();
+  const double zero = 0.0;
+  context_.upload(a_.loss_sum, &zero);
+  return sum;
+}
+
+double Transformer::evaluate(const Batch& host_batch) {
+  const Batch batch = placed(host_batch);
+  forward(batch);
+  head(batch, /*with_gradients=*/false, 0.0F, false);
+  return take_loss_sum();
 }
 
 }  // namespace espalier::model

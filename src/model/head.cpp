@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "base/host_loops.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
 #include "model/transformer.hpp"
@@ -37,11 +36,10 @@ void Transformer::head_statistics(ConstView targets, std::int64_t tokens) {
 
 // LM head and loss, chunk by chunk over the tokens, so that full logits never exist. With
 // gradients, a chunk's logits become their own gradient in place, then d(n_final) and d(lm_head).
-double Transformer::head(const Batch& batch, bool with_gradients, float loss_scale, bool first) {
+void Transformer::head(const Batch& batch, bool with_gradients, float loss_scale, bool first) {
   const std::int64_t tokens = a_.shape.tokens();
   const ConstView n = boundary_.enter_forward(context_, a_.n_final, a_.gathered_a);  // (T, H)
   const View lm_head = weights_.weights.lm_head;
-  double loss = 0.0;
   for (std::int64_t begin = 0; begin < tokens; begin += a_.shape.loss_chunk_tokens) {
     const std::int64_t count = std::min(a_.shape.loss_chunk_tokens, tokens - begin);
     const ConstView n_chunk = n.row_range(begin, count);
@@ -52,12 +50,7 @@ double Transformer::head(const Batch& batch, bool with_gradients, float loss_sca
       context_.gemm().forward(logits, n_chunk, lm_head);
     }
     head_statistics(targets, count);
-    const float* token_loss = a_.token_loss.as<float>();
-    loss += host_sum(count, 4096, [&](std::int64_t from, std::int64_t to) {
-      double sum = 0.0;
-      for (std::int64_t t = from; t < to; ++t) sum += static_cast<double>(token_loss[t]);
-      return sum;
-    });
+    kernels::add_losses(context_, a_.loss_sum, a_.token_loss.col_range(0, count));
     if (!with_gradients) continue;
     {
       auto phase = context_.profiler().scope(Phase::loss);
@@ -73,11 +66,10 @@ double Transformer::head(const Batch& batch, bool with_gradients, float loss_sca
     context_.gemm().backward_weight(weights_.gradients.lm_head, logits, n_chunk,
                                     first && begin == 0 ? Output::replace : Output::accumulate);
   }
-  return loss;
 }
 
 void Transformer::logits(const Batch& batch, View out) {
-  forward(batch);
+  forward(placed(batch));
   const std::int64_t tokens = a_.shape.tokens();
   ESPALIER_ASSERT(out.rows == tokens && out.cols == sizes_.vocab, "{}", device::describe(out));
   const ConstView n = boundary_.enter_forward(context_, a_.n_final, a_.gathered_a);

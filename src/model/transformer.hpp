@@ -9,7 +9,7 @@
 
 namespace espalier::model {
 
-/// One micro-batch on a rank: the same on every rank of a tensor group.
+/// One micro-batch on a rank, in host memory: the same on every rank of a tensor group.
 struct Batch {
   device::ConstView tokens;     ///< (1, T) u32
   device::ConstView targets;    ///< (1, T) u32, kernels::kIgnoredTarget where none counts
@@ -32,18 +32,24 @@ class Transformer {
   using BucketDone = std::function<void(int bucket)>;
 
   /// Forward and backward of one micro-batch. Gradients of loss_scale * sum of token losses replace
-  /// what is there (`first`) or are added. Returns the sum of the token losses, the same on every
-  /// rank of the tensor group.
-  double train(const Batch& batch, float loss_scale, bool first, const BucketDone& bucket_done);
+  /// what is there (`first`) or are added. On a GPU it returns before the work is done.
+  void train(const Batch& batch, float loss_scale, bool first, const BucketDone& bucket_done);
 
-  /// Forward only: the sum of the token losses.
+  /// The sum of the token losses of all micro-batches since it was last taken, the same on every
+  /// rank of the tensor group. Waits for them.
+  double take_loss_sum();
+
+  /// Forward only: the sum of the token losses. Not between train and take_loss_sum.
   double evaluate(const Batch& batch);
 
-  /// Forward only, with the logits of all tokens copied to `out` (T, V_loc), for tests and tools.
+  /// Forward only, with the logits of all tokens copied to `out` (T, V_loc) where the operators
+  /// run, for tests and tools.
   void logits(const Batch& batch, device::View out);
 
  private:
   // forward.cpp
+  /// The batch where the operators run: itself, or a copy on the GPU.
+  Batch placed(const Batch& batch);
   void forward(const Batch& batch);
   void attention_forward(std::int64_t layer, const Batch& batch);
   void mlp_forward(std::int64_t layer);
@@ -54,7 +60,7 @@ class Transformer {
   /// The rank whose partial sums carry the biases of o_proj and down_proj.
   bool is_first_tensor_rank() const { return comm_.tensor->rank() == 0; }
   // head.cpp
-  double head(const Batch& batch, bool with_gradients, float loss_scale, bool first);
+  void head(const Batch& batch, bool with_gradients, float loss_scale, bool first);
   void head_statistics(device::ConstView targets, std::int64_t tokens);
   // backward.cpp
   void backward(const Batch& batch, bool first, const BucketDone& bucket_done);

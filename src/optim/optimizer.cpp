@@ -55,6 +55,8 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
     state.v = arena.allocate("moment 2 " + spec.name, DType::f32, rows, cols);
     state_.push_back(state);
   }
+  square_sums_ = arena.allocate("gradient square sums", DType::f64,
+                                static_cast<std::int64_t>(state_.size()), 1);
 
   const int num_tensor = grid.shape().tensor;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
@@ -110,15 +112,19 @@ void Optimizer::reduce_bucket(device::Context& context, parallel::GridCommunicat
 // the work is shared, and the norm has the same bits at both stages.
 double Optimizer::square_sum(device::Context& context) {
   const auto scope = context.profiler().scope(Phase::clipping);
-  double sum = 0.0;
+  std::int64_t count = 0;
   for (const StatePiece& state : state_) {
     const OwnedPiece& piece = state.piece;
     if (!piece.writes) continue;
     const View& gradient = tensors_[static_cast<std::size_t>(piece.tensor)].gradient;
     const std::int64_t first =
         piece.row_begin + piece.written.row_begin - piece.rectangle.row_begin;
-    sum += kernels::sum_of_squares(context, gradient.row_range(first, piece.written.rows()));
+    kernels::sum_of_squares(context, square_sums_.row_range(count++, 1),
+                            gradient.row_range(first, piece.written.rows()));
   }
+  double sum = 0.0;
+  for (const double square_sum : context.download<double>(square_sums_.row_range(0, count)))
+    sum += square_sum;
   return sum;
 }
 
@@ -126,24 +132,31 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
                        const Update& update,
                        const std::function<void(std::int64_t)>& before_overwrite) {
   const auto scope = context.profiler().scope(Phase::optimizer);
+  // A GPU takes many pieces in one launch; the host gains nothing by that, and piece by piece the
+  // checkpoint writer is waited for as late as possible.
+  const std::size_t at_once = context.on_host() ? 1 : 64;
+  rectangles_.clear();
   for (std::size_t i = 0; i < state_.size(); ++i) {
     const StatePiece& state = state_[i];
     const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.piece.tensor)];
     if (before_overwrite) before_overwrite(static_cast<std::int64_t>(i));
-    kernels::adamw(context, {.gradient = rows_of(tensor.gradient, state.piece),
-                             .master = state.master,
-                             .m = state.m,
-                             .v = state.v,
-                             .weight = rows_of(tensor.weight, state.piece),
-                             .learning_rate = static_cast<float>(update.learning_rate),
-                             .beta1 = static_cast<float>(parameters.beta1),
-                             .beta2 = static_cast<float>(parameters.beta2),
-                             .eps = static_cast<float>(parameters.eps),
-                             .weight_decay = tensor.spec->weight_decay
-                                                 ? static_cast<float>(parameters.weight_decay)
-                                                 : 0.0F,
-                             .gradient_scale = static_cast<float>(update.gradient_scale),
-                             .step = update.step});
+    rectangles_.push_back({.gradient = rows_of(tensor.gradient, state.piece),
+                           .master = state.master,
+                           .m = state.m,
+                           .v = state.v,
+                           .weight = rows_of(tensor.weight, state.piece),
+                           .learning_rate = static_cast<float>(update.learning_rate),
+                           .beta1 = static_cast<float>(parameters.beta1),
+                           .beta2 = static_cast<float>(parameters.beta2),
+                           .eps = static_cast<float>(parameters.eps),
+                           .weight_decay = tensor.spec->weight_decay
+                                               ? static_cast<float>(parameters.weight_decay)
+                                               : 0.0F,
+                           .gradient_scale = static_cast<float>(update.gradient_scale),
+                           .step = update.step});
+    if (rectangles_.size() < at_once && i + 1 < state_.size()) continue;
+    kernels::adamw(context, rectangles_);
+    rectangles_.clear();
   }
 }
 

@@ -7,6 +7,7 @@
 #include "config/parameters.hpp"
 #include "device/arena.hpp"
 #include "device/context.hpp"
+#include "kernels/adamw.hpp"
 #include "parallel/session.hpp"
 #include "parallel/zero.hpp"
 
@@ -63,6 +64,8 @@ class Optimizer {
   std::vector<parallel::LocalTensor> tensors_;
   parallel::ZeroPartition partition_;
   std::vector<StatePiece> state_;
+  device::View square_sums_;  ///< (pieces, 1) f64
+  std::vector<kernels::AdamW> rectangles_;
   bool sequence_parallel_;
   int num_buckets_;
 

@@ -20,7 +20,7 @@ std::vector<device::Arena> planning_arenas() {
 }  // namespace
 
 JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& grid,
-                     Purpose purpose, std::vector<device::Arena> arenas)
+                     Purpose purpose, device::Backend backend, std::vector<device::Arena> arenas)
     : architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
       weight_arena(std::move(arenas[0])),
@@ -36,7 +36,8 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       .loss_chunk_tokens = p.training.loss_chunk_tokens,
       .tensor_size = grid.shape().tensor,
       .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
-      .training = training};
+      .training = training,
+      .on_gpu = backend != device::Backend::host};
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
   if (training)
@@ -46,17 +47,18 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
 }
 
 JobMemory JobMemory::planned(const config::Parameters& parameters,
-                             const parallel::ProcessGrid& grid, Purpose purpose) {
-  return JobMemory(parameters, grid, purpose, planning_arenas());
+                             const parallel::ProcessGrid& grid, Purpose purpose,
+                             device::Backend backend) {
+  return JobMemory(parameters, grid, purpose, backend, planning_arenas());
 }
 
 JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            Purpose purpose) {
-  const JobMemory plan = planned(parameters, grid, purpose);
+                            Purpose purpose, const device::Context& context) {
+  const JobMemory plan = planned(parameters, grid, purpose, context.backend());
   std::vector<device::Arena> arenas;
   for (const Line& line : plan.lines())
-    arenas.push_back(device::Arena::backed(line.name, line.bytes));
-  return JobMemory(parameters, grid, purpose, std::move(arenas));
+    arenas.push_back(device::Arena::backed(line.name, line.bytes, context.shared_gpu()));
+  return JobMemory(parameters, grid, purpose, context.backend(), std::move(arenas));
 }
 
 std::vector<JobMemory::Line> JobMemory::lines() const {

@@ -6,6 +6,7 @@
 
 #include "config/parameters.hpp"
 #include "device/arena.hpp"
+#include "device/context.hpp"
 #include "model/activations.hpp"
 #include "model/weights.hpp"
 #include "optim/optimizer.hpp"
@@ -23,10 +24,11 @@ class JobMemory {
  public:
   /// Sizes only.
   static JobMemory planned(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                           Purpose purpose);
-  /// Memory for this rank; throws Error (bad_configuration) when it cannot be had.
+                           Purpose purpose, device::Backend backend = device::Backend::host);
+  /// Memory for this rank where `context` computes; throws Error (bad_configuration) when it cannot
+  /// be had.
   static JobMemory backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                          Purpose purpose);
+                          Purpose purpose, const device::Context& context);
 
   model::Architecture architecture;
   DType dtype;
@@ -44,7 +46,7 @@ class JobMemory {
 
  private:
   JobMemory(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-            Purpose purpose, std::vector<device::Arena> arenas);
+            Purpose purpose, device::Backend backend, std::vector<device::Arena> arenas);
 };
 
 /// Table for the banner and --dry-run: the arenas of rank 0, and the smallest and largest total

@@ -97,7 +97,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       build_(std::move(build)),
       control_(parameters.run),
       grid_(grid_shape(parameters), session.rank()),
-      memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training)),
+      memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training, context_)),
       communicators_(parallel::make_communicators(
           session, grid_, narrow<int>(memory_.weights->sizes().kv_replication))),
       training_data_(parameters, train::tokenizer_identity(parameters),

@@ -37,7 +37,6 @@ StepReport Trainer::train_step() {
   // A step of documents of one token each may have none: its loss and its gradient are 0.
   const auto step_targets = static_cast<double>(std::max<std::uint64_t>(num_targets, 1));
 
-  double loss_sum = 0.0;
   for (std::int64_t micro = 0; micro < batch_shape_.num_micro_batches; ++micro) {
     {
       auto phase = context_.profiler().scope(Phase::data);
@@ -48,9 +47,10 @@ StepReport Trainer::train_step() {
     const auto reduce = [&](int bucket) {
       if (last) optimizer.reduce_bucket(context_, communicators_, bucket);
     };
-    loss_sum += transformer_.train(as_batch(batch_), static_cast<float>(1.0 / step_targets),
-                                   /*first=*/micro == 0, reduce);
+    transformer_.train(as_batch(batch_), static_cast<float>(1.0 / step_targets),
+                       /*first=*/micro == 0, reduce);
   }
+  const double loss_sum = transformer_.take_loss_sum();
 
   const double square_sum = optimizer.square_sum(context_);
   const StepSums sums = agree(loss_sum, square_sum);

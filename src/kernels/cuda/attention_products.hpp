@@ -5,7 +5,7 @@
 // t = lane % 4), in the order (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
 #include "kernels/cuda/shared_tile.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 constexpr float kLog2E = 1.4426950408889634f;
 
@@ -79,4 +79,4 @@ ESPALIER_DEVICE void store_rows(bf16* matrix, std::int64_t stride, int first, in
   }
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -4,7 +4,7 @@
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/threads.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 /// Threads of a block that works on head rows.
 constexpr int kHeadThreads = 128;
@@ -59,4 +59,4 @@ void with_head_form(bool aligned, int head_dim, Body&& body) {
     body(HeadForm<kWidth, 32, 1>{});
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -1,7 +1,11 @@
 #pragma once
 #include <cstdint>
 
-namespace espalier::kernels::cuda {
+#include "device/queue.hpp"
+
+namespace espalier::kernels {
+
+using device::Queue;
 
 /// Threads that run in step and can exchange registers.
 constexpr int kWarpSize = 32;
@@ -20,4 +24,4 @@ constexpr std::int64_t shared_bytes(std::int64_t count) {
   return (count * static_cast<std::int64_t>(sizeof(T)) + 15) / 16 * 16;
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels

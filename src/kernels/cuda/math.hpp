@@ -3,7 +3,7 @@
 
 #include "kernels/cuda/port.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 /// e^x for results that are kept as T: for bf16 by the device's own 2^x, whose error of 2^-22, and
 /// |x| * 2^-24 more for rounding x * log2(e), is far below a bf16's.
@@ -16,4 +16,4 @@ ESPALIER_DEVICE float exp_for(float x) {
     return fast_exp2(x * kLog2E);
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -7,7 +7,7 @@
 #include "base/dtype.hpp"
 #include "kernels/cuda/port.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 /// How many neighbouring columns an access touches.
 template <int kCount>
@@ -163,4 +163,4 @@ ESPALIER_DEVICE void for_columns(int width, Body&& body) {
   }
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -10,13 +10,12 @@
 #include "base/integers.hpp"
 #include "kernels/cuda/launch_shape.hpp"
 #include "kernels/cuda/ptx.hpp"
-#include "kernels/cuda/queue.hpp"
 #include "kernels/cuda/words.hpp"
 
 #define ESPALIER_DEVICE __device__ __forceinline__
 #define ESPALIER_KERNEL(max_threads) __global__ void __launch_bounds__(max_threads)
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 inline void check(cudaError_t status, const char* what) {
   require(status == cudaSuccess, ExitStatus::internal, "CUDA, {}: {}", what,
@@ -121,11 +120,11 @@ class SharedArray {
   ESPALIER_DEVICE void set(int i, T value) const { data_[i] = value; }
   template <int kCount>
   ESPALIER_DEVICE Words<kCount> read_words(int i) const {
-    return cuda::read_words<kCount>(data_ + i);
+    return ESPALIER_GPU::read_words<kCount>(data_ + i);
   }
   template <int kCount>
   ESPALIER_DEVICE void write_words(int i, const Words<kCount>& words) const {
-    cuda::write_words(data_ + i, words);
+    ESPALIER_GPU::write_words(data_ + i, words);
   }
   ESPALIER_DEVICE void copy_async(int i, const T* from, bool valid) const {
     ptx::cp_async_cg_16(data_ + i, from, valid);
@@ -176,4 +175,4 @@ ESPALIER_DEVICE int num_tail_columns(int count) {
   return count;
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

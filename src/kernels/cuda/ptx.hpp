@@ -2,7 +2,7 @@
 // Every line of PTX in the program. Names and operands as in the PTX ISA manual.
 #include <cstdint>
 
-namespace espalier::kernels::cuda::ptx {
+namespace espalier::kernels::ESPALIER_GPU::ptx {
 
 /// Both rounded to nearest even, `low` in the lower half.
 __device__ __forceinline__ std::uint32_t cvt_rn_bf16x2(float low, float high) {
@@ -62,4 +62,4 @@ __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const std::uint
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-}  // namespace espalier::kernels::cuda::ptx
+}  // namespace espalier::kernels::ESPALIER_GPU::ptx

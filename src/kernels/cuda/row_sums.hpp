@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "base/integers.hpp"
-#include "kernels/cuda/queue.hpp"
+#include "kernels/cuda/launch_shape.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 /// Enough for every multiprocessor of any device, few enough that the partials cost little.
 constexpr std::int64_t kMaxSlices = 512;
@@ -27,4 +27,4 @@ struct RowSlices {
 void add_up_slices(const Queue& queue, float* out, const float* partials, std::int64_t num_slices,
                    std::int64_t stride, std::int64_t width);
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -2,7 +2,7 @@
 #include "kernels/cuda/port.hpp"
 #include "kernels/cuda/threads.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 /// kRows x kCols of bf16 in shared memory, as the tensor cores' loads like it. Eight columns (16
 /// bytes) are a chunk; chunk c of row r lies at place c ^ (r % 8), so that the same chunk of eight
@@ -50,4 +50,4 @@ class SharedTile {
   SharedArray<bf16> array_;
 };
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

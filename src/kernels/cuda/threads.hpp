@@ -2,7 +2,7 @@
 // Sums and maxima over the threads of a warp or a block, always in the same order.
 #include "kernels/cuda/port.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 constexpr int kMaxWarps = 32;
 
@@ -42,4 +42,4 @@ ESPALIER_DEVICE T block_sum(T value, const SharedArray<T>& partials) {
   return sum;
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

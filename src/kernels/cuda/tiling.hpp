@@ -5,10 +5,10 @@
 
 #include "base/integers.hpp"
 #include "device/view.hpp"
+#include "kernels/cuda/launch_shape.hpp"
 #include "kernels/cuda/pack.hpp"
-#include "kernels/cuda/queue.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 /// Threads of a block that works on a tile.
 constexpr int kTileThreads = 256;
@@ -102,4 +102,4 @@ T* workspace(const Queue& queue, std::int64_t count) {
   return reinterpret_cast<T*>(queue.workspace);
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels {
 
 /// 32-bit registers that travel together.
 template <int kCount>
@@ -9,4 +9,4 @@ struct Words {
   std::uint32_t at[kCount];
 };
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels

@@ -28,7 +28,7 @@ std::set<Site>& barriers_reached() {
   return sites;
 }
 
-Block::Block(const cuda::LaunchShape& shape, const std::function<void()>& body)
+Block::Block(const LaunchShape& shape, const std::function<void()>& body)
     : body_(body),
       shared_(
           std::max<std::int64_t>(0, shape.shared_bytes - settings().faults.missing_shared_bytes)),
@@ -44,7 +44,7 @@ Block& Block::current() {
   return *block;
 }
 
-void Block::run(const cuda::LaunchShape& shape, const std::function<void()>& body) {
+void Block::run(const LaunchShape& shape, const std::function<void()>& body) {
   require(shape.block_threads > 0 && shape.block_threads <= 1024 &&
               shape.block_threads % kWarpSize == 0,
           ExitStatus::internal, "emulation: blocks of {} threads; at most 1024 in whole warps",

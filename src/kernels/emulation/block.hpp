@@ -15,8 +15,6 @@
 
 namespace espalier::kernels::emulation {
 
-using cuda::kWarpSize;
-
 /// Runs a kernel: one block after the other, the threads of a block as fibers. A thread runs until
 /// it has to wait for others, then one that can go on is drawn at random. A rendezvous that cannot
 /// come about, because a thread has ended or waits elsewhere, is an error that names the place.
@@ -24,7 +22,7 @@ class Block {
  public:
   /// body() is one thread of the kernel. Throws what body throws, and Error (internal) for what the
   /// emulation finds.
-  static void run(const cuda::LaunchShape& shape, const std::function<void()>& body);
+  static void run(const LaunchShape& shape, const std::function<void()>& body);
   /// The block that is running; an error outside of a kernel.
   static Block& current();
 
@@ -70,7 +68,7 @@ class Block {
     std::uint64_t epoch = 1;
   };
 
-  Block(const cuda::LaunchShape& shape, const std::function<void()>& body);
+  Block(const LaunchShape& shape, const std::function<void()>& body);
   void run_one(std::int64_t block_index);
   void meet(Meeting& meeting, int party, Site site);
   /// Hands over to a thread that can go on; the running one is in `ready_` or in a meeting.

@@ -7,8 +7,8 @@
 
 #include "base/dtype.hpp"
 #include "base/error.hpp"
+#include "device/gpu.hpp"
 #include "kernels/cuda/launch_shape.hpp"
-#include "kernels/cuda/queue.hpp"
 #include "kernels/cuda/words.hpp"
 #include "kernels/emulation/block.hpp"
 #include "kernels/emulation/faults.hpp"
@@ -17,12 +17,13 @@
 #define ESPALIER_DEVICE inline
 #define ESPALIER_KERNEL(max_threads) void
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::ESPALIER_GPU {
 
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue&,
             std::type_identity_t<Parameters>... arguments) {
   if (shape.num_blocks == 0) return;
+  const device::EmulatedAccess access;
   emulation::Block::run(shape, [&] { kernel(arguments...); });
 }
 
@@ -190,4 +191,4 @@ inline int num_tail_columns(int count) {
   return count + emulation::settings().faults.extra_tail_columns;
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::ESPALIER_GPU

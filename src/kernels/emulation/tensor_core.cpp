@@ -12,22 +12,22 @@ float half_of(std::uint32_t word, int upper) {
 
 /// Element (row, k) of a: register 0 holds rows 0..7 and k 0..7, register 1 rows 8.., register 2
 /// k 8.., register 3 both.
-float element_a(const std::array<Operands, cuda::kWarpSize>& warp, int row, int k) {
+float element_a(const std::array<Operands, kWarpSize>& warp, int row, int k) {
   const auto lane = static_cast<std::size_t>(row % 8 * 4 + k % 8 / 2);
   const auto reg = static_cast<std::size_t>(row / 8 + k / 8 * 2);
   return half_of(warp[lane].a[reg], k % 2);
 }
 
 /// Element (k, col) of b: register 0 holds k 0..7, register 1 k 8..15.
-float element_b(const std::array<Operands, cuda::kWarpSize>& warp, int k, int col) {
+float element_b(const std::array<Operands, kWarpSize>& warp, int k, int col) {
   const auto lane = static_cast<std::size_t>(col * 4 + k % 8 / 2);
   return half_of(warp[lane].b[static_cast<std::size_t>(k / 8)], k % 2);
 }
 
 }  // namespace
 
-cuda::Words<4> matrices_of_lane(const MatrixRows& rows, int lane, bool transposed) {
-  cuda::Words<4> result;
+Words<4> matrices_of_lane(const MatrixRows& rows, int lane, bool transposed) {
+  Words<4> result;
   const int row = lane / 4;
   for (int m = 0; m < 4; ++m) {
     std::uint32_t halves[2];
@@ -41,7 +41,7 @@ cuda::Words<4> matrices_of_lane(const MatrixRows& rows, int lane, bool transpose
   return result;
 }
 
-void multiply_add(float (&d)[4], const std::array<Operands, cuda::kWarpSize>& warp, int lane) {
+void multiply_add(float (&d)[4], const std::array<Operands, kWarpSize>& warp, int lane) {
   for (int i = 0; i < 4; ++i) {
     const int row = lane / 4 + i / 2 * 8;
     const int col = lane % 4 * 2 + i % 2;

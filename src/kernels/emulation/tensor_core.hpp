@@ -12,11 +12,11 @@ namespace espalier::kernels::emulation {
 
 /// Eight bf16: a row of an 8 x 8 matrix, as the lane that named its address has read it.
 using MatrixRow = std::array<std::uint16_t, 8>;
-using MatrixRows = std::array<MatrixRow, cuda::kWarpSize>;
+using MatrixRows = std::array<MatrixRow, kWarpSize>;
 
 /// Four 8 x 8 matrices; lanes 8 m .. 8 m + 7 hold the rows of matrix m. Lane l gets elements
 /// (l / 4, 2 (l % 4)) and the next of each; of the transposed matrices if `transposed`.
-cuda::Words<4> matrices_of_lane(const MatrixRows& rows, int lane, bool transposed);
+Words<4> matrices_of_lane(const MatrixRows& rows, int lane, bool transposed);
 
 /// The fragments of one lane: a (16 x 16), b (16 x 8), both bf16.
 struct Operands {
@@ -26,6 +26,6 @@ struct Operands {
 
 /// d (16 x 8) += a b for the four elements of d that the lane holds: (g, 2t), (g, 2t + 1),
 /// (g + 8, 2t), (g + 8, 2t + 1) with g = lane / 4, t = lane % 4.
-void multiply_add(float (&d)[4], const std::array<Operands, cuda::kWarpSize>& warp, int lane);
+void multiply_add(float (&d)[4], const std::array<Operands, kWarpSize>& warp, int lane);
 
 }  // namespace espalier::kernels::emulation

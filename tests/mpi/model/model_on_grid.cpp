@@ -98,7 +98,7 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
     : parameters(p),
       grid(shape_of(p), session().rank()),
-      memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training)),
+      memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context)),
       communicators(parallel::make_communicators(
           session(), grid, static_cast<int>(memory.weights->sizes().kv_replication))),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
@@ -141,9 +141,10 @@ ModelOnGrid::Tokens ModelOnGrid::share_of(const std::vector<std::uint32_t>& toke
 double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) {
   const Tokens share = share_of(tokens, num_sequences);
   const double total = static_cast<double>(num_sequences * parameters.training.sequence_length);
-  std::array<double, 1> loss{transformer.train(
-      share.view(), static_cast<float>(1.0 / total), /*first=*/true,
-      [&](int bucket) { memory.optimizer->reduce_bucket(context, communicators, bucket); })};
+  transformer.train(share.view(), static_cast<float>(1.0 / total), /*first=*/true, [&](int bucket) {
+    memory.optimizer->reduce_bucket(context, communicators, bucket);
+  });
+  std::array<double, 1> loss{transformer.take_loss_sum()};
   if (grid.tensor_rank() != 0) loss[0] = 0.0;
   communicators.world->all_reduce_sum(loss);
   return loss[0] / total;

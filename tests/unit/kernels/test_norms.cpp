@@ -125,7 +125,7 @@ void check_rope(std::int64_t tokens, std::int64_t q_heads, std::int64_t kv_heads
   test::Ids<std::int32_t> positions(numbers);
   Matrix<float> cosine(tokens + 11, half), sine(tokens + 11, half);
   const kernels::RopeTable table{cosine.view(), sine.view()};
-  kernels::fill_rope_table(table, head_dim, {.theta = 1e6});
+  kernels::fill_rope_table(context, table, head_dim, {.theta = 1e6});
 
   const device::ConstView none;
   kernels::qk_norm_rope_forward(context,
@@ -274,7 +274,8 @@ TEMPLATE_TEST_CASE("QK-norm with RoPE and its gradient", "[rope]", float, bf16) 
 
 TEST_CASE("the RoPE table has the angles of transformers", "[rope]") {
   Matrix<float> cosine(4096, 64), sine(4096, 64);
-  kernels::fill_rope_table({cosine.view(), sine.view()}, 128, {.theta = 1e6});
+  device::Context rope_context;
+  kernels::fill_rope_table(rope_context, {cosine.view(), sine.view()}, 128, {.theta = 1e6});
   for (std::int64_t p : {0, 1, 7, 1000, 4095})
     for (std::int64_t i = 0; i < 64; ++i) {
       const float frequency = 1.0f / std::pow(1e6f, static_cast<float>(2 * i) / 128.0f);
@@ -297,7 +298,8 @@ TEST_CASE("Llama 3.1's scaled frequencies are transformers' to the last bit", "[
                             0x1.5a0f4ep-22f, 0x1.cb4a9ap-23f, 0x1.30c94ep-23f, 0x1.94836p-24f};
   constexpr std::int64_t kPositions = 4096;
   Matrix<float> cosine(kPositions, 32), sine(kPositions, 32);
-  kernels::fill_rope_table({cosine.view(), sine.view()}, 64,
+  device::Context rope_context;
+  kernels::fill_rope_table(rope_context, {cosine.view(), sine.view()}, 64,
                            {.theta = 5e5,
                             .factor = 32.0,
                             .low_freq_factor = 1.0,

@@ -71,10 +71,13 @@ struct Digest {
     mix(d_gate_up);
     const View p = make_f32(kT, kH), m = make_f32(kT, kH), v = make_f32(kT, kH);
     kernels::set_zero(context, v);
-    kernels::adamw(context, {make_f32(kT, kH), p, m, v, x, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1});
+    const kernels::AdamW update{
+        make_f32(kT, kH), p, m, v, x, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1};
+    kernels::adamw(context, {&update, 1});
     mix(x);
     mix(p);
-    const double squares = kernels::sum_of_squares(context, make_f32(77, 999));
+    double squares = 0.0;
+    kernels::sum_of_squares(context, device::view_of(&squares, 1, 1), make_f32(77, 999));
     hash = hash_bytes(std::as_bytes(std::span(&squares, 1)), hash);
   }
 
@@ -108,7 +111,7 @@ struct Digest {
     const View d_qkv = make(kT, (kA + 2 * kK) * kD), w = make(1, kD);
     const View d_q_w = make_f32(1, kD), d_k_w = make_f32(1, kD);
     const kernels::RopeTable rope{make_f32(kS, kD / 2), make_f32(kS, kD / 2)};
-    kernels::fill_rope_table(rope, kD, {.theta = 1e4});
+    kernels::fill_rope_table(context, rope, kD, {.theta = 1e4});
     const View positions = arena.allocate("positions", DType::i32, 1, kT);
     for (std::int64_t t = 0; t < kT; ++t)
       positions.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/operators.hpp"
+#include "kernels/siblings.hpp"
 #include "unit/kernels/support.hpp"
 
 namespace espalier::test {
@@ -56,8 +56,9 @@ struct Case {
 class TestQueue {
  public:
   TestQueue()
-      : memory_(static_cast<std::size_t>(kernels::cuda::workspace_elements(4096)) + 4, NAN) {}
-  operator kernels::cuda::Queue() {
+      : memory_(static_cast<std::size_t>(kernels::ESPALIER_GPU::workspace_elements(4096)) + 4,
+                NAN) {}
+  operator kernels::Queue() {
     auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
     address = (address + 15) / 16 * 16;
     return {nullptr, reinterpret_cast<float*>(address),

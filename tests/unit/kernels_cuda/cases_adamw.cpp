@@ -51,10 +51,11 @@ Verdict adamw_case(const std::vector<Size>& sizes) {
   std::vector<kernels::AdamW> steps;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     const float weight_decay = i % 2 == 0 ? 0.1f : 0.0f;
-    kernels::adamw(context, want[i].step(weight_decay));
+    const kernels::AdamW step = want[i].step(weight_decay);
+    kernels::adamw(context, {&step, 1});
     steps.push_back(got[i].step(weight_decay));
   }
-  kernels::cuda::adamw(queue, steps);
+  kernels::ESPALIER_GPU::adamw(queue, steps);
   Verdict verdict;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     verdict.close("m", got[i].m, want[i].m, 1e-6, 0.1);

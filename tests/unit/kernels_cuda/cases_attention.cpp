@@ -73,7 +73,7 @@ Verdict attention_case(const AttentionShape& shape) {
   Problem problem(shape);
   Results want(shape), got(shape);
   kernels::attention_forward(context, forward(problem, want));
-  kernels::cuda::attention_forward(queue, forward(problem, got));
+  kernels::ESPALIER_GPU::attention_forward(queue, forward(problem, got));
   Verdict verdict;
   verdict.close("lse", got.lse, want.lse, 1e-4, 1.0);
   // Both round the probabilities to bf16, but beside maxima of other tiles: each is off by 2^-9 of
@@ -81,7 +81,7 @@ Verdict attention_case(const AttentionShape& shape) {
   verdict.close("o", got.o, want.o, 1.5 * kRounding<bf16>, 1.0);
   if (shape.query_length < shape.kv_length) return verdict;
   kernels::attention_backward(context, backward(problem, want, want));
-  kernels::cuda::attention_backward(queue, backward(problem, want, got));
+  kernels::ESPALIER_GPU::attention_backward(queue, backward(problem, want, got));
   compare_gradients(verdict, got, want);
   return verdict;
 }
@@ -125,13 +125,13 @@ Verdict documents_case(std::int64_t first_length, std::int64_t length) {
   Ids<std::int32_t> bounds(first_keys);
   kernels::AttentionForward call = forward(problem, got);
   call.first_keys = bounds.view();
-  kernels::cuda::attention_forward(queue, call);
+  kernels::ESPALIER_GPU::attention_forward(queue, call);
   Verdict verdict;
   verdict.close("lse", got.lse, want.lse, 1e-4, 1.0);
   verdict.close("o", got.o, want.o, 1.5 * kRounding<bf16>, 1.0);
   kernels::AttentionBackward gradients = backward(problem, want, got);
   gradients.first_keys = bounds.view();
-  kernels::cuda::attention_backward(queue, gradients);
+  kernels::ESPALIER_GPU::attention_backward(queue, gradients);
   compare_gradients(verdict, got, want);
   return verdict;
 }

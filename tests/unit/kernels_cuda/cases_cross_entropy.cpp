@@ -37,7 +37,7 @@ Verdict cross_entropy_case(std::int64_t tokens, std::int64_t vocabulary, std::in
           .statistics = statistics.view().row_range(p * tokens, tokens)};
     };
     kernels::cross_entropy_statistics(context, call(want));
-    kernels::cuda::cross_entropy_statistics(queue, call(got));
+    kernels::ESPALIER_GPU::cross_entropy_statistics(queue, call(got));
   }
   if (valid(parts - 1) > 0)
     // The host's exponential for bf16 is good to 2^-16; an empty part has a maximum of -inf.
@@ -50,7 +50,7 @@ Verdict cross_entropy_case(std::int64_t tokens, std::int64_t vocabulary, std::in
                                         .log_sum_exp = losses.view().row_range(1, 1)};
   };
   kernels::cross_entropy_combine(context, combine(want, losses_want));
-  kernels::cuda::cross_entropy_combine(queue, combine(want, losses_got));
+  kernels::ESPALIER_GPU::cross_entropy_combine(queue, combine(want, losses_got));
   verdict.close("losses", losses_got, losses_want, 1e-5);
   for (std::int64_t p = 0; p < parts; ++p) {
     Matrix<T> gradient_want = logits[static_cast<std::size_t>(p)];
@@ -64,7 +64,7 @@ Verdict cross_entropy_case(std::int64_t tokens, std::int64_t vocabulary, std::in
                                            .scale = 0.125f};
     };
     kernels::cross_entropy_backward(context, call(gradient_want));
-    kernels::cuda::cross_entropy_backward(queue, call(gradient));
+    kernels::ESPALIER_GPU::cross_entropy_backward(queue, call(gradient));
     verdict.close("gradient", gradient, gradient_want, tolerance_of<T>());
   }
   return verdict;
@@ -79,16 +79,17 @@ Verdict bad_logit_case(float bad) {
     logits.randomize("logits");
     logits.at(1, place) = bad;
     Ids<std::uint32_t> targets({3, 3});
-    kernels::cuda::cross_entropy_statistics(queue, {.logits = logits.view(),
-                                                    .targets = targets.view(),
-                                                    .first_col = 0,
-                                                    .num_valid_cols = 1201,
-                                                    .statistics = statistics.view()});
-    kernels::cuda::cross_entropy_combine(queue, {.statistics = statistics.view(),
-                                                 .targets = targets.view(),
-                                                 .num_parts = 1,
-                                                 .loss = losses.view().row_range(0, 1),
-                                                 .log_sum_exp = losses.view().row_range(1, 1)});
+    kernels::ESPALIER_GPU::cross_entropy_statistics(queue, {.logits = logits.view(),
+                                                            .targets = targets.view(),
+                                                            .first_col = 0,
+                                                            .num_valid_cols = 1201,
+                                                            .statistics = statistics.view()});
+    kernels::ESPALIER_GPU::cross_entropy_combine(queue,
+                                                 {.statistics = statistics.view(),
+                                                  .targets = targets.view(),
+                                                  .num_parts = 1,
+                                                  .loss = losses.view().row_range(0, 1),
+                                                  .log_sum_exp = losses.view().row_range(1, 1)});
     verdict.expect("the good row", std::isfinite(losses(0, 0)));
     verdict.expect("the bad row", !std::isfinite(losses(0, 1)));
   }

@@ -24,7 +24,7 @@ Verdict embedding_case(std::int64_t num_tokens, std::int64_t vocabulary, std::in
         .tokens = tokens.view(), .table = table.view(), .first_row = first_row, .out = out.view()};
   };
   kernels::embedding_forward(context, forward(want));
-  kernels::cuda::embedding_forward(queue, forward(got));
+  kernels::ESPALIER_GPU::embedding_forward(queue, forward(got));
   Verdict verdict;
   verdict.same_bits("out", got, want);
 
@@ -40,7 +40,7 @@ Verdict embedding_case(std::int64_t num_tokens, std::int64_t vocabulary, std::in
                                       .order = order.view()};
   };
   kernels::embedding_backward(context, backward(d_want));
-  kernels::cuda::embedding_backward(queue, backward(d_got));
+  kernels::ESPALIER_GPU::embedding_backward(queue, backward(d_got));
   verdict.same_bits("d_table", d_got, d_want);  // the same sums in the same order
   return verdict;
 }

@@ -41,7 +41,7 @@ Verdict rmsnorm_case(std::int64_t rows, std::int64_t width, std::int64_t padding
                                    .eps = 1e-6f};
   };
   kernels::rmsnorm_forward(context, forward(want));
-  kernels::cuda::rmsnorm_forward(queue, forward(got));
+  kernels::ESPALIER_GPU::rmsnorm_forward(queue, forward(got));
   const auto backward = [&](NormResults<T>& results) {
     return kernels::RmsNormBackward{
         .dy = dy.view(),
@@ -53,7 +53,7 @@ Verdict rmsnorm_case(std::int64_t rows, std::int64_t width, std::int64_t padding
         .d_weight = results.d_weight.view()};
   };
   kernels::rmsnorm_backward(context, backward(want));
-  kernels::cuda::rmsnorm_backward(queue, backward(got));
+  kernels::ESPALIER_GPU::rmsnorm_backward(queue, backward(got));
   Verdict verdict;
   if (adds) verdict.same_bits("residual", got.residual, want.residual);
   verdict.close("inverse_rms", got.inverse_rms, want.inverse_rms, 1e-6);
@@ -65,14 +65,14 @@ Verdict rmsnorm_case(std::int64_t rows, std::int64_t width, std::int64_t padding
   Matrix<T> dx_in_place = dy;
   kernels::RmsNormBackward in_place = backward(got);
   in_place.dy = in_place.dx = dx_in_place.view();
-  kernels::cuda::rmsnorm_backward(queue, in_place);
+  kernels::ESPALIER_GPU::rmsnorm_backward(queue, in_place);
   verdict.same_bits("dx in place of dy", dx_in_place, got.dx);
   if (adds) {
     Matrix<T> y_in_place = delta;
     kernels::RmsNormForward call = forward(got);
     call.delta = y_in_place.view();
     call.y = y_in_place.view();
-    kernels::cuda::rmsnorm_forward(queue, call);
+    kernels::ESPALIER_GPU::rmsnorm_forward(queue, call);
     verdict.same_bits("y in place of delta", y_in_place, got.y);
   }
   return verdict;

@@ -51,7 +51,7 @@ Verdict qk_norm_rope_case(std::int64_t tokens, Heads heads, bool norm, std::int6
                                       .eps = 1e-6f};
   };
   kernels::qk_norm_rope_forward(context, forward(qk_want));
-  kernels::cuda::qk_norm_rope_forward(queue, forward(qk_got));
+  kernels::ESPALIER_GPU::qk_norm_rope_forward(queue, forward(qk_got));
   Verdict verdict;
   verdict.close("qk", qk_got, qk_want, tolerance_of<T>(3), 1.0);
 
@@ -77,7 +77,7 @@ Verdict qk_norm_rope_case(std::int64_t tokens, Heads heads, bool norm, std::int6
                                        .eps = 1e-6f};
   };
   kernels::qk_norm_rope_backward(context, backward(d_want, weights_want));
-  kernels::cuda::qk_norm_rope_backward(queue, backward(d_got, weights_got));
+  kernels::ESPALIER_GPU::qk_norm_rope_backward(queue, backward(d_got, weights_got));
   verdict.close("d_qkv", d_got, d_want, tolerance_of<T>(), 0.1);
   verdict.close("d_weights", weights_got, weights_want, 2e-5, 1.0);
 
@@ -87,7 +87,7 @@ Verdict qk_norm_rope_case(std::int64_t tokens, Heads heads, bool norm, std::int6
     for (std::int64_t c = 0; c < qk_width; ++c) in_place.at(t, c) = d_qk.at(t, c);
   auto call = backward(in_place, weights_got);
   call.d_qk = in_place.view().col_range(0, qk_width);
-  kernels::cuda::qk_norm_rope_backward(queue, call);
+  kernels::ESPALIER_GPU::qk_norm_rope_backward(queue, call);
   verdict.same_bits("d_qkv in place", in_place, d_got);
   return verdict;
 }
@@ -114,11 +114,11 @@ Verdict without_rotation_case() {
                                   .num_kv_heads = 1,
                                   .head_dim = kHeadDim,
                                   .eps = 1e-6f};
-  kernels::cuda::qk_norm_rope_forward(queue, call);
+  kernels::ESPALIER_GPU::qk_norm_rope_forward(queue, call);
   call.rope = {};
   call.positions = {};
   call.qk = got.view();
-  kernels::cuda::qk_norm_rope_forward(queue, call);
+  kernels::ESPALIER_GPU::qk_norm_rope_forward(queue, call);
   Verdict verdict;
   verdict.same_bits("qk", got, want);
   return verdict;

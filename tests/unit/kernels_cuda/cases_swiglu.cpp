@@ -12,18 +12,19 @@ Verdict swiglu_case(std::int64_t rows, std::int64_t width, std::int64_t padding)
   d_out.randomize("d_out");
   Matrix<T> want(rows, width, padding), got(rows, width, padding);
   kernels::swiglu_forward(context, {gate_up.view(), want.view()});
-  kernels::cuda::swiglu_forward(queue, {gate_up.view(), got.view()});
+  kernels::ESPALIER_GPU::swiglu_forward(queue, {gate_up.view(), got.view()});
   Verdict verdict;
   verdict.close("out", got, want, tolerance_of<T>());
 
   Matrix<T> d_want(rows, 2 * width, padding), d_got(rows, 2 * width, padding);
   kernels::swiglu_backward(context, {gate_up.view(), d_out.view(), d_want.view(), want.view()});
-  kernels::cuda::swiglu_backward(queue, {gate_up.view(), d_out.view(), d_got.view(), got.view()});
+  kernels::ESPALIER_GPU::swiglu_backward(queue,
+                                         {gate_up.view(), d_out.view(), d_got.view(), got.view()});
   verdict.close("d_gate_up", d_got, d_want, tolerance_of<T>(), 1e-2);
   verdict.close("out again", got, want, tolerance_of<T>());
 
-  kernels::cuda::swiglu_backward(queue,
-                                 {gate_up.view(), d_out.view(), gate_up.view(), d_out.view()});
+  kernels::ESPALIER_GPU::swiglu_backward(
+      queue, {gate_up.view(), d_out.view(), gate_up.view(), d_out.view()});
   verdict.same_bits("d_gate_up in place", gate_up, d_got);
   verdict.same_bits("out in place", d_out, got);
   return verdict;

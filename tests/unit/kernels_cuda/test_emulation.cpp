@@ -6,7 +6,7 @@
 #include "kernels/cuda/threads.hpp"
 #include "unit/kernels/support.hpp"
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels::emulated {
 namespace {
 
 constexpr int kThreads = 64;
@@ -239,4 +239,4 @@ TEST_CASE("an error in a kernel ends the launch, and the next one works", "[emul
   CHECK_THROWS_AS(thread_index(), Error);
 }
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels::emulated

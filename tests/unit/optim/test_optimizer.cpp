@@ -134,7 +134,7 @@ TEST_CASE("the state lies in the arena under its tensor's name") {
   Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
   REQUIRE(arena.used_bytes() == planning.used_bytes());
   const auto& allocations = arena.allocations();
-  REQUIRE(allocations.size() == 6);
+  REQUIRE(allocations.size() == 7);  // master and moments of two pieces, square sums
   REQUIRE(allocations[0].label == "master matrix");
   REQUIRE(allocations[0].size_bytes == 9 * 13 * 4);
   REQUIRE(allocations[5].label == "moment 2 vector");

@@ -1,6 +1,6 @@
 #pragma once
 
-namespace espalier::kernels::cuda {
+namespace espalier::kernels {
 
 /// What a launch must do at least, whatever the kernel: the floor that its time is measured
 /// against. Bytes count every operand once, read or written.
@@ -9,4 +9,4 @@ struct Cost {
   double bytes = 0.0;
 };
 
-}  // namespace espalier::kernels::cuda
+}  // namespace espalier::kernels

@@ -1,0 +1,66 @@
+#include "device/gemm.hpp"
+
+#include "device/gemm_engine.hpp"
+
+namespace espalier::device {
+namespace {
+
+GemmOperand operand(const ConstView& view, bool transposed = false) {
+  return {view.data, view.dtype, view.rows, view.cols, view.stride, transposed};
+}
+
+std::unique_ptr<GemmEngine> make_engine(std::shared_ptr<Gpu> gpu, Stream stream) {
+  if (gpu == nullptr) return make_host_gemm();
+  if (gpu->backend() == Backend::emulated) return make_emulated_gemm();
+  return make_cuda_gemm(std::move(gpu), stream);
+}
+
+}  // namespace
+
+Gemm::Gemm() : engine_(make_host_gemm()) {}
+Gemm::Gemm(std::shared_ptr<Gpu> gpu, Stream stream)
+    : engine_(make_engine(std::move(gpu), stream)) {}
+Gemm::~Gemm() = default;
+Gemm::Gemm(Gemm&&) noexcept = default;
+
+void Gemm::forward(View y, ConstView x, ConstView w, Output output, ConstView bias) {
+  ESPALIER_ASSERT(y.rows == x.rows && y.cols == w.rows && x.cols == w.cols && x.dtype == w.dtype,
+                  "y {} = x {} w^T {}", device::describe(y), device::describe(x),
+                  device::describe(w));
+  ESPALIER_ASSERT(
+      bias.data == nullptr || (bias.rows == 1 && bias.cols == w.rows && bias.dtype == w.dtype),
+      "bias {} of w {}", device::describe(bias), device::describe(w));
+  if (y.size() == 0) return;
+  engine_->multiply(operand(y), operand(x), operand(w, true), output == Output::accumulate,
+                    bias.data);
+}
+
+void Gemm::backward_input(View dx, ConstView dy, ConstView w, Output output) {
+  ESPALIER_ASSERT(
+      dx.rows == dy.rows && dx.cols == w.cols && dy.cols == w.rows && dy.dtype == w.dtype,
+      "dx {} = dy {} w {}", device::describe(dx), device::describe(dy), device::describe(w));
+  if (dx.size() == 0) return;
+  engine_->multiply(operand(dx), operand(dy), operand(w), output == Output::accumulate, nullptr);
+}
+
+void Gemm::backward_weight(View dw, ConstView dy, ConstView x, Output output) {
+  ESPALIER_ASSERT(dw.rows == dy.cols && dw.cols == x.cols && dy.rows == x.rows &&
+                      dw.dtype == DType::f32 && dy.dtype == x.dtype,
+                  "dw {} = dy^T {} x {}", device::describe(dw), device::describe(dy),
+                  device::describe(x));
+  if (dw.size() == 0) return;
+  engine_->multiply(operand(dw), operand(dy, true), operand(x), output == Output::accumulate,
+                    nullptr);
+}
+
+std::string Gemm::describe() const {
+  return engine_->describe();
+}
+std::string Gemm::choices() const {
+  return engine_->choices();
+}
+void Gemm::adopt_choices(const std::string& choices) {
+  engine_->adopt_choices(choices);
+}
+
+}  // namespace espalier::device

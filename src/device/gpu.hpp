@@ -1,0 +1,95 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "device/backend.hpp"
+#include "device/queue.hpp"
+
+namespace espalier::device {
+
+/// A GPU as one rank sees it: memory, copies, streams and events. Calls come from any thread.
+/// A failing call of CUDA is Error (internal) that names the call, the device and CUDA's words for it.
+///
+/// On the emulated GPU everything is done when a call returns, in whatever stream.
+class Gpu {
+ public:
+  /// How many GPUs of a kind this process can open: 0 without a driver, and for cuda in a program
+  /// that was built without it. The emulated back-end has as many as one asks for.
+  static int count(Backend backend);
+  /// Why there is none: "this program was built without CUDA", "no CUDA driver", ... ; empty if
+  /// count > 0.
+  static std::string why_none(Backend backend);
+  /// Throws Error (bad_configuration) when `ordinal` cannot be had, with why_none.
+  static std::shared_ptr<Gpu> open(Backend backend, int ordinal);
+  virtual ~Gpu() = default;
+  Gpu(const Gpu&) = delete;
+  Gpu& operator=(const Gpu&) = delete;
+
+  Backend backend() const { return backend_; }
+  int ordinal() const { return ordinal_; }
+
+  struct Description {
+    std::string name;     ///< "NVIDIA H100 80GB HBM3"
+    std::string uuid;     ///< tells whether two ranks of a node share it
+    std::string pci_bus;  ///< "0000:1b:00.0"
+    int numa_node = -1;   ///< -1: not known
+    std::string nics;     ///< network devices under the same PCI root: "mlx5_0"; may be empty
+    int compute_capability = 0;  ///< 90, 100; 0 on the emulated GPU
+    int multiprocessors = 0;
+    std::int64_t memory_bytes = 0;
+    std::string versions;  ///< "driver 13.0, runtime 13.0"
+  };
+  virtual const Description& description() const = 0;
+  virtual std::int64_t free_bytes() const = 0;
+
+  /// Zeroed memory aligned to 512 bytes; `what` is named when it cannot be had, which is Error
+  /// (bad_configuration) that says how much is free and what to change.
+  virtual void* allocate(std::string_view what, std::int64_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+  /// Host memory that copies to and from the GPU reach at full speed.
+  virtual void* allocate_pinned(std::int64_t bytes) = 0;
+  virtual void release_pinned(void* memory) noexcept = 0;
+
+  /// `rows` rows of `row_bytes`, `*_stride` bytes from one to the next. Asynchronous in `stream`:
+  /// host memory must be pinned to overlap and must stay until the stream has come past.
+  struct Rectangle {
+    std::int64_t rows, row_bytes, to_stride, from_stride;
+  };
+  virtual void copy_to_device(void* to, const void* from, const Rectangle& r, Stream stream) = 0;
+  virtual void copy_to_host(void* to, const void* from, const Rectangle& r, Stream stream) = 0;
+  virtual void copy_on_device(void* to, const void* from, const Rectangle& r, Stream stream) = 0;
+
+  /// `urgent`: its kernels go before those of other streams.
+  virtual Stream create_stream(bool urgent) = 0;
+  virtual void destroy(Stream stream) noexcept = 0;
+  virtual void synchronize(Stream stream) = 0;  ///< waits on the host; reports errors of kernels
+  /// `timed`: for elapsed_ms; slower to record.
+  virtual Event create_event(bool timed) = 0;
+  virtual void destroy(Event event) noexcept = 0;
+  virtual void record(Event event, Stream stream) = 0;
+  virtual void wait(Stream stream, Event event) = 0;  ///< the stream waits, not the host
+  virtual bool is_done(Event event) = 0;
+  /// Between two events that are done.
+  virtual double elapsed_ms(Event from, Event to) = 0;
+
+ protected:
+  Gpu(Backend backend, int ordinal) : backend_(backend), ordinal_(ordinal) {}
+
+ private:
+  Backend backend_;
+  int ordinal_;
+};
+
+/// Memory of the emulated GPU is out of reach, so that host code that touches it by mistake ends
+/// in SIGSEGV as it would with CUDA, except while one of these lives. Nests; for any thread.
+class EmulatedAccess {
+ public:
+  EmulatedAccess();
+  ~EmulatedAccess();
+  EmulatedAccess(const EmulatedAccess&) = delete;
+  EmulatedAccess& operator=(const EmulatedAccess&) = delete;
+};
+
+}  // namespace espalier::device

@@ -1,0 +1,42 @@
+#pragma once
+// Every operator that takes its arguments as one structure, once: from this list come the
+// declarations of the siblings (kernels/siblings.hpp) and the choice between them (operators.cpp).
+#include "kernels/adamw.hpp"
+#include "kernels/attention.hpp"
+#include "kernels/bias.hpp"
+#include "kernels/cross_entropy.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/gelu.hpp"
+#include "kernels/layernorm.hpp"
+#include "kernels/positions.hpp"
+#include "kernels/qk_norm_rope.hpp"
+#include "kernels/rmsnorm.hpp"
+#include "kernels/swiglu.hpp"
+
+// clang-format off
+#define ESPALIER_OPERATORS(X)                              \
+  X(attention_forward, AttentionForward)                   \
+  X(attention_backward, AttentionBackward)                 \
+  X(cross_entropy_statistics, CrossEntropyStatistics)      \
+  X(cross_entropy_combine, CrossEntropyCombine)            \
+  X(cross_entropy_backward, CrossEntropyBackward)          \
+  X(embedding_forward, EmbeddingForward)                   \
+  X(embedding_backward, EmbeddingBackward)                 \
+  X(qk_norm_rope_forward, QkNormRopeForward)               \
+  X(qk_norm_rope_backward, QkNormRopeBackward)             \
+  X(rmsnorm_forward, RmsNormForward)                       \
+  X(rmsnorm_backward, RmsNormBackward)                     \
+  X(swiglu_forward, SwigluForward)                         \
+  X(swiglu_backward, SwigluBackward)
+
+// Without a sibling so far.
+#define ESPALIER_HOST_OPERATORS(X)                         \
+  X(bias_backward, BiasBackward)                           \
+  X(gelu_forward, GeluForward)                             \
+  X(gelu_backward, GeluBackward)                           \
+  X(layernorm_forward, LayerNormForward)                   \
+  X(layernorm_backward, LayerNormBackward)                 \
+  X(positions_forward, PositionsForward)                   \
+  X(positions_backward, PositionsBackward)
+// clang-format on

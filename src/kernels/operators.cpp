@@ -1,0 +1,85 @@
+// Which sibling of an operator runs: the context says where.
+#include "kernels/siblings.hpp"
+
+#include "device/context.hpp"
+#include "kernels/workspace.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+using device::Backend;
+using device::Context;
+
+// A program without CUDA has no context of that back-end (Gpu::open refuses).
+#ifdef ESPALIER_HAS_CUDA
+#define ESPALIER_IN_CUDA(call) cuda::call
+#else
+#define ESPALIER_IN_CUDA(call) \
+  Cost {}
+#endif
+
+#define ESPALIER_CHOOSE(context, function, ...)                   \
+  switch ((context).backend()) {                                  \
+    case Backend::host:                                           \
+      host::function(context, __VA_ARGS__);                       \
+      break;                                                      \
+    case Backend::cuda:                                           \
+      ESPALIER_IN_CUDA(function((context).queue(), __VA_ARGS__)); \
+      break;                                                      \
+    case Backend::emulated:                                       \
+      emulated::function((context).queue(), __VA_ARGS__);         \
+      break;                                                      \
+  }
+
+}  // namespace
+
+#define ESPALIER_DEFINE(function, Arguments)            \
+  void function(Context& context, const Arguments& a) { \
+    ESPALIER_CHOOSE(context, function, a)               \
+  }
+ESPALIER_OPERATORS(ESPALIER_DEFINE)
+#undef ESPALIER_DEFINE
+
+#define ESPALIER_DEFINE(function, Arguments)                                                \
+  void function(Context& context, const Arguments& a) {                                     \
+    require(context.on_host(), ExitStatus::internal, #function " has no CUDA sibling yet"); \
+    host::function(context, a);                                                             \
+  }
+ESPALIER_HOST_OPERATORS(ESPALIER_DEFINE)
+#undef ESPALIER_DEFINE
+
+void cast(Context& context, device::View out, device::ConstView in) {
+  ESPALIER_CHOOSE(context, cast, out, in)
+}
+void add(Context& context, device::View out, device::ConstView in) {
+  ESPALIER_CHOOSE(context, add, out, in)
+}
+void set_zero(Context& context, device::View out) {
+  ESPALIER_CHOOSE(context, set_zero, out)
+}
+void sum_of_squares(Context& context, device::View out, device::ConstView in) {
+  ESPALIER_CHOOSE(context, sum_of_squares, out, in)
+}
+void add_losses(Context& context, device::View sum, device::ConstView losses) {
+  ESPALIER_CHOOSE(context, add_losses, sum, losses)
+}
+void adamw(Context& context,
+           std::span<const AdamW> rectangles){ESPALIER_CHOOSE(context, adamw, rectangles)}
+
+std::int64_t workspace_elements(Backend backend, std::int64_t width) {
+  switch (backend) {
+    case Backend::host:
+      break;
+    case Backend::cuda:
+#ifdef ESPALIER_HAS_CUDA
+      return cuda::workspace_elements(width);
+#else
+      break;
+#endif
+    case Backend::emulated:
+      return emulated::workspace_elements(width);
+  }
+  return 0;
+}
+
+}  // namespace espalier::kernels
