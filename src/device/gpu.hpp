@@ -9,8 +9,8 @@
 
 namespace espalier::device {
 
-/// A GPU as one rank sees it: memory, copies, streams and events. Calls come from any thread.
-/// A failing call of CUDA is Error (internal) that names the call, the device and CUDA's words for it.
+/// A GPU as one rank sees it: memory, copies, streams and events. Calls come from any thread. A
+/// call of CUDA that fails is Error (internal) that names the call, the device and CUDA's words.
 ///
 /// On the emulated GPU everything is done when a call returns, in whatever stream.
 class Gpu {
