@@ -6,13 +6,12 @@
 #include <cmath>
 
 #include "base/log.hpp"
-#include "base/random.hpp"
 #include "base/text.hpp"
 #include "commands/banner.hpp"
+#include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
-#include "model/initialize.hpp"
 #include "plan/flops.hpp"
-#include "train/trainer.hpp"
+#include "train/progress.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -26,18 +25,18 @@ double peak_of_all_ranks(parallel::MpiSession& session, device::Context& context
   return peak[0];
 }
 
-data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
-  const RandomStream stream(static_cast<std::uint64_t>(p.training.seed), "bench tokens");
-  const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
-  data::MicroBatch batch;
-  for (std::int64_t i = 0; i < tokens; ++i) {
-    const auto index = static_cast<std::uint64_t>(data_rank * tokens + i);
-    const auto vocabulary = static_cast<std::uint64_t>(p.model.vocab_size);
-    batch.tokens.push_back(static_cast<std::uint32_t>(stream.bits(2 * index) % vocabulary));
-    batch.targets.push_back(static_cast<std::uint32_t>(stream.bits(2 * index + 1) % vocabulary));
-    batch.positions.push_back(static_cast<std::int32_t>(i % p.training.sequence_length));
-  }
-  return batch;
+/// What the phases of the measured steps cost beside what they took, per step of this rank.
+std::vector<Timed> phases_of(const device::Profiler& profiler, std::int64_t steps) {
+  const auto seconds = profiler.seconds();
+  const auto costs = profiler.costs();
+  std::vector<Timed> rows;
+  for (std::size_t i = 0; i < device::kNumPhases; ++i)
+    if (seconds[i] > 0.0)
+      rows.push_back({.name = std::string(device::name_of(static_cast<device::Phase>(i))),
+                      .seconds = seconds[i] / static_cast<double>(steps),
+                      .flops = costs[i].flops / static_cast<double>(steps),
+                      .bytes = costs[i].bytes / static_cast<double>(steps)});
+  return rows;
 }
 
 }  // namespace
@@ -48,22 +47,13 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
   if (dry_run) return ExitStatus::ok;
-  const parallel::ProcessGrid grid(shape, session.rank());
-  device::Context context;
-  plan::JobMemory memory =
-      plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context);
-  parallel::GridCommunicators comm = parallel::make_communicators(
-      session, grid, static_cast<int>(memory.weights->sizes().kv_replication));
+  BenchJob job(session, parameters);
+  const parallel::ProcessGrid& grid = job.grid;
+  device::Context& context = job.context;
+  plan::JobMemory& memory = job.memory;
+  parallel::GridCommunicators& comm = job.communicators;
+  model::Transformer& transformer = job.transformer;
   optim::Optimizer& optimizer = *memory.optimizer;
-  for (optim::StatePiece& state : optimizer.state())
-    model::initialize(memory.architecture,
-                      *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
-                      static_cast<std::uint64_t>(t.seed), state.piece.rectangle,
-                      state.master.as<float>());
-  optimizer.weights_from_master(context);
-  optimizer.gather_weights(context, comm);
-  model::Transformer transformer(memory.architecture, *memory.weights, *memory.activations, context,
-                                 comm);
   const data::MicroBatch batch = random_batch(parameters, grid.data_rank());
   const std::int64_t micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data);
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
@@ -103,8 +93,14 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     if (step > parameters.bench.warmup_steps) seconds.push_back(elapsed);
   }
   log::info("{}", train::phase_table(context.profiler(), session.world()));
+  const std::vector<Timed> phases = phases_of(context.profiler(), parameters.bench.steps);
   const double peak_after = peak_of_all_ranks(session, context, memory.dtype);
   const double peak = 0.5 * (peak_before + peak_after);
+
+  const Peaks of_rank_0{.flops = peak / session.size(), .bytes = measure_copy_peak(context)};
+  log::info("a step of rank 0 beside what its work costs at least\n{}",
+            roofline_table(phases, of_rank_0));
+  log::info("{}", largest_gaps(phases, of_rank_0));
 
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];

@@ -40,10 +40,15 @@ Words split(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     fail_usage(fmt::format("{} (`espalier help` says what there is)", error.what()));
   }
-  // The one command of two words.
-  if (words.command == "bench" && !words.rest.empty() && words.rest.front() == "tokenizer") {
-    words.command += " tokenizer";
-    words.rest.erase(words.rest.begin());
+  // A command of two words, such as "bench operators".
+  if (!words.rest.empty()) {
+    const std::string both = words.command + " " + words.rest.front();
+    const auto commands = command_table();
+    if (std::any_of(commands.begin(), commands.end(),
+                    [&](const Command& command) { return command.name == both; })) {
+      words.command = both;
+      words.rest.erase(words.rest.begin());
+    }
   }
   return words;
 }

@@ -95,10 +95,20 @@ const std::array kCommands = {
             .arguments = kInputArguments,
             .summary = "time training steps on random tokens",
             .details = "Trains bench.warmup_steps and then bench.steps steps of the model, grid\n"
-                       "and batches of the input on random tokens, and prints tokens per second\n"
-                       "and where the time went. It writes nothing and needs no data.\n",
+                       "and batches of the input on random tokens, and prints tokens per second,\n"
+                       "where the time went and how far each part is from what the machine could\n"
+                       "do (roofline). It writes nothing and needs no data.\n",
             .use = config::Use::bench,
             .run = bench},
+    Command{.name = "bench operators",
+            .arguments = kInputArguments,
+            .summary = "time each operator of a training step alone",
+            .details = "Runs every operator of one block, of the head and of the optimiser at the\n"
+                       "shapes that the input gives it, with caches emptied before, and prints\n"
+                       "TFLOP/s and GB/s beside the peaks of a large matrix product and a large\n"
+                       "copy, measured in the same run. It writes nothing and needs no data.\n",
+            .use = config::Use::bench,
+            .run = bench_operators},
     Command{
         .name = "bench tokenizer",
         .arguments = "input.toml [section.key=value ...]",

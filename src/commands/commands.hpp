@@ -17,6 +17,8 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
 ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& parameters,
+                           bool dry_run);
 ExitStatus bench_tokenizer(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run);
 ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);

@@ -52,6 +52,7 @@ std::array<double, kNumPhases> Profiler::seconds() const {
 
 void Profiler::reset() {
   seconds_ = {};
+  costs_ = {};
   since_ = Clock::now();
 }
 

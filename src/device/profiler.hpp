@@ -52,10 +52,25 @@ class Profiler {
   std::array<double, kNumPhases> seconds() const;
   void reset();
 
+  /// What operators have been asked to do: FLOPs, and bytes that they must move at least.
+  struct PhaseCost {
+    double flops = 0.0;
+    double bytes = 0.0;
+    std::int64_t calls = 0;
+  };
+  void add_cost(double flops, double bytes) {
+    PhaseCost& cost = costs_[static_cast<std::size_t>(current_)];
+    cost.flops += flops;
+    cost.bytes += bytes;
+    ++cost.calls;
+  }
+  std::array<PhaseCost, kNumPhases> costs() const { return costs_; }
+
  private:
   using Clock = std::chrono::steady_clock;
   void enter(Phase phase);
   std::array<double, kNumPhases> seconds_{};
+  std::array<PhaseCost, kNumPhases> costs_{};
   Phase current_ = Phase::other;
   Clock::time_point since_ = Clock::now();
 };

@@ -1,0 +1,361 @@
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+#include "base/log.hpp"
+#include "base/random.hpp"
+#include "commands/banner.hpp"
+#include "commands/bench_setup.hpp"
+#include "commands/commands.hpp"
+#include "commands/roofline.hpp"
+#include "kernels/operator_list.hpp"
+#include "model/parts.hpp"
+#include "model/transformer.hpp"
+
+// Every operator of a training step alone, at the shapes that the input gives it on this rank.
+
+namespace espalier::commands {
+namespace {
+
+using device::ConstView;
+using device::Context;
+using device::Output;
+using device::View;
+
+/// Longer than any cache of a host or a GPU: written before each repetition, so that operands come
+/// from memory.
+constexpr std::int64_t kFlushBytes = std::int64_t{256} << 20;
+constexpr double kSecondsPerOperator = 0.3;
+constexpr int kMostRepeats = 50;
+
+/// Times one piece of work at a time where the context computes.
+class Stopwatch {
+ public:
+  explicit Stopwatch(Context& context) : context_(context) {
+    if (device::Gpu* gpu = context.gpu()) {
+      begin_ = gpu->create_event(/*timed=*/true);
+      end_ = gpu->create_event(/*timed=*/true);
+    }
+  }
+  ~Stopwatch() {
+    if (device::Gpu* gpu = context_.gpu()) {
+      gpu->destroy(begin_);
+      gpu->destroy(end_);
+    }
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+  double seconds_of(const std::function<void()>& body) {
+    device::Gpu* gpu = context_.gpu();
+    if (gpu != nullptr) gpu->record(begin_, context_.queue().stream);
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    if (gpu == nullptr)
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    gpu->record(end_, context_.queue().stream);
+    context_.synchronize();
+    return 1e-3 * gpu->elapsed_ms(begin_, end_);
+  }
+
+ private:
+  Context& context_;
+  device::Event begin_ = nullptr, end_ = nullptr;
+};
+
+class OperatorBench {
+ public:
+  OperatorBench(BenchJob& job, int data_rank)
+      : context_(job.context),
+        architecture_(job.memory.architecture),
+        sizes_(job.memory.weights->sizes()),
+        w_(job.memory.weights->weights),
+        g_(job.memory.weights->gradients),
+        a_(*job.memory.activations),
+        optimizer_(*job.memory.optimizer),
+        parameters_(job.parameters),
+        flush_arena_(device::Arena::backed("flush", flush_bytes(), context_.shared_gpu())),
+        flush_(flush_arena_.allocate("flush", DType::f32, 1, flush_bytes() / 4)),
+        stopwatch_(context_),
+        host_batch_(random_batch(job.parameters, data_rank)) {
+    const model::Batch host = train::as_batch(host_batch_);
+    batch_ = host;
+    if (!context_.on_host()) {
+      context_.upload(a_.tokens, host.tokens.data);
+      context_.upload(a_.targets, host.targets.data);
+      context_.upload(a_.positions, host.positions.data);
+      batch_ = {a_.tokens, a_.targets, a_.positions, {}};
+    }
+    // Zeros would cost a GPU less power than numbers, and so run faster.
+    model::BlockActivations& b = a_.blocks.front();
+    for (const View& view :
+         {b.x, b.n1, b.qkv, b.qk, b.o, b.x_mid, b.n2, b.gate_up, a_.x_final, a_.n_final, a_.branch,
+          a_.mlp_hidden, a_.logits, a_.d_residual, a_.d_o, a_.d_qkv})
+      randomize(view);
+    for (const View& view : {b.norm1, b.norm2, a_.norm_final}) randomize(view, 1.0f);
+  }
+
+  std::vector<Timed> run() {
+    embedding();
+    norms();
+    projections();
+    attention();
+    mlp();
+    head();
+    optimizer();
+    return std::move(rows_);
+  }
+
+ private:
+  std::int64_t flush_bytes() const {
+    return context_.backend() == device::Backend::emulated ? 64 : kFlushBytes;
+  }
+
+  void randomize(const View& view, float mean = 0.0f) {
+    if (view.size() == 0 || (view.dtype != DType::f32 && view.dtype != DType::bf16)) return;
+    const RandomStream stream(1, "bench values");
+    std::vector<float> row(static_cast<std::size_t>(view.cols));
+    std::vector<std::byte> bytes(static_cast<std::size_t>(view.size_bytes()));
+    stream.normal(row, 0, 0.5);
+    for (std::int64_t i = 0; i < view.size(); ++i) {
+      const float value = mean + row[static_cast<std::size_t>((i * 7 + i / view.cols) % view.cols)];
+      if (view.dtype == DType::f32)
+        reinterpret_cast<float*>(bytes.data())[i] = value;
+      else
+        reinterpret_cast<bf16*>(bytes.data())[i] = bf16(value);
+    }
+    context_.upload(view, bytes.data());
+  }
+
+  /// The median of its repetitions, and what it costs as the operators say.
+  void measure(const std::string& name, const std::function<void()>& body) {
+    body();  // makes primitives, touches memory
+    context_.synchronize();
+    const auto before = context_.profiler().costs();
+    body();
+    Timed row{.name = name};
+    const auto after = context_.profiler().costs();
+    for (std::size_t i = 0; i < device::kNumPhases; ++i) {
+      row.flops += after[i].flops - before[i].flops;
+      row.bytes += after[i].bytes - before[i].bytes;
+    }
+    std::vector<double> seconds;
+    double sum = 0.0;
+    do {
+      kernels::set_zero(context_, flush_);
+      context_.synchronize();
+      seconds.push_back(stopwatch_.seconds_of(body));
+      sum += seconds.back();
+    } while (sum < kSecondsPerOperator && seconds.size() < kMostRepeats);
+    std::sort(seconds.begin(), seconds.end());
+    row.seconds = seconds[seconds.size() / 2];
+    rows_.push_back(row);
+  }
+
+  void embedding() {
+    const View out = a_.shape.splits_tokens ? a_.branch : a_.blocks.front().x;
+    measure("embedding", [&] {
+      kernels::embedding_forward(context_, {.tokens = batch_.tokens,
+                                            .table = w_.embedding,
+                                            .first_row = sizes_.vocab_first,
+                                            .out = out});
+    });
+    measure("embedding backward", [&] {
+      kernels::embedding_backward(context_, {.tokens = batch_.tokens,
+                                             .d_out = a_.branch,
+                                             .first_row = sizes_.vocab_first,
+                                             .d_table = g_.embedding,
+                                             .order = a_.token_order});
+    });
+  }
+
+  void norms() {
+    model::BlockActivations& b = a_.blocks.front();
+    const View branch = a_.branch.row_range(0, b.x.rows);
+    measure("residual + norm", [&] {
+      model::norm_forward(context_, architecture_,
+                          {.x = b.x,
+                           .delta = branch,
+                           .weights = w_.blocks.front().input_layernorm,
+                           .residual = b.x_mid,
+                           .y = b.n1,
+                           .statistics = b.norm1});
+    });
+    measure("norm backward", [&] {
+      model::norm_backward(context_, architecture_,
+                           {.dy = branch,
+                            .x = b.x_mid,
+                            .weights = w_.blocks.front().input_layernorm,
+                            .statistics = b.norm1,
+                            .d_residual = a_.d_residual,
+                            .dx = a_.d_residual,
+                            .gradients = g_.blocks.front().input_layernorm});
+    });
+  }
+
+  /// The three products of a linear layer y = x W^T.
+  void linear(const std::string& name, View y, View x, const model::LinearTensors& w,
+              const model::LinearTensors& g) {
+    measure(name + " product", [&] { model::linear_forward(context_, y, x, w); });
+    measure(name + " product, dX", [&] { context_.gemm().backward_input(x, y, w.weight); });
+    measure(name + " product, dW",
+            [&] { context_.gemm().backward_weight(g.weight, y, x, Output::accumulate); });
+  }
+
+  void projections() {
+    const model::BlockTensors& w = w_.blocks.front();
+    const model::BlockTensors& g = g_.blocks.front();
+    linear("qkv", a_.blocks.front().qkv, all_tokens(a_.blocks.front().n1), w.qkv, g.qkv);
+    linear("o", a_.branch, a_.blocks.front().o, w.o, g.o);
+  }
+
+  /// A buffer of all tokens in place of one of this rank's tokens.
+  View all_tokens(const View& local) const {
+    return local.rows == a_.shape.tokens() ? local : a_.gathered_a;
+  }
+
+  void attention() {
+    model::BlockActivations& b = a_.blocks.front();
+    const model::BlockTensors& w = w_.blocks.front();
+    const model::BlockTensors& g = g_.blocks.front();
+    if (sizes_.rotates) {
+      measure("QK-norm + RoPE", [&] {
+        kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
+                                                 .q_weight = w.q_norm,
+                                                 .k_weight = w.k_norm,
+                                                 .positions = batch_.positions,
+                                                 .rope = a_.rope,
+                                                 .qk = b.qk,
+                                                 .num_q_heads = sizes_.num_heads,
+                                                 .num_kv_heads = sizes_.num_kv_heads,
+                                                 .head_dim = sizes_.head_dim,
+                                                 .eps = architecture_.norm_eps});
+      });
+      measure("QK-norm + RoPE backward", [&] {
+        kernels::qk_norm_rope_backward(context_, {.d_qk = a_.d_qkv.col_range(0, sizes_.qk_cols()),
+                                                  .qkv = b.qkv,
+                                                  .q_weight = w.q_norm,
+                                                  .k_weight = w.k_norm,
+                                                  .positions = batch_.positions,
+                                                  .rope = a_.rope,
+                                                  .d_qkv = a_.d_qkv,
+                                                  .d_q_weight = g.q_norm,
+                                                  .d_k_weight = g.k_norm,
+                                                  .num_q_heads = sizes_.num_heads,
+                                                  .num_kv_heads = sizes_.num_kv_heads,
+                                                  .head_dim = sizes_.head_dim,
+                                                  .eps = architecture_.norm_eps});
+      });
+    }
+    const View q = b.qk.col_range(0, sizes_.q_cols());
+    const View k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols());
+    const View v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols());
+    measure("attention", [&] {
+      kernels::attention_forward(
+          context_, {.shape = a_.attention, .q = q, .k = k, .v = v, .o = b.o, .lse = b.lse});
+    });
+    measure("attention backward", [&] {
+      kernels::attention_backward(context_,
+                                  {.shape = a_.attention,
+                                   .q = q,
+                                   .k = k,
+                                   .v = v,
+                                   .o = b.o,
+                                   .lse = b.lse,
+                                   .d_o = a_.d_o,
+                                   .d_q = a_.d_qkv.col_range(0, sizes_.q_cols()),
+                                   .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
+                                   .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
+                                   .scratch = a_.attention_scratch});
+    });
+  }
+
+  void mlp() {
+    model::BlockActivations& b = a_.blocks.front();
+    const model::BlockTensors& w = w_.blocks.front();
+    const model::BlockTensors& g = g_.blocks.front();
+    linear("gate_up", b.gate_up, all_tokens(b.n2), w.gate_up, g.gate_up);
+    measure("activation", [&] {
+      model::activation_forward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
+    });
+    measure("activation backward", [&] {
+      model::activation_backward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
+    });
+    linear("down", a_.branch, a_.mlp_hidden, w.down, g.down);
+  }
+
+  void head() {
+    const std::int64_t count = a_.shape.loss_chunk_tokens;
+    const View n = all_tokens(a_.n_final).row_range(0, count);
+    const ConstView targets = batch_.targets.col_range(0, count);
+    linear("LM head, a chunk:", a_.logits, n, {.weight = w_.lm_head, .bias = {}},
+           {.weight = g_.lm_head, .bias = {}});
+    const View statistics = a_.statistics.row_range(0, count);
+    measure("cross-entropy, a chunk", [&] {
+      kernels::cross_entropy_statistics(context_, {.logits = a_.logits,
+                                                   .targets = targets,
+                                                   .first_col = sizes_.vocab_first,
+                                                   .num_valid_cols = sizes_.vocab_valid,
+                                                   .statistics = statistics});
+      kernels::cross_entropy_combine(context_, {.statistics = statistics,
+                                                .targets = targets,
+                                                .num_parts = 1,
+                                                .loss = a_.token_loss,
+                                                .log_sum_exp = a_.log_sum_exp});
+      kernels::add_losses(context_, a_.loss_sum, a_.token_loss);
+    });
+    measure("cross-entropy backward", [&] {
+      kernels::cross_entropy_backward(context_, {.logits = a_.logits,
+                                                 .targets = targets,
+                                                 .log_sum_exp = a_.log_sum_exp,
+                                                 .first_col = sizes_.vocab_first,
+                                                 .num_valid_cols = sizes_.vocab_valid,
+                                                 .scale = 1.0f});
+    });
+  }
+
+  void optimizer() {
+    measure("gradient norm", [&] { optimizer_.square_sum(context_); });
+    measure("AdamW", [&] {
+      optimizer_.update(context_, parameters_.optimizer,
+                        {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},
+                        [](std::int64_t) {});
+    });
+  }
+
+  Context& context_;
+  const model::Architecture& architecture_;
+  model::LocalSizes sizes_;
+  model::ModelTensors& w_;
+  model::ModelTensors& g_;
+  model::Activations& a_;
+  optim::Optimizer& optimizer_;
+  const config::Parameters& parameters_;
+  device::Arena flush_arena_;
+  View flush_;
+  Stopwatch stopwatch_;
+  data::MicroBatch host_batch_;
+  model::Batch batch_;
+  std::vector<Timed> rows_;
+};
+
+}  // namespace
+
+ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& parameters,
+                           bool dry_run) {
+  print_banner(session, parameters, train::grid_shape(parameters));
+  if (dry_run) return ExitStatus::ok;
+  // The blocks are alike: one is enough. The others' memory is not needed.
+  config::Parameters one_block = parameters;
+  one_block.model.num_hidden_layers = 1;
+  BenchJob job(session, one_block);
+  const Peaks peaks = measure_peaks(session, job);
+  const std::vector<Timed> rows = OperatorBench(job, job.grid.data_rank()).run();
+  log::info("operators of one block, the head and the optimiser's share of one block on rank 0\n{}",
+            roofline_table(rows, peaks));
+  log::info("{}", largest_gaps(rows, peaks));
+  session.world().barrier();
+  return ExitStatus::ok;
+}
+
+}  // namespace espalier::commands

@@ -1,0 +1,50 @@
+#include "commands/bench_setup.hpp"
+
+#include "base/integers.hpp"
+#include "base/random.hpp"
+#include "model/initialize.hpp"
+
+namespace espalier::commands {
+
+BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
+    : parameters(p),
+      grid(train::grid_shape(p), session.rank()),
+      memory(plan::JobMemory::backed(p, grid, plan::Purpose::training, context)),
+      communicators(parallel::make_communicators(
+          session, grid, narrow<int>(memory.weights->sizes().kv_replication))),
+      transformer(memory.architecture, *memory.weights, *memory.activations, context,
+                  communicators) {
+  optim::Optimizer& optimizer = *memory.optimizer;
+  for (optim::StatePiece& state : optimizer.state())
+    model::initialize(memory.architecture,
+                      *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
+                      static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle,
+                      state.master.as<float>());
+  optimizer.weights_from_master(context);
+  optimizer.gather_weights(context, communicators);
+}
+
+data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
+  const RandomStream stream(static_cast<std::uint64_t>(p.training.seed), "bench tokens");
+  const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
+  data::MicroBatch batch;
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    const auto index = static_cast<std::uint64_t>(data_rank * tokens + i);
+    const auto vocabulary = static_cast<std::uint64_t>(p.model.vocab_size);
+    batch.tokens.push_back(static_cast<std::uint32_t>(stream.bits(2 * index) % vocabulary));
+    batch.targets.push_back(static_cast<std::uint32_t>(stream.bits(2 * index + 1) % vocabulary));
+    batch.positions.push_back(static_cast<std::int32_t>(i % p.training.sequence_length));
+  }
+  return batch;
+}
+
+Peaks measure_peaks(parallel::MpiSession& session, BenchJob& job) {
+  Peaks peaks;
+  session.world().barrier();
+  peaks.flops = job.context.measure_gemm_peak(job.memory.dtype, 1.0);
+  session.world().barrier();
+  peaks.bytes = measure_copy_peak(job.context);
+  return peaks;
+}
+
+}  // namespace espalier::commands
