@@ -64,8 +64,13 @@ struct CheckpointPiece {
 class CheckpointWriter {
  public:
   enum class Staging { copy, wait };
-  /// `directory` holds the checkpoints; rank 0 creates it. Throws Error (io_error).
-  CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging);
+  /// Copies `count` elements of a piece into host memory; called from the thread and from
+  /// before_overwrite, also at the same time.
+  using Fetch = std::function<void(float* to, const float* from, std::int64_t count)>;
+  /// `directory` holds the checkpoints; rank 0 creates it. `fetch`: for pieces that do not lie in
+  /// host memory; empty: the thread reads them where they are. Throws Error (io_error).
+  CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging,
+                   Fetch fetch = {});
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
 
   /// The pieces' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,

@@ -62,12 +62,17 @@ void block_signals() {
 }  // namespace
 
 struct CheckpointWriter::Implementation {
-  Implementation(fs::path where, int of_rank, int of_ranks, Staging how)
-      : directory(std::move(where)), rank(of_rank), num_ranks(of_ranks), staging(how) {}
+  Implementation(fs::path where, int of_rank, int of_ranks, Staging how, Fetch get)
+      : directory(std::move(where)),
+        rank(of_rank),
+        num_ranks(of_ranks),
+        staging(how),
+        fetch(std::move(get)) {}
 
   const fs::path directory;
   const int rank, num_ranks;
   const Staging staging;
+  const Fetch fetch;
 
   // Set in begin, before the thread starts; only read while it runs.
   bool saving = false;
@@ -76,6 +81,7 @@ struct CheckpointWriter::Implementation {
   std::vector<std::string> indices;  ///< of all ranks; empty: master.h5 is left to commit
   std::unordered_multimap<std::int64_t, std::size_t> pieces_of_state;
   std::thread thread;
+  std::vector<float> fetched;       ///< of the thread: one field of a piece
   std::optional<Hdf5Image> master;  ///< of the thread until it has ended, then of commit
 
   // Shared with the thread, under `mutex`. `changed`: any state, `finished`, `failure`,
@@ -102,7 +108,7 @@ struct CheckpointWriter::Implementation {
   void build_master(const CheckpointInfo& of_save, std::span<const std::string> of_ranks);
   std::optional<std::size_t> take_next_piece();
   void write_piece(FileDescriptor& file, std::size_t piece, const Sources& sources,
-                   const std::array<std::uint64_t, kNumFields>& offsets,
+                   bool in_host_memory, const std::array<std::uint64_t, kNumFields>& offsets,
                    std::array<std::uint64_t, kNumFields>& checksums);
   void stop_if_cancelled();
 
@@ -115,9 +121,10 @@ struct CheckpointWriter::Implementation {
   void end_save();
 };
 
-CheckpointWriter::CheckpointWriter(fs::path directory, int rank, int num_ranks, Staging staging)
-    : implementation_(
-          std::make_unique<Implementation>(std::move(directory), rank, num_ranks, staging)) {
+CheckpointWriter::CheckpointWriter(fs::path directory, int rank, int num_ranks, Staging staging,
+                                   Fetch fetch)
+    : implementation_(std::make_unique<Implementation>(std::move(directory), rank, num_ranks,
+                                                       staging, std::move(fetch))) {
   {
     // The library asks MPI about itself when it starts; that is for the main thread.
     const auto lock = hdf5_lock();
@@ -334,6 +341,10 @@ void CheckpointWriter::Implementation::make_room_for_change(std::size_t index) {
       for (std::int64_t field = 0; field < kNumFields; ++field) {
         const float* from = sources[static_cast<std::size_t>(field)];
         float* to = copy.get() + field * elements;
+        if (fetch) {
+          fetch(to, from, elements);
+          continue;
+        }
         host_for_ranges(elements, 4096, [&](std::int64_t begin, std::int64_t end) {
           std::memcpy(to + begin, from + begin,
                       static_cast<std::size_t>(end - begin) * sizeof(float));
@@ -399,6 +410,7 @@ void CheckpointWriter::Implementation::write_file() {
   }
 
   PieceChecksums checksums(pieces.size());
+  fetched.clear();
   while (const auto next = take_next_piece()) {
     const CheckpointPiece& piece = pieces[*next];
     Sources sources = {piece.master, piece.exp_avg, piece.exp_avg_sq};
@@ -408,7 +420,8 @@ void CheckpointWriter::Implementation::write_file() {
         sources[field] = copy + static_cast<std::int64_t>(field) * piece.rectangle.size();
       }
     }
-    write_piece(out, *next, sources, layout.fields[*next], checksums[*next]);
+    const bool in_host_memory = !fetch || slots[*next].copy;
+    write_piece(out, *next, sources, in_host_memory, layout.fields[*next], checksums[*next]);
   }
   if (!checksums.empty()) {
     out.write_at(checksums.data(), checksums.size() * sizeof(checksums[0]), layout.checksums);
@@ -440,12 +453,19 @@ std::optional<std::size_t> CheckpointWriter::Implementation::take_next_piece() {
 }
 
 void CheckpointWriter::Implementation::write_piece(
-    FileDescriptor& out, std::size_t index, const Sources& sources,
+    FileDescriptor& out, std::size_t index, const Sources& sources, bool in_host_memory,
     const std::array<std::uint64_t, kNumFields>& offsets,
     std::array<std::uint64_t, kNumFields>& checksums) {
   const auto elements = static_cast<std::size_t>(pieces[index].rectangle.size());
   for (std::size_t field = 0; field < kNumFields; ++field) {
-    const auto bytes = std::as_bytes(std::span(sources[field], elements));
+    const float* values = sources[field];
+    if (!in_host_memory) {
+      stop_if_cancelled();
+      if (fetched.size() < elements) fetched.resize(elements);
+      fetch(fetched.data(), values, pieces[index].rectangle.size());
+      values = fetched.data();
+    }
+    const auto bytes = std::as_bytes(std::span(values, elements));
     checksums[field] = hash_bytes(bytes);
     for (std::uint64_t done = 0; done < bytes.size(); done += kChunkBytes) {
       stop_if_cancelled();

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "parallel/mpi_communicator.hpp"
+#include "parallel/staged_communicator.hpp"
 
 namespace espalier::parallel {
 namespace {
@@ -81,7 +82,8 @@ void MpiSession::abort(int status) {
 }
 
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
-                                     int kv_replication) {
+                                     int kv_replication, const device::Context* context,
+                                     CollectiveLibrary library) {
   const GridShape& shape = grid.shape();
   if (grid.size() != session.size()) {
     throw Error(ExitStatus::bad_configuration,
@@ -100,14 +102,21 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   const int outer = grid.pipeline_rank() * shape.context + grid.context_rank();
   const int data_group = outer * shape.tensor + grid.tensor_rank();
   const auto staging = std::make_shared<Staging>();
-  const auto make = [&](MPI_Comm group) {
-    return std::make_unique<MpiCommunicator>(group, staging);
+  const bool on_host = context == nullptr || context->on_host();
+  require(on_host || library != CollectiveLibrary::nccl, ExitStatus::bad_configuration,
+          "device.communicator = \"nccl\" is not there yet: use \"mpi\"");
+  const auto make = [&](MPI_Comm group, bool beside) -> std::unique_ptr<Communicator> {
+    auto host = std::make_unique<MpiCommunicator>(group, staging);
+    if (on_host) return host;
+    const device::Queue& queue = beside ? context->side_queue() : context->queue();
+    return std::make_unique<StagedCommunicator>(std::move(host), context->shared_gpu(),
+                                                queue.stream);
   };
   GridCommunicators result;
-  result.tensor = make(split_of_world(tensor_group, rank));
-  result.data = make(split_of_world(data_group, rank));
-  result.kv_replicas = make(split_of_world(rank / kv_replication, rank));
-  result.world = make(duplicate_of_world());
+  result.tensor = make(split_of_world(tensor_group, rank), false);
+  result.data = make(split_of_world(data_group, rank), true);
+  result.kv_replicas = make(split_of_world(rank / kv_replication, rank), false);
+  result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
   return result;
 }
 

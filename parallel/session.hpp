@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "device/context.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/grid.hpp"
 
@@ -42,7 +43,12 @@ struct GridCommunicators {
   std::unique_ptr<Communicator> kv_replicas;
   std::unique_ptr<Communicator> world;
 };
+/// What carries collectives of GPU memory; on the host it is always MPI.
+enum class CollectiveLibrary { automatic, mpi, nccl };
+/// Communicators for memory where `context` computes (null: the host): over the data axis in its
+/// side stream, over the others in its compute stream. `world` is for host values and texts.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
-                                     int kv_replication);
+                                     int kv_replication, const device::Context* context = nullptr,
+                                     CollectiveLibrary library = CollectiveLibrary::automatic);
 
 }  // namespace espalier::parallel

@@ -3,23 +3,29 @@
 #include "base/integers.hpp"
 #include "base/random.hpp"
 #include "model/initialize.hpp"
+#include "train/device_choice.hpp"
+#include "train/host_values.hpp"
 
 namespace espalier::commands {
 
 BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
     : parameters(p),
       grid(train::grid_shape(p), session.rank()),
+      gpu(train::choose_gpu(session, p.device)),
+      context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
       memory(plan::JobMemory::backed(p, grid, plan::Purpose::training, context)),
       communicators(parallel::make_communicators(
-          session, grid, narrow<int>(memory.weights->sizes().kv_replication))),
+          session, grid, narrow<int>(memory.weights->sizes().kv_replication), &context,
+          train::collective_library(p.device))),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   optim::Optimizer& optimizer = *memory.optimizer;
   for (optim::StatePiece& state : optimizer.state())
-    model::initialize(memory.architecture,
-                      *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
-                      static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle,
-                      state.master.as<float>());
+    train::fill_from_host(context, state.master, [&](float* values) {
+      model::initialize(memory.architecture,
+                        *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
+                        static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle, values);
+    });
   optimizer.weights_from_master(context);
   optimizer.gather_weights(context, communicators);
 }

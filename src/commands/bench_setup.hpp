@@ -17,6 +17,7 @@ struct BenchJob {
 
   config::Parameters parameters;
   parallel::ProcessGrid grid;
+  std::shared_ptr<device::Gpu> gpu;  ///< null: the host
   device::Context context;
   plan::JobMemory memory;
   parallel::GridCommunicators communicators;

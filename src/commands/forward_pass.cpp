@@ -12,13 +12,14 @@ model::ActivationShape shape_of(const TrainedModel& trained, std::int64_t micro_
           .tensor_size = tensor,
           .splits_tokens = trained.parameters.parallel.sequence_parallel && tensor > 1 &&
                            micro_batch_size * sequence_length % tensor == 0,
-          .training = false};
+          .training = false,
+          .on_gpu = !trained.context.on_host()};
 }
 
 device::Arena arena_for(const TrainedModel& trained, const model::ActivationShape& shape) {
   device::Arena plan = device::Arena::planning("activations");
   model::Activations(trained.weights->sizes(), shape, trained.dtype, plan);
-  return device::Arena::backed("activations", plan.used_bytes());
+  return device::Arena::backed("activations", plan.used_bytes(), trained.gpu);
 }
 
 }  // namespace

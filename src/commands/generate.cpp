@@ -97,7 +97,7 @@ void continue_text(TrainedModel& trained, const tokenizer::Tokenizer& tokenizer,
   };
   device::Arena plan = device::Arena::planning("decoder");
   layout(plan);
-  device::Arena arena = device::Arena::backed("decoder", plan.used_bytes());
+  device::Arena arena = device::Arena::backed("decoder", plan.used_bytes(), trained.gpu);
   model::Decoder decoder = layout(arena);
 
   const RandomStream stream(static_cast<std::uint64_t>(p.seed),

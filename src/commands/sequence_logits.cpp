@@ -39,7 +39,18 @@ class GatheredLogits {
         vocab_size_(trained.architecture.vocab_size),
         length_(sequence_length),
         local_cols_(trained.weights->sizes().vocab),
-        values_(static_cast<std::size_t>(num_ranks * length_ * local_cols_)) {}
+        values_(static_cast<std::size_t>(num_ranks * length_ * local_cols_)),
+        arena_(device::Arena::backed(
+            "logits",
+            trained.gpu ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float)) : 0,
+            trained.gpu)) {
+    if (trained.gpu) on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
+  }
+
+  /// Where operators write what goes to `host`.
+  device::View computed(const device::View& host) const {
+    return on_gpu_.data != nullptr ? on_gpu_ : host;
+  }
 
   device::View of_rank(int rank) {
     return device::view_of(values_.data(), static_cast<std::int64_t>(values_.size()) / local_cols_,
@@ -66,6 +77,8 @@ class GatheredLogits {
   parallel::GridShape grid_;
   std::int64_t vocab_size_, length_, local_cols_;
   std::vector<float> values_;
+  device::Arena arena_;
+  device::View on_gpu_;  ///< (S, V_loc) f32; no data on the host
 };
 
 }  // namespace
@@ -97,7 +110,8 @@ void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bo
     if (trained.grid.tensor_rank() == 0) loss[0] += sum;
     if (!logits) continue;
     const device::View mine = logits->of_rank(session.rank());
-    forward.transformer().logits(train::as_batch(batch), mine);
+    forward.transformer().logits(train::as_batch(batch), logits->computed(mine));
+    if (trained.gpu) trained.context.download(mine.data, logits->computed(mine));
     session.world().all_gather(logits->all(), mine);
     if (output) logits->write(*output, first, file.num_sequences);
   }

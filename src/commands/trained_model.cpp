@@ -1,7 +1,9 @@
 #include "commands/trained_model.hpp"
 
 #include "base/log.hpp"
+#include "plan/memory_plan.hpp"
 #include "train/checkpointing.hpp"
+#include "train/device_choice.hpp"
 #include "train/trainer.hpp"
 
 namespace espalier::commands {
@@ -13,15 +15,18 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
       grid(train::grid_shape(p), session.rank()),
+      gpu(train::choose_gpu(session, p.device)),
+      context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
       weight_arena(device::Arena::planning("weights")) {
   io::CheckpointReader reader(p.evaluation.checkpoint);
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;
   model::Weights planned(architecture, grid, dtype, weight_arena, nullptr);
-  weight_arena = device::Arena::backed("weights", weight_arena.used_bytes());
+  weight_arena = device::Arena::backed("weights", weight_arena.used_bytes(), gpu);
   weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena, nullptr);
-  communicators = parallel::make_communicators(session, grid,
-                                               static_cast<int>(weights->sizes().kv_replication));
+  communicators =
+      parallel::make_communicators(session, grid, static_cast<int>(weights->sizes().kv_replication),
+                                   &context, train::collective_library(p.device));
   train::require_same_model(reader, weights->table);
   train::load_weights(context, reader, weights->local_tensors(), grid);
 }

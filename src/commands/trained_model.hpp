@@ -26,6 +26,7 @@ struct TrainedModel {
   model::Architecture architecture;
   DType dtype;
   parallel::ProcessGrid grid;
+  std::shared_ptr<device::Gpu> gpu;  ///< null: the host
   device::Context context;
   device::Arena weight_arena;
   std::unique_ptr<model::Weights> weights;

@@ -38,6 +38,8 @@ Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype
     rope_.cos = arena.allocate("rope cos", DType::f32, max_tokens, s.head_dim / 2);
     rope_.sin = arena.allocate("rope sin", DType::f32, max_tokens, s.head_dim / 2);
   }
+  tokens_ = arena.allocate("tokens", DType::u32, 1, chunk_tokens_);
+  positions_ = arena.allocate("positions", DType::i32, 1, chunk_tokens_);
   x_ = arena.allocate("x", dtype, chunk_tokens_, s.hidden);
   n_ = arena.allocate("n", dtype, chunk_tokens_, s.hidden);
   branch_ = arena.allocate("branch", dtype, chunk_tokens_, s.hidden);
@@ -69,11 +71,11 @@ std::span<const float> Decoder::append(std::span<const std::uint32_t> tokens) {
                             weights_.weights.lm_head);
   }
   kernels::cast(context_, local_logits_, logits_);
-  if (comm_.tensor->size() == 1)
-    return {local_logits_.as<float>(), static_cast<std::size_t>(architecture_.vocab_size)};
   comm_.tensor->all_gather(all_logits_, local_logits_);
   // Only the last ranks have padding, so the first V values are the vocabulary in order.
-  return {all_logits_.as<float>(), static_cast<std::size_t>(architecture_.vocab_size)};
+  host_logits_.resize(static_cast<std::size_t>(all_logits_.size()));
+  context_.download(host_logits_.data(), all_logits_);
+  return {host_logits_.data(), static_cast<std::size_t>(architecture_.vocab_size)};
 }
 
 void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
@@ -81,10 +83,12 @@ void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
   position_buffer_.resize(tokens.size());
   for (std::int64_t i = 0; i < count; ++i)
     position_buffer_[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(length_ + i);
+  context_.upload(tokens_.col_range(0, count), tokens.data());
+  context_.upload(positions_.col_range(0, count), position_buffer_.data());
   const View x = x_.row_range(0, count);
   const View n = n_.row_range(0, count);
   const ModelTensors& w = weights_.weights;
-  kernels::embedding_forward(context_, {.tokens = device::view_of(tokens.data(), 1, count),
+  kernels::embedding_forward(context_, {.tokens = tokens_.col_range(0, count),
                                         .table = w.embedding,
                                         .first_row = sizes_.vocab_first,
                                         .out = x});
@@ -114,7 +118,7 @@ void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
 }
 
 ConstView Decoder::positions(std::int64_t count) const {
-  return device::view_of(position_buffer_.data(), 1, count);
+  return positions_.col_range(0, count);
 }
 
 void Decoder::attention(std::size_t layer, std::int64_t count) {

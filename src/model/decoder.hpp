@@ -46,6 +46,8 @@ class Decoder {
   std::int64_t max_tokens_, chunk_tokens_;
   std::int64_t length_ = 0;
   std::vector<std::int32_t> position_buffer_;
+  std::vector<float> host_logits_;   ///< (V) of the last append
+  device::View tokens_, positions_;  ///< (1, chunk) u32 and i32, where the operators run
   std::vector<Cache> cache_;
   kernels::RopeTable rope_;        ///< (max_tokens, D/2) f32 each; no data without RoPE
   device::View x_, n_;             ///< (chunk, H) residual stream, normed

@@ -5,6 +5,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "kernels/workspace.hpp"
 
 namespace espalier::plan {
 
@@ -73,6 +74,16 @@ std::int64_t JobMemory::total_bytes() const {
   std::int64_t total = 0;
   for (const Line& line : lines()) total += line.bytes;
   return total;
+}
+
+std::int64_t workspace_elements(const config::Parameters& parameters,
+                                const parallel::ProcessGrid& grid, device::Backend backend) {
+  if (backend == device::Backend::host) return 0;
+  const auto architecture = model::Architecture::from(parameters.model);
+  const auto sizes = model::LocalSizes::of(architecture, grid);
+  std::int64_t width = std::max(sizes.hidden, 2 * sizes.head_dim);
+  if (architecture.biases) width = std::max({width, sizes.qkv_cols(), sizes.gate_up_cols()});
+  return kernels::workspace_elements(backend, width);
 }
 
 std::string describe_memory_plan(const config::Parameters& parameters,

@@ -49,6 +49,11 @@ class JobMemory {
             Purpose purpose, device::Backend backend, std::vector<device::Arena> arenas);
 };
 
+/// Floats of device memory that operators of one stream of such a rank need for partial sums: what
+/// its Context is made with. 0 on the host.
+std::int64_t workspace_elements(const config::Parameters& parameters,
+                                const parallel::ProcessGrid& grid, device::Backend backend);
+
 /// Table for the banner and --dry-run: the arenas of rank 0, and the smallest and largest total
 /// over the ranks (the corners of the tensor and data axes are the ones that differ).
 std::string describe_memory_plan(const config::Parameters& parameters,

@@ -1,10 +1,14 @@
 #include "train/checkpointing.hpp"
 
+#include <algorithm>
+#include <cstring>
 #include <map>
+#include <mutex>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "kernels/elementwise.hpp"
+#include "train/host_values.hpp"
 
 namespace espalier::train {
 
@@ -49,7 +53,8 @@ void require_same_model(const io::CheckpointReader& reader,
                 Met::by_every_rank);
 }
 
-void load_state(io::CheckpointReader& reader, optim::Optimizer& optimizer) {
+void load_state(device::Context& context, io::CheckpointReader& reader,
+                optim::Optimizer& optimizer) {
   using Field = io::CheckpointReader::Field;
   for (optim::StatePiece& state : optimizer.state()) {
     const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
@@ -57,15 +62,19 @@ void load_state(io::CheckpointReader& reader, optim::Optimizer& optimizer) {
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
           std::pair{Field::exp_avg_sq, state.v}})
-      reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, state.piece.rectangle,
-                  field, view.as<float>());
+      fill_from_host(context, view, [&, f = field](float* values) {
+        reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, state.piece.rectangle,
+                    f, values);
+      });
   }
 }
 
 void load_weights(device::Context& context, io::CheckpointReader& reader,
                   const std::vector<parallel::LocalTensor>& tensors,
                   const parallel::ProcessGrid& grid) {
+  device::Context host;
   std::vector<float> values;
+  std::vector<std::byte> rounded;
   for (const parallel::LocalTensor& tensor : tensors) {
     const parallel::Rectangle shard =
         parallel::tensor_shard(*tensor.spec, grid.tensor_rank(), grid.shape().tensor);
@@ -73,18 +82,71 @@ void load_weights(device::Context& context, io::CheckpointReader& reader,
     values.resize(static_cast<std::size_t>(shard.size()));
     reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, shard,
                 io::CheckpointReader::Field::master, values.data());
-    kernels::cast(context, tensor.weight,
-                  device::view_of(values.data(), shard.rows(), shard.cols()));
+    const auto read = device::view_of(values.data(), shard.rows(), shard.cols());
+    if (context.on_host()) {
+      kernels::cast(context, tensor.weight, read);
+      continue;
+    }
+    rounded.resize(static_cast<std::size_t>(tensor.weight.size_bytes()));
+    kernels::cast(host, {rounded.data(), tensor.weight.dtype, read.rows, read.cols, read.cols},
+                  read);
+    context.upload(tensor.weight, rounded.data());
   }
 }
 
-CheckpointDriver::CheckpointDriver(const config::Parameters& parameters,
+namespace {
+
+/// Copies from a GPU for the writer's thread and for the update, in a stream of its own. What it
+/// copies must not be under way to change.
+class FetchFromGpu {
+ public:
+  explicit FetchFromGpu(std::shared_ptr<device::Gpu> gpu)
+      : gpu_(std::move(gpu)),
+        stream_(gpu_->create_stream(/*urgent=*/false)),
+        pinned_(gpu_->allocate_pinned(kPinnedBytes)) {}
+  ~FetchFromGpu() {
+    gpu_->release_pinned(pinned_);
+    gpu_->destroy(stream_);
+  }
+  FetchFromGpu(const FetchFromGpu&) = delete;
+  FetchFromGpu& operator=(const FetchFromGpu&) = delete;
+
+  void operator()(float* to, const float* from, std::int64_t count) {
+    const std::scoped_lock lock(mutex_);  // one staging for both threads
+    constexpr std::int64_t kAtOnce = kPinnedBytes / static_cast<std::int64_t>(sizeof(float));
+    for (std::int64_t first = 0; first < count; first += kAtOnce) {
+      const std::int64_t elements = std::min(kAtOnce, count - first);
+      const std::int64_t bytes = elements * static_cast<std::int64_t>(sizeof(float));
+      gpu_->copy_to_host(pinned_, from + first, {1, bytes, bytes, bytes}, stream_);
+      gpu_->synchronize(stream_);
+      std::memcpy(to + first, pinned_, static_cast<std::size_t>(bytes));
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kPinnedBytes = std::int64_t{16} << 20;
+  std::shared_ptr<device::Gpu> gpu_;
+  device::Stream stream_;
+  void* pinned_;
+  std::mutex mutex_;
+};
+
+/// Null on the host, where the writer reads the memory itself.
+io::CheckpointWriter::Fetch fetch_from(const device::Context& context) {
+  if (context.on_host()) return {};
+  const auto fetch = std::make_shared<FetchFromGpu>(context.shared_gpu());
+  return [fetch](float* to, const float* from, std::int64_t count) { (*fetch)(to, from, count); };
+}
+
+}  // namespace
+
+CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device::Context& context,
                                    optim::Optimizer& optimizer, parallel::Communicator& world)
-    : parameters_(parameters.checkpoint), optimizer_(optimizer), world_(world) {
+    : parameters_(parameters.checkpoint), context_(context), optimizer_(optimizer), world_(world) {
   using Staging = io::CheckpointWriter::Staging;
   writer_ = std::make_unique<io::CheckpointWriter>(
       checkpoint_directory(parameters), world.rank(), world.size(),
-      parameters_.staging == "wait" ? Staging::wait : Staging::copy);
+      parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context));
   indices_ = world_.all_gather(io::CheckpointWriter::encode_index(pieces()));
 }
 
@@ -116,6 +178,7 @@ std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
 void CheckpointDriver::begin(const io::CheckpointInfo& info) {
   finish();
   info_ = info;
+  context_.synchronize();  // the last update is done
   writer_->begin(info, pieces(), indices_);
   saving_ = true;
 }

@@ -29,7 +29,8 @@ void require_same_model(const io::CheckpointReader& reader,
                         const std::vector<parallel::TensorSpec>& table);
 
 /// Reads master weights and moments of this rank's pieces from a checkpoint of any grid.
-void load_state(io::CheckpointReader& reader, optim::Optimizer& optimizer);
+void load_state(device::Context& context, io::CheckpointReader& reader,
+                optim::Optimizer& optimizer);
 
 /// Reads the weights of a rank for evaluation or generation, rounded to their dtype.
 void load_weights(device::Context& context, io::CheckpointReader& reader,
@@ -41,8 +42,8 @@ void load_weights(device::Context& context, io::CheckpointReader& reader,
 class CheckpointDriver {
  public:
   /// Collective: gathers the index of rectangles of all ranks.
-  CheckpointDriver(const config::Parameters& parameters, optim::Optimizer& optimizer,
-                   parallel::Communicator& world);
+  CheckpointDriver(const config::Parameters& parameters, device::Context& context,
+                   optim::Optimizer& optimizer, parallel::Communicator& world);
   ~CheckpointDriver();
 
   /// Starts a save of the state as it is now; an earlier one is completed first. Collective.
@@ -60,6 +61,7 @@ class CheckpointDriver {
  private:
   std::vector<io::CheckpointPiece> pieces() const;
   const config::CheckpointParameters& parameters_;
+  device::Context& context_;
   optim::Optimizer& optimizer_;
   parallel::Communicator& world_;
   std::vector<std::string> indices_;

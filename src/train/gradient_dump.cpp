@@ -5,12 +5,13 @@
 
 namespace espalier::train {
 
-void dump_gradients(const std::filesystem::path& path, optim::Optimizer& optimizer,
-                    parallel::Communicator& world) {
+void dump_gradients(device::Context& context, const std::filesystem::path& path,
+                    optim::Optimizer& optimizer, parallel::Communicator& world) {
   std::vector<parallel::TensorSpec> table;
   for (const parallel::LocalTensor& tensor : optimizer.tensors()) table.push_back(*tensor.spec);
   if (world.rank() == 0) io::create_tensor_file(path, table);
 
+  std::vector<std::vector<float>> values;  // the parts of this rank in host memory
   std::vector<io::TensorPart> parts;
   for (const optim::StatePiece& state : optimizer.state()) {
     if (!state.piece.writes) continue;
@@ -19,8 +20,9 @@ void dump_gradients(const std::filesystem::path& path, optim::Optimizer& optimiz
     const std::int64_t row =
         state.piece.row_begin + state.piece.written.row_begin - state.piece.rectangle.row_begin;
     if (state.piece.written.empty()) continue;
-    parts.push_back(
-        {tensor.spec, state.piece.written, tensor.gradient.as<float>(row), tensor.gradient.stride});
+    values.push_back(
+        context.download<float>(tensor.gradient.row_range(row, state.piece.written.rows())));
+    parts.push_back({tensor.spec, state.piece.written, values.back().data(), tensor.gradient.cols});
   }
   for (int rank = 0; rank < world.size(); ++rank) {
     world.barrier();

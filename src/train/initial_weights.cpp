@@ -1,13 +1,13 @@
 #include "train/initial_weights.hpp"
 
-#include <algorithm>
-
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "huggingface/config_json.hpp"
 #include "huggingface/model_folder.hpp"
 #include "io/toml_reader.hpp"
+#include "kernels/elementwise.hpp"
 #include "train/checkpointing.hpp"
+#include "train/host_values.hpp"
 
 namespace espalier::train {
 namespace {
@@ -60,18 +60,20 @@ InitialWeights::InitialWeights(const std::string& source, const config::ModelPar
 
 InitialWeights::~InitialWeights() = default;
 
-void InitialWeights::load(optim::Optimizer& optimizer) {
+void InitialWeights::load(device::Context& context, optim::Optimizer& optimizer) {
   for (optim::StatePiece& state : optimizer.state()) {
     const parallel::Rectangle& rectangle = state.piece.rectangle;
     if (rectangle.empty()) continue;
     const auto& spec = *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
-    if (folder_)
-      folder_->read(spec, rectangle, state.master.as<float>());
-    else
-      checkpoint_->read(spec.name, spec.rows, spec.cols, rectangle,
-                        io::CheckpointReader::Field::master, state.master.as<float>());
-    std::fill_n(state.m.as<float>(), rectangle.size(), 0.0F);
-    std::fill_n(state.v.as<float>(), rectangle.size(), 0.0F);
+    fill_from_host(context, state.master, [&](float* values) {
+      if (folder_)
+        folder_->read(spec, rectangle, values);
+      else
+        checkpoint_->read(spec.name, spec.rows, spec.cols, rectangle,
+                          io::CheckpointReader::Field::master, values);
+    });
+    kernels::set_zero(context, state.m);
+    kernels::set_zero(context, state.v);
   }
 }
 

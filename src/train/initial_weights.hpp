@@ -26,7 +26,7 @@ class InitialWeights {
   ~InitialWeights();
 
   /// Master weights of this rank's pieces, and zeros for their moments.
-  void load(optim::Optimizer& optimizer);
+  void load(device::Context& context, optim::Optimizer& optimizer);
   std::string describe() const;
   /// Warns on rank 0 when the weights are known to be of another tokenizer than the run's.
   void warn_of_tokenizer(const std::string& identity) const;

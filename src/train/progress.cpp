@@ -30,11 +30,14 @@ std::string Progress::format(const StepReport& report, double seconds, std::int6
   const double left =
       static_cast<double>(last_step_ - report.step) * seconds / static_cast<double>(steps);
   return fmt::format(
-      "step {:>6}/{}  loss {:8.5f}  grad norm {:8.4f}  lr {:.3e}  {:>9} tok/s  MFU {:4.1f} % "
-      "({:4.1f} % full square)  ETA {}",
+      "step {:>6}/{}  loss {:8.5f}  grad norm {:8.4f}  lr {:.3e}  {:>9} tok/s{}  ETA {}",
       report.step, last_step_, report.loss, report.grad_norm, report.learning_rate,
-      with_commas(static_cast<std::int64_t>(rate)), 100.0 * rate * canonical_flops_ / gemm_peak_,
-      100.0 * rate * full_square_flops_ / gemm_peak_, human_duration(left));
+      with_commas(static_cast<std::int64_t>(rate)),
+      gemm_peak_ > 0.0 ? fmt::format("  MFU {:4.1f} % ({:4.1f} % full square)",
+                                     100.0 * rate * canonical_flops_ / gemm_peak_,
+                                     100.0 * rate * full_square_flops_ / gemm_peak_)
+                       : std::string(),
+      human_duration(left));
 }
 
 void Progress::step(const StepReport& report) {
@@ -58,6 +61,8 @@ void Progress::step(const StepReport& report) {
 std::string Progress::summary() const {
   if (measured_steps_ == 0) return "throughput: not measured (fewer than two steps)";
   const double rate = tokens_per_step_ * static_cast<double>(measured_steps_) / measured_seconds_;
+  if (gemm_peak_ <= 0.0)
+    return fmt::format("throughput {} tok/s", with_commas(static_cast<std::int64_t>(rate)));
   return fmt::format(
       "throughput {} tok/s, MFU {:.1f} % ({:.1f} % full square) of the measured peak {:.0f} "
       "GFLOP/s",

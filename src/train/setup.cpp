@@ -9,6 +9,8 @@
 #include "io/toml_reader.hpp"
 #include "model/initialize.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/device_choice.hpp"
+#include "train/host_values.hpp"
 #include "train/initial_weights.hpp"
 #include "train/trainer.hpp"
 
@@ -97,9 +99,12 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       build_(std::move(build)),
       control_(parameters.run),
       grid_(grid_shape(parameters), session.rank()),
+      gpu_(choose_gpu(session, parameters.device)),
+      context_(gpu_, plan::workspace_elements(parameters, grid_, backend_of(gpu_))),
       memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training, context_)),
       communicators_(parallel::make_communicators(
-          session, grid_, narrow<int>(memory_.weights->sizes().kv_replication))),
+          session, grid_, narrow<int>(memory_.weights->sizes().kv_replication), &context_,
+          collective_library(parameters.device))),
       training_data_(parameters, train::tokenizer_identity(parameters),
                      session.rank() == 0 && parameters.data.verify_checksum),
       batch_shape_{
@@ -129,8 +134,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
     log::set_sink([this](std::string_view text) { log_->line(text); });
   }
   session.world().barrier();  // the run directory exists
-  checkpoints_ =
-      std::make_unique<CheckpointDriver>(parameters_, *memory_.optimizer, session.world());
+  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, context_, *memory_.optimizer,
+                                                    session.world());
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
@@ -160,14 +165,16 @@ void Trainer::start_or_continue() {
     InitialWeights initial(parameters_.model.initial_weights, parameters_.model,
                            memory_.weights->table);
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
-    initial.load(optimizer);
+    initial.load(context_, optimizer);
     log::info("new run: weights from {}", initial.describe());
   } else {
     for (optim::StatePiece& state : optimizer.state()) {
       const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
-      model::initialize(memory_.architecture, *tensor.spec,
-                        static_cast<std::uint64_t>(parameters_.training.seed),
-                        state.piece.rectangle, state.master.as<float>());
+      fill_from_host(context_, state.master, [&](float* values) {
+        model::initialize(memory_.architecture, *tensor.spec,
+                          static_cast<std::uint64_t>(parameters_.training.seed),
+                          state.piece.rectangle, values);
+      });
     }
     log::info("new run: weights from seed {}", parameters_.training.seed);
   }
@@ -206,7 +213,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   warn_if(earlier.data.document_mask != parameters_.data.document_mask, "data.document_mask");
   warn_if(earlier.data.predict_across_documents != parameters_.data.predict_across_documents,
           "data.predict_across_documents");
-  load_state(reader, *memory_.optimizer);
+  load_state(context_, reader, *memory_.optimizer);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;

@@ -57,8 +57,8 @@ StepReport Trainer::train_step() {
   require_finite(sums, loss_sum, square_sum);  // before any weight is touched
 
   if (parameters_.debug.dump_gradients && step_ == 0)
-    dump_gradients(std::filesystem::path(parameters_.output.directory) / "gradients.h5", optimizer,
-                   session_.world());
+    dump_gradients(context_, std::filesystem::path(parameters_.output.directory) / "gradients.h5",
+                   optimizer, session_.world());
   const double norm = std::sqrt(sums.square_sum);
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        step_ + 1, training.steps);

@@ -56,6 +56,7 @@ class Trainer {
   std::string build_;
   RunControl control_;
   parallel::ProcessGrid grid_;
+  std::shared_ptr<device::Gpu> gpu_;  ///< null: the host
   device::Context context_;
   plan::JobMemory memory_;
   parallel::GridCommunicators communicators_;

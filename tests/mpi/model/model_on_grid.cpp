@@ -4,6 +4,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdlib>
 
 namespace espalier::testing {
 
@@ -11,6 +12,17 @@ parallel::MpiSession& session() {
   // MPI is already initialised by the test's main; the session joins it.
   static parallel::MpiSession instance(nullptr, nullptr);
   return instance;
+}
+
+std::shared_ptr<device::Gpu> gpu_of_test() {
+  using device::Backend;
+  const char* name = std::getenv("ESPALIER_TEST_BACKEND");
+  const std::string backend = name != nullptr ? name : "host";
+  if (backend == "host") return nullptr;
+  if (backend == "emulated") return device::Gpu::open(Backend::emulated, session().rank());
+  REQUIRE(backend == "cuda");
+  return device::Gpu::open(Backend::cuda,
+                           session().rank() % std::max(1, device::Gpu::count(Backend::cuda)));
 }
 
 config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, bool sequence_parallel,
@@ -98,9 +110,12 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
     : parameters(p),
       grid(shape_of(p), session().rank()),
+      gpu(gpu_of_test()),
+      context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
       memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context)),
       communicators(parallel::make_communicators(
-          session(), grid, static_cast<int>(memory.weights->sizes().kv_replication))),
+          session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
+          parallel::CollectiveLibrary::mpi)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   optim::Optimizer& optimizer = *memory.optimizer;
@@ -108,9 +123,11 @@ ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p
     const parallel::TensorSpec& spec =
         *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
     const std::vector<float> values = read_tensor(fixture, "weights/", spec).values;
+    std::vector<float> master(static_cast<std::size_t>(state.master.size()));
     for_each(state.piece.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
-      state.master.as<float>(r)[c] = values[g];
+      master[static_cast<std::size_t>(r * state.master.cols + c)] = values[g];
     });
+    context.upload(state.master, master.data());
   }
   optimizer.weights_from_master(context);
   optimizer.gather_weights(context, communicators);
@@ -159,9 +176,11 @@ double ModelOnGrid::max_over_ranks(double value) {
 std::vector<float> ModelOnGrid::logits(const Hdf5Fixture& fixture) {
   const Tokens share = share_of(fixture.words("tokens"), 2);
   const std::int64_t vocab = memory.weights->sizes().vocab;
-  std::vector<float> result(share.inputs.size() * static_cast<std::size_t>(vocab));
-  transformer.logits(share.view(), device::view_of(result.data(), std::ssize(share.inputs), vocab));
-  return result;
+  const std::int64_t bytes = std::ssize(share.inputs) * vocab * std::int64_t{sizeof(float)};
+  device::Arena arena = device::Arena::backed("logits", bytes, gpu);
+  const device::View out = arena.allocate("logits", DType::f32, std::ssize(share.inputs), vocab);
+  transformer.logits(share.view(), out);
+  return context.download<float>(out);
 }
 
 double ModelOnGrid::divergence(const Hdf5Fixture& fixture) {
@@ -212,9 +231,12 @@ double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
     const parallel::LocalTensor& tensor =
         memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)];
     const FixtureTensor expected = read_tensor(fixture, "gradients/", *tensor.spec);
+    const std::int64_t cols = tensor.gradient.cols;
+    const std::vector<float> gradient = context.download<float>(tensor.gradient.row_range(
+        state.piece.row_begin, state.piece.row_end - state.piece.row_begin));
     for_each(state.piece.rectangle, tensor.spec->cols,
              [&](std::int64_t r, std::int64_t c, std::size_t g) {
-               const double found = tensor.gradient.as<float>(state.piece.row_begin + r)[c];
+               const double found = gradient[static_cast<std::size_t>(r * cols + c)];
                error =
                    std::max(error, std::abs(found - double{expected.values[g]}) / expected.largest);
              });

@@ -14,6 +14,10 @@ namespace espalier::testing {
 /// The one session of a test program.
 parallel::MpiSession& session();
 
+/// The back-end that ESPALIER_TEST_BACKEND names (host, emulated, cuda), the host by default. Ranks
+/// share GPUs when there are fewer.
+std::shared_ptr<device::Gpu> gpu_of_test();
+
 /// Sizes and optimiser settings of a fixture, for `data` data ranks.
 config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int data,
                                  bool sequence_parallel, int zero_stage, const std::string& dtype);
@@ -38,6 +42,7 @@ struct ModelOnGrid {
 
   config::Parameters parameters;
   parallel::ProcessGrid grid;
+  std::shared_ptr<device::Gpu> gpu;  ///< null: the host
   device::Context context;
   plan::JobMemory memory;
   parallel::GridCommunicators communicators;

@@ -44,7 +44,7 @@ TEST_CASE("greedy decoding continues as transformers' generate does") {
   };
   device::Arena plan = device::Arena::planning("decoder");
   layout(plan);
-  device::Arena arena = device::Arena::backed("decoder", plan.used_bytes());
+  device::Arena arena = device::Arena::backed("decoder", plan.used_bytes(), model.gpu);
   model::Decoder decoder = layout(arena);
 
   constexpr std::size_t kPrompt = 12;
