@@ -9,7 +9,6 @@
 #include "base/integers.hpp"
 #include "base/text.hpp"
 #include "device/cuda_check.hpp"
-#include "device/gemm_engine.hpp"
 #include "device/gpu_backends.hpp"
 #include "device/pci_place.hpp"
 
@@ -304,9 +303,6 @@ std::string uuid_of_cuda_gpu(int ordinal) {
   return uuid_text(properties_of(ordinal).uuid);
 }
 
-std::unique_ptr<GemmEngine> make_cuda_gemm(std::shared_ptr<Gpu>, Stream) {
-  fail(ExitStatus::internal, "this program has no matrix products on a GPU yet");
-}
 std::shared_ptr<Gpu> open_cuda_gpu(int ordinal) {
   return std::make_shared<CudaGpu>(ordinal);
 }
