@@ -14,8 +14,8 @@ namespace espalier::device {
 /// Which algorithm a library is to take for which problem, found by measuring. Holds for one model
 /// of GPU and one version of the library.
 ///
-/// As text: a line "espalier gemm choices, <GPU>, <library>" and a line "<problem>: <hex>" for each,
-/// sorted, so that equal choices are equal texts.
+/// As text: a line "espalier gemm choices, <GPU>, <library>", then a line "<problem>: <hex>" for
+/// each, sorted, so that equal choices are equal texts.
 class GemmChoices {
  public:
   /// The library's description of an algorithm (cublasLtMatmulAlgo_t), which only it understands.
@@ -39,8 +39,8 @@ class GemmChoices {
   std::filesystem::path cache_file() const;
   /// A missing file is no choices; an unreadable one also a warning.
   void load(const std::filesystem::path& file);
-  /// Adds to what the file has, atomically: whoever reads or is killed meanwhile finds a whole file.
-  /// What cannot be written is a warning: the next run measures again.
+  /// Adds to what the file has, atomically: whoever reads meanwhile finds a whole file. What cannot
+  /// be written is a warning: the next run measures again.
   void save(const std::filesystem::path& file) const;
 
  private:

@@ -28,12 +28,14 @@ constexpr int kNumSuggestions = 16;
 
 /// The functions of the library that are used.
 struct Library {
-#define ESPALIER_CUBLASLT_FUNCTIONS(X)                                                         \
-  X(Create)                                                                                    \
-  X(Destroy) X(GetVersion) X(GetStatusName) X(MatmulDescCreate) X(MatmulDescDestroy)           \
-      X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy)                   \
-          X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute) \
-              X(MatmulAlgoGetHeuristic) X(MatmulAlgoCheck) X(Matmul)
+// clang-format off
+#define ESPALIER_CUBLASLT_FUNCTIONS(X)                                                   \
+  X(Create) X(Destroy) X(GetVersion) X(GetStatusName)                                    \
+  X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute)                     \
+  X(MatrixLayoutCreate) X(MatrixLayoutDestroy)                                           \
+  X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)   \
+  X(MatmulAlgoGetHeuristic) X(MatmulAlgoCheck) X(Matmul)
+  // clang-format on
 #define ESPALIER_DECLARE(name) decltype(&::cublasLt##name) name = nullptr;
   ESPALIER_CUBLASLT_FUNCTIONS(ESPALIER_DECLARE)
 #undef ESPALIER_DECLARE

@@ -11,8 +11,8 @@ namespace espalier::device {
 
 /// A product of gemm_engine.hpp as a column-major BLAS sees it: C (m, n) = op(A) op(B) with sums
 /// over k. Read by columns, a row-major matrix is its transpose, so that C^T = op(b)^T op(a)^T:
-/// A is the engine's b, B its a, m runs along its columns and n along its rows. The bias, one number
-/// per column of the row-major output, runs along m.
+/// A is the engine's b, B its a, m runs along the columns of its c and n along the rows. The bias,
+/// one number per column of c, runs along m.
 ///
 /// Everything that an algorithm depends on: two products with equal problems may share one.
 struct GemmProblem {

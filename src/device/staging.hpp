@@ -9,8 +9,8 @@
 namespace espalier::device {
 
 /// Pinned memory between host memory and a GPU's, for one stream and one thread at a time. Uploads
-/// and downloads have slots of their own, used in turn, and whoever wants a slot waits only for what
-/// was last put through it.
+/// and downloads have slots of their own, used in turn, and whoever wants a slot waits only for
+/// what was last put through it.
 class Staging {
  public:
   Staging(std::shared_ptr<Gpu> gpu, Stream stream);
