@@ -17,12 +17,12 @@ if(NOT ESPALIER_CUDA STREQUAL "OFF")
     find_path(ESPALIER_CUDA_INCLUDE_DIR cuda_runtime_api.h HINTS "${cuda_root}/include"
               "${cuda_root}/targets/x86_64-linux/include")
   endif()
-  if(ESPALIER_NVCC AND ESPALIER_CUDART AND ESPALIER_CUDA_INCLUDE_DIR)
+  if(ESPALIER_NVCC AND ESPALIER_CUDART AND EXISTS "${ESPALIER_CUDA_INCLUDE_DIR}/cublasLt.h")
     set(ESPALIER_HAS_CUDA ON)
   elseif(ESPALIER_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "ESPALIER_CUDA is ON, but nvcc, cuda_runtime_api.h or libcudart_static.a "
-                        "is not found. Set ESPALIER_NVCC to the compiler's path or CUDA_HOME, or "
-                        "ESPALIER_CUDA to OFF.")
+    message(FATAL_ERROR "ESPALIER_CUDA is ON, but nvcc, cuda_runtime_api.h, cublasLt.h or "
+                        "libcudart_static.a is not found. Set ESPALIER_NVCC to the compiler's "
+                        "path or CUDA_HOME, or ESPALIER_CUDA to OFF.")
   endif()
 endif()
 if(ESPALIER_HAS_CUDA)

@@ -12,9 +12,6 @@
 namespace espalier::device {
 namespace {
 
-/// Pinned memory through which uploads and downloads go.
-constexpr std::int64_t kStagingBytes = std::int64_t{8} << 20;
-
 std::int64_t bytes_per_row(const ConstView& view) {
   return view.cols * static_cast<std::int64_t>(size_of(view.dtype));
 }
@@ -24,6 +21,7 @@ std::int64_t bytes_between_rows(const ConstView& view) {
 
 void copy_rows(void* to, std::int64_t to_stride, const void* from, std::int64_t from_stride,
                std::int64_t rows, std::int64_t row_bytes) {
+  if (rows == 0 || row_bytes == 0) return;
   if (to_stride == row_bytes && from_stride == row_bytes) {
     std::memcpy(to, from, static_cast<std::size_t>(rows * row_bytes));
     return;
@@ -36,18 +34,20 @@ void copy_rows(void* to, std::int64_t to_stride, const void* from, std::int64_t 
 
 }  // namespace
 
-Context::Context() : gemm_(std::make_unique<Gemm>()) {}
+Context::Context() : Context(nullptr) {}
 
 Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements) : gpu_(std::move(gpu)) {
   if (gpu_ == nullptr) {
     gemm_ = std::make_unique<Gemm>();
+    gemm_->count_in(&profiler_);
     return;
   }
-  queue_.stream = gpu_->create_stream(/*urgent=*/true);
-  side_queue_.stream = gpu_->create_stream(/*urgent=*/false);
+  queue_.stream = gpu_->create_stream(/*urgent=*/false);
+  side_queue_.stream = gpu_->create_stream(/*urgent=*/true);
   forked_ = gpu_->create_event(/*timed=*/false);
   joined_ = gpu_->create_event(/*timed=*/false);
-  pinned_ = gpu_->allocate_pinned(kStagingBytes);
+  profiler_.measure_stream(gpu_, queue_.stream);
+  staging_ = std::make_unique<Staging>(gpu_, queue_.stream);
   if (workspace_elements > 0) {
     device_workspace_ = gpu_->allocate(
         "workspace", 2 * workspace_elements * static_cast<std::int64_t>(sizeof(float)));
@@ -56,13 +56,15 @@ Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements) : gp
     queue_.workspace_elements = side_queue_.workspace_elements = workspace_elements;
   }
   gemm_ = std::make_unique<Gemm>(gpu_, queue_.stream);
+  gemm_->count_in(&profiler_);
 }
 
 Context::~Context() {
+  graphs_.reset();
   gemm_.reset();
+  staging_.reset();
   if (gpu_ == nullptr) return;
   gpu_->release(device_workspace_);
-  gpu_->release_pinned(pinned_);
   gpu_->destroy(forked_);
   gpu_->destroy(joined_);
   gpu_->destroy(side_queue_.stream);
@@ -81,46 +83,26 @@ void Context::join_side() {
   gpu_->wait(queue_.stream, joined_);
 }
 
+void Context::use_graphs(bool wanted) {
+  if (graphs_ != nullptr) graphs_->forget();
+  graphs_.reset();
+  if (wanted && gpu_ != nullptr && gpu_->is_graph_supported())
+    graphs_ = std::make_unique<GraphCache>(gpu_, queue_.stream, profiler_);
+}
+
 void Context::upload(View to, const void* from) {
-  const std::int64_t row = bytes_per_row(to);
-  if (to.rows == 0 || row == 0) return;
-  if (gpu_ == nullptr) {
-    copy_rows(to.data, bytes_between_rows(to), from, row, to.rows, row);
-    return;
-  }
-  // Rows longer than the staging are cut as if they were matrices of one row.
-  const std::int64_t rows_at_once = std::max<std::int64_t>(1, kStagingBytes / row);
-  const std::int64_t bytes_at_once = std::min(row, kStagingBytes);
-  for (std::int64_t r = 0; r < to.rows; r += rows_at_once)
-    for (std::int64_t b = 0; b < row; b += bytes_at_once) {
-      const std::int64_t rows = std::min(rows_at_once, to.rows - r);
-      const std::int64_t bytes = std::min(bytes_at_once, row - b);
-      copy_rows(pinned_, bytes, static_cast<const char*>(from) + r * row + b, row, rows, bytes);
-      gpu_->copy_to_device(static_cast<char*>(to.data) + r * bytes_between_rows(to) + b, pinned_,
-                           {rows, bytes, bytes_between_rows(to), bytes}, queue_.stream);
-      gpu_->synchronize(queue_.stream);
-    }
+  if (gpu_ != nullptr)
+    staging_->upload(to, from);
+  else
+    copy_rows(to.data, bytes_between_rows(to), from, bytes_per_row(to), to.rows, bytes_per_row(to));
 }
 
 void Context::download(void* to, ConstView from) {
-  const std::int64_t row = bytes_per_row(from);
-  if (from.rows == 0 || row == 0) return;
-  if (gpu_ == nullptr) {
-    copy_rows(to, row, from.data, bytes_between_rows(from), from.rows, row);
-    return;
-  }
-  const std::int64_t rows_at_once = std::max<std::int64_t>(1, kStagingBytes / row);
-  const std::int64_t bytes_at_once = std::min(row, kStagingBytes);
-  for (std::int64_t r = 0; r < from.rows; r += rows_at_once)
-    for (std::int64_t b = 0; b < row; b += bytes_at_once) {
-      const std::int64_t rows = std::min(rows_at_once, from.rows - r);
-      const std::int64_t bytes = std::min(bytes_at_once, row - b);
-      gpu_->copy_to_host(pinned_,
-                         static_cast<const char*>(from.data) + r * bytes_between_rows(from) + b,
-                         {rows, bytes, bytes, bytes_between_rows(from)}, queue_.stream);
-      gpu_->synchronize(queue_.stream);
-      copy_rows(static_cast<char*>(to) + r * row + b, row, pinned_, bytes, rows, bytes);
-    }
+  if (gpu_ != nullptr)
+    staging_->download(to, from);
+  else
+    copy_rows(to, bytes_per_row(from), from.data, bytes_between_rows(from), from.rows,
+              bytes_per_row(from));
 }
 
 void Context::synchronize() {

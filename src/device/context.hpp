@@ -6,8 +6,10 @@
 
 #include "device/gemm.hpp"
 #include "device/gpu.hpp"
+#include "device/graph_cache.hpp"
 #include "device/profiler.hpp"
 #include "device/queue.hpp"
+#include "device/staging.hpp"
 #include "device/view.hpp"
 
 namespace espalier::device {
@@ -35,7 +37,8 @@ class Context {
   Gemm& gemm() { return *gemm_; }
   Profiler& profiler() { return profiler_; }
 
-  /// Of the compute stream and of the side stream; empty on the host.
+  /// Of the compute stream and of the side stream; empty on the host. The side stream's kernels go
+  /// first: communication takes few multiprocessors, and what waits for it would take all.
   const Queue& queue() const { return queue_; }
   const Queue& side_queue() const { return side_queue_; }
   /// What is put into the side stream from now on waits for what the compute stream has so far.
@@ -43,9 +46,33 @@ class Context {
   /// And the other way round.
   void join_side();
 
+  /// Does what `body()` does, and from the third call of `key` on by launching a CUDA graph in the
+  /// compute stream, without calling `body`: the first call runs it, the second captures it. For
+  /// this, every call must put the same operators with the same arguments, buffers included, into
+  /// the compute stream and, between fork_side and join_side, into the side stream; whatever
+  /// differs belongs in `key`.
+  ///
+  /// Not inside: collectives of MPI, upload, download, synchronize, allocations, anything that the
+  /// host reads or decides by results, a first call of a shape that the first `body` did not have.
+  /// Costs of a graph go to the phases of `body`, its time to the phase that is running here.
+  ///
+  /// Without graphs (see use_graphs) it is `body()`.
+  template <class Body>
+  void replay(std::uint64_t key, Body&& body) {
+    if (graphs_ == nullptr)
+      body();
+    else
+      graphs_->replay(key, body);
+  }
+  /// Whether replay makes graphs, where the GPU has them; off until this is called. Graphs that
+  /// there are are forgotten: call it after a buffer has moved.
+  void use_graphs(bool wanted);
+  bool uses_graphs() const { return graphs_ != nullptr; }
+
   /// Copies between host memory and memory that operators see, of the view's shape; the host side
   /// is contiguous. Ordered after what the compute stream has; `from` may be reused and `to` read
-  /// on return. On the host both are plain copies.
+  /// on return. On the host both are plain copies; on a GPU an upload does not wait (Staging). For
+  /// one thread at a time.
   void upload(View to, const void* from);
   void download(void* to, ConstView from);
   template <class T>
@@ -71,9 +98,10 @@ class Context {
   Queue queue_, side_queue_;
   Event forked_ = nullptr, joined_ = nullptr;
   void* device_workspace_ = nullptr;
-  void* pinned_ = nullptr;  ///< staging of upload and download
-  std::unique_ptr<Gemm> gemm_;
   Profiler profiler_;
+  std::unique_ptr<Staging> staging_;
+  std::unique_ptr<Gemm> gemm_;
+  std::unique_ptr<GraphCache> graphs_;  ///< null: off
   std::vector<float> workspace_;
 };
 

@@ -1,11 +1,12 @@
 #include "device/gemm.hpp"
 
 #include "device/gemm_engine.hpp"
+#include "device/profiler.hpp"
 
 namespace espalier::device {
 namespace {
 
-GemmOperand operand(const ConstView& view, bool transposed = false) {
+GemmOperand operand(const ConstView& view, bool transposed) {
   return {view.data, view.dtype, view.rows, view.cols, view.stride, transposed};
 }
 
@@ -23,6 +24,19 @@ Gemm::Gemm(std::shared_ptr<Gpu> gpu, Stream stream)
 Gemm::~Gemm() = default;
 Gemm::Gemm(Gemm&&) noexcept = default;
 
+void Gemm::multiply(const View& c, const ConstView& a, bool transpose_a, const ConstView& b,
+                    bool transpose_b, Output output, const void* bias) {
+  if (c.size() == 0) return;
+  const bool accumulate = output == Output::accumulate;
+  engine_->multiply(operand(c, false), operand(a, transpose_a), operand(b, transpose_b), accumulate,
+                    bias);
+  if (profiler_ == nullptr) return;
+  const std::int64_t k = transpose_a ? a.rows : a.cols;
+  profiler_->add_cost(
+      2.0 * static_cast<double>(c.size()) * static_cast<double>(k),
+      static_cast<double>(a.size_bytes() + b.size_bytes() + (accumulate ? 2 : 1) * c.size_bytes()));
+}
+
 void Gemm::forward(View y, ConstView x, ConstView w, Output output, ConstView bias) {
   ESPALIER_ASSERT(y.rows == x.rows && y.cols == w.rows && x.cols == w.cols && x.dtype == w.dtype,
                   "y {} = x {} w^T {}", device::describe(y), device::describe(x),
@@ -30,17 +44,14 @@ void Gemm::forward(View y, ConstView x, ConstView w, Output output, ConstView bi
   ESPALIER_ASSERT(
       bias.data == nullptr || (bias.rows == 1 && bias.cols == w.rows && bias.dtype == w.dtype),
       "bias {} of w {}", device::describe(bias), device::describe(w));
-  if (y.size() == 0) return;
-  engine_->multiply(operand(y), operand(x), operand(w, true), output == Output::accumulate,
-                    bias.data);
+  multiply(y, x, false, w, true, output, bias.data);
 }
 
 void Gemm::backward_input(View dx, ConstView dy, ConstView w, Output output) {
   ESPALIER_ASSERT(
       dx.rows == dy.rows && dx.cols == w.cols && dy.cols == w.rows && dy.dtype == w.dtype,
       "dx {} = dy {} w {}", device::describe(dx), device::describe(dy), device::describe(w));
-  if (dx.size() == 0) return;
-  engine_->multiply(operand(dx), operand(dy), operand(w), output == Output::accumulate, nullptr);
+  multiply(dx, dy, false, w, false, output, nullptr);
 }
 
 void Gemm::backward_weight(View dw, ConstView dy, ConstView x, Output output) {
@@ -48,9 +59,7 @@ void Gemm::backward_weight(View dw, ConstView dy, ConstView x, Output output) {
                       dw.dtype == DType::f32 && dy.dtype == x.dtype,
                   "dw {} = dy^T {} x {}", device::describe(dw), device::describe(dy),
                   device::describe(x));
-  if (dw.size() == 0) return;
-  engine_->multiply(operand(dw), operand(dy, true), operand(x), output == Output::accumulate,
-                    nullptr);
+  multiply(dw, dy, true, x, false, output, nullptr);
 }
 
 std::string Gemm::describe() const {
@@ -61,6 +70,12 @@ std::string Gemm::choices() const {
 }
 void Gemm::adopt_choices(const std::string& choices) {
   engine_->adopt_choices(choices);
+}
+void Gemm::save_choices() const {
+  engine_->save_choices();
+}
+void Gemm::set_tuning(bool tuned) {
+  engine_->set_tuning(tuned);
 }
 
 }  // namespace espalier::device

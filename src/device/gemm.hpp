@@ -8,6 +8,7 @@
 namespace espalier::device {
 
 class GemmEngine;
+class Profiler;
 
 /// Whether the result replaces what is in the output or is added to it.
 enum class Output { replace, accumulate };
@@ -37,10 +38,23 @@ class Gemm {
   /// The algorithms that were measured best so far, as text that another rank with the same GPU
   /// and library adopts: all ranks then compute alike. Empty where the library has one algorithm.
   std::string choices() const;
+  /// Text of another GPU model or library is ignored.
   void adopt_choices(const std::string& choices);
+  /// Keeps what was measured for the next run, in $XDG_CACHE_HOME/espalier or ~/.cache/espalier;
+  /// for one rank of a job. A file that cannot be written is a warning.
+  void save_choices() const;
+  /// Whether algorithms are measured at the first call of a shape (the default), unless they are
+  /// known from an earlier run, or the library's first suggestion is taken. Before the first call.
+  void set_tuning(bool tuned);
+
+  /// FLOPs and bytes of every product go to the profiler's current phase from now on.
+  void count_in(Profiler* profiler) { profiler_ = profiler; }
 
  private:
+  void multiply(const View& c, const ConstView& a, bool transpose_a, const ConstView& b,
+                bool transpose_b, Output output, const void* bias);
   std::unique_ptr<GemmEngine> engine_;
+  Profiler* profiler_ = nullptr;
 };
 
 }  // namespace espalier::device

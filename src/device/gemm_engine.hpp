@@ -29,6 +29,8 @@ class GemmEngine {
   /// See Gemm.
   virtual std::string choices() const { return {}; }
   virtual void adopt_choices(const std::string&) {}
+  virtual void save_choices() const {}
+  virtual void set_tuning(bool) {}
 };
 
 std::unique_ptr<GemmEngine> make_host_gemm();

@@ -1,5 +1,8 @@
 #include "device/gpu.hpp"
 
+#include <algorithm>
+#include <charconv>
+
 #include "device/gpu_backends.hpp"
 
 namespace espalier::device {
@@ -25,6 +28,12 @@ std::string Gpu::why_none(Backend backend) {
   return backend == Backend::cuda ? why_no_cuda_gpu() : std::string();
 }
 
+std::vector<std::string> Gpu::uuids() {
+  std::vector<std::string> result;
+  for (int i = 0; i < num_cuda_gpus(); ++i) result.push_back(uuid_of_cuda_gpu(i));
+  return result;
+}
+
 std::shared_ptr<Gpu> Gpu::open(Backend backend, int ordinal) {
   if (backend == Backend::emulated) return open_emulated_gpu(ordinal);
   ESPALIER_ASSERT(backend == Backend::cuda, "the host is no GPU");
@@ -37,5 +46,33 @@ std::shared_ptr<Gpu> Gpu::open(Backend backend, int ordinal) {
           "GPU {} is asked for, this process sees {}", ordinal, count(backend));
   return open_cuda_gpu(ordinal);
 }
+
+bool has_code_for(std::string_view architectures, int compute_capability) {
+  while (!architectures.empty()) {
+    const auto end = std::min(architectures.find_first_of(" ;"), architectures.size());
+    const std::string_view one = architectures.substr(0, end);
+    architectures.remove_prefix(std::min(end + 1, architectures.size()));
+    int built_for = 0;
+    const auto [rest, error] = std::from_chars(one.data(), one.data() + one.size(), built_for);
+    if (error != std::errc{}) continue;
+    const bool specific = rest != one.data() + one.size();  // "a", "f"
+    if (built_for == compute_capability) return true;
+    if (!specific && built_for / 10 == compute_capability / 10 && built_for < compute_capability)
+      return true;
+  }
+  return false;
+}
+
+void Gpu::begin_capture(Stream) {
+  fail(ExitStatus::internal, "the {} back-end has no graphs", name_of(backend_));
+}
+Graph Gpu::end_capture(Stream) {
+  fail(ExitStatus::internal, "the {} back-end has no graphs", name_of(backend_));
+}
+void Gpu::abandon_capture(Stream) noexcept {}
+void Gpu::launch(Graph, Stream) {
+  fail(ExitStatus::internal, "the {} back-end has no graphs", name_of(backend_));
+}
+void Gpu::destroy(Graph) noexcept {}
 
 }  // namespace espalier::device

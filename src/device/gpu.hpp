@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "device/backend.hpp"
 #include "device/queue.hpp"
@@ -21,7 +22,10 @@ class Gpu {
   /// Why there is none: "this program was built without CUDA", "no CUDA driver", ... ; empty if
   /// count > 0.
   static std::string why_none(Backend backend);
-  /// Throws Error (bad_configuration) when `ordinal` cannot be had, with why_none.
+  /// Tell GPUs apart on a node, by ordinal; of the back-end cuda.
+  static std::vector<std::string> uuids();
+  /// Throws Error (bad_configuration) when `ordinal` cannot be had, with why_none, or when the
+  /// kernels were not compiled for its architecture.
   static std::shared_ptr<Gpu> open(Backend backend, int ordinal);
   virtual ~Gpu() = default;
   Gpu(const Gpu&) = delete;
@@ -43,8 +47,11 @@ class Gpu {
   };
   virtual const Description& description() const = 0;
   virtual std::int64_t free_bytes() const = 0;
+  /// For libraries and launches that work on the calling thread's device. The other functions here
+  /// do it themselves.
+  virtual void make_current() const = 0;
 
-  /// Zeroed memory aligned to 512 bytes; `what` is named when it cannot be had, which is Error
+  /// Zeroed memory aligned to 256 bytes; `what` is named when it cannot be had, which is Error
   /// (bad_configuration) that says how much is free and what to change.
   virtual void* allocate(std::string_view what, std::int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
@@ -70,9 +77,22 @@ class Gpu {
   virtual void destroy(Event event) noexcept = 0;
   virtual void record(Event event, Stream stream) = 0;
   virtual void wait(Stream stream, Event event) = 0;  ///< the stream waits, not the host
+  virtual void synchronize(Event event) = 0;          ///< the host waits
   virtual bool is_done(Event event) = 0;
   /// Between two events that are done.
   virtual double elapsed_ms(Event from, Event to) = 0;
+
+  /// Graphs: what is put into `stream` between begin_capture and end_capture is not done but kept,
+  /// and is done by each launch, with the same arguments. Only from one thread at a time; what
+  /// other threads do goes on undisturbed. Other streams join the capture by waiting for an event
+  /// of `stream`, and must be joined back.
+  virtual bool is_graph_supported() const { return false; }
+  virtual void begin_capture(Stream stream);
+  virtual Graph end_capture(Stream stream);
+  /// Ends a capture whose work cannot be used, after an error; throws nothing.
+  virtual void abandon_capture(Stream stream) noexcept;
+  virtual void launch(Graph graph, Stream stream);
+  virtual void destroy(Graph graph) noexcept;
 
  protected:
   Gpu(Backend backend, int ordinal) : backend_(backend), ordinal_(ordinal) {}

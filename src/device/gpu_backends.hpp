@@ -2,6 +2,7 @@
 // What gpu.cpp chooses from.
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/error.hpp"
 #include "device/gpu.hpp"
@@ -13,6 +14,11 @@ std::shared_ptr<Gpu> open_emulated_gpu(int ordinal);
 // gpu_cuda.cpp, or gpu_without_cuda.cpp in a program that is built without it.
 int num_cuda_gpus();
 std::string why_no_cuda_gpu();
+std::string uuid_of_cuda_gpu(int ordinal);
 std::shared_ptr<Gpu> open_cuda_gpu(int ordinal);
+
+/// Whether kernels compiled for `architectures` ("90a 100a") run on a GPU of this compute
+/// capability (90, 100): "90a" is for 9.0 alone, "80" for 8.0 to 8.9.
+bool has_code_for(std::string_view architectures, int compute_capability);
 
 }  // namespace espalier::device

@@ -76,6 +76,7 @@ class EmulatedGpu final : public Gpu {
 
   const Description& description() const override { return description_; }
   std::int64_t free_bytes() const override { return std::int64_t{1} << 40; }
+  void make_current() const override {}
 
   void* allocate(std::string_view what, std::int64_t bytes) override {
     return Memory::of_process().allocate(what, bytes);
@@ -109,6 +110,7 @@ class EmulatedGpu final : public Gpu {
     reinterpret_cast<Moment*>(event)->at = std::chrono::steady_clock::now();
   }
   void wait(Stream, Event) override {}
+  void synchronize(Event) override {}
   bool is_done(Event) override { return true; }
   double elapsed_ms(Event from, Event to) override {
     return std::chrono::duration<double, std::milli>(reinterpret_cast<Moment*>(to)->at -

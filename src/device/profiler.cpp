@@ -1,6 +1,15 @@
 #include "device/profiler.hpp"
 
+#include "device/gpu_timeline.hpp"
+
 namespace espalier::device {
+
+Profiler::Profiler() = default;
+Profiler::~Profiler() = default;
+
+void Profiler::measure_stream(std::shared_ptr<Gpu> gpu, Stream stream) {
+  timeline_ = std::make_unique<GpuTimeline>(std::move(gpu), stream, current_);
+}
 
 std::string_view name_of(Phase phase) {
   static constexpr std::array<std::string_view, kNumPhases> kNames{"data",
@@ -36,24 +45,47 @@ Profiler::Scope::~Scope() {
 }
 
 void Profiler::enter(Phase phase) {
-  const auto now = Clock::now();
-  seconds_[static_cast<std::size_t>(current_)] +=
-      std::chrono::duration<double>(now - since_).count();
-  since_ = now;
+  if (phase == current_) return;
+  if (timeline_ != nullptr) {
+    if (!is_paused_) timeline_->mark(phase);
+  } else {
+    const auto now = Clock::now();
+    seconds_[static_cast<std::size_t>(current_)] +=
+        std::chrono::duration<double>(now - since_).count();
+    since_ = now;
+  }
   current_ = phase;
 }
 
 std::array<double, kNumPhases> Profiler::seconds() const {
+  if (timeline_ != nullptr) return timeline_->seconds();
   auto result = seconds_;
   result[static_cast<std::size_t>(current_)] +=
       std::chrono::duration<double>(Clock::now() - since_).count();
   return result;
 }
 
+void Profiler::add_cost(double flops, double bytes) {
+  PhaseCost& cost = costs_[static_cast<std::size_t>(current_)];
+  cost.flops += flops;
+  cost.bytes += bytes;
+  ++cost.calls;
+}
+
+void Profiler::add_costs(const std::array<PhaseCost, kNumPhases>& costs) {
+  for (std::size_t i = 0; i < kNumPhases; ++i) {
+    costs_[i].flops += costs[i].flops;
+    costs_[i].bytes += costs[i].bytes;
+    costs_[i].calls += costs[i].calls;
+  }
+}
+
 void Profiler::reset() {
+  costs_ = {};
   seconds_ = {};
   costs_ = {};
   since_ = Clock::now();
+  if (timeline_ != nullptr) timeline_->reset();
 }
 
 }  // namespace espalier::device

@@ -2,39 +2,35 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <string_view>
+#include <memory>
+
+#include "device/gpu.hpp"
+#include "device/phase.hpp"
 
 namespace espalier::device {
 
-/// What a rank may be spending its time on. The table at the end of a run has one line per phase.
-enum class Phase : std::uint8_t {
-  data,         ///< gathering the tokens of a batch
-  embedding,    ///< look-up and its gradient
-  norm,         ///< norms and residual additions
-  projections,  ///< GEMMs of QKV and o_proj
-  rope,         ///< QK-norm and RoPE
-  attention,
-  mlp,                     ///< GEMMs of gate, up and down
-  activation,              ///< SwiGLU or GELU
-  head,                    ///< GEMMs of the LM head
-  loss,                    ///< softmax and cross-entropy
-  tensor_communication,    ///< collectives of the tensor axis
-  gradient_communication,  ///< reduce-scatter over the data axis
-  weight_communication,    ///< all-gather of updated weights
-  clipping,                ///< gradient norm and the step's small all-reduce
-  optimizer,               ///< AdamW
-  validation,
-  checkpoint,
-  other,
-  count
-};
-std::string_view name_of(Phase phase);
-constexpr std::size_t kNumPhases = static_cast<std::size_t>(Phase::count);
+class GpuTimeline;
 
-/// Exclusive wall time per phase: an inner scope's time is not counted in the outer one, except
-/// inside validation and checkpoint, which keep all of theirs.
+/// What the operators of a phase had to do at least, as their launchers state it.
+struct PhaseCost {
+  double flops = 0.0;
+  double bytes = 0.0;  ///< of memory, each operand read or written once
+  std::int64_t calls = 0;
+};
+
+/// Exclusive time per phase: an inner scope's time is not counted in the outer one, except inside
+/// validation and checkpoint, which keep all of theirs. On the host it is wall time; on a GPU the
+/// time of the compute stream, measured by events of it: what other streams do at the same time
+/// shows only where the compute stream waits for them.
 class Profiler {
  public:
+  Profiler();
+  ~Profiler();
+  Profiler(const Profiler&) = delete;
+  Profiler& operator=(const Profiler&) = delete;
+  /// From now on measures `stream`, which must outlive the last scope.
+  void measure_stream(std::shared_ptr<Gpu> gpu, Stream stream);
+
   class Scope {
    public:
     Scope(Profiler& profiler, Phase phase);
@@ -48,29 +44,28 @@ class Profiler {
   };
   [[nodiscard]] Scope scope(Phase phase) { return Scope(*this, phase); }
 
-  /// Seconds spent in each phase since construction or reset, the running phase included.
+  /// Seconds spent in each phase since construction or reset, the running phase included. On a GPU
+  /// waits for the stream.
   std::array<double, kNumPhases> seconds() const;
+  /// Adds to the running phase.
+  void add_cost(double flops, double bytes);
+  std::array<PhaseCost, kNumPhases> costs() const { return costs_; }
+  /// Several operators at once, as a graph that is launched again.
+  void add_costs(const std::array<PhaseCost, kNumPhases>& costs);
   void reset();
 
-  /// What operators have been asked to do: FLOPs, and bytes that they must move at least.
-  struct PhaseCost {
-    double flops = 0.0;
-    double bytes = 0.0;
-    std::int64_t calls = 0;
-  };
-  void add_cost(double flops, double bytes) {
-    PhaseCost& cost = costs_[static_cast<std::size_t>(current_)];
-    cost.flops += flops;
-    cost.bytes += bytes;
-    ++cost.calls;
-  }
-  std::array<PhaseCost, kNumPhases> costs() const { return costs_; }
+  /// While a stream is captured its events would belong to the graph: all time is the running
+  /// phase's until resume, which is called in the scope in which pause was.
+  void pause() { is_paused_ = true; }
+  void resume() { is_paused_ = false; }
 
  private:
   using Clock = std::chrono::steady_clock;
   void enter(Phase phase);
   std::array<double, kNumPhases> seconds_{};
   std::array<PhaseCost, kNumPhases> costs_{};
+  std::unique_ptr<GpuTimeline> timeline_;  ///< null: the host's clock
+  bool is_paused_ = false;
   Phase current_ = Phase::other;
   Clock::time_point since_ = Clock::now();
 };

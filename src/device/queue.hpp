@@ -1,13 +1,15 @@
 #pragma once
 #include <cstdint>
 
-struct CUstream_st;  // cudaStream_t and cudaEvent_t point to these; callers need no header of CUDA
+struct CUstream_st;  // cudaStream_t and so on point to these; callers need no header of CUDA
 struct CUevent_st;
+struct CUgraphExec_st;
 
 namespace espalier::device {
 
 using Stream = CUstream_st*;
 using Event = CUevent_st*;
+using Graph = CUgraphExec_st*;  ///< work of a stream that is launched as one
 
 /// Where a GPU operator puts its work: a stream, and device memory for partial results that nothing
 /// but this stream uses. Kernels of one queue run in order, so that a launcher may use the whole

@@ -1,14 +1,22 @@
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "config/parameters.hpp"
+#include "device/gemm.hpp"
 #include "device/gpu.hpp"
 #include "parallel/session.hpp"
 
 namespace espalier::train {
 
-/// The GPU of this rank as [device] asks, or null for the host. Collective.
+/// The GPU of this rank, or null for the host (collective). `auto` is cuda where every rank has a
+/// GPU, else host. The ranks of a node take its GPUs in rank order, out of those that each of them
+/// sees (CUDA_VISIBLE_DEVICES, or Slurm, may show each rank another one).
+///
+/// Throws Error (bad_configuration, on every rank) when a rank has no GPU or cannot open it, and
+/// when a node has more ranks than GPUs, unless device.share_gpus.
 std::shared_ptr<device::Gpu> choose_gpu(parallel::MpiSession& session,
                                         const config::DeviceParameters& parameters);
 
@@ -18,8 +26,24 @@ device::Backend backend_of(const std::shared_ptr<device::Gpu>& gpu);
 /// device.communicator.
 parallel::CollectiveLibrary collective_library(const config::DeviceParameters& parameters);
 
-/// A line per rank for the banner. Collective; the same text on every rank.
+/// A line per rank, for the banner (collective): "rank 0: node017, GPU 0 NVIDIA H100 80GB HBM3,
+/// NUMA 0, mlx5_0". Neighbours that say the same share one: "ranks 0-3: node017, host".
 std::string describe_devices(parallel::MpiSession& session,
                              const std::shared_ptr<device::Gpu>& gpu);
+
+/// Every rank takes the matrix algorithms that rank 0 has measured, so that equal products have
+/// equal bits everywhere, and rank 0 keeps them for the next run (collective). For after the first
+/// step; graphs that were captured before keep the old ones (Context::use_graphs forgets them).
+void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm);
+
+/// What a rank sees of its node.
+struct VisibleGpus {
+  std::string host;
+  std::vector<std::string> uuids;  ///< by ordinal
+};
+/// For every rank the ordinal of its GPU: its own one as long as there are enough, the first that
+/// are free in rank order; with `share`, further ranks take those with the fewest ranks. Throws
+/// Error (bad_configuration, met by every rank) when there are not enough.
+std::vector<int> assign_gpus(std::span<const VisibleGpus> ranks, bool share);
 
 }  // namespace espalier::train

@@ -8,6 +8,7 @@
 
 #include "base/dtype.hpp"
 #include "base/integers.hpp"
+#include "device/cuda_check.hpp"
 #include "kernels/cuda/launch_shape.hpp"
 #include "kernels/cuda/ptx.hpp"
 #include "kernels/cuda/words.hpp"
@@ -18,8 +19,7 @@
 namespace espalier::kernels::ESPALIER_GPU {
 
 inline void check(cudaError_t status, const char* what) {
-  require(status == cudaSuccess, ExitStatus::internal, "CUDA, {}: {}", what,
-          cudaGetErrorString(status));
+  device::check_cuda(status, what);
 }
 
 template <class... Parameters>
@@ -31,12 +31,12 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue
   if (shape.shared_bytes > kWithoutAsking)
     check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                narrow<int>(shape.shared_bytes)),
-          "shared memory of a block");
+          "cudaFuncSetAttribute");
   void* pointers[] = {&arguments...};
   check(cudaLaunchKernel(function, dim3(narrow<unsigned>(shape.num_blocks)),
                          dim3(narrow<unsigned>(shape.block_threads)), pointers,
                          narrow<std::size_t>(shape.shared_bytes), queue.stream),
-        "launch");
+        "cudaLaunchKernel");
 }
 
 ESPALIER_DEVICE int thread_index() {

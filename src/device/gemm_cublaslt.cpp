@@ -1,0 +1,491 @@
+// Matrix products by cuBLASLt, which is loaded when the first engine is made.
+#include <cublasLt.h>
+#include <dlfcn.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/integers.hpp"
+#include "base/log.hpp"
+#include "base/random.hpp"
+#include "device/gemm_choices.hpp"
+#include "device/gemm_engine.hpp"
+#include "device/gemm_problem.hpp"
+
+namespace espalier::device {
+namespace {
+
+/// What NVIDIA recommends for Hopper and later; more does not change what is suggested.
+constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
+constexpr int kNumSuggestions = 16;
+
+/// The functions of the library that are used.
+struct Library {
+// clang-format off
+#define ESPALIER_CUBLASLT_FUNCTIONS(X)                                                   \
+  X(Create) X(Destroy) X(GetVersion) X(GetStatusName)                                    \
+  X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute)                     \
+  X(MatrixLayoutCreate) X(MatrixLayoutDestroy)                                           \
+  X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)   \
+  X(MatmulAlgoGetHeuristic) X(MatmulAlgoCheck) X(Matmul)
+  // clang-format on
+#define ESPALIER_DECLARE(name) decltype(&::cublasLt##name) name = nullptr;
+  ESPALIER_CUBLASLT_FUNCTIONS(ESPALIER_DECLARE)
+#undef ESPALIER_DECLARE
+
+  static const Library& loaded() {
+    static const Library library;
+    return library;
+  }
+
+  std::string describe() const {
+    const std::size_t version = GetVersion();
+    return fmt::format("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+  }
+
+ private:
+  Library() {
+    void* handle = nullptr;
+    std::string tried;
+    for (const char* name :
+         {"libcublasLt.so.13", "libcublasLt.so.12", "/usr/local/cuda/lib64/libcublasLt.so.13",
+          "/usr/local/cuda/lib64/libcublasLt.so.12"}) {
+      handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+      if (handle != nullptr) break;
+      const char* why = dlerror();
+      tried += fmt::format("\n  {}", why != nullptr ? why : name);
+    }
+    require(handle != nullptr, ExitStatus::bad_configuration,
+            "cuBLASLt is not found; install CUDA's cuBLAS 12 or 13 or name its folder in "
+            "LD_LIBRARY_PATH, or use device.backend = \"host\". Tried:{}",
+            tried);
+    // Stays loaded for the life of the process.
+#define ESPALIER_LOAD(name)                                                 \
+  name = reinterpret_cast<decltype(name)>(dlsym(handle, "cublasLt" #name)); \
+  require(name != nullptr, ExitStatus::bad_configuration,                   \
+          "cuBLASLt has no function cublasLt{}; install version 12 or 13", #name);
+    ESPALIER_CUBLASLT_FUNCTIONS(ESPALIER_LOAD)
+#undef ESPALIER_LOAD
+  }
+};
+
+void check_blas(cublasStatus_t status, const char* call, const GemmProblem& problem) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  fail(ExitStatus::internal, "{}: {} (status {}) for the product {}", call,
+       Library::loaded().GetStatusName(status), static_cast<int>(status), describe(problem));
+}
+
+cudaDataType_t library_type(DType dtype) {
+  return dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF;
+}
+
+/// Owns a descriptor of the library.
+template <class Handle, auto kDestroy>
+class Owned {
+ public:
+  Owned() = default;
+  Owned(Owned&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Owned() {
+    if (handle_ != nullptr) (Library::loaded().*kDestroy)(handle_);
+  }
+  Handle get() const { return handle_; }
+  Handle* address() { return &handle_; }
+
+ private:
+  Handle handle_ = nullptr;
+};
+using Description = Owned<cublasLtMatmulDesc_t, &Library::MatmulDescDestroy>;
+using Layout = Owned<cublasLtMatrixLayout_t, &Library::MatrixLayoutDestroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, &Library::MatmulPreferenceDestroy>;
+
+/// What the library wants to know of a product, and the algorithm that was chosen.
+struct Product {
+  Description description;
+  Layout a, b, c;
+  cublasLtMatmulAlgo_t algorithm{};
+};
+
+/// Where the matrices of a product lie.
+struct Data {
+  const void *a, *b;
+  void* c;
+  const void* bias;
+};
+
+/// Device memory for a while.
+class Scratch {
+ public:
+  Scratch(Gpu& gpu, std::string_view what, std::int64_t bytes)
+      : gpu_(gpu), memory_(gpu.allocate(what, bytes)) {}
+  ~Scratch() { gpu_.release(memory_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  char* data() const { return static_cast<char*>(memory_); }
+
+ private:
+  Gpu& gpu_;
+  void* memory_;
+};
+
+class CublasLtGemm final : public GemmEngine {
+ public:
+  CublasLtGemm(std::shared_ptr<Gpu> gpu, Stream stream)
+      : gpu_(std::move(gpu)),
+        stream_(stream),
+        choices_(gpu_->description().name, library_.describe()) {
+    gpu_->make_current();
+    const cublasStatus_t status = library_.Create(&handle_);
+    require(status == CUBLAS_STATUS_SUCCESS, ExitStatus::internal,
+            "cublasLtCreate: {} (status {}) on GPU {} ({}, {}) with {}",
+            library_.GetStatusName(status), static_cast<int>(status), gpu_->ordinal(),
+            gpu_->description().name, gpu_->description().versions, library_.describe());
+    workspace_ = gpu_->allocate("workspace of matrix products", kWorkspaceBytes);
+  }
+  ~CublasLtGemm() override {
+    products_.clear();
+    for (const Ones& ones : ones_) gpu_->release(ones.data);
+    gpu_->release(workspace_);
+    library_.Destroy(handle_);
+  }
+  CublasLtGemm(const CublasLtGemm&) = delete;
+  CublasLtGemm& operator=(const CublasLtGemm&) = delete;
+
+  void multiply(const GemmOperand& c, const GemmOperand& a, const GemmOperand& b, bool accumulate,
+                const void* bias) override {
+    gpu_->make_current();
+    const GemmProblem problem = column_major_problem(c, a, b, accumulate, bias);
+    const Data data{b.data, a.data, const_cast<void*>(c.data), bias};
+    if (const Product* product = find_or_make(problem, data); product != nullptr) {
+      check_blas(run(*product, problem, product->algorithm, data), "cublasLtMatmul", problem);
+      return;
+    }
+    require(bias != nullptr && c.dtype == DType::f32, ExitStatus::internal,
+            "{} has no algorithm for the product {}", library_.describe(),
+            device::describe(problem));
+    // The library wants a bias of the output's dtype. In fp32 nothing is rounded in between, and
+    // the bias of each row is a product itself: ones (M, 1) times bias (1, N).
+    multiply(c, a, b, accumulate, nullptr);
+    multiply(c, {ones(c.rows, a.dtype), a.dtype, c.rows, 1, 1, false},
+             {bias, a.dtype, 1, c.cols, c.cols, false}, /*accumulate=*/true, nullptr);
+  }
+
+  std::string describe() const override { return library_.describe(); }
+
+  std::string choices() const override { return choices_.text(); }
+  void adopt_choices(const std::string& choices) override {
+    if (choices_.adopt(choices) > 0) products_.clear();
+  }
+  void save_choices() const override {
+    if (num_measured_ > 0) choices_.save(choices_.cache_file());
+  }
+  void set_tuning(bool tuned) override { tuned_ = tuned; }
+
+ private:
+  /// Null when the library has no algorithm.
+  const Product* find_or_make(const GemmProblem& problem, const Data& data) {
+    if (const auto found = products_.find(problem); found != products_.end())
+      return found->second.get();
+    if (tuned_ && !std::exchange(is_cache_read_, true)) choices_.load(choices_.cache_file());
+    auto product = make_product(problem, data);
+    return products_.emplace(problem, choose(*product, problem) ? std::move(product) : nullptr)
+        .first->second.get();
+  }
+
+  std::unique_ptr<Product> make_product(const GemmProblem& p, const Data& data) const {
+    auto product = std::make_unique<Product>();
+    const auto operands = library_type(p.type_ab), output = library_type(p.type_c);
+    // CUBLAS_COMPUTE_32F keeps fp32 operands whole; it is not TF32.
+    check_blas(
+        library_.MatmulDescCreate(product->description.address(), CUBLAS_COMPUTE_32F, CUDA_R_32F),
+        "cublasLtMatmulDescCreate", p);
+    const auto set = [&](cublasLtMatmulDescAttributes_t attribute, auto value) {
+      check_blas(library_.MatmulDescSetAttribute(product->description.get(), attribute, &value,
+                                                 sizeof value),
+                 "cublasLtMatmulDescSetAttribute", p);
+    };
+    const auto operation = [](bool transposed) -> std::int32_t {
+      return transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    };
+    set(CUBLASLT_MATMUL_DESC_TRANSA, operation(p.transpose_a));
+    set(CUBLASLT_MATMUL_DESC_TRANSB, operation(p.transpose_b));
+    if (p.has_bias) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, static_cast<std::uint32_t>(CUBLASLT_EPILOGUE_BIAS));
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(operands));
+      // The suggestions depend on its alignment.
+      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, data.bias);
+    }
+    const auto lay_out = [&](Layout& layout, cudaDataType_t type, std::int64_t rows,
+                             std::int64_t cols, std::int64_t ld) {
+      check_blas(library_.MatrixLayoutCreate(layout.address(), type, narrow<std::uint64_t>(rows),
+                                             narrow<std::uint64_t>(cols), ld),
+                 "cublasLtMatrixLayoutCreate", p);
+    };
+    lay_out(product->a, operands, p.rows_a(), p.cols_a(), p.lda);
+    lay_out(product->b, operands, p.rows_b(), p.cols_b(), p.ldb);
+    lay_out(product->c, output, p.m, p.n, p.ldc);
+    return product;
+  }
+
+  /// What is known from before, else the fastest suggestion or the first; false: there is none.
+  bool choose(Product& product, const GemmProblem& problem) {
+    if (const GemmChoices::Algorithm* known = choices_.find(problem); known != nullptr) {
+      std::memcpy(product.algorithm.data, known->data(), sizeof product.algorithm.data);
+      cublasLtMatmulHeuristicResult_t result{};
+      if (library_.MatmulAlgoCheck(handle_, product.description.get(), product.a.get(),
+                                   product.b.get(), product.c.get(), product.c.get(),
+                                   &product.algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+          result.workspaceSize <= static_cast<std::size_t>(kWorkspaceBytes))
+        return true;
+    }
+    const std::vector<cublasLtMatmulAlgo_t> suggestions = suggest(product, problem);
+    if (suggestions.empty()) return false;
+    std::optional<int> best = 0;
+    if (tuned_) {
+      best = measure_if_possible(product, problem, suggestions);
+      if (best) {
+        GemmChoices::Algorithm chosen{};
+        const cublasLtMatmulAlgo_t& algorithm = suggestions[static_cast<std::size_t>(*best)];
+        static_assert(sizeof chosen == sizeof algorithm.data);
+        std::memcpy(chosen.data(), algorithm.data, sizeof chosen);
+        choices_.set(problem, chosen);
+        ++num_measured_;
+      }
+    }
+    product.algorithm = suggestions[static_cast<std::size_t>(best.value_or(0))];
+    return true;
+  }
+
+  std::vector<cublasLtMatmulAlgo_t> suggest(const Product& product, const GemmProblem& p) const {
+    Preference preference;
+    check_blas(library_.MatmulPreferenceCreate(preference.address()),
+               "cublasLtMatmulPreferenceCreate", p);
+    const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+      check_blas(
+          library_.MatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof value),
+          "cublasLtMatmulPreferenceSetAttribute", p);
+    };
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
+    // Sums over k stay in one block, in one order.
+    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(p.alignment_a));
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(p.alignment_b));
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(p.alignment_c));
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<std::uint32_t>(p.alignment_c));
+    std::array<cublasLtMatmulHeuristicResult_t, kNumSuggestions> results{};
+    int num_results = 0;
+    const cublasStatus_t status = library_.MatmulAlgoGetHeuristic(
+        handle_, product.description.get(), product.a.get(), product.b.get(), product.c.get(),
+        product.c.get(), preference.get(), kNumSuggestions, results.data(), &num_results);
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE)
+      return algorithms;
+    check_blas(status, "cublasLtMatmulAlgoGetHeuristic", p);
+    for (int i = 0; i < num_results; ++i)
+      if (results[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS)
+        algorithms.push_back(results[static_cast<std::size_t>(i)].algo);
+    return algorithms;
+  }
+
+  cublasStatus_t run(const Product& product, const GemmProblem& problem,
+                     const cublasLtMatmulAlgo_t& algorithm, const Data& data) {
+    if (problem.has_bias)
+      check_blas(library_.MatmulDescSetAttribute(product.description.get(),
+                                                 CUBLASLT_MATMUL_DESC_BIAS_POINTER, &data.bias,
+                                                 sizeof data.bias),
+                 "cublasLtMatmulDescSetAttribute", problem);
+    const float alpha = 1.0f, beta = problem.accumulate ? 1.0f : 0.0f;
+    return library_.Matmul(handle_, product.description.get(), &alpha, data.a, product.a.get(),
+                           data.b, product.b.get(), &beta, data.c, product.c.get(), data.c,
+                           product.c.get(), &algorithm, workspace_,
+                           static_cast<std::size_t>(kWorkspaceBytes), stream_);
+  }
+
+  /// Nothing when there is no memory for it.
+  std::optional<int> measure_if_possible(const Product& product, const GemmProblem& problem,
+                                         std::span<const cublasLtMatmulAlgo_t> suggestions) {
+    try {
+      return measure(product, problem, suggestions);
+    } catch (const Error& error) {
+      if (error.status() != ExitStatus::bad_configuration) throw;
+      log::warn(
+          "the matrix product {} is not measured, the library's first suggestion is taken: {}",
+          device::describe(problem), error.what());
+      return std::nullopt;
+    }
+  }
+  /// The fastest of `suggestions`, in memory of its own.
+  std::optional<int> measure(const Product& product, const GemmProblem& problem,
+                             std::span<const cublasLtMatmulAlgo_t> suggestions);
+  /// Random operands all over `bytes` of device memory.
+  void fill(char* data, std::int64_t bytes, DType dtype);
+  double seconds_per_run(const Product& product, const GemmProblem& problem,
+                         const cublasLtMatmulAlgo_t& algorithm, std::span<const Data> sets,
+                         int num_runs);
+  /// (count, 1) ones on the GPU.
+  const void* ones(std::int64_t count, DType dtype);
+
+  struct Ones {
+    void* data = nullptr;
+    std::int64_t count = 0;
+  };
+
+  const Library& library_ = Library::loaded();
+  std::shared_ptr<Gpu> gpu_;
+  Stream stream_;
+  cublasLtHandle_t handle_ = nullptr;
+  void* workspace_ = nullptr;
+  std::unordered_map<GemmProblem, std::unique_ptr<Product>, GemmProblemHash> products_;
+  GemmChoices choices_;
+  bool tuned_ = true;
+  bool is_cache_read_ = false;
+  int num_measured_ = 0;
+  std::array<Ones, 2> ones_;  ///< f32, bf16
+};
+
+/// A pair of events.
+class Stopwatch {
+ public:
+  explicit Stopwatch(Gpu& gpu) : gpu_(gpu), from_(gpu.create_event(true)) {
+    to_ = gpu.create_event(true);
+  }
+  ~Stopwatch() {
+    gpu_.destroy(from_);
+    gpu_.destroy(to_);
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  void start(Stream stream) { gpu_.record(from_, stream); }
+  double stop_s(Stream stream) {
+    gpu_.record(to_, stream);
+    gpu_.synchronize(to_);
+    return 1e-3 * gpu_.elapsed_ms(from_, to_);
+  }
+
+ private:
+  Gpu& gpu_;
+  Event from_, to_ = nullptr;
+};
+
+/// Seconds of one run, or 0 when the algorithm refuses.
+double CublasLtGemm::seconds_per_run(const Product& product, const GemmProblem& problem,
+                                     const cublasLtMatmulAlgo_t& algorithm,
+                                     std::span<const Data> sets, int num_runs) {
+  Stopwatch watch(*gpu_);
+  watch.start(stream_);
+  for (int i = 0; i < num_runs; ++i)
+    if (run(product, problem, algorithm, sets[static_cast<std::size_t>(i) % sets.size()]) !=
+        CUBLAS_STATUS_SUCCESS)
+      return 0.0;
+  return watch.stop_s(stream_) / num_runs;
+}
+
+std::optional<int> CublasLtGemm::measure(const Product& product, const GemmProblem& problem,
+                                         std::span<const cublasLtMatmulAlgo_t> suggestions) {
+  if (suggestions.size() == 1) return 0;
+  // Several sets of operands, so that none is found in the cache of the GPU, as in a step.
+  constexpr std::int64_t kBeyondCache = std::int64_t{256} << 20;
+  constexpr std::int64_t kMaxSets = 16;
+  const auto padded = [](std::int64_t bytes) { return round_up(bytes, 256); };
+  const std::int64_t bytes_a = padded(problem.bytes_a()), bytes_b = padded(problem.bytes_b());
+  const std::int64_t bytes_c = padded(problem.bytes_c()), bytes_bias = padded(problem.m * 4);
+  const std::int64_t bytes_set = bytes_a + bytes_b + bytes_c + bytes_bias;
+  const std::int64_t available = gpu_->free_bytes() / 2;
+  require(bytes_set <= available, ExitStatus::bad_configuration,
+          "its operands would take more than half of the free memory");
+  const std::int64_t num_sets =
+      std::clamp(std::min(kBeyondCache, available) / bytes_set, std::int64_t{1}, kMaxSets);
+  const Scratch scratch(*gpu_, "operands of a matrix product that is measured",
+                        num_sets * bytes_set);
+  fill(scratch.data(), num_sets * bytes_set, problem.type_ab);
+  std::vector<Data> sets;
+  for (std::int64_t i = 0; i < num_sets; ++i) {
+    // Aligned as the caller's: a product whose algorithm needs less has no advantage from more.
+    char* base = scratch.data() + i * bytes_set;
+    sets.push_back(
+        {base, base + bytes_a, base + bytes_a + bytes_b, base + bytes_a + bytes_b + bytes_c});
+  }
+
+  // Three rounds over all that is not hopeless, so that a change of clock meets every algorithm.
+  constexpr double kSecondsPerRound = 2e-3;
+  constexpr double kHopeless = 1.3;
+  std::vector<double> best(suggestions.size(), 0.0);
+  for (int round = 0; round < 3; ++round) {
+    double fastest = 0.0;
+    for (const double s : best)
+      if (s > 0.0 && (fastest == 0.0 || s < fastest)) fastest = s;
+    for (std::size_t i = 0; i < suggestions.size(); ++i) {
+      if (round > 0 && (best[i] == 0.0 || best[i] > kHopeless * fastest)) continue;
+      const double once = seconds_per_run(product, problem, suggestions[i], sets, 1);  // loads it
+      if (once == 0.0) continue;
+      const double estimate = best[i] > 0.0 ? best[i] : once;
+      const int num_runs = static_cast<int>(std::clamp(kSecondsPerRound / estimate, 2.0, 32.0));
+      const double seconds = seconds_per_run(product, problem, suggestions[i], sets, num_runs);
+      if (seconds > 0.0 && (best[i] == 0.0 || seconds < best[i])) best[i] = seconds;
+    }
+  }
+  gpu_->synchronize(stream_);  // before the operands go away
+  const int chosen = choose_fastest(best);
+  if (chosen < 0) return std::nullopt;
+  return chosen;
+}
+
+void CublasLtGemm::fill(char* data, std::int64_t bytes, DType dtype) {
+  // Zeros would draw less power and run at a higher clock.
+  constexpr std::int64_t kPattern = 1 << 20;
+  const std::int64_t first = std::min(bytes, kPattern);
+  std::vector<float> numbers(static_cast<std::size_t>(kPattern / size_of(dtype)));
+  RandomStream(1, "gemm tuning").normal(numbers, 0, 1.0);
+  char* pinned = static_cast<char*>(gpu_->allocate_pinned(kPattern));
+  if (dtype == DType::f32)
+    std::memcpy(pinned, numbers.data(), numbers.size() * sizeof(float));
+  else
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+      reinterpret_cast<bf16*>(pinned)[i] = bf16(numbers[i]);
+  gpu_->copy_to_device(data, pinned, {1, first, first, first}, stream_);
+  for (std::int64_t done = first; done < bytes;) {
+    const std::int64_t more = std::min(done, bytes - done);
+    gpu_->copy_on_device(data + done, data, {1, more, more, more}, stream_);
+    done += more;
+  }
+  gpu_->synchronize(stream_);
+  gpu_->release_pinned(pinned);
+}
+
+const void* CublasLtGemm::ones(std::int64_t count, DType dtype) {
+  Ones& ones = ones_[dtype == DType::f32 ? 0 : 1];
+  if (ones.count >= count) return ones.data;
+  gpu_->synchronize(stream_);  // a product may still read the old ones
+  gpu_->release(std::exchange(ones.data, nullptr));
+  const std::int64_t bytes = count * static_cast<std::int64_t>(size_of(dtype));
+  ones = {gpu_->allocate("ones for a bias", bytes), count};
+  void* pinned = gpu_->allocate_pinned(bytes);
+  for (std::int64_t i = 0; i < count; ++i)
+    if (dtype == DType::f32)
+      static_cast<float*>(pinned)[i] = 1.0f;
+    else
+      static_cast<bf16*>(pinned)[i] = bf16(1.0f);
+  gpu_->copy_to_device(ones.data, pinned, {1, bytes, bytes, bytes}, stream_);
+  gpu_->synchronize(stream_);
+  gpu_->release_pinned(pinned);
+  return ones.data;
+}
+
+}  // namespace
+
+std::unique_ptr<GemmEngine> make_cuda_gemm(std::shared_ptr<Gpu> gpu, Stream stream) {
+  return std::make_unique<CublasLtGemm>(std::move(gpu), stream);
+}
+
+}  // namespace espalier::device

@@ -1,0 +1,33 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace espalier::device {
+
+/// What a rank may be spending its time on. The table at the end of a run has one line per phase.
+enum class Phase : std::uint8_t {
+  data,         ///< gathering the tokens of a batch
+  embedding,    ///< look-up and its gradient
+  norm,         ///< norms and residual additions
+  projections,  ///< GEMMs of QKV and o_proj
+  rope,         ///< QK-norm and RoPE
+  attention,
+  mlp,                     ///< GEMMs of gate, up and down
+  activation,              ///< SwiGLU or GELU
+  head,                    ///< GEMMs of the LM head
+  loss,                    ///< softmax and cross-entropy
+  tensor_communication,    ///< collectives of the tensor axis
+  gradient_communication,  ///< reduce-scatter over the data axis
+  weight_communication,    ///< all-gather of updated weights
+  clipping,                ///< gradient norm and the step's small all-reduce
+  optimizer,               ///< AdamW
+  validation,
+  checkpoint,
+  other,
+  count
+};
+std::string_view name_of(Phase phase);
+constexpr std::size_t kNumPhases = static_cast<std::size_t>(Phase::count);
+
+}  // namespace espalier::device
