@@ -101,8 +101,7 @@ void launch_update(const Queue& queue, std::span<const AdamW> some) {
 
 }  // namespace
 
-Cost adamw(const Queue& queue, std::span<const AdamW> rectangles) {
-  Cost cost;
+void adamw(const Queue& queue, std::span<const AdamW> rectangles) {
   for (const AdamW& a : rectangles) {
     const auto fits = [&](const device::ConstView& view) {
       return view.rows == a.gradient.rows && view.cols == a.gradient.cols;
@@ -111,17 +110,12 @@ Cost adamw(const Queue& queue, std::span<const AdamW> rectangles) {
                         a.weight.dtype == rectangles.front().weight.dtype,
                     "gradient {}, master {}, m {}, v {}, weight {}", describe(a.gradient),
                     describe(a.master), describe(a.m), describe(a.v), describe(a.weight));
-    // g, m, v, p read; m, v, p, weight written.
-    cost.bytes +=
-        28.0 * static_cast<double>(a.gradient.size()) + static_cast<double>(a.weight.size_bytes());
-    cost.flops += 14.0 * static_cast<double>(a.gradient.size());
   }
   for (std::size_t first = 0; first < rectangles.size(); first += kMaxRectangles) {
     const auto some =
         rectangles.subspan(first, std::min<std::size_t>(kMaxRectangles, rectangles.size() - first));
     dispatch(some.front().weight.dtype, [&]<class T>(T) { launch_update<T>(queue, some); });
   }
-  return cost;
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -193,7 +193,7 @@ void launch_forward(const Queue& queue, const Forward& a) {
 
 }  // namespace
 
-Cost attention_forward(const Queue& queue, const AttentionForward& a) {
+void attention_forward(const Queue& queue, const AttentionForward& a) {
   const AttentionShape& s = a.shape;
   ESPALIER_ASSERT(a.q.dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128),
                   "attention on CUDA takes bf16 and a head_dim of 64 or 128: q {}, head_dim {}",
@@ -232,13 +232,6 @@ Cost attention_forward(const Queue& queue, const AttentionForward& a) {
     launch_forward<64>(queue, arguments);
   else
     launch_forward<128>(queue, arguments);
-  // Query i sees first_query_position + i + 1 keys; documents see fewer, which is not counted.
-  const double pairs = static_cast<double>(s.batch * s.num_q_heads * s.query_length) *
-                       (static_cast<double>(s.first_query_position) +
-                        (static_cast<double>(s.query_length) + 1.0) / 2.0);
-  return {.flops = 4.0 * pairs * static_cast<double>(s.head_dim),
-          .bytes = static_cast<double>(a.q.size_bytes() + a.k.size_bytes() + a.v.size_bytes() +
-                                       a.o.size_bytes() + a.lse.size_bytes())};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

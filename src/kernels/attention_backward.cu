@@ -245,7 +245,7 @@ Heads<bf16> heads_of(const device::View& view) {
 
 }  // namespace
 
-Cost attention_backward(const Queue& queue, const AttentionBackward& a) {
+void attention_backward(const Queue& queue, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
   ESPALIER_ASSERT(a.q.dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128),
                   "attention on CUDA takes bf16 and a head_dim of 64 or 128: q {}, head_dim {}",
@@ -290,11 +290,6 @@ Cost attention_backward(const Queue& queue, const AttentionBackward& a) {
     launch_backward<64>(queue, arguments);
   else
     launch_backward<128>(queue, arguments);
-  const double pairs = static_cast<double>(s.batch * s.num_q_heads * s.query_length) *
-                       (static_cast<double>(s.query_length) + 1.0) / 2.0;
-  return {.flops = 14.0 * pairs * static_cast<double>(s.head_dim),
-          .bytes = static_cast<double>(4 * a.q.size_bytes() + 4 * a.k.size_bytes() +
-                                       a.lse.size_bytes())};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -127,14 +127,12 @@ add_up_losses(double* sum, const float* losses, int count) {
 
 }  // namespace
 
-Cost add_losses(const Queue& queue, device::View sum, device::ConstView losses) {
+void add_losses(const Queue& queue, device::View sum, device::ConstView losses) {
   launch(add_up_losses, {1, kLossThreads, shared_bytes<double>(kMaxWarps)}, queue, sum.as<double>(),
          losses.as<float>(), narrow<int>(losses.cols));
-  return {.flops = static_cast<double>(losses.cols),
-          .bytes = static_cast<double>(losses.size_bytes())};
 }
 
-Cost cross_entropy_statistics(const Queue& queue, const CrossEntropyStatistics& a) {
+void cross_entropy_statistics(const Queue& queue, const CrossEntropyStatistics& a) {
   ESPALIER_ASSERT(a.targets.cols == a.logits.rows && a.statistics.rows == a.logits.rows &&
                       a.statistics.cols == 3 && a.num_valid_cols <= a.logits.cols,
                   "logits {}, targets {}, statistics {}, {} valid columns", describe(a.logits),
@@ -149,14 +147,9 @@ Cost cross_entropy_statistics(const Queue& queue, const CrossEntropyStatistics& 
              a.targets.as<std::uint32_t>(), a.first_col, narrow<int>(a.num_valid_cols));
     });
   });
-  const double elements =
-      static_cast<double>(a.logits.rows) * static_cast<double>(a.num_valid_cols);
-  return {.flops = 4.0 * elements,
-          .bytes = static_cast<double>(size_of(a.logits.dtype)) * elements +
-                   16.0 * static_cast<double>(a.logits.rows)};
 }
 
-Cost cross_entropy_combine(const Queue& queue, const CrossEntropyCombine& a) {
+void cross_entropy_combine(const Queue& queue, const CrossEntropyCombine& a) {
   const std::int64_t num_tokens = a.targets.cols;
   ESPALIER_ASSERT(a.statistics.rows == a.num_parts * num_tokens && a.statistics.cols == 3 &&
                       a.loss.cols == num_tokens && a.log_sum_exp.cols == num_tokens,
@@ -166,11 +159,9 @@ Cost cross_entropy_combine(const Queue& queue, const CrossEntropyCombine& a) {
          {.num_blocks = div_ceil(num_tokens, kTileThreads), .block_threads = kTileThreads}, queue,
          a.loss.as<float>(), a.log_sum_exp.as<float>(), rows_of<float>(a.statistics),
          a.targets.as<std::uint32_t>(), narrow<int>(num_tokens), narrow<int>(a.num_parts));
-  const auto triples = static_cast<double>(a.statistics.rows);
-  return {.flops = 5.0 * triples, .bytes = 12.0 * triples + 12.0 * static_cast<double>(num_tokens)};
 }
 
-Cost cross_entropy_backward(const Queue& queue, const CrossEntropyBackward& a) {
+void cross_entropy_backward(const Queue& queue, const CrossEntropyBackward& a) {
   ESPALIER_ASSERT(a.targets.cols == a.logits.rows && a.log_sum_exp.cols == a.logits.rows &&
                       a.num_valid_cols <= a.logits.cols,
                   "logits {}, targets {}, log_sum_exp {}, {} valid columns", describe(a.logits),
@@ -183,9 +174,6 @@ Cost cross_entropy_backward(const Queue& queue, const CrossEntropyBackward& a) {
              a.first_col, a.num_valid_cols, a.scale, tiling);
     });
   });
-  return {.flops = 4.0 * static_cast<double>(a.logits.size()),
-          .bytes = 2.0 * static_cast<double>(a.logits.size_bytes()) +
-                   8.0 * static_cast<double>(a.logits.rows)};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -72,13 +72,9 @@ LaunchShape shape_of(const Tiling& tiling) {
   return {.num_blocks = tiling.num_tiles(), .block_threads = kTileThreads};
 }
 
-double bytes_of(const device::ConstView& view) {
-  return static_cast<double>(view.size_bytes());
-}
-
 }  // namespace
 
-Cost cast(const Queue& queue, device::View out, device::ConstView in) {
+void cast(const Queue& queue, device::View out, device::ConstView in) {
   ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols, "out {}, in {}", describe(out),
                   describe(in));
   const Tiling tiling(out.rows, out.cols, all_contiguous(out, in));
@@ -92,10 +88,9 @@ Cost cast(const Queue& queue, device::View out, device::ConstView in) {
       });
     });
   });
-  return {.bytes = bytes_of(out) + bytes_of(in)};
 }
 
-Cost add(const Queue& queue, device::View out, device::ConstView in) {
+void add(const Queue& queue, device::View out, device::ConstView in) {
   ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols && out.dtype == in.dtype,
                   "out {}, in {}", describe(out), describe(in));
   const Tiling tiling(out.rows, out.cols, all_contiguous(out, in));
@@ -104,23 +99,24 @@ Cost add(const Queue& queue, device::View out, device::ConstView in) {
       launch(add_tile<T, kCount>, shape_of(tiling), queue, rows_of<T>(out), rows_of<T>(in), tiling);
     });
   });
-  return {.flops = static_cast<double>(out.size()), .bytes = 2.0 * bytes_of(out) + bytes_of(in)};
 }
 
-Cost set_zero(const Queue& queue, device::View out) {
-  // Zeros of all types of one size are the same bits.
+void set_zero(const Queue& queue, device::View out) {
+  // Zeros of all types are zero bits: eight bytes are two columns of four.
   device::View zeros = out;
   zeros.dtype = size_of(out.dtype) == sizeof(bf16) ? DType::bf16 : DType::f32;
-  const Tiling tiling(out.rows, out.cols, all_contiguous(out));
+  const auto columns = static_cast<std::int64_t>(size_of(out.dtype) / size_of(zeros.dtype));
+  zeros.cols *= columns;
+  zeros.stride *= columns;
+  const Tiling tiling(zeros.rows, zeros.cols, all_contiguous(zeros));
   dispatch(zeros.dtype, [&]<class T>(T) {
     with_width<kFullWidth<T>>(all_aligned(zeros), [&]<int kCount>(Columns<kCount>) {
       launch(zero_tile<T, kCount>, shape_of(tiling), queue, rows_of<T>(zeros), tiling);
     });
   });
-  return {.bytes = bytes_of(out)};
 }
 
-Cost sum_of_squares(const Queue& queue, device::View out, device::ConstView in) {
+void sum_of_squares(const Queue& queue, device::View out, device::ConstView in) {
   const Tiling tiling(in.rows, in.cols, all_contiguous(in));
   const int blocks = static_cast<int>(std::min<std::int64_t>(kSquareBlocks, tiling.num_tiles()));
   auto* partials = workspace<double>(queue, blocks);
@@ -131,7 +127,6 @@ Cost sum_of_squares(const Queue& queue, device::View out, device::ConstView in) 
   });
   launch(add_up_squares, {1, kTileThreads, kSharedBytes}, queue, out.as<double>(),
          static_cast<const double*>(partials), blocks);
-  return {.flops = 2.0 * static_cast<double>(in.size()), .bytes = bytes_of(in)};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -22,7 +22,7 @@ struct EmbeddingBackward {
   device::ConstView d_out;   ///< (T, H)
   std::int64_t first_row;
   device::View d_table;  ///< (V_loc, H) f32, accumulated
-  device::View order;    ///< (1, T) i32 scratch
+  device::View order;    ///< (1, T) i32 scratch of the host; a GPU sorts in its workspace
 };
 void embedding_backward(device::Context& context, const EmbeddingBackward& a);
 

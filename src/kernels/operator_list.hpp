@@ -1,6 +1,7 @@
 #pragma once
 // Every operator that takes its arguments as one structure, once: from this list come the
-// declarations of the siblings (kernels/siblings.hpp) and the choice between them (operators.cpp).
+// declarations of the siblings (kernels/siblings.hpp), of the costs (kernels/cost.hpp) and the
+// choice between siblings (operators.cpp).
 #include "kernels/adamw.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/bias.hpp"
@@ -18,25 +19,22 @@
 #define ESPALIER_OPERATORS(X)                              \
   X(attention_forward, AttentionForward)                   \
   X(attention_backward, AttentionBackward)                 \
+  X(bias_backward, BiasBackward)                           \
   X(cross_entropy_statistics, CrossEntropyStatistics)      \
   X(cross_entropy_combine, CrossEntropyCombine)            \
   X(cross_entropy_backward, CrossEntropyBackward)          \
   X(embedding_forward, EmbeddingForward)                   \
   X(embedding_backward, EmbeddingBackward)                 \
+  X(gelu_forward, GeluForward)                             \
+  X(gelu_backward, GeluBackward)                           \
+  X(layernorm_forward, LayerNormForward)                   \
+  X(layernorm_backward, LayerNormBackward)                 \
+  X(positions_forward, PositionsForward)                   \
+  X(positions_backward, PositionsBackward)                 \
   X(qk_norm_rope_forward, QkNormRopeForward)               \
   X(qk_norm_rope_backward, QkNormRopeBackward)             \
   X(rmsnorm_forward, RmsNormForward)                       \
   X(rmsnorm_backward, RmsNormBackward)                     \
   X(swiglu_forward, SwigluForward)                         \
   X(swiglu_backward, SwigluBackward)
-
-// Without a sibling so far.
-#define ESPALIER_HOST_OPERATORS(X)                         \
-  X(bias_backward, BiasBackward)                           \
-  X(gelu_forward, GeluForward)                             \
-  X(gelu_backward, GeluBackward)                           \
-  X(layernorm_forward, LayerNormForward)                   \
-  X(layernorm_backward, LayerNormBackward)                 \
-  X(positions_forward, PositionsForward)                   \
-  X(positions_backward, PositionsBackward)
 // clang-format on

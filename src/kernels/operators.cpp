@@ -1,7 +1,7 @@
 // Which sibling of an operator runs: the context says where.
-#include "kernels/siblings.hpp"
-
 #include "device/context.hpp"
+#include "kernels/cost.hpp"
+#include "kernels/siblings.hpp"
 #include "kernels/workspace.hpp"
 
 namespace espalier::kernels {
@@ -14,8 +14,7 @@ using device::Context;
 #ifdef ESPALIER_HAS_CUDA
 #define ESPALIER_IN_CUDA(call) cuda::call
 #else
-#define ESPALIER_IN_CUDA(call) \
-  Cost {}
+#define ESPALIER_IN_CUDA(call) static_cast<void>(0)
 #endif
 
 #define ESPALIER_CHOOSE(context, function, ...)                   \
@@ -31,53 +30,56 @@ using device::Context;
       break;                                                      \
   }
 
+/// What every call has cost is told here, and nowhere else.
+void account(Context&, const Cost&) {}
+
 }  // namespace
 
 #define ESPALIER_DEFINE(function, Arguments)            \
   void function(Context& context, const Arguments& a) { \
     ESPALIER_CHOOSE(context, function, a)               \
+    account(context, cost_of(a));                       \
   }
 ESPALIER_OPERATORS(ESPALIER_DEFINE)
 #undef ESPALIER_DEFINE
 
-#define ESPALIER_DEFINE(function, Arguments)                                                \
-  void function(Context& context, const Arguments& a) {                                     \
-    require(context.on_host(), ExitStatus::internal, #function " has no CUDA sibling yet"); \
-    host::function(context, a);                                                             \
-  }
-ESPALIER_HOST_OPERATORS(ESPALIER_DEFINE)
-#undef ESPALIER_DEFINE
-
 void cast(Context& context, device::View out, device::ConstView in) {
   ESPALIER_CHOOSE(context, cast, out, in)
+  account(context, cost_of_cast(out, in));
 }
 void add(Context& context, device::View out, device::ConstView in) {
   ESPALIER_CHOOSE(context, add, out, in)
+  account(context, cost_of_add(out, in));
 }
 void set_zero(Context& context, device::View out) {
   ESPALIER_CHOOSE(context, set_zero, out)
+  account(context, cost_of_set_zero(out));
 }
 void sum_of_squares(Context& context, device::View out, device::ConstView in) {
   ESPALIER_CHOOSE(context, sum_of_squares, out, in)
+  account(context, cost_of_sum_of_squares(in));
 }
 void add_losses(Context& context, device::View sum, device::ConstView losses) {
   ESPALIER_CHOOSE(context, add_losses, sum, losses)
+  account(context, cost_of_add_losses(losses));
 }
-void adamw(Context& context,
-           std::span<const AdamW> rectangles){ESPALIER_CHOOSE(context, adamw, rectangles)}
+void adamw(Context& context, std::span<const AdamW> rectangles) {
+  ESPALIER_CHOOSE(context, adamw, rectangles)
+  account(context, cost_of_adamw(rectangles));
+}
 
-std::int64_t workspace_elements(Backend backend, std::int64_t width) {
+std::int64_t workspace_elements(Backend backend, std::int64_t width, std::int64_t num_tokens) {
   switch (backend) {
     case Backend::host:
       break;
     case Backend::cuda:
 #ifdef ESPALIER_HAS_CUDA
-      return cuda::workspace_elements(width);
+      return cuda::workspace_elements(width, num_tokens);
 #else
       break;
 #endif
     case Backend::emulated:
-      return emulated::workspace_elements(width);
+      return emulated::workspace_elements(width, num_tokens);
   }
   return 0;
 }

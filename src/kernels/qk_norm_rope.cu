@@ -240,7 +240,7 @@ const T* data_of(const device::ConstView& weight) {
 
 }  // namespace
 
-Cost qk_norm_rope_forward(const Queue& queue, const QkNormRopeForward& a) {
+void qk_norm_rope_forward(const Queue& queue, const QkNormRopeForward& a) {
   const Heads heads = heads_of(a);
   check_shapes(a.qkv, a.qk, a.positions, a.rope, heads.num_heads, a.head_dim);
   const std::int64_t num_rows = a.qkv.rows * heads.num_heads;
@@ -260,12 +260,9 @@ Cost qk_norm_rope_forward(const Queue& queue, const QkNormRopeForward& a) {
            .num_rows = num_rows});
     });
   });
-  const double elements = static_cast<double>(num_rows * a.head_dim);
-  return {.flops = 7.0 * elements,
-          .bytes = 2.0 * static_cast<double>(size_of(a.qkv.dtype)) * elements};
 }
 
-Cost qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a) {
+void qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a) {
   const Heads heads = heads_of(a);
   check_shapes(a.qkv, a.d_qk, a.positions, a.rope, heads.num_heads, a.head_dim);
   const RowSlices slices(a.qkv.rows);
@@ -296,10 +293,6 @@ Cost qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a) {
   if (a.k_weight.data != nullptr)
     add_up_slices(queue, a.d_k_weight.as<float>(), partials + a.head_dim, slices.num_slices, width,
                   a.head_dim);
-  const double elements =
-      static_cast<double>(a.qkv.rows) * static_cast<double>(heads.num_heads * a.head_dim);
-  return {.flops = 16.0 * elements,
-          .bytes = 3.0 * static_cast<double>(size_of(a.qkv.dtype)) * elements};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

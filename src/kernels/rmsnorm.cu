@@ -103,7 +103,7 @@ backward_slice(Backward<T> a) {
 
 }  // namespace
 
-Cost rmsnorm_forward(const Queue& queue, const RmsNormForward& a) {
+void rmsnorm_forward(const Queue& queue, const RmsNormForward& a) {
   ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
                       a.inverse_rms.cols == a.x.rows,
                   "x {}, weight {}, y {}, inverse_rms {}", describe(a.x), describe(a.weight),
@@ -133,13 +133,9 @@ Cost rmsnorm_forward(const Queue& queue, const RmsNormForward& a) {
               .eps = a.eps});
     });
   });
-  const auto elements = static_cast<double>(a.x.size());
-  return {.flops = (adds ? 5.0 : 4.0) * elements,
-          .bytes = (adds ? 4.0 : 2.0) * static_cast<double>(a.x.size_bytes()) +
-                   4.0 * static_cast<double>(a.x.rows)};
 }
 
-Cost rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
+void rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
   ESPALIER_ASSERT(a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
                       a.dx.cols == a.x.cols && a.weight.cols == a.x.cols &&
                       a.d_weight.cols == a.x.cols && a.inverse_rms.cols == a.x.rows,
@@ -172,9 +168,6 @@ Cost rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
     });
   });
   add_up_slices(queue, a.d_weight.as<float>(), partials, slices.num_slices, stride, width);
-  return {.flops = 10.0 * static_cast<double>(a.x.size()),
-          .bytes = (adds ? 4.0 : 3.0) * static_cast<double>(a.x.size_bytes()) +
-                   4.0 * static_cast<double>(a.x.rows) + 8.0 * static_cast<double>(width)};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -1,5 +1,6 @@
 #include "kernels/cuda/row_sums.hpp"
 
+#include "kernels/cuda/scatter_rows.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/siblings.hpp"
@@ -39,9 +40,11 @@ void add_up_slices(const Queue& queue, float* out, const float* partials, std::i
          queue, out, partials, narrow<int>(num_slices), stride, narrow<int>(width));
 }
 
-std::int64_t workspace_elements(std::int64_t width) {
+std::int64_t workspace_elements(std::int64_t width, std::int64_t num_tokens) {
   constexpr std::int64_t kForSquares = 2 * 1024;  // sum_of_squares: 1024 numbers in fp64
-  return std::max(kMaxSlices * round_up(width, 4), kForSquares);
+  // LayerNorm's gradients are two vectors.
+  return std::max({2 * kMaxSlices * round_up(width, 4), kForSquares,
+                   kSortElements * std::max<std::int64_t>(num_tokens, 1)});
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

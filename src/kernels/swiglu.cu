@@ -57,7 +57,7 @@ View half(const View& gate_up, bool second) {
 
 }  // namespace
 
-Cost swiglu_forward(const Queue& queue, const SwigluForward& a) {
+void swiglu_forward(const Queue& queue, const SwigluForward& a) {
   ESPALIER_ASSERT(a.gate_up.rows == a.out.rows && a.gate_up.cols == 2 * a.out.cols,
                   "gate_up {}, out {}", describe(a.gate_up), describe(a.out));
   const auto gate = half(a.gate_up, false);
@@ -69,11 +69,9 @@ Cost swiglu_forward(const Queue& queue, const SwigluForward& a) {
              rows_of<T>(gate), rows_of<T>(up), tiling);
     });
   });
-  return {.flops = 5.0 * static_cast<double>(a.out.size()),
-          .bytes = 3.0 * static_cast<double>(a.out.size_bytes())};
 }
 
-Cost swiglu_backward(const Queue& queue, const SwigluBackward& a) {
+void swiglu_backward(const Queue& queue, const SwigluBackward& a) {
   const std::int64_t width = a.d_out.cols;
   ESPALIER_ASSERT(a.gate_up.rows == a.d_out.rows && a.gate_up.cols == 2 * width &&
                       a.d_gate_up.rows == a.d_out.rows && a.d_gate_up.cols == 2 * width &&
@@ -98,8 +96,6 @@ Cost swiglu_backward(const Queue& queue, const SwigluBackward& a) {
              tiling);
     });
   });
-  return {.flops = 12.0 * static_cast<double>(a.d_out.size()),
-          .bytes = 6.0 * static_cast<double>(a.d_out.size_bytes())};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

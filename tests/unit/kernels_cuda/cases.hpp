@@ -56,7 +56,7 @@ struct Case {
 class TestQueue {
  public:
   TestQueue()
-      : memory_(static_cast<std::size_t>(kernels::ESPALIER_GPU::workspace_elements(4096)) + 4,
+      : memory_(static_cast<std::size_t>(kernels::ESPALIER_GPU::workspace_elements(2048, 4096)) + 4,
                 NAN) {}
   operator kernels::Queue() {
     auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
@@ -81,9 +81,13 @@ constexpr const char* kTypeName = sizeof(T) == 2 ? "bf16" : "f32";
 /// Under emulation: the order of blocks and threads from now on.
 void set_order(std::uint64_t seed);
 
+void add_bias_cases(std::vector<Case>& cases);
 void add_elementwise_cases(std::vector<Case>& cases);
 void add_embedding_cases(std::vector<Case>& cases);
+void add_gelu_cases(std::vector<Case>& cases);
+void add_layernorm_cases(std::vector<Case>& cases);
 void add_norm_cases(std::vector<Case>& cases);
+void add_positions_cases(std::vector<Case>& cases);
 void add_qk_norm_rope_cases(std::vector<Case>& cases);
 void add_swiglu_cases(std::vector<Case>& cases);
 void add_cross_entropy_cases(std::vector<Case>& cases);

@@ -6,7 +6,11 @@ std::vector<Case> all_cases() {
   std::vector<Case> cases;
   add_elementwise_cases(cases);
   add_embedding_cases(cases);
+  add_bias_cases(cases);
+  add_gelu_cases(cases);
+  add_layernorm_cases(cases);
   add_norm_cases(cases);
+  add_positions_cases(cases);
   add_qk_norm_rope_cases(cases);
   add_swiglu_cases(cases);
   add_cross_entropy_cases(cases);
