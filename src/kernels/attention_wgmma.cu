@@ -158,7 +158,7 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
 
   const auto start_scores = [&](int turn) {
     tiles.keys.await(turn);
-    begin_products(scores);
+    begin_products();
     multiply_rows(scores, tiles.queries, group_first, tiles.keys.tile(turn));
     end_products();
   };
@@ -212,7 +212,7 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
 }
 
 template <int kHeadDim>
-ESPALIER_KERNEL(kWarpgroupBlock)
+ESPALIER_ONE_BLOCK_KERNEL(kWarpgroupBlock)
 forward_tile(ESPALIER_GRID_CONSTANT const Forward a) {
   if constexpr (kHasWarpgroupProducts) {
     const Tiles<kHeadDim> tiles;

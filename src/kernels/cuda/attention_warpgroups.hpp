@@ -83,7 +83,10 @@ ESPALIER_DEVICE void multiply_rows(float (&result)[kRows / 2],
                                    const SwizzledTile<kRows, kHeadDim>& right) {
 #pragma unroll
   for (int d = 0; d < kHeadDim / 16; ++d)
-    multiply(result, left.rows(left_row, d), right.rows(0, d), d != 0);
+    if (d == 0)
+      multiply(result, left.rows(left_row, d), right.rows(0, d));
+    else
+      multiply_add(result, left.rows(left_row, d), right.rows(0, d));
 }
 
 /// The operand of add_product: results rounded to bf16 are where a left operand wants them.
@@ -103,7 +106,7 @@ ESPALIER_DEVICE void add_product(float (&sum)[kHeadDim / 2],
                                  const std::uint32_t (&left)[kRows / 16][4],
                                  const SwizzledTile<kRows, kHeadDim>& right) {
 #pragma unroll
-  for (int k = 0; k < kRows / 16; ++k) multiply(sum, left[k], right.columns(k), true);
+  for (int k = 0; k < kRows / 16; ++k) multiply_add(sum, left[k], right.columns(k));
 }
 
 template <int kCount>

@@ -3,6 +3,9 @@
 //
 //   kHasWarpgroupProducts      false where the compiler's target has none of this: a kernel leaves
 //                              its body out (if constexpr)
+//   ESPALIER_ONE_BLOCK_KERNEL(threads)   a kernel of which a multiprocessor runs one block at a time:
+//                              the compiler then knows how many registers a thread begins with,
+//                              without which it ignores raise_registers
 //   ESPALIER_GRID_CONSTANT     before a kernel's only parameter, const, when it holds a TensorMap
 //
 //   make_tensor_map(data, extents)   on the host: a TensorMap, which names boxes of a tensor
@@ -21,9 +24,9 @@
 //   publish_barriers()         by the thread that called init; then all have to meet
 //   group_barrier(id, count)   named barrier 1 .. 15 of `count` threads
 //
-//   begin_products(registers...)   wgmma.fence; names all registers that the products will use
-//   multiply(d, a, b, accumulate)  d = a b [+ d] by a warpgroup; operands in shared memory, or a in
-//                              registers, which must not change until waited for
+//   begin_products(registers...)   wgmma.fence; names the registers that the products will read
+//   multiply(d, a, b)          d = a b by a warpgroup, operands in shared memory
+//   multiply_add(d, a, b)      d += a b; a also in registers, which must not change until waited for
 //   end_products()             makes a group of them
 //   wait_for_products<n>(registers...)   until at most the n latest groups are under way; names the
 //                              registers that can be used again

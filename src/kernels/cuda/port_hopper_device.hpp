@@ -8,6 +8,7 @@
 #include "kernels/cuda/tensor_extents.hpp"
 
 #define ESPALIER_GRID_CONSTANT __grid_constant__
+#define ESPALIER_ONE_BLOCK_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 
 namespace espalier::kernels::ESPALIER_GPU {
 
@@ -140,14 +141,17 @@ ESPALIER_DEVICE void wait_for_products(Registers&... registers) {
   (keep_in_place(registers), ...);
 }
 template <int kCount>
-ESPALIER_DEVICE void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
-                              bool accumulate) {
-  ptx::wgmma(d, a, b, accumulate);
+ESPALIER_DEVICE void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma(d, a, b);
 }
 template <int kCount>
-ESPALIER_DEVICE void multiply(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b,
-                              bool accumulate) {
-  ptx::wgmma_transposed(d, a, b, accumulate);
+ESPALIER_DEVICE void multiply_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma_add(d, a, b);
+}
+template <int kCount>
+ESPALIER_DEVICE void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4],
+                                  std::uint64_t b) {
+  ptx::wgmma_add(d, a, b);
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -143,89 +143,100 @@ __device__ __forceinline__ void keep_in_place(std::uint32_t& x) {
   asm volatile("" : "+r"(x)::"memory");
 }
 
-/// d (64, 2 kCount) of a warpgroup = a (64, 16) b (2 kCount, 16)^T [+ d], bf16 in shared memory as
-/// the descriptors say, k running along the rows of both.
+/// d (64, 2 kCount) of a warpgroup = a (64, 16) b (2 kCount, 16)^T, bf16 in shared memory as the
+/// descriptors say, k running along the rows of both.
 template <int kCount>
-__device__ void wgmma(float (&d)[kCount], std::uint64_t a, std::uint64_t b, bool accumulate);
-/// d = a (64, 16) b (16, 2 kCount) [+ d], a in registers.
+__device__ void wgmma(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
+/// The same added to d.
 template <int kCount>
-__device__ void wgmma_transposed(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b,
-                                 bool accumulate);
+__device__ void wgmma_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
+/// d += a (64, 16) b (16, 2 kCount), a in registers, columns running along the rows of b.
+template <int kCount>
+__device__ void wgmma_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b);
 
+// The operands d, c being "=f" or "+f": without the first the compiler would carry registers that
+// nobody reads into the product, and copy them in between.
 // clang-format off
-#define ESPALIER_D8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), \
-                          "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define ESPALIER_D32(d) ESPALIER_D8(d, 0), ESPALIER_D8(d, 8), ESPALIER_D8(d, 16), ESPALIER_D8(d, 24)
-#define ESPALIER_D64(d) ESPALIER_D32(d), ESPALIER_D8(d, 32), ESPALIER_D8(d, 40), \
-                        ESPALIER_D8(d, 48), ESPALIER_D8(d, 56)
+#define ESPALIER_D8(c, d, i) c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), \
+                             c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), c(d[i + 7])
+#define ESPALIER_D32(c, d) ESPALIER_D8(c, d, 0), ESPALIER_D8(c, d, 8), \
+                           ESPALIER_D8(c, d, 16), ESPALIER_D8(c, d, 24)
+#define ESPALIER_D64(c, d) ESPALIER_D32(c, d), ESPALIER_D8(c, d, 32), ESPALIER_D8(c, d, 40), \
+                           ESPALIER_D8(c, d, 48), ESPALIER_D8(c, d, 56)
 // clang-format on
 
 template <>
-__device__ __forceinline__ void wgmma<32>(float (&d)[32], std::uint64_t a, std::uint64_t b,
-                                          bool accumulate) {
+__device__ __forceinline__ void wgmma<32>(float (&d)[32], std::uint64_t a, std::uint64_t b) {
   asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
-      "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "%32, %33, p, 1, 1, 0, 0;\n"
-      "}"
-      : ESPALIER_D32(d)
-      : "l"(a), "l"(b), "r"(accumulate ? 1 : 0));
-}
-template <>
-__device__ __forceinline__ void wgmma_transposed<32>(float (&d)[32], const std::uint32_t (&a)[4],
-                                                     std::uint64_t b, bool accumulate) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
-      "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "{%32, %33, %34, %35}, %36, p, 1, 1, 1;\n"
-      "}"
-      : ESPALIER_D32(d)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate ? 1 : 0));
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "%32, %33, 0, 1, 1, 0, 0;"
+      : ESPALIER_D32("=f", d)
+      : "l"(a), "l"(b));
 }
 
 template <>
-__device__ __forceinline__ void wgmma<64>(float (&d)[64], std::uint64_t a, std::uint64_t b,
-                                          bool accumulate) {
+__device__ __forceinline__ void wgmma_add<32>(float (&d)[32], std::uint64_t a, std::uint64_t b) {
   asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
-      "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, "
-      "%47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
-      "%62, %63}, "
-      "%64, %65, p, 1, 1, 0, 0;\n"
-      "}"
-      : ESPALIER_D64(d)
-      : "l"(a), "l"(b), "r"(accumulate ? 1 : 0));
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "%32, %33, 1, 1, 1, 0, 0;"
+      : ESPALIER_D32("+f", d)
+      : "l"(a), "l"(b));
 }
+
 template <>
-__device__ __forceinline__ void wgmma_transposed<64>(float (&d)[64], const std::uint32_t (&a)[4],
-                                                     std::uint64_t b, bool accumulate) {
+__device__ __forceinline__ void wgmma_add<32>(float (&d)[32], const std::uint32_t (&a)[4],
+                                              std::uint64_t b) {
   asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %69, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "{%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+      : ESPALIER_D32("+f", d)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+template <>
+__device__ __forceinline__ void wgmma<64>(float (&d)[64], std::uint64_t a, std::uint64_t b) {
+  asm volatile(
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
-      "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, "
-      "%47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
-      "%62, %63}, "
-      "{%64, %65, %66, %67}, %68, p, 1, 1, 1;\n"
-      "}"
-      : ESPALIER_D64(d)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate ? 1 : 0));
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, "
+      "%35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "
+      "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "%64, %65, 0, 1, 1, 0, 0;"
+      : ESPALIER_D64("=f", d)
+      : "l"(a), "l"(b));
+}
+
+template <>
+__device__ __forceinline__ void wgmma_add<64>(float (&d)[64], std::uint64_t a, std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, "
+      "%35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "
+      "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "%64, %65, 1, 1, 1, 0, 0;"
+      : ESPALIER_D64("+f", d)
+      : "l"(a), "l"(b));
+}
+
+template <>
+__device__ __forceinline__ void wgmma_add<64>(float (&d)[64], const std::uint32_t (&a)[4],
+                                              std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, "
+      "%35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "
+      "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "{%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+      : ESPALIER_D64("+f", d)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
 #undef ESPALIER_D8

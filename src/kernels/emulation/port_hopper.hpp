@@ -5,6 +5,7 @@
 #include "kernels/emulation/tensor_map.hpp"
 
 #define ESPALIER_GRID_CONSTANT
+#define ESPALIER_ONE_BLOCK_KERNEL(threads) void
 
 namespace espalier::kernels::ESPALIER_GPU {
 
@@ -104,23 +105,34 @@ void wait_for_products(Registers&... registers) {
   (check_done(registers), ...);
 }
 template <int kCount>
-void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b, bool accumulate,
+void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
               const std::source_location& site = std::source_location::current()) {
   emulation::Block::current().warpgroup().multiply({.site = site,
                                                     .d = d,
                                                     .cols = 2 * kCount,
-                                                    .accumulate = accumulate,
+                                                    .accumulate = false,
                                                     .a = a,
                                                     .registers = nullptr,
                                                     .b = b});
 }
 template <int kCount>
-void multiply(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b, bool accumulate,
-              const std::source_location& site = std::source_location::current()) {
+void multiply_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
+                  const std::source_location& site = std::source_location::current()) {
   emulation::Block::current().warpgroup().multiply({.site = site,
                                                     .d = d,
                                                     .cols = 2 * kCount,
-                                                    .accumulate = accumulate,
+                                                    .accumulate = true,
+                                                    .a = a,
+                                                    .registers = nullptr,
+                                                    .b = b});
+}
+template <int kCount>
+void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b,
+                  const std::source_location& site = std::source_location::current()) {
+  emulation::Block::current().warpgroup().multiply({.site = site,
+                                                    .d = d,
+                                                    .cols = 2 * kCount,
+                                                    .accumulate = true,
                                                     .a = 0,
                                                     .registers = a,
                                                     .b = b});

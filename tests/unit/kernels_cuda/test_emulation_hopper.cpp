@@ -284,7 +284,8 @@ std::string product(Numbers& numbers,
   });
 }
 void multiply_all(const Memory& memory, float (&d)[32]) {
-  for (int k = 0; k < 8; ++k) multiply(d, memory.first.rows(0, k), memory.second.rows(0, k), k > 0);
+  multiply(d, memory.first.rows(0, 0), memory.second.rows(0, 0));
+  for (int k = 1; k < 8; ++k) multiply_add(d, memory.first.rows(0, k), memory.second.rows(0, k));
 }
 int row_of(int i) {
   return warp() * 16 + lane() / 4 + i / 2 % 2 * 8;
@@ -319,7 +320,7 @@ TEST_CASE("products of rows by rows, and of registers by rows", "[hopper]") {
             left[i] = pair_of_bf16(numbers.at(row, k), numbers.at(row, k + 1));
           }
           begin_products(sum, left);
-          multiply(sum, left, memory.second.columns(2), true);
+          multiply_add(sum, left, memory.second.columns(2));
           end_products();
           wait_for_products<0>(sum, left);
           for (int i = 0; i < 64; ++i) {
@@ -365,7 +366,7 @@ TEST_CASE("results of products are unknown until they are waited for", "[hopper]
                      float sum[64] = {};
                      std::uint32_t left[4] = {};
                      begin_products(sum, left);
-                     multiply(sum, left, memory.second.columns(0), true);
+                     multiply_add(sum, left, memory.second.columns(0));
                      end_products();
                      left[1] = 7;
                      wait_for_products<0>(sum, left);
@@ -404,7 +405,7 @@ TEST_CASE("products want a fence, and all threads of the warpgroup", "[hopper]")
   contains(product(numbers,
                    [](const Memory& memory, float(&d)[32]) {
                      begin_products(d);
-                     multiply(d, memory.first.rows(0, 0), memory.second.rows(0, warp() % 2), false);
+                     multiply(d, memory.first.rows(0, 0), memory.second.rows(0, warp() % 2));
                      end_products();
                    }),
            "ask for different products");
