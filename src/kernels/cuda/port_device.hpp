@@ -116,6 +116,8 @@ class SharedArray {
  public:
   ESPALIER_DEVICE explicit SharedArray(T* data) : data_(data) {}
   ESPALIER_DEVICE SharedArray part(int first, int) const { return SharedArray(data_ + first); }
+  /// Of element i, in the block's shared memory.
+  ESPALIER_DEVICE std::uint32_t address(int i) const { return ptx::shared_address(data_ + i); }
   ESPALIER_DEVICE T get(int i) const { return data_[i]; }
   ESPALIER_DEVICE void set(int i, T value) const { data_[i] = value; }
   template <int kCount>

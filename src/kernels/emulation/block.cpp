@@ -28,6 +28,28 @@ std::set<Site>& barriers_reached() {
   return sites;
 }
 
+std::set<Site>& waits_reached() {
+  static std::set<Site> sites;
+  return sites;
+}
+
+Block::Hopper::Hopper(Block& block) : transactions(block) {
+  require(block.num_threads() % kWarpgroupThreads == 0, ExitStatus::internal,
+          "emulation: a block of {} threads, not whole warpgroups", block.num_threads());
+  clocks.begin_block(block.num_threads());
+  const int num_groups = block.num_threads() / kWarpgroupThreads;
+  for (int i = 0; i < num_groups; ++i) groups.emplace_back(block, i);
+  group_meetings.resize(static_cast<std::size_t>(num_groups));
+}
+
+Block::Hopper& Block::hopper() {
+  if (hopper_ == nullptr) {
+    hopper_ = std::make_unique<Hopper>(*this);
+    shared_.use_clocks(hopper_->clocks);
+  }
+  return *hopper_;
+}
+
 Block::Block(const LaunchShape& shape, const std::function<void()>& body)
     : body_(body),
       shared_(
@@ -65,6 +87,7 @@ void Block::run_one(std::int64_t block_index) {
   num_ended_ = 0;
   ++block_epoch_;
   shared_.begin_block(block_epoch_);
+  hopper_.reset();
   for (AsyncCopies& copies : copies_) copies.forget();
   ready_.resize(threads_.size());
   std::iota(ready_.begin(), ready_.end(), 0);
@@ -74,6 +97,7 @@ void Block::run_one(std::int64_t block_index) {
   Fiber::hand_over(launcher_, threads_[static_cast<std::size_t>(running_)]);
   current_block() = nullptr;
   if (error_) std::rethrow_exception(error_);
+  if (hopper_ != nullptr) hopper_->transactions.end_block();
 }
 
 void Block::thread_entry() {
@@ -110,7 +134,7 @@ void Block::rest() {
                    threads_[static_cast<std::size_t>(running_)]);
 }
 
-void Block::meet(Meeting& meeting, int party, Site site) {
+void Block::meet(Meeting& meeting, int party, Site site, const std::function<void()>& then) {
   if (meeting.arrived == 0) meeting.site = site;
   if (meeting.site != site)
     fail(ExitStatus::internal,
@@ -120,6 +144,7 @@ void Block::meet(Meeting& meeting, int party, Site site) {
   if (++meeting.arrived == party) {
     meeting.arrived = 0;
     ++meeting.number;
+    if (then) then();
     ready_.insert(ready_.end(), meeting.waiting.begin(), meeting.waiting.end());
     meeting.waiting.clear();
     // Counted here, once, and not by each thread when it goes on.
@@ -132,13 +157,41 @@ void Block::block_barrier(Site site) {
   barriers_reached().insert(site);
   const Faults& faults = settings().faults;
   if (faults.skipped_barrier == site || faults.absent_thread == running_) return;
-  meet(barrier_, num_threads(), site);
+  meet(barrier_, num_threads(), site, [this] { know_each_other(barrier_); });
+}
+
+void Block::know_each_other(const Meeting& meeting) {
+  if (hopper_ != nullptr) hopper_->clocks.meet(meeting.waiting);
+}
+
+void Block::named_barrier(int id, int num_threads, Site site) {
+  require(id > 0 && id < 16 && num_threads % kWarpSize == 0, ExitStatus::internal,
+          "emulation: named barrier {} of {} threads", id, num_threads);
+  barriers_reached().insert(site);
+  if (settings().faults.skipped_barrier == site) return;
+  Meeting& meeting = hopper().named_barriers[id];
+  meet(meeting, num_threads, site, [&] { know_each_other(meeting); });
+}
+
+void Block::meet_warpgroup(Site site, const std::function<void()>& then) {
+  meet(hopper().group_meetings[static_cast<std::size_t>(running_ / kWarpgroupThreads)],
+       kWarpgroupThreads, site, then);
+}
+
+void Block::sleep(std::vector<int>& waiting) {
+  waiting.push_back(running_);
+  rest();
+}
+
+void Block::wake(std::vector<int>& waiting) {
+  ready_.insert(ready_.end(), waiting.begin(), waiting.end());
+  waiting.clear();
 }
 
 void Block::warp_barrier(Site site) {
   Warp& warp = warps_[static_cast<std::size_t>(running_ / kWarpSize)];
   const std::uint64_t number = warp.meeting.number;
-  meet(warp.meeting, kWarpSize, site);
+  meet(warp.meeting, kWarpSize, site, [&] { know_each_other(warp.meeting); });
   warp.epoch = std::max(warp.epoch, number + 2);
 }
 
@@ -152,12 +205,22 @@ void Block::fail_stuck() {
   };
   for (const Warp& warp : warps_) stuck(warp.meeting, kWarpSize, "warp");
   stuck(barrier_, num_threads(), "block");
+  if (hopper_ != nullptr) {
+    for (const Meeting& meeting : hopper_->group_meetings)
+      stuck(meeting, kWarpgroupThreads, "warpgroup");
+    const std::string waiting = hopper_->transactions.describe_waiting();
+    require(waiting.empty(), ExitStatus::internal, "emulation: no thread of block {} can go on: {}",
+            block_index_, waiting);
+    for (const auto& [id, meeting] : hopper_->named_barriers)
+      stuck(meeting, num_threads(), "named barrier's threads");
+  }
   fail(ExitStatus::internal, "emulation: no thread of block {} can go on", block_index_);
 }
 
 Accessor Block::accessor() const {
   const int warp = running_ / kWarpSize;
-  return {running_, warp, block_epoch_, warps_[static_cast<std::size_t>(warp)].epoch};
+  return {running_, warp, block_epoch_, warps_[static_cast<std::size_t>(warp)].epoch,
+          hopper_ != nullptr ? hopper_->clocks.time_of(running_) : 0};
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

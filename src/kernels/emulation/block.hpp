@@ -5,13 +5,18 @@
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <map>
+#include <memory>
 #include <vector>
 
 #include "kernels/cuda/launch_shape.hpp"
 #include "kernels/emulation/async_copies.hpp"
+#include "kernels/emulation/clocks.hpp"
 #include "kernels/emulation/fiber.hpp"
 #include "kernels/emulation/shared_memory.hpp"
 #include "kernels/emulation/site.hpp"
+#include "kernels/emulation/transactions.hpp"
+#include "kernels/emulation/warpgroup.hpp"
 
 namespace espalier::kernels::emulation {
 
@@ -32,6 +37,13 @@ class Block {
 
   void block_barrier(Site site);
   void warp_barrier(Site site);
+  /// Barrier `id` of num_threads threads.
+  void named_barrier(int id, int num_threads, Site site);
+  /// All threads of the running one's warpgroup meet; the last one to come calls then().
+  void meet_warpgroup(Site site, const std::function<void()>& then);
+  /// The running thread rests among `waiting` until it is woken.
+  void sleep(std::vector<int>& waiting);
+  void wake(std::vector<int>& waiting);
 
   /// What each lane of the warp has brought. All lanes must come to the same place.
   template <class T>
@@ -51,6 +63,13 @@ class Block {
 
   SharedMemory& shared() { return shared_; }
   Accessor accessor() const;
+  /// What of Hopper a kernel uses begins with the first call in each block.
+  Clocks& clocks() { return hopper().clocks; }
+  Transactions& transactions() { return hopper().transactions; }
+  Warpgroup& warpgroup() {
+    return hopper().groups[static_cast<std::size_t>(running_ / kWarpgroupThreads)];
+  }
+  const std::vector<Warpgroup>& warpgroups() { return hopper().groups; }
   AsyncCopies& copies() { return copies_[static_cast<std::size_t>(running_)]; }
 
  private:
@@ -68,9 +87,20 @@ class Block {
     std::uint64_t epoch = 1;
   };
 
+  struct Hopper {
+    explicit Hopper(Block& block);
+    Clocks clocks;
+    Transactions transactions;
+    std::vector<Warpgroup> groups;
+    std::vector<Meeting> group_meetings;
+    std::map<int, Meeting> named_barriers;
+  };
+
   Block(const LaunchShape& shape, const std::function<void()>& body);
   void run_one(std::int64_t block_index);
-  void meet(Meeting& meeting, int party, Site site);
+  Hopper& hopper();
+  void know_each_other(const Meeting& meeting);
+  void meet(Meeting& meeting, int party, Site site, const std::function<void()>& then = {});
   /// Hands over to a thread that can go on; the running one is in `ready_` or in a meeting.
   void rest();
   void end_thread();
@@ -90,6 +120,7 @@ class Block {
   Meeting barrier_;
   std::uint64_t block_epoch_ = 1;
   std::uint64_t random_state_;
+  std::unique_ptr<Hopper> hopper_;  ///< of the running block, once something of it is used
   Fiber launcher_;
   std::exception_ptr error_;
 };

@@ -15,6 +15,13 @@ struct Faults {
   std::int64_t missing_shared_bytes = 0;  ///< a block gets that much less than it was launched with
   int extra_pending_copies = 0;           ///< every wait leaves that many more groups under way
   int extra_tail_columns = 0;             ///< the end of a row seems to lie further on
+  std::optional<Site> skipped_wait = {};  ///< no thread waits for the barrier's phase here
+  std::int64_t missing_transaction_bytes = 0;  ///< barriers expect that much less than asked
+  int extra_pending_products = 0;  ///< every wait leaves that many more groups under way
+  int extra_tail_rows = 0;         ///< tensor maps have that many rows more, where rows are the
+                                   ///< last dimension but one
+  bool without_product_fences = false;
+  bool without_proxy_fences = false;
 };
 
 /// What every launch obeys until it is set again. Tests only: there is one, as there is one device.
@@ -26,5 +33,7 @@ Settings& settings();
 
 /// Barriers of blocks that any launch has reached since the set was last cleared.
 std::set<Site>& barriers_reached();
+/// The same for waits for the phase of a barrier.
+std::set<Site>& waits_reached();
 
 }  // namespace espalier::kernels::emulation

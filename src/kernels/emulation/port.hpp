@@ -89,6 +89,10 @@ class SharedArray {
     check(first, static_cast<std::size_t>(count) * sizeof(T));
     return SharedArray(offset_ + first * kSize, count);
   }
+  std::uint32_t address(int i) const {
+    check(i, sizeof(T));
+    return static_cast<std::uint32_t>(offset_ + i * kSize);
+  }
   T get(int i) const {
     T value;
     read(&value, i, sizeof value);

@@ -80,6 +80,8 @@ constexpr const char* kTypeName = sizeof(T) == 2 ? "bf16" : "f32";
 
 /// Under emulation: the order of blocks and threads from now on.
 void set_order(std::uint64_t seed);
+/// Whether the device is a Hopper; the emulation is one.
+bool has_warpgroups();
 
 void add_bias_cases(std::vector<Case>& cases);
 void add_elementwise_cases(std::vector<Case>& cases);
@@ -92,6 +94,7 @@ void add_qk_norm_rope_cases(std::vector<Case>& cases);
 void add_swiglu_cases(std::vector<Case>& cases);
 void add_cross_entropy_cases(std::vector<Case>& cases);
 void add_attention_cases(std::vector<Case>& cases);
+void add_attention_wgmma_cases(std::vector<Case>& cases);
 void add_adamw_cases(std::vector<Case>& cases);
 std::vector<Case> all_cases();
 

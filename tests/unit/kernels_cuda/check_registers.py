@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads what ptxas said about every kernel and fails on spilled registers.
+"""Reads what ptxas said about every kernel and fails on spilled registers, and
+on products of warpgroups (wgmma) that it does not let run beside other work.
 
 Usage: check_registers.py <folder with *.cu.ptxas>
 
@@ -11,6 +12,9 @@ import sys
 
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 SPILL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+# "Potential Performance Loss: wgmma.mma_async instructions are serialized ...", "'setmaxnreg'
+# ignored", and waits that ptxas adds.
+SLOWED = re.compile(r"\(C75\d\d\).*|Potential Performance Loss.*")
 REGISTERS = re.compile(r"Used (\d+) registers")
 
 
@@ -35,7 +39,11 @@ def main():
         raise SystemExit(f"{sys.argv[1]}: no *.cu.ptxas; build espalier_kernels_cuda first")
     num_bad = 0
     for log in logs:
-        kernels = kernels_of(log.read_text(encoding="utf-8"))
+        text = log.read_text(encoding="utf-8")
+        for complaint in SLOWED.findall(text):
+            num_bad += 1
+            print(f"  {log.name}: {complaint}")
+        kernels = kernels_of(text)
         if not kernels:
             raise SystemExit(f"{log}: no kernel in it")
         for architecture in sorted({kernel[1] for kernel in kernels}):

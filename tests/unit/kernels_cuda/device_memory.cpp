@@ -12,6 +12,13 @@ void set_order(std::uint64_t) {
   // The device has an order of its own.
 }
 
+bool has_warpgroups() {
+  int device = 0, major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major == 9;
+}
+
 namespace {
 
 void* allocate_managed(std::size_t bytes) {

@@ -7,4 +7,8 @@ void set_order(std::uint64_t seed) {
   kernels::emulation::settings().order_seed = seed;
 }
 
+bool has_warpgroups() {
+  return true;
+}
+
 }  // namespace espalier::test

@@ -15,6 +15,7 @@ std::vector<Case> all_cases() {
   add_swiglu_cases(cases);
   add_cross_entropy_cases(cases);
   add_attention_cases(cases);
+  add_attention_wgmma_cases(cases);
   add_adamw_cases(cases);
   return cases;
 }

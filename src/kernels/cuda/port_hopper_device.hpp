@@ -1,0 +1,157 @@
+#pragma once
+// port_hopper.hpp for nvcc.
+#include <cuda.h>
+#include <cudaTypedefs.h>
+
+#include "kernels/cuda/port.hpp"
+#include "kernels/cuda/ptx_hopper.hpp"
+#include "kernels/cuda/tensor_extents.hpp"
+
+#define ESPALIER_GRID_CONSTANT __grid_constant__
+#define ESPALIER_ONE_BLOCK_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+
+namespace espalier::kernels::ESPALIER_GPU {
+
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool kHasWarpgroupProducts = false;
+#else
+constexpr bool kHasWarpgroupProducts = true;
+#endif
+
+using TensorMap = CUtensorMap;
+
+/// The driver's function, found at run time: the program does not link libcuda, so that it starts on
+/// machines without a driver.
+inline PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
+  static const auto encoder = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                           cudaEnableDefault, &found),
+          "cuTensorMapEncodeTiled");
+    require(found == cudaDriverEntryPointSuccess, ExitStatus::internal,
+            "the CUDA driver has no cuTensorMapEncodeTiled: it must be of CUDA 12 or later");
+    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
+  }();
+  return encoder;
+}
+
+inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents) {
+  TensorMap map{};
+  cuuint64_t sizes[kMaxTensorRank], stride_bytes[kMaxTensorRank];
+  cuuint32_t box[kMaxTensorRank], steps[kMaxTensorRank];
+  for (int i = 0; i < extents.rank; ++i) {
+    sizes[i] = static_cast<cuuint64_t>(extents.size[i]);
+    box[i] = static_cast<cuuint32_t>(extents.box[i]);
+    steps[i] = 1;
+    if (i > 0) stride_bytes[i - 1] = static_cast<cuuint64_t>(extents.stride[i]) * sizeof(bf16);
+  }
+  const CUresult status = tensor_map_encoder()(
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, static_cast<cuuint32_t>(extents.rank),
+      const_cast<void*>(data), sizes, stride_bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  require(status == CUDA_SUCCESS, ExitStatus::internal, "cuTensorMapEncodeTiled: error {}",
+          static_cast<int>(status));
+  return map;
+}
+
+struct Barrier {
+  std::uint32_t address;
+
+  ESPALIER_DEVICE void init(int num_arrivals) const { ptx::mbarrier_init(address, num_arrivals); }
+  ESPALIER_DEVICE void arrive() const { ptx::mbarrier_arrive(address); }
+  ESPALIER_DEVICE void arrive_expecting(int bytes) const {
+    ptx::mbarrier_arrive_expect_tx(address, bytes);
+  }
+  ESPALIER_DEVICE void wait(int parity) const {
+    while (!ptx::mbarrier_try_wait_parity(address, parity)) {
+    }
+  }
+};
+ESPALIER_DEVICE void publish_barriers() {
+  ptx::fence_mbarrier_init();
+}
+ESPALIER_DEVICE void fence_async_proxy() {
+  ptx::fence_proxy_async();
+}
+ESPALIER_DEVICE void group_barrier(int id, int count) {
+  ptx::bar_sync(id, count);
+}
+
+ESPALIER_DEVICE void load_box(const TensorMap& map, const int (&at)[2], std::uint32_t to,
+                              Barrier barrier) {
+  ptx::cp_async_bulk_tensor_load(to, &map, at[0], at[1], barrier.address);
+}
+ESPALIER_DEVICE void load_box(const TensorMap& map, const int (&at)[3], std::uint32_t to,
+                              Barrier barrier) {
+  ptx::cp_async_bulk_tensor_load(to, &map, at[0], at[1], at[2], barrier.address);
+}
+ESPALIER_DEVICE void load_box(const TensorMap& map, const int (&at)[4], std::uint32_t to,
+                              Barrier barrier) {
+  ptx::cp_async_bulk_tensor_load(to, &map, at[0], at[1], at[2], at[3], barrier.address);
+}
+ESPALIER_DEVICE void store_box(const TensorMap& map, const int (&at)[2], std::uint32_t from) {
+  ptx::cp_async_bulk_tensor_store(&map, at[0], at[1], from);
+}
+ESPALIER_DEVICE void store_box(const TensorMap& map, const int (&at)[3], std::uint32_t from) {
+  ptx::cp_async_bulk_tensor_store(&map, at[0], at[1], at[2], from);
+}
+ESPALIER_DEVICE void store_box(const TensorMap& map, const int (&at)[4], std::uint32_t from) {
+  ptx::cp_async_bulk_tensor_store(&map, at[0], at[1], at[2], at[3], from);
+}
+ESPALIER_DEVICE void commit_stores() {
+  ptx::cp_async_bulk_commit_group();
+}
+template <int kPending>
+ESPALIER_DEVICE void wait_for_stores() {
+  ptx::cp_async_bulk_wait_group_read<kPending>();
+}
+
+template <int kRegisters>
+ESPALIER_DEVICE void raise_registers() {
+  ptx::setmaxnreg_inc<kRegisters>();
+}
+template <int kRegisters>
+ESPALIER_DEVICE void lower_registers() {
+  ptx::setmaxnreg_dec<kRegisters>();
+}
+
+template <class T, int kCount>
+ESPALIER_DEVICE void keep_in_place(T (&registers)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) ptx::keep_in_place(registers[i]);
+}
+template <class T, int kRows, int kCount>
+ESPALIER_DEVICE void keep_in_place(T (&registers)[kRows][kCount]) {
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) keep_in_place(registers[i]);
+}
+template <class... Registers>
+ESPALIER_DEVICE void begin_products(Registers&... registers) {
+  (keep_in_place(registers), ...);
+  ptx::wgmma_fence();
+}
+ESPALIER_DEVICE void end_products() {
+  ptx::wgmma_commit_group();
+}
+template <int kPending, class... Registers>
+ESPALIER_DEVICE void wait_for_products(Registers&... registers) {
+  ptx::wgmma_wait_group<kPending>();
+  (keep_in_place(registers), ...);
+}
+template <int kCount>
+ESPALIER_DEVICE void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma(d, a, b);
+}
+template <int kCount>
+ESPALIER_DEVICE void multiply_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma_add(d, a, b);
+}
+template <int kCount>
+ESPALIER_DEVICE void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4],
+                                  std::uint64_t b) {
+  ptx::wgmma_add(d, a, b);
+}
+
+}  // namespace espalier::kernels::ESPALIER_GPU

@@ -1,0 +1,90 @@
+// Mistakes made on purpose in attention by warpgroups as it is: one of the cases must find each, in
+// every order of threads.
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "cases.hpp"
+#include "kernels/emulation/faults.hpp"
+
+namespace espalier::test {
+namespace {
+
+using kernels::emulation::Faults;
+using kernels::emulation::settings;
+using kernels::emulation::Site;
+using kernels::emulation::waits_reached;
+
+std::vector<Case> cases_with_warpgroups() {
+  std::vector<Case> cases;
+  add_attention_wgmma_cases(cases);
+  return cases;
+}
+
+/// What a case complains of with the fault; empty when it notices nothing.
+std::string complaints_with(const Faults& faults, const Case& example) {
+  settings().faults = faults;
+  std::string complaints;
+  try {
+    complaints = example.run().complaints;
+  } catch (const Error& error) {
+    complaints = error.what();
+  }
+  settings().faults = {};
+  return complaints;
+}
+
+/// Whether every case finds the fault, in three orders of threads.
+void check_found_everywhere(const Faults& faults) {
+  for (const Case& example : cases_with_warpgroups())
+    for (std::uint64_t seed : {1, 2, 3}) {
+      CAPTURE(example.name, seed);
+      set_order(seed);
+      CHECK(complaints_with(faults, example) != "");
+    }
+  set_order(0);
+}
+
+}  // namespace
+
+TEST_CASE("every wait for a barrier's phase that is left out is found", "[faults]") {
+  waits_reached().clear();
+  for (const Case& example : cases_with_warpgroups()) example.run();
+  const std::set<Site> sites = waits_reached();
+  // Queries, own tiles of both gradients, a ring's tiles and its free places.
+  CHECK(sites.size() == 5);
+  for (const Site& site : sites)
+    for (std::uint64_t seed : {1, 2, 3}) {
+      CAPTURE(site.describe(), seed);
+      set_order(seed);
+      const std::vector<Case> cases = cases_with_warpgroups();
+      CHECK(std::any_of(cases.begin(), cases.end(), [&](const Case& example) {
+        return complaints_with({.skipped_wait = site}, example) != "";
+      }));
+    }
+  set_order(0);
+}
+
+TEST_CASE("a barrier that expects too few or too many bytes is found", "[faults]") {
+  check_found_everywhere({.missing_transaction_bytes = 16});
+  check_found_everywhere({.missing_transaction_bytes = -16});
+}
+
+TEST_CASE("a wait that leaves one more group of products under way is found", "[faults]") {
+  check_found_everywhere({.extra_pending_products = 1});
+}
+
+TEST_CASE("fences that are left out are found", "[faults]") {
+  check_found_everywhere({.without_product_fences = true});
+  check_found_everywhere({.without_proxy_fences = true});
+}
+
+TEST_CASE("tensor maps that end one row too late are found", "[faults]") {
+  // Tiles that end with the sequence do not ask for what lies behind it.
+  for (const Case& example : cases_with_warpgroups()) {
+    CAPTURE(example.name);
+    const bool whole_tiles = example.name.find("one whole tile") != std::string::npos;
+    CHECK((complaints_with({.extra_tail_rows = 1}, example) == "") == whole_tiles);
+  }
+}
+
+}  // namespace espalier::test
