@@ -53,6 +53,10 @@ class Transformer {
   void forward(const Batch& batch);
   void attention_forward(std::int64_t layer, const Batch& batch);
   void mlp_forward(std::int64_t layer);
+  // Their parts that the backward pass repeats when their results were not kept:
+  void mlp_norm(std::int64_t layer);
+  void rotate(std::int64_t layer, const Batch& batch);
+  void gate_up_forward(std::int64_t layer, device::ConstView n2);
   /// residual = x + branch output; y = norm(residual).
   void residual_norm(device::ConstView x, const NormTensors& weights, device::View residual,
                      device::View y, device::View statistics);
@@ -64,6 +68,9 @@ class Transformer {
   void head_statistics(device::ConstView targets, std::int64_t tokens);
   // backward.cpp
   void backward(const Batch& batch, bool first, const BucketDone& bucket_done);
+  void make_again(std::int64_t layer, const Batch& batch);
+  /// The buffers that all blocks share hold another block's results.
+  bool was_overwritten(std::int64_t layer) const { return layer + 1 < sizes_.num_layers; }
   void mlp_backward(std::int64_t layer, bool first);
   void attention_backward(std::int64_t layer, const Batch& batch, bool first);
   void norm_backward(device::ConstView dy, device::ConstView x, const NormTensors& weights,

@@ -37,7 +37,8 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       .tensor_size = grid.shape().tensor,
       .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
       .training = training,
-      .on_gpu = backend != device::Backend::host};
+      .on_gpu = backend != device::Backend::host,
+      .recompute = model::recompute_from_name(p.memory.recompute)};
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
   if (training)

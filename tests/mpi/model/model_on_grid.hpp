@@ -36,6 +36,14 @@ struct ModelOnGrid {
   double gradient_norm();
   double max_over_ranks(double value);
 
+  struct Tokens {
+    std::vector<std::uint32_t> inputs, targets;
+    std::vector<std::int32_t> positions;
+    model::Batch view() const;
+  };
+  /// This data rank's share of `tokens` (sequences, S+1).
+  Tokens share_of(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) const;
+
   config::Parameters parameters;
   parallel::ProcessGrid grid;
   device::Context context;
@@ -44,14 +52,8 @@ struct ModelOnGrid {
   model::Transformer transformer;
 
  private:
-  struct Tokens {
-    std::vector<std::uint32_t> inputs, targets;
-    std::vector<std::int32_t> positions;
-    model::Batch view() const;
-  };
   /// Of this data rank's share of the fixture's tokens, (T, V_loc).
   std::vector<float> logits(const Hdf5Fixture& fixture);
-  Tokens share_of(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) const;
 };
 
 }  // namespace espalier::testing
