@@ -197,7 +197,7 @@ struct ParallelParameters {
           p.overlap_data);
     visit(Field{.name = "overlap_tensor",
                 .meaning = "on a GPU: cut the tensor group's collectives into chunks that travel "
-                           "beside the matrix products"},
+                           "beside the matrix products (only false yet)"},
           p.overlap_tensor);
   }
 };

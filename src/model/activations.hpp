@@ -17,16 +17,16 @@ namespace espalier::model {
 /// bytes of the dtype; all sizes the rank's own; with sequence parallelism the rows marked (s) hold
 /// 1/tensor of the tokens. A buffer that is not kept exists once, for all blocks.
 ///
-/// | buffer              | bytes            | kept up to | made again by                           |
-/// |---------------------|------------------|------------|-----------------------------------------|
-/// | x (s)               | w H              | full       |                                         |
-/// | n1, n2 (s)          | 2 w H            | none       | norms of x and x_mid                    |
-/// | qk, with RoPE       | w (A + K) D      | none       | QK-norm and RoPE of qkv                 |
-/// | gate_up             | w 2 F            | selective  | a product of 4 H F FLOPs                |
-/// | qkv                 | w (A + 2 K) D    | mlp        | a product of 2 H (A + 2 K) D FLOPs      |
-/// | o, lse              | w A D + 4 A      | mlp        | attention                               |
-/// | x_mid (s)           | w H              | mlp        | a product of 2 H A D FLOPs and its sum  |
-/// | norm statistics (s) | 8 norm_rows      | mlp        | with the norms                          |
+/// | buffer              | bytes            | kept up to | made again by                          |
+/// |---------------------|------------------|------------|----------------------------------------|
+/// | x (s)               | w H              | full       |                                        |
+/// | n1, n2 (s)          | 2 w H            | none       | norms of x and x_mid                   |
+/// | qk, with RoPE       | w (A + K) D      | none       | QK-norm and RoPE of qkv                |
+/// | gate_up             | w 2 F            | selective  | a product of 4 H F FLOPs               |
+/// | qkv                 | w (A + 2 K) D    | mlp        | a product of 2 H (A + 2 K) D FLOPs     |
+/// | o, lse              | w A D + 4 A      | mlp        | attention                              |
+/// | x_mid (s)           | w H              | mlp        | a product of 2 H A D FLOPs and its sum |
+/// | norm statistics (s) | 8 norm_rows      | mlp        | with the norms                         |
 ///
 /// `selective` repeats no matrix product and no message: it saves n1, n2 and qk for about one
 /// passage over them. `mlp` saves the largest buffer for the product with the best ratio of bytes

@@ -92,7 +92,7 @@ void Transformer::linear_bias_backward(const LinearTensors& gradients, ConstView
   if (architecture_.biases) kernels::bias_backward(context_, {.dy = dy, .d_bias = gradients.bias});
 }
 
-// What the block's backward pass needs and the forward pass did not keep, from what it did keep; but
+// What the backward pass of a block needs and the forward pass did not keep, from what it kept; but
 // gate_up waits until mlp_backward has gathered its input.
 void Transformer::make_again(std::int64_t layer, const Batch& batch) {
   const Recompute recompute = a_.shape.recompute;

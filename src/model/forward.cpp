@@ -30,6 +30,7 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
 // the final norm. The addition of a branch is fused into the norm that follows it.
 void Transformer::forward(const Batch& batch) {
   const ModelTensors& w = weights_.weights;
+  wait_for_bucket(sizes_.num_layers);  // the embeddings
   {
     auto phase = context_.profiler().scope(Phase::embedding);
     // Each rank looks up its part of the vocabulary; the sum over the tensor group completes it.
@@ -46,6 +47,7 @@ void Transformer::forward(const Batch& batch) {
   branch_ = {};
   for (std::int64_t layer = 0; layer < sizes_.num_layers; ++layer) {
     const auto l = static_cast<std::size_t>(layer);
+    wait_for_bucket(layer);
     const ConstView before = layer == 0 ? a_.blocks[0].x : a_.blocks[l - 1].x_mid;
     residual_norm(before, w.blocks[l].input_layernorm, a_.blocks[l].x, a_.blocks[l].n1,
                   a_.blocks[l].norm1);
@@ -53,6 +55,7 @@ void Transformer::forward(const Batch& batch) {
     mlp_norm(layer);
     mlp_forward(layer);
   }
+  wait_for_bucket(sizes_.num_layers + 1);  // final norm and LM head
   residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.norm_final);
 }
 

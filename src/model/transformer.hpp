@@ -31,6 +31,12 @@ class Transformer {
   /// Called with a bucket's number when its gradients on this rank are final for the micro-batch.
   using BucketDone = std::function<void(int bucket)>;
 
+  /// Called with a bucket's number right before a forward pass first uses its weights.
+  using BeforeUse = std::function<void(int bucket)>;
+  /// For weights that are still on their way when a pass begins (optim::Optimizer::
+  /// wait_for_weights). The backward pass uses them after the forward pass.
+  void set_before_use(BeforeUse before_use) { before_use_ = std::move(before_use); }
+
   /// Forward and backward of one micro-batch. Gradients of loss_scale * sum of token losses replace
   /// what is there (`first`) or are added. On a GPU it returns before the work is done.
   void train(const Batch& batch, float loss_scale, bool first, const BucketDone& bucket_done);
@@ -51,6 +57,9 @@ class Transformer {
   /// The batch where the operators run: itself, or a copy on the GPU.
   Batch placed(const Batch& batch);
   void forward(const Batch& batch);
+  void wait_for_bucket(std::int64_t bucket) {
+    if (before_use_) before_use_(static_cast<int>(bucket));
+  }
   void attention_forward(std::int64_t layer, const Batch& batch);
   void mlp_forward(std::int64_t layer);
   // Their parts that the backward pass repeats when their results were not kept:
@@ -86,6 +95,7 @@ class Transformer {
   device::Context& context_;
   parallel::GridCommunicators& comm_;
   parallel::TensorBoundary boundary_;
+  BeforeUse before_use_;
   device::ConstView branch_;  ///< (T_loc, H) what the residual stream has yet to add
 };
 

@@ -41,10 +41,11 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       .recompute = model::recompute_from_name(p.memory.recompute)};
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
-  if (training)
-    optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
-                                                   static_cast<int>(p.parallel.zero_stage),
-                                                   shape.splits_tokens, optimizer_arena);
+  if (!training) return;
+  optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
+                                                 static_cast<int>(p.parallel.zero_stage),
+                                                 shape.splits_tokens, optimizer_arena);
+  optimizer->set_overlap(p.parallel.overlap_data);
 }
 
 JobMemory JobMemory::planned(const config::Parameters& parameters,

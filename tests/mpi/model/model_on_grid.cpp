@@ -5,6 +5,8 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "model/initialize.hpp"
+
 namespace espalier::testing {
 
 parallel::MpiSession& session() {
@@ -95,14 +97,31 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 
 }  // namespace
 
-ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> gpu,
+                         WithoutWeights)
     : parameters(p),
       grid(shape_of(p), session().rank()),
+      context(std::move(gpu), /*workspace_elements=*/1 << 22),
       memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context)),
       communicators(parallel::make_communicators(
           session(), grid, static_cast<int>(memory.weights->sizes().kv_replication))),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
-                  communicators) {
+                  communicators) {}
+
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> gpu)
+    : ModelOnGrid(p, std::move(gpu), WithoutWeights{}) {
+  for (optim::StatePiece& state : memory.optimizer->state())
+    model::initialize(
+        memory.architecture,
+        *memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
+        static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle,
+        state.master.as<float>());
+  memory.optimizer->weights_from_master(context);
+  memory.optimizer->gather_weights(context, communicators);
+}
+
+ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
+    : ModelOnGrid(p, nullptr, WithoutWeights{}) {
   optim::Optimizer& optimizer = *memory.optimizer;
   for (optim::StatePiece& state : optimizer.state()) {
     const parallel::TensorSpec& spec =

@@ -18,9 +18,12 @@ parallel::MpiSession& session();
 config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int data,
                                  bool sequence_parallel, int zero_stage, const std::string& dtype);
 
-/// A model with the fixture's weights on a grid of all ranks, and what it takes to run it.
+/// A model with a fixture's weights on a grid of all ranks, and what it takes to run it.
 struct ModelOnGrid {
   ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters);
+
+  /// Weights from the seed of `parameters`. Under EmulatedAccess when `gpu` is an emulated one.
+  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu);
 
   /// Forward and backward of this data rank's share of `tokens` (sequences, S+1), then the
   /// reductions. Returns the mean loss over all sequences.
@@ -52,6 +55,9 @@ struct ModelOnGrid {
   model::Transformer transformer;
 
  private:
+  struct WithoutWeights {};
+  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
+              WithoutWeights);
   /// Of this data rank's share of the fixture's tokens, (T, V_loc).
   std::vector<float> logits(const Hdf5Fixture& fixture);
 };
