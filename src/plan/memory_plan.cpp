@@ -5,6 +5,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "plan/memory_fit.hpp"
 
 namespace espalier::plan {
 
@@ -56,6 +57,10 @@ JobMemory JobMemory::planned(const config::Parameters& parameters,
 
 JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                             Purpose purpose, const device::Context& context) {
+  if (context.gpu() != nullptr) {
+    const std::string why = why_not_fitting(parameters, grid, purpose, *context.gpu());
+    require(why.empty(), ExitStatus::bad_configuration, "{}", why);
+  }
   const JobMemory plan = planned(parameters, grid, purpose, context.backend());
   std::vector<device::Arena> arenas;
   for (const Line& line : plan.lines())
@@ -77,20 +82,24 @@ std::int64_t JobMemory::total_bytes() const {
   return total;
 }
 
+std::vector<int> corner_ranks(const parallel::GridShape& shape) {
+  std::vector<int> ranks;
+  for (const int t : std::set<int>{0, shape.tensor - 1})
+    for (const int d : std::set<int>{0, shape.data - 1})
+      ranks.push_back(d * shape.tensor * shape.context + t);
+  return ranks;
+}
+
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape) {
-  // Padding of the last vocabulary shard and the remainders of the ZeRO division are the only
-  // differences between ranks, so the first and the last rank of each axis are the extremes.
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
-  for (const int t : std::set<int>{0, shape.tensor - 1})
-    for (const int d : std::set<int>{0, shape.data - 1}) {
-      const parallel::ProcessGrid grid(shape, d * shape.tensor * shape.context + t);
-      const std::int64_t total =
-          JobMemory::planned(parameters, grid, Purpose::training).total_bytes();
-      smallest = smallest == 0 ? total : std::min(smallest, total);
-      largest = std::max(largest, total);
-    }
+  for (const int rank : corner_ranks(shape)) {
+    const std::int64_t total =
+        JobMemory::planned(parameters, {shape, rank}, Purpose::training).total_bytes();
+    smallest = smallest == 0 ? total : std::min(smallest, total);
+    largest = std::max(largest, total);
+  }
   const JobMemory first = JobMemory::planned(parameters, {shape, 0}, Purpose::training);
   std::string text = "memory plan of rank 0\n";
   for (const JobMemory::Line& line : first.lines())
