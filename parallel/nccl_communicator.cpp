@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -147,9 +148,11 @@ class NcclCommunicator final : public Communicator {
     const std::string text = host_->broadcast(std::string(id.internal, sizeof(id.internal)), 0);
     std::memcpy(id.internal, text.data(), sizeof(id.internal));
     // A communicator belongs to the GPU that is the thread's when it is made.
-    const cudaError_t set = cudaSetDevice(gpu_->ordinal());
-    require(set == cudaSuccess, ExitStatus::internal, "cudaSetDevice failed on GPU {}: {}",
-            gpu_->ordinal(), cudaGetErrorString(set));
+    if (gpu_->backend() == device::Backend::cuda) {
+      const cudaError_t set = cudaSetDevice(gpu_->ordinal());
+      require(set == cudaSuccess, ExitStatus::internal, "cudaSetDevice failed on GPU {}: {}",
+              gpu_->ordinal(), cudaGetErrorString(set));
+    }
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
     check(nccl_.init_rank(&comm_, size(), id, rank(), &config), "ncclCommInitRankConfig");
@@ -199,21 +202,20 @@ class NcclCommunicator final : public Communicator {
   void reduce_scatter_pieces(std::span<const RowPieces> tensors) override {
     grouped(tensors, /*sums=*/true, [&](const View& full, const PieceCall& call) {
       const View rows = full.row_range(call.first_row, call.num_rows);
+      const std::size_t count = count_of(rows);
       const ncclDataType_t type = type_of(full.dtype);
       switch (call.kind) {
         case PieceCall::Kind::even:
-          return check(nccl_.reduce_scatter(
-                           full.data, full.row_range(rank() * call.num_rows, call.num_rows).data,
-                           count_of(rows), type, ncclSum, comm_, stream_),
+          return check(nccl_.reduce_scatter(rows.data, own_rows(full, call).data, count, type,
+                                            ncclSum, comm_, stream_),
                        "ncclReduceScatter");
         case PieceCall::Kind::whole:
-          return check(
-              nccl_.all_reduce(full.data, full.data, count_of(rows), type, ncclSum, comm_, stream_),
-              "ncclAllReduce");
+          return check(nccl_.all_reduce(rows.data, rows.data, count, type, ncclSum, comm_, stream_),
+                       "ncclAllReduce");
         case PieceCall::Kind::owner:
-          return check(nccl_.reduce(rows.data, rows.data, count_of(rows), type, ncclSum, call.owner,
-                                    comm_, stream_),
-                       "ncclReduce");
+          return check(
+              nccl_.reduce(rows.data, rows.data, count, type, ncclSum, call.owner, comm_, stream_),
+              "ncclReduce");
       }
     });
   }
@@ -222,9 +224,9 @@ class NcclCommunicator final : public Communicator {
       const View rows = full.row_range(call.first_row, call.num_rows);
       const std::size_t bytes = count_of(rows) * size_of(full.dtype);
       if (call.kind == PieceCall::Kind::even)
-        check(nccl_.all_gather(full.row_range(rank() * call.num_rows, call.num_rows).data,
-                               full.data, bytes, ncclInt8, comm_, stream_),
-              "ncclAllGather");
+        check(
+            nccl_.all_gather(own_rows(full, call).data, rows.data, bytes, ncclInt8, comm_, stream_),
+            "ncclAllGather");
       else
         check(nccl_.broadcast(rows.data, rows.data, bytes, ncclInt8, call.owner, comm_, stream_),
               "ncclBroadcast");
@@ -274,14 +276,23 @@ class NcclCommunicator final : public Communicator {
     check(nccl_.group_start(), "ncclGroupStart");
     in_group_ = true;
     for (const RowPieces& tensor : tensors) {
-      const View full = tensor.full.row_range(0, tensor.begins.back());
+      const auto& [full, begins] = tensor;
+      ESPALIER_ASSERT(std::ssize(begins) == size() + 1 &&
+                          std::is_sorted(begins.begin(), begins.end()) && begins.front() >= 0 &&
+                          begins.back() <= full.rows,
+                      "a division of {} over {} ranks", device::describe(full), size());
       const auto row_bytes = full.cols * static_cast<std::int64_t>(size_of(full.dtype));
-      piece_calls(tensor.begins, row_bytes, sums, calls_);
+      piece_calls(begins, row_bytes, sums, calls_);
       for (const PieceCall& one : calls_) call(full, one);
-      count_sent(full.size_bytes());
+      count_sent((begins.back() - begins.front()) * row_bytes);
     }
     in_group_ = false;
     check(nccl_.group_end(), "ncclGroupEnd");
+  }
+
+  /// This rank's rows of an even call.
+  View own_rows(const View& full, const PieceCall& call) const {
+    return full.row_range(call.first_row + rank() * call.num_rows, call.num_rows);
   }
 
   /// Of the bytes of a collective a ring sends all but one rank's share.

@@ -8,20 +8,21 @@ namespace espalier::parallel {
 
 void piece_calls(std::span<const std::int64_t> begins, std::int64_t row_bytes, bool sums,
                  std::vector<PieceCall>& calls) {
-  ESPALIER_ASSERT(begins.size() >= 2 && begins.front() == 0, "{} begins", begins.size());
+  ESPALIER_ASSERT(begins.size() >= 2, "{} begins", begins.size());
   calls.clear();
-  const std::int64_t rows = begins.back();
+  const std::int64_t first = begins.front();
+  const std::int64_t rows = begins.back() - first;
   if (rows == 0) return;
-  const std::int64_t share = begins[1];
+  const std::int64_t share = begins[1] - first;
   bool even = true;
   for (std::size_t r = 0; r + 1 < begins.size(); ++r)
     even = even && begins[r + 1] - begins[r] == share;
   if (even) {
-    calls.push_back({PieceCall::Kind::even, 0, 0, share});
+    calls.push_back({PieceCall::Kind::even, 0, first, share});
     return;
   }
   if (sums && rows * row_bytes <= kWholeSumBytes) {
-    calls.push_back({PieceCall::Kind::whole, 0, 0, rows});
+    calls.push_back({PieceCall::Kind::whole, 0, first, rows});
     return;
   }
   for (std::size_t r = 0; r + 1 < begins.size(); ++r)

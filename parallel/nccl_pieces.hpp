@@ -9,7 +9,8 @@ namespace espalier::parallel {
 /// One call of NCCL for a tensor whose rows are divided over a group.
 struct PieceCall {
   enum class Kind {
-    even,   ///< ncclReduceScatter or ncclAllGather in place: every rank has num_rows
+    even,   ///< ncclReduceScatter or ncclAllGather in place: rank r has num_rows rows from row
+            ///< first_row + r * num_rows
     whole,  ///< ncclAllReduce of all rows, of which each rank uses its own
     owner,  ///< ncclReduce to, or ncclBroadcast from, the one rank that has these rows
   };
