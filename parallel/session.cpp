@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "parallel/mpi_communicator.hpp"
+#include "parallel/nccl_communicator.hpp"
 #include "parallel/staged_communicator.hpp"
 
 namespace espalier::parallel {
@@ -26,6 +27,16 @@ MPI_Comm split_of_world(int color, int rank) {
   MPI_Comm group = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(MPI_COMM_WORLD, color, rank, &group), "MPI_Comm_split");
   return group;
+}
+
+/// Whether GPU memory travels by NCCL: the same answer on every rank. Collective.
+bool uses_nccl(Communicator& world, const device::Gpu& gpu, CollectiveLibrary library) {
+  if (library == CollectiveLibrary::nccl) return true;  // and what is missing is an error there
+  if (library == CollectiveLibrary::mpi || gpu.backend() != device::Backend::cuda) return false;
+  const bool here = why_no_nccl().empty();
+  std::vector<std::string> uuids = world.all_gather(here ? gpu.description().uuid : std::string());
+  std::sort(uuids.begin(), uuids.end());
+  return !uuids.front().empty() && std::adjacent_find(uuids.begin(), uuids.end()) == uuids.end();
 }
 
 }  // namespace
@@ -103,19 +114,22 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   const int data_group = outer * shape.tensor + grid.tensor_rank();
   const auto staging = std::make_shared<Staging>();
   const bool on_host = context == nullptr || context->on_host();
-  require(on_host || library != CollectiveLibrary::nccl, ExitStatus::bad_configuration,
-          "device.communicator = \"nccl\" is not there yet: use \"mpi\"");
-  const auto make = [&](MPI_Comm group, bool beside) -> std::unique_ptr<Communicator> {
+  const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
+  const auto make = [&](MPI_Comm group, bool beside,
+                        const char* axis) -> std::unique_ptr<Communicator> {
     auto host = std::make_unique<MpiCommunicator>(group, staging);
     if (on_host) return host;
     const device::Queue& queue = beside ? context->side_queue() : context->queue();
+    // A group of one rank only copies, now and then.
+    if (through_nccl && host->size() > 1)
+      return make_nccl_communicator(std::move(host), context->shared_gpu(), queue.stream, axis);
     return std::make_unique<StagedCommunicator>(std::move(host), context->shared_gpu(),
                                                 queue.stream);
   };
   GridCommunicators result;
-  result.tensor = make(split_of_world(tensor_group, rank), false);
-  result.data = make(split_of_world(data_group, rank), true);
-  result.kv_replicas = make(split_of_world(rank / kv_replication, rank), false);
+  result.tensor = make(split_of_world(tensor_group, rank), false, "tensor");
+  result.data = make(split_of_world(data_group, rank), true, "data");
+  result.kv_replicas = make(split_of_world(rank / kv_replication, rank), false, "kv replicas");
   result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
   return result;
 }

@@ -43,7 +43,8 @@ struct GridCommunicators {
   std::unique_ptr<Communicator> kv_replicas;
   std::unique_ptr<Communicator> world;
 };
-/// What carries collectives of GPU memory; on the host it is always MPI.
+/// What carries collectives of GPU memory; on the host it is always MPI. Automatic is NCCL where
+/// every rank has it and a GPU of its own, else MPI through host memory.
 enum class CollectiveLibrary { automatic, mpi, nccl };
 /// Communicators for memory where `context` computes (null: the host): over the data axis in its
 /// side stream, over the others in its compute stream. `world` is for host values and texts.

@@ -2,6 +2,7 @@
 #include "commands/banner.hpp"
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
+#include "plan/memory_fit.hpp"
 #include "train/trainer.hpp"
 
 namespace espalier::commands {
@@ -11,6 +12,10 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
   if (dry_run) {
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
+    if (parameters.device.backend != "host" && session.rank() == 0 &&
+        device::Gpu::count(device::Backend::cuda) > 0)
+      log::info("{}", plan::describe_fit(parameters, shape,
+                                         *device::Gpu::open(device::Backend::cuda, 0)));
     train::check_files(parameters);
     log::info("dry run: nothing was trained");
     return ExitStatus::ok;

@@ -197,7 +197,7 @@ struct ParallelParameters {
           p.overlap_data);
     visit(Field{.name = "overlap_tensor",
                 .meaning = "on a GPU: cut the tensor group's collectives into chunks that travel "
-                           "beside the matrix products"},
+                           "beside the matrix products (only false yet)"},
           p.overlap_tensor);
   }
 };
@@ -245,9 +245,10 @@ struct MemoryParameters {
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "recompute",
                 .meaning = "activations that the backward pass computes again instead of keeping "
-                           "them; selective: results of norms, RoPE and the MLP's projection; "
-                           "full: everything between the inputs of blocks. Losses do not change",
-                .choices = {"none", "selective", "full"}},
+                           "them; selective: results of norms and RoPE; mlp: also of the "
+                           "MLP's first projection; full: everything between the inputs of "
+                           "blocks. Losses do not change",
+                .choices = {"none", "selective", "mlp", "full"}},
           p.recompute);
   }
 };

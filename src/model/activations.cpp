@@ -8,29 +8,53 @@ namespace espalier::model {
 
 namespace {
 
+/// `first`: block 0, whose buffers the others share where they are not kept; null for block 0.
 BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shape, DType dtype,
-                                std::int64_t layer, device::Arena& arena) {
+                                std::int64_t layer, const BlockActivations* first,
+                                device::Arena& arena) {
   const std::int64_t tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
-  const auto allocate = [&](const char* name, DType type, std::int64_t rows, std::int64_t cols) {
-    return arena.allocate(fmt::format("block {} {}", layer, name), type, rows, cols);
-  };
   BlockActivations b;
-  b.x = allocate("x", dtype, local, s.hidden);
-  b.norm1 = allocate("norm1 statistics", DType::f32, s.norm_rows, local);
-  b.n1 = allocate("n1", dtype, local, s.hidden);
-  b.qkv = allocate("qkv", dtype, tokens, s.qkv_cols());
-  b.qk = s.rotates ? allocate("qk", dtype, tokens, s.qk_cols()) : b.qkv.col_range(0, s.qk_cols());
-  b.o = allocate("o", dtype, tokens, s.q_cols());
-  b.lse = allocate("lse", DType::f32, shape.micro_batch_size * s.num_heads, shape.sequence_length);
-  b.x_mid = allocate("x_mid", dtype, local, s.hidden);
-  b.norm2 = allocate("norm2 statistics", DType::f32, s.norm_rows, local);
-  b.n2 = allocate("n2", dtype, local, s.hidden);
-  b.gate_up = allocate("gate_up", dtype, tokens, s.gate_up_cols());
+  /// In memory of its own up to the mode `kept_up_to`.
+  const auto allocate = [&](const char* name, Recompute kept_up_to,
+                            device::View BlockActivations::*view, DType type, std::int64_t rows,
+                            std::int64_t cols) {
+    if (shape.training && shape.recompute <= kept_up_to)
+      b.*view = arena.allocate(fmt::format("block {} {}", layer, name), type, rows, cols);
+    else
+      b.*view = first != nullptr
+                    ? first->*view
+                    : arena.allocate(fmt::format("every block's {}", name), type, rows, cols);
+  };
+  using enum Recompute;
+  using B = BlockActivations;
+  allocate("x", full, &B::x, dtype, local, s.hidden);
+  allocate("norm1 statistics", mlp, &B::norm1, DType::f32, s.norm_rows, local);
+  allocate("n1", none, &B::n1, dtype, local, s.hidden);
+  allocate("qkv", mlp, &B::qkv, dtype, tokens, s.qkv_cols());
+  if (s.rotates)
+    allocate("qk", none, &B::qk, dtype, tokens, s.qk_cols());
+  else
+    b.qk = b.qkv.col_range(0, s.qk_cols());
+  allocate("o", mlp, &B::o, dtype, tokens, s.q_cols());
+  allocate("lse", mlp, &B::lse, DType::f32, shape.micro_batch_size * s.num_heads,
+           shape.sequence_length);
+  allocate("x_mid", mlp, &B::x_mid, dtype, local, s.hidden);
+  allocate("norm2 statistics", mlp, &B::norm2, DType::f32, s.norm_rows, local);
+  allocate("n2", none, &B::n2, dtype, local, s.hidden);
+  allocate("gate_up", selective, &B::gate_up, dtype, tokens, s.gate_up_cols());
   return b;
 }
 
 }  // namespace
+
+Recompute recompute_from_name(std::string_view name) {
+  if (name == "selective") return Recompute::selective;
+  if (name == "mlp") return Recompute::mlp;
+  if (name == "full") return Recompute::full;
+  ESPALIER_ASSERT(name == "none", "recompute \"{}\"", name);
+  return Recompute::none;
+}
 
 Activations::Activations(const LocalSizes& s, const ActivationShape& requested, DType dtype,
                          device::Arena& arena)
@@ -47,9 +71,10 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
                .num_kv_heads = s.num_kv_heads,
                .head_dim = s.head_dim};
 
+  blocks.reserve(static_cast<std::size_t>(s.num_layers));
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer)
-    blocks.push_back(layer == 0 || shape.training ? allocate_block(s, shape, dtype, layer, arena)
-                                                  : blocks.front());
+    blocks.push_back(
+        allocate_block(s, shape, dtype, layer, layer == 0 ? nullptr : &blocks.front(), arena));
   x_final = arena.allocate("x_final", dtype, local, s.hidden);
   norm_final = arena.allocate("final norm statistics", DType::f32, s.norm_rows, local);
   n_final = arena.allocate("n_final", dtype, local, s.hidden);

@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "device/arena.hpp"
@@ -7,6 +9,34 @@
 #include "model/local_sizes.hpp"
 
 namespace espalier::model {
+
+/// What the backward pass of a block makes again instead of finding it (memory.recompute). Every
+/// mode has the same bits: what is made again comes from the same operators on the same operands.
+///
+/// Bytes of each buffer per token of a rank and per block, and what it costs to make it again. w:
+/// bytes of the dtype; all sizes the rank's own; with sequence parallelism the rows marked (s) hold
+/// 1/tensor of the tokens. A buffer that is not kept exists once, for all blocks.
+///
+/// | buffer              | bytes            | kept up to | made again by                          |
+/// |---------------------|------------------|------------|----------------------------------------|
+/// | x (s)               | w H              | full       |                                        |
+/// | n1, n2 (s)          | 2 w H            | none       | norms of x and x_mid                   |
+/// | qk, with RoPE       | w (A + K) D      | none       | QK-norm and RoPE of qkv                |
+/// | gate_up             | w 2 F            | selective  | a product of 4 H F FLOPs               |
+/// | qkv                 | w (A + 2 K) D    | mlp        | a product of 2 H (A + 2 K) D FLOPs     |
+/// | o, lse              | w A D + 4 A      | mlp        | attention                              |
+/// | x_mid (s)           | w H              | mlp        | a product of 2 H A D FLOPs and its sum |
+/// | norm statistics (s) | 8 norm_rows      | mlp        | with the norms                         |
+///
+/// `selective` repeats no matrix product and no message: it saves n1, n2 and qk for about one
+/// passage over them. `mlp` saves the largest buffer for the product with the best ratio of bytes
+/// to FLOPs, 1 byte per H FLOPs; its gathered input is needed by the backward pass anyhow. `full`
+/// repeats a block's forward pass but the product and the sum that end it, whose result is the next
+/// block's x; two collectives of the tensor group per block (three with sequence parallelism, of
+/// which the backward pass needs one anyhow) are repeated. The last block is never made again.
+enum class Recompute : std::uint8_t { none, selective, mlp, full };
+/// "none", "selective", "mlp" or "full".
+Recompute recompute_from_name(std::string_view name);
 
 /// What the forward pass of one block leaves for the backward pass.
 struct BlockActivations {
@@ -33,6 +63,7 @@ struct ActivationShape {
   bool splits_tokens;   ///< sequence parallelism with more than one tensor rank
   bool training;        ///< false: blocks share one set, no gradients
   bool on_gpu = false;  ///< the batch needs a copy there
+  Recompute recompute = Recompute::none;
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
@@ -44,7 +75,7 @@ struct Activations {
 
   ActivationShape shape;
   kernels::AttentionShape attention;     ///< of every block's attention, forward and backward
-  std::vector<BlockActivations> blocks;  ///< L of them; one shared set when not training
+  std::vector<BlockActivations> blocks;  ///< L of them; what is not kept is the same view in all
   device::View x_final;                  ///< (T_loc, H) the residual stream after the last block
   device::View norm_final;               ///< (norm_rows, T_loc) f32
   device::View n_final;                  ///< (T_loc, H)

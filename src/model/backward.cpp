@@ -25,6 +25,7 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
   norm_backward(d_n, a_.x_final, w.final_norm, a_.norm_final, /*d_residual=*/{}, g.final_norm);
   bucket_done(num_layers + 1);
   for (int layer = num_layers - 1; layer >= 0; --layer) {
+    make_again(layer, batch);
     mlp_backward(layer, first);
     attention_backward(layer, batch, first);
     bucket_done(layer);
@@ -91,12 +92,32 @@ void Transformer::linear_bias_backward(const LinearTensors& gradients, ConstView
   if (architecture_.biases) kernels::bias_backward(context_, {.dy = dy, .d_bias = gradients.bias});
 }
 
+// What the backward pass of a block needs and the forward pass did not keep, from what it kept; but
+// gate_up waits until mlp_backward has gathered its input.
+void Transformer::make_again(std::int64_t layer, const Batch& batch) {
+  const Recompute recompute = a_.shape.recompute;
+  if (recompute == Recompute::none || !was_overwritten(layer)) return;
+  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
+  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  branch_ = {};  // x is complete
+  residual_norm(b.x, w.input_layernorm, b.x, b.n1, b.norm1);
+  if (recompute == Recompute::full) {
+    attention_forward(layer, batch);
+    mlp_norm(layer);
+  } else {
+    rotate(layer, batch);
+    residual_norm(b.x_mid, w.post_attention_layernorm, b.x_mid, b.n2, b.norm2);
+  }
+}
+
 void Transformer::mlp_backward(std::int64_t layer, bool first) {
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   const BlockTensors& g = weights_.gradients.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   const Output output = first ? Output::replace : Output::accumulate;
 
+  const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_b);  // (T, H)
+  if (a_.shape.recompute >= Recompute::mlp && was_overwritten(layer)) gate_up_forward(layer, n2);
   const ConstView dy = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);  // (T, H)
   {
     auto phase = context_.profiler().scope(Phase::mlp);
@@ -111,7 +132,6 @@ void Transformer::mlp_backward(std::int64_t layer, bool first) {
     context_.gemm().backward_weight(g.down.weight, dy, a_.mlp_hidden, output);
     linear_bias_backward(g.down, a_.d_residual);
   }
-  const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_b);
   {
     auto phase = context_.profiler().scope(Phase::mlp);
     context_.gemm().backward_weight(g.gate_up.weight, b.gate_up, n2, output);

@@ -30,6 +30,7 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
 // the final norm. The addition of a branch is fused into the norm that follows it.
 void Transformer::forward(const Batch& batch) {
   const ModelTensors& w = weights_.weights;
+  wait_for_bucket(sizes_.num_layers);  // the embeddings
   {
     auto phase = context_.profiler().scope(Phase::embedding);
     // Each rank looks up its part of the vocabulary; the sum over the tensor group completes it.
@@ -46,14 +47,15 @@ void Transformer::forward(const Batch& batch) {
   branch_ = {};
   for (std::int64_t layer = 0; layer < sizes_.num_layers; ++layer) {
     const auto l = static_cast<std::size_t>(layer);
+    wait_for_bucket(layer);
     const ConstView before = layer == 0 ? a_.blocks[0].x : a_.blocks[l - 1].x_mid;
     residual_norm(before, w.blocks[l].input_layernorm, a_.blocks[l].x, a_.blocks[l].n1,
                   a_.blocks[l].norm1);
     attention_forward(layer, batch);
-    residual_norm(a_.blocks[l].x, w.blocks[l].post_attention_layernorm, a_.blocks[l].x_mid,
-                  a_.blocks[l].n2, a_.blocks[l].norm2);
+    mlp_norm(layer);
     mlp_forward(layer);
   }
+  wait_for_bucket(sizes_.num_layers + 1);  // final norm and LM head
   residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.norm_final);
 }
 
@@ -75,6 +77,13 @@ void Transformer::residual_norm(ConstView x, const NormTensors& weights, View re
                 .statistics = statistics});
 }
 
+void Transformer::mlp_norm(std::int64_t layer) {
+  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  residual_norm(b.x,
+                weights_.weights.blocks[static_cast<std::size_t>(layer)].post_attention_layernorm,
+                b.x_mid, b.n2, b.norm2);
+}
+
 void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
@@ -83,19 +92,7 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
     auto phase = context_.profiler().scope(Phase::projections);
     linear_forward(context_, b.qkv, n1, w.qkv);
   }
-  if (sizes_.rotates) {
-    auto phase = context_.profiler().scope(Phase::rope);
-    kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
-                                             .q_weight = w.q_norm,
-                                             .k_weight = w.k_norm,
-                                             .positions = batch.positions,
-                                             .rope = a_.rope,
-                                             .qk = b.qk,
-                                             .num_q_heads = sizes_.num_heads,
-                                             .num_kv_heads = sizes_.num_kv_heads,
-                                             .head_dim = sizes_.head_dim,
-                                             .eps = architecture_.norm_eps});
-  }
+  rotate(layer, batch);
   {
     auto phase = context_.profiler().scope(Phase::attention);
     kernels::attention_forward(context_, {.shape = a_.attention,
@@ -113,14 +110,29 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
 }
 
+// Without RoPE attention reads qkv itself.
+void Transformer::rotate(std::int64_t layer, const Batch& batch) {
+  if (!sizes_.rotates) return;
+  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
+  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  auto phase = context_.profiler().scope(Phase::rope);
+  kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
+                                           .q_weight = w.q_norm,
+                                           .k_weight = w.k_norm,
+                                           .positions = batch.positions,
+                                           .rope = a_.rope,
+                                           .qk = b.qk,
+                                           .num_q_heads = sizes_.num_heads,
+                                           .num_kv_heads = sizes_.num_kv_heads,
+                                           .head_dim = sizes_.head_dim,
+                                           .eps = architecture_.norm_eps});
+}
+
 void Transformer::mlp_forward(std::int64_t layer) {
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_a);  // (T, H)
-  {
-    auto phase = context_.profiler().scope(Phase::mlp);
-    linear_forward(context_, b.gate_up, n2, w.gate_up);
-  }
+  gate_up_forward(layer, n2);
   {
     auto phase = context_.profiler().scope(Phase::activation);
     activation_forward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
@@ -130,6 +142,12 @@ void Transformer::mlp_forward(std::int64_t layer) {
     linear_forward(context_, a_.branch, a_.mlp_hidden, w.down, is_first_tensor_rank());
   }
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
+}
+
+void Transformer::gate_up_forward(std::int64_t layer, ConstView n2) {
+  auto phase = context_.profiler().scope(Phase::mlp);
+  linear_forward(context_, a_.blocks[static_cast<std::size_t>(layer)].gate_up, n2,
+                 weights_.weights.blocks[static_cast<std::size_t>(layer)].gate_up);
 }
 
 Batch Transformer::placed(const Batch& batch) {

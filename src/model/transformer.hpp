@@ -31,6 +31,12 @@ class Transformer {
   /// Called with a bucket's number when its gradients on this rank are final for the micro-batch.
   using BucketDone = std::function<void(int bucket)>;
 
+  /// Called with a bucket's number right before a forward pass first uses its weights.
+  using BeforeUse = std::function<void(int bucket)>;
+  /// For weights that are still on their way when a pass begins (optim::Optimizer::
+  /// wait_for_weights). The backward pass uses them after the forward pass.
+  void set_before_use(BeforeUse before_use) { before_use_ = std::move(before_use); }
+
   /// Forward and backward of one micro-batch. Gradients of loss_scale * sum of token losses replace
   /// what is there (`first`) or are added. On a GPU it returns before the work is done.
   void train(const Batch& batch, float loss_scale, bool first, const BucketDone& bucket_done);
@@ -51,8 +57,15 @@ class Transformer {
   /// The batch where the operators run: itself, or a copy on the GPU.
   Batch placed(const Batch& batch);
   void forward(const Batch& batch);
+  void wait_for_bucket(std::int64_t bucket) {
+    if (before_use_) before_use_(static_cast<int>(bucket));
+  }
   void attention_forward(std::int64_t layer, const Batch& batch);
   void mlp_forward(std::int64_t layer);
+  // Their parts that the backward pass repeats when their results were not kept:
+  void mlp_norm(std::int64_t layer);
+  void rotate(std::int64_t layer, const Batch& batch);
+  void gate_up_forward(std::int64_t layer, device::ConstView n2);
   /// residual = x + branch output; y = norm(residual).
   void residual_norm(device::ConstView x, const NormTensors& weights, device::View residual,
                      device::View y, device::View statistics);
@@ -64,6 +77,9 @@ class Transformer {
   void head_statistics(device::ConstView targets, std::int64_t tokens);
   // backward.cpp
   void backward(const Batch& batch, bool first, const BucketDone& bucket_done);
+  void make_again(std::int64_t layer, const Batch& batch);
+  /// The buffers that all blocks share hold another block's results.
+  bool was_overwritten(std::int64_t layer) const { return layer + 1 < sizes_.num_layers; }
   void mlp_backward(std::int64_t layer, bool first);
   void attention_backward(std::int64_t layer, const Batch& batch, bool first);
   void norm_backward(device::ConstView dy, device::ConstView x, const NormTensors& weights,
@@ -79,6 +95,7 @@ class Transformer {
   device::Context& context_;
   parallel::GridCommunicators& comm_;
   parallel::TensorBoundary boundary_;
+  BeforeUse before_use_;
   device::ConstView branch_;  ///< (T_loc, H) what the residual stream has yet to add
 };
 

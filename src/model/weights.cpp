@@ -128,6 +128,14 @@ Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& 
     gradients = allocate_tensors(architecture, sizes_, DType::f32, *gradient_arena);
 }
 
+std::vector<int> Weights::forward_order() const {
+  const int num_layers = static_cast<int>(sizes_.num_layers);
+  std::vector<int> order{num_layers};
+  for (int layer = 0; layer < num_layers; ++layer) order.push_back(layer);
+  order.push_back(num_layers + 1);
+  return order;
+}
+
 std::vector<parallel::LocalTensor> Weights::local_tensors() const {
   const bool tied = table.back().name != "lm_head.weight";
   const std::vector<View> w = views_in_table_order(weights, sizes_, tied);

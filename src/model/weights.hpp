@@ -60,6 +60,8 @@ struct Weights {
 
   /// The table's rows as this rank holds them, without padding. Point into `table`.
   std::vector<parallel::LocalTensor> local_tensors() const;
+  /// The buckets in the order in which the forward pass first uses their weights.
+  std::vector<int> forward_order() const;
   const LocalSizes& sizes() const { return sizes_; }
 
  private:

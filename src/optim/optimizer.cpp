@@ -64,6 +64,7 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
     Bucket& bucket = buckets_[static_cast<std::size_t>(tensor.bucket)];
     const auto& begins = partition_.begins(static_cast<std::int64_t>(i));
     bucket.gradients.push_back({tensor.gradient, begins});
+    bucket.weights.push_back({tensor.weight, begins});
     weights_.push_back({tensor.weight, begins});
 
     const auto divided_over = [&](int ranks) {
@@ -104,13 +105,21 @@ void Optimizer::reduce_bucket(device::Context& context, parallel::GridCommunicat
     all_reduce_pieces(*comm.kv_replicas, group.kv_sums);
   }
   const auto scope = context.profiler().scope(Phase::gradient_communication);
+  if (comm.data->size() == 1) return;
+  context.fork_side();
   comm.data->reduce_scatter_pieces(group.gradients);
   if (partition_.zero_stage() == 0) comm.data->all_gather_pieces(group.gradients);
+  if (!overlap_) context.join_side();
+}
+
+void Optimizer::wait_for_gradients(device::Context& context) {
+  context.join_side();
 }
 
 // At stage 0 every data rank has all gradients, yet takes only the rows it would own at stage 1:
 // the work is shared, and the norm has the same bits at both stages.
 double Optimizer::square_sum(device::Context& context) {
+  wait_for_gradients(context);
   const auto scope = context.profiler().scope(Phase::clipping);
   std::int64_t count = 0;
   for (const StatePiece& state : state_) {
@@ -132,6 +141,7 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
                        const Update& update,
                        const std::function<void(std::int64_t)>& before_overwrite) {
   const auto scope = context.profiler().scope(Phase::optimizer);
+  gathered_.wait_for_all(context);
   // A GPU takes many pieces in one launch; the host gains nothing by that, and piece by piece the
   // checkpoint writer is waited for as late as possible.
   const std::size_t at_once = context.on_host() ? 1 : 64;
@@ -161,9 +171,29 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
 }
 
 void Optimizer::gather_weights(device::Context& context, parallel::GridCommunicators& comm) {
-  if (partition_.zero_stage() == 0) return;
   const auto scope = context.profiler().scope(Phase::weight_communication);
+  if (partition_.zero_stage() == 0 || comm.data->size() == 1) return;
+  context.fork_side();
   comm.data->all_gather_pieces(weights_);
+  context.join_side();
+}
+
+void Optimizer::begin_gather_weights(device::Context& context, parallel::GridCommunicators& comm,
+                                     std::span<const int> order) {
+  if (context.on_host() || !overlap_) return gather_weights(context, comm);
+  if (partition_.zero_stage() == 0 || comm.data->size() == 1) return;
+  ESPALIER_ASSERT(std::ssize(order) == num_buckets_, "an order of {} of {} buckets", order.size(),
+                  num_buckets_);
+  const auto scope = context.profiler().scope(Phase::weight_communication);
+  context.fork_side();
+  for (const int bucket : order) {
+    comm.data->all_gather_pieces(buckets_[static_cast<std::size_t>(bucket)].weights);
+    gathered_.record(context, bucket, num_buckets_);
+  }
+}
+
+void Optimizer::wait_for_weights(device::Context& context, int bucket) {
+  gathered_.wait(context, bucket);
 }
 
 void Optimizer::weights_from_master(device::Context& context) {

@@ -8,6 +8,7 @@
 #include "device/arena.hpp"
 #include "device/context.hpp"
 #include "kernels/adamw.hpp"
+#include "optim/bucket_events.hpp"
 #include "parallel/session.hpp"
 #include "parallel/zero.hpp"
 
@@ -22,6 +23,8 @@ struct StatePiece {
 /// AdamW with ZeRO-1 (or stage 0). The order of calls in a step:
 ///   micro-batches, with reduce_bucket(b) in the last one as each bucket becomes final;
 ///   square_sum -> the step's all-reduce -> update -> gather_weights.
+/// On a GPU the collectives of the data axis live in the side stream. Those of the tensor axis stay
+/// between the kernels that make and use their operands.
 /// The first micro-batch must replace what the gradients hold, as model::Transformer does; whoever
 /// only adds calls zero_gradients first.
 class Optimizer {
@@ -31,11 +34,17 @@ class Optimizer {
   Optimizer(std::vector<parallel::LocalTensor> tensors, const parallel::ProcessGrid& grid,
             int zero_stage, bool sequence_parallel, device::Arena& arena);
 
+  /// Whether a GPU computes on while the data axis sums gradients (parallel.overlap_data). Which
+  /// terms are summed in which order does not depend on it.
+  void set_overlap(bool overlap) { overlap_ = overlap; }
+
   void zero_gradients(device::Context& context);
 
   /// Gradient sums over the tensor axis that the table asks for (GradientSum), then over the data
-  /// axis: reduce-scatter to the owners (stage 1) or all-reduce (stage 0). Collective.
+  /// axis: reduce-scatter to the owners (stage 1) or all-reduce (stage 0). Collective. With
+  /// overlap the sums are there only after wait_for_gradients, which square_sum calls itself.
   void reduce_bucket(device::Context& context, parallel::GridCommunicators& comm, int bucket);
+  void wait_for_gradients(device::Context& context);
   int num_buckets() const { return num_buckets_; }
 
   /// Sum of squares of the gradient rows that this rank writes, fp64; the sum over all ranks is the
@@ -53,6 +62,12 @@ class Optimizer {
               const Update& update, const std::function<void(std::int64_t)>& before_overwrite);
   /// All-gather of the updated weights over the data axis (stage 1). Collective.
   void gather_weights(device::Context& context, parallel::GridCommunicators& comm);
+  /// The same beside what the GPU computes next, a group of messages per bucket in the given order:
+  /// that of their first use. Whoever uses a bucket's weights calls wait_for_weights before; update
+  /// waits for all of them itself. On the host, and without overlap, this is gather_weights.
+  void begin_gather_weights(device::Context& context, parallel::GridCommunicators& comm,
+                            std::span<const int> order);
+  void wait_for_weights(device::Context& context, int bucket);
 
   /// weights (owned rows) = master; then gather_weights makes them known. After init and restart.
   void weights_from_master(device::Context& context);
@@ -67,6 +82,7 @@ class Optimizer {
   device::View square_sums_;  ///< (pieces, 1) f64
   std::vector<kernels::AdamW> rectangles_;
   bool sequence_parallel_;
+  bool overlap_ = false;
   int num_buckets_;
 
   /// What becomes final together, ready for the grouped collectives.
@@ -74,9 +90,11 @@ class Optimizer {
     std::vector<parallel::RowPieces> tensor_sums;  ///< over the tensor group
     std::vector<parallel::RowPieces> kv_sums;      ///< over the kv replicas
     std::vector<parallel::RowPieces> gradients;    ///< over the data group
+    std::vector<parallel::RowPieces> weights;      ///< over the data group
   };
   std::vector<Bucket> buckets_;
-  std::vector<parallel::RowPieces> weights_;
+  std::vector<parallel::RowPieces> weights_;  ///< of all buckets
+  BucketEvents gathered_;
 };
 
 /// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping); NaN when the norm is NaN.

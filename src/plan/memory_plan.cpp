@@ -6,6 +6,7 @@
 #include "base/integers.hpp"
 #include "base/text.hpp"
 #include "kernels/workspace.hpp"
+#include "plan/memory_fit.hpp"
 
 namespace espalier::plan {
 
@@ -38,13 +39,15 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       .tensor_size = grid.shape().tensor,
       .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
       .training = training,
-      .on_gpu = backend != device::Backend::host};
+      .on_gpu = backend != device::Backend::host,
+      .recompute = model::recompute_from_name(p.memory.recompute)};
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
-  if (training)
-    optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
-                                                   static_cast<int>(p.parallel.zero_stage),
-                                                   shape.splits_tokens, optimizer_arena);
+  if (!training) return;
+  optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
+                                                 static_cast<int>(p.parallel.zero_stage),
+                                                 shape.splits_tokens, optimizer_arena);
+  optimizer->set_overlap(p.parallel.overlap_data);
 }
 
 JobMemory JobMemory::planned(const config::Parameters& parameters,
@@ -55,6 +58,10 @@ JobMemory JobMemory::planned(const config::Parameters& parameters,
 
 JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                             Purpose purpose, const device::Context& context) {
+  if (context.gpu() != nullptr) {
+    const std::string why = why_not_fitting(parameters, grid, purpose, *context.gpu());
+    require(why.empty(), ExitStatus::bad_configuration, "{}", why);
+  }
   const JobMemory plan = planned(parameters, grid, purpose, context.backend());
   std::vector<device::Arena> arenas;
   for (const Line& line : plan.lines())
@@ -86,20 +93,24 @@ std::int64_t workspace_elements(const config::Parameters& parameters,
   return kernels::workspace_elements(backend, width);
 }
 
+std::vector<int> corner_ranks(const parallel::GridShape& shape) {
+  std::vector<int> ranks;
+  for (const int t : std::set<int>{0, shape.tensor - 1})
+    for (const int d : std::set<int>{0, shape.data - 1})
+      ranks.push_back(d * shape.tensor * shape.context + t);
+  return ranks;
+}
+
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape) {
-  // Padding of the last vocabulary shard and the remainders of the ZeRO division are the only
-  // differences between ranks, so the first and the last rank of each axis are the extremes.
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
-  for (const int t : std::set<int>{0, shape.tensor - 1})
-    for (const int d : std::set<int>{0, shape.data - 1}) {
-      const parallel::ProcessGrid grid(shape, d * shape.tensor * shape.context + t);
-      const std::int64_t total =
-          JobMemory::planned(parameters, grid, Purpose::training).total_bytes();
-      smallest = smallest == 0 ? total : std::min(smallest, total);
-      largest = std::max(largest, total);
-    }
+  for (const int rank : corner_ranks(shape)) {
+    const std::int64_t total =
+        JobMemory::planned(parameters, {shape, rank}, Purpose::training).total_bytes();
+    smallest = smallest == 0 ? total : std::min(smallest, total);
+    largest = std::max(largest, total);
+  }
   const JobMemory first = JobMemory::planned(parameters, {shape, 0}, Purpose::training);
   std::string text = "memory plan of rank 0\n";
   for (const JobMemory::Line& line : first.lines())

@@ -26,7 +26,8 @@ class JobMemory {
   static JobMemory planned(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                            Purpose purpose, device::Backend backend = device::Backend::host);
   /// Memory for this rank where `context` computes; throws Error (bad_configuration) when it cannot
-  /// be had.
+  /// be had. On a GPU that is known before anything is allocated, and the message says what would
+  /// fit (memory_fit.hpp).
   static JobMemory backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                           Purpose purpose, const device::Context& context);
 
@@ -53,6 +54,10 @@ class JobMemory {
 /// its Context is made with. 0 on the host.
 std::int64_t workspace_elements(const config::Parameters& parameters,
                                 const parallel::ProcessGrid& grid, device::Backend backend);
+
+/// The ranks that differ: padding of the last vocabulary shard and the remainders of the ZeRO
+/// division lie at the ends of the tensor and data axes.
+std::vector<int> corner_ranks(const parallel::GridShape& shape);
 
 /// Table for the banner and --dry-run: the arenas of rank 0, and the smallest and largest total
 /// over the ranks (the corners of the tensor and data axes are the ones that differ).

@@ -115,7 +115,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
           .data_rank = grid_.data_rank(),
           .documents = document_rule(parameters.data)},
       transformer_(memory_.architecture, *memory_.weights, *memory_.activations, context_,
-                   communicators_) {
+                   communicators_),
+      forward_order_(memory_.weights->forward_order()) {
+  transformer_.set_before_use(
+      [this](int bucket) { memory_.optimizer->wait_for_weights(context_, bucket); });
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));

@@ -71,7 +71,7 @@ StepReport Trainer::train_step() {
                      auto phase = context_.profiler().scope(Phase::checkpoint);
                      checkpoints_->before_overwrite(state);
                    });
-  optimizer.gather_weights(context_, communicators_);
+  optimizer.begin_gather_weights(context_, communicators_, forward_order_);
 
   ++step_;
   samples_consumed_ += static_cast<std::uint64_t>(training.global_batch_size);

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
@@ -65,7 +66,8 @@ class Trainer {
   data::BatchShape batch_shape_;
   data::MicroBatch batch_;
   model::Transformer transformer_;
-  std::int64_t step_ = 0;  ///< steps done
+  std::vector<int> forward_order_;  ///< of the buckets
+  std::int64_t step_ = 0;           ///< steps done
   std::uint64_t samples_consumed_ = 0;
   std::optional<io::RunLog> log_;  ///< rank 0
   std::unique_ptr<CheckpointDriver> checkpoints_;

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "model/initialize.hpp"
+
 namespace espalier::testing {
 
 parallel::MpiSession& session() {
@@ -107,17 +109,35 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 
 }  // namespace
 
-ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
+                         WithoutWeights)
     : parameters(p),
       grid(shape_of(p), session().rank()),
-      gpu(gpu_of_test()),
+      gpu(std::move(on)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
       memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context)),
       communicators(parallel::make_communicators(
           session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
           parallel::CollectiveLibrary::mpi)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
-                  communicators) {
+                  communicators) {}
+
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on)
+    : ModelOnGrid(p, std::move(on), WithoutWeights{}) {
+  for (optim::StatePiece& state : memory.optimizer->state()) {
+    std::vector<float> master(static_cast<std::size_t>(state.master.size()));
+    model::initialize(
+        memory.architecture,
+        *memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
+        static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle, master.data());
+    context.upload(state.master, master.data());
+  }
+  memory.optimizer->weights_from_master(context);
+  memory.optimizer->gather_weights(context, communicators);
+}
+
+ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
+    : ModelOnGrid(p, gpu_of_test(), WithoutWeights{}) {
   optim::Optimizer& optimizer = *memory.optimizer;
   for (optim::StatePiece& state : optimizer.state()) {
     const parallel::TensorSpec& spec =

@@ -22,9 +22,12 @@ std::shared_ptr<device::Gpu> gpu_of_test();
 config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int data,
                                  bool sequence_parallel, int zero_stage, const std::string& dtype);
 
-/// A model with the fixture's weights on a grid of all ranks, and what it takes to run it.
+/// A model with a fixture's weights on a grid of all ranks, and what it takes to run it.
 struct ModelOnGrid {
   ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters);
+
+  /// Weights from the seed of `parameters`.
+  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu);
 
   /// Forward and backward of this data rank's share of `tokens` (sequences, S+1), then the
   /// reductions. Returns the mean loss over all sequences.
@@ -40,6 +43,14 @@ struct ModelOnGrid {
   double gradient_norm();
   double max_over_ranks(double value);
 
+  struct Tokens {
+    std::vector<std::uint32_t> inputs, targets;
+    std::vector<std::int32_t> positions;
+    model::Batch view() const;
+  };
+  /// This data rank's share of `tokens` (sequences, S+1).
+  Tokens share_of(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) const;
+
   config::Parameters parameters;
   parallel::ProcessGrid grid;
   std::shared_ptr<device::Gpu> gpu;  ///< null: the host
@@ -49,14 +60,11 @@ struct ModelOnGrid {
   model::Transformer transformer;
 
  private:
-  struct Tokens {
-    std::vector<std::uint32_t> inputs, targets;
-    std::vector<std::int32_t> positions;
-    model::Batch view() const;
-  };
+  struct WithoutWeights {};
+  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
+              WithoutWeights);
   /// Of this data rank's share of the fixture's tokens, (T, V_loc).
   std::vector<float> logits(const Hdf5Fixture& fixture);
-  Tokens share_of(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) const;
 };
 
 }  // namespace espalier::testing

@@ -1,0 +1,116 @@
+// Weights that arrive while the forward pass runs, and gradients that leave during the backward
+// pass, change no bit.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <limits>
+#include <map>
+
+#include "mpi/model/model_on_grid.hpp"
+
+namespace espalier {
+namespace {
+
+using testing::Hdf5Fixture;
+using testing::ModelOnGrid;
+
+const Hdf5Fixture& fixture_of(const std::string& name) {
+  static std::map<std::string, Hdf5Fixture> fixtures;
+  return fixtures.try_emplace(name, ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5")
+      .first->second;
+}
+
+/// With the head dimension that CUDA's attention takes.
+config::Parameters small_model(int tensor, int data) {
+  config::Parameters p;
+  p.model.vocab_size = 97;
+  p.model.hidden_size = 64;
+  p.model.intermediate_size = 96;
+  p.model.num_hidden_layers = 3;
+  p.model.num_attention_heads = 4;
+  p.model.num_key_value_heads = 2;
+  p.model.head_dim = 64;
+  p.model.tie_word_embeddings = false;
+  p.model.max_position_embeddings = 64;
+  p.parallel = {.tensor = tensor, .data = data, .sequence_parallel = tensor > 1};
+  p.training.sequence_length = 32;
+  p.training.micro_batch_size = 2 / data;
+  p.training.global_batch_size = 2;
+  p.training.loss_chunk_tokens = 24;
+  p.training.dtype = "bfloat16";
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("a pass waits for every bucket before it uses its weights") {
+  const std::string name = GENERATE("tied_k1", "untied_k2", "gpt2");
+  CAPTURE(name);
+  const Hdf5Fixture& fixture = fixture_of(name);
+  const int size = testing::session().size();
+  ModelOnGrid model(fixture, testing::parameters_of(fixture, size, 1,
+                                                    /*sequence_parallel=*/size > 1, 1, "float32"));
+  const double loss = model.train(fixture.words("tokens"), 2);
+  const double norm = model.gradient_norm();
+
+  // Now no weight is there until its bucket is waited for.
+  const std::vector<parallel::LocalTensor> tensors = model.memory.weights->local_tensors();
+  std::vector<std::vector<float>> kept;
+  for (const parallel::LocalTensor& tensor : tensors) {
+    float* weights = tensor.weight.as<float>();
+    kept.emplace_back(weights, weights + tensor.weight.size());
+    std::fill_n(weights, tensor.weight.size(), std::numeric_limits<float>::quiet_NaN());
+  }
+  std::vector<int> order;
+  model.transformer.set_before_use([&](int bucket) {
+    order.push_back(bucket);
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      if (tensors[i].bucket == bucket)
+        std::copy(kept[i].begin(), kept[i].end(), tensors[i].weight.as<float>());
+  });
+  CHECK(model.train(fixture.words("tokens"), 2) == loss);
+  CHECK(model.gradient_norm() == norm);
+  CHECK(order == model.memory.weights->forward_order());
+}
+
+// The emulated GPU's memory is open to the communicators of host memory for as long as the guard
+// lives.
+TEST_CASE("an emulated GPU has the same bits with overlap and whatever is made again") {
+  const device::EmulatedAccess open;
+  const int size = testing::session().size();
+  std::vector<std::uint32_t> tokens;
+  for (std::uint32_t i = 0; i < 2 * 33; ++i) tokens.push_back(i * i % 97);
+  for (const int tensor : {1, 2}) {
+    if (size % tensor != 0 || size / tensor > 2) continue;
+    struct Way {
+      bool overlap;
+      const char* recompute;
+      std::vector<double> results = {};  // loss and gradient norm of each step
+    };
+    std::vector<Way> ways = {{false, "none"}, {true, "none"}, {true, "selective"}, {true, "full"}};
+    for (Way& way : ways) {
+      config::Parameters p = small_model(tensor, size / tensor);
+      p.parallel.overlap_data = way.overlap;
+      p.memory.recompute = way.recompute;
+      ModelOnGrid model(p, device::Gpu::open(device::Backend::emulated, 0));
+      optim::Optimizer& optimizer = *model.memory.optimizer;
+      const std::vector<int> order = model.memory.weights->forward_order();
+      model.transformer.set_before_use(
+          [&](int bucket) { optimizer.wait_for_weights(model.context, bucket); });
+      for (std::int64_t step = 1; step <= 3; ++step) {
+        way.results.push_back(model.train(tokens, 2));
+        way.results.push_back(model.gradient_norm());
+        optimizer.update(model.context, p.optimizer,
+                         {.learning_rate = 0.01, .gradient_scale = 1.0, .step = step}, {});
+        optimizer.begin_gather_weights(model.context, model.communicators, order);
+      }
+    }
+    CAPTURE(tensor);
+    CHECK(ways[0].results[4] < ways[0].results[0]);
+    for (const Way& way : ways) {
+      CAPTURE(way.overlap, way.recompute);
+      CHECK(way.results == ways[0].results);
+    }
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,92 @@
+// What the backward pass makes again instead of finding it has the same bits.
+#include <catch2/catch.hpp>
+
+#include "mpi/model/model_on_grid.hpp"
+
+namespace espalier {
+namespace {
+
+using testing::Hdf5Fixture;
+using testing::ModelOnGrid;
+
+struct Outcome {
+  std::vector<double> losses;
+  std::vector<float> gradients;  // of the owned pieces, after the last step
+  std::vector<float> masters;
+  bool operator==(const Outcome&) const = default;
+};
+
+void append_rows(std::vector<float>& values, const device::View& rows) {
+  for (std::int64_t r = 0; r < rows.rows; ++r)
+    values.insert(values.end(), rows.as<float>(r), rows.as<float>(r) + rows.cols);
+}
+
+/// Three steps on the fixture's two sequences, a micro-batch each.
+Outcome train(const Hdf5Fixture& fixture, const config::Parameters& p, bool document_mask) {
+  ModelOnGrid model(fixture, p);
+  optim::Optimizer& optimizer = *model.memory.optimizer;
+  const ModelOnGrid::Tokens share = model.share_of(fixture.words("tokens"), 2);
+  const std::int64_t length = p.training.sequence_length;
+  std::vector<std::int32_t> first_keys;  // documents of 5, 1, 11 and 7 tokens
+  for (std::int32_t s = 0; s < length; ++s)
+    first_keys.push_back(s < 5 ? 0 : s < 6 ? 5 : s < 17 ? 6 : 17);
+  Outcome outcome;
+  for (std::int64_t step = 1; step <= 3; ++step) {
+    for (std::int64_t b = 0; b * length < std::ssize(share.inputs); ++b) {
+      const model::Batch all = share.view();
+      const auto sequence = [&](const device::ConstView& v) {
+        return v.col_range(b * length, length);
+      };
+      const model::Batch batch{.tokens = sequence(all.tokens),
+                               .targets = sequence(all.targets),
+                               .positions = sequence(all.positions),
+                               .first_keys = document_mask ? device::ConstView(device::view_of(
+                                                                 first_keys.data(), 1, length))
+                                                           : device::ConstView{}};
+      const bool last = (b + 1) * length == std::ssize(share.inputs);
+      model.transformer.train(batch, 1.0F / 48.0F, /*first=*/b == 0, [&](int bucket) {
+        if (last) optimizer.reduce_bucket(model.context, model.communicators, bucket);
+      });
+    }
+    outcome.losses.push_back(model.transformer.take_loss_sum());
+    optimizer.update(model.context, p.optimizer,
+                     {.learning_rate = 0.01, .gradient_scale = 1.0, .step = step},
+                     [](std::int64_t) {});
+    optimizer.gather_weights(model.context, model.communicators);
+  }
+  for (const optim::StatePiece& state : optimizer.state()) {
+    const device::View& gradient =
+        optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].gradient;
+    append_rows(outcome.gradients, gradient.row_range(state.piece.row_begin,
+                                                      state.piece.row_end - state.piece.row_begin));
+    append_rows(outcome.masters, state.master);
+  }
+  return outcome;
+}
+
+}  // namespace
+
+TEST_CASE("losses, gradients and weights have the same bits whatever is made again") {
+  const std::string name = GENERATE("tied_k1", "untied_k2", "llama3", "gpt2");
+  const std::string dtype = GENERATE("float32", "bfloat16");
+  const bool document_mask = GENERATE(false, true);
+  const Hdf5Fixture fixture(ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5");
+  const int size = testing::session().size();
+  for (const int tensor : {1, 2, 4})
+    for (const bool sequence_parallel : {false, true}) {
+      if (size % tensor != 0 || size / tensor > 2 || (tensor == 1 && sequence_parallel)) continue;
+      CAPTURE(name, dtype, document_mask, tensor, sequence_parallel);
+      config::Parameters p =
+          testing::parameters_of(fixture, tensor, size / tensor, sequence_parallel, 1, dtype);
+      p.training.micro_batch_size = 1;
+      const Outcome kept = train(fixture, p, document_mask);
+      CHECK(kept.losses[2] < kept.losses[0]);
+      for (const std::string mode : {"selective", "mlp", "full"}) {
+        p.memory.recompute = mode;
+        CAPTURE(mode);
+        CHECK(train(fixture, p, document_mask) == kept);
+      }
+    }
+}
+
+}  // namespace espalier

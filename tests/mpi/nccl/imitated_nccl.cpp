@@ -1,0 +1,165 @@
+// A library with NCCL's interface: all ranks of MPI_COMM_WORLD, host memory, no streams. Sums are
+// taken in rank order in fp32 and rounded once, as the communicator over MPI does.
+#include <mpi.h>
+#include <nccl.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/dtype.hpp"
+
+struct ncclComm {
+  MPI_Comm comm;
+  int rank, size;
+};
+
+namespace {
+
+int open_groups = 0;
+bool asynchronous_error = false;
+
+/// What a test asks to go wrong: IMITATED_NCCL_FAILS=ncclReduce, or "later".
+bool fails(const char* call) {
+  const char* asked = std::getenv("IMITATED_NCCL_FAILS");
+  if (asked != nullptr && std::string(asked) == "later") asynchronous_error = true;
+  return asked != nullptr && std::string(asked) == call;
+}
+
+std::size_t size_of(ncclDataType_t type) {
+  return type == ncclFloat32 ? 4 : type == ncclBfloat16 ? 2 : 1;
+}
+
+template <class T>
+void sum_in_rank_order(const std::vector<char>& all, int ranks, std::size_t count, void* out) {
+  const auto* from = reinterpret_cast<const T*>(all.data());
+  for (std::size_t i = 0; i < count; ++i) {
+    float sum = static_cast<float>(from[i]);
+    for (int r = 1; r < ranks; ++r)
+      sum += static_cast<float>(from[static_cast<std::size_t>(r) * count + i]);
+    static_cast<T*>(out)[i] = static_cast<T>(sum);
+  }
+}
+
+/// The sum on every rank.
+std::vector<char> summed(const void* send, std::size_t count, ncclDataType_t type, ncclComm_t c) {
+  const std::size_t bytes = count * size_of(type);
+  std::vector<char> all(bytes * static_cast<std::size_t>(c->size)), sum(bytes);
+  MPI_Allgather(send, static_cast<int>(bytes), MPI_BYTE, all.data(), static_cast<int>(bytes),
+                MPI_BYTE, c->comm);
+  if (type == ncclFloat32)
+    sum_in_rank_order<float>(all, c->size, count, sum.data());
+  else
+    sum_in_rank_order<espalier::bf16>(all, c->size, count, sum.data());
+  return sum;
+}
+
+}  // namespace
+
+ncclResult_t ncclGetVersion(int* version) {
+  *version = NCCL_VERSION_CODE;
+  return ncclSuccess;
+}
+ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
+  std::memset(id->internal, 0, sizeof(id->internal));
+  std::memcpy(id->internal, "\0not\0text", 9);
+  return ncclSuccess;
+}
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId id, int rank,
+                                    ncclConfig_t*) {
+  *comm = nullptr;
+  int world_rank = 0, world_size = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &world_size);
+  if (std::memcmp(id.internal, "\0not\0text", 9) != 0 || rank != world_rank || nranks != world_size)
+    return ncclInvalidArgument;
+  auto* made = new ncclComm{MPI_COMM_NULL, rank, nranks};
+  MPI_Comm_dup(MPI_COMM_WORLD, &made->comm);
+  *comm = made;
+  return ncclSuccess;
+}
+ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+  MPI_Comm_free(&comm->comm);
+  delete comm;
+  return ncclSuccess;
+}
+ncclResult_t ncclCommAbort(ncclComm_t) {
+  return ncclSuccess;
+}
+ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* error) {
+  *error = asynchronous_error ? ncclRemoteError : ncclSuccess;
+  return ncclSuccess;
+}
+const char* ncclGetErrorString(ncclResult_t result) {
+  return result == ncclRemoteError ? "remote error" : "an error";
+}
+const char* ncclGetLastError(ncclComm_t) {
+  return "because it was asked to";
+}
+ncclResult_t ncclGroupStart() {
+  ++open_groups;
+  return ncclSuccess;
+}
+ncclResult_t ncclGroupEnd() {
+  return --open_groups >= 0 ? ncclSuccess : ncclInvalidUsage;
+}
+ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type,
+                           ncclRedOp_t op, ncclComm_t comm, cudaStream_t) {
+  if (fails("ncclAllReduce") || op != ncclSum) return ncclInternalError;
+  const std::vector<char> sum = summed(send, count, type, comm);
+  std::memcpy(receive, sum.data(), sum.size());
+  return ncclSuccess;
+}
+ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type,
+                        ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t) {
+  if (fails("ncclReduce") || op != ncclSum) return ncclInternalError;
+  const std::vector<char> sum = summed(send, count, type, comm);
+  if (comm->rank == root) std::memcpy(receive, sum.data(), sum.size());
+  return ncclSuccess;
+}
+ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type,
+                               ncclRedOp_t op, ncclComm_t comm, cudaStream_t) {
+  if (fails("ncclReduceScatter") || op != ncclSum) return ncclInternalError;
+  const auto ranks = static_cast<std::size_t>(comm->size);
+  const std::vector<char> sum = summed(send, count * ranks, type, comm);
+  const std::size_t bytes = count * size_of(type);
+  std::memcpy(receive, sum.data() + static_cast<std::size_t>(comm->rank) * bytes, bytes);
+  return ncclSuccess;
+}
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type,
+                           ncclComm_t comm, cudaStream_t) {
+  if (fails("ncclAllGather")) return ncclInternalError;
+  const std::size_t bytes = count * size_of(type);
+  const std::vector<char> mine(static_cast<const char*>(send),
+                               static_cast<const char*>(send) + bytes);
+  MPI_Allgather(mine.data(), static_cast<int>(bytes), MPI_BYTE, receive, static_cast<int>(bytes),
+                MPI_BYTE, comm->comm);
+  return ncclSuccess;
+}
+ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type,
+                           int root, ncclComm_t comm, cudaStream_t) {
+  if (fails("ncclBroadcast")) return ncclInternalError;
+  const std::size_t bytes = count * size_of(type);
+  if (comm->rank == root && send != receive) std::memcpy(receive, send, bytes);
+  MPI_Bcast(receive, static_cast<int>(bytes), MPI_BYTE, root, comm->comm);
+  return ncclSuccess;
+}
+ncclResult_t ncclMemAlloc(void** memory, size_t bytes) {
+  *memory = std::malloc(bytes);
+  return ncclSuccess;
+}
+ncclResult_t ncclMemFree(void* memory) {
+  std::free(memory);
+  return ncclSuccess;
+}
+// The last rank cannot.
+ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* memory, size_t, ncclWindow_t* window,
+                                    int) {
+  const bool refuses = fails("ncclCommWindowRegister") && comm->rank == comm->size - 1;
+  *window = refuses ? nullptr : static_cast<ncclWindow_t>(memory);
+  return ncclSuccess;
+}
+ncclResult_t ncclCommWindowDeregister(ncclComm_t, ncclWindow_t) {
+  return ncclSuccess;
+}

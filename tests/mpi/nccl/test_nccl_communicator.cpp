@@ -1,0 +1,154 @@
+// What the communicator asks of NCCL, against an imitation of the library in host memory.
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+#include "mpi/parallel/piece_checks.hpp"
+#include "parallel/nccl_communicator.hpp"
+#include "support/expect_error.hpp"
+#include "support/forwarding_gpu.hpp"
+
+using namespace espalier;
+using namespace espalier::testing;
+using device::view_of;
+
+namespace {
+
+/// Rank `rank`'s own, or the one that all share.
+class NamedGpu : public ForwardingGpu {
+ public:
+  explicit NamedGpu(std::string uuid) { description_.uuid = std::move(uuid); }
+  const Description& description() const override { return description_; }
+
+ private:
+  Description description_;
+};
+
+std::unique_ptr<parallel::Communicator> nccl_world(bool share_gpu = false) {
+  auto host = world_with_limit(1 << 16);
+  auto gpu = std::make_shared<NamedGpu>(share_gpu ? "one" : fmt::format("GPU-{}", host->rank()));
+  return parallel::make_nccl_communicator(std::move(host), gpu, nullptr, "data");
+}
+
+/// Makes a call of the imitation fail while it lives.
+struct Failing {
+  explicit Failing(const char* call) { setenv("IMITATED_NCCL_FAILS", call, 1); }
+  ~Failing() { unsetenv("IMITATED_NCCL_FAILS"); }
+};
+
+template <class T>
+void check_collectives(parallel::Communicator& comm) {
+  const int n = comm.size();
+  const int rank = comm.rank();
+  constexpr std::int64_t kCount = 24;
+
+  std::vector<T> sum = data_of<T>(rank, kCount * n);
+  comm.all_reduce_sum(view_of(sum.data(), n, kCount));
+  std::vector<T> scattered(kCount);
+  std::vector<T> in = data_of<T>(rank, kCount * n);
+  comm.reduce_scatter_sum(view_of(scattered.data(), 1, kCount), view_of(in.data(), n, kCount));
+  std::vector<T> gathered(static_cast<std::size_t>(kCount * n));
+  const std::vector<T> mine = data_of<T>(rank, kCount);
+  comm.all_gather(view_of(gathered.data(), n, kCount), view_of(mine.data(), 1, kCount));
+  std::vector<T> told = data_of<T>(rank, kCount);
+  comm.broadcast(view_of(told.data(), 1, kCount), n - 1);
+  if (n == 1) return;  // a communicator of one rank does nothing
+  for (std::int64_t i = 0; i < kCount * n; ++i) {
+    const T expected = summed<T>(n, i);
+    REQUIRE(same_bits(&sum[static_cast<std::size_t>(i)], &expected, 1));
+    if (i / kCount == rank)
+      REQUIRE(same_bits(&scattered[static_cast<std::size_t>(i % kCount)], &expected, 1));
+    const T own = element<T>(static_cast<int>(i / kCount), i % kCount);
+    REQUIRE(same_bits(&gathered[static_cast<std::size_t>(i)], &own, 1));
+  }
+  CHECK(same_bits(told, data_of<T>(n - 1, kCount)));
+}
+
+}  // namespace
+
+TEST_CASE("the library of the test is found") {
+  REQUIRE(parallel::why_no_nccl().empty());
+  REQUIRE(std::string(std::getenv("NCCL_ALGO")) == "Ring");
+}
+
+TEST_CASE("NCCL's collectives do what the contract says") {
+  const auto comm = nccl_world();
+  check_collectives<float>(*comm);
+  check_collectives<bf16>(*comm);
+}
+
+TEST_CASE("NCCL's grouped collectives serve uneven and empty pieces") {
+  const auto comm = nccl_world();
+  for (int run = 0; run < 2; ++run) {
+    check_reduce_scatter_pieces<float>(*comm);
+    check_reduce_scatter_pieces<bf16>(*comm);
+    check_all_gather_pieces<float>(*comm);
+    check_all_gather_pieces<bf16>(*comm);
+  }
+  comm->reduce_scatter_pieces({});
+  comm->all_gather_pieces({});
+}
+
+TEST_CASE("a large sum whose rows do not divide is taken owner by owner") {
+  const auto comm = nccl_world();
+  const int n = comm->size();
+  const std::int64_t rows = 3 * n + 1, cols = 20000;
+  std::vector<float> data = data_of<float>(comm->rank(), rows * cols);
+  const std::vector<parallel::RowPieces> tensors{
+      {view_of(data.data(), rows, cols), parallel::data_row_begins(rows, n)}};
+  const Failing failing(n == 1 ? "" : "ncclAllReduce");  // it must not be asked for
+  comm->reduce_scatter_pieces(tensors);
+  const auto& begins = tensors[0].begins;
+  const auto rank = static_cast<std::size_t>(comm->rank());
+  for (std::int64_t i = begins[rank] * cols; i < begins[rank + 1] * cols; ++i) {
+    const float expected = summed<float>(n, i);
+    if (!same_bits(&data[static_cast<std::size_t>(i)], &expected, 1)) FAIL("element " << i);
+  }
+}
+
+// Run by itself: it ends the job, as the test mpi_nccl.lost_peer expects.
+TEST_CASE("a peer that is lost ends the job", "[.lost]") {
+  const auto comm = nccl_world();
+  const Failing failing("later");
+  std::vector<float> data(8);
+  comm->broadcast(view_of(data.data(), 1, 8), 0);
+  // The stream would never come past; the wait has an end only so that the test has one.
+  std::this_thread::sleep_for(std::chrono::seconds(60));
+}
+
+TEST_CASE("two ranks on one GPU are refused by every rank") {
+  if (world_with_limit(64)->size() == 1) return;
+  test::expect_words(test::message_of([] { nccl_world(/*share_gpu=*/true); }),
+                     {"ranks 0 and 1", "device.communicator = \"mpi\""});
+}
+
+TEST_CASE("a call that fails names call, rank, GPU and NCCL's words") {
+  const auto comm = nccl_world();
+  if (comm->size() == 1) return;
+  const Failing failing("ncclAllReduce");
+  std::vector<float> data(8);
+  try {
+    comm->all_reduce_sum(view_of(data.data(), 1, 8));
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.status() == ExitStatus::internal);
+    test::expect_words(error.what(), {"ncclAllReduce", fmt::format("rank {}", comm->rank()).c_str(),
+                                      "data", "GPU 0", "because it was asked to"});
+  }
+}
+
+TEST_CASE("memory is registered on all ranks or on none") {
+  const auto comm = nccl_world();
+  void* memory = parallel::allocate_for_nccl(4096);
+  REQUIRE(memory != nullptr);
+  const device::View view{memory, DType::f32, 1, 1024, 1024};
+  CHECK(parallel::register_with_nccl(*comm, view) == (comm->size() > 1));
+  {
+    const Failing failing("ncclCommWindowRegister");
+    CHECK_FALSE(parallel::register_with_nccl(*comm, view));
+  }
+  const auto over_mpi = world_with_limit(64);
+  CHECK_FALSE(parallel::register_with_nccl(*over_mpi, view));
+  parallel::release_for_nccl(memory);
+}

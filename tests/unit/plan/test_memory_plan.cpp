@@ -1,0 +1,131 @@
+#include <catch2/catch.hpp>
+
+#include "plan/memory_fit.hpp"
+#include "support/expect_error.hpp"
+#include "support/forwarding_gpu.hpp"
+
+using namespace espalier;
+
+namespace {
+
+config::Parameters qwen3_8b() {
+  config::Parameters p;
+  p.model.model_type = "qwen3";
+  p.model.vocab_size = 151936;
+  p.model.hidden_size = 4096;
+  p.model.intermediate_size = 12288;
+  p.model.num_hidden_layers = 36;
+  p.model.num_attention_heads = 32;
+  p.model.num_key_value_heads = 8;
+  p.model.head_dim = 128;
+  p.model.tie_word_embeddings = false;
+  p.model.max_position_embeddings = 40960;
+  p.parallel.data = 1;
+  p.training.sequence_length = 4096;
+  p.training.micro_batch_size = 2;
+  return p;
+}
+
+std::int64_t activation_bytes(config::Parameters p, const std::string& recompute) {
+  p.memory.recompute = recompute;
+  const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
+                                  .data = static_cast<int>(p.parallel.data)};
+  return plan::JobMemory::planned(p, {shape, 0}, plan::Purpose::training)
+      .activation_arena.used_bytes();
+}
+
+/// A GPU with little memory left, of which nothing may be taken.
+class NearlyFullGpu : public testing::ForwardingGpu {
+ public:
+  explicit NearlyFullGpu(std::int64_t free) : free_(free) {}
+  std::int64_t free_bytes() const override { return free_; }
+  void* allocate(std::string_view what, std::int64_t bytes) override {
+    allocated += bytes;
+    return ForwardingGpu::allocate(what, bytes);
+  }
+  std::int64_t allocated = 0;
+
+ private:
+  std::int64_t free_;
+};
+
+constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+
+std::int64_t total_bytes(const config::Parameters& p) {
+  const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
+                                  .data = static_cast<int>(p.parallel.data)};
+  return plan::JobMemory::planned(p, {shape, 0}, plan::Purpose::training, device::Backend::emulated)
+      .total_bytes();
+}
+
+}  // namespace
+
+// The table in model/activations.hpp. Sizes are multiples of the arena's alignment.
+TEST_CASE("activations shrink by the bytes that are not kept, in all blocks but one") {
+  config::Parameters p = qwen3_8b();
+  p.training.dtype = GENERATE("bfloat16", "float32");
+  p.parallel.tensor = GENERATE(1, 4);
+  p.parallel.sequence_parallel = GENERATE(false, true);
+  const std::int64_t w = p.training.dtype == "float32" ? 4 : 2;
+  const std::int64_t n = p.parallel.tensor;
+  const std::int64_t H = 4096, F = 12288 / n, A = 32 / n, K = 8 / n, D = 128;
+  const std::int64_t tokens = 2 * 4096;
+  const std::int64_t local = p.parallel.sequence_parallel ? tokens / n : tokens;
+  const std::int64_t blocks = 36 - 1;
+
+  const std::int64_t n1_n2_qk = local * 2 * w * H + tokens * w * (A + K) * D;
+  const std::int64_t gate_up = tokens * w * 2 * F;
+  const std::int64_t others =
+      tokens * (w * (A + 2 * K) * D + w * A * D + 4 * A) + local * (w * H + 8);
+  const std::int64_t kept = activation_bytes(p, "none");
+  CHECK(kept - activation_bytes(p, "selective") == blocks * n1_n2_qk);
+  CHECK(kept - activation_bytes(p, "mlp") == blocks * (n1_n2_qk + gate_up));
+  CHECK(kept - activation_bytes(p, "full") == blocks * (n1_n2_qk + gate_up + others));
+}
+
+TEST_CASE("memory that a GPU does not have is refused before any is taken") {
+  const config::Parameters p = qwen3_8b();
+  const auto gpu = std::make_shared<NearlyFullGpu>(kGiB);
+  const device::Context context(gpu);
+  std::string message;
+  try {
+    plan::JobMemory::backed(p, {{}, 0}, plan::Purpose::training, context);
+  } catch (const Error& error) {
+    CHECK(error.status() == ExitStatus::bad_configuration);
+    message = error.what();
+  }
+  test::expect_words(message,
+                     {"1.00 GiB free", "weights", "activations", "optimizer state",
+                      "memory.recompute = \"full\"", "training.micro_batch_size = 1",
+                      "training.micro_batch_size = 1 with memory.recompute", "parallel.tensor = "});
+  CHECK(gpu->allocated == 0);
+}
+
+TEST_CASE("what would help is planned like the run itself, and says what fits") {
+  config::Parameters p = qwen3_8b();
+  p.training.micro_batch_size = 4;
+  p.training.global_batch_size = 8;
+  p.memory.recompute = "selective";
+  config::Parameters two = p;
+  two.training.micro_batch_size = 2;
+  // Just enough for a micro-batch of two.
+  const auto list = plan::alternatives(p, {{}, 0}, device::Backend::emulated, total_bytes(two));
+  REQUIRE(list.size() == 5);
+  CHECK(list[0].change == "memory.recompute = \"mlp\"");
+  CHECK(list[1].change == "memory.recompute = \"full\"");
+  CHECK(list[2].change == "training.micro_batch_size = 2");  // 3 does not divide the batch
+  CHECK(list[2].total_bytes == total_bytes(two));
+  two.memory.recompute = "full";
+  CHECK(list[3].total_bytes == total_bytes(two));
+  CHECK(list[4].change == "parallel.tensor = 2 on 2 ranks");
+  config::Parameters halves = p;
+  halves.parallel.tensor = 2;
+  CHECK(list[4].total_bytes == total_bytes(halves));
+}
+
+TEST_CASE("a dry run says whether the rank that needs most fits") {
+  config::Parameters p = qwen3_8b();
+  const NearlyFullGpu small(kGiB), large(1000 * kGiB);
+  CHECK(plan::describe_fit(p, {}, small).starts_with("does not fit"));
+  CHECK(plan::describe_fit(p, {}, large).starts_with("fits"));
+}
