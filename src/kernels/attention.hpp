@@ -1,8 +1,19 @@
 #pragma once
+#include <cstdint>
+
 #include "device/context.hpp"
 #include "device/view.hpp"
 
 namespace espalier::kernels {
+
+/// Who computes attention on a GPU; on the host there is one. All keep the same contract.
+enum class AttentionProvider : std::uint8_t {
+  automatic,  ///< the fastest that fits
+  reference,  ///< any shape and dtype, in fp32
+  mma,        ///< mma.sync, every architecture since Ampere
+  wgmma,      ///< Hopper's warpgroups
+  cudnn,
+};
 
 /// Shape of one attention call: `batch` independent sequences, causal, grouped-query: query head h
 /// reads kv head h / (A_loc / K_loc).
@@ -32,6 +43,7 @@ struct AttentionForward {
   /// (1, B*S_q) i32, or data == nullptr: a query also attends to no key before this row of its
   /// sequence, the first token of its document. Never falls along a sequence, at most its position.
   device::ConstView first_keys = {};
+  AttentionProvider provider = AttentionProvider::automatic;
 };
 void attention_forward(device::Context& context, const AttentionForward& a);
 
@@ -48,6 +60,7 @@ struct AttentionBackward {
   device::View d_v;                   ///< (B*S, K_loc*D)
   device::View scratch;               ///< attention_backward_scratch_elements() f32
   device::ConstView first_keys = {};  ///< as the forward's
+  AttentionProvider provider = AttentionProvider::automatic;
 };
 void attention_backward(device::Context& context, const AttentionBackward& a);
 

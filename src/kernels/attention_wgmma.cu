@@ -1,7 +1,7 @@
 // Attention on Hopper: FlashAttention-3 (Shah et al. 2024). One warpgroup copies tiles of keys and
 // values by the tensor memory accelerator, two multiply, each for 64 queries; the scores of a tile
 // are computed beside the sum of values of the tile before, whose probabilities stay in registers.
-#include "kernels/attention_wgmma.hpp"
+#include "kernels/cuda/attention_providers.hpp"
 
 #include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/tiling.hpp"
@@ -245,10 +245,11 @@ void launch_forward(const Queue& queue, const Forward& a) {
 
 }  // namespace wgmma_forward
 
-Cost attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
+void attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
   using namespace wgmma_forward;
   const AttentionShape& s = a.shape;
-  ESPALIER_ASSERT(wgmma_fits(s, a.q.dtype), "q {}, head_dim {}", describe(a.q), s.head_dim);
+  ESPALIER_ASSERT(a.q.dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128),
+                  "q {}, head_dim {}", describe(a.q), s.head_dim);
   ESPALIER_ASSERT(a.q.rows == s.batch * s.query_length && a.q.cols == s.num_q_heads * s.head_dim &&
                       a.k.rows == s.batch * s.kv_length &&
                       a.k.cols == s.num_kv_heads * s.head_dim && a.v.rows == a.k.rows &&
@@ -281,13 +282,6 @@ Cost attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
     launch_forward<64>(queue, arguments);
   else
     launch_forward<128>(queue, arguments);
-  // Query i sees first_query_position + i + 1 keys; documents see fewer, which is not counted.
-  const double pairs = static_cast<double>(s.batch * s.num_q_heads * s.query_length) *
-                       (static_cast<double>(s.first_query_position) +
-                        (static_cast<double>(s.query_length) + 1.0) / 2.0);
-  return {.flops = 4.0 * pairs * static_cast<double>(s.head_dim),
-          .bytes = static_cast<double>(a.q.size_bytes() + a.k.size_bytes() + a.v.size_bytes() +
-                                       a.o.size_bytes() + a.lse.size_bytes())};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -2,7 +2,7 @@
 // as in attention_backward.cu: one kernel owns keys and takes the queries of all heads of their
 // group by turns, one owns queries and takes keys. Probabilities and gradients of scores go from the
 // results of one product to the left operand of the next in registers.
-#include "kernels/attention_wgmma.hpp"
+#include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/siblings.hpp"
@@ -370,10 +370,11 @@ void launch_backward(const Queue& queue, const AttentionBackward& a, Backward ar
 
 }  // namespace wgmma_backward
 
-Cost attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
+void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
   using namespace wgmma_backward;
   const AttentionShape& s = a.shape;
-  ESPALIER_ASSERT(wgmma_fits(s, a.q.dtype), "q {}, head_dim {}", describe(a.q), s.head_dim);
+  ESPALIER_ASSERT(a.q.dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128),
+                  "q {}, head_dim {}", describe(a.q), s.head_dim);
   const std::int64_t rows = s.batch * s.query_length;
   const auto is_q = [&](const device::ConstView& view) {
     return view.rows == rows && view.cols == s.num_q_heads * s.head_dim && all_aligned(view);
@@ -409,11 +410,6 @@ Cost attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
     launch_backward<64>(queue, a, arguments);
   else
     launch_backward<128>(queue, a, arguments);
-  const double pairs = static_cast<double>(s.batch * s.num_q_heads * s.query_length) *
-                       (static_cast<double>(s.query_length) + 1.0) / 2.0;
-  return {.flops = 14.0 * pairs * static_cast<double>(s.head_dim),
-          .bytes = static_cast<double>(4 * a.q.size_bytes() + 4 * a.k.size_bytes() +
-                                       a.lse.size_bytes())};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -62,20 +62,28 @@ ESPALIER_DEVICE void add_product(WarpMatrix<kHeadDim>& sum, const WarpMatrix<kRo
 }
 
 /// Writes the warp's rows, times factor, as bf16: row i of the warp to row first + i of a matrix of
-/// num_rows rows.
-template <int kHeadDim>
+/// num_rows rows. They are put in order in rows place .. place + 15 of a tile that no other warp
+/// uses, so that whole chunks go to memory.
+template <int kRows, int kHeadDim>
 ESPALIER_DEVICE void store_rows(bf16* matrix, std::int64_t stride, int first, int num_rows,
+                                const SharedTile<kRows, kHeadDim>& tile, int place,
                                 const WarpMatrix<kHeadDim>& values, const float (&factor)[2]) {
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = first + fragment_row(2 * r);
-    if (row >= num_rows) continue;
-    bf16* place = matrix + row * stride + fragment_col(0);
+  for (int r = 0; r < 2; ++r)
 #pragma unroll
     for (int n = 0; n < kHeadDim / 8; ++n)
-      write_words<1>(
-          place + n * 8,
-          {{pair_of_bf16(values.at[n][2 * r] * factor[r], values.at[n][2 * r + 1] * factor[r])}});
+      tile.set_pair(
+          place + fragment_row(2 * r), n, fragment_col(0),
+          pair_of_bf16(values.at[n][2 * r] * factor[r], values.at[n][2 * r + 1] * factor[r]));
+  warp_barrier();
+  constexpr int kChunks = kHeadDim / 8;
+#pragma unroll
+  for (int i = 0; i < 16 * kChunks / kWarpSize; ++i) {
+    const int at = i * kWarpSize + lane();
+    const int row = at / kChunks;
+    if (first + row < num_rows)
+      write_words(matrix + (first + row) * stride + at % kChunks * 8,
+                  tile.chunk(place + row, at % kChunks));
   }
 }
 

@@ -22,6 +22,7 @@
 //                              matrix l / 8 by its first element
 //   multiply_add(d, a, b0, b1) mma.m16n8k16 of the warp: d += a b, bf16, fp32 sums
 //   pair_of_bf16, rounded_bf16, fast_exp2
+//   compute_capability()       host: of the current device, 90 or 100; 0 under emulation
 #if defined(__CUDACC__)
 #include "kernels/cuda/port_device.hpp"
 #else

@@ -39,6 +39,14 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue
         "cudaLaunchKernel");
 }
 
+inline int compute_capability() {
+  int device = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "current device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "capability");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "capability");
+  return 10 * major + minor;
+}
+
 ESPALIER_DEVICE int thread_index() {
   return static_cast<int>(threadIdx.x);
 }

@@ -42,6 +42,14 @@ class SharedTile {
     return array_.load_matrices_transposed(element(row + lane() % 16, chunk + lane() / 16));
   }
 
+  /// Columns 8 chunk + col and the next one, col even.
+  ESPALIER_DEVICE void set_pair(int row, int chunk, int col, std::uint32_t pair) const {
+    array_.template write_words<1>(element(row, chunk) + col, {{pair}});
+  }
+  ESPALIER_DEVICE Words<4> chunk(int row, int chunk) const {
+    return array_.template read_words<4>(element(row, chunk));
+  }
+
  private:
   /// A mask for % 8, as in lane().
   ESPALIER_DEVICE static int element(int row, int chunk) {

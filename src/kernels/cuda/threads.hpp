@@ -30,6 +30,12 @@ ESPALIER_DEVICE T warp_sum(T value) {
   return group_sum(value, kWarpSize);
 }
 
+ESPALIER_DEVICE float warp_max(float value) {
+  for (int mask = kWarpSize / 2; mask > 0; mask /= 2)
+    value = fmaxf(value, shuffle_xor(value, mask));
+  return value;
+}
+
 /// The sum over the block, in every thread. `partials` holds num_warps() elements; between two uses
 /// of one array all threads must have met, as they do in a block_sum with another array.
 template <class T>

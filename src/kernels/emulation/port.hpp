@@ -27,6 +27,10 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue
   emulation::Block::run(shape, [&] { kernel(arguments...); });
 }
 
+inline int compute_capability() {
+  return 0;
+}
+
 inline int thread_index() {
   return emulation::Block::current().thread_index();
 }

@@ -3,50 +3,67 @@
 namespace espalier::test {
 namespace {
 
+using kernels::AttentionProvider;
 using kernels::AttentionShape;
 
-struct Problem {
+/// What is asked of a provider. `padding`: columns between rows, times 1, 2 or 3; 8 keeps rows of
+/// both types aligned.
+struct Asked {
   AttentionShape shape;
-  Matrix<bf16> q, k, v, d_o;
+  AttentionProvider provider = AttentionProvider::automatic;
+  std::int64_t padding = 8;
+};
 
-  explicit Problem(const AttentionShape& s)
-      : shape(s),
-        q(s.batch * s.query_length, s.num_q_heads * s.head_dim, 8),
-        k(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 24),
-        v(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 16),
-        d_o(s.batch * s.query_length, s.num_q_heads * s.head_dim, 8) {
+template <class T>
+struct Problem {
+  Asked asked;
+  Matrix<T> q, k, v, d_o;
+
+  explicit Problem(const Asked& a)
+      : asked(a),
+        q(a.shape.batch * a.shape.query_length, q_cols(a.shape), a.padding),
+        k(a.shape.batch * a.shape.kv_length, kv_cols(a.shape), 3 * a.padding),
+        v(a.shape.batch * a.shape.kv_length, kv_cols(a.shape), 2 * a.padding),
+        d_o(a.shape.batch * a.shape.query_length, q_cols(a.shape), a.padding) {
     q.randomize("q", 1.5);
     k.randomize("k");
     v.randomize("v");
     d_o.randomize("d_o");
   }
+  static std::int64_t q_cols(const AttentionShape& s) { return s.num_q_heads * s.head_dim; }
+  static std::int64_t kv_cols(const AttentionShape& s) { return s.num_kv_heads * s.head_dim; }
 };
 
+template <class T>
 struct Results {
-  Matrix<bf16> o, d_q, d_k, d_v;
+  Matrix<T> o, d_q, d_k, d_v;
   Matrix<float> lse, scratch;
 
-  explicit Results(const AttentionShape& s)
-      : o(s.batch * s.query_length, s.num_q_heads * s.head_dim, 8),
-        d_q(s.batch * s.query_length, s.num_q_heads * s.head_dim, 16),
-        d_k(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 8),
-        d_v(s.batch * s.kv_length, s.num_kv_heads * s.head_dim, 24),
-        lse(s.batch * s.num_q_heads, s.query_length, 3),
-        scratch(1, kernels::attention_backward_scratch_elements(s)) {}
+  explicit Results(const Asked& a)
+      : o(a.shape.batch * a.shape.query_length, Problem<T>::q_cols(a.shape), a.padding),
+        d_q(a.shape.batch * a.shape.query_length, Problem<T>::q_cols(a.shape), 2 * a.padding),
+        d_k(a.shape.batch * a.shape.kv_length, Problem<T>::kv_cols(a.shape), a.padding),
+        d_v(a.shape.batch * a.shape.kv_length, Problem<T>::kv_cols(a.shape), 3 * a.padding),
+        lse(a.shape.batch * a.shape.num_q_heads, a.shape.query_length, 3),
+        scratch(1, kernels::attention_backward_scratch_elements(a.shape)) {}
 };
 
-kernels::AttentionForward forward(Problem& problem, Results& results) {
-  return {.shape = problem.shape,
+template <class T>
+kernels::AttentionForward forward(Problem<T>& problem, Results<T>& results) {
+  return {.shape = problem.asked.shape,
           .q = problem.q.view(),
           .k = problem.k.view(),
           .v = problem.v.view(),
           .o = results.o.view(),
-          .lse = results.lse.view()};
+          .lse = results.lse.view(),
+          .provider = problem.asked.provider};
 }
 
 /// Of the same forward, so that only the gradients' own errors are compared.
-kernels::AttentionBackward backward(Problem& problem, Results& of_forward, Results& results) {
-  return {.shape = problem.shape,
+template <class T>
+kernels::AttentionBackward backward(Problem<T>& problem, Results<T>& of_forward,
+                                    Results<T>& results) {
+  return {.shape = problem.asked.shape,
           .q = problem.q.view(),
           .k = problem.k.view(),
           .v = problem.v.view(),
@@ -56,48 +73,65 @@ kernels::AttentionBackward backward(Problem& problem, Results& of_forward, Resul
           .d_q = results.d_q.view(),
           .d_k = results.d_k.view(),
           .d_v = results.d_v.view(),
-          .scratch = results.scratch.view()};
+          .scratch = results.scratch.view(),
+          .provider = problem.asked.provider};
 }
 
-/// Probabilities and gradients of scores are rounded to bf16 before the last products, each to 2^-9
-/// of itself; the sums of up to some hundred are of order one or larger.
-void compare_gradients(Verdict& verdict, Results& got, const Results& want) {
-  verdict.close("d_q", got.d_q, want.d_q, 1.5 * kRounding<bf16>, 1.0);
-  verdict.close("d_k", got.d_k, want.d_k, 1.5 * kRounding<bf16>, 1.0);
-  verdict.close("d_v", got.d_v, want.d_v, 1.5 * kRounding<bf16>, 1.0);
+/// bf16: probabilities and gradients of scores are rounded before the last products, beside maxima
+/// of other tiles: each is off by 2^-9 of itself on average, values are of order one, and sums of up
+/// to some hundred are of order one or larger. The reference rounds results alone, so that the two
+/// do not err alike. fp32: the order of sums alone.
+template <class T>
+double tolerance_for(const Asked& asked) {
+  if (sizeof(T) == 4) return 2e-5;
+  return (asked.provider == AttentionProvider::reference ? 2.5 : 1.5) * kRounding<bf16>;
 }
 
-Verdict attention_case(const AttentionShape& shape) {
+template <class T>
+void compare_forward(Verdict& verdict, const Asked& asked, Results<T>& got,
+                     const Results<T>& want) {
+  verdict.close("lse", got.lse, want.lse, sizeof(T) == 2 ? 1e-4 : 1e-5, 1.0);
+  verdict.close("o", got.o, want.o, tolerance_for<T>(asked), 1.0);
+}
+template <class T>
+void compare_gradients(Verdict& verdict, const Asked& asked, Results<T>& got,
+                       const Results<T>& want) {
+  verdict.close("d_q", got.d_q, want.d_q, tolerance_for<T>(asked), 1.0);
+  verdict.close("d_k", got.d_k, want.d_k, tolerance_for<T>(asked), 1.0);
+  verdict.close("d_v", got.d_v, want.d_v, tolerance_for<T>(asked), 1.0);
+}
+
+template <class T>
+Verdict attention_case(const Asked& asked) {
   device::Context context;
   TestQueue queue;
-  Problem problem(shape);
-  Results want(shape), got(shape);
+  Problem<T> problem(asked);
+  Results<T> want(asked), got(asked);
   kernels::attention_forward(context, forward(problem, want));
   kernels::ESPALIER_GPU::attention_forward(queue, forward(problem, got));
   Verdict verdict;
-  verdict.close("lse", got.lse, want.lse, 1e-4, 1.0);
-  // Both round the probabilities to bf16, but beside maxima of other tiles: each is off by 2^-9 of
-  // itself, values are of order one.
-  verdict.close("o", got.o, want.o, 1.5 * kRounding<bf16>, 1.0);
-  if (shape.query_length < shape.kv_length) return verdict;
+  compare_forward(verdict, asked, got, want);
+  if (asked.shape.query_length < asked.shape.kv_length) return verdict;
   kernels::attention_backward(context, backward(problem, want, want));
   kernels::ESPALIER_GPU::attention_backward(queue, backward(problem, want, got));
-  compare_gradients(verdict, got, want);
+  compare_gradients(verdict, asked, got, want);
   return verdict;
 }
 
 /// A sequence of two documents gives what each alone gives.
-Verdict documents_case(std::int64_t first_length, std::int64_t length) {
+template <class T>
+Verdict documents_case(std::int64_t first_length, std::int64_t length, AttentionProvider provider) {
   device::Context context;
   TestQueue queue;
-  const AttentionShape shape{.batch = 1,
-                             .query_length = length,
-                             .kv_length = length,
-                             .num_q_heads = 2,
-                             .num_kv_heads = 1,
-                             .head_dim = 64};
-  Problem problem(shape);
-  Results want(shape), got(shape);
+  const Asked asked{.shape = {.batch = 1,
+                              .query_length = length,
+                              .kv_length = length,
+                              .num_q_heads = 2,
+                              .num_kv_heads = 1,
+                              .head_dim = 64},
+                    .provider = provider};
+  Problem<T> problem(asked);
+  Results<T> want(asked), got(asked);
   for (const auto& [first, count] :
        {std::pair{std::int64_t{0}, first_length}, {first_length, length - first_length}}) {
     kernels::AttentionForward alone = forward(problem, want);
@@ -127,20 +161,78 @@ Verdict documents_case(std::int64_t first_length, std::int64_t length) {
   call.first_keys = bounds.view();
   kernels::ESPALIER_GPU::attention_forward(queue, call);
   Verdict verdict;
-  verdict.close("lse", got.lse, want.lse, 1e-4, 1.0);
-  verdict.close("o", got.o, want.o, 1.5 * kRounding<bf16>, 1.0);
+  compare_forward(verdict, asked, got, want);
   kernels::AttentionBackward gradients = backward(problem, want, got);
   gradients.first_keys = bounds.view();
   kernels::ESPALIER_GPU::attention_backward(queue, gradients);
-  compare_gradients(verdict, got, want);
+  compare_gradients(verdict, asked, got, want);
   return verdict;
+}
+
+/// What the reference provider must do in both types.
+template <class T>
+void add_reference_cases(std::vector<Case>& cases) {
+  const auto add = [&](const char* what, const AttentionShape& shape, std::int64_t padding = 8) {
+    const Asked asked{shape, AttentionProvider::reference, padding};
+    cases.push_back({fmt::format("attention_reference {}, {}", kTypeName<T>, what),
+                     [=] { return attention_case<T>(asked); }});
+  };
+  add("D 128, tiles and a tail", {.batch = 1,
+                                  .query_length = 70,
+                                  .kv_length = 70,
+                                  .num_q_heads = 2,
+                                  .num_kv_heads = 1,
+                                  .head_dim = 128});
+  add("D 10, two sequences", {.batch = 2,
+                              .query_length = 37,
+                              .kv_length = 37,
+                              .num_q_heads = 3,
+                              .num_kv_heads = 3,
+                              .head_dim = 10});
+  add("D 200", {.batch = 1,
+                .query_length = 41,
+                .kv_length = 41,
+                .num_q_heads = 2,
+                .num_kv_heads = 2,
+                .head_dim = 200});
+  add("D 250, rows not aligned",
+      {.batch = 1,
+       .query_length = 33,
+       .kv_length = 33,
+       .num_q_heads = 1,
+       .num_kv_heads = 1,
+       .head_dim = 250},
+      3);
+  add("queries after 45 keys", {.batch = 2,
+                                .query_length = 35,
+                                .kv_length = 84,
+                                .first_query_position = 45,
+                                .num_q_heads = 2,
+                                .num_kv_heads = 1,
+                                .head_dim = 24});
+  add("one query after 69 keys", {.batch = 1,
+                                  .query_length = 1,
+                                  .kv_length = 70,
+                                  .first_query_position = 69,
+                                  .num_q_heads = 4,
+                                  .num_kv_heads = 2,
+                                  .head_dim = 64});
+  add("one token, D 2", {.batch = 1,
+                         .query_length = 1,
+                         .kv_length = 1,
+                         .num_q_heads = 1,
+                         .num_kv_heads = 1,
+                         .head_dim = 2});
+  cases.push_back({fmt::format("attention_reference {}, documents", kTypeName<T>),
+                   [] { return documents_case<T>(41, 90, AttentionProvider::reference); }});
 }
 
 }  // namespace
 
 void add_attention_cases(std::vector<Case>& cases) {
   const auto add = [&](const char* what, const AttentionShape& shape) {
-    cases.push_back({fmt::format("attention, {}", what), [=] { return attention_case(shape); }});
+    cases.push_back(
+        {fmt::format("attention, {}", what), [=] { return attention_case<bf16>({shape}); }});
   };
   add("D 128, two tiles and a tail", {.batch = 1,
                                       .query_length = 136,
@@ -167,8 +259,20 @@ void add_attention_cases(std::vector<Case>& cases) {
                     .num_q_heads = 1,
                     .num_kv_heads = 1,
                     .head_dim = 128});
-  cases.push_back({"attention, documents", [] { return documents_case(75, 150); }});
-  cases.push_back({"attention, documents in one tile", [] { return documents_case(20, 50); }});
+  add("one query after 150 keys", {.batch = 1,
+                                   .query_length = 1,
+                                   .kv_length = 151,
+                                   .first_query_position = 150,
+                                   .num_q_heads = 2,
+                                   .num_kv_heads = 1,
+                                   .head_dim = 128});
+  const auto automatic = AttentionProvider::automatic;
+  cases.push_back(
+      {"attention, documents", [=] { return documents_case<bf16>(75, 150, automatic); }});
+  cases.push_back({"attention, documents in one tile",
+                   [=] { return documents_case<bf16>(20, 50, automatic); }});
+  add_reference_cases<float>(cases);
+  add_reference_cases<bf16>(cases);
 }
 
 }  // namespace espalier::test

@@ -1,6 +1,6 @@
 // Attention by warpgroups beside the host's, on views into one packed projection.
 #include "cases.hpp"
-#include "kernels/attention_wgmma.hpp"
+#include "kernels/cuda/attention_providers.hpp"
 
 namespace espalier::test {
 namespace {

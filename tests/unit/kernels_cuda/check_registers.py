@@ -37,15 +37,16 @@ def main():
     logs = sorted(pathlib.Path(sys.argv[1]).glob("*.cu.ptxas"))
     if not logs:
         raise SystemExit(f"{sys.argv[1]}: no *.cu.ptxas; build espalier_kernels_cuda first")
-    num_bad = 0
+    num_bad = num_kernels = 0
     for log in logs:
         text = log.read_text(encoding="utf-8")
+        if "ptxas info" not in text:
+            raise SystemExit(f"{log}: nothing of ptxas in it")
         for complaint in SLOWED.findall(text):
             num_bad += 1
             print(f"  {log.name}: {complaint}")
         kernels = kernels_of(text)
-        if not kernels:
-            raise SystemExit(f"{log}: no kernel in it")
+        num_kernels += len(kernels)
         for architecture in sorted({kernel[1] for kernel in kernels}):
             here = [kernel for kernel in kernels if kernel[1] == architecture]
             print(f"{log.name.removesuffix('.ptxas'):24} {architecture:8} {len(here):3} kernels, "
@@ -56,6 +57,8 @@ def main():
                 num_bad += 1
                 print(f"  {name} for {architecture}: {registers} registers, {spilled} bytes "
                       f"spilled, {stack} bytes of stack")
+    if num_kernels == 0:
+        raise SystemExit(f"{sys.argv[1]}: no kernel in any log")
     raise SystemExit(1 if num_bad else 0)
 
 

@@ -1,10 +1,10 @@
 // The gradients of attention, without atomics: every element of dK and dV is summed over the
 // queries by the one block that owns its keys, and every element of dQ over the keys by the block
 // that owns its queries. Scores are recomputed in both, 7 products instead of 5.
-#include "kernels/attention.hpp"
 #include "kernels/cuda/attention_products.hpp"
+#include "kernels/cuda/attention_providers.hpp"
+#include "kernels/cuda/heads.hpp"
 #include "kernels/cuda/tiling.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {
@@ -13,19 +13,6 @@ namespace {
 constexpr int kOwnRows = 64;
 constexpr int kPassingRows = 32;
 constexpr int kBackwardThreads = 128;
-
-/// One of the matrices of heads.
-template <class T>
-struct Heads {
-  T* data;
-  std::int64_t stride;
-
-  /// The first row of sequence b, at the first column of head h.
-  ESPALIER_DEVICE T* at(int b, int length, int h, int head_dim) const {
-    return data + static_cast<std::int64_t>(b) * length * stride +
-           static_cast<std::int64_t>(h) * head_dim;
-  }
-};
 
 struct Backward {
   Heads<const bf16> q, k, v, o, d_o;
@@ -66,7 +53,7 @@ ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
   const int first =
       a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query] : 0;
-  return {first, query, a.lse[head * a.lse_stride + query] * kLog2E,
+  return {first, num_tail_columns(query), a.lse[head * a.lse_stride + query] * kLog2E,
           a.delta[head * a.length + query]};
 }
 
@@ -164,10 +151,11 @@ gradient_of_keys(Backward a) {
     add_product(d_k, d_s, queries);
   }
   const int first_row = first_key + warp() * 16;
-  store_rows(a.d_v.at(b, a.length, kv_head, kHeadDim), a.d_v.stride, first_row, a.length, d_v,
-             {1.0f, 1.0f});
-  store_rows(a.d_k.at(b, a.length, kv_head, kHeadDim), a.d_k.stride, first_row, a.length, d_k,
-             {a.scale, a.scale});
+  warp_barrier();  // a warp's own rows are read by itself alone
+  store_rows(a.d_v.at(b, a.length, kv_head, kHeadDim), a.d_v.stride, first_row, a.length,
+             tiles.owned(1), warp() * 16, d_v, {1.0f, 1.0f});
+  store_rows(a.d_k.at(b, a.length, kv_head, kHeadDim), a.d_k.stride, first_row, a.length,
+             tiles.owned(0), warp() * 16, d_k, {a.scale, a.scale});
 }
 
 /// dQ of a tile of queries of one head, over the keys that they see.
@@ -220,8 +208,9 @@ gradient_of_queries(Backward a) {
                       first_key(turn) + n * 8 + fragment_col(i), a.scale);
     add_product(d_q, d_s, keys);
   }
-  store_rows(a.d_q.at(b, a.length, h, kHeadDim), a.d_q.stride, first_row, a.length, d_q,
-             {a.scale, a.scale});
+  warp_barrier();  // a warp's own rows are read by itself alone
+  store_rows(a.d_q.at(b, a.length, h, kHeadDim), a.d_q.stride, first_row, a.length, tiles.owned(0),
+             warp() * 16, d_q, {a.scale, a.scale});
 }
 
 template <int kHeadDim>
@@ -236,46 +225,19 @@ void launch_backward(const Queue& queue, const Backward& a) {
          {tiles * a.num_q_heads, kBackwardThreads, Tiles<kHeadDim>::kBytes}, queue, a);
 }
 
-Heads<const bf16> heads_of(const device::ConstView& view) {
-  return {view.as<bf16>(), view.stride};
-}
-Heads<bf16> heads_of(const device::View& view) {
-  return {view.as<bf16>(), view.stride};
-}
-
 }  // namespace
 
-void attention_backward(const Queue& queue, const AttentionBackward& a) {
+void attention_backward_mma(const Queue& queue, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
-  ESPALIER_ASSERT(a.q.dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128),
-                  "attention on CUDA takes bf16 and a head_dim of 64 or 128: q {}, head_dim {}",
-                  describe(a.q), s.head_dim);
-  const std::int64_t rows = s.batch * s.query_length;
-  const auto is_q = [&](const device::ConstView& view) {
-    return view.rows == rows && view.cols == s.num_q_heads * s.head_dim && all_aligned(view);
-  };
-  const auto is_kv = [&](const device::ConstView& view) {
-    return view.rows == rows && view.cols == s.num_kv_heads * s.head_dim && all_aligned(view);
-  };
-  ESPALIER_ASSERT(is_q(a.q) && is_q(a.o) && is_q(a.d_o) && is_q(a.d_q) && is_kv(a.k) &&
-                      is_kv(a.v) && is_kv(a.d_k) && is_kv(a.d_v),
-                  "q {}, k {}, v {}, o {}, d_o {}, d_q {}, d_k {}, d_v {}: rows of 16 bytes",
-                  describe(a.q), describe(a.k), describe(a.v), describe(a.o), describe(a.d_o),
-                  describe(a.d_q), describe(a.d_k), describe(a.d_v));
-  ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0 &&
-                      a.lse.rows == s.batch * s.num_q_heads && a.lse.cols == s.query_length &&
-                      a.scratch.size() >= a.lse.size(),
-                  "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,
-                  s.first_query_position, s.kv_length, describe(a.lse), describe(a.scratch));
   const Backward arguments{
-      .q = heads_of(a.q),
-      .k = heads_of(a.k),
-      .v = heads_of(a.v),
-      .o = heads_of(a.o),
-      .d_o = heads_of(a.d_o),
-      .d_q = heads_of(a.d_q),
-      .d_k = heads_of(a.d_k),
-      .d_v = heads_of(a.d_v),
+      .q = heads_of<bf16>(a.q),
+      .k = heads_of<bf16>(a.k),
+      .v = heads_of<bf16>(a.v),
+      .o = heads_of<bf16>(a.o),
+      .d_o = heads_of<bf16>(a.d_o),
+      .d_q = heads_of<bf16>(a.d_q),
+      .d_k = heads_of<bf16>(a.d_k),
+      .d_v = heads_of<bf16>(a.d_v),
       .lse = a.lse.as<float>(),
       .lse_stride = a.lse.stride,
       .delta = a.scratch.as<float>(),

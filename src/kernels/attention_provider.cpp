@@ -1,0 +1,129 @@
+#include "kernels/attention_provider.hpp"
+
+#include <array>
+
+#include "base/error.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+struct Named {
+  AttentionProvider provider;
+  std::string_view name;
+};
+constexpr std::array kNames{
+    Named{AttentionProvider::automatic, "auto"}, Named{AttentionProvider::reference, "reference"},
+    Named{AttentionProvider::mma, "mma"}, Named{AttentionProvider::wgmma, "wgmma"},
+    Named{AttentionProvider::cudnn, "cudnn"}};
+
+constexpr std::int64_t kMaxReferenceHeadDim = 256;
+constexpr int kHopper = 90;
+
+std::string missing_for_tensor_cores(const AttentionRequest& request) {
+  if (request.dtype != DType::bf16) return fmt::format("bfloat16, not {}", name_of(request.dtype));
+  if (request.shape.head_dim != 64 && request.shape.head_dim != 128)
+    return fmt::format("a head_dim of 64 or 128, not {}", request.shape.head_dim);
+  if (!request.aligned) return "rows that begin at multiples of 16 bytes";
+  return "";
+}
+
+void check_shape(const AttentionShape& s) {
+  ESPALIER_ASSERT(s.num_kv_heads > 0 && s.num_q_heads % s.num_kv_heads == 0 &&
+                      s.head_dim % 2 == 0 && s.first_query_position >= 0 &&
+                      s.first_query_position + s.query_length <= s.kv_length,
+                  "{} query heads, {} kv heads of {}; {} queries from {}, {} keys", s.num_q_heads,
+                  s.num_kv_heads, s.head_dim, s.query_length, s.first_query_position, s.kv_length);
+}
+bool is_queries(const AttentionShape& s, const device::ConstView& view) {
+  return view.rows >= s.batch * s.query_length && view.cols == s.num_q_heads * s.head_dim;
+}
+bool is_keys(const AttentionShape& s, const device::ConstView& view) {
+  return view.rows >= s.batch * s.kv_length && view.cols == s.num_kv_heads * s.head_dim;
+}
+bool is_lse(const AttentionShape& s, const device::ConstView& view) {
+  return view.rows == s.batch * s.num_q_heads && view.cols == s.query_length;
+}
+bool is_first_keys(const AttentionShape& s, const device::ConstView& view) {
+  return view.data == nullptr || (view.dtype == DType::i32 && view.is_contiguous() &&
+                                  view.size() >= s.batch * s.query_length);
+}
+
+}  // namespace
+
+void check_attention(const AttentionForward& a) {
+  const AttentionShape& s = a.shape;
+  check_shape(s);
+  ESPALIER_ASSERT(is_queries(s, a.q) && is_keys(s, a.k) && is_keys(s, a.v) && is_queries(s, a.o) &&
+                      is_lse(s, a.lse) && is_first_keys(s, a.first_keys),
+                  "q {}, k {}, v {}, o {}, lse {}, first keys {}", describe(a.q), describe(a.k),
+                  describe(a.v), describe(a.o), describe(a.lse), describe(a.first_keys));
+}
+
+void check_attention(const AttentionBackward& a) {
+  const AttentionShape& s = a.shape;
+  check_shape(s);
+  ESPALIER_ASSERT(is_queries(s, a.q) && is_queries(s, a.o) && is_queries(s, a.d_o) &&
+                      is_queries(s, a.d_q) && is_keys(s, a.k) && is_keys(s, a.v) &&
+                      is_keys(s, a.d_k) && is_keys(s, a.d_v) && is_first_keys(s, a.first_keys),
+                  "q {}, k {}, v {}, o {}, d_o {}, d_q {}, d_k {}, d_v {}, first keys {}",
+                  describe(a.q), describe(a.k), describe(a.v), describe(a.o), describe(a.d_o),
+                  describe(a.d_q), describe(a.d_k), describe(a.d_v), describe(a.first_keys));
+  ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0 &&
+                      is_lse(s, a.lse) && a.scratch.size() >= a.lse.size(),
+                  "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,
+                  s.first_query_position, s.kv_length, describe(a.lse), describe(a.scratch));
+}
+
+std::string_view name_of(AttentionProvider provider) {
+  for (const Named& named : kNames)
+    if (named.provider == provider) return named.name;
+  fail(ExitStatus::internal, "attention provider {}", static_cast<int>(provider));
+}
+
+AttentionProvider attention_provider_from_name(std::string_view name) {
+  for (const Named& named : kNames)
+    if (named.name == name) return named.provider;
+  fail(ExitStatus::bad_configuration,
+       "device.attention = \"{}\": auto, reference, mma, wgmma and cudnn are known", name);
+}
+
+std::string what_is_missing(AttentionProvider provider, const AttentionRequest& request) {
+  switch (provider) {
+    case AttentionProvider::automatic:
+      return "";
+    case AttentionProvider::reference:
+      if (request.dtype != DType::bf16 && request.dtype != DType::f32)
+        return fmt::format("bfloat16 or float32, not {}", name_of(request.dtype));
+      if (request.shape.head_dim > kMaxReferenceHeadDim || request.shape.head_dim % 2 != 0)
+        return fmt::format("an even head_dim of at most {}, not {}", kMaxReferenceHeadDim,
+                           request.shape.head_dim);
+      return "";
+    case AttentionProvider::mma:
+      return missing_for_tensor_cores(request);
+    case AttentionProvider::wgmma:
+      if (request.compute_capability != 0 && request.compute_capability != kHopper)
+        return fmt::format("a GPU of compute capability 9.0, not {}.{}",
+                           request.compute_capability / 10, request.compute_capability % 10);
+      return missing_for_tensor_cores(request);
+    case AttentionProvider::cudnn:
+      return "a program that was built with it";
+  }
+  fail(ExitStatus::internal, "attention provider {}", static_cast<int>(provider));
+}
+
+AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request) {
+  if (asked == AttentionProvider::automatic) {
+    // The emulated GPU could do all: it takes what runs on every device.
+    const bool hopper = request.compute_capability == kHopper;
+    asked = hopper && supports(AttentionProvider::wgmma, request) ? AttentionProvider::wgmma
+            : supports(AttentionProvider::mma, request)           ? AttentionProvider::mma
+                                                                  : AttentionProvider::reference;
+  }
+  const std::string missing = what_is_missing(asked, request);
+  require(missing.empty(), ExitStatus::bad_configuration,
+          "attention: the provider {} needs {}; set device.attention = \"auto\"", name_of(asked),
+          missing);
+  return asked;
+}
+
+}  // namespace espalier::kernels

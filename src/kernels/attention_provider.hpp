@@ -1,0 +1,41 @@
+#pragma once
+// Which provider computes attention on a GPU.
+#include <string>
+#include <string_view>
+
+#include "base/dtype.hpp"
+#include "kernels/attention.hpp"
+
+namespace espalier::kernels {
+
+/// What a provider is asked to do.
+struct AttentionRequest {
+  AttentionShape shape;
+  DType dtype;
+  /// Whether the rows of all heads of all matrices begin at multiples of 16 bytes.
+  bool aligned = true;
+  /// Of the device: 90, 100. 0: the emulated GPU, which has the instructions of all.
+  int compute_capability = 0;
+};
+
+/// "auto", "reference", "mma", "wgmma", "cudnn", as device.attention names them.
+std::string_view name_of(AttentionProvider provider);
+/// Throws Error (bad_configuration) for any other name.
+AttentionProvider attention_provider_from_name(std::string_view name);
+
+/// What the provider needs and the request does not have, "bfloat16, not float32"; empty when it
+/// can do it.
+std::string what_is_missing(AttentionProvider provider, const AttentionRequest& request);
+inline bool supports(AttentionProvider provider, const AttentionRequest& request) {
+  return what_is_missing(provider, request).empty();
+}
+
+/// `asked` itself, or for automatic the fastest that supports the request. Throws Error
+/// (bad_configuration) when the one asked for does not: it says what is missing.
+AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request);
+
+/// What every provider expects of the views. They may have more rows than the shape: a cache.
+void check_attention(const AttentionForward& a);
+void check_attention(const AttentionBackward& a);
+
+}  // namespace espalier::kernels

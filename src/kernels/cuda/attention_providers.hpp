@@ -1,0 +1,16 @@
+#pragma once
+// The providers of attention that are built from this folder's sources.
+#include "kernels/attention.hpp"
+#include "kernels/cuda/launch_shape.hpp"
+
+namespace espalier::kernels::ESPALIER_GPU {
+
+void attention_forward_reference(const Queue& queue, const AttentionForward& a);
+void attention_backward_reference(const Queue& queue, const AttentionBackward& a);
+void attention_forward_mma(const Queue& queue, const AttentionForward& a);
+void attention_backward_mma(const Queue& queue, const AttentionBackward& a);
+/// By Hopper's warpgroups and tensor memory accelerator; on other devices the kernels do nothing.
+void attention_forward_wgmma(const Queue& queue, const AttentionForward& a);
+void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a);
+
+}  // namespace espalier::kernels::ESPALIER_GPU
