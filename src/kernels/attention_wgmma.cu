@@ -128,8 +128,8 @@ ESPALIER_DEVICE float weigh(Row& row, Scores& scores, int r, float scale) {
   maximum = fmaxf(maximum, shuffle_xor(maximum, 1));
   maximum = fmaxf(maximum, shuffle_xor(maximum, 2));
   const float fade = fast_exp2((row.maximum - maximum) * scale);
-  // All hidden so far: the maximum is no score to be compared with, and the product would be rounded
-  // by more than 2^x can bear.
+  // All hidden so far: the maximum is no score to be compared with, and the product would be
+  // rounded by more than 2^x can bear.
   const float shift = maximum > kHidden ? maximum * scale : 0.0f;
   float sum = 0.0f;
 #pragma unroll

@@ -205,7 +205,8 @@ ONE_MACHINE = re.compile(r"(?<![\w.])/(home/\w|root/|Users/\w)")
 # A kernel source compiles as C++, too: what is CUDA's own has a wrapper in kernels/cuda/port.hpp.
 CUDA_ONLY = re.compile(r"\b(threadIdx|blockIdx|blockDim|gridDim|__\w+|asm|cuda[A-Z]\w*)\b|<<<")
 ASSEMBLER = re.compile(r"\basm\b")
-ASSEMBLER_HOMES = ("src/kernels/cuda/ptx.hpp", "src/kernels/emulation/fiber.cpp")
+ASSEMBLER_HOMES = ("src/kernels/cuda/ptx.hpp", "src/kernels/cuda/ptx_hopper.hpp",
+                   "src/kernels/emulation/fiber.cpp")
 
 
 def check_kernel_line(path, number, line, findings):

@@ -24,8 +24,8 @@ ESPALIER_DEVICE int warpgroup() {
   return thread_index() / kWarpgroupThreads;
 }
 
-/// Element i of the 64 x n results of a warpgroup that a thread holds: rows g and g + 8 of its warp's
-/// 16, columns 2t and 2t + 1 of each eight (g = lane / 4, t = lane % 4).
+/// Element i of the 64 x n results of a warpgroup that a thread holds: rows g and g + 8 of its
+/// warp's 16, columns 2t and 2t + 1 of each eight (g = lane / 4, t = lane % 4).
 ESPALIER_DEVICE int group_row(int i) {
   return (warp() & 3) * 16 + lane() / 4 + i / 2 % 2 * 8;
 }
@@ -116,8 +116,8 @@ ESPALIER_DEVICE void set_zero(float (&sum)[kCount]) {
 }
 
 /// The warpgroup writes its 64 rows, rounded to bf16, through rows `row` .. of a tile that only it
-/// uses by now. `results` times a factor for each of the thread's two rows; rows after the sequence's
-/// last are not written. Named barrier 1 + warpgroup.
+/// uses by now. `results` times a factor for each of the thread's two rows; rows after the
+/// sequence's last are not written. Named barrier 1 + warpgroup.
 template <int kRows, int kHeadDim>
 ESPALIER_DEVICE void store_rows(const SwizzledTile<kRows, kHeadDim>& tile, int row,
                                 const float (&results)[kHeadDim / 2], const float (&factors)[2],
@@ -137,8 +137,8 @@ ESPALIER_DEVICE void store_rows(const SwizzledTile<kRows, kHeadDim>& tile, int r
   }
 }
 
-/// A matrix of heads as a tensor: column of the head, head, row of the sequence, sequence. Boxes are
-/// box_rows x 64 of one head.
+/// A matrix of heads as a tensor: column of the head, head, row of the sequence, sequence. Boxes
+/// are box_rows x 64 of one head.
 inline TensorMap map_of_heads(const device::ConstView& view, std::int64_t batch,
                               std::int64_t num_heads, std::int64_t head_dim, int box_rows) {
   const std::int64_t length = view.rows / batch;

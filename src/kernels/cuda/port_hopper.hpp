@@ -3,30 +3,31 @@
 //
 //   kHasWarpgroupProducts      false where the compiler's target has none of this: a kernel leaves
 //                              its body out (if constexpr)
-//   ESPALIER_ONE_BLOCK_KERNEL(threads)   a kernel of which a multiprocessor runs one block at a time:
-//                              the compiler then knows how many registers a thread begins with,
-//                              without which it ignores raise_registers
+//   ESPALIER_ONE_BLOCK_KERNEL(threads)   a kernel of which a multiprocessor runs one block at a
+//                              time: the compiler then knows how many registers a thread begins
+//                              with, without which it ignores raise_registers
 //   ESPALIER_GRID_CONSTANT     before a kernel's only parameter, const, when it holds a TensorMap
 //
 //   make_tensor_map(data, extents)   on the host: a TensorMap, which names boxes of a tensor
 //   load_box(map, coordinates, to, barrier)   one thread starts to copy the box that begins at
-//                              `coordinates` into shared memory, rows of 128 bytes with their 16-byte
-//                              chunks swizzled (swizzled_tile.hpp); zeros outside of the tensor
+//                              `coordinates` into shared memory, rows of 128 bytes with their
+//                              16-byte chunks swizzled (swizzled_tile.hpp); zeros outside of the
+//                              tensor
 //   store_box(map, coordinates, from)   and back; nothing is written outside. Then
 //   commit_stores(), wait_for_stores<n>()   until at most n groups of the thread still read
 //   fence_async_proxy()        what the thread has written to shared memory before can be read by
 //                              products and store_box after; others need a barrier besides
 //
 //   Barrier{array.address(i)}  an mbarrier in a SharedArray<std::uint64_t>. A phase ends when
-//                              num_arrivals threads have arrived and all bytes that they expected are
-//                              copied. wait(parity): until the phase of that parity has ended; on
-//                              a new barrier wait(1) passes at once
+//                              num_arrivals threads have arrived and all bytes that they expected
+//                              are copied. wait(parity): until the phase of that parity has ended;
+//                              on a new barrier wait(1) passes at once
 //   publish_barriers()         by the thread that called init; then all have to meet
 //   group_barrier(id, count)   named barrier 1 .. 15 of `count` threads
 //
 //   begin_products(registers...)   wgmma.fence; names the registers that the products will read
 //   multiply(d, a, b)          d = a b by a warpgroup, operands in shared memory
-//   multiply_add(d, a, b)      d += a b; a also in registers, which must not change until waited for
+//   multiply_add(d, a, b)      d += a b; a also in registers, which must not change until then
 //   end_products()             makes a group of them
 //   wait_for_products<n>(registers...)   until at most the n latest groups are under way; names the
 //                              registers that can be used again

@@ -20,8 +20,8 @@ constexpr bool kHasWarpgroupProducts = true;
 
 using TensorMap = CUtensorMap;
 
-/// The driver's function, found at run time: the program does not link libcuda, so that it starts on
-/// machines without a driver.
+/// The driver's function, found at run time: the program does not link libcuda, so that it starts
+/// on machines without a driver.
 inline PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
   static const auto encoder = [] {
     void* function = nullptr;

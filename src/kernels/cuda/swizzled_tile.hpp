@@ -4,8 +4,8 @@
 namespace espalier::kernels::ESPALIER_GPU {
 
 /// kRows x kCols of bf16 in shared memory as load_box brings them and a warpgroup's products want
-/// them: panels of 64 columns, in which a row is 128 bytes; within eight rows, chunk c (16 bytes) of
-/// row r is at place c ^ r. Begins at a multiple of 1024 bytes.
+/// them: panels of 64 columns, in which a row is 128 bytes; within eight rows, chunk c (16 bytes)
+/// of row r is at place c ^ r. Begins at a multiple of 1024 bytes.
 template <int kRows, int kCols>
 class SwizzledTile {
  public:

@@ -18,8 +18,8 @@ struct Faults {
   std::optional<Site> skipped_wait = {};  ///< no thread waits for the barrier's phase here
   std::int64_t missing_transaction_bytes = 0;  ///< barriers expect that much less than asked
   int extra_pending_products = 0;  ///< every wait leaves that many more groups under way
-  int extra_tail_rows = 0;         ///< tensor maps have that many rows more, where rows are the
-                                   ///< last dimension but one
+  /// Tensor maps end that many rows too early, where rows are the last dimension but one.
+  int missing_tail_rows = 0;
   bool without_product_fences = false;
   bool without_proxy_fences = false;
 };

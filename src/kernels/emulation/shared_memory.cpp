@@ -11,6 +11,7 @@ namespace espalier::kernels::emulation {
 namespace {
 
 std::string name_of(std::int32_t who) {
+  if (who < 0) return "several threads";
   if (who < Clocks::kFirstAgent) return "thread " + std::to_string(who);
   const int group = who - Clocks::kFirstAgent;
   return group < Clocks::kMaxGroups ? "a product of warpgroup " + std::to_string(group)
@@ -28,6 +29,7 @@ void SharedMemory::begin_block(std::uint64_t epoch) {
   first_epoch_ = epoch;
   clocks_ = nullptr;
   async_reads_.clear();
+  readers_.clear();
 }
 
 void SharedMemory::use_clocks(const Clocks& clocks) {
@@ -61,8 +63,7 @@ void SharedMemory::check_no_copy(const History& history, std::int64_t offset,
           who.thread, offset, history.writer.thread);
 }
 
-void SharedMemory::check_and_note_read(History& history, std::int64_t offset,
-                                       const Accessor& who) const {
+void SharedMemory::check_and_note_read(History& history, std::int64_t offset, const Accessor& who) {
   check_no_copy(history, offset, who);
   require(history.writer.block_epoch >= first_epoch_, ExitStatus::internal,
           "emulation: thread {} reads byte {} of shared memory, which nothing has written",
@@ -71,6 +72,11 @@ void SharedMemory::check_and_note_read(History& history, std::int64_t offset,
           "emulation: race on byte {} of shared memory: {} wrote, {} reads, and no barrier is "
           "between",
           offset, name_of(history.writer.thread), name_of(who.thread));
+  if (clocks_ != nullptr) {
+    std::vector<Accessor>& all = readers_[offset];
+    std::erase_if(all, [&](const Accessor& earlier) { return earlier.thread == who.thread; });
+    all.push_back(who);
+  }
   Accessor& reader = history.reader;
   if (reader.block_epoch != who.block_epoch) {
     reader = who;
@@ -79,16 +85,30 @@ void SharedMemory::check_and_note_read(History& history, std::int64_t offset,
   if (reader.thread != who.thread) reader.thread = kSeveral;
   if (reader.warp != who.warp) reader.warp = kSeveral;
   reader.warp_epoch = std::max(reader.warp_epoch, who.warp_epoch);
+  reader.clock = std::min(reader.clock, who.clock);
+}
+
+bool SharedMemory::are_ordered_readers(std::int64_t offset, const History& history,
+                                       const Accessor& now) const {
+  if (is_ordered(history.reader, now)) return true;
+  const auto found = readers_.find(offset);
+  return found != readers_.end() && history.reader.clock != 0 &&
+         std::all_of(found->second.begin(), found->second.end(),
+                     [&](const Accessor& reader) { return is_ordered(reader, now); });
 }
 
 void SharedMemory::check_and_note_write(History& history, std::int64_t offset,
-                                        const Accessor& who) const {
+                                        const Accessor& who) {
   check_no_copy(history, offset, who);
-  for (const Accessor* earlier : {&history.writer, &history.reader})
-    require(is_ordered(*earlier, who), ExitStatus::internal,
-            "emulation: race on byte {} of shared memory: thread {} {}, thread {} writes, and no "
-            "barrier is between",
-            offset, earlier->thread, earlier == &history.writer ? "wrote" : "read", who.thread);
+  require(is_ordered(history.writer, who), ExitStatus::internal,
+          "emulation: race on byte {} of shared memory: {} wrote, {} writes, and no barrier is "
+          "between",
+          offset, name_of(history.writer.thread), name_of(who.thread));
+  require(are_ordered_readers(offset, history, who), ExitStatus::internal,
+          "emulation: race on byte {} of shared memory: {} read, {} writes, and no barrier is "
+          "between",
+          offset, name_of(history.reader.thread), name_of(who.thread));
+  if (clocks_ != nullptr) readers_.erase(offset);
   history.writer = who;
 }
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/emulation/clocks.hpp"
@@ -22,8 +23,8 @@ struct Accessor {
 /// The shared memory of one block. Every access is checked: it must lie inside what the launch
 /// asked for, be aligned, read nothing that the block has not written, and two threads may touch
 /// one place, one of them writing, only with a barrier between. The last makes a missing barrier an
-/// error whatever the order of threads was. With clocks also mbarriers, named barriers and waits for
-/// products count as barriers between those who meet there.
+/// error whatever the order of threads was. With clocks also mbarriers, named barriers and waits
+/// for products count as barriers between those who meet there.
 class SharedMemory {
  public:
   explicit SharedMemory(std::int64_t size_bytes);
@@ -68,9 +69,11 @@ class SharedMemory {
   };
   void check_place(std::int64_t offset, std::int64_t bytes, const char* what) const;
   void check_no_copy(const History& history, std::int64_t offset, const Accessor& who) const;
-  void check_and_note_read(History& history, std::int64_t offset, const Accessor& who) const;
-  void check_and_note_write(History& history, std::int64_t offset, const Accessor& who) const;
+  void check_and_note_read(History& history, std::int64_t offset, const Accessor& who);
+  void check_and_note_write(History& history, std::int64_t offset, const Accessor& who);
 
+  /// With clocks each reader counts for himself: some of several may have met the writer.
+  bool are_ordered_readers(std::int64_t offset, const History& history, const Accessor& now) const;
   void check_async_read(std::int64_t offset, const Accessor& who) const;
   void check_no_async_read(std::int64_t offset, std::int64_t bytes, const Accessor& who) const;
 
@@ -79,6 +82,8 @@ class SharedMemory {
   std::unique_ptr<std::byte[]> data_;
   std::vector<History> history_;  ///< one per kGrain bytes
   const Clocks* clocks_ = nullptr;
+  /// With clocks: who has read a grain since it was written, the latest time of each.
+  std::unordered_map<std::int64_t, std::vector<Accessor>> readers_;
   std::vector<AsyncReads> async_reads_;  ///< one per kChunk bytes; empty without clocks
 };
 

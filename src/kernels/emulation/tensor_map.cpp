@@ -32,7 +32,7 @@ TensorMap TensorMap::make(const void* data, const TensorExtents& extents) {
             ExitStatus::internal, "emulation: a tensor map of stride {} in dimension {}",
             extents.stride[i], i);
   }
-  map.extents.size[extents.rank - 2] += settings().faults.extra_tail_rows;
+  map.extents.size[extents.rank - 2] -= settings().faults.missing_tail_rows;
   return map;
 }
 

@@ -11,9 +11,9 @@ namespace espalier::kernels::emulation {
 
 class Block;
 
-/// The mbarriers of a block and the copies of boxes that they count. A copy lands as late as it may,
-/// when the phase of its barrier ends; until then its place can be neither read nor written, and
-/// after that only by who has waited for the phase, or has met one who did.
+/// The mbarriers of a block and the copies of boxes that they count. A copy lands as late as it
+/// may, when the phase of its barrier ends; until then its place can be neither read nor written,
+/// and after that only by who has waited for the phase, or has met one who did.
 class Transactions {
  public:
   explicit Transactions(Block& block) : block_(block) {}

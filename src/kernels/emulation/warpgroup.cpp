@@ -28,8 +28,8 @@ struct Descriptor {
             "of 1024",
             bits);
   }
-  /// Where the eight elements are that begin at (row, k), k along the rows: groups of eight rows are
-  /// stride_bytes apart.
+  /// Where the eight elements are that begin at (row, k), k along the rows: groups of eight rows
+  /// are stride_bytes apart.
   std::int64_t chunk_of_rows(int row, int k) const {
     return swizzled(start + row / 8 * stride_bytes + row % 8 * 128 + k * 2);
   }

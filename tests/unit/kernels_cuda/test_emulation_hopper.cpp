@@ -1,5 +1,5 @@
-// The emulation of Hopper: barriers, copies of boxes and products of a warpgroup in kernels of a few
-// lines, right ones and ones with a mistake that it must name.
+// The emulation of Hopper: barriers, copies of boxes and products of a warpgroup in kernels of a
+// few lines, right ones and ones with a mistake that it must name.
 #include <functional>
 
 #include "kernels/cuda/pack.hpp"
@@ -230,6 +230,30 @@ TEST_CASE("a tile is overwritten only once its readers have arrived", "[hopper]"
     contains(twice(false, true), "race on byte");
   }
   settings().order_seed = 0;
+}
+
+TEST_CASE("of several readers of one place, each must have met who overwrites it", "[hopper]") {
+  for (const int num_arrivals : {96, 95}) {
+    const std::string error = error_of(kOneGroup, [&] {
+      const Memory memory;
+      if (thread_index() == 0) {
+        memory.barrier(0).init(num_arrivals);
+        memory.first_place.set(0, bf16(1.0f));
+      }
+      block_barrier();
+      if (thread_index() >= 32) {
+        memory.first_place.get(0);
+        if (thread_index() < 32 + num_arrivals) memory.barrier(0).arrive();
+      } else if (thread_index() == 0) {
+        memory.barrier(0).wait(0);
+        memory.first_place.set(0, bf16(2.0f));
+      }
+    });
+    if (num_arrivals == 96)
+      CHECK(error == "no error");
+    else
+      CHECK(error != "no error");
+  }
 }
 
 TEST_CASE("barriers that are misused are named", "[hopper]") {
