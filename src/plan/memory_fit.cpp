@@ -121,8 +121,10 @@ std::string describe_fit(const config::Parameters& parameters, const parallel::G
   const std::string why =
       why_not_fitting(parameters, {shape, largest_rank}, Purpose::training, gpu);
   if (!why.empty()) return "does not fit: " + why;
-  return fmt::format("fits: GPU {} ({}) has {} free, a rank needs at most {}", gpu.ordinal(),
-                     gpu.description().name, human(gpu.free_bytes()), human(largest));
+  return fmt::format(
+      "fits: GPU {} ({}) has {} free, a rank needs at most {} and what CUDA and NCCL "
+      "take for themselves",
+      gpu.ordinal(), gpu.description().name, human(gpu.free_bytes()), human(largest));
 }
 
 }  // namespace espalier::plan

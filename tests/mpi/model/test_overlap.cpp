@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <limits>
-#include <map>
 
 #include "mpi/model/model_on_grid.hpp"
 
@@ -12,12 +11,6 @@ namespace {
 
 using testing::Hdf5Fixture;
 using testing::ModelOnGrid;
-
-const Hdf5Fixture& fixture_of(const std::string& name) {
-  static std::map<std::string, Hdf5Fixture> fixtures;
-  return fixtures.try_emplace(name, ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5")
-      .first->second;
-}
 
 /// With the head dimension that CUDA's attention takes.
 config::Parameters small_model(int tensor, int data) {
@@ -45,7 +38,7 @@ config::Parameters small_model(int tensor, int data) {
 TEST_CASE("a pass waits for every bucket before it uses its weights") {
   const std::string name = GENERATE("tied_k1", "untied_k2", "gpt2");
   CAPTURE(name);
-  const Hdf5Fixture& fixture = fixture_of(name);
+  const Hdf5Fixture fixture(ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5");
   const int size = testing::session().size();
   ModelOnGrid model(fixture, testing::parameters_of(fixture, size, 1,
                                                     /*sequence_parallel=*/size > 1, 1, "float32"));
