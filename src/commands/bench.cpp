@@ -54,6 +54,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   parallel::GridCommunicators& comm = job.communicators;
   model::Transformer& transformer = job.transformer;
   optim::Optimizer& optimizer = *memory.optimizer;
+  const std::vector<int> forward_order = memory.weights->forward_order();
   const data::MicroBatch batch = random_batch(parameters, grid.data_rank());
   const std::int64_t micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data);
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
@@ -84,7 +85,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
                           optim::clip_scale(std::sqrt(sums[1]), parameters.optimizer.max_grad_norm),
                       .step = step},
                      [](std::int64_t) {});
-    optimizer.gather_weights(context, comm);
+    optimizer.begin_gather_weights(context, comm, forward_order);
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
     loss = sums[0] / step_tokens;
     log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, loss, elapsed,

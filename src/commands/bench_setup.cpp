@@ -19,7 +19,10 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
           train::collective_library(p.device))),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
+  context.gemm().set_tuning(p.device.tune_gemm);
   optim::Optimizer& optimizer = *memory.optimizer;
+  transformer.set_before_use(
+      [this](int bucket) { memory.optimizer->wait_for_weights(context, bucket); });
   for (optim::StatePiece& state : optimizer.state())
     train::fill_from_host(context, state.master, [&](float* values) {
       model::initialize(memory.architecture,

@@ -1,5 +1,7 @@
 #include "commands/forward_pass.hpp"
 
+#include "kernels/attention_provider.hpp"
+
 namespace espalier::commands {
 namespace {
 
@@ -13,7 +15,8 @@ model::ActivationShape shape_of(const TrainedModel& trained, std::int64_t micro_
           .splits_tokens = trained.parameters.parallel.sequence_parallel && tensor > 1 &&
                            micro_batch_size * sequence_length % tensor == 0,
           .training = false,
-          .on_gpu = !trained.context.on_host()};
+          .on_gpu = !trained.context.on_host(),
+          .attention = kernels::attention_provider_from_name(trained.parameters.device.attention)};
 }
 
 device::Arena arena_for(const TrainedModel& trained, const model::ActivationShape& shape) {

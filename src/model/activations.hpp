@@ -64,6 +64,7 @@ struct ActivationShape {
   bool training;        ///< false: blocks share one set, no gradients
   bool on_gpu = false;  ///< the batch needs a copy there
   Recompute recompute = Recompute::none;
+  kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };

@@ -170,7 +170,8 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
                                  .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
                                  .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
                                  .scratch = a_.attention_scratch,
-                                 .first_keys = batch.first_keys});
+                                 .first_keys = batch.first_keys,
+                                 .provider = a_.shape.attention});
   }
   if (sizes_.rotates) {  // else d_qkv is final
     auto phase = context_.profiler().scope(Phase::rope);

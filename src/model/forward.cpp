@@ -101,7 +101,8 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
                                           .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
                                           .o = b.o,
                                           .lse = b.lse,
-                                          .first_keys = batch.first_keys});
+                                          .first_keys = batch.first_keys,
+                                          .provider = a_.shape.attention});
   }
   {
     auto phase = context_.profiler().scope(Phase::projections);

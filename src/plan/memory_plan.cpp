@@ -5,6 +5,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "kernels/attention_provider.hpp"
 #include "kernels/workspace.hpp"
 #include "plan/memory_fit.hpp"
 
@@ -40,7 +41,8 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
       .training = training,
       .on_gpu = backend != device::Backend::host,
-      .recompute = model::recompute_from_name(p.memory.recompute)};
+      .recompute = model::recompute_from_name(p.memory.recompute),
+      .attention = kernels::attention_provider_from_name(p.device.attention)};
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
   if (!training) return;
@@ -83,14 +85,15 @@ std::int64_t JobMemory::total_bytes() const {
   return total;
 }
 
-std::int64_t workspace_elements(const config::Parameters& parameters,
-                                const parallel::ProcessGrid& grid, device::Backend backend) {
+std::int64_t workspace_elements(const config::Parameters& p, const parallel::ProcessGrid& grid,
+                                device::Backend backend) {
   if (backend == device::Backend::host) return 0;
-  const auto architecture = model::Architecture::from(parameters.model);
+  const auto architecture = model::Architecture::from(p.model);
   const auto sizes = model::LocalSizes::of(architecture, grid);
   std::int64_t width = std::max(sizes.hidden, 2 * sizes.head_dim);
   if (architecture.biases) width = std::max({width, sizes.qkv_cols(), sizes.gate_up_cols()});
-  return kernels::workspace_elements(backend, width);
+  return kernels::workspace_elements(backend, width,
+                                     p.training.micro_batch_size * p.training.sequence_length);
 }
 
 std::vector<int> corner_ranks(const parallel::GridShape& shape) {

@@ -9,6 +9,7 @@
 #include "base/integers.hpp"
 #include "base/log.hpp"
 #include "optim/schedule.hpp"
+#include "train/device_choice.hpp"
 #include "train/gradient_dump.hpp"
 
 namespace espalier::train {
@@ -87,6 +88,10 @@ StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
   while (step_ < steps && !stop_signal_ && !out_of_time_) {
     const StepReport report = train_step();
+    if (!gemm_choices_shared_) {  // every product has been met now
+      share_gemm_choices(session_, context_.gemm());
+      gemm_choices_shared_ = true;
+    }
     announce_epochs();
     slowest_step_s_ = std::max(slowest_step_s_, report.seconds);
     progress_->step(report);

@@ -73,6 +73,7 @@ class Trainer {
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;
   double slowest_step_s_ = 0.0;
+  bool gemm_choices_shared_ = false;
   bool data_end_run_ = false;  ///< before the steps that were asked for
   bool stop_signal_ = false;   ///< agreed by all ranks
   bool out_of_time_ = false;   ///< agreed by all ranks
