@@ -78,9 +78,9 @@ kernels::AttentionBackward backward(Problem<T>& problem, Results<T>& of_forward,
 }
 
 /// bf16: probabilities and gradients of scores are rounded before the last products, beside maxima
-/// of other tiles: each is off by 2^-9 of itself on average, values are of order one, and sums of up
-/// to some hundred are of order one or larger. The reference rounds results alone, so that the two
-/// do not err alike. fp32: the order of sums alone.
+/// of other tiles: each is off by 2^-9 of itself on average, values are of order one, and sums of
+/// up to some hundred are of order one or larger. The reference rounds results alone, so that the
+/// two do not err alike. fp32: the order of sums alone.
 template <class T>
 double tolerance_for(const Asked& asked) {
   if (sizeof(T) == 4) return 2e-5;
