@@ -36,7 +36,6 @@ struct WeightsCheckpointWriter::Implementation {
   FileDescriptor file;
   RankFileLayout layout;
   std::vector<std::uint64_t> checksums;
-  fs::path folder;
 };
 
 WeightsCheckpointWriter::WeightsCheckpointWriter(
@@ -45,13 +44,12 @@ WeightsCheckpointWriter::WeightsCheckpointWriter(
     : implementation_(std::make_unique<Implementation>()) {
   Implementation& self = *implementation_;
   ESPALIER_ASSERT(info.weights_only && info.step == 0, "step {}", info.step);
-  self.folder = std::move(folder);
   self.pieces = pieces_of(tensors);
   self.checksums.resize(self.pieces.size());
   std::uint64_t bytes = 0;
   for (const CheckpointPiece& piece : self.pieces)
     bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * sizeof(float);
-  const fs::path path = self.folder / rank_file_name(rank);
+  const fs::path path = folder / rank_file_name(rank);
   require_file_size(bytes, path);
   Hdf5Image structure;
   self.layout = create_rank_file(structure, path, info, rank, self.pieces);

@@ -49,7 +49,6 @@ SequenceFile read_sequences(const fs::path& path, std::int64_t vocab_size) {
 
 struct LogitsFile::Implementation {
   fs::path path, temporary;
-  hsize_t sequence_length;
   std::optional<Hdf5Output> file;
   Hdf5Dataset dataset;
 };
@@ -60,8 +59,8 @@ LogitsFile::LogitsFile(fs::path path, std::int64_t num_sequences, std::int64_t s
   Implementation& m = *implementation_;
   m.path = std::move(path);
   m.temporary = m.path.string() + ".partial";
-  m.sequence_length = static_cast<hsize_t>(sequence_length);
-  const std::array<hsize_t, 3> dims{static_cast<hsize_t>(num_sequences), m.sequence_length,
+  const std::array<hsize_t, 3> dims{static_cast<hsize_t>(num_sequences),
+                                    static_cast<hsize_t>(sequence_length),
                                     static_cast<hsize_t>(vocab_size)};
   const auto lock = hdf5_lock();
   m.file.emplace(m.temporary);
@@ -82,18 +81,20 @@ LogitsFile::~LogitsFile() {
   fs::remove(implementation_->temporary, ignored);
 }
 
-void LogitsFile::write(std::int64_t sequence, std::int64_t first_id, std::int64_t num_ids,
-                       const float* logits, std::int64_t stride) {
+void LogitsFile::write(std::int64_t sequence, Part positions, Part ids, const float* logits,
+                       std::int64_t stride) {
   const Implementation& m = *implementation_;
   const auto lock = hdf5_lock();
-  const std::array<hsize_t, 3> start{static_cast<hsize_t>(sequence), 0,
-                                     static_cast<hsize_t>(first_id)};
-  const std::array<hsize_t, 3> count{1, m.sequence_length, static_cast<hsize_t>(num_ids)};
+  const std::array<hsize_t, 3> start{static_cast<hsize_t>(sequence),
+                                     static_cast<hsize_t>(positions.first),
+                                     static_cast<hsize_t>(ids.first)};
+  const std::array<hsize_t, 3> count{1, static_cast<hsize_t>(positions.count),
+                                     static_cast<hsize_t>(ids.count)};
   const Hdf5Space in_file(ESPALIER_HDF5(io_error, m.temporary, H5Dget_space(m.dataset.get())));
   ESPALIER_HDF5(io_error, m.temporary,
                 H5Sselect_hyperslab(in_file.get(), H5S_SELECT_SET, start.data(), nullptr,
                                     count.data(), nullptr));
-  const std::array<hsize_t, 2> rows{m.sequence_length, static_cast<hsize_t>(stride)};
+  const std::array<hsize_t, 2> rows{count[1], static_cast<hsize_t>(stride)};
   const Hdf5Space in_memory(
       ESPALIER_HDF5(io_error, m.temporary, H5Screate_simple(2, rows.data(), nullptr)));
   const std::array<hsize_t, 2> origin{0, 0};

@@ -29,9 +29,12 @@ class LogitsFile {
   LogitsFile(const LogitsFile&) = delete;
   LogitsFile& operator=(const LogitsFile&) = delete;
 
-  /// Columns [first_id, first_id + num_ids) of a sequence's logits from rows of `stride` elements.
-  void write(std::int64_t sequence, std::int64_t first_id, std::int64_t num_ids,
-             const float* logits, std::int64_t stride);
+  struct Part {
+    std::int64_t first, count;
+  };
+  /// These positions and ids of a sequence's logits from (positions.count, stride) f32.
+  void write(std::int64_t sequence, Part positions, Part ids, const float* logits,
+             std::int64_t stride);
   void finish();
 
  private:

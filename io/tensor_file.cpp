@@ -4,6 +4,7 @@
 #include <set>
 #include <vector>
 
+#include "io/file_place.hpp"
 #include "io/hdf5.hpp"
 
 namespace espalier::io {
@@ -11,48 +12,32 @@ namespace {
 
 using parallel::TensorSpec;
 
-/// Name and shape of the dataset that a row of the table lies in.
-struct Target {
-  std::string name;
-  int rank;
-  std::array<hsize_t, 2> dims;
-};
-
-Target target_of(const TensorSpec& spec) {
-  const bool whole = spec.place.name.empty();
-  const auto rows = static_cast<hsize_t>(whole ? spec.rows : spec.place.total_rows);
-  const auto cols = static_cast<hsize_t>(spec.cols);
-  return {.name = whole ? spec.name : spec.place.name,
-          .rank = spec.is_vector ? 1 : 2,
-          .dims = spec.place.transposed ? std::array{cols, rows} : std::array{rows, cols}};
-}
-
 void write_part(hid_t file, const std::filesystem::path& path, const TensorPart& part) {
   const TensorSpec& spec = *part.spec;
   const parallel::Rectangle& r = part.rectangle;
-  const Target target = target_of(spec);
+  const FilePlace place = place_of(spec);
   const auto rows = static_cast<hsize_t>(r.rows()), cols = static_cast<hsize_t>(r.cols());
-  std::array<hsize_t, 2> start{static_cast<hsize_t>(spec.place.offset + r.row_begin),
+  std::array<hsize_t, 2> start{static_cast<hsize_t>(place.offset + r.row_begin),
                                static_cast<hsize_t>(r.col_begin)};
   std::array<hsize_t, 2> count{rows, cols};
   std::vector<float> packed(static_cast<std::size_t>(r.size()));
-  const bool transposed = spec.place.transposed;
   for (std::int64_t i = 0; i < r.rows(); ++i)
     for (std::int64_t j = 0; j < r.cols(); ++j)
-      packed[static_cast<std::size_t>(transposed ? j * r.rows() + i : i * r.cols() + j)] =
+      packed[static_cast<std::size_t>(place.transposed ? j * r.rows() + i : i * r.cols() + j)] =
           part.values[i * part.stride + j];
-  if (transposed) {
+  if (place.transposed) {
     std::swap(start[0], start[1]);
     std::swap(count[0], count[1]);
   }
   const Hdf5Dataset dataset(
-      ESPALIER_HDF5(io_error, path, H5Dopen2(file, target.name.c_str(), H5P_DEFAULT)));
+      ESPALIER_HDF5(io_error, path, H5Dopen2(file, place.name.c_str(), H5P_DEFAULT)));
   const Hdf5Space in_file(ESPALIER_HDF5(io_error, path, H5Dget_space(dataset.get())));
   ESPALIER_HDF5(io_error, path,
                 H5Sselect_hyperslab(in_file.get(), H5S_SELECT_SET, start.data(), nullptr,
                                     count.data(), nullptr));
+  const int rank = static_cast<int>(place.shape.size());
   const Hdf5Space in_memory(
-      ESPALIER_HDF5(io_error, path, H5Screate_simple(target.rank, count.data(), nullptr)));
+      ESPALIER_HDF5(io_error, path, H5Screate_simple(rank, count.data(), nullptr)));
   ESPALIER_HDF5(io_error, path,
                 H5Dwrite(dataset.get(), H5T_NATIVE_FLOAT, in_memory.get(), in_file.get(),
                          H5P_DEFAULT, packed.data()));
@@ -65,13 +50,14 @@ void create_tensor_file(const std::filesystem::path& path, std::span<const Tenso
   Hdf5Output file(path);
   std::set<std::string> made;
   for (const TensorSpec& spec : table) {
-    const Target target = target_of(spec);
-    if (!made.insert(target.name).second) continue;
-    const Hdf5Space space(
-        ESPALIER_HDF5(io_error, path, H5Screate_simple(target.rank, target.dims.data(), nullptr)));
+    const FilePlace place = place_of(spec);
+    if (!made.insert(place.name).second) continue;
+    const std::vector<hsize_t> dims(place.shape.begin(), place.shape.end());
+    const Hdf5Space space(ESPALIER_HDF5(
+        io_error, path, H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr)));
     const Hdf5Dataset dataset(
         ESPALIER_HDF5(io_error, path,
-                      H5Dcreate2(file.get(), target.name.c_str(), H5T_IEEE_F32LE, space.get(),
+                      H5Dcreate2(file.get(), place.name.c_str(), H5T_IEEE_F32LE, space.get(),
                                  H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)));
   }
   file.close();

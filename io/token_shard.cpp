@@ -115,8 +115,7 @@ TokenShard::~TokenShard() = default;
 
 TokenShard TokenShard::open(const std::filesystem::path& path, bool verify) {
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored))
-    bad_shard(path, "there is no such token shard (check data.train and data.validation)");
+  if (!std::filesystem::exists(path, ignored)) bad_shard(path, "there is no such token shard");
   auto shard = std::make_unique<Implementation>(Implementation{MappedFile(path), {}, {}, {}});
   {
     const auto lock = hdf5_lock();
@@ -150,11 +149,12 @@ const std::filesystem::path& TokenShard::path() const {
   return implementation_->mapping.path();
 }
 
-std::vector<TokenShard> open_shards(const std::string& where, const std::string& split,
-                                    bool verify) {
+std::vector<TokenShard> open_shards(const std::string& where, const std::string& split, bool verify,
+                                    const std::string& named_by) {
+  const std::string key = named_by.empty() ? "data." + split : named_by;
   require(!where.empty(), ExitStatus::bad_data,
-          "No {} token shards are named: set data.{} to a shard or to a folder with {}-*.h5", split,
-          split, split);
+          "No {} token shards are named: set {} to a shard or to a folder with {}-*.h5", split, key,
+          split);
   std::vector<std::filesystem::path> paths;
   std::error_code error;
   if (std::filesystem::is_directory(where, error)) {
@@ -164,10 +164,13 @@ std::vector<TokenShard> open_shards(const std::string& where, const std::string&
     }
     std::sort(paths.begin(), paths.end());
     require(!paths.empty(), ExitStatus::bad_data,
-            "{}: the folder holds no {}-*.h5. Write them with `espalier tokenize`, or correct "
-            "data.{}",
-            where, split, split);
+            "{}: the folder holds no {}-*.h5. Write them with `espalier tokenize`, or correct {}",
+            where, split, key);
   } else {
+    require(std::filesystem::exists(where, error), ExitStatus::bad_data,
+            "{}: there is no such token shard, nor such a folder. Write it with `espalier "
+            "tokenize`, or correct {}",
+            where, key);
     paths.emplace_back(where);
   }
 

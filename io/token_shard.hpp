@@ -66,9 +66,10 @@ class TokenShardWriter {
   std::unique_ptr<Implementation> implementation_;
 };
 
-/// The shards a data key names: a file, or a folder's `<split>-*.h5` sorted by name. Throws Error
-/// (bad_data) when there is none or when they are not of one tokenizer.
-std::vector<TokenShard> open_shards(const std::string& where, const std::string& split,
-                                    bool verify);
+/// The shards that a file or folder names: the file, or the folder's `<split>-*.h5` sorted by name.
+/// Throws Error (bad_data) when there is none or when they are not of one tokenizer. `named_by`:
+/// the key that named them, for messages; empty: data.<split>.
+std::vector<TokenShard> open_shards(const std::string& where, const std::string& split, bool verify,
+                                    const std::string& named_by = {});
 
 }  // namespace espalier::io

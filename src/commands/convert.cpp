@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
+#include "commands/convert_target.hpp"
 #include "commands/convert_tokenizer.hpp"
 #include "commands/on_rank_0.hpp"
 #include "huggingface/folder_writer.hpp"
@@ -28,80 +29,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using parallel::TensorSpec;
-
-/// Where the path leads, through links and without the slash that a shell adds to a folder.
-fs::path real_place(const fs::path& path) {
-  std::error_code ignored;
-  const fs::path absolute = fs::absolute(path, ignored).lexically_normal();
-  const fs::path place = fs::weakly_canonical(absolute, ignored);
-  const fs::path& known = place.empty() ? absolute : place;
-  return known.has_filename() ? known : known.parent_path();
-}
-
-/// A name that only a conversion gives to a file of the folder that it is writing.
-bool is_of_a_conversion(const fs::path& file) {
-  const std::string name = file.filename().string();
-  return name == "config.json" || name == "generation_config.json" || name == "master.h5" ||
-         name == "COMPLETE" || name == "model.safetensors.index.json" ||
-         name.starts_with("rank-") || name.ends_with(".safetensors") ||
-         name.find("token") != std::string::npos || name == "vocab.json" || name == "merges.txt" ||
-         name.starts_with("chat_template");
-}
-
-/// The folder that is written: it has the target's name when it is whole, and is gone when the
-/// conversion fails. A conversion that was killed leaves it for the next one to remove.
-class Target {
- public:
-  explicit Target(const fs::path& target)
-      : target_(real_place(target)), partial_(target_.string() + ".partial") {}
-  const fs::path& partial() const { return partial_; }
-  std::string name() const { return target_.string(); }
-
-  void require_free() const {
-    std::error_code ignored;
-    require(target_.has_relative_path() && target_ != fs::current_path(ignored),
-            ExitStatus::bad_configuration, "the target is this folder itself: name a new one");
-    const bool is_free = !fs::exists(fs::symlink_status(target_, ignored)) ||
-                         (fs::is_directory(target_, ignored) && fs::is_empty(target_, ignored));
-    require(is_free, ExitStatus::bad_configuration,
-            "{} is there already, and not an empty folder: nothing is overwritten. Remove it, or "
-            "choose another target",
-            name());
-    for (const auto& entry : fs::directory_iterator(partial_, ignored))
-      require(entry.is_regular_file(ignored) && is_of_a_conversion(entry.path()),
-              ExitStatus::bad_configuration,
-              "{} is needed while the target is written, but holds {}, which no conversion has "
-              "made: move it, or choose another target",
-              partial_.string(), entry.path().filename().string());
-  }
-  /// Rank 0 makes the folder and what `fill` puts into it, then all ranks may write. Collective.
-  template <class Fill>
-  void create(parallel::MpiSession& session, Fill&& fill) {
-    is_created_ = session.rank() == 0;
-    on_rank_0(session, [&] {
-      std::error_code error;
-      fs::remove_all(partial_, error);
-      if (error) io::fail_io("remove", partial_, error.value());
-      io::create_folder(partial_);
-      fill();
-      return std::string();
-    });
-    is_created_ = true;
-  }
-  void publish() const {
-    io::flush_folder(partial_);
-    io::rename_path(partial_, target_);  // replaces an empty folder
-    io::flush_folder(fs::absolute(target_).parent_path());
-  }
-  void discard() const {
-    std::error_code ignored;
-    if (is_created_) fs::remove_all(partial_, ignored);
-  }
-
- private:
-  fs::path target_, partial_;
-  bool is_created_ = false;
-};
 
 /// The items of this rank: the largest goes first, to the rank that has least to do. The same on
 /// every rank; in ascending order.
@@ -196,7 +123,7 @@ void refuse_export_keys(std::span<const std::string> overrides) {
           Met::by_every_rank);
 }
 
-void import_folder(parallel::MpiSession& session, const fs::path& source, Target& target,
+void import_folder(parallel::MpiSession& session, const fs::path& source, ConvertTarget& target,
                    std::span<const std::string> overrides, const config::Parameters& asked,
                    bool dry_run) {
   // 1. What there is, looked at once.
@@ -274,7 +201,7 @@ void require_meaning(std::span<const std::string> overrides) {
                   Met::by_every_rank);
 }
 
-void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Target& target,
+void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, ConvertTarget& target,
                        const config::Parameters& asked, bool dry_run) {
   // 1. What there is, looked at once.
   TokenizerToExport tokenizer;  // rank 0
@@ -350,7 +277,7 @@ ExitStatus convert(parallel::MpiSession& session, std::span<const std::string> p
                 Met::by_every_rank);
   config::Parameters asked;
   io::read_parameters("", "command line", overrides, asked);
-  Target target(paths[1]);
+  ConvertTarget target(paths[1]);
   // The checkpoint that is meant; empty: the source is a Hugging Face folder.
   const std::string checkpoint = on_rank_0(session, [&] {
     target.require_free();

@@ -59,8 +59,6 @@ void evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run)
 
 void evaluate_shards(TrainedModel& trained, bool verify, bool dry_run) {
   const config::Parameters& p = trained.parameters;
-  require(!p.data.validation.empty(), ExitStatus::bad_configuration,
-          "nothing to evaluate: name data.validation, --text or --tokens");
   const train::Dataset dataset(p.data.validation, "validation", p.model.vocab_size,
                                p.training.sequence_length, trained.tokenizer_identity,
                                p.data.verify_checksum && verify);
@@ -75,10 +73,12 @@ void evaluate_shards(TrainedModel& trained, bool verify, bool dry_run) {
 }  // namespace
 
 ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
-  TrainedModel trained(session, parameters);
   const config::EvaluationParameters& e = parameters.evaluation;
-  require(e.logits.empty() || !e.tokens.empty(), ExitStatus::bad_configuration,
-          "--logits {} needs --tokens: the sequences whose logits they are", e.logits);
+  if (e.text.empty() && e.tokens.empty() && parameters.data.validation.empty())
+    throw Error(ExitStatus::bad_configuration,
+                "nothing to evaluate: name data.validation, --text or --tokens",
+                Met::by_every_rank);
+  TrainedModel trained(session, parameters);
   if (!e.tokens.empty())
     evaluate_sequences(trained, session, dry_run);
   else if (!e.text.empty())

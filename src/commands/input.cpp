@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "commands/checkpoint_input.hpp"
+#include "commands/on_rank_0.hpp"
 #include "io/toml_reader.hpp"
 #include "train/initial_weights.hpp"
 
@@ -27,7 +28,7 @@ std::string read_text(const std::string& path) {
   return text.str();
 }
 
-config::Parameters read_on_rank_0(const CommandLine& line) {
+config::Parameters read_by_rank_0(const CommandLine& line) {
   config::Parameters parameters;
   std::error_code ignored;
   if (line.command->takes_checkpoint && std::filesystem::is_directory(line.input_file, ignored))
@@ -57,22 +58,8 @@ config::Parameters read_on_rank_0(const CommandLine& line) {
 }  // namespace
 
 config::Parameters read_input(parallel::MpiSession& session, const CommandLine& line) {
-  // A message is its status in a word, a blank, and the text: the input as TOML, or what is wrong
-  // with it. Rank 0 must not leave before the others know, hence the catch here.
-  std::string message;
-  if (session.rank() == 0) {
-    try {
-      message = "0 " + config::to_toml(read_on_rank_0(line));
-    } catch (const Error& error) {
-      message = fmt::format("{} {}", static_cast<int>(error.status()), error.what());
-    }
-  }
-  message = session.world().broadcast(std::move(message), 0);
-
-  const std::size_t blank = message.find(' ');
-  const int status = std::stoi(message.substr(0, blank));
-  const std::string text = message.substr(blank + 1);
-  if (status != 0) throw Error(static_cast<ExitStatus>(status), text, Met::by_every_rank);
+  const std::string text =
+      on_rank_0(session, [&] { return config::to_toml(read_by_rank_0(line)); });
   config::Parameters parameters;
   io::read_parameters(text, line.input_file, {}, parameters);
   return parameters;

@@ -95,6 +95,9 @@ void print_tensors(CheckpointReader& reader) {
   fmt::print("\n{:{}} {:>16} {:>6} {:>10} {:>10} {:>10} {:>12} {:>14}\n", "tensor", width, "shape",
              "pieces", "min", "max", "rms", "exp_avg rms", "exp_avg_sq rms");
 
+  const auto moment = [&](const Statistics& statistics) {
+    return reader.info().weights_only ? std::string("-") : fmt::format("{:.3e}", statistics.rms());
+  };
   std::int64_t num_elements = 0;
   std::int64_t num_not_finite = 0;
   std::vector<float> values;
@@ -110,9 +113,9 @@ void print_tensors(CheckpointReader& reader) {
     }
     for (const Statistics& statistics : of_field) num_not_finite += statistics.num_not_finite;
     num_elements += tensor.rows * tensor.cols;
-    fmt::print("{:{}} {:>16} {:>6} {:>10.3e} {:>10.3e} {:>10.3e} {:>12.3e} {:>14.3e}\n",
-               tensor.name, width, shape_of(tensor), pieces[i].size(), of_field[0].min,
-               of_field[0].max, of_field[0].rms(), of_field[1].rms(), of_field[2].rms());
+    fmt::print("{:{}} {:>16} {:>6} {:>10.3e} {:>10.3e} {:>10.3e} {:>12} {:>14}\n", tensor.name,
+               width, shape_of(tensor), pieces[i].size(), of_field[0].min, of_field[0].max,
+               of_field[0].rms(), moment(of_field[1]), moment(of_field[2]));
   }
   fmt::print("\n{} parameters in {} tensors, {} pieces; all checksums fit\n",
              with_commas(num_elements), reader.tensors().size(), placed.size());

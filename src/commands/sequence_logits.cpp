@@ -31,15 +31,19 @@ data::MicroBatch batch_of(const io::SequenceFile& file, std::int64_t index) {
   return batch;
 }
 
-/// The logits of the last round, of all ranks, on every rank: (ranks * S, V_loc).
-class GatheredLogits {
+/// The logits of one round on their way to rank 0's file: of all ranks only so many rows at a time,
+/// because whole they may be larger than the model (S * V f32 for every sequence).
+class RoundLogits {
  public:
-  GatheredLogits(const TrainedModel& trained, int num_ranks, std::int64_t sequence_length)
+  RoundLogits(const TrainedModel& trained, std::int64_t sequence_length)
       : grid_(trained.grid.shape()),
         vocab_size_(trained.architecture.vocab_size),
         length_(sequence_length),
         local_cols_(trained.weights->sizes().vocab),
-        values_(static_cast<std::size_t>(num_ranks * length_ * local_cols_)),
+        rows_at_once_(std::clamp<std::int64_t>(kGatheredElements / (grid_.size() * local_cols_), 1,
+                                               sequence_length)),
+        own_(static_cast<std::size_t>(length_ * local_cols_)),
+        gathered_(static_cast<std::size_t>(grid_.size() * rows_at_once_ * local_cols_)),
         arena_(device::Arena::backed(
             "logits",
             trained.gpu ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float)) : 0,
@@ -47,36 +51,39 @@ class GatheredLogits {
     if (trained.gpu) on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
   }
 
-  /// Where operators write what goes to `host`.
-  device::View computed(const device::View& host) const {
-    return on_gpu_.data != nullptr ? on_gpu_ : host;
-  }
+  /// Where operators write what goes to own().
+  device::View computed() { return on_gpu_.data != nullptr ? on_gpu_ : own(); }
 
-  device::View of_rank(int rank) {
-    return device::view_of(values_.data(), static_cast<std::int64_t>(values_.size()) / local_cols_,
-                           local_cols_)
-        .row_range(rank * length_, length_);
-  }
-  device::View all() {
-    return device::view_of(values_.data(), static_cast<std::int64_t>(values_.size()) / local_cols_,
-                           local_cols_);
-  }
-  /// Writes the sequences first .. first + data - 1 of the round.
-  void write(io::LogitsFile& file, std::int64_t first, std::int64_t num_sequences) {
-    for (int rank = 0; rank < grid_.size(); ++rank) {
-      const parallel::ProcessGrid place(grid_, rank);
-      const std::int64_t sequence = first + place.data_rank();
-      const std::int64_t first_id = place.tensor_rank() * local_cols_;
-      const std::int64_t count = std::min(local_cols_, vocab_size_ - first_id);
-      if (sequence < num_sequences && count > 0)
-        file.write(sequence, first_id, count, of_rank(rank).as<float>(), local_cols_);
+  /// This rank's: (S, V_loc) f32.
+  device::View own() { return device::view_of(own_.data(), length_, local_cols_); }
+
+  /// Writes the sequences first .. first + data - 1; `file` is null on all ranks but 0. Collective
+  /// over `world`.
+  void write(parallel::Communicator& world, io::LogitsFile* file, std::int64_t first,
+             std::int64_t num_sequences) {
+    for (std::int64_t row = 0; row < length_; row += rows_at_once_) {
+      const std::int64_t rows = std::min(rows_at_once_, length_ - row);
+      const device::View all = device::view_of(gathered_.data(), grid_.size() * rows, local_cols_);
+      world.all_gather(all, own().row_range(row, rows));
+      if (file == nullptr) continue;
+      for (int rank = 0; rank < grid_.size(); ++rank) {
+        const parallel::ProcessGrid place(grid_, rank);
+        const std::int64_t sequence = first + place.data_rank();
+        const std::int64_t first_id = place.tensor_rank() * local_cols_;
+        const std::int64_t count = std::min(local_cols_, vocab_size_ - first_id);
+        if (sequence < num_sequences && count > 0)
+          file->write(sequence, {row, rows}, {first_id, count},
+                      all.row_range(rank * rows, rows).as<float>(), local_cols_);
+      }
     }
   }
 
  private:
+  static constexpr std::int64_t kGatheredElements = std::int64_t{1} << 24;  ///< 64 MiB
+
   parallel::GridShape grid_;
-  std::int64_t vocab_size_, length_, local_cols_;
-  std::vector<float> values_;
+  std::int64_t vocab_size_, length_, local_cols_, rows_at_once_;
+  std::vector<float> own_, gathered_;
   device::Arena arena_;
   device::View on_gpu_;  ///< (S, V_loc) f32; no data on the host
 };
@@ -94,10 +101,10 @@ void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bo
   ForwardPass forward(trained, 1, file.sequence_length);
   const std::int64_t per_round = trained.grid.shape().data;
   const auto rounds = (file.num_sequences + per_round - 1) / per_round;
-  std::optional<GatheredLogits> logits;
+  std::optional<RoundLogits> logits;
   std::optional<io::LogitsFile> output;
   if (!e.logits.empty()) {
-    logits.emplace(trained, session.size(), file.sequence_length);
+    logits.emplace(trained, file.sequence_length);
     if (session.rank() == 0)
       output.emplace(e.logits, file.num_sequences, file.sequence_length,
                      trained.architecture.vocab_size);
@@ -109,11 +116,9 @@ void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bo
     const double sum = forward.transformer().evaluate(train::as_batch(batch));
     if (trained.grid.tensor_rank() == 0) loss[0] += sum;
     if (!logits) continue;
-    const device::View mine = logits->of_rank(session.rank());
-    forward.transformer().logits(train::as_batch(batch), logits->computed(mine));
-    if (trained.gpu) trained.context.download(mine.data, logits->computed(mine));
-    session.world().all_gather(logits->all(), mine);
-    if (output) logits->write(*output, first, file.num_sequences);
+    forward.transformer().logits(train::as_batch(batch), logits->computed());
+    if (trained.gpu) trained.context.download(logits->own().data, logits->computed());
+    logits->write(session.world(), output ? &*output : nullptr, first, file.num_sequences);
   }
   if (output) output->finish();
   session.world().all_reduce_sum(loss);

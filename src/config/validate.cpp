@@ -358,6 +358,24 @@ void check_generation(const GenerateParameters& g, Problems& problems) {
         "generate.top_p = {} must be above 0: nothing could be sampled (for the most likely token "
         "set generate.temperature = 0)",
         g.top_p);
+  if (!g.prompt.empty() && !g.prompts.empty())
+    problems.add(
+        "generate.prompt (--prompt) and generate.prompts = \"{}\" (--prompts) are both given: "
+        "name one",
+        g.prompts);
+}
+
+void check_evaluation(const EvaluationParameters& e, Problems& problems) {
+  if (!e.text.empty() && !e.tokens.empty())
+    problems.add(
+        "evaluation.text = \"{}\" (--text) and evaluation.tokens = \"{}\" (--tokens) are both "
+        "given: name one",
+        e.text, e.tokens);
+  if (!e.logits.empty() && e.tokens.empty())
+    problems.add(
+        "evaluation.logits = \"{}\" (--logits) needs evaluation.tokens (--tokens): the sequences "
+        "whose logits they are",
+        e.logits);
 }
 
 void check_tokenizing(const Parameters& p, Use use, Problems& problems) {
@@ -403,6 +421,7 @@ void resolve(Parameters& p, int num_ranks, Use use) {
   }
   if (plans) check_training(p, use, problems);
   if (use == Use::generation) check_generation(p.generate, problems);
+  if (use == Use::evaluation) check_evaluation(p.evaluation, problems);
   problems.throw_if_any();
 }
 

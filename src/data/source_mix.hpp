@@ -63,7 +63,6 @@ class Sources {
     return mix_.count(i, num_samples);
   }
   double epochs(std::size_t i, std::uint64_t num_samples) const;
-  std::size_t size() const { return sources_.size(); }
   double share(std::size_t i) const { return mix_.share(i); }
 
  private:

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/error.hpp"
+#include "huggingface/family_names.hpp"
 #include "huggingface/strict_json.hpp"
 
 namespace espalier::huggingface {
@@ -42,29 +43,6 @@ const std::array kOfGpt2 = {
     Requirement{"scale_attn_weights", true},
     Requirement{"scale_attn_by_inverse_layer_idx", false},
 };
-
-struct FamilyNames {
-  const char* model_type;
-  const char* causal_lm;  ///< the class that `architectures` names
-  const char* base;       ///< the class without LM head
-};
-constexpr std::array kFamilies = {
-    FamilyNames{"qwen3", "Qwen3ForCausalLM", "Qwen3Model"},
-    FamilyNames{"llama", "LlamaForCausalLM", "LlamaModel"},
-    FamilyNames{"gpt2", "GPT2LMHeadModel", "GPT2Model"},
-};
-
-const FamilyNames* family_of(const std::string& model_type) {
-  for (const FamilyNames& family : kFamilies)
-    if (family.model_type == model_type) return &family;
-  return nullptr;
-}
-
-std::string shown(const json& value) {
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  if (text.size() > 100) text = text.substr(0, 100) + "...";
-  return text;
-}
 
 /// Reads one config.json and collects everything that is wrong with it.
 class Reader {
@@ -309,82 +287,6 @@ class Reader {
 
 ModelParameters read_config(const fs::path& file, std::string_view text) {
   return Reader(file, text).read();
-}
-
-std::string write_config(const ExportedConfig& config) {
-  const ModelParameters& m = config.model;
-  const FamilyNames* family = family_of(m.model_type);
-  ESPALIER_ASSERT(family != nullptr, "{}", m.model_type);
-  nlohmann::ordered_json root;
-  root["architectures"] = {family->causal_lm};
-  root["model_type"] = m.model_type;
-  if (m.model_type == "gpt2") {
-    root["activation_function"] = "gelu_new";
-    root["n_embd"] = m.hidden_size;
-    root["n_layer"] = m.num_hidden_layers;
-    root["n_head"] = m.num_attention_heads;
-    root["n_inner"] = m.intermediate_size;
-    root["n_positions"] = m.max_position_embeddings;
-    root["layer_norm_epsilon"] = m.rms_norm_eps;
-    root["attn_pdrop"] = 0.0;
-    root["embd_pdrop"] = 0.0;
-    root["resid_pdrop"] = 0.0;
-  } else {
-    root["attention_bias"] = false;
-    root["attention_dropout"] = 0.0;
-    root["head_dim"] = m.head_dim;
-    root["hidden_act"] = "silu";
-    root["hidden_size"] = m.hidden_size;
-    root["intermediate_size"] = m.intermediate_size;
-    root["max_position_embeddings"] = m.max_position_embeddings;
-    root["num_attention_heads"] = m.num_attention_heads;
-    root["num_hidden_layers"] = m.num_hidden_layers;
-    root["num_key_value_heads"] = m.num_key_value_heads;
-    root["rms_norm_eps"] = m.rms_norm_eps;
-    nlohmann::ordered_json scaling = nullptr;
-    nlohmann::ordered_json parameters = {{"rope_type", m.rope_type}, {"rope_theta", m.rope_theta}};
-    if (m.rope_type == "llama3") {
-      scaling = {{"rope_type", "llama3"},
-                 {"factor", m.rope_factor},
-                 {"low_freq_factor", m.rope_low_freq_factor},
-                 {"high_freq_factor", m.rope_high_freq_factor},
-                 {"original_max_position_embeddings", m.rope_original_max_position_embeddings}};
-      parameters.update(scaling);
-    }
-    root["rope_theta"] = m.rope_theta;
-    root["rope_scaling"] = scaling;
-    root["rope_parameters"] = parameters;
-    if (m.model_type == "qwen3") {
-      root["use_sliding_window"] = false;
-      root["sliding_window"] = nullptr;
-    } else {
-      root["mlp_bias"] = false;
-      root["pretraining_tp"] = 1;
-    }
-  }
-  root["initializer_range"] = m.initializer_range;
-  root["vocab_size"] = m.vocab_size;
-  root["tie_word_embeddings"] = m.tie_word_embeddings;
-  const nlohmann::ordered_json separator =
-      config.separator ? nlohmann::ordered_json(*config.separator) : nlohmann::ordered_json();
-  root["bos_token_id"] =
-      config.begin ? nlohmann::ordered_json(*config.begin) : nlohmann::ordered_json();
-  root["eos_token_id"] = separator;
-  root["torch_dtype"] = config.dtype;
-  root["dtype"] = config.dtype;
-  root["use_cache"] = true;
-  return root.dump(2) + "\n";
-}
-
-std::string write_generation_config(const ExportedConfig& config) {
-  nlohmann::ordered_json root;
-  root["_from_model_config"] = true;
-  if (config.begin) root["bos_token_id"] = *config.begin;
-  if (config.separator) {
-    root["eos_token_id"] = *config.separator;
-    root["pad_token_id"] = *config.separator;
-  }
-  return root.dump(2) + "\n";
 }
 
 std::string differences(const ModelParameters& there, const ModelParameters& here) {

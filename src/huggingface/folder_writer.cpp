@@ -6,8 +6,8 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "huggingface/places.hpp"
 #include "huggingface/strict_json.hpp"
+#include "io/file_place.hpp"
 
 namespace espalier::huggingface {
 
@@ -33,7 +33,7 @@ FolderWriter::FolderWriter(fs::path folder, ExportedConfig config,
     : folder_(std::move(folder)), config_(std::move(config)) {
   std::unordered_map<std::string, std::size_t> known;
   for (const TensorSpec& spec : table) {
-    FilePlace place = place_of(spec);
+    io::FilePlace place = io::place_of(spec);
     const auto [entry, is_new] = known.emplace(place.name, tensors_.size());
     if (is_new) {
       Tensor tensor;
@@ -116,7 +116,7 @@ void FolderWriter::write(const Tensor& tensor,
   const std::uint64_t count = tensor.stored.num_elements();
   values_.resize(count);
   for (const TensorSpec* spec : tensor.rows) {
-    const FilePlace place = place_of(*spec);
+    const io::FilePlace place = io::place_of(*spec);
     if (!place.transposed) {
       read(*spec, values_.data() + place.offset * place.cols);
       continue;

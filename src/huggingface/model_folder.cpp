@@ -7,9 +7,9 @@
 
 #include "base/error.hpp"
 #include "huggingface/config_json.hpp"
-#include "huggingface/places.hpp"
 #include "huggingface/safetensors.hpp"
 #include "huggingface/strict_json.hpp"
+#include "io/file_place.hpp"
 
 namespace espalier::huggingface {
 namespace {
@@ -206,7 +206,7 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
   Problems problems;
   std::set<std::string> used;
   for (const TensorSpec& spec : table) {
-    const FilePlace place = place_of(spec);
+    const io::FilePlace place = io::place_of(spec);
     if (!used.insert(self.stored_name(place.name)).second) continue;  // three rows of one c_attn
     const StoredTensor* stored = self.find(place.name);
     if (stored == nullptr)
@@ -232,7 +232,7 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
 
 void ModelFolder::read(const TensorSpec& spec, const Rectangle& rectangle, float* out) const {
   if (rectangle.empty()) return;
-  const FilePlace place = place_of(spec);
+  const io::FilePlace place = io::place_of(spec);
   const SafetensorsFile* file = nullptr;
   const StoredTensor* stored = implementation_->find(place.name, &file);
   require(stored != nullptr && stored->shape == place.shape && is_readable(stored->dtype),

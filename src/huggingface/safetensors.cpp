@@ -37,13 +37,6 @@ bool multiply(std::uint64_t& product, std::uint64_t factor) {
   return !__builtin_mul_overflow(product, factor, &product);
 }
 
-/// JSON of a file for a message: short, and valid text whatever the file holds.
-std::string shown(const json& value) {
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  if (text.size() > 100) text = text.substr(0, 100) + "...";
-  return text;
-}
-
 /// Offsets here are from the end of the header, as the file has them.
 StoredTensor parse_tensor(const fs::path& file, const std::string& name, const json& entry) {
   const std::string quoted = shown(json(name));

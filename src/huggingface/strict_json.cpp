@@ -51,4 +51,10 @@ std::string read_small_file(const std::filesystem::path& file) {
   return text;
 }
 
+std::string shown(const json& value) {
+  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  if (text.size() > 100) text = text.substr(0, 100) + "...";
+  return text;
+}
+
 }  // namespace espalier::huggingface

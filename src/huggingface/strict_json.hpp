@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 namespace espalier::huggingface {
@@ -11,5 +12,8 @@ nlohmann::json parse_object(const std::filesystem::path& file, std::string_view 
 
 /// All of a file that is meant to be small. Throws Error (io_error; bad_data above 64 MiB).
 std::string read_small_file(const std::filesystem::path& file);
+
+/// JSON of a file for a message: short, and valid text whatever the file holds.
+std::string shown(const nlohmann::json& value);
 
 }  // namespace espalier::huggingface

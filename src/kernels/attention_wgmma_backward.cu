@@ -1,7 +1,7 @@
 // The gradients of attention on Hopper, by warpgroups as in attention_wgmma.cu and without atomics
-// as in attention_backward.cu: one kernel owns keys and takes the queries of all heads of their
-// group by turns, one owns queries and takes keys. Probabilities and gradients of scores go from the
-// results of one product to the left operand of the next in registers.
+// as in attention_mma_backward.cu: one kernel owns keys and takes the queries of all heads of their
+// group by turns, one owns queries and takes keys. Probabilities and gradients of scores go from
+// the results of one product to the left operand of the next in registers.
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/tiling.hpp"
@@ -17,7 +17,8 @@ constexpr int kPassingKeys = 128;
 constexpr int kStages = 2;
 constexpr int kDeltaThreads = 128;
 
-/// Maps by what they are to a kernel: two tiles that a block owns, two that pass by, and its results.
+/// Maps by what they are to a kernel: two tiles that a block owns, two that pass by, and its
+/// results.
 struct Backward {
   TensorMap own[2], passing[2], results[2];
   const float* lse;

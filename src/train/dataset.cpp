@@ -19,9 +19,10 @@ data::TokenStream stream_of(const std::vector<io::TokenShard>& shards) {
 }  // namespace
 
 Dataset::Dataset(const std::string& where, const std::string& split, std::int64_t vocab_size,
-                 std::int64_t sequence_length, const std::string& tokenizer_identity, bool verify)
+                 std::int64_t sequence_length, const std::string& tokenizer_identity, bool verify,
+                 const std::string& key)
     : split_(split),
-      shards_(io::open_shards(where, split, verify)),
+      shards_(io::open_shards(where, split, verify, key)),
       stream_(stream_of(shards_)),
       sequence_length_(sequence_length),
       num_samples_(stream_.num_samples(sequence_length)),
@@ -44,9 +45,10 @@ Dataset::Dataset(const std::string& where, const std::string& split, std::int64_
     bytes += info.num_bytes;
   }
   require(longest > static_cast<std::uint64_t>(sequence_length), ExitStatus::bad_data,
-          "data.{} = \"{}\": training.sequence_length {} needs shards of at least {} tokens, the "
+          "{} = \"{}\": training.sequence_length {} needs shards of at least {} tokens, the "
           "longest has {}; use shorter sequences or more text",
-          split, where, sequence_length, sequence_length + 1, longest);
+          key.empty() ? "data." + split : key, where, sequence_length, sequence_length + 1,
+          longest);
   bytes_per_token_ = static_cast<double>(bytes) / static_cast<double>(stream_.size());
 }
 

@@ -16,9 +16,11 @@ class Dataset {
  public:
   /// Throws Error (bad_data): no shard, corrupt shard, ids past vocab_size, another tokenizer than
   /// `tokenizer_identity` (empty: any), no shard as long as one sequence. `verify`: read every
-  /// shard and compare its checksum (one rank is enough).
+  /// shard and compare its checksum (one rank is enough). `key`: what named them, for messages;
+  /// empty: data.<split>.
   Dataset(const std::string& where, const std::string& split, std::int64_t vocab_size,
-          std::int64_t sequence_length, const std::string& tokenizer_identity, bool verify);
+          std::int64_t sequence_length, const std::string& tokenizer_identity, bool verify,
+          const std::string& key = {});
 
   const data::TokenStream& stream() const { return stream_; }
   std::uint64_t num_samples() const { return num_samples_; }

@@ -25,8 +25,8 @@ struct StepReport {
 /// printed line, and the time left.
 class Progress {
  public:
-  /// `gemm_peak`: FLOP/s of all ranks together, measured; the reference of MFU, 0: none is told. `attended_length`:
-  /// S, or less when attention stays inside documents.
+  /// `gemm_peak`: FLOP/s of all ranks together, measured; the reference of MFU; 0: no MFU.
+  /// `attended_length`: S, or less when attention stays inside documents.
   Progress(const config::Parameters& parameters, const model::Architecture& architecture,
            double attended_length, double gemm_peak);
 

@@ -193,11 +193,12 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   require_continuable(info, folder);
   const std::string identity = training_data_.tokenizer_identity();
   if (!info.tokenizer_identity.empty() && info.tokenizer_identity != identity)
-    throw Error(ExitStatus::bad_data,
-                fmt::format("{}: trained with tokenizer {}, data.train is of tokenizer {}; use the "
-                            "same shards or another output.directory",
-                            folder.string(), info.tokenizer_identity, identity),
-                Met::by_every_rank);
+    throw Error(
+        ExitStatus::bad_data,
+        fmt::format("{}: trained with tokenizer {}, the shards are of tokenizer {}; use the "
+                    "same shards or another output.directory",
+                    folder.string(), info.tokenizer_identity, identity),
+        Met::by_every_rank);
   config::Parameters earlier;
   io::read_parameters(info.resolved_input, (folder / "master.h5").string(), {}, earlier);
   const auto warn_if = [&](bool differs, const char* key) {

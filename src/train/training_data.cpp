@@ -29,11 +29,14 @@ std::vector<Dataset> open_all(const config::Parameters& p, const std::string& to
                               bool verify) {
   std::vector<Dataset> datasets;
   for (const config::DataSource& source : sources_of(p.data)) {
+    const std::string key = p.data.sources.empty()
+                                ? "data.train"
+                                : fmt::format("data.sources[{}].train", datasets.size());
     // Without data.tokenizer, the first source says which one it is.
     const std::string& identity =
         datasets.empty() ? tokenizer_identity : datasets.front().tokenizer_identity();
     datasets.emplace_back(source.train, "train", p.model.vocab_size, p.training.sequence_length,
-                          identity, verify);
+                          identity, verify, key);
   }
   return datasets;
 }

@@ -12,6 +12,7 @@ class ForwardingGpu : public device::Gpu {
 
   const Description& description() const override { return gpu_->description(); }
   std::int64_t free_bytes() const override { return gpu_->free_bytes(); }
+  void make_current() const override { gpu_->make_current(); }
   void* allocate(std::string_view what, std::int64_t bytes) override {
     return gpu_->allocate(what, bytes);
   }
@@ -37,6 +38,7 @@ class ForwardingGpu : public device::Gpu {
   void destroy(device::Event event) noexcept override { gpu_->destroy(event); }
   void record(device::Event event, device::Stream stream) override { gpu_->record(event, stream); }
   void wait(device::Stream stream, device::Event event) override { gpu_->wait(stream, event); }
+  void synchronize(device::Event event) override { gpu_->synchronize(event); }
   bool is_done(device::Event event) override { return gpu_->is_done(event); }
   double elapsed_ms(device::Event from, device::Event to) override {
     return gpu_->elapsed_ms(from, to);

@@ -24,7 +24,36 @@ def tiny_config(model_type="qwen3", **changes):
     return {key: value for key, value in config.items() if value != "absent"}
 
 
+def tiny_gpt2_config(**changes):
+    """With GPT-2's own names; n_inner is absent in the published files, too."""
+    config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 257,
+              "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64,
+              "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
+              "initializer_range": 0.02, "torch_dtype": "float32"}
+    config.update(changes)
+    return config
+
+
+def gpt2_shapes(config):
+    """Matrices are (in, out), and q, k and v are one."""
+    H, F = config["n_embd"], config.get("n_inner") or 4 * config["n_embd"]
+    result = {"transformer.wte.weight": [config["vocab_size"], H],
+              "transformer.wpe.weight": [config["n_positions"], H]}
+
+    def add(name, shape):
+        result[name + ".weight"], result[name + ".bias"] = shape, shape[-1:]
+    for layer in range(config["n_layer"]):
+        p = f"transformer.h.{layer}."
+        for name, shape in (("ln_1", [H]), ("attn.c_attn", [H, 3 * H]), ("attn.c_proj", [H, H]),
+                            ("ln_2", [H]), ("mlp.c_fc", [H, F]), ("mlp.c_proj", [F, H])):
+            add(p + name, shape)
+    add("transformer.ln_f", [H])
+    return result
+
+
 def shapes(config):
+    if config["model_type"] == "gpt2":
+        return gpt2_shapes(config)
     H, F, V = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     D = config["head_dim"]
     q, kv = config["num_attention_heads"] * D, config["num_key_value_heads"] * D

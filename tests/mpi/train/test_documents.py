@@ -202,6 +202,21 @@ name = "small"
         output = espalier(2, "train", *self.keys("bad")[:1], *self.keys("bad")[2:],
                           'data.sources=[{train = "nowhere"}]', status=65)
         self.assertIn("nowhere", output)
+        # What is wrong with a source's shards names the source.
+        empty = self.folder / "empty"
+        empty.mkdir()
+        for sources, word, keys in (
+                ([self.data, "nowhere"], "no such token shard", []),
+                ([self.data, empty], "train-*.h5", []),
+                ([self.data, small], "training.sequence_length 100000",
+                 ["training.sequence_length=100000", "model.max_position_embeddings=100000"])):
+            text = ", ".join(f'{{train = "{source}"}}' for source in sources)
+            output = espalier(1, "train", *self.keys("bad")[:1], *self.keys("bad")[2:], *keys,
+                              f"data.sources=[{text}]", status=65)
+            error = output[output.index("error:"):]
+            for part in (f"data.sources[{len(sources) - 1}].train", str(sources[-1]), word):
+                self.assertIn(part, error)
+            self.assertNotIn("data.train", error)
 
 
 if __name__ == "__main__":

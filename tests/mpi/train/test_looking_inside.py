@@ -2,6 +2,7 @@
 file, and a run folder in place of the input file. The same on every grid."""
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import unittest
@@ -75,6 +76,26 @@ class LookingInside(RunCase):
                        check=True, capture_output=True)
         output = espalier(2, "eval", run, "--tokens", self.folder / "high.h5", status=65)
         self.assertIn("tokens[0, 2] = 257", output)
+
+    def test_questions_that_contradict_one_another(self):
+        """One message, before the weights are read: the damaged ones are not noticed."""
+        damaged = self.folder / "damaged"
+        shutil.copytree(self.folder / "run", damaged)
+        for path in damaged.rglob("rank-*.h5"):
+            path.write_bytes(bytes(path.stat().st_size))
+        for command, options, words in [
+                ("eval", ["--text", "a.txt", "--tokens", self.tokens],
+                 ["evaluation.text", "a.txt", "evaluation.tokens", "name one"]),
+                ("eval", ["--logits", "b.h5"], ["evaluation.logits", "b.h5", "--tokens"]),
+                ("eval", ["--text", "a.txt", "--logits", "b.h5"], ["evaluation.logits"]),
+                ("eval", ["data.validation="], ["nothing to evaluate", "data.validation"]),
+                ("generate", ["--prompt", "a", "--prompts", "b.txt"],
+                 ["generate.prompt", "generate.prompts", "b.txt", "name one"])]:
+            with self.subTest(options=options):
+                output = espalier(2, command, damaged, *options, status=78)
+                for word in words:
+                    self.assertIn(word, output)
+                self.assertEqual(output.count("error:"), 1, output)
 
     def test_prompts_of_a_file(self):
         prompts = self.folder / "prompts.txt"

@@ -257,6 +257,23 @@ TEST_CASE("values that a program set out of range are found") {
   expect_words(error_of(p), {"training.dtype", "\"int8\"", "float32"});
 }
 
+TEST_CASE("two things to evaluate or to continue are one too many") {
+  Parameters p;
+  p.evaluation.text = "a.txt";
+  p.evaluation.tokens = "b.h5";
+  const std::string both = error_of(p, 1, Use::evaluation);
+  expect_words(both, {"evaluation.text = \"a.txt\"", "evaluation.tokens = \"b.h5\"", "name one"});
+  p.evaluation.tokens.clear();
+  p.evaluation.logits = "c.h5";
+  const std::string alone = error_of(p, 1, Use::evaluation);
+  expect_words(alone, {"evaluation.logits = \"c.h5\"", "evaluation.tokens"});
+  config::resolve(p, 1, Use::generation);  // nothing to it
+  p.generate.prompt = "a";
+  p.generate.prompts = "d.txt";
+  const std::string prompts = error_of(p, 1, Use::generation);
+  expect_words(prompts, {"generate.prompt ", "generate.prompts = \"d.txt\"", "name one"});
+}
+
 TEST_CASE("each command needs its own tables") {
   Parameters p = small_run();
   p.data.train = "";

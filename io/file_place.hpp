@@ -5,8 +5,9 @@
 
 #include "parallel/shard_map.hpp"
 
-namespace espalier::huggingface {
+namespace espalier::io {
 
+/// Where a row of the tensor table lies in a file with Hugging Face's names and shapes:
 /// parallel::HuggingFacePlace with everything filled in.
 struct FilePlace {
   std::string name;
@@ -35,4 +36,4 @@ inline FilePlace place_of(const parallel::TensorSpec& spec) {
   return result;
 }
 
-}  // namespace espalier::huggingface
+}  // namespace espalier::io

@@ -1,0 +1,34 @@
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "parallel/session.hpp"
+
+namespace espalier::commands {
+
+/// Where the path leads, through links and without the slash that a shell adds to a folder.
+std::filesystem::path real_place(const std::filesystem::path& path);
+
+/// The folder that a conversion writes: it has the target's name when it is whole, and is gone when
+/// the conversion fails. A conversion that was killed leaves it for the next one to remove.
+class ConvertTarget {
+ public:
+  explicit ConvertTarget(const std::filesystem::path& target);
+  const std::filesystem::path& partial() const { return partial_; }
+  std::string name() const { return target_.string(); }
+
+  /// Throws Error (bad_configuration) when something is there that a conversion has not made.
+  void require_free() const;
+  /// Rank 0 makes the folder and what `fill` puts into it, then all ranks may write. Collective.
+  void create(parallel::MpiSession& session, const std::function<void()>& fill);
+  /// Gives the folder its name. Throws Error (io_error).
+  void publish() const;
+  void discard() const;
+
+ private:
+  std::filesystem::path target_, partial_;
+  bool is_created_ = false;
+};
+
+}  // namespace espalier::commands
