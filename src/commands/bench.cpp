@@ -11,6 +11,7 @@
 #include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
 #include "plan/flops.hpp"
+#include "train/device_choice.hpp"
 #include "train/progress.hpp"
 
 namespace espalier::commands {
@@ -86,6 +87,10 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
                       .step = step},
                      [](std::int64_t) {});
     optimizer.begin_gather_weights(context, comm, forward_order);
+    if (step == 1) {  // every product has been met now
+      train::share_gemm_choices(session, context.gemm());
+      context.use_graphs(parameters.device.graphs);
+    }
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
     loss = sums[0] / step_tokens;
     log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, loss, elapsed,

@@ -208,7 +208,7 @@ struct DeviceParameters {
   std::string communicator = "auto";
   std::string attention = "auto";
   bool tune_gemm = true;
-  bool graphs = true;
+  bool graphs = false;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -233,7 +233,9 @@ struct DeviceParameters {
                            "model; off: take its first suggestion"},
           p.tune_gemm);
     visit(Field{.name = "graphs",
-                .meaning = "replay each block's kernels as a CUDA graph where that is possible"},
+                .meaning = "replay the kernels of each block as a CUDA graph; only with "
+                           "parallel.tensor = 1 and memory.recompute = \"none\". Off until it is "
+                           "measured to pay"},
           p.graphs);
   }
 };

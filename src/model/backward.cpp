@@ -25,9 +25,11 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
   norm_backward(d_n, a_.x_final, w.final_norm, a_.norm_final, /*d_residual=*/{}, g.final_norm);
   bucket_done(num_layers + 1);
   for (int layer = num_layers - 1; layer >= 0; --layer) {
-    make_again(layer, batch);
-    mlp_backward(layer, first);
-    attention_backward(layer, batch, first);
+    run_block(Pass::backward, layer, first, batch, [&] {
+      make_again(layer, batch);
+      mlp_backward(layer, first);
+      attention_backward(layer, batch, first);
+    });
     bucket_done(layer);
   }
   {

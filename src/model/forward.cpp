@@ -49,11 +49,15 @@ void Transformer::forward(const Batch& batch) {
     const auto l = static_cast<std::size_t>(layer);
     wait_for_bucket(layer);
     const ConstView before = layer == 0 ? a_.blocks[0].x : a_.blocks[l - 1].x_mid;
-    residual_norm(before, w.blocks[l].input_layernorm, a_.blocks[l].x, a_.blocks[l].n1,
-                  a_.blocks[l].norm1);
-    attention_forward(layer, batch);
-    mlp_norm(layer);
-    mlp_forward(layer);
+    run_block(Pass::forward, layer, /*first=*/false, batch, [&] {
+      residual_norm(before, w.blocks[l].input_layernorm, a_.blocks[l].x, a_.blocks[l].n1,
+                    a_.blocks[l].norm1);
+      attention_forward(layer, batch);
+      mlp_norm(layer);
+      mlp_forward(layer);
+    });
+    // A graph that is launched again leaves its results, and nothing on the host.
+    if (comm_.tensor->size() == 1) branch_ = a_.branch;
   }
   wait_for_bucket(sizes_.num_layers + 1);  // final norm and LM head
   residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.norm_final);

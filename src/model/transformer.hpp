@@ -56,6 +56,20 @@ class Transformer {
   // forward.cpp
   /// The batch where the operators run: itself, or a copy on the GPU.
   Batch placed(const Batch& batch);
+  enum class Pass { forward, backward };
+  /// Does body(), as a CUDA graph where the context uses graphs and nothing in the block is a
+  /// collective or depends on the host.
+  template <class Body>
+  void run_block(Pass pass, std::int64_t layer, bool first, const Batch& batch, Body&& body) {
+    if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
+    const bool masked = batch.first_keys.data != nullptr;
+    const auto key =
+        ((static_cast<std::uint64_t>(layer) * 2 + (pass == Pass::forward ? 0 : 1)) * 2 +
+         (first ? 1 : 0)) *
+            2 +
+        (masked ? 1 : 0);
+    context_.replay(key, body);
+  }
   void forward(const Batch& batch);
   void wait_for_bucket(std::int64_t bucket) {
     if (before_use_) before_use_(static_cast<int>(bucket));

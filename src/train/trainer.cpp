@@ -91,6 +91,7 @@ StopReason Trainer::run() {
     if (!gemm_choices_shared_) {  // every product has been met now
       share_gemm_choices(session_, context_.gemm());
       gemm_choices_shared_ = true;
+      context_.use_graphs(parameters_.device.graphs);
     }
     announce_epochs();
     slowest_step_s_ = std::max(slowest_step_s_, report.seconds);

@@ -16,9 +16,9 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-void append_rows(std::vector<float>& values, const device::View& rows) {
-  for (std::int64_t r = 0; r < rows.rows; ++r)
-    values.insert(values.end(), rows.as<float>(r), rows.as<float>(r) + rows.cols);
+void append_rows(device::Context& context, std::vector<float>& values, const device::View& rows) {
+  const std::vector<float> more = context.download<float>(rows);
+  values.insert(values.end(), more.begin(), more.end());
 }
 
 /// Three steps on the fixture's two sequences, a micro-batch each.
@@ -57,9 +57,10 @@ Outcome train(const Hdf5Fixture& fixture, const config::Parameters& p, bool docu
   for (const optim::StatePiece& state : optimizer.state()) {
     const device::View& gradient =
         optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].gradient;
-    append_rows(outcome.gradients, gradient.row_range(state.piece.row_begin,
-                                                      state.piece.row_end - state.piece.row_begin));
-    append_rows(outcome.masters, state.master);
+    append_rows(
+        model.context, outcome.gradients,
+        gradient.row_range(state.piece.row_begin, state.piece.row_end - state.piece.row_begin));
+    append_rows(model.context, outcome.masters, state.master);
   }
   return outcome;
 }
