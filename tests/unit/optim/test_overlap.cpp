@@ -21,7 +21,7 @@ class WrittenGpu : public testing::ForwardingGpu {
  public:
   device::Stream create_stream(bool urgent) override {
     const device::Stream stream = ForwardingGpu::create_stream(urgent);
-    names_[stream] = urgent ? "compute" : "side";
+    names_[stream] = urgent ? "side" : "compute";
     return stream;
   }
   void record(device::Event event, device::Stream stream) override {
