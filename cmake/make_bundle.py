@@ -33,6 +33,7 @@ export LD_LIBRARY_PATH="$root/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export OPAL_PREFIX="$root" PMIX_INSTALL_PREFIX="$root/lib/pmix2" OMPI_MCA_plm=isolated
 export OMPI_MCA_mca_base_component_path="$root/lib/openmpi/lib/openmpi3"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export ESPALIER_FIXTURES="$root/tests/fixtures"
 export PMIX_MCA_pcompress_base_silence_warning=1
 export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
 ranks=1

@@ -16,6 +16,12 @@ parallel::MpiSession& session() {
   return instance;
 }
 
+std::string fixture_path(const std::string& name) {
+  const char* folder = std::getenv("ESPALIER_FIXTURES");
+  const std::string fixtures = folder != nullptr ? folder : ESPALIER_SOURCE_DIR "/tests/fixtures";
+  return fixtures + "/model/" + name + ".h5";
+}
+
 std::shared_ptr<device::Gpu> gpu_of_test() {
   using device::Backend;
   const char* name = std::getenv("ESPALIER_TEST_BACKEND");

@@ -32,8 +32,7 @@ double logits_error(const Hdf5Fixture& fixture, std::int64_t position,
 
 TEST_CASE("greedy decoding continues as transformers' generate does") {
   const auto name = GENERATE(as<std::string>{}, "untied_k2", "llama3", "llama2", "gpt2");
-  const Hdf5Fixture fixture(std::string(ESPALIER_SOURCE_DIR "/tests/fixtures/model/") + name +
-                            ".h5");
+  const Hdf5Fixture fixture(testing::fixture_path(name));
   const int tensor = testing::session().size();
   CAPTURE(name, tensor);
   ModelOnGrid model(fixture, testing::parameters_of(fixture, tensor, 1, true, 1, "float32"));
@@ -59,7 +58,7 @@ TEST_CASE("greedy decoding continues as transformers' generate does") {
 }
 
 TEST_CASE("a sequence longer than the learned positions is refused") {
-  const Hdf5Fixture fixture(ESPALIER_SOURCE_DIR "/tests/fixtures/model/gpt2.h5");
+  const Hdf5Fixture fixture(testing::fixture_path("gpt2"));
   ModelOnGrid model(
       fixture, testing::parameters_of(fixture, testing::session().size(), 1, true, 1, "float32"));
   device::Arena plan = device::Arena::planning("decoder");

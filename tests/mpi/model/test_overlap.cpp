@@ -39,7 +39,7 @@ TEST_CASE("a pass waits for every bucket before it uses its weights") {
   if (testing::gpu_of_test() != nullptr) return;  // it writes into the weights itself
   const std::string name = GENERATE("tied_k1", "untied_k2", "gpt2");
   CAPTURE(name);
-  const Hdf5Fixture fixture(ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5");
+  const Hdf5Fixture fixture(testing::fixture_path(name));
   const int size = testing::session().size();
   ModelOnGrid model(fixture, testing::parameters_of(fixture, size, 1,
                                                     /*sequence_parallel=*/size > 1, 1, "float32"));

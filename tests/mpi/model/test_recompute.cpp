@@ -71,7 +71,7 @@ TEST_CASE("losses, gradients and weights have the same bits whatever is made aga
   const std::string name = GENERATE("tied_k1", "untied_k2", "llama3", "gpt2");
   const std::string dtype = GENERATE("float32", "bfloat16");
   const bool document_mask = GENERATE(false, true);
-  const Hdf5Fixture fixture(ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5");
+  const Hdf5Fixture fixture(testing::fixture_path(name));
   const int size = testing::session().size();
   for (const int tensor : {1, 2, 4})
     for (const bool sequence_parallel : {false, true}) {

@@ -9,16 +9,13 @@
 namespace espalier {
 namespace {
 
+using testing::fixture_path;
 using testing::Hdf5Fixture;
 using testing::ModelOnGrid;
 
 const std::vector<std::string> kFixtures = {"tied_k1",   "tied_k2", "untied_k1",
                                             "untied_k2", "mha",     "no_qk_norm",
                                             "llama3",    "llama2",  "gpt2"};
-
-std::string fixture_path(const std::string& name) {
-  return ESPALIER_SOURCE_DIR "/tests/fixtures/model/" + name + ".h5";
-}
 
 struct Layout {
   int tensor, data;
