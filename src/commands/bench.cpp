@@ -103,6 +103,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const double peak_after = peak_of_all_ranks(session, context, memory.dtype);
   const double peak = 0.5 * (peak_before + peak_after);
 
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);  // before the memory of the copy
   const Peaks of_rank_0{.flops = peak / session.size(), .bytes = measure_copy_peak(context)};
   log::info("a step of rank 0 beside what its work costs at least\n{}",
             roofline_table(phases, of_rank_0));
@@ -113,8 +115,6 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const double rate = step_tokens / median;
   const plan::FlopsPerToken flops =
       plan::flops_per_token(memory.architecture, static_cast<double>(t.sequence_length));
-  struct rusage usage {};
-  getrusage(RUSAGE_SELF, &usage);
   const double resident = 1024.0 * static_cast<double>(usage.ru_maxrss);
   const auto planned = static_cast<double>(memory.total_bytes());
   log::info(
