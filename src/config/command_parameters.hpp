@@ -1,0 +1,159 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/field.hpp"
+
+// Tables of single commands, and of debugging.
+// What a table's struct looks like: config/parameters.hpp.
+
+namespace espalier::config {
+
+struct TokenizeParameters {
+  std::vector<std::string> input;
+  std::string output = "";
+  std::string text_key = "text";
+  std::string document_separator = "";
+  double validation_fraction = 0.0;
+  std::int64_t shard_tokens = 100'000'000;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "input",
+                .meaning = "text or JSON-lines files (.txt, .jsonl; also .gz, .zst)"},
+          p.input);
+    visit(Field{.name = "output", .meaning = "folder for train-*.h5 and validation-*.h5"},
+          p.output);
+    visit(Field{.name = "text_key", .meaning = "key of the text in JSON lines"}, p.text_key);
+    visit(Field{.name = "document_separator",
+                .meaning = "text between documents of a plain text file; empty: a file is one "
+                           "document"},
+          p.document_separator);
+    visit(Field{.name = "validation_fraction",
+                .meaning = "share of documents that goes to the validation shards",
+                .min = 0,
+                .max = 1},
+          p.validation_fraction);
+    visit(Field{.name = "shard_tokens", .unit = "tokens", .meaning = "tokens per shard", .min = 1},
+          p.shard_tokens);
+  }
+};
+
+struct GenerateParameters {
+  std::string checkpoint = "";
+  std::string prompt = "";
+  std::string prompts = "";
+  std::string prefix = "auto";
+  bool ignore_end_of_text = false;
+  std::int64_t max_new_tokens = 128;
+  double temperature = 0.8;
+  std::int64_t top_k = 0;
+  double top_p = 0.95;
+  std::int64_t seed = 1;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "checkpoint",
+                .meaning = "checkpoint folder; empty: the newest of output.directory"},
+          p.checkpoint);
+    visit(Field{.name = "prompt", .meaning = "text to continue; \"-\": standard input"}, p.prompt);
+    visit(Field{.name = "prompts",
+                .meaning = "file of prompts in place of `prompt`: a text per line, or .jsonl"},
+          p.prompts);
+    visit(Field{.name = "prefix",
+                .meaning = "in front of a prompt: \"auto\", what the checkpoint says, else the "
+                           "separator; \"separator\", the one between documents of the training; "
+                           "other text, such as an added token; empty: nothing"},
+          p.prefix);
+    visit(Field{.name = "ignore_end_of_text",
+                .meaning = "go on after the document separator, up to max_new_tokens"},
+          p.ignore_end_of_text);
+    visit(
+        Field{
+            .name = "max_new_tokens", .unit = "tokens", .meaning = "length of the text", .min = 1},
+        p.max_new_tokens);
+    visit(Field{.name = "temperature",
+                .meaning = "0: the most likely token (greedy)",
+                .min = 0,
+                .max = 100},
+          p.temperature);
+    visit(Field{.name = "top_k", .meaning = "sample from the k most likely; 0: all", .min = 0},
+          p.top_k);
+    visit(Field{.name = "top_p",
+                .meaning = "sample from the smallest set of this probability",
+                .min = 0,
+                .max = 1},
+          p.top_p);
+    visit(Field{.name = "seed", .meaning = "seed of the sampling", .min = 0}, p.seed);
+  }
+};
+
+struct EvaluationParameters {
+  std::string checkpoint = "";
+  std::string text = "";
+  std::string tokens = "";
+  std::string logits = "";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "checkpoint",
+                .meaning = "checkpoint folder; empty: the newest of output.directory"},
+          p.checkpoint);
+    visit(Field{.name = "text", .meaning = "text file to evaluate; empty: data.validation"},
+          p.text);
+    visit(Field{.name = "tokens",
+                .meaning = "HDF5 file whose dataset tokens (sequences, S+1) u32 is evaluated"},
+          p.tokens);
+    visit(Field{.name = "logits",
+                .meaning = "HDF5 file to write: dataset logits (sequences, S, V) f32 of `tokens`"},
+          p.logits);
+  }
+};
+
+struct BenchParameters {
+  std::int64_t warmup_steps = 2;
+  std::int64_t steps = 8;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "warmup_steps", .unit = "steps", .meaning = "steps not counted", .min = 0},
+          p.warmup_steps);
+    visit(Field{.name = "steps", .unit = "steps", .meaning = "steps measured", .min = 1}, p.steps);
+  }
+};
+
+struct ConvertParameters {
+  std::string dtype = "auto";
+  std::int64_t shard_bytes = 5'000'000'000;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "dtype",
+                .meaning = "of exported weights; auto: the training dtype of the checkpoint",
+                .choices = {"auto", "float32", "bfloat16", "float16"}},
+          p.dtype);
+    visit(Field{.name = "shard_bytes",
+                .unit = "bytes",
+                .meaning = "size of an exported safetensors file, unless one tensor is larger",
+                .min = 1},
+          p.shard_bytes);
+  }
+};
+
+struct DebugParameters {
+  bool dump_gradients = false;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(
+        Field{
+            .name = "dump_gradients",
+            .meaning =
+                "writes the gradients of the run's first step to <output.directory>/gradients.h5, "
+                "one dataset per tensor with Hugging Face's names and global shapes"},
+        p.dump_gradients);
+  }
+};
+
+}  // namespace espalier::config

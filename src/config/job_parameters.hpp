@@ -1,0 +1,180 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "config/field.hpp"
+
+// How and where a job runs: time, process grid, device, memory, what it leaves behind.
+// What a table's struct looks like: config/parameters.hpp.
+
+namespace espalier::config {
+
+struct RunParameters {
+  std::string name = "";
+  std::string time_limit = "";
+  double time_margin = 60.0;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "name", .meaning = "name of the run in banners and logs"}, p.name);
+    visit(Field{.name = "time_limit",
+                .meaning = "wall time as seconds or [D-]HH:MM:SS; the run stops before it with a "
+                           "checkpoint and status 75; empty: the Slurm job's end, or no limit"},
+          p.time_limit);
+    visit(Field{.name = "time_margin",
+                .unit = "s",
+                .meaning = "time kept free before time_limit for the last checkpoint",
+                .min = 0},
+          p.time_margin);
+  }
+};
+
+struct ParallelParameters {
+  std::int64_t tensor = 1;
+  std::int64_t context = 1;
+  std::int64_t data = 0;
+  std::int64_t pipeline = 1;
+  bool sequence_parallel = true;
+  std::int64_t zero_stage = 1;
+  bool overlap_data = true;
+  bool overlap_tensor = false;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "tensor",
+                .unit = "ranks",
+                .meaning = "tensor-parallel size",
+                .min = 1,
+                .max = 65536},
+          p.tensor);
+    visit(Field{.name = "context",
+                .unit = "ranks",
+                .meaning = "context-parallel size (only 1 yet)",
+                .min = 1,
+                .max = 1},
+          p.context);
+    visit(Field{.name = "data",
+                .unit = "ranks",
+                .meaning = "data-parallel size; 0: the ranks left over",
+                .min = 0,
+                .max = 1 << 20},
+          p.data);
+    visit(Field{.name = "pipeline",
+                .unit = "ranks",
+                .meaning = "pipeline-parallel size (only 1 yet)",
+                .min = 1,
+                .max = 1},
+          p.pipeline);
+    visit(Field{.name = "sequence_parallel",
+                .meaning = "split tokens over the tensor group between blocks"},
+          p.sequence_parallel);
+    visit(Field{.name = "zero_stage",
+                .meaning = "0: optimiser state everywhere; 1: divided over the data group",
+                .min = 0,
+                .max = 1},
+          p.zero_stage);
+    visit(Field{.name = "overlap_data",
+                .meaning = "on a GPU: reduce gradients and gather weights beside the computation"},
+          p.overlap_data);
+    visit(Field{.name = "overlap_tensor",
+                .meaning = "on a GPU: cut the tensor group's collectives into chunks that travel "
+                           "beside the matrix products (only false yet)"},
+          p.overlap_tensor);
+  }
+};
+
+struct DeviceParameters {
+  std::string backend = "auto";
+  bool share_gpus = false;
+  std::string communicator = "auto";
+  std::string attention = "auto";
+  bool tune_gemm = true;
+  bool graphs = false;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "backend",
+                .meaning = "who computes; auto: cuda where the program has it and a GPU is, else "
+                           "host. emulated runs the CUDA kernels on the host, slowly, to test them",
+                .choices = {"auto", "host", "cuda", "emulated"}},
+          p.backend);
+    visit(Field{.name = "share_gpus", .meaning = "allow more ranks on a node than it has GPUs"},
+          p.share_gpus);
+    visit(Field{.name = "communicator",
+                .meaning = "collectives of GPU memory; auto: nccl with a GPU per rank, else mpi, "
+                           "through host memory",
+                .choices = {"auto", "nccl", "mpi"}},
+          p.communicator);
+    visit(Field{.name = "attention",
+                .meaning = "attention kernels on a GPU; auto: the fastest that fits",
+                .choices = {"auto", "reference", "mma", "wgmma", "cudnn"}},
+          p.attention);
+    visit(Field{.name = "tune_gemm",
+                .meaning = "time the library's algorithms for each matrix product once per GPU "
+                           "model; off: take its first suggestion"},
+          p.tune_gemm);
+    visit(Field{.name = "graphs",
+                .meaning = "replay the kernels of each block as a CUDA graph; only with "
+                           "parallel.tensor = 1 and memory.recompute = \"none\". Off until it is "
+                           "measured to pay"},
+          p.graphs);
+  }
+};
+
+struct MemoryParameters {
+  std::string recompute = "none";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "recompute",
+                .meaning = "activations that the backward pass computes again instead of keeping "
+                           "them; selective: results of norms and RoPE; mlp: also of the "
+                           "MLP's first projection; full: everything between the inputs of "
+                           "blocks. Losses do not change",
+                .choices = {"none", "selective", "mlp", "full"}},
+          p.recompute);
+  }
+};
+
+struct CheckpointParameters {
+  std::int64_t interval = 0;
+  std::int64_t keep = 2;
+  std::int64_t keep_every = 0;
+  bool at_end = true;
+  std::string staging = "copy";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "interval",
+                .unit = "steps",
+                .meaning = "steps between checkpoints; 0: none",
+                .min = 0},
+          p.interval);
+    visit(Field{.name = "keep", .meaning = "newest checkpoints kept", .min = 1}, p.keep);
+    visit(Field{.name = "keep_every",
+                .unit = "steps",
+                .meaning = "checkpoints of these steps are kept for good; 0: none",
+                .min = 0},
+          p.keep_every);
+    visit(Field{.name = "at_end", .meaning = "write a checkpoint after the last step"}, p.at_end);
+    visit(
+        Field{.name = "staging",
+              .meaning = "an update that meets a piece not yet written: copies it first, or waits",
+              .choices = {"copy", "wait"}},
+        p.staging);
+  }
+};
+
+struct OutputParameters {
+  std::string directory = "runs/default";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "directory",
+                .meaning = "run directory: history.csv, run.log and checkpoints/; an existing "
+                           "complete checkpoint in it is continued"},
+          p.directory);
+  }
+};
+
+}  // namespace espalier::config

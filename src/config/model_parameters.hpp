@@ -1,0 +1,124 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "config/field.hpp"
+
+// The model's architecture, with Hugging Face's names.
+// What a table's struct looks like: config/parameters.hpp.
+
+namespace espalier::config {
+
+struct ModelParameters {
+  std::string file = "";
+  std::string model_type = "qwen3";
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t num_key_value_heads = 0;
+  std::int64_t head_dim = 0;
+  bool tie_word_embeddings = false;
+  double rope_theta = 1.0e6;
+  std::string rope_type = "default";
+  double rope_factor = 8.0;
+  double rope_low_freq_factor = 1.0;
+  double rope_high_freq_factor = 4.0;
+  std::int64_t rope_original_max_position_embeddings = 8192;
+  double rms_norm_eps = 1.0e-6;
+  double initializer_range = 0.02;
+  std::int64_t max_position_embeddings = 40960;
+  std::string initial_weights = "";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "file",
+                .meaning = "model file whose [model] table is read first; relative to this file"},
+          p.file);
+    visit(Field{.name = "model_type",
+                .meaning = "family: decides norm, positions, MLP, biases and QK-norm "
+                           "(src/model/families.hpp)",
+                .choices = {"qwen3", "llama", "gpt2"}},
+          p.model_type);
+    visit(Field{.name = "vocab_size",
+                .meaning = "rows of the embedding (V)",
+                .min = 2,
+                .max = 4294967294.0},
+          p.vocab_size);
+    visit(Field{.name = "hidden_size",
+                .meaning = "width of the residual stream (H)",
+                .min = 1,
+                .max = 1 << 20},
+          p.hidden_size);
+    visit(Field{.name = "intermediate_size",
+                .meaning = "width of the MLP (F)",
+                .min = 1,
+                .max = 1 << 22},
+          p.intermediate_size);
+    visit(Field{.name = "num_hidden_layers", .meaning = "blocks (L)", .min = 1, .max = 10000},
+          p.num_hidden_layers);
+    visit(
+        Field{.name = "num_attention_heads", .meaning = "query heads (A)", .min = 1, .max = 65536},
+        p.num_attention_heads);
+    visit(Field{.name = "num_key_value_heads",
+                .meaning = "key/value heads (K), divides A; 0: as many as query heads",
+                .min = 0,
+                .max = 65536},
+          p.num_key_value_heads);
+    visit(Field{.name = "head_dim",
+                .meaning = "width of a head (D), even; A*D need not equal H; 0: H/A",
+                .min = 0,
+                .max = 1024},
+          p.head_dim);
+    visit(Field{.name = "tie_word_embeddings", .meaning = "embedding and LM head are one weight"},
+          p.tie_word_embeddings);
+    visit(
+        Field{.name = "rope_theta", .meaning = "base of the rotary position embedding", .min = 1.0},
+        p.rope_theta);
+    visit(Field{.name = "rope_type",
+                .meaning = "frequencies as they are, or scaled as Llama 3.1 does; the four keys "
+                           "below have a meaning only then",
+                .choices = {"default", "llama3"}},
+          p.rope_type);
+    visit(Field{.name = "rope_factor",
+                .meaning = "Llama 3.1: long wavelengths are stretched by this",
+                .min = 1},
+          p.rope_factor);
+    visit(Field{.name = "rope_low_freq_factor",
+                .meaning = "Llama 3.1: wavelengths above original / this are stretched whole",
+                .min = 1.0e-6},
+          p.rope_low_freq_factor);
+    visit(Field{.name = "rope_high_freq_factor",
+                .meaning = "Llama 3.1: wavelengths below original / this stay as they are",
+                .min = 1.0e-6},
+          p.rope_high_freq_factor);
+    visit(Field{.name = "rope_original_max_position_embeddings",
+                .unit = "tokens",
+                .meaning = "Llama 3.1: context length before the stretching",
+                .min = 1},
+          p.rope_original_max_position_embeddings);
+    visit(Field{.name = "rms_norm_eps",
+                .meaning = "epsilon of every RMSNorm (gpt2: of every LayerNorm)",
+                .min = 0,
+                .max = 1},
+          p.rms_norm_eps);
+    visit(Field{.name = "initializer_range",
+                .meaning = "standard deviation of initial matrices",
+                .min = 0,
+                .max = 100},
+          p.initializer_range);
+    visit(Field{.name = "max_position_embeddings",
+                .unit = "tokens",
+                .meaning = "longest sequence the model is meant for (gpt2: rows of the learned "
+                           "positions)",
+                .min = 1},
+          p.max_position_embeddings);
+    visit(Field{.name = "initial_weights",
+                .meaning = "Hugging Face folder or checkpoint whose weights a new run starts from; "
+                           "empty: random from training.seed"},
+          p.initial_weights);
+  }
+};
+
+}  // namespace espalier::config

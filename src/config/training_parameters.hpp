@@ -1,0 +1,220 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/field.hpp"
+#include "config/struct_list.hpp"
+
+// What a training run computes: batches, optimiser, schedule, data, validation.
+// What a table's struct looks like: config/parameters.hpp.
+
+namespace espalier::config {
+
+struct TrainingParameters {
+  std::int64_t sequence_length = 2048;
+  std::int64_t global_batch_size = 8;
+  std::int64_t micro_batch_size = 1;
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;
+  std::string dtype = "bfloat16";
+  std::int64_t seed = 1;
+  std::int64_t loss_chunk_tokens = 1024;
+  std::int64_t log_interval = 10;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "sequence_length",
+                .unit = "tokens",
+                .meaning = "tokens per sequence (S)",
+                .min = 1,
+                .max = 1 << 24},
+          p.sequence_length);
+    visit(
+        Field{.name = "global_batch_size",
+              .unit = "sequences",
+              .meaning = "sequences per step over all ranks; a multiple of micro_batch_size * data",
+              .min = 1,
+              .max = 1 << 24},
+        p.global_batch_size);
+    visit(Field{.name = "micro_batch_size",
+                .unit = "sequences",
+                .meaning = "sequences a rank computes at once (B)",
+                .min = 1,
+                .max = 65536},
+          p.micro_batch_size);
+    visit(Field{.name = "steps",
+                .unit = "steps",
+                .meaning = "length of the run; 0: from training.tokens",
+                .min = 0},
+          p.steps);
+    visit(Field{.name = "tokens",
+                .unit = "tokens",
+                .meaning = "length of the run when steps is 0: rounded up to whole steps",
+                .min = 0},
+          p.tokens);
+    visit(Field{.name = "dtype",
+                .meaning = "weights and activations; sums and optimiser are fp32",
+                .choices = {"bfloat16", "float32"}},
+          p.dtype);
+    visit(Field{.name = "seed", .meaning = "seed of initial weights and sample order", .min = 0},
+          p.seed);
+    visit(Field{.name = "loss_chunk_tokens",
+                .unit = "tokens",
+                .meaning = "tokens whose logits exist at one time",
+                .min = 1,
+                .max = 1 << 24},
+          p.loss_chunk_tokens);
+    visit(Field{.name = "log_interval",
+                .unit = "steps",
+                .meaning = "steps between printed lines; history.csv has every step",
+                .min = 1},
+          p.log_interval);
+  }
+};
+
+struct OptimizerParameters {
+  double learning_rate = 3.0e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1.0e-8;
+  double weight_decay = 0.1;
+  double max_grad_norm = 1.0;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "learning_rate", .meaning = "peak learning rate", .min = 0, .max = 100},
+          p.learning_rate);
+    visit(Field{.name = "beta1",
+                .meaning = "AdamW decay of the first moment",
+                .min = 0,
+                .max = 0.999999},
+          p.beta1);
+    visit(Field{.name = "beta2",
+                .meaning = "AdamW decay of the second moment",
+                .min = 0,
+                .max = 0.9999999},
+          p.beta2);
+    visit(Field{.name = "eps", .meaning = "AdamW epsilon", .min = 0, .max = 1}, p.eps);
+    visit(Field{.name = "weight_decay",
+                .meaning = "decoupled weight decay of matrices (norm weights have none)",
+                .min = 0,
+                .max = 100},
+          p.weight_decay);
+    visit(Field{.name = "max_grad_norm", .meaning = "global-norm clipping; 0: none", .min = 0},
+          p.max_grad_norm);
+  }
+};
+
+struct ScheduleParameters {
+  std::string name = "cosine";
+  std::int64_t warmup_steps = 0;
+  std::int64_t decay_steps = 0;
+  double min_learning_rate = 0.0;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "name",
+                .meaning = "shape after the linear warm-up",
+                .choices = {"cosine", "linear", "warmup_stable_decay", "constant"}},
+          p.name);
+    visit(Field{.name = "warmup_steps", .unit = "steps", .meaning = "linear warm-up", .min = 0},
+          p.warmup_steps);
+    visit(Field{.name = "decay_steps",
+                .unit = "steps",
+                .meaning = "length of the decay of warmup_stable_decay",
+                .min = 0},
+          p.decay_steps);
+    visit(Field{.name = "min_learning_rate", .meaning = "learning rate at the end", .min = 0},
+          p.min_learning_rate);
+  }
+};
+
+/// A set of token shards in a mixture.
+struct DataSource {
+  std::string train = "";
+  double weight = 1.0;
+  std::string name = "";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "train", .meaning = "its token shards, named as in data.train"}, p.train);
+    visit(Field{.name = "weight",
+                .meaning = "share of the samples, above 0, in any unit",
+                .min = 0,
+                .max = 1.0e12},
+          p.weight);
+    visit(Field{.name = "name", .meaning = "what the log calls it; empty: as train"}, p.name);
+  }
+};
+
+struct DataParameters {
+  std::string train = "";
+  std::vector<DataSource> sources;
+  std::string validation = "";
+  std::string tokenizer = "";
+  std::string order = "shuffled";
+  std::string end_of_data = "repeat";
+  bool document_mask = false;
+  bool predict_across_documents = true;
+  bool verify_checksum = true;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "train",
+                .meaning = "token shards: a file, or a folder with train-*.h5 (sorted by name)"},
+          p.train);
+    visit(Field{.name = "sources",
+                .meaning = "in place of train, shard sets mixed by weight: a [[data.sources]] "
+                           "with the keys below for each"},
+          p.sources);
+    visit(Field{.name = "validation",
+                .meaning = "token shards for validation: a file, or a folder with "
+                           "validation-*.h5; empty: none"},
+          p.validation);
+    visit(Field{.name = "tokenizer",
+                .meaning = "tokenizer.json or .tiktoken file; must be the one of the shards"},
+          p.tokenizer);
+    visit(Field{.name = "order",
+                .meaning = "order of the samples in an epoch",
+                .choices = {"shuffled", "sequential"}},
+          p.order);
+    visit(Field{.name = "end_of_data",
+                .meaning = "when all samples were seen: repeat them in another order, or stop the "
+                           "run as finished",
+                .choices = {"repeat", "stop"}},
+          p.end_of_data);
+    visit(Field{.name = "document_mask",
+                .meaning = "attention stays inside a document (its text and the separator behind "
+                           "it), whose first token in the sample has position 0"},
+          p.document_mask);
+    visit(Field{.name = "predict_across_documents",
+                .meaning = "false: the first token of a document is nobody's target"},
+          p.predict_across_documents);
+    visit(Field{.name = "verify_checksum", .meaning = "read every shard once at start and compare"},
+          p.verify_checksum);
+  }
+};
+
+struct ValidationParameters {
+  std::int64_t interval = 0;
+  std::int64_t sequences = 0;
+  bool at_end = true;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "interval",
+                .unit = "steps",
+                .meaning = "steps between validations; 0: none",
+                .min = 0},
+          p.interval);
+    visit(Field{.name = "sequences",
+                .unit = "sequences",
+                .meaning = "sequences per validation; 0: the whole set",
+                .min = 0},
+          p.sequences);
+    visit(Field{.name = "at_end", .meaning = "validate after the last step"}, p.at_end);
+  }
+};
+
+}  // namespace espalier::config
