@@ -15,33 +15,15 @@ constexpr int kPassingRows = 32;
 constexpr int kBackwardThreads = 128;
 
 struct Backward {
-  Heads<const bf16> q, k, v, o, d_o;
+  Heads<const bf16> q, k, v, d_o;
   Heads<bf16> d_q, d_k, d_v;
   const float* lse;
   std::int64_t lse_stride;
-  float* delta;                    ///< (B * A_loc, S)
+  const float* delta;              ///< (B * A_loc, S)
   const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
   int batch, num_q_heads, num_kv_heads, group, length;
   float scale;
 };
-
-/// delta = rowsum(dO * O), a warp per head row.
-template <int kHeadDim>
-ESPALIER_KERNEL(kBackwardThreads)
-delta_of_rows(Backward a) {
-  constexpr int kCount = kHeadDim / kWarpSize;
-  const std::int64_t index = block_index() * num_warps() + warp();
-  const std::int64_t num_rows = static_cast<std::int64_t>(a.batch) * a.length * a.num_q_heads;
-  if (index >= num_rows) return;
-  const std::int64_t row = index / a.num_q_heads;
-  const int h = static_cast<int>(index - row * a.num_q_heads);
-  const std::int64_t col = static_cast<std::int64_t>(h) * kHeadDim + lane() * kCount;
-  const auto o = load(a.o.data + row * a.o.stride + col, Columns<kCount>{});
-  const auto d_o = load(a.d_o.data + row * a.d_o.stride + col, Columns<kCount>{});
-  const float delta = warp_sum(sum_of(o * d_o));
-  const std::int64_t b = row / a.length;
-  if (lane() == 0) a.delta[(b * a.num_q_heads + h) * a.length + row - b * a.length] = delta;
-}
 
 /// What is known of a query: the keys it sees, and its row of the softmax.
 struct Query {
@@ -216,9 +198,6 @@ gradient_of_queries(Backward a) {
 template <int kHeadDim>
 void launch_backward(const Queue& queue, const Backward& a) {
   const std::int64_t tiles = div_ceil(a.length, kOwnRows) * a.batch;
-  constexpr std::int64_t kWarps = kBackwardThreads / kWarpSize;
-  const std::int64_t rows = std::int64_t{a.batch} * a.length * a.num_q_heads;
-  launch(delta_of_rows<kHeadDim>, {div_ceil(rows, kWarps), kBackwardThreads}, queue, a);
   launch(gradient_of_keys<kHeadDim>,
          {tiles * a.num_kv_heads, kBackwardThreads, Tiles<kHeadDim>::kBytes}, queue, a);
   launch(gradient_of_queries<kHeadDim>,
@@ -233,7 +212,6 @@ void attention_backward_mma(const Queue& queue, const AttentionBackward& a) {
       .q = heads_of<bf16>(a.q),
       .k = heads_of<bf16>(a.k),
       .v = heads_of<bf16>(a.v),
-      .o = heads_of<bf16>(a.o),
       .d_o = heads_of<bf16>(a.d_o),
       .d_q = heads_of<bf16>(a.d_q),
       .d_k = heads_of<bf16>(a.d_k),
@@ -248,6 +226,7 @@ void attention_backward_mma(const Queue& queue, const AttentionBackward& a) {
       .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
       .length = narrow<int>(s.query_length),
       .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+  attention_delta(queue, a);
   if (s.head_dim == 64)
     launch_backward<64>(queue, arguments);
   else

@@ -15,7 +15,6 @@ constexpr int kOwnRows = kConsumers * kGroupRows;
 constexpr int kPassingQueries = 64;
 constexpr int kPassingKeys = 128;
 constexpr int kStages = 2;
-constexpr int kDeltaThreads = 128;
 
 /// Maps by what they are to a kernel: two tiles that a block owns, two that pass by, and its
 /// results.
@@ -28,35 +27,6 @@ struct Backward {
   int batch, num_q_heads, num_kv_heads, group, length;
   float scale;
 };
-
-/// One of the matrices of heads.
-struct Heads {
-  const bf16* data;
-  std::int64_t stride;
-};
-struct Delta {
-  Heads o, d_o;
-  float* delta;
-  int batch, num_q_heads, length;
-};
-
-/// delta = rowsum(dO * O), a warp per head row.
-template <int kHeadDim>
-ESPALIER_KERNEL(kDeltaThreads)
-delta_of_rows(Delta a) {
-  constexpr int kCount = kHeadDim / kWarpSize;
-  const std::int64_t index = block_index() * num_warps() + warp();
-  const std::int64_t num_rows = static_cast<std::int64_t>(a.batch) * a.length * a.num_q_heads;
-  if (index >= num_rows) return;
-  const std::int64_t row = index / a.num_q_heads;
-  const int h = static_cast<int>(index - row * a.num_q_heads);
-  const std::int64_t col = static_cast<std::int64_t>(h) * kHeadDim + lane() * kCount;
-  const auto o = load(a.o.data + row * a.o.stride + col, Columns<kCount>{});
-  const auto d_o = load(a.d_o.data + row * a.d_o.stride + col, Columns<kCount>{});
-  const float delta = warp_sum(sum_of(o * d_o));
-  const std::int64_t b = row / a.length;
-  if (lane() == 0) a.delta[(b * a.num_q_heads + h) * a.length + row - b * a.length] = delta;
-}
 
 /// The shared memory of a block.
 template <int kPassingRows, int kHeadDim>
@@ -341,15 +311,7 @@ void launch_backward(const Queue& queue, const AttentionBackward& a, Backward ar
     return map_of_heads(view, s.batch, s.num_kv_heads, s.head_dim, box_rows);
   };
   const std::int64_t tiles = div_ceil(s.query_length, kOwnRows) * s.batch;
-  constexpr std::int64_t kWarps = kDeltaThreads / kWarpSize;
-  launch(delta_of_rows<kHeadDim>,
-         {div_ceil(s.batch * s.query_length * s.num_q_heads, kWarps), kDeltaThreads}, queue,
-         Delta{.o = {a.o.as<bf16>(), a.o.stride},
-               .d_o = {a.d_o.as<bf16>(), a.d_o.stride},
-               .delta = a.scratch.as<float>(),
-               .batch = arguments.batch,
-               .num_q_heads = arguments.num_q_heads,
-               .length = arguments.length});
+  attention_delta(queue, a);
   arguments.own[0] = map_kv(a.k, kOwnRows);
   arguments.own[1] = map_kv(a.v, kOwnRows);
   arguments.passing[0] = map_q(a.q, kPassingQueries);

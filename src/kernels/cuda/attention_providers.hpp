@@ -8,6 +8,9 @@ namespace espalier::kernels::ESPALIER_GPU {
 void attention_forward_reference(const Queue& queue, const AttentionForward& a);
 void attention_backward_reference(const Queue& queue, const AttentionBackward& a);
 void attention_forward_mma(const Queue& queue, const AttentionForward& a);
+/// a.scratch (B * A_loc, S) f32 = rowsum(dO * O); bf16, head_dim 64 or 128. What the backward
+/// passes of mma and wgmma begin with.
+void attention_delta(const Queue& queue, const AttentionBackward& a);
 void attention_backward_mma(const Queue& queue, const AttentionBackward& a);
 /// By Hopper's warpgroups and tensor memory accelerator; on other devices the kernels do nothing.
 void attention_forward_wgmma(const Queue& queue, const AttentionForward& a);
