@@ -26,6 +26,10 @@ class Context {
   /// Operators run on `gpu`; null is the host. `workspace_elements` floats of device memory are
   /// taken for partial results of the compute stream, and as many for the side stream.
   explicit Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements = 0);
+  /// Bytes of device memory that this takes.
+  static std::int64_t workspace_bytes(std::int64_t workspace_elements) {
+    return kNumQueues * workspace_elements * static_cast<std::int64_t>(sizeof(float));
+  }
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
@@ -94,6 +98,7 @@ class Context {
   float* workspace(std::int64_t elements);
 
  private:
+  static constexpr std::int64_t kNumQueues = 2;
   std::shared_ptr<Gpu> gpu_;
   Queue queue_, side_queue_;
   Event forked_ = nullptr, joined_ = nullptr;

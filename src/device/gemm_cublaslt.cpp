@@ -22,8 +22,6 @@
 namespace espalier::device {
 namespace {
 
-/// What NVIDIA recommends for Hopper and later; more does not change what is suggested.
-constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
 constexpr int kNumSuggestions = 16;
 
 /// The functions of the library that are used.
@@ -150,7 +148,7 @@ class CublasLtGemm final : public GemmEngine {
             "cublasLtCreate: {} (status {}) on GPU {} ({}, {}) with {}",
             library_.GetStatusName(status), static_cast<int>(status), gpu_->ordinal(),
             gpu_->description().name, gpu_->description().versions, library_.describe());
-    workspace_ = gpu_->allocate("workspace of matrix products", kWorkspaceBytes);
+    workspace_ = gpu_->allocate("workspace of matrix products", kGemmWorkspaceBytes);
   }
   ~CublasLtGemm() override {
     products_.clear();
@@ -245,7 +243,7 @@ class CublasLtGemm final : public GemmEngine {
       if (library_.MatmulAlgoCheck(handle_, product.description.get(), product.a.get(),
                                    product.b.get(), product.c.get(), product.c.get(),
                                    &product.algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
-          result.workspaceSize <= static_cast<std::size_t>(kWorkspaceBytes))
+          result.workspaceSize <= static_cast<std::size_t>(kGemmWorkspaceBytes))
         return true;
     }
     const std::vector<cublasLtMatmulAlgo_t> suggestions = suggest(product, problem);
@@ -275,7 +273,7 @@ class CublasLtGemm final : public GemmEngine {
           library_.MatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof value),
           "cublasLtMatmulPreferenceSetAttribute", p);
     };
-    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kGemmWorkspaceBytes));
     // Sums over k stay in one block, in one order.
     set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
         static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
@@ -309,7 +307,7 @@ class CublasLtGemm final : public GemmEngine {
     return library_.Matmul(handle_, product.description.get(), &alpha, data.a, product.a.get(),
                            data.b, product.b.get(), &beta, data.c, product.c.get(), data.c,
                            product.c.get(), &algorithm, workspace_,
-                           static_cast<std::size_t>(kWorkspaceBytes), stream_);
+                           static_cast<std::size_t>(kGemmWorkspaceBytes), stream_);
   }
 
   /// Nothing when there is no memory for it.
