@@ -77,8 +77,8 @@ struct ParallelParameters {
                 .meaning = "on a GPU: reduce gradients and gather weights beside the computation"},
           p.overlap_data);
     visit(Field{.name = "overlap_tensor",
-                .meaning = "on a GPU: cut the tensor group's collectives into chunks that travel "
-                           "beside the matrix products (only false yet)"},
+                .meaning = "cut the tensor group's collectives into pieces that travel beside the "
+                           "matrix products; for GPUs, the host gains nothing. Off until measured"},
           p.overlap_tensor);
   }
 };

@@ -221,10 +221,6 @@ void check_batches(const Parameters& p, bool has_grid, Problems& problems) {
         "training.sequence_length = {} is above model.max_position_embeddings = {}: shorten the "
         "sequences, or raise the model's limit",
         t.sequence_length, p.model.max_position_embeddings);
-  if (p.parallel.overlap_tensor)
-    problems.add(
-        "parallel.overlap_tensor = true: the tensor group's collectives cannot be cut into chunks "
-        "yet; set it to false (parallel.overlap_data is independent of it)");
   if (!has_grid) return;
   if (p.parallel.sequence_parallel &&
       (t.micro_batch_size * t.sequence_length) % p.parallel.tensor != 0)

@@ -104,7 +104,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training, context_)),
       communicators_(parallel::make_communicators(
           session, grid_, narrow<int>(memory_.weights->sizes().kv_replication), &context_,
-          collective_library(parameters.device))),
+          collective_library(parameters.device), parameters.parallel.overlap_tensor)),
       training_data_(parameters, train::tokenizer_identity(parameters),
                      session.rank() == 0 && parameters.data.verify_checksum),
       batch_shape_{
