@@ -276,9 +276,13 @@ class CublasLtGemm final : public GemmEngine {
           "cublasLtMatmulPreferenceSetAttribute", p);
     };
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
-    // Sums over k stay in one block, in one order.
+    // A sum over k that is split is kept in fp32 and put together in a step of its own, in one
+    // order (cuBLAS, cublasLtReductionScheme_t): "in place" the blocks would take turns, and
+    // "output type" would round in between. A product with a long k and a small output, such as a
+    // weight's gradient, would leave half of the GPU idle without splitting.
     set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE |
+                                   CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(p.alignment_a));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(p.alignment_b));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(p.alignment_c));
