@@ -19,10 +19,10 @@ MOST_BYTES = 60 << 20
 OF_THE_SYSTEM = re.compile(
     r"ld-linux|lib(c|m|dl|rt|pthread|util|resolv|stdc\+\+|gcc_s|z|cuda|cudart|cublas\w*|nccl|cudnn\w*"
     r"|nvidia-\w+)\.so")
-FOLDERS = ["inputs", "tests/fixtures", "tests/gpu", "tests/support", "validation/gpu_speed"]
+FOLDERS = ["inputs", "tests/fixtures", "tests/gpu", "tests/support", "validation/gpu_speed",
+           "validation/support"]
 # Plug-ins of Open MPI for networks: one machine has shared memory and TCP.
 NOT_NEEDED = re.compile(r"ofi|psm|ucx|openib|usnic|portals|slurm|tm\b|sge|lsf|alps|cuda|gpfs|lustre|pvfs")
-
 
 
 def libraries_of(file):

@@ -40,6 +40,17 @@ class Step:
     rows: list = dataclasses.field(default_factory=list)
 
 
+def gist(text):
+    """The line of an output that says best what went wrong."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if re.search(r"\w", line)]
+    for telling in (r"^test cases:", r"ERROR SUMMARY", r"[Ee]rror", r"^FAILED|FAILED \("):
+        found = [line for line in lines if re.search(telling, line)]
+        if found:
+            return found[-1][:200]
+    return lines[-1][:200] if lines else "says nothing"
+
+
 class Session:
     def __init__(self, options):
         self.options = options
@@ -77,7 +88,7 @@ class Session:
         except (OSError, subprocess.TimeoutExpired) as error:
             return [], str(error)
         names = [line.strip() for line in said.stdout.splitlines() if line.startswith("CUDA ")]
-        return names, "" if names else f"no cases: {said.stdout[-300:]}{said.stderr[-300:]}"
+        return names, "" if names else f"no cases: {gist(said.stdout + said.stderr)}"
 
     def run(self, command, limit_s):
         """(exit status or "timed out", output)"""
@@ -138,10 +149,11 @@ class Session:
         yield Step("operators of 0.6b", [self.program(
             "espalier", "bench", "operators",
             tiny if self.emulated else ROOT / "inputs/bench/gpu-qwen3-0.6b.toml", backend)], 60)
-        training = [sys.executable, "-B", str(ROOT / "tests/gpu/test_training.py"), "-v"]
-        if self.options.programs is None:
-            training = [str(ROOT / "run.sh"), *training]
-        yield Step("whole runs", [training], 120)
+        test = ROOT / "tests/gpu/test_training.py"
+        start = [] if self.options.programs else [str(ROOT / "run.sh")]
+        yield Step("whole runs", [
+            [*start, sys.executable, "-B", str(test), f"Training.{case}"]
+            for case in re.findall(r"def (test_\w+)", test.read_text())], 150, 60)
         yield self.sanitizer("memcheck", kernel, 60)
         yield Step("bench 1.7b", [bench("1.7b")], 75,
                    figures=r"bench: (tokens_per_second|gemm_share|gemm_peak_gflops) ([\d.]+)")
@@ -157,7 +169,7 @@ class Session:
             yield Step(f"PyTorch {model} {mode}", [
                 [sys.executable, str(ROOT / "validation/gpu_speed/pytorch_train.py"), model, mode,
                  "--warmup", "5", "--steps", "10"]], 120, why_not=no_torch,
-                figures=r"pytorch: (tokens_per_second|gemm_share|gemm_peak_tflops) ([\d.]+)")
+                figures=r"pytorch: (tokens_per_second|gemm_share|gemm_peak_tflops|batch) ([\d.]+)")
 
     def sanitizer(self, tool, kernel, limit_s):
         places = ["/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer"]
@@ -185,8 +197,9 @@ class Session:
     # Results
 
     def do(self, step):
-        left = self.end - time.monotonic()
         start = time.monotonic()
+        left = self.end - start
+        slow = 4 if self.emulated else 1
         result = {"step": step.name, "seconds": 0.0, "figures": {}, "result": "", "note": ""}
         if step.why_not:
             result.update(result="skipped", note=step.why_not)
@@ -194,17 +207,18 @@ class Session:
             result.update(result="skipped", note="no time left")
         else:
             self.log.write(f"\n===== {step.name} =====\n")
-            self.attempt(step, start + min(step.limit_s, left), result)
+            self.attempt(step, start + min(slow * step.limit_s, left), slow * step.each_s,
+                         result)
         result["seconds"] = round(time.monotonic() - start, 1)
         self.results.append(result)
         self.write()
         print(f"{result['result']:>10}  {result['seconds']:6.1f} s  {step.name}  {self.notes(result)}",
               flush=True)
 
-    def attempt(self, step, end, result):
+    def attempt(self, step, end, each_s, result):
         num_good, wrong = 0, []
         for command in step.commands:
-            limit = min(step.each_s, end - time.monotonic())
+            limit = min(each_s, end - time.monotonic())
             if limit < 1:
                 result["note"] = f"{len(step.commands) - num_good - len(wrong)} not reached; "
                 break
@@ -212,8 +226,7 @@ class Session:
             if status == 0:
                 num_good += 1
             else:
-                last = [line for line in text.splitlines() if line.strip()][-1:]
-                wrong.append(f"{command[-1]}: {status}, \"{''.join(last)[:160]}\"")
+                wrong.append(f"{command[-1]}: {status}, \"{gist(text)}\"")
             for name, value in re.findall(step.figures, text) if step.figures else []:
                 result["figures"][name] = float(value)
         if len(step.commands) > 1:
