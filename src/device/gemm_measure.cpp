@@ -7,6 +7,7 @@
 #include "base/integers.hpp"
 #include "base/random.hpp"
 #include "device/gemm_choices.hpp"
+#include "device/stopwatch.hpp"
 
 namespace espalier::device {
 namespace {
@@ -24,30 +25,6 @@ class Scratch {
  private:
   Gpu& gpu_;
   void* memory_;
-};
-
-/// A pair of events.
-class Stopwatch {
- public:
-  explicit Stopwatch(Gpu& gpu) : gpu_(gpu), from_(gpu.create_event(true)) {
-    to_ = gpu.create_event(true);
-  }
-  ~Stopwatch() {
-    gpu_.destroy(from_);
-    gpu_.destroy(to_);
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-  void start(Stream stream) { gpu_.record(from_, stream); }
-  double stop_s(Stream stream) {
-    gpu_.record(to_, stream);
-    gpu_.synchronize(to_);
-    return 1e-3 * gpu_.elapsed_ms(from_, to_);
-  }
-
- private:
-  Gpu& gpu_;
-  Event from_, to_ = nullptr;
 };
 
 /// Random numbers all over `bytes` of device memory.
@@ -101,14 +78,14 @@ std::optional<int> fastest_gemm(Gpu& gpu, Stream stream, const GemmProblem& prob
         {base, base + bytes_a, base + bytes_a + bytes_b, base + bytes_a + bytes_b + bytes_c});
   }
 
-  Stopwatch watch(gpu);
+  Stopwatch watch(&gpu, stream);
   // Of one run; 0 when the algorithm refuses.
   const auto seconds_of = [&](std::size_t algorithm, int num_runs) {
-    watch.start(stream);
+    watch.start();
     for (int i = 0; i < num_runs; ++i)
       if (!run(static_cast<int>(algorithm), sets[static_cast<std::size_t>(i) % sets.size()]))
         return 0.0;
-    return watch.stop_s(stream) / num_runs;
+    return watch.stop_s() / num_runs;
   };
 
   // Three rounds over all that is not hopeless, so that a change of clock meets every algorithm.

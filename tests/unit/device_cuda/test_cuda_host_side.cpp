@@ -7,6 +7,7 @@
 #include "base/random.hpp"
 #include "device/arena.hpp"
 #include "device/context.hpp"
+#include "device/stopwatch.hpp"
 #include "imitated_cuda.hpp"
 #include "support/scratch_folder.hpp"
 #include "unit/device/gemm_under_test.hpp"
@@ -73,17 +74,13 @@ TEST_CASE("measuring finds the fastest algorithm and leaves the output alone", "
   Context tuned(gpu), untuned(gpu);
   untuned.gemm().set_tuning(false);
   OnGpu dy(tuned, 12, 5, "dy"), x(tuned, 12, 7, "x"), dw(tuned, 5, 7, "dw");
-  const auto seconds_of = [&](Context& context) {
-    const Event from = gpu->create_event(true), to = gpu->create_event(true);
-    gpu->record(from, context.queue().stream);
+  const auto ms_of = [&](Context& context) {
+    Stopwatch watch(gpu.get(), context.queue().stream);
+    watch.start();
     context.gemm().backward_weight(dw.view, dy.view, x.view, Output::accumulate);
-    gpu->record(to, context.queue().stream);
-    const double ms = gpu->elapsed_ms(from, to);
-    gpu->destroy(from);
-    gpu->destroy(to);
-    return ms;
+    return 1e3 * watch.stop_s();
   };
-  seconds_of(tuned);  // measures
+  ms_of(tuned);  // measures
   for (int o = 0; o < 5; ++o)
     for (int i = 0; i < 7; ++i) {
       float want = dw.values[static_cast<std::size_t>(7 * o + i)];
@@ -94,17 +91,17 @@ TEST_CASE("measuring finds the fastest algorithm and leaves the output alone", "
       CHECK(tuned.download<float>(dw.view)[static_cast<std::size_t>(7 * o + i)] ==
             Approx(want).margin(1e-5));
     }
-  CHECK(seconds_of(tuned) == Approx(1.0));
-  seconds_of(untuned);
-  CHECK(seconds_of(untuned) == Approx(3.0));
+  CHECK(ms_of(tuned) == Approx(1.0));
+  ms_of(untuned);
+  CHECK(ms_of(untuned) == Approx(3.0));
 
   // Another rank takes over what was measured, and so does the next run.
   untuned.gemm().adopt_choices(tuned.gemm().choices());
-  seconds_of(untuned);
-  CHECK(seconds_of(untuned) == Approx(1.0));
+  ms_of(untuned);
+  CHECK(ms_of(untuned) == Approx(1.0));
   tuned.gemm().save_choices();
   Context next(gpu);
-  CHECK(seconds_of(next) == Approx(1.0));
+  CHECK(ms_of(next) == Approx(1.0));
 }
 
 TEST_CASE("a graph repeats products, copies and the side stream", "[cuda]") {
