@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <functional>
 
 #include "base/log.hpp"
@@ -8,6 +7,7 @@
 #include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
 #include "commands/roofline.hpp"
+#include "device/stopwatch.hpp"
 #include "kernels/operator_list.hpp"
 #include "model/parts.hpp"
 #include "model/transformer.hpp"
@@ -28,41 +28,6 @@ constexpr std::int64_t kFlushBytes = std::int64_t{256} << 20;
 constexpr double kSecondsPerOperator = 0.3;
 constexpr int kMostRepeats = 50;
 
-/// Times one piece of work at a time where the context computes.
-class Stopwatch {
- public:
-  explicit Stopwatch(Context& context) : context_(context) {
-    if (device::Gpu* gpu = context.gpu()) {
-      begin_ = gpu->create_event(/*timed=*/true);
-      end_ = gpu->create_event(/*timed=*/true);
-    }
-  }
-  ~Stopwatch() {
-    if (device::Gpu* gpu = context_.gpu()) {
-      gpu->destroy(begin_);
-      gpu->destroy(end_);
-    }
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
-  double seconds_of(const std::function<void()>& body) {
-    device::Gpu* gpu = context_.gpu();
-    if (gpu != nullptr) gpu->record(begin_, context_.queue().stream);
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    if (gpu == nullptr)
-      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    gpu->record(end_, context_.queue().stream);
-    context_.synchronize();
-    return 1e-3 * gpu->elapsed_ms(begin_, end_);
-  }
-
- private:
-  Context& context_;
-  device::Event begin_ = nullptr, end_ = nullptr;
-};
-
 class OperatorBench {
  public:
   OperatorBench(BenchJob& job, int data_rank)
@@ -76,7 +41,7 @@ class OperatorBench {
         parameters_(job.parameters),
         flush_arena_(device::Arena::backed("flush", flush_bytes(), context_.shared_gpu())),
         flush_(flush_arena_.allocate("flush", DType::f32, 1, flush_bytes() / 4)),
-        stopwatch_(context_),
+        stopwatch_(context_.gpu(), context_.queue().stream),
         host_batch_(random_batch(job.parameters, data_rank)) {
     const model::Batch host = train::as_batch(host_batch_);
     batch_ = host;
@@ -144,7 +109,9 @@ class OperatorBench {
     do {
       kernels::set_zero(context_, flush_);
       context_.synchronize();
-      seconds.push_back(stopwatch_.seconds_of(body));
+      stopwatch_.start();
+      body();
+      seconds.push_back(stopwatch_.stop_s());
       sum += seconds.back();
     } while (sum < kSecondsPerOperator && seconds.size() < kMostRepeats);
     std::sort(seconds.begin(), seconds.end());
@@ -333,7 +300,7 @@ class OperatorBench {
   const config::Parameters& parameters_;
   device::Arena flush_arena_;
   View flush_;
-  Stopwatch stopwatch_;
+  device::Stopwatch stopwatch_;
   data::MicroBatch host_batch_;
   model::Batch batch_;
   std::vector<Timed> rows_;
