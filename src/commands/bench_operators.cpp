@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <optional>
 
 #include "base/log.hpp"
 #include "base/random.hpp"
@@ -8,6 +9,7 @@
 #include "commands/commands.hpp"
 #include "commands/roofline.hpp"
 #include "device/stopwatch.hpp"
+#include "kernels/attention_provider.hpp"
 #include "kernels/operator_list.hpp"
 #include "model/parts.hpp"
 #include "model/transformer.hpp"
@@ -214,14 +216,49 @@ class OperatorBench {
                                                   .eps = architecture_.norm_eps});
       });
     }
+    attention_by(a_.shape.attention, "attention");
+    if (context_.backend() != device::Backend::cuda) return;
+    // Those that can be had, each as it would be asked for by name; training takes one of them.
+    const std::size_t num_rows = rows_.size();
+    for (const auto provider : {kernels::AttentionProvider::mma, kernels::AttentionProvider::wgmma,
+                                kernels::AttentionProvider::cudnn})
+      attention_by(provider, fmt::format("attention, {}", kernels::name_of(provider)));
+    for (std::size_t i = num_rows; i < rows_.size(); ++i) rows_[i].is_alternative = true;
+  }
+
+  /// Nothing where the provider cannot.
+  void attention_by(kernels::AttentionProvider provider, const std::string& name) {
+    model::BlockActivations& b = a_.blocks.front();
+    kernels::AttentionRequest request{.shape = a_.attention,
+                                      .dtype = b.qkv.dtype,
+                                      .compute_capability = a_.shape.compute_capability};
+    const bool on_gpu = !context_.on_host();
+    if (on_gpu && !kernels::supports(provider, request)) return;
+    // cuDNN's fastest gradients are the bound to be compared with, also where they differ from run
+    // to run.
+    request.backward = true;
+    request.scratch_elements = kernels::backward_scratch_elements(provider, request);
+    const bool deterministic = !on_gpu || kernels::supports(provider, request);
+    View scratch = a_.attention_scratch;
+    std::optional<device::Arena> scratch_arena;
+    if (on_gpu && scratch.size() < request.scratch_elements) {
+      scratch_arena = device::Arena::backed("scratch", 4 * request.scratch_elements + 64,
+                                            context_.shared_gpu());
+      scratch = scratch_arena->allocate("scratch", DType::f32, 1, request.scratch_elements);
+    }
     const View q = b.qk.col_range(0, sizes_.q_cols());
     const View k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols());
     const View v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols());
-    measure("attention", [&] {
-      kernels::attention_forward(
-          context_, {.shape = a_.attention, .q = q, .k = k, .v = v, .o = b.o, .lse = b.lse});
+    measure(name, [&] {
+      kernels::attention_forward(context_, {.shape = a_.attention,
+                                            .q = q,
+                                            .k = k,
+                                            .v = v,
+                                            .o = b.o,
+                                            .lse = b.lse,
+                                            .provider = provider});
     });
-    measure("attention backward", [&] {
+    measure(name + (deterministic ? " backward" : " backward, any order"), [&] {
       kernels::attention_backward(context_,
                                   {.shape = a_.attention,
                                    .q = q,
@@ -233,7 +270,9 @@ class OperatorBench {
                                    .d_q = a_.d_qkv.col_range(0, sizes_.q_cols()),
                                    .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
                                    .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
-                                   .scratch = a_.attention_scratch});
+                                   .scratch = scratch,
+                                   .provider = provider,
+                                   .deterministic = deterministic});
     });
   }
 

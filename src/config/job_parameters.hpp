@@ -106,7 +106,8 @@ struct DeviceParameters {
                 .choices = {"auto", "nccl", "mpi"}},
           p.communicator);
     visit(Field{.name = "attention",
-                .meaning = "attention kernels on a GPU; auto: the fastest that fits",
+                .meaning = "attention kernels on a GPU; auto: the fastest that fits. cudnn is for "
+                           "training on a B200, without data.document_mask",
                 .choices = {"auto", "reference", "mma", "wgmma", "cudnn"}},
           p.attention);
     visit(Field{.name = "tune_gemm",
