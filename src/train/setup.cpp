@@ -117,6 +117,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       transformer_(memory_.architecture, *memory_.weights, *memory_.activations, context_,
                    communicators_),
       forward_order_(memory_.weights->forward_order()) {
+  if (gpu_ != nullptr)
+    log::info("device: {}\n{}", context_.describe(), describe_devices(session, gpu_));
   context_.gemm().set_tuning(parameters.device.tune_gemm);
   transformer_.set_before_use(
       [this](int bucket) { memory_.optimizer->wait_for_weights(context_, bucket); });

@@ -53,7 +53,7 @@ class Training(RunCase):
                     self.compare(f"{name}-gpu", f"{name}-host", tolerance)
 
     def test_grids_agree_and_runs_repeat_to_the_bit(self):
-        self.run_on(GPU, "one", *FP32)
+        self.assertIn("rank 0: ", self.run_on(GPU, "one", *FP32))
         for tensor, data in ((2, 1), (1, 2), (2, 2)):
             keys = (*FP32, f"parallel.tensor={tensor}", f"parallel.data={data}")
             name = f"grid-{tensor}x{data}"
