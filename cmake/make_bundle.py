@@ -19,34 +19,10 @@ MOST_BYTES = 60 << 20
 OF_THE_SYSTEM = re.compile(
     r"ld-linux|lib(c|m|dl|rt|pthread|util|resolv|stdc\+\+|gcc_s|z|cuda|cudart|cublas\w*|nccl|cudnn\w*"
     r"|nvidia-\w+)\.so")
+FOLDERS = ["inputs", "tests/fixtures", "tests/gpu", "tests/support", "validation/gpu_speed",
+           "validation/support"]
 # Plug-ins of Open MPI for networks: one machine has shared memory and TCP.
 NOT_NEEDED = re.compile(r"ofi|psm|ucx|openib|usnic|portals|slurm|tm\b|sge|lsf|alps|cuda|gpfs|lustre|pvfs")
-
-LAUNCHER = """#!/bin/sh
-# Starts a program of this bundle: run.sh [-n RANKS] PROGRAM [ARGUMENT]...
-root=$(cd "$(dirname "$0")" && pwd)
-# The libraries travel compressed (oneDNN alone is 40 MB) and are unpacked by the first start.
-if [ -f "$root/lib.tar.gz" ]; then
-  tar -xzf "$root/lib.tar.gz" -C "$root" && rm "$root/lib.tar.gz"
-fi
-export LD_LIBRARY_PATH="$root/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-export OPAL_PREFIX="$root" PMIX_INSTALL_PREFIX="$root/lib/pmix2" OMPI_MCA_plm=isolated
-export OMPI_MCA_mca_base_component_path="$root/lib/openmpi/lib/openmpi3"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export ESPALIER_FIXTURES="$root/tests/fixtures"
-export PMIX_MCA_pcompress_base_silence_warning=1
-export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
-ranks=1
-if [ "$1" = "-n" ]; then
-  ranks=$2
-  shift 2
-fi
-program=$1
-shift
-export PATH="$root/bin:$PATH"
-if [ "$ranks" = 1 ]; then exec "$root/bin/$program" "$@"; fi
-exec "$root/bin/mpirun" --oversubscribe --bind-to none -n "$ranks" "$root/bin/$program" "$@"
-"""
 
 
 def libraries_of(file):
@@ -96,11 +72,15 @@ def main():
     for library in sorted({p for file in loaders for p in libraries_of(file)}):
         if not OF_THE_SYSTEM.match(library.name):
             install(library, output / "lib")
-    shutil.copytree(source / "inputs", output / "inputs")
-    shutil.copytree(source / "tests/fixtures", output / "tests/fixtures")
-    shutil.copytree(source / "tests/gpu", output / "tests/gpu")
-    (output / "run.sh").write_text(LAUNCHER)
-    (output / "run.sh").chmod(0o755)
+    for folder in FOLDERS:
+        shutil.copytree(source / folder, output / folder,
+                        ignore=shutil.ignore_patterns("__pycache__", "CMakeLists.txt"))
+    # The text that the training tests tokenize.
+    for header in (source / "src").rglob("*.hpp"):
+        target = output / header.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(header, target)
+    install(source / "cmake/run_bundle.sh", output, strip=False).rename(output / "run.sh")
 
     subprocess.run(["tar", "-czf", output / "lib.tar.gz", "-C", output, "lib"], check=True)
     shutil.rmtree(output / "lib")

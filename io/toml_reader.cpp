@@ -130,7 +130,10 @@ std::string assign(std::vector<T>& values, const toml::node& node) {
     if (table == nullptr)
       return fmt::format("needs a list of tables, not one with {}", found_type(entry));
     T& item = items.emplace_back();
-    for (const auto& [key, value] : *table) {
+    for (const auto& [bound_key, bound_value] : *table) {
+      // Lambdas of clang before 16 cannot capture a structured binding.
+      const toml::key& key = bound_key;
+      const toml::node& value = bound_value;
       std::string wrong;
       std::vector<std::string> known;
       bool found = false;

@@ -7,9 +7,14 @@ namespace espalier::parallel {
 using device::ConstView;
 using device::Phase;
 using device::View;
+using Side = device::Context::Side;
 
-TensorBoundary::TensorBoundary(Communicator& tensor, bool sequence_parallel)
-    : tensor_(tensor), sequence_parallel_(sequence_parallel) {}
+TensorBoundary::TensorBoundary(Communicator& tensor, bool sequence_parallel, Communicator* beside)
+    : tensor_(tensor), beside_(beside), sequence_parallel_(sequence_parallel) {
+  const int size = tensor_.size();
+  for (int owner = 0; has_pieces() && owner < size; ++owner)
+    pieces_.push_back({{}, std::vector<std::int64_t>(static_cast<std::size_t>(size) + 1)});
+}
 
 bool TensorBoundary::splits_tokens() const {
   return sequence_parallel_ && tensor_.size() > 1;
@@ -45,6 +50,56 @@ View TensorBoundary::leave_forward(device::Context& context, View y, View local)
 ConstView TensorBoundary::leave_backward(device::Context& context, ConstView dy,
                                          View scratch) const {
   return enter_forward(context, dy, scratch);
+}
+
+// Pieces ------------------------------------------------------------------------------------------
+
+Rows TensorBoundary::piece(std::int64_t tokens, int owner) const {
+  const std::int64_t first = tokens * owner / tensor_.size();
+  return {first, tokens * (owner + 1) / tensor_.size() - first};
+}
+
+ConstView TensorBoundary::enter_forward_early(device::Context& context, ConstView x, View scratch) {
+  if (!has_pieces() || !splits_tokens()) return enter_forward(context, x, scratch);
+  begin_gather(context, x, scratch);
+  const auto scope = context.profiler().scope(Phase::tensor_communication);
+  beside_->all_gather(scratch, piece(scratch.rows, tensor_.rank()).of(scratch));
+  return scratch;
+}
+
+void TensorBoundary::wait(device::Context& context) {
+  if (!has_pieces()) return;
+  const auto scope = context.profiler().scope(Phase::tensor_communication);
+  context.join_side(Side::tensor);
+}
+
+void TensorBoundary::begin_gather(device::Context& context, ConstView x, View scratch) {
+  const auto scope = context.profiler().scope(Phase::tensor_communication);
+  context.copy(piece(scratch.rows, tensor_.rank()).of(scratch), x);
+  context.fork_side(Side::tensor);
+}
+
+void TensorBoundary::gather_piece(device::Context& context, View full, int owner) {
+  const auto scope = context.profiler().scope(Phase::tensor_communication);
+  beside_->all_gather_pieces({&owned_piece(full, owner), 1});
+  context.join_side(Side::tensor);
+}
+
+void TensorBoundary::begin_sum(device::Context& context, View partial, int owner) {
+  const auto scope = context.profiler().scope(Phase::tensor_communication);
+  context.fork_side(Side::tensor);
+  if (splits_tokens())
+    beside_->reduce_scatter_pieces({&owned_piece(partial, owner), 1});
+  else
+    beside_->all_reduce_sum(piece(partial.rows, owner).of(partial));
+}
+
+const RowPieces& TensorBoundary::owned_piece(const View& all, int owner) {
+  RowPieces& owned = pieces_[static_cast<std::size_t>(owner)];
+  owned.full = piece(all.rows, owner).of(all);
+  for (std::size_t r = static_cast<std::size_t>(owner) + 1; r < owned.begins.size(); ++r)
+    owned.begins[r] = owned.full.rows;
+  return owned;
 }
 
 }  // namespace espalier::parallel

@@ -1,9 +1,19 @@
 #pragma once
+#include <utility>
+#include <vector>
+
 #include "device/context.hpp"
 #include "device/view.hpp"
 #include "parallel/communicator.hpp"
 
 namespace espalier::parallel {
+
+/// Tokens [first, first + count) of a micro-batch: the rows of a product and of its input.
+struct Rows {
+  std::int64_t first, count;
+  device::View of(const device::View& view) const { return view.row_range(first, count); }
+  device::ConstView of(const device::ConstView& view) const { return view.row_range(first, count); }
+};
 
 /// The operators at the two boundaries of a tensor-parallel region, each named with its
 /// forward/backward pair (Shoeybi et al. 2019, "f" and "g"; Korthikanti et al. 2022, "g" and
@@ -18,9 +28,28 @@ namespace espalier::parallel {
 /// Each returns the view that holds the result: `scratch` when data moved, the argument itself
 /// when the operator is the identity or works in place. Token split: rank t holds the contiguous
 /// rows [t T/n, (t+1) T/n) of the flattened (B*S) tokens.
+///
+/// An operator takes the matrix product that stands beside it: for a gather, product(Rows,
+/// ConstView input) computes these rows of what follows from the same rows of the gathered input;
+/// for a sum, product(Rows) computes these rows of what is to be summed. Without a communicator
+/// `beside` it is called once, with all rows. With one, T is cut into n pieces, one per rank, whose
+/// collectives run in the tensor group's side stream: the own piece is multiplied while the first
+/// of the others arrives, and a piece is summed while the next is multiplied (Wang et al. 2023,
+/// "Overlap Communication with Dependent Computation via Decomposition"; Megatron's
+/// tp_comm_overlap). What stays exposed is the last piece's sum, 1/n of the message, and whatever a
+/// piece's message takes longer than its product: (n-1)/n * 2 H bytes per token on each link
+/// against 2 H N_loc FLOPs per token for a product with N_loc columns. The products get n times
+/// fewer rows, too few for a GPU when T/n is a few hundred.
+///
+/// A piece is gathered as a broadcast from, and summed as a reduction to, the rank that owns its
+/// tokens, in the order of the ranks on every rank; the messages are those of one all-gather or
+/// reduce-scatter. The sums have the communicator's bits whatever the cut, but a library's product
+/// of fewer rows may round its sums in another order.
 class TensorBoundary {
  public:
-  TensorBoundary(Communicator& tensor, bool sequence_parallel);
+  /// Both communicators are of the tensor group and must outlive this; `beside` is for the side
+  /// stream Context::Side::tensor, or null.
+  TensorBoundary(Communicator& tensor, bool sequence_parallel, Communicator* beside = nullptr);
 
   bool splits_tokens() const;  ///< sequence parallel and more than one tensor rank
   std::int64_t local_tokens(std::int64_t tokens) const;  ///< T_loc
@@ -28,18 +57,98 @@ class TensorBoundary {
   /// x (T_loc, H) -> (T, H) in `scratch` or x itself.
   device::ConstView enter_forward(device::Context& context, device::ConstView x,
                                   device::View scratch) const;
+  template <class Product>
+  device::ConstView enter_forward(device::Context& context, device::ConstView x,
+                                  device::View scratch, Product&& product);
+  /// As enter_forward, but the result may be used only after `wait`.
+  device::ConstView enter_forward_early(device::Context& context, device::ConstView x,
+                                        device::View scratch);
+  /// What the compute stream has from now on comes after all that was begun early.
+  void wait(device::Context& context);
+
   /// dx (T, H) partial sums -> (T_loc, H): into `local` when tokens are split, else summed in
   /// place.
   device::View enter_backward(device::Context& context, device::View dx, device::View local) const;
+  /// `meanwhile()` is what can be computed while the last pieces travel. With pieces the result is
+  /// the rank's own rows of dx.
+  template <class Product, class Meanwhile>
+  device::View enter_backward(device::Context& context, device::View dx, device::View local,
+                              Product&& product, Meanwhile&& meanwhile);
+
   /// y (T, H) partial sums -> (T_loc, H): into `local` when tokens are split, else summed in place.
   device::View leave_forward(device::Context& context, device::View y, device::View local) const;
+  template <class Product>
+  device::View leave_forward(device::Context& context, device::View y, device::View local,
+                             Product&& product) {
+    return enter_backward(context, y, local, product, [] {});
+  }
+
   /// dy (T_loc, H) -> (T, H) in `scratch` or dy itself.
   device::ConstView leave_backward(device::Context& context, device::ConstView dy,
                                    device::View scratch) const;
+  template <class Product>
+  device::ConstView leave_backward(device::Context& context, device::ConstView dy,
+                                   device::View scratch, Product&& product) {
+    return enter_forward(context, dy, scratch, product);
+  }
 
  private:
+  bool has_pieces() const { return beside_ != nullptr && tensor_.size() > 1; }
+  Rows piece(std::int64_t tokens, int owner) const;
+  // With pieces. begin_gather: the own rows are in `scratch`, and the side stream may begin.
+  void begin_gather(device::Context& context, device::ConstView x, device::View scratch);
+  /// `owner`'s piece is in `full` for what the compute stream has from now on.
+  void gather_piece(device::Context& context, device::View full, int owner);
+  /// What the compute stream has put into `owner`'s piece of `partial` is being summed.
+  void begin_sum(device::Context& context, device::View partial, int owner);
+
+  const RowPieces& owned_piece(const device::View& all, int owner);
+
   Communicator& tensor_;
+  Communicator* beside_;
   bool sequence_parallel_;
+  std::vector<RowPieces> pieces_;  ///< pieces_[r]: one tensor, all rows rank r's
 };
+
+template <class Product>
+device::ConstView TensorBoundary::enter_forward(device::Context& context, device::ConstView x,
+                                                device::View scratch, Product&& product) {
+  if (!has_pieces() || !splits_tokens()) {
+    const device::ConstView all = enter_forward(context, x, scratch);
+    product(Rows{0, all.rows}, all);
+    return all;
+  }
+  const device::ConstView full = scratch;
+  const Rows own = piece(full.rows, tensor_.rank());
+  begin_gather(context, x, scratch);
+  product(own, own.of(full));
+  for (int owner = 0; owner < tensor_.size(); ++owner) {
+    gather_piece(context, scratch, owner);
+    if (owner == tensor_.rank()) continue;
+    const Rows rows = piece(full.rows, owner);
+    product(rows, rows.of(full));
+  }
+  return full;
+}
+
+template <class Product, class Meanwhile>
+device::View TensorBoundary::enter_backward(device::Context& context, device::View dx,
+                                            device::View local, Product&& product,
+                                            Meanwhile&& meanwhile) {
+  if (!has_pieces()) {
+    product(Rows{0, dx.rows});
+    meanwhile();
+    return enter_backward(context, dx, local);
+  }
+  for (int owner = 0; owner < tensor_.size(); ++owner) {
+    const Rows rows = piece(dx.rows, owner);
+    if (rows.count == 0) continue;
+    product(rows);
+    begin_sum(context, dx, owner);
+  }
+  meanwhile();
+  wait(context);
+  return splits_tokens() ? piece(dx.rows, tensor_.rank()).of(dx) : dx;
+}
 
 }  // namespace espalier::parallel

@@ -32,15 +32,17 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicato
                                                      std::shared_ptr<device::Gpu> gpu,
                                                      device::Stream stream, std::string axis);
 
-/// Memory for register_with_nccl, null without NCCL or where it cannot be had.
+/// Memory for register_with_nccl on the calling thread's GPU, not zeroed; null without NCCL or
+/// where it cannot be had.
 void* allocate_for_nccl(std::int64_t bytes);
 void release_for_nccl(void* memory) noexcept;
 
 /// Makes memory known to a communicator of make_nccl_communicator, so that peers reach it directly:
 /// of use to collectives that are not in a group, as the tensor axis has them, on one node.
 /// `memory` is all of what allocate_for_nccl gave, of the same size on every rank, and collectives
-/// then use the same offset in it. Collective; stays until the communicator goes. False when the
-/// library (before 2.27) or the communicator cannot, and then nothing has changed.
+/// then use the same offset in it. Collective; stays until the communicator goes, and so must the
+/// memory. False when the library (before 2.27) or the communicator cannot, and then nothing has
+/// changed.
 bool register_with_nccl(Communicator& communicator, device::View memory);
 
 }  // namespace espalier::parallel

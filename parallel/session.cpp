@@ -94,7 +94,7 @@ void MpiSession::abort(int status) {
 
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
                                      int kv_replication, const device::Context* context,
-                                     CollectiveLibrary library) {
+                                     CollectiveLibrary library, bool overlap_tensor) {
   const GridShape& shape = grid.shape();
   if (grid.size() != session.size()) {
     throw Error(ExitStatus::bad_configuration,
@@ -115,21 +115,28 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   const auto staging = std::make_shared<Staging>();
   const bool on_host = context == nullptr || context->on_host();
   const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
-  const auto make = [&](MPI_Comm group, bool beside,
+  const auto make = [&](int group, const device::Queue& queue,
                         const char* axis) -> std::unique_ptr<Communicator> {
-    auto host = std::make_unique<MpiCommunicator>(group, staging);
+    auto host = std::make_unique<MpiCommunicator>(split_of_world(group, rank), staging);
     if (on_host) return host;
-    const device::Queue& queue = beside ? context->side_queue() : context->queue();
     // A group of one rank only copies, now and then.
     if (through_nccl && host->size() > 1)
       return make_nccl_communicator(std::move(host), context->shared_gpu(), queue.stream, axis);
     return std::make_unique<StagedCommunicator>(std::move(host), context->shared_gpu(),
                                                 queue.stream);
   };
+  using Side = device::Context::Side;
+  const device::Queue none;
+  const device::Queue& compute = on_host ? none : context->queue();
+  const auto beside = [&](Side side) -> const device::Queue& {
+    return on_host ? none : context->side_queue(side);
+  };
   GridCommunicators result;
-  result.tensor = make(split_of_world(tensor_group, rank), false, "tensor");
-  result.data = make(split_of_world(data_group, rank), true, "data");
-  result.kv_replicas = make(split_of_world(rank / kv_replication, rank), false, "kv replicas");
+  result.tensor = make(tensor_group, compute, "tensor");
+  if (overlap_tensor && shape.tensor > 1)
+    result.tensor_beside = make(tensor_group, beside(Side::tensor), "tensor (beside)");
+  result.data = make(data_group, beside(Side::data), "data");
+  result.kv_replicas = make(rank / kv_replication, compute, "kv replicas");
   result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
   return result;
 }

@@ -38,6 +38,8 @@ class MpiSession {
 /// The communicators of the grid's axes. Collective over the world.
 struct GridCommunicators {
   std::unique_ptr<Communicator> tensor;
+  /// The tensor group once more, for collectives beside the computation; null without.
+  std::unique_ptr<Communicator> tensor_beside;
   std::unique_ptr<Communicator> data;
   /// The tensor ranks that hold the same kv heads when tensor > K (size 1 otherwise).
   std::unique_ptr<Communicator> kv_replicas;
@@ -47,9 +49,11 @@ struct GridCommunicators {
 /// every rank has it and a GPU of its own, else MPI through host memory.
 enum class CollectiveLibrary { automatic, mpi, nccl };
 /// Communicators for memory where `context` computes (null: the host): over the data axis in its
-/// side stream, over the others in its compute stream. `world` is for host values and texts.
+/// side stream for it, over the others in its compute stream. `world` is for host values and texts.
+/// `overlap_tensor`: tensor_beside too, in the side stream of the tensor group.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
                                      int kv_replication, const device::Context* context = nullptr,
-                                     CollectiveLibrary library = CollectiveLibrary::automatic);
+                                     CollectiveLibrary library = CollectiveLibrary::automatic,
+                                     bool overlap_tensor = false);
 
 }  // namespace espalier::parallel

@@ -25,7 +25,10 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
       hosts += fmt::format("{}{} x {}", hosts.empty() ? "" : ", ", count, host);
   log::info("{} rank{} on {} host{}: {}", session.size(), session.size() == 1 ? "" : "s",
             ranks_per_host.size(), ranks_per_host.size() == 1 ? "" : "s", hosts);
-  log::info("device: {}", device::Context().describe());
+  // Which GPU a rank has is known, and said, when the job's devices are opened.
+  const std::string& backend = parameters.device.backend;
+  if (backend == "host" || (backend == "auto" && device::Gpu::count(device::Backend::cuda) == 0))
+    log::info("device: {}", device::Context().describe());
   const parallel::ProcessGrid grid(shape, 0);
   log::info("process grid: {}{}, ZeRO stage {}\n{}", grid.describe(),
             parameters.parallel.sequence_parallel && shape.tensor > 1 ? ", sequence parallel" : "",

@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <chrono>
 #include <functional>
+#include <optional>
 
 #include "base/log.hpp"
 #include "base/random.hpp"
@@ -8,6 +8,8 @@
 #include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
 #include "commands/roofline.hpp"
+#include "device/stopwatch.hpp"
+#include "kernels/attention_provider.hpp"
 #include "kernels/operator_list.hpp"
 #include "model/parts.hpp"
 #include "model/transformer.hpp"
@@ -28,41 +30,6 @@ constexpr std::int64_t kFlushBytes = std::int64_t{256} << 20;
 constexpr double kSecondsPerOperator = 0.3;
 constexpr int kMostRepeats = 50;
 
-/// Times one piece of work at a time where the context computes.
-class Stopwatch {
- public:
-  explicit Stopwatch(Context& context) : context_(context) {
-    if (device::Gpu* gpu = context.gpu()) {
-      begin_ = gpu->create_event(/*timed=*/true);
-      end_ = gpu->create_event(/*timed=*/true);
-    }
-  }
-  ~Stopwatch() {
-    if (device::Gpu* gpu = context_.gpu()) {
-      gpu->destroy(begin_);
-      gpu->destroy(end_);
-    }
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
-  double seconds_of(const std::function<void()>& body) {
-    device::Gpu* gpu = context_.gpu();
-    if (gpu != nullptr) gpu->record(begin_, context_.queue().stream);
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    if (gpu == nullptr)
-      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    gpu->record(end_, context_.queue().stream);
-    context_.synchronize();
-    return 1e-3 * gpu->elapsed_ms(begin_, end_);
-  }
-
- private:
-  Context& context_;
-  device::Event begin_ = nullptr, end_ = nullptr;
-};
-
 class OperatorBench {
  public:
   OperatorBench(BenchJob& job, int data_rank)
@@ -76,7 +43,7 @@ class OperatorBench {
         parameters_(job.parameters),
         flush_arena_(device::Arena::backed("flush", flush_bytes(), context_.shared_gpu())),
         flush_(flush_arena_.allocate("flush", DType::f32, 1, flush_bytes() / 4)),
-        stopwatch_(context_),
+        stopwatch_(context_.gpu(), context_.queue().stream),
         host_batch_(random_batch(job.parameters, data_rank)) {
     const model::Batch host = train::as_batch(host_batch_);
     batch_ = host;
@@ -144,7 +111,9 @@ class OperatorBench {
     do {
       kernels::set_zero(context_, flush_);
       context_.synchronize();
-      seconds.push_back(stopwatch_.seconds_of(body));
+      stopwatch_.start();
+      body();
+      seconds.push_back(stopwatch_.stop_s());
       sum += seconds.back();
     } while (sum < kSecondsPerOperator && seconds.size() < kMostRepeats);
     std::sort(seconds.begin(), seconds.end());
@@ -247,14 +216,49 @@ class OperatorBench {
                                                   .eps = architecture_.norm_eps});
       });
     }
+    attention_by(a_.shape.attention, "attention");
+    if (context_.backend() != device::Backend::cuda) return;
+    // Those that can be had, each as it would be asked for by name; training takes one of them.
+    const std::size_t num_rows = rows_.size();
+    for (const auto provider : {kernels::AttentionProvider::mma, kernels::AttentionProvider::wgmma,
+                                kernels::AttentionProvider::cudnn})
+      attention_by(provider, fmt::format("attention, {}", kernels::name_of(provider)));
+    for (std::size_t i = num_rows; i < rows_.size(); ++i) rows_[i].is_alternative = true;
+  }
+
+  /// Nothing where the provider cannot.
+  void attention_by(kernels::AttentionProvider provider, const std::string& name) {
+    model::BlockActivations& b = a_.blocks.front();
+    kernels::AttentionRequest request{.shape = a_.attention,
+                                      .dtype = b.qkv.dtype,
+                                      .compute_capability = a_.shape.compute_capability};
+    const bool on_gpu = !context_.on_host();
+    if (on_gpu && !kernels::supports(provider, request)) return;
+    // cuDNN's fastest gradients are the bound to be compared with, also where they differ from run
+    // to run.
+    request.backward = true;
+    request.scratch_elements = kernels::backward_scratch_elements(provider, request);
+    const bool deterministic = !on_gpu || kernels::supports(provider, request);
+    View scratch = a_.attention_scratch;
+    std::optional<device::Arena> scratch_arena;
+    if (on_gpu && scratch.size() < request.scratch_elements) {
+      scratch_arena = device::Arena::backed("scratch", 4 * request.scratch_elements + 64,
+                                            context_.shared_gpu());
+      scratch = scratch_arena->allocate("scratch", DType::f32, 1, request.scratch_elements);
+    }
     const View q = b.qk.col_range(0, sizes_.q_cols());
     const View k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols());
     const View v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols());
-    measure("attention", [&] {
-      kernels::attention_forward(
-          context_, {.shape = a_.attention, .q = q, .k = k, .v = v, .o = b.o, .lse = b.lse});
+    measure(name, [&] {
+      kernels::attention_forward(context_, {.shape = a_.attention,
+                                            .q = q,
+                                            .k = k,
+                                            .v = v,
+                                            .o = b.o,
+                                            .lse = b.lse,
+                                            .provider = provider});
     });
-    measure("attention backward", [&] {
+    measure(name + (deterministic ? " backward" : " backward, any order"), [&] {
       kernels::attention_backward(context_,
                                   {.shape = a_.attention,
                                    .q = q,
@@ -266,7 +270,9 @@ class OperatorBench {
                                    .d_q = a_.d_qkv.col_range(0, sizes_.q_cols()),
                                    .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
                                    .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
-                                   .scratch = a_.attention_scratch});
+                                   .scratch = scratch,
+                                   .provider = provider,
+                                   .deterministic = deterministic});
     });
   }
 
@@ -333,7 +339,7 @@ class OperatorBench {
   const config::Parameters& parameters_;
   device::Arena flush_arena_;
   View flush_;
-  Stopwatch stopwatch_;
+  device::Stopwatch stopwatch_;
   data::MicroBatch host_batch_;
   model::Batch batch_;
   std::vector<Timed> rows_;

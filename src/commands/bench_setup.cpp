@@ -16,7 +16,7 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
       memory(plan::JobMemory::backed(p, grid, plan::Purpose::training, context)),
       communicators(parallel::make_communicators(
           session, grid, narrow<int>(memory.weights->sizes().kv_replication), &context,
-          train::collective_library(p.device))),
+          train::collective_library(p.device), p.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   context.gemm().set_tuning(p.device.tune_gemm);

@@ -18,9 +18,11 @@ std::string build_description() {
       "MPI       {}\n"
       "HDF5      {}\n"
       "oneDNN    {}\n"
-      "Kokkos    {}",
+      "Kokkos    {}\n"
+      "CUDA      {}",
       version_line(), ESPALIER_COMPILER, parallel::MpiSession::library_version(),
-      ESPALIER_HDF5_VERSION, ESPALIER_ONEDNN_VERSION, ESPALIER_KOKKOS_VERSION);
+      ESPALIER_HDF5_VERSION, ESPALIER_ONEDNN_VERSION, ESPALIER_KOKKOS_VERSION,
+      ESPALIER_CUDA_KERNELS);
 }
 
 }  // namespace espalier::commands

@@ -14,6 +14,7 @@
 #include "commands/trained_model.hpp"
 #include "io/json_text.hpp"
 #include "io/text_source.hpp"
+#include "kernels/attention_provider.hpp"
 #include "model/decoder.hpp"
 #include "tokenizer/tokenizer.hpp"
 
@@ -91,9 +92,10 @@ void continue_text(TrainedModel& trained, const tokenizer::Tokenizer& tokenizer,
           "prompt ({} tokens) and generate.max_new_tokens = {} are longer than "
           "model.max_position_embeddings = {}; ask for less",
           ids.size(), p.max_new_tokens, trained.architecture.max_positions);
+  const auto provider = kernels::attention_provider_from_name(trained.parameters.device.attention);
   const auto layout = [&](device::Arena& arena) {
     return model::Decoder(trained.architecture, *trained.weights, trained.dtype, max_tokens,
-                          trained.context, trained.communicators, arena);
+                          trained.context, trained.communicators, arena, provider);
   };
   device::Arena plan = device::Arena::planning("decoder");
   layout(plan);

@@ -90,6 +90,7 @@ std::string largest_gaps(std::span<const Timed> rows, const Peaks& peaks, std::s
   std::vector<std::pair<double, const Timed*>> gaps;
   double total = 0.0;
   for (const Timed& row : rows) {
+    if (row.is_alternative) continue;
     total += row.seconds;
     gaps.emplace_back(row.seconds - floor_seconds(row, peaks), &row);
   }

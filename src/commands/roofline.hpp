@@ -22,6 +22,8 @@ struct Timed {
   double seconds = 0.0;
   double flops = 0.0;
   double bytes = 0.0;  ///< that must be moved at least
+  /// Another way to do what another row does: no gap, because no step takes it.
+  bool is_alternative = false;
 };
 
 /// The time that the work takes at the peaks (Williams et al. 2009): the larger of both floors.

@@ -7,7 +7,9 @@
 #include <cstring>
 
 #include "base/host_loops.hpp"
+#include "base/random.hpp"
 #include "device/arena.hpp"
+#include "device/stopwatch.hpp"
 
 namespace espalier::device {
 namespace {
@@ -43,16 +45,19 @@ Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements) : gp
     return;
   }
   queue_.stream = gpu_->create_stream(/*urgent=*/false);
-  side_queue_.stream = gpu_->create_stream(/*urgent=*/true);
-  forked_ = gpu_->create_event(/*timed=*/false);
-  joined_ = gpu_->create_event(/*timed=*/false);
+  for (Lane& side : lanes_) {
+    side.queue.stream = gpu_->create_stream(/*urgent=*/true);
+    side.forked = gpu_->create_event(/*timed=*/false);
+    side.joined = gpu_->create_event(/*timed=*/false);
+  }
   profiler_.measure_stream(gpu_, queue_.stream);
   staging_ = std::make_unique<Staging>(gpu_, queue_.stream);
   if (workspace_elements > 0) {
     device_workspace_ = gpu_->allocate("workspace of kernels", workspace_bytes(workspace_elements));
     queue_.workspace = static_cast<float*>(device_workspace_);
-    side_queue_.workspace = queue_.workspace + workspace_elements;
-    queue_.workspace_elements = side_queue_.workspace_elements = workspace_elements;
+    Queue& side = lane(Side::data).queue;
+    side.workspace = queue_.workspace + workspace_elements;
+    queue_.workspace_elements = side.workspace_elements = workspace_elements;
   }
   gemm_ = std::make_unique<Gemm>(gpu_, queue_.stream);
   gemm_->count_in(&profiler_);
@@ -64,22 +69,24 @@ Context::~Context() {
   staging_.reset();
   if (gpu_ == nullptr) return;
   gpu_->release(device_workspace_);
-  gpu_->destroy(forked_);
-  gpu_->destroy(joined_);
-  gpu_->destroy(side_queue_.stream);
+  for (const Lane& side : lanes_) {
+    gpu_->destroy(side.forked);
+    gpu_->destroy(side.joined);
+    gpu_->destroy(side.queue.stream);
+  }
   gpu_->destroy(queue_.stream);
 }
 
-void Context::fork_side() {
+void Context::fork_side(Side side) {
   if (gpu_ == nullptr) return;
-  gpu_->record(forked_, queue_.stream);
-  gpu_->wait(side_queue_.stream, forked_);
+  gpu_->record(lane(side).forked, queue_.stream);
+  gpu_->wait(lane(side).queue.stream, lane(side).forked);
 }
 
-void Context::join_side() {
+void Context::join_side(Side side) {
   if (gpu_ == nullptr) return;
-  gpu_->record(joined_, side_queue_.stream);
-  gpu_->wait(queue_.stream, joined_);
+  gpu_->record(lane(side).joined, lane(side).queue.stream);
+  gpu_->wait(queue_.stream, lane(side).joined);
 }
 
 void Context::use_graphs(bool wanted) {
@@ -104,10 +111,23 @@ void Context::download(void* to, ConstView from) {
               bytes_per_row(from));
 }
 
+void Context::copy(View to, ConstView from) {
+  ESPALIER_ASSERT(to.rows == from.rows && to.cols == from.cols && to.dtype == from.dtype,
+                  "{} to {}", device::describe(from), device::describe(to));
+  if (gpu_ != nullptr)
+    gpu_->copy_on_device(
+        to.data, from.data,
+        {from.rows, bytes_per_row(from), bytes_between_rows(to), bytes_between_rows(from)},
+        queue_.stream);
+  else
+    copy_rows(to.data, bytes_between_rows(to), from.data, bytes_between_rows(from), from.rows,
+              bytes_per_row(from));
+}
+
 void Context::synchronize() {
   if (gpu_ == nullptr) return;
   gpu_->synchronize(queue_.stream);
-  gpu_->synchronize(side_queue_.stream);
+  for (const Lane& side : lanes_) gpu_->synchronize(side.queue.stream);
 }
 
 double Context::measure_gemm_peak(DType dtype, double seconds) {
@@ -121,9 +141,13 @@ double Context::measure_gemm_peak(DType dtype, double seconds) {
   const View x = arena.allocate("x", dtype, size, size);
   const View w = arena.allocate("w", dtype, size, size);
   const View y = arena.allocate("y", dtype, size, size);
+  // Random, because a GPU multiplies zeros and small integers with less power and a higher clock.
+  constexpr std::int64_t kNumRandom = 1 << 16;
+  std::vector<float> random(kNumRandom);
+  RandomStream(1, "gemm peak").normal(random, 0, 1.0);
   std::vector<std::byte> values(static_cast<std::size_t>(x.size_bytes()));
   for (std::int64_t i = 0; i < x.size(); ++i) {
-    const float value = static_cast<float>(i % 7) - 3.0f;
+    const float value = random[static_cast<std::size_t>(i * 7919 % (kNumRandom - 1))];
     if (dtype == DType::f32)
       reinterpret_cast<float*>(values.data())[i] = value;
     else
@@ -138,13 +162,13 @@ double Context::measure_gemm_peak(DType dtype, double seconds) {
   const auto since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
+  Stopwatch watch(gpu_.get(), queue_.stream);
   double best = 0.0;
   const auto start = Clock::now();
   do {
-    const auto begin = Clock::now();
+    watch.start();
     gemm().forward(y, x, w);
-    synchronize();
-    best = std::max(best, flops / since(begin));
+    best = std::max(best, flops / watch.stop_s());
   } while (since(start) < seconds);
   return best;
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -19,16 +20,22 @@ namespace espalier::device {
 ///
 /// The host back-end is synchronous: when an operator returns, its result is in memory. On a GPU an
 /// operator is put into the compute stream; `download` and `synchronize` wait for what came before.
-/// A second stream, for communication, runs beside it between fork_side and join_side.
+/// Streams for communication run beside it between fork_side and join_side.
 class Context {
  public:
+  /// The streams beside the compute stream: for collectives of the data axis, and for those of the
+  /// tensor group, of which the next product waits and which must not stand behind a bucket of
+  /// gradients. Each has its own order.
+  enum class Side : std::uint8_t { data, tensor };
+
   Context();  ///< the host
   /// Operators run on `gpu`; null is the host. `workspace_elements` floats of device memory are
-  /// taken for partial results of the compute stream, and as many for the side stream.
+  /// taken for partial results of the compute stream, and as many for the side stream of the data
+  /// axis; that of the tensor group runs no kernels of ours.
   explicit Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements = 0);
   /// Bytes of device memory that this takes.
   static std::int64_t workspace_bytes(std::int64_t workspace_elements) {
-    return kNumQueues * workspace_elements * static_cast<std::int64_t>(sizeof(float));
+    return kWorkspaces * workspace_elements * static_cast<std::int64_t>(sizeof(float));
   }
   ~Context();
   Context(const Context&) = delete;
@@ -41,14 +48,14 @@ class Context {
   Gemm& gemm() { return *gemm_; }
   Profiler& profiler() { return profiler_; }
 
-  /// Of the compute stream and of the side stream; empty on the host. The side stream's kernels go
+  /// Of the compute stream and of a side stream; empty on the host. A side stream's kernels go
   /// first: communication takes few multiprocessors, and what waits for it would take all.
   const Queue& queue() const { return queue_; }
-  const Queue& side_queue() const { return side_queue_; }
+  const Queue& side_queue(Side side = Side::data) const { return lane(side).queue; }
   /// What is put into the side stream from now on waits for what the compute stream has so far.
-  void fork_side();
+  void fork_side(Side side = Side::data);
   /// And the other way round.
-  void join_side();
+  void join_side(Side side = Side::data);
 
   /// Does what `body()` does, and from the third call of `key` on by launching a CUDA graph in the
   /// compute stream, without calling `body`: the first call runs it, the second captures it. For
@@ -85,7 +92,9 @@ class Context {
     download(values.data(), from);
     return values;
   }
-  /// Waits for both streams. Errors of kernels appear here, as Error (internal).
+  /// A copy from and to where operators run, in the compute stream. The views do not overlap.
+  void copy(View to, ConstView from);
+  /// Waits for all streams. Errors of kernels appear here, as Error (internal).
   void synchronize();
 
   /// Rate of a square matrix product of `dtype`, FLOP/s: the peak that MFU is measured against.
@@ -98,10 +107,17 @@ class Context {
   float* workspace(std::int64_t elements);
 
  private:
-  static constexpr std::int64_t kNumQueues = 2;
+  static constexpr std::int64_t kWorkspaces = 2;  ///< compute stream and Side::data
+  struct Lane {
+    Queue queue;
+    Event forked = nullptr, joined = nullptr;
+  };
+  Lane& lane(Side side) { return lanes_[static_cast<std::size_t>(side)]; }
+  const Lane& lane(Side side) const { return lanes_[static_cast<std::size_t>(side)]; }
+
   std::shared_ptr<Gpu> gpu_;
-  Queue queue_, side_queue_;
-  Event forked_ = nullptr, joined_ = nullptr;
+  Queue queue_;
+  std::array<Lane, 2> lanes_;
   void* device_workspace_ = nullptr;
   Profiler profiler_;
   std::unique_ptr<Staging> staging_;

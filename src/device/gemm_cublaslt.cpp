@@ -14,9 +14,9 @@
 
 #include "base/integers.hpp"
 #include "base/log.hpp"
-#include "base/random.hpp"
 #include "device/gemm_choices.hpp"
 #include "device/gemm_engine.hpp"
+#include "device/gemm_measure.hpp"
 #include "device/gemm_problem.hpp"
 
 namespace espalier::device {
@@ -114,28 +114,6 @@ struct Product {
   cublasLtMatmulAlgo_t algorithm{};
 };
 
-/// Where the matrices of a product lie.
-struct Data {
-  const void *a, *b;
-  void* c;
-  const void* bias;
-};
-
-/// Device memory for a while.
-class Scratch {
- public:
-  Scratch(Gpu& gpu, std::string_view what, std::int64_t bytes)
-      : gpu_(gpu), memory_(gpu.allocate(what, bytes)) {}
-  ~Scratch() { gpu_.release(memory_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  char* data() const { return static_cast<char*>(memory_); }
-
- private:
-  Gpu& gpu_;
-  void* memory_;
-};
-
 class CublasLtGemm final : public GemmEngine {
  public:
   CublasLtGemm(std::shared_ptr<Gpu> gpu, Stream stream)
@@ -163,7 +141,7 @@ class CublasLtGemm final : public GemmEngine {
                 const void* bias) override {
     gpu_->make_current();
     const GemmProblem problem = column_major_problem(c, a, b, accumulate, bias);
-    const Data data{b.data, a.data, const_cast<void*>(c.data), bias};
+    const GemmData data{b.data, a.data, const_cast<void*>(c.data), bias};
     if (const Product* product = find_or_make(problem, data); product != nullptr) {
       check_blas(run(*product, problem, product->algorithm, data), "cublasLtMatmul", problem);
       return;
@@ -191,7 +169,7 @@ class CublasLtGemm final : public GemmEngine {
 
  private:
   /// Null when the library has no algorithm.
-  const Product* find_or_make(const GemmProblem& problem, const Data& data) {
+  const Product* find_or_make(const GemmProblem& problem, const GemmData& data) {
     if (const auto found = products_.find(problem); found != products_.end())
       return found->second.get();
     if (tuned_ && !std::exchange(is_cache_read_, true)) choices_.load(choices_.cache_file());
@@ -200,7 +178,7 @@ class CublasLtGemm final : public GemmEngine {
         .first->second.get();
   }
 
-  std::unique_ptr<Product> make_product(const GemmProblem& p, const Data& data) const {
+  std::unique_ptr<Product> make_product(const GemmProblem& p, const GemmData& data) const {
     auto product = std::make_unique<Product>();
     const auto operands = library_type(p.type_ab), output = library_type(p.type_c);
     // CUBLAS_COMPUTE_32F keeps fp32 operands whole; it is not TF32.
@@ -274,9 +252,13 @@ class CublasLtGemm final : public GemmEngine {
           "cublasLtMatmulPreferenceSetAttribute", p);
     };
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kGemmWorkspaceBytes));
-    // Sums over k stay in one block, in one order.
+    // A sum over k that is split is kept in fp32 and put together in a step of its own, in one
+    // order (cuBLAS, cublasLtReductionScheme_t): "in place" the blocks would take turns, and
+    // "output type" would round in between. A product with a long k and a small output, such as a
+    // weight's gradient, would leave half of the GPU idle without splitting.
     set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE |
+                                   CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(p.alignment_a));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(p.alignment_b));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(p.alignment_c));
@@ -297,7 +279,7 @@ class CublasLtGemm final : public GemmEngine {
   }
 
   cublasStatus_t run(const Product& product, const GemmProblem& problem,
-                     const cublasLtMatmulAlgo_t& algorithm, const Data& data) {
+                     const cublasLtMatmulAlgo_t& algorithm, const GemmData& data) {
     if (problem.has_bias)
       check_blas(library_.MatmulDescSetAttribute(product.description.get(),
                                                  CUBLASLT_MATMUL_DESC_BIAS_POINTER, &data.bias,
@@ -314,7 +296,11 @@ class CublasLtGemm final : public GemmEngine {
   std::optional<int> measure_if_possible(const Product& product, const GemmProblem& problem,
                                          std::span<const cublasLtMatmulAlgo_t> suggestions) {
     try {
-      return measure(product, problem, suggestions);
+      return fastest_gemm(*gpu_, stream_, problem, static_cast<int>(suggestions.size()),
+                          [&](int i, const GemmData& data) {
+                            return run(product, problem, suggestions[static_cast<std::size_t>(i)],
+                                       data) == CUBLAS_STATUS_SUCCESS;
+                          });
     } catch (const Error& error) {
       if (error.status() != ExitStatus::bad_configuration) throw;
       log::warn(
@@ -323,14 +309,6 @@ class CublasLtGemm final : public GemmEngine {
       return std::nullopt;
     }
   }
-  /// The fastest of `suggestions`, in memory of its own.
-  std::optional<int> measure(const Product& product, const GemmProblem& problem,
-                             std::span<const cublasLtMatmulAlgo_t> suggestions);
-  /// Random operands all over `bytes` of device memory.
-  void fill(char* data, std::int64_t bytes, DType dtype);
-  double seconds_per_run(const Product& product, const GemmProblem& problem,
-                         const cublasLtMatmulAlgo_t& algorithm, std::span<const Data> sets,
-                         int num_runs);
   /// (count, 1) ones on the GPU.
   const void* ones(std::int64_t count, DType dtype);
 
@@ -351,115 +329,6 @@ class CublasLtGemm final : public GemmEngine {
   int num_measured_ = 0;
   std::array<Ones, 2> ones_;  ///< f32, bf16
 };
-
-/// A pair of events.
-class Stopwatch {
- public:
-  explicit Stopwatch(Gpu& gpu) : gpu_(gpu), from_(gpu.create_event(true)) {
-    to_ = gpu.create_event(true);
-  }
-  ~Stopwatch() {
-    gpu_.destroy(from_);
-    gpu_.destroy(to_);
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-  void start(Stream stream) { gpu_.record(from_, stream); }
-  double stop_s(Stream stream) {
-    gpu_.record(to_, stream);
-    gpu_.synchronize(to_);
-    return 1e-3 * gpu_.elapsed_ms(from_, to_);
-  }
-
- private:
-  Gpu& gpu_;
-  Event from_, to_ = nullptr;
-};
-
-/// Seconds of one run, or 0 when the algorithm refuses.
-double CublasLtGemm::seconds_per_run(const Product& product, const GemmProblem& problem,
-                                     const cublasLtMatmulAlgo_t& algorithm,
-                                     std::span<const Data> sets, int num_runs) {
-  Stopwatch watch(*gpu_);
-  watch.start(stream_);
-  for (int i = 0; i < num_runs; ++i)
-    if (run(product, problem, algorithm, sets[static_cast<std::size_t>(i) % sets.size()]) !=
-        CUBLAS_STATUS_SUCCESS)
-      return 0.0;
-  return watch.stop_s(stream_) / num_runs;
-}
-
-std::optional<int> CublasLtGemm::measure(const Product& product, const GemmProblem& problem,
-                                         std::span<const cublasLtMatmulAlgo_t> suggestions) {
-  if (suggestions.size() == 1) return 0;
-  // Several sets of operands, so that none is found in the cache of the GPU, as in a step.
-  constexpr std::int64_t kBeyondCache = std::int64_t{256} << 20;
-  constexpr std::int64_t kMaxSets = 16;
-  const auto padded = [](std::int64_t bytes) { return round_up(bytes, 256); };
-  const std::int64_t bytes_a = padded(problem.bytes_a()), bytes_b = padded(problem.bytes_b());
-  const std::int64_t bytes_c = padded(problem.bytes_c()), bytes_bias = padded(problem.m * 4);
-  const std::int64_t bytes_set = bytes_a + bytes_b + bytes_c + bytes_bias;
-  const std::int64_t available = gpu_->free_bytes() / 2;
-  require(bytes_set <= available, ExitStatus::bad_configuration,
-          "its operands would take more than half of the free memory");
-  const std::int64_t num_sets =
-      std::clamp(std::min(kBeyondCache, available) / bytes_set, std::int64_t{1}, kMaxSets);
-  const Scratch scratch(*gpu_, "operands of a matrix product that is measured",
-                        num_sets * bytes_set);
-  fill(scratch.data(), num_sets * bytes_set, problem.type_ab);
-  std::vector<Data> sets;
-  for (std::int64_t i = 0; i < num_sets; ++i) {
-    // Aligned as the caller's: a product whose algorithm needs less has no advantage from more.
-    char* base = scratch.data() + i * bytes_set;
-    sets.push_back(
-        {base, base + bytes_a, base + bytes_a + bytes_b, base + bytes_a + bytes_b + bytes_c});
-  }
-
-  // Three rounds over all that is not hopeless, so that a change of clock meets every algorithm.
-  constexpr double kSecondsPerRound = 2e-3;
-  constexpr double kHopeless = 1.3;
-  std::vector<double> best(suggestions.size(), 0.0);
-  for (int round = 0; round < 3; ++round) {
-    double fastest = 0.0;
-    for (const double s : best)
-      if (s > 0.0 && (fastest == 0.0 || s < fastest)) fastest = s;
-    for (std::size_t i = 0; i < suggestions.size(); ++i) {
-      if (round > 0 && (best[i] == 0.0 || best[i] > kHopeless * fastest)) continue;
-      const double once = seconds_per_run(product, problem, suggestions[i], sets, 1);  // loads it
-      if (once == 0.0) continue;
-      const double estimate = best[i] > 0.0 ? best[i] : once;
-      const int num_runs = static_cast<int>(std::clamp(kSecondsPerRound / estimate, 2.0, 32.0));
-      const double seconds = seconds_per_run(product, problem, suggestions[i], sets, num_runs);
-      if (seconds > 0.0 && (best[i] == 0.0 || seconds < best[i])) best[i] = seconds;
-    }
-  }
-  gpu_->synchronize(stream_);  // before the operands go away
-  const int chosen = choose_fastest(best);
-  if (chosen < 0) return std::nullopt;
-  return chosen;
-}
-
-void CublasLtGemm::fill(char* data, std::int64_t bytes, DType dtype) {
-  // Zeros would draw less power and run at a higher clock.
-  constexpr std::int64_t kPattern = 1 << 20;
-  const std::int64_t first = std::min(bytes, kPattern);
-  std::vector<float> numbers(static_cast<std::size_t>(kPattern / size_of(dtype)));
-  RandomStream(1, "gemm tuning").normal(numbers, 0, 1.0);
-  char* pinned = static_cast<char*>(gpu_->allocate_pinned(kPattern));
-  if (dtype == DType::f32)
-    std::memcpy(pinned, numbers.data(), numbers.size() * sizeof(float));
-  else
-    for (std::size_t i = 0; i < numbers.size(); ++i)
-      reinterpret_cast<bf16*>(pinned)[i] = bf16(numbers[i]);
-  gpu_->copy_to_device(data, pinned, {1, first, first, first}, stream_);
-  for (std::int64_t done = first; done < bytes;) {
-    const std::int64_t more = std::min(done, bytes - done);
-    gpu_->copy_on_device(data + done, data, {1, more, more, more}, stream_);
-    done += more;
-  }
-  gpu_->synchronize(stream_);
-  gpu_->release_pinned(pinned);
-}
 
 const void* CublasLtGemm::ones(std::int64_t count, DType dtype) {
   Ones& ones = ones_[dtype == DType::f32 ? 0 : 1];

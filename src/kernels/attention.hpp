@@ -47,9 +47,9 @@ struct AttentionForward {
 };
 void attention_forward(device::Context& context, const AttentionForward& a);
 
-/// Gradients with P recomputed from lse. Deterministic: every dk, dv, dq element has one owner and
-/// a fixed order of additions. Cost: 5 * B * A * S^2 * D FLOPs (causal counted half), or 7 with dQ
-/// apart.
+/// Gradients with P recomputed from lse. Deterministic, unless something else is asked for: every
+/// dk, dv, dq element has one owner and a fixed order of additions. Cost: 5 * B * A * S^2 * D FLOPs
+/// (causal counted half), or 7 with dQ apart.
 struct AttentionBackward {
   AttentionShape shape;  ///< query_length == kv_length, first_query_position == 0
   device::ConstView q, k, v, o;
@@ -58,14 +58,18 @@ struct AttentionBackward {
   device::View d_q;                   ///< (B*S, A_loc*D)
   device::View d_k;                   ///< (B*S, K_loc*D)
   device::View d_v;                   ///< (B*S, K_loc*D)
-  device::View scratch;               ///< attention_backward_scratch_elements() f32
+  device::View scratch;               ///< f32, see attention_backward_scratch_elements
   device::ConstView first_keys = {};  ///< as the forward's
   AttentionProvider provider = AttentionProvider::automatic;
+  /// false allows cuDNN to add in any order, where it is faster or needs less memory. For
+  /// comparisons of speed: no training asks for it.
+  bool deterministic = true;
 };
 void attention_backward(device::Context& context, const AttentionBackward& a);
 
 /// Elements of f32 scratch that attention_backward needs for `shape`, for any thread count: at
-/// least B * A_loc * S for delta = rowsum(dO * O).
+/// least B * A_loc * S for delta = rowsum(dO * O). The provider cudnn needs more
+/// (attention_provider.hpp).
 std::int64_t attention_backward_scratch_elements(const AttentionShape& shape);
 
 }  // namespace espalier::kernels

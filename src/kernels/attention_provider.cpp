@@ -1,8 +1,10 @@
 #include "kernels/attention_provider.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.hpp"
+#include "kernels/attention_cudnn.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -18,6 +20,13 @@ constexpr std::array kNames{
 
 constexpr std::int64_t kMaxReferenceHeadDim = 256;
 constexpr int kHopper = 90;
+constexpr int kFirstBlackwell = 100, kLastBlackwell = 109;
+/// Both passes; below it cuDNN's have more conditions than are worth knowing.
+constexpr int kOldestForCudnn = 80;
+
+bool is_blackwell(int compute_capability) {
+  return compute_capability >= kFirstBlackwell && compute_capability <= kLastBlackwell;
+}
 
 std::string missing_for_tensor_cores(const AttentionRequest& request) {
   if (request.dtype != DType::bf16) return fmt::format("bfloat16, not {}", name_of(request.dtype));
@@ -25,6 +34,43 @@ std::string missing_for_tensor_cores(const AttentionRequest& request) {
     return fmt::format("a head_dim of 64 or 128, not {}", request.shape.head_dim);
   if (!request.aligned) return "rows that begin at multiples of 16 bytes";
   return "";
+}
+
+/// dQ is summed in fp32, dK and dV are written for every query head before those of a group are
+/// added up, and delta is kept: (B, A, S) rows of D, D / 2, D / 2 and 1 f32; and what separates
+/// these buffers. cuDNN 9.19 asked for at most 128 bytes more for 60 shapes on Blackwell in a fixed
+/// order of sums; with equal numbers of heads for less.
+std::int64_t cudnn_scratch_elements(const AttentionShape& s) {
+  constexpr std::int64_t kBetween = 1024;
+  return s.batch * s.num_q_heads * s.query_length * (2 * s.head_dim + 1) + kBetween;
+}
+
+std::string cudnn_lacks(const AttentionRequest& request) {
+  const AttentionShape& s = request.shape;
+  const int capability = request.compute_capability;
+  if (capability < kOldestForCudnn)
+    return fmt::format("a GPU of compute capability 8.0 or higher, {}",
+                       capability == 0
+                           ? std::string("not the emulated one")
+                           : fmt::format("not {}.{}", capability / 10, capability % 10));
+  if (const std::string missing = missing_for_tensor_cores(request); !missing.empty())
+    return missing;
+  if (request.documents) return "whole sequences: data.document_mask = false";
+  if (s.query_length != s.kv_length || s.query_length < 2)
+    return fmt::format(
+        "as many queries as keys, and two at least, not {} and {}: it is for "
+        "training, not for generation",
+        s.query_length, s.kv_length);
+  // Elsewhere a fixed order of sums takes B * A * S * S * 2 bytes of workspace.
+  if (request.backward && request.deterministic && !is_blackwell(capability))
+    return fmt::format(
+        "a GPU of compute capability 10.x for gradients that do not differ from run "
+        "to run, not {}.{}",
+        capability / 10, capability % 10);
+  if (request.backward && request.scratch_elements < cudnn_scratch_elements(s))
+    return fmt::format("{} elements of scratch, not {}", cudnn_scratch_elements(s),
+                       request.scratch_elements);
+  return missing_for_cudnn();
 }
 
 void check_shape(const AttentionShape& s) {
@@ -106,7 +152,7 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
                            request.compute_capability / 10, request.compute_capability % 10);
       return missing_for_tensor_cores(request);
     case AttentionProvider::cudnn:
-      return "a program that was built with it";
+      return cudnn_lacks(request);
   }
   fail(ExitStatus::internal, "attention provider {}", static_cast<int>(provider));
 }
@@ -114,16 +160,39 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
 AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request) {
   if (asked == AttentionProvider::automatic) {
     // The emulated GPU could do all: it takes what runs on every device.
-    const bool hopper = request.compute_capability == kHopper;
-    asked = hopper && supports(AttentionProvider::wgmma, request) ? AttentionProvider::wgmma
-            : supports(AttentionProvider::mma, request)           ? AttentionProvider::mma
-                                                                  : AttentionProvider::reference;
+    const auto fits = [&](AttentionProvider provider, bool preferred = true) {
+      return preferred && supports(provider, request);
+    };
+    asked = fits(AttentionProvider::cudnn, is_blackwell(request.compute_capability))
+                ? AttentionProvider::cudnn
+            : fits(AttentionProvider::wgmma, request.compute_capability == kHopper)
+                ? AttentionProvider::wgmma
+            : fits(AttentionProvider::mma) ? AttentionProvider::mma
+                                           : AttentionProvider::reference;
   }
   const std::string missing = what_is_missing(asked, request);
   require(missing.empty(), ExitStatus::bad_configuration,
           "attention: the provider {} needs {}; set device.attention = \"auto\"", name_of(asked),
           missing);
   return asked;
+}
+
+std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest request) {
+  request.backward = true;
+  request.scratch_elements = cudnn_scratch_elements(request.shape);
+  const bool by_cudnn =
+      asked == AttentionProvider::cudnn ||
+      (asked == AttentionProvider::automatic && is_blackwell(request.compute_capability) &&
+       supports(AttentionProvider::cudnn, request));
+  const std::int64_t elements = attention_backward_scratch_elements(request.shape);
+  return by_cudnn ? std::max(elements, request.scratch_elements) : elements;
+}
+
+void require_for_training(AttentionProvider asked, AttentionRequest request) {
+  choose(asked, request);
+  request.backward = true;
+  request.scratch_elements = backward_scratch_elements(asked, request);
+  choose(asked, request);
 }
 
 }  // namespace espalier::kernels

@@ -16,6 +16,11 @@ struct AttentionRequest {
   bool aligned = true;
   /// Of the device: 90, 100. 0: the emulated GPU, which has the instructions of all.
   int compute_capability = 0;
+  bool backward = false;
+  bool deterministic = true;  ///< of the backward pass
+  bool documents = false;     ///< whether there are first keys
+  /// f32 elements that the backward pass is given.
+  std::int64_t scratch_elements = 0;
 };
 
 /// "auto", "reference", "mma", "wgmma", "cudnn", as device.attention names them.
@@ -30,9 +35,19 @@ inline bool supports(AttentionProvider provider, const AttentionRequest& request
   return what_is_missing(provider, request).empty();
 }
 
-/// `asked` itself, or for automatic the fastest that supports the request. Throws Error
+/// `asked` itself, or for automatic the fastest that supports the request: cudnn on Blackwell,
+/// wgmma on Hopper, else mma, else reference. Throws Error
 /// (bad_configuration) when the one asked for does not: it says what is missing.
 AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request);
+
+/// f32 elements of scratch for the backward pass when `asked` is what the user asked for: that of
+/// cudnn counts where it is asked for by name, and where automatic will take it, which depends on
+/// the request's device. request.scratch_elements is not looked at.
+std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest request);
+
+/// Throws Error (bad_configuration), as choose does, when training with `asked` would be refused:
+/// before the first step. Of the request, shape, dtype, device and documents matter.
+void require_for_training(AttentionProvider asked, AttentionRequest request);
 
 /// What every provider expects of the views. They may have more rows than the shape: a cache.
 void check_attention(const AttentionForward& a);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/integers.hpp"
+#include "kernels/attention_provider.hpp"
 
 namespace espalier::model {
 
@@ -44,6 +45,13 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   allocate("n2", none, &B::n2, dtype, local, s.hidden);
   allocate("gate_up", selective, &B::gate_up, dtype, tokens, s.gate_up_cols());
   return b;
+}
+
+kernels::AttentionRequest attention_request(const Activations& a, DType dtype) {
+  return {.shape = a.attention,
+          .dtype = dtype,
+          .compute_capability = a.shape.compute_capability,
+          .documents = a.shape.documents};
 }
 
 }  // namespace
@@ -105,9 +113,20 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   d_residual = arena.allocate("d_residual", dtype, local, s.hidden);
   d_o = arena.allocate("d_o", dtype, num_tokens, s.q_cols());
   d_qkv = arena.allocate("d_qkv", dtype, num_tokens, s.qkv_cols());
-  attention_scratch = arena.allocate("attention scratch", DType::f32, 1,
-                                     kernels::attention_backward_scratch_elements(attention));
+  attention_scratch = arena.allocate(
+      "attention scratch", DType::f32, 1,
+      shape.on_gpu
+          ? kernels::backward_scratch_elements(shape.attention, attention_request(*this, dtype))
+          : kernels::attention_backward_scratch_elements(attention));
   token_order = arena.allocate("token order", DType::i32, 1, num_tokens);
+}
+
+void Activations::require_attention(DType dtype) const {
+  if (!shape.on_gpu) return;
+  if (shape.training)
+    kernels::require_for_training(shape.attention, attention_request(*this, dtype));
+  else
+    kernels::choose(shape.attention, attention_request(*this, dtype));
 }
 
 }  // namespace espalier::model

@@ -65,6 +65,8 @@ struct ActivationShape {
   bool on_gpu = false;  ///< the batch needs a copy there
   Recompute recompute = Recompute::none;
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
+  int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
+  bool documents = false;      ///< whether batches have first keys
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
@@ -73,6 +75,10 @@ struct ActivationShape {
 struct Activations {
   Activations(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
               device::Arena& arena);
+
+  /// Throws Error (bad_configuration) when the provider of attention that was asked for cannot do
+  /// what will be asked of it on this GPU. The host has no providers.
+  void require_attention(DType dtype) const;
 
   ActivationShape shape;
   kernels::AttentionShape attention;     ///< of every block's attention, forward and backward

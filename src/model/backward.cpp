@@ -12,6 +12,7 @@ using device::ConstView;
 using device::Output;
 using device::Phase;
 using device::View;
+using parallel::Rows;
 
 // The forward pass backwards. On entry a_.branch holds the gradient of the final norm's output (of
 // all tokens, a partial sum over the vocabulary split); a_.d_residual carries the gradient of the
@@ -118,13 +119,17 @@ void Transformer::mlp_backward(std::int64_t layer, bool first) {
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   const Output output = first ? Output::replace : Output::accumulate;
 
-  const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_b);  // (T, H)
-  if (a_.shape.recompute >= Recompute::mlp && was_overwritten(layer)) gate_up_forward(layer, n2);
-  const ConstView dy = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);  // (T, H)
-  {
-    auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().backward_input(a_.mlp_hidden, dy, w.down.weight);
-  }
+  const ConstView dy = boundary_.leave_backward(  // (T, H)
+      context_, a_.d_residual, a_.gathered_a, [&](Rows rows, ConstView dy_rows) {
+        auto phase = context_.profiler().scope(Phase::mlp);
+        context_.gemm().backward_input(rows.of(a_.mlp_hidden), dy_rows, w.down.weight);
+      });
+  const bool again = a_.shape.recompute >= Recompute::mlp && was_overwritten(layer);
+  const ConstView n2 =  // (T, H)
+      again ? boundary_.enter_forward(
+                  context_, b.n2, a_.gathered_b,
+                  [&](Rows rows, ConstView n2_rows) { gate_up_forward(layer, rows, n2_rows); })
+            : boundary_.enter_forward_early(context_, b.n2, a_.gathered_b);
   {
     auto phase = context_.profiler().scope(Phase::activation);
     activation_backward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
@@ -134,13 +139,18 @@ void Transformer::mlp_backward(std::int64_t layer, bool first) {
     context_.gemm().backward_weight(g.down.weight, dy, a_.mlp_hidden, output);
     linear_bias_backward(g.down, a_.d_residual);
   }
-  {
-    auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().backward_weight(g.gate_up.weight, b.gate_up, n2, output);
-    context_.gemm().backward_input(a_.branch, b.gate_up, w.gate_up.weight);
-    linear_bias_backward(g.gate_up, b.gate_up);
-  }
-  const View d_n2 = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
+  boundary_.wait(context_);  // for n2
+  const View d_n2 = boundary_.enter_backward(
+      context_, a_.branch, a_.branch_local,
+      [&](Rows rows) {
+        auto phase = context_.profiler().scope(Phase::mlp);
+        context_.gemm().backward_input(rows.of(a_.branch), rows.of(b.gate_up), w.gate_up.weight);
+      },
+      [&] {
+        auto phase = context_.profiler().scope(Phase::mlp);
+        context_.gemm().backward_weight(g.gate_up.weight, b.gate_up, n2, output);
+        linear_bias_backward(g.gate_up, b.gate_up);
+      });
   norm_backward(d_n2, b.x_mid, w.post_attention_layernorm, b.norm2, a_.d_residual,
                 g.post_attention_layernorm);
 }
@@ -151,10 +161,14 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   const Output output = first ? Output::replace : Output::accumulate;
 
-  const ConstView dy = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);  // (T, H)
+  const ConstView dy = boundary_.leave_backward(  // (T, H)
+      context_, a_.d_residual, a_.gathered_a, [&](Rows rows, ConstView dy_rows) {
+        auto phase = context_.profiler().scope(Phase::projections);
+        context_.gemm().backward_input(rows.of(a_.d_o), dy_rows, w.o.weight);
+      });
+  const ConstView n1 = boundary_.enter_forward_early(context_, b.n1, a_.gathered_b);
   {
     auto phase = context_.profiler().scope(Phase::projections);
-    context_.gemm().backward_input(a_.d_o, dy, w.o.weight);
     context_.gemm().backward_weight(g.o.weight, dy, b.o, output);
     linear_bias_backward(g.o, a_.d_residual);
   }
@@ -191,14 +205,18 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
                                               .head_dim = sizes_.head_dim,
                                               .eps = architecture_.norm_eps});
   }
-  const ConstView n1 = boundary_.enter_forward(context_, b.n1, a_.gathered_b);
-  {
-    auto phase = context_.profiler().scope(Phase::projections);
-    context_.gemm().backward_weight(g.qkv.weight, a_.d_qkv, n1, output);
-    context_.gemm().backward_input(a_.branch, a_.d_qkv, w.qkv.weight);
-    linear_bias_backward(g.qkv, a_.d_qkv);
-  }
-  const View d_n1 = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
+  boundary_.wait(context_);  // for n1
+  const View d_n1 = boundary_.enter_backward(
+      context_, a_.branch, a_.branch_local,
+      [&](Rows rows) {
+        auto phase = context_.profiler().scope(Phase::projections);
+        context_.gemm().backward_input(rows.of(a_.branch), rows.of(a_.d_qkv), w.qkv.weight);
+      },
+      [&] {
+        auto phase = context_.profiler().scope(Phase::projections);
+        context_.gemm().backward_weight(g.qkv.weight, a_.d_qkv, n1, output);
+        linear_bias_backward(g.qkv, a_.d_qkv);
+      });
   norm_backward(d_n1, b.x, w.input_layernorm, b.norm1, a_.d_residual, g.input_layernorm);
 }
 

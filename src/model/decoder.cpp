@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/attention.hpp"
+#include "kernels/attention_provider.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/positions.hpp"
@@ -19,7 +19,8 @@ constexpr std::int64_t kPromptChunk = 256;  // tokens of a prompt computed at on
 
 Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype,
                  std::int64_t max_tokens, device::Context& context,
-                 parallel::GridCommunicators& communicators, device::Arena& arena)
+                 parallel::GridCommunicators& communicators, device::Arena& arena,
+                 kernels::AttentionProvider attention)
     : architecture_(architecture),
       sizes_(weights.sizes()),
       weights_(weights),
@@ -28,8 +29,19 @@ Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype
       comm_(communicators),
       boundary_(*communicators.tensor, /*sequence_parallel=*/false),
       max_tokens_(max_tokens),
-      chunk_tokens_(std::min(max_tokens, kPromptChunk)) {
+      chunk_tokens_(std::min(max_tokens, kPromptChunk)),
+      provider_(attention) {
   require_positions(architecture, max_tokens);
+  if (const device::Gpu* gpu = context.gpu())
+    kernels::choose(attention, {.shape = {.batch = 1,
+                                          .query_length = 1,
+                                          .kv_length = max_tokens,
+                                          .first_query_position = max_tokens - 1,
+                                          .num_q_heads = sizes_.num_heads,
+                                          .num_kv_heads = sizes_.num_kv_heads,
+                                          .head_dim = sizes_.head_dim},
+                                .dtype = dtype,
+                                .compute_capability = gpu->description().compute_capability});
   const LocalSizes& s = sizes_;
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer)
     cache_.push_back({.k = arena.allocate("k cache", dtype, max_tokens, s.kv_cols()),
@@ -154,7 +166,8 @@ void Decoder::attention(std::size_t layer, std::int64_t count) {
                                         .k = cache.k.row_range(0, length_ + count),
                                         .v = cache.v.row_range(0, length_ + count),
                                         .o = o,
-                                        .lse = lse_.col_range(0, count)});
+                                        .lse = lse_.col_range(0, count),
+                                        .provider = provider_});
   const View branch = branch_.row_range(0, count);
   linear_forward(context_, branch, o, w.o, comm_.tensor->rank() == 0);
   boundary_.leave_forward(context_, branch, branch);

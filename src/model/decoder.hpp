@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "device/context.hpp"
+#include "kernels/attention.hpp"
 #include "kernels/qk_norm_rope.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
@@ -16,10 +17,12 @@ namespace espalier::model {
 class Decoder {
  public:
   /// Lays out the cache for `max_tokens` in `arena` (planning or backed). Others must outlive it.
-  /// Throws as require_positions does.
+  /// Throws as require_positions does, and Error (bad_configuration) when the provider that is
+  /// asked for cannot attend from one token to a cache. On the host there is no choice.
   Decoder(const Architecture& architecture, Weights& weights, DType dtype, std::int64_t max_tokens,
           device::Context& context, parallel::GridCommunicators& communicators,
-          device::Arena& arena);
+          device::Arena& arena,
+          kernels::AttentionProvider attention = kernels::AttentionProvider::automatic);
 
   /// Appends tokens to the sequence and returns the logits (V) fp32 that follow the last of them,
   /// the same on every rank. Collective over the tensor group. The sequence must not pass
@@ -44,6 +47,7 @@ class Decoder {
   parallel::GridCommunicators& comm_;
   parallel::TensorBoundary boundary_;
   std::int64_t max_tokens_, chunk_tokens_;
+  kernels::AttentionProvider provider_;
   std::int64_t length_ = 0;
   std::vector<std::int32_t> position_buffer_;
   std::vector<float> host_logits_;   ///< (V) of the last append

@@ -9,6 +9,7 @@ namespace espalier::model {
 using device::ConstView;
 using device::Phase;
 using device::View;
+using parallel::Rows;
 
 Transformer::Transformer(const Architecture& architecture, Weights& weights,
                          Activations& activations, device::Context& context,
@@ -19,7 +20,8 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
       a_(activations),
       context_(context),
       comm_(communicators),
-      boundary_(*communicators.tensor, activations.shape.splits_tokens),
+      boundary_(*communicators.tensor, activations.shape.splits_tokens,
+                communicators.tensor_beside.get()),
       branch_() {
   require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
@@ -91,11 +93,10 @@ void Transformer::mlp_norm(std::int64_t layer) {
 void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
-  const ConstView n1 = boundary_.enter_forward(context_, b.n1, a_.gathered_a);  // (T, H)
-  {
+  boundary_.enter_forward(context_, b.n1, a_.gathered_a, [&](Rows rows, ConstView n1) {
     auto phase = context_.profiler().scope(Phase::projections);
-    linear_forward(context_, b.qkv, n1, w.qkv);
-  }
+    linear_forward(context_, rows.of(b.qkv), n1, w.qkv);
+  });
   rotate(layer, batch);
   {
     auto phase = context_.profiler().scope(Phase::attention);
@@ -108,11 +109,10 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
                                           .first_keys = batch.first_keys,
                                           .provider = a_.shape.attention});
   }
-  {
+  branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local, [&](Rows rows) {
     auto phase = context_.profiler().scope(Phase::projections);
-    linear_forward(context_, a_.branch, b.o, w.o, is_first_tensor_rank());
-  }
-  branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
+    linear_forward(context_, rows.of(a_.branch), rows.of(b.o), w.o, is_first_tensor_rank());
+  });
 }
 
 // Without RoPE attention reads qkv itself.
@@ -136,22 +136,22 @@ void Transformer::rotate(std::int64_t layer, const Batch& batch) {
 void Transformer::mlp_forward(std::int64_t layer) {
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
-  const ConstView n2 = boundary_.enter_forward(context_, b.n2, a_.gathered_a);  // (T, H)
-  gate_up_forward(layer, n2);
+  boundary_.enter_forward(context_, b.n2, a_.gathered_a,
+                          [&](Rows rows, ConstView n2) { gate_up_forward(layer, rows, n2); });
   {
     auto phase = context_.profiler().scope(Phase::activation);
     activation_forward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
   }
-  {
+  branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local, [&](Rows rows) {
     auto phase = context_.profiler().scope(Phase::mlp);
-    linear_forward(context_, a_.branch, a_.mlp_hidden, w.down, is_first_tensor_rank());
-  }
-  branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local);
+    linear_forward(context_, rows.of(a_.branch), rows.of(a_.mlp_hidden), w.down,
+                   is_first_tensor_rank());
+  });
 }
 
-void Transformer::gate_up_forward(std::int64_t layer, ConstView n2) {
+void Transformer::gate_up_forward(std::int64_t layer, Rows rows, ConstView n2) {
   auto phase = context_.profiler().scope(Phase::mlp);
-  linear_forward(context_, a_.blocks[static_cast<std::size_t>(layer)].gate_up, n2,
+  linear_forward(context_, rows.of(a_.blocks[static_cast<std::size_t>(layer)].gate_up), n2,
                  weights_.weights.blocks[static_cast<std::size_t>(layer)].gate_up);
 }
 

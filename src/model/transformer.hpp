@@ -79,7 +79,7 @@ class Transformer {
   // Their parts that the backward pass repeats when their results were not kept:
   void mlp_norm(std::int64_t layer);
   void rotate(std::int64_t layer, const Batch& batch);
-  void gate_up_forward(std::int64_t layer, device::ConstView n2);
+  void gate_up_forward(std::int64_t layer, parallel::Rows rows, device::ConstView n2);
   /// residual = x + branch output; y = norm(residual).
   void residual_norm(device::ConstView x, const NormTensors& weights, device::View residual,
                      device::View y, device::View statistics);

@@ -23,7 +23,8 @@ std::vector<device::Arena> planning_arenas() {
 }  // namespace
 
 JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& grid,
-                     Purpose purpose, device::Backend backend, std::vector<device::Arena> arenas)
+                     Purpose purpose, device::Backend backend, int compute_capability,
+                     std::vector<device::Arena> arenas)
     : architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
       weight_arena(std::move(arenas[0])),
@@ -42,7 +43,9 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       .training = training,
       .on_gpu = backend != device::Backend::host,
       .recompute = model::recompute_from_name(p.memory.recompute),
-      .attention = kernels::attention_provider_from_name(p.device.attention)};
+      .attention = kernels::attention_provider_from_name(p.device.attention),
+      .compute_capability = compute_capability,
+      .documents = p.data.document_mask};
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
   if (!training) return;
@@ -54,8 +57,8 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
 
 JobMemory JobMemory::planned(const config::Parameters& parameters,
                              const parallel::ProcessGrid& grid, Purpose purpose,
-                             device::Backend backend) {
-  return JobMemory(parameters, grid, purpose, backend, planning_arenas());
+                             device::Backend backend, int compute_capability) {
+  return JobMemory(parameters, grid, purpose, backend, compute_capability, planning_arenas());
 }
 
 JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
@@ -64,11 +67,14 @@ JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel
     const std::string why = why_not_fitting(parameters, grid, purpose, *context.gpu());
     require(why.empty(), ExitStatus::bad_configuration, "{}", why);
   }
-  const JobMemory plan = planned(parameters, grid, purpose, context.backend());
+  const int capability =
+      context.gpu() != nullptr ? context.gpu()->description().compute_capability : 0;
+  const JobMemory plan = planned(parameters, grid, purpose, context.backend(), capability);
+  plan.activations->require_attention(plan.dtype);
   std::vector<device::Arena> arenas;
   for (const Line& line : plan.lines())
     arenas.push_back(device::Arena::backed(line.name, line.bytes, context.shared_gpu()));
-  return JobMemory(parameters, grid, purpose, context.backend(), std::move(arenas));
+  return JobMemory(parameters, grid, purpose, context.backend(), capability, std::move(arenas));
 }
 
 std::vector<JobMemory::Line> JobMemory::lines() const {

@@ -22,9 +22,11 @@ enum class Purpose { training, evaluation };
 /// memory plan is therefore exact for the arenas, for any rank of any grid, on one process.
 class JobMemory {
  public:
-  /// Sizes only.
+  /// Sizes only. `compute_capability` of the GPU: 100; 0 where it is not known. It matters to
+  /// device.attention = "auto", whose provider on Blackwell needs more scratch.
   static JobMemory planned(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                           Purpose purpose, device::Backend backend = device::Backend::host);
+                           Purpose purpose, device::Backend backend = device::Backend::host,
+                           int compute_capability = 0);
   /// Memory for this rank where `context` computes; throws Error (bad_configuration) when it cannot
   /// be had. On a GPU that is known before anything is allocated, and the message says what would
   /// fit (memory_fit.hpp).
@@ -47,7 +49,8 @@ class JobMemory {
 
  private:
   JobMemory(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-            Purpose purpose, device::Backend backend, std::vector<device::Arena> arenas);
+            Purpose purpose, device::Backend backend, int compute_capability,
+            std::vector<device::Arena> arenas);
 };
 
 /// Floats of device memory that operators of one stream of such a rank need for partial sums: what

@@ -104,7 +104,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training, context_)),
       communicators_(parallel::make_communicators(
           session, grid_, narrow<int>(memory_.weights->sizes().kv_replication), &context_,
-          collective_library(parameters.device))),
+          collective_library(parameters.device), parameters.parallel.overlap_tensor)),
       training_data_(parameters, train::tokenizer_identity(parameters),
                      session.rank() == 0 && parameters.data.verify_checksum),
       batch_shape_{
@@ -117,6 +117,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       transformer_(memory_.architecture, *memory_.weights, *memory_.activations, context_,
                    communicators_),
       forward_order_(memory_.weights->forward_order()) {
+  if (gpu_ != nullptr)
+    log::info("device: {}\n{}", context_.describe(), describe_devices(session, gpu_));
   context_.gemm().set_tuning(parameters.device.tune_gemm);
   transformer_.set_before_use(
       [this](int bucket) { memory_.optimizer->wait_for_weights(context_, bucket); });

@@ -53,7 +53,7 @@ class Training(RunCase):
                     self.compare(f"{name}-gpu", f"{name}-host", tolerance)
 
     def test_grids_agree_and_runs_repeat_to_the_bit(self):
-        self.run_on(GPU, "one", *FP32)
+        self.assertIn("rank 0: ", self.run_on(GPU, "one", *FP32))
         for tensor, data in ((2, 1), (1, 2), (2, 2)):
             keys = (*FP32, f"parallel.tensor={tensor}", f"parallel.data={data}")
             name = f"grid-{tensor}x{data}"
@@ -62,6 +62,11 @@ class Training(RunCase):
             if (tensor, data) == (2, 2):
                 self.run_on(GPU, "again", *keys, ranks=4)
                 self.assertEqual(self.history("again"), self.history(name))
+                beside = (*keys, "parallel.overlap_tensor=true")
+                for run in ("pieces", "pieces-again"):
+                    self.run_on(GPU, run, *beside, ranks=4)
+                self.compare("pieces", "one", 2e-5)
+                self.assertEqual(self.history("pieces"), self.history("pieces-again"))
         self.run_on(GPU, "bf16-a", *BF16)
         self.run_on(GPU, "bf16-b", *BF16)
         self.assertEqual(self.history("bf16-a"), self.history("bf16-b"))

@@ -21,7 +21,10 @@ TEXT = "It's 1,234 o'clock: naïve café\n\n  déjà vu — ½ 日本 <|endoftex
 
 
 def rope(theta, **scaling):
-    return {"rope_theta": theta, "rope_type": "default", **scaling}
+    """The rotary keys of a config, as this version of transformers takes them."""
+    if int(transformers.__version__.split(".")[0]) < 5:
+        return {"rope_theta": theta, "rope_scaling": scaling or None}
+    return {"rope_parameters": {"rope_theta": theta, "rope_type": "default", **scaling}}
 
 
 def models():
@@ -31,13 +34,13 @@ def models():
     llama3 = rope(5e5, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                   original_max_position_embeddings=64)
     yield "qwen3 tied", transformers.Qwen3Config(
-        **sizes, head_dim=24, rope_parameters=rope(1e6), tie_word_embeddings=True)
+        **sizes, head_dim=24, **rope(1e6), tie_word_embeddings=True)
     yield "qwen3 untied", transformers.Qwen3Config(
-        **sizes, head_dim=24, rope_parameters=rope(1e6), tie_word_embeddings=False)
+        **sizes, head_dim=24, **rope(1e6), tie_word_embeddings=False)
     yield "llama scaled rope, tied", transformers.LlamaConfig(
-        **sizes, rope_parameters=llama3, rms_norm_eps=1e-5, tie_word_embeddings=True)
+        **sizes, **llama3, rms_norm_eps=1e-5, tie_word_embeddings=True)
     yield "llama untied", transformers.LlamaConfig(
-        **sizes, rope_parameters=rope(1e4), tie_word_embeddings=False)
+        **sizes, **rope(1e4), tie_word_embeddings=False)
     yield "gpt2", transformers.GPT2Config(
         vocab_size=1200, n_embd=64, n_layer=2, n_head=4, n_positions=256, initializer_range=0.2,
         bos_token_id=0, eos_token_id=0)

@@ -124,7 +124,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context)),
       communicators(parallel::make_communicators(
           session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
-          parallel::CollectiveLibrary::mpi)),
+          parallel::CollectiveLibrary::mpi, parameters.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {}
 

@@ -73,14 +73,19 @@ TEST_CASE("an emulated GPU has the same bits with overlap and whatever is made a
   for (const int tensor : {1, 2}) {
     if (size % tensor != 0 || size / tensor > 2) continue;
     struct Way {
-      bool overlap;
+      bool overlap_data;
       const char* recompute;
+      bool overlap_tensor = false;
       std::vector<double> results = {};  // loss and gradient norm of each step
     };
     std::vector<Way> ways = {{false, "none"}, {true, "none"}, {true, "selective"}, {true, "full"}};
+    if (tensor > 1)
+      for (const char* recompute : {"none", "selective", "mlp", "full"})
+        ways.push_back({true, recompute, /*overlap_tensor=*/true});
     for (Way& way : ways) {
       config::Parameters p = small_model(tensor, size / tensor);
-      p.parallel.overlap_data = way.overlap;
+      p.parallel.overlap_data = way.overlap_data;
+      p.parallel.overlap_tensor = way.overlap_tensor;
       p.memory.recompute = way.recompute;
       ModelOnGrid model(p, device::Gpu::open(device::Backend::emulated, 0));
       optim::Optimizer& optimizer = *model.memory.optimizer;
@@ -98,7 +103,7 @@ TEST_CASE("an emulated GPU has the same bits with overlap and whatever is made a
     CAPTURE(tensor);
     CHECK(ways[0].results[4] < ways[0].results[0]);
     for (const Way& way : ways) {
-      CAPTURE(way.overlap, way.recompute);
+      CAPTURE(way.overlap_data, way.recompute, way.overlap_tensor);
       CHECK(way.results == ways[0].results);
     }
   }

@@ -21,6 +21,7 @@ struct Layout {
   int tensor, data;
   bool sequence_parallel;
   int zero_stage;
+  bool overlap_tensor;
 };
 
 /// Every way to lay a batch of two sequences on all ranks.
@@ -30,10 +31,19 @@ std::vector<Layout> layouts() {
   for (const int tensor : {1, 2, 4})
     for (const bool sequence_parallel : {false, true})
       for (const int zero_stage : {0, 1})
-        if (size % tensor == 0 && size / tensor <= 2 && (tensor > 1 || !sequence_parallel) &&
-            (size / tensor > 1 || zero_stage == 1))
-          result.push_back({tensor, size / tensor, sequence_parallel, zero_stage});
+        for (const bool overlap : {false, true})
+          if (size % tensor == 0 && size / tensor <= 2 &&
+              (tensor > 1 || (!sequence_parallel && !overlap)) &&
+              (size / tensor > 1 || zero_stage == 1) && (zero_stage == 1 || !overlap))
+            result.push_back({tensor, size / tensor, sequence_parallel, zero_stage, overlap});
   return result;
+}
+
+config::Parameters parameters_of(const Hdf5Fixture& fixture, const Layout& l) {
+  config::Parameters p = testing::parameters_of(fixture, l.tensor, l.data, l.sequence_parallel,
+                                                l.zero_stage, "float32");
+  p.parallel.overlap_tensor = l.overlap_tensor;
+  return p;
 }
 
 }  // namespace
@@ -42,10 +52,8 @@ TEST_CASE("logits, loss and every gradient agree with transformers in fp32") {
   const auto name = GENERATE(from_range(kFixtures));
   const Hdf5Fixture fixture(fixture_path(name));
   for (const Layout& l : layouts()) {
-    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage);
-    ModelOnGrid model(fixture,
-                      testing::parameters_of(fixture, l.tensor, l.data, l.sequence_parallel,
-                                             l.zero_stage, "float32"));
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor);
+    ModelOnGrid model(fixture, parameters_of(fixture, l));
     CHECK(model.logits_error(fixture) < 1e-5);
     const double loss = model.train(fixture.words("tokens"), 2);
     CHECK(loss == Approx(fixture.doubles("loss")[0]).epsilon(1e-6));
@@ -80,9 +88,8 @@ TEST_CASE("twelve AdamW steps follow torch's curve") {
   const std::vector<double> rates = fixture.doubles("curve/learning_rate");
   const std::vector<std::uint32_t> stream = fixture.words("curve/stream");
   for (const Layout& l : layouts()) {
-    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage);
-    config::Parameters p = testing::parameters_of(fixture, l.tensor, l.data, l.sequence_parallel,
-                                                  l.zero_stage, "float32");
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor);
+    config::Parameters p = parameters_of(fixture, l);
     p.optimizer = {.learning_rate = fixture.attribute("curve", "learning_rate"),
                    .beta1 = fixture.attribute("curve", "beta1"),
                    .beta2 = fixture.attribute("curve", "beta2"),

@@ -151,12 +151,6 @@ TEST_CASE("the grid must fit the model") {
   CHECK_NOTHROW(config::resolve(p, 8));
 }
 
-TEST_CASE("what is not there yet is refused") {
-  Parameters p = small_run();
-  p.parallel.overlap_tensor = true;
-  expect_words(error_of(p, 2), {"parallel.overlap_tensor", "false"});
-}
-
 TEST_CASE("batches must divide evenly") {
   Parameters p = small_run();
   p.training.micro_batch_size = 2;

@@ -4,6 +4,7 @@
 
 #include "base/random.hpp"
 #include "device/context.hpp"
+#include "gemm_under_test.hpp"
 
 namespace espalier::device {
 namespace {
@@ -47,7 +48,7 @@ void check(std::int64_t m, std::int64_t n, std::int64_t k) {
   // A result in bf16 is rounded once, to 2^-8 of itself, and the library may round the product
   // before it adds what was there; accumulation in fp32 leaves about 1e-7 of each term.
   const double tolerance = sizeof(Out) == 2 ? 2 * 0x1p-8 : 2e-6;
-  Gemm gemm;
+  Gemm gemm = gemm_under_test();
   Matrix<T> x(m, k, 3, "x"), w(n, k, 5, "w"), dy(m, n, 1, "dy");
   for (const Output output : {Output::replace, Output::accumulate}) {
     const double keep = output == Output::accumulate ? 1.0 : 0.0;
@@ -99,7 +100,7 @@ TEMPLATE_TEST_CASE("a bias is added to every row, with and without what was ther
        std::vector<std::array<std::int64_t, 3>>{{37, 29, 23}, {1, 64, 48}, {64, 1, 16}, {1, 1, 1}})
     for (const Output output : {Output::replace, Output::accumulate}) {
       CAPTURE(m, n, k);
-      Gemm gemm;
+      Gemm gemm = gemm_under_test();
       Matrix<TestType> x(m, k, 3, "x"), w(n, k, 5, "w"), bias(1, n, 0, "bias"), y(m, n, 7, "y");
       const Matrix<TestType> y0 = y;
       gemm.forward(y.view(), x.view(), w.view(), output, bias.view());
@@ -121,7 +122,7 @@ TEMPLATE_TEST_CASE("a bias is added to every row, with and without what was ther
 }
 
 TEST_CASE("shapes that do not fit are refused with their sizes", "[gemm]") {
-  Gemm gemm;
+  Gemm gemm = gemm_under_test();
   Matrix<float> x(4, 5, 0, "x"), w(3, 6, 0, "w"), y(4, 3, 0, "y");
   CHECK_THROWS_WITH(gemm.forward(y.view(), x.view(), w.view()),
                     Catch::Contains("(4, 5)") && Catch::Contains("(3, 6)"));

@@ -1,4 +1,5 @@
 #include <numeric>
+
 #include "kernels/attention.hpp"
 
 #include "support.hpp"
@@ -191,6 +192,16 @@ AttentionShape training(std::int64_t batch, std::int64_t length, std::int64_t q_
           .head_dim = head_dim};
 }
 
+/// Queries from position `first` on over keys of which some are cached.
+AttentionShape continued(std::int64_t batch, std::int64_t query_length, std::int64_t kv_length,
+                         std::int64_t first, std::int64_t q_heads, std::int64_t kv_heads,
+                         std::int64_t head_dim) {
+  AttentionShape shape = training(batch, query_length, q_heads, kv_heads, head_dim);
+  shape.kv_length = kv_length;
+  shape.first_query_position = first;
+  return shape;
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("attention equals its definition", "[attention]", float, bf16) {
@@ -206,30 +217,9 @@ TEMPLATE_TEST_CASE("attention equals its definition", "[attention]", float, bf16
 }
 
 TEMPLATE_TEST_CASE("attention continues a cached sequence", "[attention]", float, bf16) {
-  check<TestType>({.batch = 2,
-                   .query_length = 1,
-                   .kv_length = 91,
-                   .first_query_position = 90,
-                   .num_q_heads = 8,
-                   .num_kv_heads = 2,
-                   .head_dim = 64},
-                  false);
-  check<TestType>({.batch = 1,
-                   .query_length = 1,
-                   .kv_length = 300,
-                   .first_query_position = 129,
-                   .num_q_heads = 3,
-                   .num_kv_heads = 3,
-                   .head_dim = 24},
-                  false);
-  check<TestType>({.batch = 2,
-                   .query_length = 37,
-                   .kv_length = 150,
-                   .first_query_position = 100,
-                   .num_q_heads = 4,
-                   .num_kv_heads = 1,
-                   .head_dim = 32},
-                  false);
+  check<TestType>(continued(2, 1, 91, 90, 8, 2, 64), false);
+  check<TestType>(continued(1, 1, 300, 129, 3, 3, 24), false);
+  check<TestType>(continued(2, 37, 150, 100, 4, 1, 32), false);
 }
 
 TEMPLATE_TEST_CASE("attention stays inside documents", "[attention]", float, bf16) {
@@ -251,22 +241,9 @@ TEMPLATE_TEST_CASE("documents differ from sequence to sequence", "[attention]", 
 }
 
 TEMPLATE_TEST_CASE("a continued sequence stays inside its document", "[attention]", float, bf16) {
-  check<TestType>({.batch = 2,
-                   .query_length = 37,
-                   .kv_length = 150,
-                   .first_query_position = 100,
-                   .num_q_heads = 4,
-                   .num_kv_heads = 1,
-                   .head_dim = 32},
-                  false, {70, 101, 120}, 2);
-  check<TestType>({.batch = 2,
-                   .query_length = 1,
-                   .kv_length = 300,
-                   .first_query_position = 260,
-                   .num_q_heads = 6,
-                   .num_kv_heads = 2,
-                   .head_dim = 10},
-                  false, {200}, 60);  // the second sequence is one document
+  check<TestType>(continued(2, 37, 150, 100, 4, 1, 32), false, {70, 101, 120}, 2);
+  check<TestType>(continued(2, 1, 300, 260, 6, 2, 10), false, {200},
+                  60);  // the second sequence is one document
 }
 
 namespace {

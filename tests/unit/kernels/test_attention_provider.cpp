@@ -60,4 +60,50 @@ TEST_CASE("a provider that is asked for and does not fit says what it needs", "[
   CHECK(refusal(AttentionProvider::reference, request(80, DType::f32)) == "");
 }
 
+TEST_CASE("cudnn says what it cannot do, and automatic does without it there", "[attention]") {
+  const auto cudnn = AttentionProvider::cudnn;
+  const auto automatic = AttentionProvider::automatic;
+  const auto says = [](const AttentionRequest& request, const char* part) {
+    const std::string text = refusal(AttentionProvider::cudnn, request);
+    CAPTURE(text, part);
+    CHECK(text.find("cudnn") != std::string::npos);
+    CHECK(text.find(part) != std::string::npos);
+    CHECK(text.find("device.attention = \"auto\"") != std::string::npos);
+    CHECK(choose(AttentionProvider::automatic, request) != AttentionProvider::cudnn);
+  };
+  AttentionRequest good = request(128, DType::bf16);
+  says(good, "not the emulated one");
+  good.compute_capability = 75;
+  says(good, "8.0 or higher, not 7.5");
+  good.compute_capability = 100;
+  AttentionRequest bad = good;
+  bad.dtype = DType::f32;
+  says(bad, "bfloat16, not float32");
+  bad = good;
+  bad.shape.head_dim = 96;
+  says(bad, "head_dim");
+  bad = good;
+  bad.documents = true;
+  says(bad, "data.document_mask = false");
+  bad = good;
+  bad.shape.query_length = 1;
+  bad.shape.first_query_position = 7;
+  says(bad, "not 1 and 8");
+  bad = good;
+  bad.backward = true;
+  says(bad, "elements of scratch, not 0");
+  bad.compute_capability = 90;
+  says(bad, "10.x for gradients that do not differ from run to run, not 9.0");
+  if (!supports(cudnn, good)) says(good, "cudnn");  // this program or machine has none
+
+  // The scratch of cuDNN is planned where it is asked for by name, on whatever machine.
+  const std::int64_t usual = attention_backward_scratch_elements(good.shape);
+  CHECK(backward_scratch_elements(cudnn, request(128, DType::bf16)) >= 2 * 8 * (2 * 128 + 1));
+  CHECK(backward_scratch_elements(automatic, request(128, DType::bf16)) == usual);
+  CHECK(backward_scratch_elements(AttentionProvider::mma, good) == usual);
+  CHECK_THROWS_WITH(require_for_training(cudnn, request(128, DType::bf16)),
+                    Catch::Contains("device.attention"));
+  require_for_training(automatic, request(128, DType::bf16));
+}
+
 }  // namespace espalier::kernels

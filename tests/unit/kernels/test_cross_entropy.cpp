@@ -89,24 +89,35 @@ TEMPLATE_TEST_CASE("cross-entropy over parts of the vocabulary", "[loss]", float
   check<TestType>(1, 1, 1);
 }
 
+namespace {
+
+/// The loss of each row of fp32 logits that one rank has all columns of.
+Matrix<float> losses_of(Matrix<float>& logits, const std::vector<std::uint32_t>& ids) {
+  Context context;
+  Matrix<float> statistics(logits.rows(), 3), loss(1, logits.rows()), lse(1, logits.rows());
+  Ids<std::uint32_t> targets(ids);
+  kernels::cross_entropy_statistics(context, {.logits = logits.view(),
+                                              .targets = targets.view(),
+                                              .first_col = 0,
+                                              .num_valid_cols = logits.cols(),
+                                              .statistics = statistics.view()});
+  kernels::cross_entropy_combine(context, {.statistics = statistics.view(),
+                                           .targets = targets.view(),
+                                           .num_parts = 1,
+                                           .loss = loss.view(),
+                                           .log_sum_exp = lse.view()});
+  return loss;
+}
+
+}  // namespace
+
 TEST_CASE("a NaN or an infinity among the logits reaches the loss", "[loss]") {
   for (const float bad : {static_cast<float>(NAN), INFINITY}) {
     for (std::int64_t place : {0, 13, 4999, 5000}) {
-      Context context;
-      Matrix<float> logits(2, 5001), statistics(2, 3), loss(1, 2), lse(1, 2);
+      Matrix<float> logits(2, 5001);
       logits.randomize("logits");
       logits.at(1, place) = bad;
-      Ids<std::uint32_t> targets({3, 3});
-      kernels::cross_entropy_statistics(context, {.logits = logits.view(),
-                                                  .targets = targets.view(),
-                                                  .first_col = 0,
-                                                  .num_valid_cols = 5001,
-                                                  .statistics = statistics.view()});
-      kernels::cross_entropy_combine(context, {.statistics = statistics.view(),
-                                               .targets = targets.view(),
-                                               .num_parts = 1,
-                                               .loss = loss.view(),
-                                               .log_sum_exp = lse.view()});
+      const Matrix<float> loss = losses_of(logits, {3, 3});
       CHECK(std::isfinite(loss(0, 0)));
       CHECK_FALSE(std::isfinite(loss(0, 1)));
     }
@@ -114,20 +125,9 @@ TEST_CASE("a NaN or an infinity among the logits reaches the loss", "[loss]") {
 }
 
 TEST_CASE("cross-entropy of equal and of far logits", "[loss]") {
-  Context context;
-  Matrix<float> logits(2, 64), statistics(2, 3), loss(1, 2), lse(1, 2);
+  Matrix<float> logits(2, 64);
   logits.at(1, 5) = 1000.0f;
-  Ids<std::uint32_t> targets({63, 5});
-  kernels::cross_entropy_statistics(context, {.logits = logits.view(),
-                                              .targets = targets.view(),
-                                              .first_col = 0,
-                                              .num_valid_cols = 64,
-                                              .statistics = statistics.view()});
-  kernels::cross_entropy_combine(context, {.statistics = statistics.view(),
-                                           .targets = targets.view(),
-                                           .num_parts = 1,
-                                           .loss = loss.view(),
-                                           .log_sum_exp = lse.view()});
+  const Matrix<float> loss = losses_of(logits, {63, 5});
   CHECK(loss(0, 0) == Approx(std::log(64.0)));
   CHECK(loss(0, 1) == 0.0);
 }

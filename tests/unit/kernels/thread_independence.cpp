@@ -35,7 +35,7 @@ using device::View;
 struct Digest {
   static constexpr std::int64_t kB = 3, kS = 67, kT = kB * kS, kH = 40, kA = 4, kK = 2, kD = 10,
                                 kV = 333;
-  Arena arena = Arena::backed("digest", 32 << 20);
+  Arena arena = Arena::backed("digest", 64 << 20);
   device::Context context;
   DType dtype;
   std::uint64_t hash = 0;
@@ -162,6 +162,33 @@ struct Digest {
     mix(loss);
     mix(logits);
   }
+
+  /// Both directions over `batch` sequences, whose documents begin elsewhere in each: with splits
+  /// of dK and dV for one sequence, without for nine.
+  void attention_inside_documents(std::int64_t batch) {
+    constexpr std::int64_t kLength = 131, kQueryHeads = 6;
+    const std::int64_t tokens = batch * kLength;
+    const View first_keys = arena.allocate("first keys", DType::i32, 1, tokens);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      std::int64_t first = 0;
+      for (const std::int64_t begin : {9, 10, 47, 90}) {
+        const std::int64_t shifted = begin + 3 * (t / kLength);
+        first = shifted <= t % kLength ? shifted : first;
+      }
+      first_keys.as<std::int32_t>()[t] = static_cast<std::int32_t>(first);
+    }
+    const kernels::AttentionShape shape{batch, kLength, kLength, 0, kQueryHeads, kK, kD};
+    const View q = make(tokens, kQueryHeads * kD), k = make(tokens, kK * kD);
+    const View v = make(tokens, kK * kD), o = make(tokens, kQueryHeads * kD);
+    const View lse = make_f32(batch * kQueryHeads, kLength), d_o = make(tokens, kQueryHeads * kD);
+    const View d_q = make(tokens, kQueryHeads * kD), d_k = make(tokens, kK * kD);
+    const View d_v = make(tokens, kK * kD);
+    const View scratch = make_f32(1, kernels::attention_backward_scratch_elements(shape));
+    kernels::attention_forward(context, {shape, q, k, v, o, lse, first_keys});
+    kernels::attention_backward(context,
+                                {shape, q, k, v, o, lse, d_o, d_q, d_k, d_v, scratch, first_keys});
+    for (const View& view : {o, lse, d_q, d_k, d_v}) mix(view);
+  }
 };
 
 std::uint64_t digest_of(DType dtype) {
@@ -169,6 +196,8 @@ std::uint64_t digest_of(DType dtype) {
   digest.pointwise();
   digest.gpt2_parts();
   digest.attention();
+  digest.attention_inside_documents(1);
+  digest.attention_inside_documents(9);
   digest.vocabulary();
   return digest.hash;
 }

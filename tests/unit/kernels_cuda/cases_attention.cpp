@@ -1,4 +1,6 @@
 #include "cases.hpp"
+#include "kernels/attention_provider.hpp"
+#include "kernels/cuda/port.hpp"
 
 namespace espalier::test {
 namespace {
@@ -12,6 +14,7 @@ struct Asked {
   AttentionShape shape;
   AttentionProvider provider = AttentionProvider::automatic;
   std::int64_t padding = 8;
+  bool deterministic = true;
 };
 
 template <class T>
@@ -45,7 +48,8 @@ struct Results {
         d_k(a.shape.batch * a.shape.kv_length, Problem<T>::kv_cols(a.shape), a.padding),
         d_v(a.shape.batch * a.shape.kv_length, Problem<T>::kv_cols(a.shape), 3 * a.padding),
         lse(a.shape.batch * a.shape.num_q_heads, a.shape.query_length, 3),
-        scratch(1, kernels::attention_backward_scratch_elements(a.shape)) {}
+        scratch(1, kernels::backward_scratch_elements(a.provider,
+                                                      {.shape = a.shape, .dtype = DType::bf16})) {}
 };
 
 template <class T>
@@ -74,7 +78,8 @@ kernels::AttentionBackward backward(Problem<T>& problem, Results<T>& of_forward,
           .d_k = results.d_k.view(),
           .d_v = results.d_v.view(),
           .scratch = results.scratch.view(),
-          .provider = problem.asked.provider};
+          .provider = problem.asked.provider,
+          .deterministic = problem.asked.deterministic};
 }
 
 /// bf16: probabilities and gradients of scores are rounded before the last products, beside maxima
@@ -227,6 +232,41 @@ void add_reference_cases(std::vector<Case>& cases) {
                    [] { return documents_case<T>(41, 90, AttentionProvider::reference); }});
 }
 
+/// On a GPU with cuDNN alone. Where its gradients cannot be repeated they are at least right.
+void add_cudnn_cases(std::vector<Case>& cases) {
+  const auto add = [&](const char* what, const AttentionShape& shape) {
+    Asked asked{.shape = shape, .provider = AttentionProvider::cudnn};
+    kernels::AttentionRequest request{
+        .shape = shape,
+        .dtype = DType::bf16,
+        .compute_capability = kernels::ESPALIER_GPU::compute_capability()};
+    if (!supports(asked.provider, request)) return;
+    request.backward = true;
+    request.scratch_elements = backward_scratch_elements(asked.provider, request);
+    asked.deterministic = supports(asked.provider, request);
+    cases.push_back(
+        {fmt::format("attention_cudnn, {}", what), [=] { return attention_case<bf16>(asked); }});
+  };
+  add("D 128, tiles and a tail", {.batch = 1,
+                                  .query_length = 136,
+                                  .kv_length = 136,
+                                  .num_q_heads = 2,
+                                  .num_kv_heads = 1,
+                                  .head_dim = 128});
+  add("D 64, two sequences", {.batch = 2,
+                              .query_length = 70,
+                              .kv_length = 70,
+                              .num_q_heads = 3,
+                              .num_kv_heads = 3,
+                              .head_dim = 64});
+  add("D 128, groups of four", {.batch = 2,
+                                .query_length = 300,
+                                .kv_length = 300,
+                                .num_q_heads = 8,
+                                .num_kv_heads = 2,
+                                .head_dim = 128});
+}
+
 }  // namespace
 
 void add_attention_cases(std::vector<Case>& cases) {
@@ -273,6 +313,7 @@ void add_attention_cases(std::vector<Case>& cases) {
                    [=] { return documents_case<bf16>(20, 50, automatic); }});
   add_reference_cases<float>(cases);
   add_reference_cases<bf16>(cases);
+  add_cudnn_cases(cases);
 }
 
 }  // namespace espalier::test

@@ -1,5 +1,5 @@
-// The cases on a GPU: matrices lie in managed memory, which host and device both see. The test sets
-// CUDA_LAUNCH_BLOCKING=1, so that every launch waits for its kernel.
+// The cases on a GPU: matrices lie in managed memory, which host and device both see, and every
+// launch waits for its kernel.
 #include <cuda_runtime_api.h>
 
 #include <cstdlib>
@@ -31,6 +31,8 @@ void release_managed(void* p) {
 
 /// Set before main, and hence before any matrix. Without a GPU the test counts as skipped.
 [[maybe_unused]] const bool managed = [] {
+  // Read by the first call of CUDA. Without it the host would look before the kernel has written.
+  setenv("CUDA_LAUNCH_BLOCKING", "1", /*overwrite=*/1);
   int num_devices = 0;
   if (cudaGetDeviceCount(&num_devices) != cudaSuccess || num_devices == 0) {
     fmt::print("no GPU: skipped\n");

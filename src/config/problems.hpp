@@ -1,0 +1,49 @@
+#pragma once
+#include <fmt/core.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+#include "config/parameters.hpp"
+
+namespace espalier::config {
+
+/// Everything that is wrong with an input, a sentence each: a person repairs all of it at once.
+class Problems {
+ public:
+  template <class... Args>
+  void add(fmt::format_string<Args...> format, Args&&... args) {
+    if (!text_.empty()) text_ += "\n";
+    text_ += fmt::format(format, std::forward<Args>(args)...);
+  }
+  bool none() const { return text_.empty(); }
+  void throw_if_any() const {
+    if (!none()) throw Error(ExitStatus::bad_configuration, text_, Met::by_every_rank);
+  }
+
+ private:
+  std::string text_;
+};
+
+/// "1, 2, 4 or 8"
+std::string either(const std::vector<std::int64_t>& values);
+/// The multiples of `unit` around `value` (only the one above when there is none below).
+std::string nearest_multiples(std::int64_t value, std::int64_t unit);
+
+/// Fills head_dim and num_key_value_heads and checks what one rank alone needs.
+void resolve_model(ModelParameters& model, Problems& problems);
+/// Fills parallel.data; false when the grid fits neither model nor job.
+bool resolve_grid(Parameters& parameters, bool has_model, std::int64_t num_ranks,
+                  Problems& problems);
+
+// What a command needs.
+void check_training(const Parameters& parameters, Use use, Problems& problems);
+void check_run(const Parameters& parameters, Problems& problems);
+void check_generation(const GenerateParameters& generate, Problems& problems);
+void check_evaluation(const EvaluationParameters& evaluation, Problems& problems);
+void check_tokenizing(const Parameters& parameters, Use use, Problems& problems);
+
+}  // namespace espalier::config

@@ -1,0 +1,106 @@
+// What each command needs.
+#include <optional>
+
+#include "base/text.hpp"
+#include "config/problems.hpp"
+
+namespace espalier::config {
+namespace {
+
+void check_sources(const DataParameters& d, Problems& problems) {
+  if (!d.sources.empty() && !d.train.empty())
+    problems.add("data.train = \"{}\" and data.sources are both set: make it one of the sources",
+                 d.train);
+  for (std::size_t i = 0; i < d.sources.size(); ++i) {
+    if (d.sources[i].train.empty())
+      problems.add("data.sources[{}] names no shards: set its train", i);
+    if (!(d.sources[i].weight > 0.0))
+      problems.add("data.sources[{}].weight = {} must be above 0: leave the source out instead", i,
+                   d.sources[i].weight);
+    // Which samples were seen is counted per source: no two may hold the same ones.
+    for (std::size_t j = 0; j < i; ++j) {
+      const DataSource &a = d.sources[j], &b = d.sources[i];
+      if (!b.train.empty() && a.train == b.train)
+        problems.add("data.sources[{}] and [{}] both name \"{}\": make them one, with both weights",
+                     j, i, b.train);
+      else if (!b.name.empty() && a.name == b.name)
+        problems.add("data.sources[{}] and [{}] are both called \"{}\": give them different names",
+                     j, i, b.name);
+    }
+  }
+}
+
+}  // namespace
+
+void check_training(const Parameters& p, Use use, Problems& problems) {
+  if (use == Use::training && p.data.train.empty() && p.data.sources.empty())
+    problems.add(
+        "data.train is not set: name the token shards (espalier tokenize makes them), or several "
+        "sets in data.sources");
+  check_sources(p.data, problems);
+  if (p.validation.interval > 0 && p.data.validation.empty())
+    problems.add(
+        "validation.interval = {} needs data.validation: name the token shards, or set "
+        "validation.interval = 0",
+        p.validation.interval);
+  const CheckpointParameters& c = p.checkpoint;
+  if (c.keep_every > 0 && c.interval == 0)
+    problems.add(
+        "checkpoint.keep_every = {} has no meaning without checkpoint.interval: set the "
+        "interval, or remove it",
+        c.keep_every);
+  else if (c.keep_every > 0 && c.keep_every % c.interval != 0)
+    problems.add("checkpoint.keep_every = {} is not a multiple of checkpoint.interval = {}: use {}",
+                 c.keep_every, c.interval, nearest_multiples(c.keep_every, c.interval));
+}
+
+void check_run(const Parameters& p, Problems& problems) {
+  if (p.output.directory.empty()) problems.add("output.directory is empty: name a folder");
+  if (p.run.time_limit.empty()) return;
+  const std::optional<double> limit = parse_duration(p.run.time_limit);
+  if (!limit)
+    problems.add("run.time_limit = \"{}\" is not a time: write seconds, or [D-]HH:MM:SS",
+                 p.run.time_limit);
+  else if (*limit <= p.run.time_margin)
+    problems.add(
+        "run.time_limit = \"{}\" leaves nothing after run.time_margin = {} s: raise the "
+        "limit, or lower the margin",
+        p.run.time_limit, p.run.time_margin);
+}
+
+void check_generation(const GenerateParameters& g, Problems& problems) {
+  if (g.top_p <= 0.0)
+    problems.add(
+        "generate.top_p = {} must be above 0: nothing could be sampled (for the most likely token "
+        "set generate.temperature = 0)",
+        g.top_p);
+  if (!g.prompt.empty() && !g.prompts.empty())
+    problems.add(
+        "generate.prompt (--prompt) and generate.prompts = \"{}\" (--prompts) are both given: "
+        "name one",
+        g.prompts);
+}
+
+void check_evaluation(const EvaluationParameters& e, Problems& problems) {
+  if (!e.text.empty() && !e.tokens.empty())
+    problems.add(
+        "evaluation.text = \"{}\" (--text) and evaluation.tokens = \"{}\" (--tokens) are both "
+        "given: name one",
+        e.text, e.tokens);
+  if (!e.logits.empty() && e.tokens.empty())
+    problems.add(
+        "evaluation.logits = \"{}\" (--logits) needs evaluation.tokens (--tokens): the sequences "
+        "whose logits they are",
+        e.logits);
+}
+
+void check_tokenizing(const Parameters& p, Use use, Problems& problems) {
+  if (p.tokenize.input.empty())
+    problems.add("tokenize.input is empty: list the text or JSON-lines files");
+  if (p.tokenize.output.empty() && use == Use::tokenizing)
+    problems.add("tokenize.output is not set: name the folder of the token shards");
+  if (p.data.tokenizer.empty())
+    problems.add("data.tokenizer is not set: name a tokenizer.json or .tiktoken file");
+}
+
+}  // namespace espalier::config

@@ -1,0 +1,26 @@
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <functional>
+
+// CUDA's runtime over host memory, for what src/device asks of it. A stream does at once what it is
+// given, unless it is captured. Calls that CUDA would refuse fail with CUDA's status; calls that it
+// would allow and that still are mistakes are counted.
+
+namespace espalier::test {
+
+struct CudaCounts {
+  int mistakes = 0;     ///< calls without a device of the thread, copies of pageable memory
+  int allocations = 0;  ///< of device memory, that are alive
+  int pinned = 0;       ///< blocks that are alive
+  int streams = 0, events = 0, graphs = 0;
+};
+CudaCounts& cuda_counts();
+/// Bytes of device memory there are in all.
+inline constexpr std::size_t kDeviceBytes = std::size_t{1} << 30;
+
+}  // namespace espalier::test
+
+/// For the imitated libraries: does `work` in `stream`, which takes it `ms`.
+extern "C" cudaError_t imitated_launch(cudaStream_t stream, const std::function<void()>& work,
+                                       double ms);
