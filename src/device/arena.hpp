@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,12 +9,6 @@
 #include "device/view.hpp"
 
 namespace espalier::device {
-
-/// Device memory from elsewhere than Gpu::allocate, such as peers reach directly.
-struct MemorySource {
-  std::function<void*(std::int64_t bytes)> allocate;  ///< null when it cannot be had
-  std::function<void(void* memory)> release;          ///< throws nothing
-};
 
 /// One block of memory for one purpose, cut into named pieces.
 ///
@@ -28,10 +21,9 @@ class Arena {
   static Arena planning(std::string name);
   /// Zeroed memory of `capacity_bytes`, on `gpu` or, when that is null, of the host; throws Error
   /// (internal) when the layout wants more, and Error (bad_configuration) naming the arena when the
-  /// memory cannot be had. On a GPU `source` is asked first, and what it cannot give comes from
-  /// Gpu::allocate. Exactly `capacity_bytes` are asked for; CUDA rounds them up to 2 MiB.
+  /// memory cannot be had.
   static Arena backed(std::string name, std::int64_t capacity_bytes,
-                      std::shared_ptr<Gpu> gpu = nullptr, MemorySource source = {});
+                      std::shared_ptr<Gpu> gpu = nullptr);
   ~Arena();
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;
@@ -48,8 +40,6 @@ class Arena {
   bool is_planning() const { return base_ == nullptr; }
   std::int64_t used_bytes() const { return used_; }  ///< with padding: the size to back it with
   std::int64_t capacity_bytes() const { return capacity_; }
-  /// All of a backed arena, when its memory is of the `source` that it was made with; else no data.
-  View from_source() const;
   const std::vector<Allocation>& allocations() const { return allocations_; }
 
   static constexpr std::int64_t kAlignment = 64;
@@ -61,7 +51,6 @@ class Arena {
   std::int64_t used_ = 0;
   void* base_ = nullptr;
   std::shared_ptr<Gpu> gpu_;  ///< whose memory it is; null: the host's
-  std::function<void(void*)> release_;  ///< of the source; empty: gpu_ or the host
   std::vector<Allocation> allocations_;
 };
 

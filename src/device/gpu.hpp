@@ -55,8 +55,6 @@ class Gpu {
   /// (bad_configuration) that says on which rank and GPU, how much is free and what to change.
   virtual void* allocate(std::string_view what, std::int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
-  /// Memory that was not allocated here, too. Done on return.
-  virtual void set_zero(void* memory, std::int64_t bytes) = 0;
   /// Host memory that copies to and from the GPU reach at full speed.
   virtual void* allocate_pinned(std::int64_t bytes) = 0;
   virtual void release_pinned(void* memory) noexcept = 0;
