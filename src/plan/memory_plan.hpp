@@ -23,7 +23,7 @@ enum class Purpose { training, evaluation };
 /// Every large buffer of a rank, laid out in one arena per purpose. Made twice by the same
 /// constructor: planned (no memory, only sizes) and backed with exactly the planned sizes. The
 /// memory plan is therefore exact for the arenas, for any rank of any grid, on one process. On a
-/// GPU the workspaces of its Context are part of the plan: it is all that Gpu::allocate is asked for.
+/// GPU the workspaces of its Context are part of the plan: it is all that Gpu::allocate gives.
 class JobMemory {
  public:
   /// Sizes only. `compute_capability` of the GPU: 100; 0 where it is not known. It matters to
@@ -48,14 +48,14 @@ class JobMemory {
     std::string name;
     std::int64_t bytes;
   };
-  /// Used bytes per arena; on a GPU also the workspaces of kernels and of matrix products, which the
-  /// Context has taken before.
+  /// Used bytes per arena; on a GPU also the workspaces of kernels and of matrix products, which
+  /// the Context has taken before.
   std::vector<Line> lines() const;
   std::int64_t total_bytes() const;
   /// What of the total the Context takes; 0 on the host.
   std::int64_t context_bytes() const { return kernel_workspace_bytes_ + gemm_workspace_bytes_; }
-  /// Pinned host memory beside it, 0 on the host: for copies, for saves, and, where collectives pass
-  /// through host memory (device.communicator = "mpi", the emulated GPU), at most the largest
+  /// Pinned host memory beside it, 0 on the host: for copies, for saves, and, where collectives
+  /// pass through host memory (device.communicator = "mpi", the emulated GPU), at most the largest
   /// collective of each axis.
   std::int64_t pinned_bytes() const { return pinned_bytes_; }
 
