@@ -28,7 +28,6 @@ ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const Process
     piece.row_end = piece.rectangle.row_end - shard.row_begin;
     // Context ranks hold the same weights; the first of them speaks for all.
     const bool speaks = counts_here(spec, t, num_tensor) && grid.context_rank() == 0;
-    piece.counts = speaks && (zero_stage == 1 || d == 0);
     piece.writes = speaks && !piece.written.empty();
     pieces_.push_back(piece);
   }

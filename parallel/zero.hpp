@@ -23,7 +23,6 @@ struct OwnedPiece {
   std::int64_t tensor;              ///< index into the LocalTensors
   std::int64_t row_begin, row_end;  ///< local rows
   Rectangle rectangle;              ///< the same in global indices
-  bool counts;  ///< this rank speaks for the whole piece: once in the whole grid
   bool writes;  ///< this rank writes `written` to checkpoints and adds it to the gradient norm
   Rectangle written;  ///< what it writes: rectangle at stage 1; its ZeRO rows at stage 0
 };

@@ -45,7 +45,8 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
       human_count(static_cast<double>(t.steps) *
                   static_cast<double>(t.global_batch_size * t.sequence_length)),
       t.dtype);
-  log::info("{}", plan::describe_memory_plan(parameters, shape));
+  log::info("{}", plan::describe_memory_plan(parameters, shape,
+                                             plan::planned_backend(parameters.device)));
 }
 
 }  // namespace espalier::commands

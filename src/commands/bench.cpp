@@ -51,6 +51,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   BenchJob job(session, parameters);
   const parallel::ProcessGrid& grid = job.grid;
   device::Context& context = job.context;
+  if (job.gpu != nullptr)
+    log::info("device: {}\n{}", context.describe(), train::describe_devices(session, job.gpu));
   plan::JobMemory& memory = job.memory;
   parallel::GridCommunicators& comm = job.communicators;
   model::Transformer& transformer = job.transformer;

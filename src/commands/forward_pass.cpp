@@ -16,12 +16,15 @@ model::ActivationShape shape_of(const TrainedModel& trained, std::int64_t micro_
                            micro_batch_size * sequence_length % tensor == 0,
           .training = false,
           .on_gpu = !trained.context.on_host(),
-          .attention = kernels::attention_provider_from_name(trained.parameters.device.attention)};
+          .attention = kernels::attention_provider_from_name(trained.parameters.device.attention),
+          .compute_capability =
+              trained.gpu != nullptr ? trained.gpu->description().compute_capability : 0};
 }
 
 device::Arena arena_for(const TrainedModel& trained, const model::ActivationShape& shape) {
   device::Arena plan = device::Arena::planning("activations");
-  model::Activations(trained.weights->sizes(), shape, trained.dtype, plan);
+  const model::Activations planned(trained.weights->sizes(), shape, trained.dtype, plan);
+  planned.require_attention(trained.dtype);
   return device::Arena::backed("activations", plan.used_bytes(), trained.gpu);
 }
 

@@ -7,15 +7,31 @@
 
 namespace espalier::commands {
 
+namespace {
+
+/// Into device.memory_gib where that is set, else into the GPU that is here; without either there
+/// is nothing to compare the plan with.
+void print_fit(const config::Parameters& parameters, const parallel::GridShape& shape) {
+  using device::Backend;
+  using device::Gpu;
+  if (parameters.device.memory_gib > 0.0)
+    log::info("{}", plan::describe_fit(parameters, shape, plan::room_of(parameters.device)));
+  else if (Gpu::count(Backend::cuda) > 0)
+    log::info("{}",
+              plan::describe_fit(parameters, shape, plan::room_of(*Gpu::open(Backend::cuda, 0))));
+  else if (parameters.device.backend == "cuda")
+    log::info("no GPU here ({}): set device.memory_gib to learn whether the plan fits",
+              Gpu::why_none(Backend::cuda));
+}
+
+}  // namespace
+
 ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   const parallel::GridShape shape = train::grid_shape(parameters);
   if (dry_run) {
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
-    if (parameters.device.backend != "host" && session.rank() == 0 &&
-        device::Gpu::count(device::Backend::cuda) > 0)
-      log::info("{}", plan::describe_fit(parameters, shape,
-                                         *device::Gpu::open(device::Backend::cuda, 0)));
+    if (parameters.device.backend != "host" && session.rank() == 0) print_fit(parameters, shape);
     train::check_files(parameters);
     log::info("dry run: nothing was trained");
     return ExitStatus::ok;

@@ -90,6 +90,7 @@ struct DeviceParameters {
   std::string attention = "auto";
   bool tune_gemm = true;
   bool graphs = false;
+  double memory_gib = 0.0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -119,6 +120,12 @@ struct DeviceParameters {
                            "parallel.tensor = 1 and memory.recompute = \"none\". Off until it is "
                            "measured to pay"},
           p.graphs);
+    visit(Field{.name = "memory_gib",
+                .unit = "GiB",
+                .meaning = "memory of a GPU that the plan must fit into; 0: what the GPU has free. "
+                           "For --dry-run where the GPU is not, or to leave some to others",
+                .min = 0},
+          p.memory_gib);
   }
 };
 

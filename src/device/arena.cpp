@@ -18,9 +18,8 @@ Arena Arena::planning(std::string name) {
 
 Arena Arena::backed(std::string name, std::int64_t capacity_bytes, std::shared_ptr<Gpu> gpu) {
   if (gpu != nullptr) {
-    const std::int64_t bytes = round_up(capacity_bytes > 0 ? capacity_bytes : 1, 512);
-    void* memory = gpu->allocate(name, bytes);
-    return Arena(std::move(name), bytes, memory, std::move(gpu));
+    void* memory = gpu->allocate(name, capacity_bytes);
+    return Arena(std::move(name), capacity_bytes, memory, std::move(gpu));
   }
   // At least one page, so that an empty arena is still a backed one. Pages come zeroed and are
   // placed at first touch.

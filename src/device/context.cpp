@@ -53,8 +53,7 @@ Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements) : gp
   profiler_.measure_stream(gpu_, queue_.stream);
   staging_ = std::make_unique<Staging>(gpu_, queue_.stream);
   if (workspace_elements > 0) {
-    device_workspace_ = gpu_->allocate(
-        "workspace", 2 * workspace_elements * static_cast<std::int64_t>(sizeof(float)));
+    device_workspace_ = gpu_->allocate("workspace of kernels", workspace_bytes(workspace_elements));
     queue_.workspace = static_cast<float*>(device_workspace_);
     Queue& side = lane(Side::data).queue;
     side.workspace = queue_.workspace + workspace_elements;

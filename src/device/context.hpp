@@ -33,6 +33,10 @@ class Context {
   /// taken for partial results of the compute stream, and as many for the side stream of the data
   /// axis; that of the tensor group runs no kernels of ours.
   explicit Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements = 0);
+  /// Bytes of device memory that this takes.
+  static std::int64_t workspace_bytes(std::int64_t workspace_elements) {
+    return kWorkspaces * workspace_elements * static_cast<std::int64_t>(sizeof(float));
+  }
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
@@ -103,6 +107,7 @@ class Context {
   float* workspace(std::int64_t elements);
 
  private:
+  static constexpr std::int64_t kWorkspaces = 2;  ///< compute stream and Side::data
   struct Lane {
     Queue queue;
     Event forked = nullptr, joined = nullptr;

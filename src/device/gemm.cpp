@@ -12,7 +12,7 @@ GemmOperand operand(const ConstView& view, bool transposed) {
 
 std::unique_ptr<GemmEngine> make_engine(std::shared_ptr<Gpu> gpu, Stream stream) {
   if (gpu == nullptr) return make_host_gemm();
-  if (gpu->backend() == Backend::emulated) return make_emulated_gemm();
+  if (gpu->backend() == Backend::emulated) return make_emulated_gemm(std::move(gpu));
   return make_cuda_gemm(std::move(gpu), stream);
 }
 
@@ -21,6 +21,9 @@ std::unique_ptr<GemmEngine> make_engine(std::shared_ptr<Gpu> gpu, Stream stream)
 Gemm::Gemm() : engine_(make_host_gemm()) {}
 Gemm::Gemm(std::shared_ptr<Gpu> gpu, Stream stream)
     : engine_(make_engine(std::move(gpu), stream)) {}
+std::int64_t Gemm::workspace_bytes(Backend backend) {
+  return backend == Backend::host ? 0 : kGemmWorkspaceBytes;
+}
 Gemm::~Gemm() = default;
 Gemm::Gemm(Gemm&&) noexcept = default;
 

@@ -47,6 +47,12 @@ class Gemm {
   /// known from an earlier run, or the library's first suggestion is taken. Before the first call.
   void set_tuning(bool tuned);
 
+  /// Device memory that a Gemm takes when it is made; none on the host. The emulated GPU needs none
+  /// and takes it all the same, so that its memory is that of a real one. Beside it, for a while,
+  /// the operands with which algorithms are measured, if there is memory for them; and, should
+  /// the library have no product with a bias of some dtype, a vector of ones.
+  static std::int64_t workspace_bytes(Backend backend);
+
   /// FLOPs and bytes of every product go to the profiler's current phase from now on.
   void count_in(Profiler* profiler) { profiler_ = profiler; }
 

@@ -22,8 +22,6 @@
 namespace espalier::device {
 namespace {
 
-/// What NVIDIA recommends for Hopper and later; more does not change what is suggested.
-constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
 constexpr int kNumSuggestions = 16;
 
 /// The functions of the library that are used.
@@ -128,7 +126,7 @@ class CublasLtGemm final : public GemmEngine {
             "cublasLtCreate: {} (status {}) on GPU {} ({}, {}) with {}",
             library_.GetStatusName(status), static_cast<int>(status), gpu_->ordinal(),
             gpu_->description().name, gpu_->description().versions, library_.describe());
-    workspace_ = gpu_->allocate("workspace of matrix products", kWorkspaceBytes);
+    workspace_ = gpu_->allocate("workspace of matrix products", kGemmWorkspaceBytes);
   }
   ~CublasLtGemm() override {
     products_.clear();
@@ -223,7 +221,7 @@ class CublasLtGemm final : public GemmEngine {
       if (library_.MatmulAlgoCheck(handle_, product.description.get(), product.a.get(),
                                    product.b.get(), product.c.get(), product.c.get(),
                                    &product.algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
-          result.workspaceSize <= static_cast<std::size_t>(kWorkspaceBytes))
+          result.workspaceSize <= static_cast<std::size_t>(kGemmWorkspaceBytes))
         return true;
     }
     const std::vector<cublasLtMatmulAlgo_t> suggestions = suggest(product, problem);
@@ -253,7 +251,7 @@ class CublasLtGemm final : public GemmEngine {
           library_.MatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof value),
           "cublasLtMatmulPreferenceSetAttribute", p);
     };
-    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kGemmWorkspaceBytes));
     // A sum over k that is split is kept in fp32 and put together in a step of its own, in one
     // order (cuBLAS, cublasLtReductionScheme_t): "in place" the blocks would take turns, and
     // "output type" would round in between. A product with a long k and a small output, such as a
@@ -291,7 +289,7 @@ class CublasLtGemm final : public GemmEngine {
     return library_.Matmul(handle_, product.description.get(), &alpha, data.a, product.a.get(),
                            data.b, product.b.get(), &beta, data.c, product.c.get(), data.c,
                            product.c.get(), &algorithm, workspace_,
-                           static_cast<std::size_t>(kWorkspaceBytes), stream_);
+                           static_cast<std::size_t>(kGemmWorkspaceBytes), stream_);
   }
 
   /// Nothing when there is no memory for it.

@@ -34,8 +34,12 @@ class GemmEngine {
 };
 
 std::unique_ptr<GemmEngine> make_host_gemm();
+/// Of the library's own partial results. What NVIDIA recommends for Hopper and later; more does not
+/// change what is suggested.
+constexpr std::int64_t kGemmWorkspaceBytes = std::int64_t{32} << 20;
+
 /// The host's, allowed to touch the emulated GPU's memory.
-std::unique_ptr<GemmEngine> make_emulated_gemm();
+std::unique_ptr<GemmEngine> make_emulated_gemm(std::shared_ptr<Gpu> gpu);
 /// cuBLASLt in `stream`, loaded when first used; Error (bad_configuration) when it is not found.
 /// Throws Error (internal) in a program without CUDA.
 std::unique_ptr<GemmEngine> make_cuda_gemm(std::shared_ptr<Gpu> gpu, Stream stream);

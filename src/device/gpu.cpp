@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/log.hpp"
+#include "base/text.hpp"
 #include "device/gpu_backends.hpp"
 
 namespace espalier::device {
@@ -61,6 +63,16 @@ bool has_code_for(std::string_view architectures, int compute_capability) {
       return true;
   }
   return false;
+}
+
+void Gpu::refuse_memory(std::string_view what, std::int64_t bytes) const {
+  const auto human = [](std::int64_t size) { return human_bytes(static_cast<double>(size)); };
+  fail(ExitStatus::bad_configuration,
+       "rank {}, GPU {} ({}): {} ({} bytes) for \"{}\" cannot be had, {} of {} are free; use a "
+       "smaller training.micro_batch_size, memory.recompute, or a larger parallel.tensor, and make "
+       "sure that no other program holds the GPU's memory (nvidia-smi)",
+       log::rank(), ordinal_, description().name, human(bytes), bytes, what, human(free_bytes()),
+       human(description().memory_bytes));
 }
 
 void Gpu::begin_capture(Stream) {

@@ -52,7 +52,7 @@ class Gpu {
   virtual void make_current() const = 0;
 
   /// Zeroed memory aligned to 256 bytes; `what` is named when it cannot be had, which is Error
-  /// (bad_configuration) that says how much is free and what to change.
+  /// (bad_configuration) that says on which rank and GPU, how much is free and what to change.
   virtual void* allocate(std::string_view what, std::int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
   /// Host memory that copies to and from the GPU reach at full speed.
@@ -96,6 +96,7 @@ class Gpu {
 
  protected:
   Gpu(Backend backend, int ordinal) : backend_(backend), ordinal_(ordinal) {}
+  [[noreturn]] void refuse_memory(std::string_view what, std::int64_t bytes) const;
 
  private:
   Backend backend_;

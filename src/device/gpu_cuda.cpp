@@ -97,12 +97,7 @@ class CudaGpu final : public Gpu {
     const cudaError_t status = cudaMalloc(&memory, size);
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();  // this error leaves the device usable
-      fail(ExitStatus::bad_configuration,
-           "GPU {} ({}): {} for \"{}\" cannot be had, {} of {} are free; use a smaller "
-           "training.micro_batch_size, memory.recompute, or a larger parallel.tensor",
-           ordinal(), description_.name, human_bytes(static_cast<double>(bytes)), what,
-           human_bytes(static_cast<double>(free_bytes())),
-           human_bytes(static_cast<double>(description_.memory_bytes)));
+      refuse_memory(what, bytes);
     }
     check(status, "cudaMalloc");
     // Streams do not wait for the default stream, so the zeros must be there on return.

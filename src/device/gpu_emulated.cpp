@@ -7,7 +7,6 @@
 #include <mutex>
 
 #include "base/integers.hpp"
-#include "base/text.hpp"
 #include "device/gemm_engine.hpp"
 #include "device/gpu_backends.hpp"
 
@@ -22,14 +21,13 @@ class Memory {
     return memory;
   }
 
-  void* allocate(std::string_view what, std::int64_t bytes) {
+  /// Null when there is none.
+  void* allocate(std::int64_t bytes) {
     const auto size = static_cast<std::size_t>(round_up(std::max<std::int64_t>(bytes, 1), 4096));
     const std::scoped_lock lock(mutex_);
     void* base = mmap(nullptr, size, num_inside_ > 0 ? PROT_READ | PROT_WRITE : PROT_NONE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    require(base != MAP_FAILED, ExitStatus::bad_configuration,
-            "emulated GPU: {} for \"{}\" cannot be had; use a smaller training.micro_batch_size",
-            human_bytes(static_cast<double>(bytes)), what);
+    if (base == MAP_FAILED) return nullptr;
     sizes_[base] = size;
     return base;
   }
@@ -79,7 +77,9 @@ class EmulatedGpu final : public Gpu {
   void make_current() const override {}
 
   void* allocate(std::string_view what, std::int64_t bytes) override {
-    return Memory::of_process().allocate(what, bytes);
+    void* memory = bytes <= free_bytes() ? Memory::of_process().allocate(bytes) : nullptr;
+    if (memory == nullptr) refuse_memory(what, bytes);
+    return memory;
   }
   void release(void* memory) noexcept override { Memory::of_process().release(memory); }
   void* allocate_pinned(std::int64_t bytes) override {
@@ -124,6 +124,12 @@ class EmulatedGpu final : public Gpu {
 
 class EmulatedGemm final : public GemmEngine {
  public:
+  explicit EmulatedGemm(std::shared_ptr<Gpu> gpu)
+      : gpu_(std::move(gpu)),
+        workspace_(gpu_->allocate("workspace of matrix products", kGemmWorkspaceBytes)) {}
+  ~EmulatedGemm() override { gpu_->release(workspace_); }
+  EmulatedGemm(const EmulatedGemm&) = delete;
+  EmulatedGemm& operator=(const EmulatedGemm&) = delete;
   void multiply(const GemmOperand& c, const GemmOperand& a, const GemmOperand& b, bool accumulate,
                 const void* bias) override {
     const EmulatedAccess access;
@@ -132,6 +138,8 @@ class EmulatedGemm final : public GemmEngine {
   std::string describe() const override { return host_->describe(); }
 
  private:
+  std::shared_ptr<Gpu> gpu_;
+  void* workspace_;  ///< unused: a library's on a real GPU
   std::unique_ptr<GemmEngine> host_ = make_host_gemm();
 };
 
@@ -147,8 +155,8 @@ EmulatedAccess::~EmulatedAccess() {
 std::shared_ptr<Gpu> open_emulated_gpu(int ordinal) {
   return std::make_shared<EmulatedGpu>(ordinal);
 }
-std::unique_ptr<GemmEngine> make_emulated_gemm() {
-  return std::make_unique<EmulatedGemm>();
+std::unique_ptr<GemmEngine> make_emulated_gemm(std::shared_ptr<Gpu> gpu) {
+  return std::make_unique<EmulatedGemm>(std::move(gpu));
 }
 
 }  // namespace espalier::device

@@ -25,6 +25,8 @@ class Staging {
   void download(void* to, ConstView from);
 
   static constexpr std::int64_t kUploadBytes = std::int64_t{8} << 20;
+  /// Of both directions.
+  static constexpr std::int64_t kPinnedBytes = 2 * kUploadBytes;
 
  private:
   struct Slot {

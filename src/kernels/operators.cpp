@@ -77,9 +77,7 @@ std::int64_t workspace_elements(Backend backend, std::int64_t width, std::int64_
     case Backend::cuda:
 #ifdef ESPALIER_HAS_CUDA
       return cuda::workspace_elements(width, num_tokens);
-#else
-      break;
-#endif
+#endif  // else the same source, for a plan that is made on another machine
     case Backend::emulated:
       return emulated::workspace_elements(width, num_tokens);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/integers.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/elementwise.hpp"
 
@@ -42,6 +43,8 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
                      int zero_stage, bool sequence_parallel, device::Arena& arena)
     : tensors_(std::move(tensors)),
       partition_(tensors_, grid, zero_stage),
+      num_tensor_(grid.shape().tensor),
+      num_data_(grid.shape().data),
       sequence_parallel_(sequence_parallel),
       num_buckets_(count_buckets(tensors_)),
       buckets_(static_cast<std::size_t>(num_buckets_)) {
@@ -58,7 +61,6 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
   square_sums_ = arena.allocate("gradient square sums", DType::f64,
                                 static_cast<std::int64_t>(state_.size()), 1);
 
-  const int num_tensor = grid.shape().tensor;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const LocalTensor& tensor = tensors_[i];
     Bucket& bucket = buckets_[static_cast<std::size_t>(tensor.bucket)];
@@ -74,23 +76,18 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
       case GradientSum::none:
         break;
       case GradientSum::sequence_parallel:
-        if (sequence_parallel_) bucket.tensor_sums.push_back(divided_over(num_tensor));
+        if (sequence_parallel_) bucket.tensor_sums.push_back(divided_over(num_tensor_));
         break;
       case GradientSum::tensor:
-        bucket.tensor_sums.push_back(divided_over(num_tensor));
+        bucket.tensor_sums.push_back(divided_over(num_tensor_));
         break;
       case GradientSum::kv_replicas: {
-        const int replication = parallel::kv_replication(tensor.spec->num_kv_heads, num_tensor);
+        const int replication = parallel::kv_replication(tensor.spec->num_kv_heads, num_tensor_);
         if (replication > 1) bucket.kv_sums.push_back(divided_over(replication));
         break;
       }
     }
   }
-}
-
-void Optimizer::zero_gradients(device::Context& context) {
-  const auto scope = context.profiler().scope(Phase::optimizer);
-  for (const LocalTensor& tensor : tensors_) kernels::set_zero(context, tensor.gradient);
 }
 
 // The tensor axis first: only then does every replica of a weight hold the whole gradient of its
@@ -202,6 +199,25 @@ void Optimizer::weights_from_master(device::Context& context) {
     const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.piece.tensor)];
     kernels::cast(context, rows_of(tensor.weight, state.piece), state.master);
   }
+}
+
+Optimizer::LargestGroups Optimizer::largest_groups() const {
+  const auto bytes = [](std::span<const RowPieces> tensors) {
+    std::int64_t sum = 0;
+    for (const RowPieces& tensor : tensors) sum += round_up(tensor.full.size_bytes(), 64);
+    return sum;
+  };
+  LargestGroups largest{0, 0, 0};
+  for (const Bucket& bucket : buckets_) {
+    largest.tensor = std::max(largest.tensor, bytes(bucket.tensor_sums));
+    largest.kv_replicas = std::max(largest.kv_replicas, bytes(bucket.kv_sums));
+    largest.data = std::max(largest.data, bytes(bucket.gradients));
+  }
+  // The first gather, of the initial weights, is one group.
+  if (partition_.zero_stage() == 1) largest.data = std::max(largest.data, bytes(weights_));
+  if (num_tensor_ == 1) largest.tensor = 0;
+  if (num_data_ == 1) largest.data = 0;
+  return largest;
 }
 
 double clip_scale(double norm, double max_norm) {

@@ -25,8 +25,7 @@ struct StatePiece {
 ///   square_sum -> the step's all-reduce -> update -> gather_weights.
 /// On a GPU the collectives of the data axis live in the side stream. Those of the tensor axis stay
 /// between the kernels that make and use their operands.
-/// The first micro-batch must replace what the gradients hold, as model::Transformer does; whoever
-/// only adds calls zero_gradients first.
+/// The first micro-batch must replace what the gradients hold, as model::Transformer does.
 class Optimizer {
  public:
   /// Allocates master, m, v of the owned pieces in `arena` (planning or backed). The tensors' views
@@ -37,8 +36,6 @@ class Optimizer {
   /// Whether a GPU computes on while the data axis sums gradients (parallel.overlap_data). Which
   /// terms are summed in which order does not depend on it.
   void set_overlap(bool overlap) { overlap_ = overlap; }
-
-  void zero_gradients(device::Context& context);
 
   /// Gradient sums over the tensor axis that the table asks for (GradientSum), then over the data
   /// axis: reduce-scatter to the owners (stage 1) or all-reduce (stage 0). Collective. With
@@ -72,6 +69,13 @@ class Optimizer {
   /// weights (owned rows) = master; then gather_weights makes them known. After init and restart.
   void weights_from_master(device::Context& context);
 
+  /// The most bytes that one grouped collective of each axis takes, each tensor padded to 64: what
+  /// a communicator that passes them through host memory needs there. 0 on an axis of one rank.
+  struct LargestGroups {
+    std::int64_t tensor, kv_replicas, data;
+  };
+  LargestGroups largest_groups() const;
+
   std::span<StatePiece> state() { return state_; }
   std::span<const parallel::LocalTensor> tensors() const { return tensors_; }
 
@@ -81,6 +85,7 @@ class Optimizer {
   std::vector<StatePiece> state_;
   device::View square_sums_;  ///< (pieces, 1) f64
   std::vector<kernels::AdamW> rectangles_;
+  int num_tensor_, num_data_;
   bool sequence_parallel_;
   bool overlap_ = false;
   int num_buckets_;

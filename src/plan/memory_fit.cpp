@@ -87,44 +87,56 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
   return result;
 }
 
+Room room_of(const device::Gpu& gpu, std::int64_t taken_bytes) {
+  return {.backend = gpu.backend(),
+          .free_bytes = gpu.free_bytes() + taken_bytes,
+          .whose = fmt::format("GPU {} ({}) has {} free of {}", gpu.ordinal(),
+                               gpu.description().name, human(gpu.free_bytes() + taken_bytes),
+                               human(gpu.description().memory_bytes)),
+          .compute_capability = gpu.description().compute_capability};
+}
+
+Room room_of(const config::DeviceParameters& parameters) {
+  const double gib = parameters.memory_gib;
+  return {.backend = device::Backend::cuda,
+          .free_bytes = static_cast<std::int64_t>(gib * static_cast<double>(std::int64_t{1} << 30)),
+          .whose = fmt::format("device.memory_gib = {}", gib)};
+}
+
 std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            Purpose purpose, const device::Gpu& gpu) {
-  const JobMemory plan = JobMemory::planned(parameters, grid, purpose, gpu.backend());
-  const std::int64_t available = gpu.free_bytes();
-  if (plan.total_bytes() <= available) return {};
-  std::string text =
-      fmt::format("rank {} needs {}, but GPU {} ({}) has {} free of {}:\n", grid.rank(),
-                  human(plan.total_bytes()), gpu.ordinal(), gpu.description().name,
-                  human(available), human(gpu.description().memory_bytes));
+                            Purpose purpose, const Room& room) {
+  const JobMemory plan =
+      JobMemory::planned(parameters, grid, purpose, room.backend, room.compute_capability);
+  if (plan.total_bytes() <= room.free_bytes) return {};
+  std::string text = fmt::format("rank {} needs {}, but {}:\n", grid.rank(),
+                                 human(plan.total_bytes()), room.whose);
   for (const JobMemory::Line& line : plan.lines())
     text += fmt::format("  {:<17} {:>12}\n", line.name, human(line.bytes));
   text += "what would help:";
   if (purpose == Purpose::evaluation)
     return text + " a smaller training.micro_batch_size, more tensor ranks (parallel.tensor)";
-  for (const Alternative& a : alternatives(parameters, grid, gpu.backend(), available))
+  for (const Alternative& a : alternatives(parameters, grid, room.backend, room.free_bytes))
     text += fmt::format("\n  {:<58} {:>12}{}", a.change, human(a.total_bytes),
-                        a.total_bytes <= available ? "   fits" : "");
+                        a.total_bytes <= room.free_bytes ? "   fits" : "");
   return text;
 }
 
 std::string describe_fit(const config::Parameters& parameters, const parallel::GridShape& shape,
-                         const device::Gpu& gpu) {
+                         const Room& room) {
   int largest_rank = 0;
   std::int64_t largest = 0;
   for (const int rank : corner_ranks(shape)) {
-    const std::int64_t total =
-        JobMemory::planned(parameters, {shape, rank}, Purpose::training, gpu.backend())
-            .total_bytes();
+    const std::int64_t total = JobMemory::planned(parameters, {shape, rank}, Purpose::training,
+                                                  room.backend, room.compute_capability)
+                                   .total_bytes();
     if (total > largest) largest_rank = rank;
     largest = std::max(largest, total);
   }
   const std::string why =
-      why_not_fitting(parameters, {shape, largest_rank}, Purpose::training, gpu);
+      why_not_fitting(parameters, {shape, largest_rank}, Purpose::training, room);
   if (!why.empty()) return "does not fit: " + why;
-  return fmt::format(
-      "fits: GPU {} ({}) has {} free, a rank needs at most {} and what CUDA and NCCL "
-      "take for themselves",
-      gpu.ordinal(), gpu.description().name, human(gpu.free_bytes()), human(largest));
+  return fmt::format("fits: {}, a rank needs at most {} and what CUDA and NCCL take for themselves",
+                     room.whose, human(largest));
 }
 
 }  // namespace espalier::plan

@@ -21,14 +21,25 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
                                       const parallel::ProcessGrid& grid, device::Backend backend,
                                       std::int64_t available_bytes);
 
-/// Empty when the plan of this rank fits into what `gpu` has free; else the plan's lines, what is
-/// free, and the alternatives with their totals.
-std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            Purpose purpose, const device::Gpu& gpu);
+/// The memory that a plan must fit into.
+struct Room {
+  device::Backend backend;
+  std::int64_t free_bytes;
+  std::string whose;           ///< "GPU 0 (NVIDIA H100 80GB HBM3) has 78.9 GiB free of 79.1 GiB"
+  int compute_capability = 0;  ///< 0: not known
+};
+/// What `gpu` has free, and `taken_bytes` that are part of the plan already.
+Room room_of(const device::Gpu& gpu, std::int64_t taken_bytes = 0);
+/// device.memory_gib, for a plan that is made where the GPU is not.
+Room room_of(const config::DeviceParameters& parameters);
 
-/// Whether a training run on `shape` fits into GPUs like `gpu`, for --dry-run: the rank that needs
-/// most decides.
+/// Empty when the plan of this rank fits; else the plan's lines, what is free, and the alternatives
+/// with their totals.
+std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+                            Purpose purpose, const Room& room);
+
+/// Whether a training run on `shape` fits, for --dry-run: the rank that needs most decides.
 std::string describe_fit(const config::Parameters& parameters, const parallel::GridShape& shape,
-                         const device::Gpu& gpu);
+                         const Room& room);
 
 }  // namespace espalier::plan

@@ -5,6 +5,8 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "device/gemm.hpp"
+#include "device/staging.hpp"
 #include "kernels/attention_provider.hpp"
 #include "kernels/workspace.hpp"
 #include "plan/memory_fit.hpp"
@@ -48,11 +50,35 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       .documents = p.data.document_mask};
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
+  if (shape.on_gpu) {
+    kernel_workspace_bytes_ =
+        device::Context::workspace_bytes(workspace_elements(p, grid, backend));
+    gemm_workspace_bytes_ = device::Gemm::workspace_bytes(backend);
+    pinned_bytes_ = device::Staging::kPinnedBytes;
+  }
   if (!training) return;
   optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
                                                  static_cast<int>(p.parallel.zero_stage),
                                                  shape.splits_tokens, optimizer_arena);
   optimizer->set_overlap(p.parallel.overlap_data);
+  if (!shape.on_gpu) return;
+  pinned_bytes_ += kCheckpointPinnedBytes;
+  if (backend == device::Backend::emulated || p.device.communicator == "mpi")
+    pinned_bytes_ += largest_collectives(p, grid);
+}
+
+std::int64_t JobMemory::largest_collectives(const config::Parameters& p,
+                                            const parallel::ProcessGrid& grid) const {
+  const auto groups = optimizer->largest_groups();
+  const std::int64_t residual = p.training.micro_batch_size * p.training.sequence_length *
+                                architecture.hidden_size *
+                                static_cast<std::int64_t>(size_of(dtype));
+  std::int64_t bytes = groups.data + groups.kv_replicas;
+  if (grid.shape().tensor > 1) {
+    bytes += std::max(groups.tensor, residual);
+    if (p.parallel.overlap_tensor) bytes += residual;  // the group's second communicator
+  }
+  return bytes;
 }
 
 JobMemory JobMemory::planned(const config::Parameters& parameters,
@@ -63,26 +89,39 @@ JobMemory JobMemory::planned(const config::Parameters& parameters,
 
 JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                             Purpose purpose, const device::Context& context) {
-  if (context.gpu() != nullptr) {
-    const std::string why = why_not_fitting(parameters, grid, purpose, *context.gpu());
-    require(why.empty(), ExitStatus::bad_configuration, "{}", why);
-  }
   const int capability =
       context.gpu() != nullptr ? context.gpu()->description().compute_capability : 0;
   const JobMemory plan = planned(parameters, grid, purpose, context.backend(), capability);
+  if (context.gpu() != nullptr) {
+    Room room = room_of(*context.gpu(), plan.context_bytes());
+    const Room allowed = room_of(parameters.device);
+    if (parameters.device.memory_gib > 0.0 && allowed.free_bytes < room.free_bytes) {
+      room.free_bytes = allowed.free_bytes;
+      room.whose = allowed.whose;
+    }
+    const std::string why = why_not_fitting(parameters, grid, purpose, room);
+    require(why.empty(), ExitStatus::bad_configuration, "{}", why);
+  }
   plan.activations->require_attention(plan.dtype);
   std::vector<device::Arena> arenas;
-  for (const Line& line : plan.lines())
-    arenas.push_back(device::Arena::backed(line.name, line.bytes, context.shared_gpu()));
+  for (const device::Arena* arena : plan.arenas())
+    arenas.push_back(
+        device::Arena::backed(arena->name(), arena->used_bytes(), context.shared_gpu()));
   return JobMemory(parameters, grid, purpose, context.backend(), capability, std::move(arenas));
 }
 
 std::vector<JobMemory::Line> JobMemory::lines() const {
   std::vector<Line> lines;
-  for (const device::Arena* arena :
-       {&weight_arena, &gradient_arena, &activation_arena, &optimizer_arena})
-    lines.push_back({arena->name(), arena->used_bytes()});
+  for (const device::Arena* arena : arenas()) lines.push_back({arena->name(), arena->used_bytes()});
+  if (gemm_workspace_bytes_ > 0) {
+    lines.push_back({"kernel workspace", kernel_workspace_bytes_});
+    lines.push_back({"GEMM workspace", gemm_workspace_bytes_});
+  }
   return lines;
+}
+
+std::vector<const device::Arena*> JobMemory::arenas() const {
+  return {&weight_arena, &gradient_arena, &activation_arena, &optimizer_arena};
 }
 
 std::int64_t JobMemory::total_bytes() const {
@@ -110,18 +149,27 @@ std::vector<int> corner_ranks(const parallel::GridShape& shape) {
   return ranks;
 }
 
+device::Backend planned_backend(const config::DeviceParameters& parameters) {
+  using device::Backend;
+  if (parameters.backend == "emulated") return Backend::emulated;
+  if (parameters.backend == "cuda") return Backend::cuda;
+  const bool has_gpu = parameters.backend == "auto" && device::Gpu::count(Backend::cuda) > 0;
+  return has_gpu ? Backend::cuda : Backend::host;
+}
+
 std::string describe_memory_plan(const config::Parameters& parameters,
-                                 const parallel::GridShape& shape) {
+                                 const parallel::GridShape& shape, device::Backend backend) {
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
   for (const int rank : corner_ranks(shape)) {
     const std::int64_t total =
-        JobMemory::planned(parameters, {shape, rank}, Purpose::training).total_bytes();
+        JobMemory::planned(parameters, {shape, rank}, Purpose::training, backend).total_bytes();
     smallest = smallest == 0 ? total : std::min(smallest, total);
     largest = std::max(largest, total);
   }
-  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, Purpose::training);
-  std::string text = "memory plan of rank 0\n";
+  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, Purpose::training, backend);
+  const bool on_host = backend == device::Backend::host;
+  std::string text = fmt::format("memory plan of rank 0{}\n", on_host ? "" : ", on its GPU");
   for (const JobMemory::Line& line : first.lines())
     text +=
         fmt::format("  {:<17} {:>12}\n", line.name, human_bytes(static_cast<double>(line.bytes)));
@@ -130,14 +178,21 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   if (shape.size() > 1)
     text += fmt::format("   over all ranks: {} to {}", human_bytes(static_cast<double>(smallest)),
                         human_bytes(static_cast<double>(largest)));
-  text +=
-      "\n  beside the arenas: the program, its libraries and up to 16 MiB of staging for "
-      "collectives";
+  if (on_host)
+    text +=
+        "\n  beside the arenas: the program, its libraries and up to 16 MiB of staging for "
+        "collectives";
+  else
+    text += fmt::format(
+        "\n  beside it on the GPU: what CUDA, cuBLAS and NCCL take for themselves; on the host: "
+        "the program and up to {} of pinned memory",
+        human_bytes(static_cast<double>(first.pinned_bytes())));
   if (parameters.checkpoint.staging == "copy")
     text += fmt::format(
-        "\n  during a save at most {} more, for pieces updated before they are written "
+        "\n  during a save at most {} more{}, for pieces updated before they are written "
         "(none with checkpoint.staging = \"wait\")",
-        human_bytes(static_cast<double>(first.optimizer_arena.used_bytes())));
+        human_bytes(static_cast<double>(first.optimizer_arena.used_bytes())),
+        on_host ? "" : " of host memory");
   return text;
 }
 

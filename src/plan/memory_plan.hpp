@@ -14,12 +14,16 @@
 
 namespace espalier::plan {
 
+/// Pinned host memory through which a save fetches the optimiser's state from a GPU.
+constexpr std::int64_t kCheckpointPinnedBytes = std::int64_t{16} << 20;
+
 /// What the memory is for: evaluation has no gradients, no optimiser, and one block's activations.
 enum class Purpose { training, evaluation };
 
 /// Every large buffer of a rank, laid out in one arena per purpose. Made twice by the same
 /// constructor: planned (no memory, only sizes) and backed with exactly the planned sizes. The
-/// memory plan is therefore exact for the arenas, for any rank of any grid, on one process.
+/// memory plan is therefore exact for the arenas, for any rank of any grid, on one process. On a
+/// GPU the workspaces of its Context are part of the plan: it is all that Gpu::allocate gives.
 class JobMemory {
  public:
   /// Sizes only. `compute_capability` of the GPU: 100; 0 where it is not known. It matters to
@@ -44,13 +48,26 @@ class JobMemory {
     std::string name;
     std::int64_t bytes;
   };
-  std::vector<Line> lines() const;  ///< used bytes per arena
+  /// Used bytes per arena; on a GPU also the workspaces of kernels and of matrix products, which
+  /// the Context has taken before.
+  std::vector<Line> lines() const;
   std::int64_t total_bytes() const;
+  /// What of the total the Context takes; 0 on the host.
+  std::int64_t context_bytes() const { return kernel_workspace_bytes_ + gemm_workspace_bytes_; }
+  /// Pinned host memory beside it, 0 on the host: for copies, for saves, and, where collectives
+  /// pass through host memory (device.communicator = "mpi", the emulated GPU), at most the largest
+  /// collective of each axis.
+  std::int64_t pinned_bytes() const { return pinned_bytes_; }
 
  private:
   JobMemory(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
             Purpose purpose, device::Backend backend, int compute_capability,
             std::vector<device::Arena> arenas);
+  std::vector<const device::Arena*> arenas() const;
+  std::int64_t largest_collectives(const config::Parameters& parameters,
+                                   const parallel::ProcessGrid& grid) const;
+
+  std::int64_t kernel_workspace_bytes_ = 0, gemm_workspace_bytes_ = 0, pinned_bytes_ = 0;
 };
 
 /// Floats of device memory that operators of one stream of such a rank need for partial sums: what
@@ -62,9 +79,14 @@ std::int64_t workspace_elements(const config::Parameters& parameters,
 /// division lie at the ends of the tensor and data axes.
 std::vector<int> corner_ranks(const parallel::GridShape& shape);
 
-/// Table for the banner and --dry-run: the arenas of rank 0, and the smallest and largest total
-/// over the ranks (the corners of the tensor and data axes are the ones that differ).
+/// Who will compute, as far as it is known before GPUs are opened: device.backend, and for "auto"
+/// cuda where this process sees a GPU.
+device::Backend planned_backend(const config::DeviceParameters& parameters);
+
+/// Table for the banner and --dry-run: the memory of rank 0, and the smallest and largest total
+/// over the ranks (the corners of the tensor and data axes are the ones that differ). It needs no
+/// GPU to plan for one.
 std::string describe_memory_plan(const config::Parameters& parameters,
-                                 const parallel::GridShape& shape);
+                                 const parallel::GridShape& shape, device::Backend backend);
 
 }  // namespace espalier::plan

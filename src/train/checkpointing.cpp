@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "kernels/elementwise.hpp"
+#include "plan/memory_plan.hpp"
 #include "train/host_values.hpp"
 
 namespace espalier::train {
@@ -124,7 +125,7 @@ class FetchFromGpu {
   }
 
  private:
-  static constexpr std::int64_t kPinnedBytes = std::int64_t{16} << 20;
+  static constexpr std::int64_t kPinnedBytes = plan::kCheckpointPinnedBytes;
   std::shared_ptr<device::Gpu> gpu_;
   device::Stream stream_;
   void* pinned_;

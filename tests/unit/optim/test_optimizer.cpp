@@ -143,7 +143,7 @@ TEST_CASE("the state lies in the arena under its tensor's name") {
   REQUIRE(optimizer.state()[1].piece.tensor == 1);
 }
 
-TEST_CASE("the sum of squares is that of all gradients, and zero after zero_gradients") {
+TEST_CASE("the sum of squares is that of all gradients") {
   TwoTensors<bf16> model;
   Arena arena = Arena::backed("optimizer", 1 << 16);
   Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 0, true, arena);
@@ -155,8 +155,6 @@ TEST_CASE("the sum of squares is that of all gradients, and zero after zero_grad
       expected += static_cast<double>(value(k, i, 3)) * value(k, i, 3);
     }
   REQUIRE(optimizer.square_sum(context) == Approx(expected).epsilon(1.0e-6));
-  optimizer.zero_gradients(context);
-  REQUIRE(optimizer.square_sum(context) == 0.0);
 }
 
 TEST_CASE("clipping scales down to the largest norm and never up") {
