@@ -13,7 +13,7 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
       grid(train::grid_shape(p), session.rank()),
       gpu(train::choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
-      memory(plan::JobMemory::backed(p, grid, plan::Purpose::training, context)),
+      memory(plan::JobMemory::backed(p, grid, context)),
       communicators(parallel::make_communicators(
           session, grid, narrow<int>(memory.weights->sizes().kv_replication), &context,
           train::collective_library(p.device), p.parallel.overlap_tensor)),

@@ -24,7 +24,7 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, device::B
   } catch (const Error&) {
     return std::nullopt;
   }
-  return JobMemory::planned(p, {shape, rank}, Purpose::training, backend).total_bytes();
+  return JobMemory::planned(p, {shape, rank}, backend).total_bytes();
 }
 
 }  // namespace
@@ -104,17 +104,15 @@ Room room_of(const config::DeviceParameters& parameters) {
 }
 
 std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            Purpose purpose, const Room& room) {
+                            const Room& room) {
   const JobMemory plan =
-      JobMemory::planned(parameters, grid, purpose, room.backend, room.compute_capability);
+      JobMemory::planned(parameters, grid, room.backend, room.compute_capability);
   if (plan.total_bytes() <= room.free_bytes) return {};
   std::string text = fmt::format("rank {} needs {}, but {}:\n", grid.rank(),
                                  human(plan.total_bytes()), room.whose);
   for (const JobMemory::Line& line : plan.lines())
     text += fmt::format("  {:<17} {:>12}\n", line.name, human(line.bytes));
   text += "what would help:";
-  if (purpose == Purpose::evaluation)
-    return text + " a smaller training.micro_batch_size, more tensor ranks (parallel.tensor)";
   for (const Alternative& a : alternatives(parameters, grid, room.backend, room.free_bytes))
     text += fmt::format("\n  {:<58} {:>12}{}", a.change, human(a.total_bytes),
                         a.total_bytes <= room.free_bytes ? "   fits" : "");
@@ -126,14 +124,13 @@ std::string describe_fit(const config::Parameters& parameters, const parallel::G
   int largest_rank = 0;
   std::int64_t largest = 0;
   for (const int rank : corner_ranks(shape)) {
-    const std::int64_t total = JobMemory::planned(parameters, {shape, rank}, Purpose::training,
-                                                  room.backend, room.compute_capability)
-                                   .total_bytes();
+    const std::int64_t total =
+        JobMemory::planned(parameters, {shape, rank}, room.backend, room.compute_capability)
+            .total_bytes();
     if (total > largest) largest_rank = rank;
     largest = std::max(largest, total);
   }
-  const std::string why =
-      why_not_fitting(parameters, {shape, largest_rank}, Purpose::training, room);
+  const std::string why = why_not_fitting(parameters, {shape, largest_rank}, room);
   if (!why.empty()) return "does not fit: " + why;
   return fmt::format("fits: {}, a rank needs at most {} and what CUDA and NCCL take for themselves",
                      room.whose, human(largest));

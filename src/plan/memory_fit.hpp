@@ -36,7 +36,7 @@ Room room_of(const config::DeviceParameters& parameters);
 /// Empty when the plan of this rank fits; else the plan's lines, what is free, and the alternatives
 /// with their totals.
 std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            Purpose purpose, const Room& room);
+                            const Room& room);
 
 /// Whether a training run on `shape` fits, for --dry-run: the rank that needs most decides.
 std::string describe_fit(const config::Parameters& parameters, const parallel::GridShape& shape,

@@ -25,7 +25,7 @@ std::vector<device::Arena> planning_arenas() {
 }  // namespace
 
 JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& grid,
-                     Purpose purpose, device::Backend backend, int compute_capability,
+                     device::Backend backend, int compute_capability,
                      std::vector<device::Arena> arenas)
     : architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
@@ -33,16 +33,15 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
       gradient_arena(std::move(arenas[1])),
       activation_arena(std::move(arenas[2])),
       optimizer_arena(std::move(arenas[3])) {
-  const bool training = purpose == Purpose::training;
-  weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena,
-                                             training ? &gradient_arena : nullptr);
+  weights =
+      std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena, &gradient_arena);
   const model::ActivationShape shape{
       .micro_batch_size = p.training.micro_batch_size,
       .sequence_length = p.training.sequence_length,
       .loss_chunk_tokens = p.training.loss_chunk_tokens,
       .tensor_size = grid.shape().tensor,
       .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
-      .training = training,
+      .training = true,
       .on_gpu = backend != device::Backend::host,
       .recompute = model::recompute_from_name(p.memory.recompute),
       .attention = kernels::attention_provider_from_name(p.device.attention),
@@ -54,16 +53,13 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
     kernel_workspace_bytes_ =
         device::Context::workspace_bytes(workspace_elements(p, grid, backend));
     gemm_workspace_bytes_ = device::Gemm::workspace_bytes(backend);
-    pinned_bytes_ = device::Staging::kPinnedBytes;
+    pinned_bytes_ = device::Staging::kPinnedBytes + kCheckpointPinnedBytes;
   }
-  if (!training) return;
   optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
                                                  static_cast<int>(p.parallel.zero_stage),
                                                  shape.splits_tokens, optimizer_arena);
   optimizer->set_overlap(p.parallel.overlap_data);
-  if (!shape.on_gpu) return;
-  pinned_bytes_ += kCheckpointPinnedBytes;
-  if (backend == device::Backend::emulated || p.device.communicator == "mpi")
+  if (backend == device::Backend::emulated || (shape.on_gpu && p.device.communicator == "mpi"))
     pinned_bytes_ += largest_collectives(p, grid);
 }
 
@@ -82,16 +78,16 @@ std::int64_t JobMemory::largest_collectives(const config::Parameters& p,
 }
 
 JobMemory JobMemory::planned(const config::Parameters& parameters,
-                             const parallel::ProcessGrid& grid, Purpose purpose,
-                             device::Backend backend, int compute_capability) {
-  return JobMemory(parameters, grid, purpose, backend, compute_capability, planning_arenas());
+                             const parallel::ProcessGrid& grid, device::Backend backend,
+                             int compute_capability) {
+  return JobMemory(parameters, grid, backend, compute_capability, planning_arenas());
 }
 
 JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            Purpose purpose, const device::Context& context) {
+                            const device::Context& context) {
   const int capability =
       context.gpu() != nullptr ? context.gpu()->description().compute_capability : 0;
-  const JobMemory plan = planned(parameters, grid, purpose, context.backend(), capability);
+  const JobMemory plan = planned(parameters, grid, context.backend(), capability);
   if (context.gpu() != nullptr) {
     Room room = room_of(*context.gpu(), plan.context_bytes());
     const Room allowed = room_of(parameters.device);
@@ -99,7 +95,7 @@ JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel
       room.free_bytes = allowed.free_bytes;
       room.whose = allowed.whose;
     }
-    const std::string why = why_not_fitting(parameters, grid, purpose, room);
+    const std::string why = why_not_fitting(parameters, grid, room);
     require(why.empty(), ExitStatus::bad_configuration, "{}", why);
   }
   plan.activations->require_attention(plan.dtype);
@@ -107,7 +103,7 @@ JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel
   for (const device::Arena* arena : plan.arenas())
     arenas.push_back(
         device::Arena::backed(arena->name(), arena->used_bytes(), context.shared_gpu()));
-  return JobMemory(parameters, grid, purpose, context.backend(), capability, std::move(arenas));
+  return JobMemory(parameters, grid, context.backend(), capability, std::move(arenas));
 }
 
 std::vector<JobMemory::Line> JobMemory::lines() const {
@@ -162,12 +158,11 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
   for (const int rank : corner_ranks(shape)) {
-    const std::int64_t total =
-        JobMemory::planned(parameters, {shape, rank}, Purpose::training, backend).total_bytes();
+    const std::int64_t total = JobMemory::planned(parameters, {shape, rank}, backend).total_bytes();
     smallest = smallest == 0 ? total : std::min(smallest, total);
     largest = std::max(largest, total);
   }
-  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, Purpose::training, backend);
+  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, backend);
   const bool on_host = backend == device::Backend::host;
   std::string text = fmt::format("memory plan of rank 0{}\n", on_host ? "" : ", on its GPU");
   for (const JobMemory::Line& line : first.lines())

@@ -17,11 +17,8 @@ namespace espalier::plan {
 /// Pinned host memory through which a save fetches the optimiser's state from a GPU.
 constexpr std::int64_t kCheckpointPinnedBytes = std::int64_t{16} << 20;
 
-/// What the memory is for: evaluation has no gradients, no optimiser, and one block's activations.
-enum class Purpose { training, evaluation };
-
-/// Every large buffer of a rank, laid out in one arena per purpose. Made twice by the same
-/// constructor: planned (no memory, only sizes) and backed with exactly the planned sizes. The
+/// Every large buffer of a rank that trains, laid out in one arena for each kind. Made twice by the
+/// same constructor: planned (no memory, only sizes) and backed with exactly the planned sizes. The
 /// memory plan is therefore exact for the arenas, for any rank of any grid, on one process. On a
 /// GPU the workspaces of its Context are part of the plan: it is all that Gpu::allocate gives.
 class JobMemory {
@@ -29,20 +26,20 @@ class JobMemory {
   /// Sizes only. `compute_capability` of the GPU: 100; 0 where it is not known. It matters to
   /// device.attention = "auto", whose provider on Blackwell needs more scratch.
   static JobMemory planned(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                           Purpose purpose, device::Backend backend = device::Backend::host,
+                           device::Backend backend = device::Backend::host,
                            int compute_capability = 0);
   /// Memory for this rank where `context` computes; throws Error (bad_configuration) when it cannot
   /// be had. On a GPU that is known before anything is allocated, and the message says what would
   /// fit (memory_fit.hpp).
   static JobMemory backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                          Purpose purpose, const device::Context& context);
+                          const device::Context& context);
 
   model::Architecture architecture;
   DType dtype;
   device::Arena weight_arena, gradient_arena, activation_arena, optimizer_arena;
   std::unique_ptr<model::Weights> weights;  ///< on the heap: tensors point into its table
   std::unique_ptr<model::Activations> activations;
-  std::unique_ptr<optim::Optimizer> optimizer;  ///< null for evaluation
+  std::unique_ptr<optim::Optimizer> optimizer;
 
   struct Line {
     std::string name;
@@ -61,8 +58,7 @@ class JobMemory {
 
  private:
   JobMemory(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-            Purpose purpose, device::Backend backend, int compute_capability,
-            std::vector<device::Arena> arenas);
+            device::Backend backend, int compute_capability, std::vector<device::Arena> arenas);
   std::vector<const device::Arena*> arenas() const;
   std::int64_t largest_collectives(const config::Parameters& parameters,
                                    const parallel::ProcessGrid& grid) const;

@@ -101,7 +101,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       grid_(grid_shape(parameters), session.rank()),
       gpu_(choose_gpu(session, parameters.device)),
       context_(gpu_, plan::workspace_elements(parameters, grid_, backend_of(gpu_))),
-      memory_(plan::JobMemory::backed(parameters, grid_, plan::Purpose::training, context_)),
+      memory_(plan::JobMemory::backed(parameters, grid_, context_)),
       communicators_(parallel::make_communicators(
           session, grid_, narrow<int>(memory_.weights->sizes().kv_replication), &context_,
           collective_library(parameters.device), parameters.parallel.overlap_tensor)),

@@ -121,7 +121,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       grid(shape_of(p), session().rank()),
       gpu(std::move(on)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
-      memory(plan::JobMemory::backed(parameters, grid, plan::Purpose::training, context)),
+      memory(plan::JobMemory::backed(parameters, grid, context)),
       communicators(parallel::make_communicators(
           session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
           parallel::CollectiveLibrary::mpi, parameters.parallel.overlap_tensor)),

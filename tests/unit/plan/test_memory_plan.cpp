@@ -30,8 +30,7 @@ std::int64_t activation_bytes(config::Parameters p, const std::string& recompute
   p.memory.recompute = recompute;
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
                                   .data = static_cast<int>(p.parallel.data)};
-  return plan::JobMemory::planned(p, {shape, 0}, plan::Purpose::training)
-      .activation_arena.used_bytes();
+  return plan::JobMemory::planned(p, {shape, 0}).activation_arena.used_bytes();
 }
 
 /// A GPU with little memory left, of which nothing may be taken.
@@ -54,8 +53,7 @@ constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 std::int64_t total_bytes(const config::Parameters& p) {
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
                                   .data = static_cast<int>(p.parallel.data)};
-  return plan::JobMemory::planned(p, {shape, 0}, plan::Purpose::training, device::Backend::emulated)
-      .total_bytes();
+  return plan::JobMemory::planned(p, {shape, 0}, device::Backend::emulated).total_bytes();
 }
 
 }  // namespace
@@ -90,7 +88,7 @@ TEST_CASE("memory that a GPU does not have is refused before any is taken") {
   const std::int64_t taken = gpu->allocated;  // the GEMM library's workspace
   std::string message;
   try {
-    plan::JobMemory::backed(p, {{}, 0}, plan::Purpose::training, context);
+    plan::JobMemory::backed(p, {{}, 0}, context);
   } catch (const Error& error) {
     CHECK(error.status() == ExitStatus::bad_configuration);
     message = error.what();
@@ -147,11 +145,10 @@ TEST_CASE("a GPU is asked for what the plan says, to the byte") {
     const auto gpu = std::make_shared<NearlyFullGpu>(kGiB);
     const device::Context context(gpu,
                                   plan::workspace_elements(p, grid, device::Backend::emulated));
-    const auto memory = plan::JobMemory::backed(p, grid, plan::Purpose::training, context);
+    const auto memory = plan::JobMemory::backed(p, grid, context);
     CHECK(gpu->allocated == memory.total_bytes());
     CHECK(memory.total_bytes() ==
-          plan::JobMemory::planned(p, grid, plan::Purpose::training, device::Backend::emulated)
-              .total_bytes());
+          plan::JobMemory::planned(p, grid, device::Backend::emulated).total_bytes());
   }
 }
 
@@ -163,8 +160,7 @@ TEST_CASE("a plan for a GPU needs none, and names its workspaces and pinned memo
                      {"on its GPU", "kernel workspace", "GEMM workspace", "32.00 MiB",
                       "32.00 MiB of pinned memory"});
   const auto pinned = [&](const parallel::GridShape& shape) {
-    return plan::JobMemory::planned(p, {shape, 0}, plan::Purpose::training, device::Backend::cuda)
-        .pinned_bytes();
+    return plan::JobMemory::planned(p, {shape, 0}, device::Backend::cuda).pinned_bytes();
   };
   CHECK(pinned({.data = 2}) == pinned({}));
   p.device.communicator = "mpi";
