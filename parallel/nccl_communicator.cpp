@@ -5,6 +5,7 @@
 #include <nccl.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -59,8 +60,10 @@ struct Library {
  private:
   Library() {
     // Before the library reads them. The ring sums in an order that only depends on the machine;
-    // trees and the switch's own sums do not promise that.
+    // trees and the switch's own sums do not promise that. Registered memory knows no NCCL_ALGO and
+    // would take the switch's where NVLS is there.
     setenv("NCCL_ALGO", "Ring", /*overwrite=*/0);
+    setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
     setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/0);
     void* handle = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) {
@@ -253,7 +256,13 @@ class NcclCommunicator final : public Communicator {
   std::int64_t bytes_sent() const override { return bytes_sent_ + host_->bytes_sent(); }
 
   bool register_memory(View memory) {
-    if (nccl_.register_window == nullptr || nccl_.deregister_window == nullptr) return false;
+    // A rank that is not asked in would leave the others waiting in NCCL.
+    const bool can = nccl_.register_window != nullptr && nccl_.deregister_window != nullptr &&
+                     memory.data != nullptr;
+    const double bytes = can ? static_cast<double>(memory.size_bytes()) : 0.0;
+    std::array<double, 2> smallest{bytes, -bytes};
+    host_->all_reduce_min(smallest);
+    if (smallest[0] == 0.0 || smallest[0] != -smallest[1]) return false;
     ncclWindow_t window = nullptr;
     const ncclResult_t result =
         nccl_.register_window(comm_, memory.data, static_cast<std::size_t>(memory.size_bytes()),

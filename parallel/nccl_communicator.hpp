@@ -19,7 +19,10 @@ std::string why_no_nccl();
 /// Collectives are put into `stream` and return: what they leave is there once the stream has come
 /// past them, and they come after what the stream has so far. Sums are NCCL's ring (NCCL_ALGO=Ring
 /// unless the user says otherwise): the same bits from run to run on the same machine and grid, but
-/// in the ring's order, and bf16 rounded at each rank. The others of the contract hold.
+/// in the ring's order, and bf16 rounded at each rank. In registered memory they are taken in fp32
+/// and rounded once, in an order of the ranks. The switch's own sums are off (NCCL_NVLS_ENABLE=0
+/// unless the user says otherwise): they differ from call to call on Hopper (NCCL issue 1497). The
+/// others of the contract hold.
 ///
 /// Throws Error (bad_configuration) when NCCL cannot be had, or, met by every rank, when two ranks
 /// share a GPU. A call that fails is Error (internal) with call, rank, GPU and NCCL's words. A
@@ -39,10 +42,11 @@ void release_for_nccl(void* memory) noexcept;
 
 /// Makes memory known to a communicator of make_nccl_communicator, so that peers reach it directly:
 /// of use to collectives that are not in a group, as the tensor axis has them, on one node.
-/// `memory` is all of what allocate_for_nccl gave, of the same size on every rank, and collectives
-/// then use the same offset in it. Collective; stays until the communicator goes, and so must the
-/// memory. False when the library (before 2.27) or the communicator cannot, and then nothing has
-/// changed.
+/// `memory` is all of what allocate_for_nccl gave, and none where it gave none. The buffers of a
+/// collective then lie at the same offset in it on every rank: out-of-place alone is allowed to
+/// all_gather and reduce_scatter_sum there. Collective; stays until the communicator goes, and so
+/// must the memory. False when a rank has no memory or another size of it, or when the library
+/// (before 2.27) or the communicator cannot, and then nothing has changed.
 bool register_with_nccl(Communicator& communicator, device::View memory);
 
 }  // namespace espalier::parallel

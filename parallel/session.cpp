@@ -141,4 +141,15 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   return result;
 }
 
+device::MemorySource memory_for_peers(MpiSession& session, const ProcessGrid& grid,
+                                      const device::Context& context, CollectiveLibrary library) {
+  if (grid.shape().tensor == 1 || context.on_host()) return {};
+  if (!uses_nccl(session.world(), *context.gpu(), library)) return {};
+  return {.allocate = allocate_for_nccl, .release = release_for_nccl};
+}
+
+bool let_peers_reach(const GridCommunicators& communicators, device::View memory) {
+  return register_with_nccl(*communicators.tensor, memory);
+}
+
 }  // namespace espalier::parallel

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "device/arena.hpp"
 #include "device/context.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/grid.hpp"
@@ -55,5 +56,18 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
                                      int kv_replication, const device::Context* context = nullptr,
                                      CollectiveLibrary library = CollectiveLibrary::automatic,
                                      bool overlap_tensor = false);
+
+/// Where buffers for the tensor group's collectives should lie, so that peers reach them directly
+/// (let_peers_reach): NCCL's memory, where tensor groups have more than one rank and the library is
+/// NCCL; else no source. Collective.
+device::MemorySource memory_for_peers(MpiSession& session, const ProcessGrid& grid,
+                                      const device::Context& context,
+                                      CollectiveLibrary library = CollectiveLibrary::automatic);
+
+/// Registers `memory` of memory_for_peers with the tensor group's communicator, as
+/// register_with_nccl has it: all of it, the same size and use on every rank; no data where this
+/// rank has none. Collective over the tensor group. False when peers do not reach it, which changes
+/// no result.
+bool let_peers_reach(const GridCommunicators& communicators, device::View memory);
 
 }  // namespace espalier::parallel

@@ -13,12 +13,15 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
       grid(train::grid_shape(p), session.rank()),
       gpu(train::choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
-      memory(plan::JobMemory::backed(p, grid, context)),
+      memory(plan::JobMemory::backed(
+          p, grid, context,
+          parallel::memory_for_peers(session, grid, context, train::collective_library(p.device)))),
       communicators(parallel::make_communicators(
           session, grid, narrow<int>(memory.weights->sizes().kv_replication), &context,
           train::collective_library(p.device), p.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
+  train::let_peers_reach_activations(communicators, memory.activation_arena);
   context.gemm().set_tuning(p.device.tune_gemm);
   optim::Optimizer& optimizer = *memory.optimizer;
   transformer.set_before_use(

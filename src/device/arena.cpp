@@ -16,8 +16,18 @@ Arena Arena::planning(std::string name) {
   return Arena(std::move(name), 0, nullptr, nullptr);
 }
 
-Arena Arena::backed(std::string name, std::int64_t capacity_bytes, std::shared_ptr<Gpu> gpu) {
+Arena Arena::backed(std::string name, std::int64_t capacity_bytes, std::shared_ptr<Gpu> gpu,
+                    MemorySource source) {
   if (gpu != nullptr) {
+    if (source.allocate != nullptr && capacity_bytes > 0) {
+      gpu->make_current();
+      if (void* memory = source.allocate(capacity_bytes)) {
+        Arena arena(std::move(name), capacity_bytes, memory, std::move(gpu));
+        arena.release_ = source.release;
+        arena.gpu_->set_zero(memory, capacity_bytes);
+        return arena;
+      }
+    }
     void* memory = gpu->allocate(name, capacity_bytes);
     return Arena(std::move(name), capacity_bytes, memory, std::move(gpu));
   }
@@ -36,7 +46,9 @@ Arena Arena::backed(std::string name, std::int64_t capacity_bytes, std::shared_p
 
 Arena::~Arena() {
   if (base_ == nullptr) return;
-  if (gpu_ != nullptr)
+  if (release_ != nullptr)
+    release_(base_);
+  else if (gpu_ != nullptr)
     gpu_->release(base_);
   else
     munmap(base_, static_cast<std::size_t>(capacity_));
@@ -48,6 +60,7 @@ Arena::Arena(Arena&& other) noexcept
       used_(std::exchange(other.used_, 0)),
       base_(std::exchange(other.base_, nullptr)),
       gpu_(std::move(other.gpu_)),
+      release_(other.release_),
       allocations_(std::move(other.allocations_)) {}
 
 Arena& Arena::operator=(Arena&& other) noexcept {
@@ -56,8 +69,15 @@ Arena& Arena::operator=(Arena&& other) noexcept {
   std::swap(used_, other.used_);
   std::swap(base_, other.base_);
   std::swap(gpu_, other.gpu_);
+  std::swap(release_, other.release_);
   std::swap(allocations_, other.allocations_);
   return *this;
+}
+
+View Arena::from_source() const {
+  if (release_ == nullptr) return {};
+  const std::int64_t elements = capacity_ / static_cast<std::int64_t>(sizeof(float));
+  return {base_, DType::f32, 1, elements, elements};
 }
 
 View Arena::allocate(std::string_view label, DType dtype, std::int64_t rows, std::int64_t cols) {

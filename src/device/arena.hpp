@@ -10,6 +10,13 @@
 
 namespace espalier::device {
 
+/// Memory of a GPU from elsewhere than Gpu::allocate, such as peers reach directly. Both act on the
+/// calling thread's GPU.
+struct MemorySource {
+  void* (*allocate)(std::int64_t bytes) = nullptr;  ///< null when it cannot be had
+  void (*release)(void* memory) noexcept = nullptr;
+};
+
 /// One block of memory for one purpose, cut into named pieces.
 ///
 /// The same layout code runs twice: first on a planning arena, which has no memory and counts, then
@@ -21,9 +28,10 @@ class Arena {
   static Arena planning(std::string name);
   /// Zeroed memory of `capacity_bytes`, on `gpu` or, when that is null, of the host; throws Error
   /// (internal) when the layout wants more, and Error (bad_configuration) naming the arena when the
-  /// memory cannot be had.
+  /// memory cannot be had. On a GPU `source` is asked first; what it does not give comes from
+  /// Gpu::allocate.
   static Arena backed(std::string name, std::int64_t capacity_bytes,
-                      std::shared_ptr<Gpu> gpu = nullptr);
+                      std::shared_ptr<Gpu> gpu = nullptr, MemorySource source = {});
   ~Arena();
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;
@@ -41,6 +49,9 @@ class Arena {
   std::int64_t used_bytes() const { return used_; }  ///< with padding: the size to back it with
   std::int64_t capacity_bytes() const { return capacity_; }
   const std::vector<Allocation>& allocations() const { return allocations_; }
+  /// All of a backed arena's memory if its MemorySource gave it, in one row; else a view
+  /// without data.
+  View from_source() const;
 
   static constexpr std::int64_t kAlignment = 64;
 
@@ -50,7 +61,8 @@ class Arena {
   std::int64_t capacity_ = 0;
   std::int64_t used_ = 0;
   void* base_ = nullptr;
-  std::shared_ptr<Gpu> gpu_;  ///< whose memory it is; null: the host's
+  std::shared_ptr<Gpu> gpu_;                   ///< whose memory it is; null: the host's
+  void (*release_)(void*) noexcept = nullptr;  ///< of the source; null: gpu_'s or the host's
   std::vector<Allocation> allocations_;
 };
 

@@ -55,6 +55,8 @@ class Gpu {
   /// (bad_configuration) that says on which rank and GPU, how much is free and what to change.
   virtual void* allocate(std::string_view what, std::int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
+  /// Also memory that was not allocated here. Done on return.
+  virtual void set_zero(void* memory, std::int64_t bytes) = 0;
   /// Host memory that copies to and from the GPU reach at full speed.
   virtual void* allocate_pinned(std::int64_t bytes) = 0;
   virtual void release_pinned(void* memory) noexcept = 0;

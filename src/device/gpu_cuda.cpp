@@ -100,15 +100,19 @@ class CudaGpu final : public Gpu {
       refuse_memory(what, bytes);
     }
     check(status, "cudaMalloc");
-    // Streams do not wait for the default stream, so the zeros must be there on return.
-    check(cudaMemset(memory, 0, size), "cudaMemset");
-    check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+    set_zero(memory, bytes);
     return memory;
   }
   void release(void* memory) noexcept override {
     if (memory == nullptr) return;
     cudaSetDevice(ordinal());
     cudaFree(memory);
+  }
+  void set_zero(void* memory, std::int64_t bytes) override {
+    make_current();
+    // Streams do not wait for the default stream, so the zeros must be there on return.
+    check(cudaMemset(memory, 0, narrow<std::size_t>(bytes)), "cudaMemset");
+    check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
   }
 
   void* allocate_pinned(std::int64_t bytes) override {

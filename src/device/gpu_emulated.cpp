@@ -82,6 +82,10 @@ class EmulatedGpu final : public Gpu {
     return memory;
   }
   void release(void* memory) noexcept override { Memory::of_process().release(memory); }
+  void set_zero(void* memory, std::int64_t bytes) override {
+    const EmulatedAccess access;
+    std::memset(memory, 0, static_cast<std::size_t>(bytes));
+  }
   void* allocate_pinned(std::int64_t bytes) override {
     return ::operator new(static_cast<std::size_t>(bytes));
   }

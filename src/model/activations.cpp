@@ -104,6 +104,9 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   mlp_hidden = arena.allocate("mlp hidden", dtype, num_tokens, s.intermediate);
   logits = arena.allocate("logits", dtype, chunk, s.vocab);
   statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * chunk, 3);
+  own_statistics = shape.tensor_size == 1
+                       ? statistics
+                       : arena.allocate("own loss statistics", DType::f32, chunk, 3);
   token_loss = arena.allocate("token loss", DType::f32, 1, chunk);
   log_sum_exp = arena.allocate("log_sum_exp", DType::f32, 1, chunk);
   loss_sum = arena.allocate("loss sum", DType::f64, 1, 1);

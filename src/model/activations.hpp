@@ -104,6 +104,7 @@ struct Activations {
   device::View attention_scratch;  ///< f32
   device::View logits;             ///< (Tc, V_loc)
   device::View statistics;         ///< (tensor*Tc, 3) f32
+  device::View own_statistics;     ///< (Tc, 3) f32; of one tensor rank, `statistics` itself
   device::View token_loss;         ///< (1, Tc) f32
   device::View log_sum_exp;        ///< (1, Tc) f32
   device::View loss_sum;           ///< (1, 1) f64, of the micro-batches since the sum was taken

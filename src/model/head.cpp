@@ -17,7 +17,7 @@ void Transformer::head_statistics(ConstView targets, std::int64_t tokens) {
   auto phase = context_.profiler().scope(Phase::loss);
   const std::int64_t parts = a_.shape.tensor_size;
   const View all = a_.statistics.row_range(0, parts * tokens);
-  const View mine = all.row_range(comm_.tensor->rank() * tokens, tokens);
+  const View mine = a_.own_statistics.row_range(0, tokens);
   kernels::cross_entropy_statistics(context_, {.logits = a_.logits.row_range(0, tokens),
                                                .targets = targets,
                                                .first_col = sizes_.vocab_first,

@@ -84,7 +84,8 @@ JobMemory JobMemory::planned(const config::Parameters& parameters,
 }
 
 JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            const device::Context& context) {
+                            const device::Context& context,
+                            device::MemorySource activation_source) {
   const int capability =
       context.gpu() != nullptr ? context.gpu()->description().compute_capability : 0;
   const JobMemory plan = planned(parameters, grid, context.backend(), capability);
@@ -101,8 +102,9 @@ JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel
   plan.activations->require_attention(plan.dtype);
   std::vector<device::Arena> arenas;
   for (const device::Arena* arena : plan.arenas())
-    arenas.push_back(
-        device::Arena::backed(arena->name(), arena->used_bytes(), context.shared_gpu()));
+    arenas.push_back(device::Arena::backed(
+        arena->name(), arena->used_bytes(), context.shared_gpu(),
+        arena == &plan.activation_arena ? activation_source : device::MemorySource{}));
   return JobMemory(parameters, grid, context.backend(), capability, std::move(arenas));
 }
 

@@ -30,9 +30,11 @@ class JobMemory {
                            int compute_capability = 0);
   /// Memory for this rank where `context` computes; throws Error (bad_configuration) when it cannot
   /// be had. On a GPU that is known before anything is allocated, and the message says what would
-  /// fit (memory_fit.hpp).
+  /// fit (memory_fit.hpp). The activations, which the collectives of the tensor group carry, come
+  /// from `activation_source` where it gives them (parallel::memory_for_peers).
   static JobMemory backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                          const device::Context& context);
+                          const device::Context& context,
+                          device::MemorySource activation_source = {});
 
   model::Architecture architecture;
   DType dtype;

@@ -201,6 +201,16 @@ parallel::CollectiveLibrary collective_library(const config::DeviceParameters& p
   return parallel::CollectiveLibrary::automatic;
 }
 
+void let_peers_reach_activations(const parallel::GridCommunicators& communicators,
+                                 const device::Arena& activations) {
+  const device::View memory = activations.from_source();
+  const bool reached = parallel::let_peers_reach(communicators, memory);
+  if (memory.data == nullptr) return;
+  log::info("tensor collectives of rank 0: activations {}",
+            reached ? "are registered with NCCL, peers reach them directly"
+                    : "are not registered: NCCL does that from 2.27 on, among GPUs of one node");
+}
+
 std::string describe_devices(parallel::MpiSession& session, const std::shared_ptr<Gpu>& gpu) {
   const std::vector<std::string> hosts = session.host_names();
   const std::vector<std::string> devices = session.world().all_gather(device_of_rank(gpu.get()));

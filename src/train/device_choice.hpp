@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "config/parameters.hpp"
+#include "device/arena.hpp"
 #include "device/gemm.hpp"
 #include "device/gpu.hpp"
 #include "parallel/session.hpp"
@@ -25,6 +26,12 @@ device::Backend backend_of(const std::shared_ptr<device::Gpu>& gpu);
 
 /// device.communicator.
 parallel::CollectiveLibrary collective_library(const config::DeviceParameters& parameters);
+
+/// Where the activations are NCCL's memory: registers them with the tensor group, so that its
+/// collectives go from one GPU's activations to another's without copies between, and says in the
+/// log whether they do (collective).
+void let_peers_reach_activations(const parallel::GridCommunicators& communicators,
+                                 const device::Arena& activations);
 
 /// A line per rank, for the banner (collective): "rank 0: node017, GPU 0 NVIDIA H100 80GB HBM3,
 /// NUMA 0, mlx5_0". Neighbours that say the same share one: "ranks 0-3: node017, host".

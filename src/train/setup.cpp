@@ -101,7 +101,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       grid_(grid_shape(parameters), session.rank()),
       gpu_(choose_gpu(session, parameters.device)),
       context_(gpu_, plan::workspace_elements(parameters, grid_, backend_of(gpu_))),
-      memory_(plan::JobMemory::backed(parameters, grid_, context_)),
+      memory_(plan::JobMemory::backed(
+          parameters, grid_, context_,
+          parallel::memory_for_peers(session, grid_, context_,
+                                     collective_library(parameters.device)))),
       communicators_(parallel::make_communicators(
           session, grid_, narrow<int>(memory_.weights->sizes().kv_replication), &context_,
           collective_library(parameters.device), parameters.parallel.overlap_tensor)),
@@ -119,6 +122,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       forward_order_(memory_.weights->forward_order()) {
   if (gpu_ != nullptr)
     log::info("device: {}\n{}", context_.describe(), describe_devices(session, gpu_));
+  let_peers_reach_activations(communicators_, memory_.activation_arena);
   context_.gemm().set_tuning(parameters.device.tune_gemm);
   transformer_.set_before_use(
       [this](int bucket) { memory_.optimizer->wait_for_weights(context_, bucket); });

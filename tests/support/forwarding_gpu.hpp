@@ -17,6 +17,7 @@ class ForwardingGpu : public device::Gpu {
     return gpu_->allocate(what, bytes);
   }
   void release(void* memory) noexcept override { gpu_->release(memory); }
+  void set_zero(void* memory, std::int64_t bytes) override { gpu_->set_zero(memory, bytes); }
   void* allocate_pinned(std::int64_t bytes) override { return gpu_->allocate_pinned(bytes); }
   void release_pinned(void* memory) noexcept override { gpu_->release_pinned(memory); }
   void copy_to_device(void* to, const void* from, const Rectangle& r,

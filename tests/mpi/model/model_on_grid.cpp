@@ -33,6 +33,12 @@ std::shared_ptr<device::Gpu> gpu_of_test() {
                            session().rank() % std::max(1, device::Gpu::count(Backend::cuda)));
 }
 
+parallel::CollectiveLibrary library_of_test() {
+  const char* name = std::getenv("ESPALIER_TEST_COMMUNICATOR");
+  return name != nullptr && std::string(name) == "nccl" ? parallel::CollectiveLibrary::nccl
+                                                        : parallel::CollectiveLibrary::mpi;
+}
+
 config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, bool sequence_parallel,
                                  int zero_stage, const std::string& dtype) {
   const auto integer = [&](const char* name) {
@@ -121,12 +127,19 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       grid(shape_of(p), session().rank()),
       gpu(std::move(on)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
-      memory(plan::JobMemory::backed(parameters, grid, context)),
+      memory(plan::JobMemory::backed(
+          parameters, grid, context,
+          parallel::memory_for_peers(session(), grid, context, library_of_test()))),
       communicators(parallel::make_communicators(
           session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
-          parallel::CollectiveLibrary::mpi, parameters.parallel.overlap_tensor)),
+          library_of_test(), parameters.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
-                  communicators) {}
+                  communicators) {
+  const bool reached =
+      parallel::let_peers_reach(communicators, memory.activation_arena.from_source());
+  const bool over_nccl = gpu && library_of_test() == parallel::CollectiveLibrary::nccl;
+  REQUIRE(reached == (over_nccl && grid.shape().tensor > 1));
+}
 
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on)
     : ModelOnGrid(p, std::move(on), WithoutWeights{}) {

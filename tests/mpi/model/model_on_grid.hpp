@@ -21,6 +21,9 @@ std::string fixture_path(const std::string& name);
 /// share GPUs when there are fewer.
 std::shared_ptr<device::Gpu> gpu_of_test();
 
+/// What carries collectives of GPU memory: NCCL where ESPALIER_TEST_COMMUNICATOR=nccl, else MPI.
+parallel::CollectiveLibrary library_of_test();
+
 /// Sizes and optimiser settings of a fixture, for `data` data ranks.
 config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int data,
                                  bool sequence_parallel, int zero_stage, const std::string& dtype);

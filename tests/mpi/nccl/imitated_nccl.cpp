@@ -1,18 +1,28 @@
-// A library with NCCL's interface: all ranks of MPI_COMM_WORLD, host memory, no streams. Sums are
-// taken in rank order in fp32 and rounded once, as the communicator over MPI does.
+// A library with NCCL's interface over MPI, for host memory, without streams. Sums are taken in
+// rank order in fp32 and rounded once, as the communicator over MPI does. Every communicator is made
+// by all ranks of MPI_COMM_WORLD at once, each for its group.
 #include <mpi.h>
 #include <nccl.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/dtype.hpp"
 
+// A program whose buffers are the emulated GPU's defines these, and exports them.
+extern "C" {
+__attribute__((weak)) void imitated_nccl_enter_device_memory();
+__attribute__((weak)) void imitated_nccl_leave_device_memory();
+}
+
 struct ncclComm {
   MPI_Comm comm;
   int rank, size;
+  std::vector<std::pair<const char*, std::size_t>> windows;
 };
 
 namespace {
@@ -25,6 +35,39 @@ bool fails(const char* call) {
   const char* asked = std::getenv("IMITATED_NCCL_FAILS");
   if (asked != nullptr && std::string(asked) == "later") asynchronous_error = true;
   return asked != nullptr && std::string(asked) == call;
+}
+
+/// Host code may touch device memory while it lives.
+struct DeviceMemory {
+  DeviceMemory() {
+    if (imitated_nccl_enter_device_memory != nullptr) imitated_nccl_enter_device_memory();
+  }
+  ~DeviceMemory() {
+    if (imitated_nccl_leave_device_memory != nullptr) imitated_nccl_leave_device_memory();
+  }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+};
+
+/// Whether both buffers lie in windows, and then whether they lie at the same offset on every rank,
+/// as NCCL's kernels for symmetric memory take for granted without a look. Not in a group, where
+/// NCCL takes other kernels.
+bool breaks_symmetry(ncclComm_t comm, const void* send, const void* receive) {
+  if (open_groups > 0) return false;
+  std::array<double, 4> offsets{-1, -1, 1, 1};
+  const std::array<const void*, 2> buffers{send, receive};
+  for (std::size_t i = 0; i < 2; ++i)
+    for (const auto& [begin, size] : comm->windows) {
+      const auto offset = static_cast<const char*>(buffers[i]) - begin;
+      if (offset >= 0 && static_cast<std::size_t>(offset) < size) {
+        offsets[i] = static_cast<double>(offset);
+        offsets[i + 2] = -offsets[i];
+      }
+    }
+  std::array<double, 4> smallest{};
+  MPI_Allreduce(offsets.data(), smallest.data(), 4, MPI_DOUBLE, MPI_MIN, comm->comm);
+  if (smallest[0] < 0 || smallest[1] < 0) return false;
+  return smallest[0] != -smallest[2] || smallest[1] != -smallest[3];
 }
 
 std::size_t size_of(ncclDataType_t type) {
@@ -62,20 +105,25 @@ ncclResult_t ncclGetVersion(int* version) {
   return ncclSuccess;
 }
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
+  int world_rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
   std::memset(id->internal, 0, sizeof(id->internal));
   std::memcpy(id->internal, "\0not\0text", 9);
+  std::memcpy(id->internal + 16, &world_rank, sizeof(world_rank));
   return ncclSuccess;
 }
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId id, int rank,
                                     ncclConfig_t*) {
   *comm = nullptr;
-  int world_rank = 0, world_size = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
-  MPI_Comm_size(MPI_COMM_WORLD, &world_size);
-  if (std::memcmp(id.internal, "\0not\0text", 9) != 0 || rank != world_rank || nranks != world_size)
-    return ncclInvalidArgument;
-  auto* made = new ncclComm{MPI_COMM_NULL, rank, nranks};
-  MPI_Comm_dup(MPI_COMM_WORLD, &made->comm);
+  if (std::memcmp(id.internal, "\0not\0text", 9) != 0) return ncclInvalidArgument;
+  int first = 0;  // the group's rank 0 in the world
+  std::memcpy(&first, id.internal + 16, sizeof(first));
+  auto* made = new ncclComm{MPI_COMM_NULL, rank, nranks, {}};
+  MPI_Comm_split(MPI_COMM_WORLD, first, rank, &made->comm);
+  int made_rank = 0, made_size = 0;
+  MPI_Comm_rank(made->comm, &made_rank);
+  MPI_Comm_size(made->comm, &made_size);
+  if (made_rank != rank || made_size != nranks) return ncclInvalidArgument;
   *comm = made;
   return ncclSuccess;
 }
@@ -107,6 +155,8 @@ ncclResult_t ncclGroupEnd() {
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclAllReduce") || op != ncclSum) return ncclInternalError;
+  const DeviceMemory access;
+  if (breaks_symmetry(comm, send, receive)) return ncclInvalidArgument;
   const std::vector<char> sum = summed(send, count, type, comm);
   std::memcpy(receive, sum.data(), sum.size());
   return ncclSuccess;
@@ -114,6 +164,7 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
 ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type,
                         ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclReduce") || op != ncclSum) return ncclInternalError;
+  const DeviceMemory access;
   const std::vector<char> sum = summed(send, count, type, comm);
   if (comm->rank == root) std::memcpy(receive, sum.data(), sum.size());
   return ncclSuccess;
@@ -121,6 +172,8 @@ ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataT
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclReduceScatter") || op != ncclSum) return ncclInternalError;
+  const DeviceMemory access;
+  if (breaks_symmetry(comm, send, receive)) return ncclInvalidArgument;
   const auto ranks = static_cast<std::size_t>(comm->size);
   const std::vector<char> sum = summed(send, count * ranks, type, comm);
   const std::size_t bytes = count * size_of(type);
@@ -130,6 +183,8 @@ ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, nc
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type,
                            ncclComm_t comm, cudaStream_t) {
   if (fails("ncclAllGather")) return ncclInternalError;
+  const DeviceMemory access;
+  if (breaks_symmetry(comm, send, receive)) return ncclInvalidArgument;
   const std::size_t bytes = count * size_of(type);
   const std::vector<char> mine(static_cast<const char*>(send),
                                static_cast<const char*>(send) + bytes);
@@ -140,6 +195,7 @@ ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDa
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type,
                            int root, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclBroadcast")) return ncclInternalError;
+  const DeviceMemory access;
   const std::size_t bytes = count * size_of(type);
   if (comm->rank == root && send != receive) std::memcpy(receive, send, bytes);
   MPI_Bcast(receive, static_cast<int>(bytes), MPI_BYTE, root, comm->comm);
@@ -154,12 +210,17 @@ ncclResult_t ncclMemFree(void* memory) {
   return ncclSuccess;
 }
 // The last rank cannot.
-ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* memory, size_t, ncclWindow_t* window,
-                                    int) {
+ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* memory, size_t size,
+                                    ncclWindow_t* window, int) {
+  MPI_Barrier(comm->comm);  // a rank that does not come is noticed
   const bool refuses = fails("ncclCommWindowRegister") && comm->rank == comm->size - 1;
   *window = refuses ? nullptr : static_cast<ncclWindow_t>(memory);
+  if (!refuses) comm->windows.emplace_back(static_cast<const char*>(memory), size);
   return ncclSuccess;
 }
-ncclResult_t ncclCommWindowDeregister(ncclComm_t, ncclWindow_t) {
+ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t window) {
+  std::erase_if(comm->windows, [&](const auto& one) {
+    return one.first == reinterpret_cast<const char*>(window);
+  });
   return ncclSuccess;
 }

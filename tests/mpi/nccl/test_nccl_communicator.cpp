@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "device/arena.hpp"
 #include "mpi/parallel/piece_checks.hpp"
 #include "parallel/nccl_communicator.hpp"
 #include "support/expect_error.hpp"
@@ -70,6 +71,7 @@ void check_collectives(parallel::Communicator& comm) {
 TEST_CASE("the library of the test is found") {
   REQUIRE(parallel::why_no_nccl().empty());
   REQUIRE(std::string(std::getenv("NCCL_ALGO")) == "Ring");
+  REQUIRE(std::string(std::getenv("NCCL_NVLS_ENABLE")) == "0");
 }
 
 TEST_CASE("NCCL's collectives do what the contract says") {
@@ -150,5 +152,35 @@ TEST_CASE("memory is registered on all ranks or on none") {
   }
   const auto over_mpi = world_with_limit(64);
   CHECK_FALSE(parallel::register_with_nccl(*over_mpi, view));
+  // One rank fell back to other memory, or has less of it: nobody registers, nobody waits.
+  const bool last = comm->rank() == comm->size() - 1;
+  CHECK_FALSE(parallel::register_with_nccl(*comm, last ? device::View{} : view));
+  if (comm->size() > 1)
+    CHECK_FALSE(parallel::register_with_nccl(
+        *comm, last ? device::View{memory, DType::f32, 1, 512, 512} : view));
   parallel::release_for_nccl(memory);
+}
+
+TEST_CASE("collectives in registered memory; the imitation refuses unequal offsets") {
+  const auto comm = nccl_world();
+  const int n = comm->size();
+  if (n == 1) return;
+  device::Arena arena = device::Arena::backed(
+      "activations", 4096, device::Gpu::open(device::Backend::emulated, 0),
+      {.allocate = parallel::allocate_for_nccl, .release = parallel::release_for_nccl});
+  REQUIRE(parallel::register_with_nccl(*comm, arena.from_source()));
+  const device::View mine = arena.allocate("mine", DType::f32, 1, 8);
+  const device::View all = arena.allocate("all", DType::f32, n, 8);
+  for (int i = 0; i < 8; ++i) {
+    CHECK(static_cast<float*>(mine.data)[i] == 0.0f);
+    static_cast<float*>(mine.data)[i] = static_cast<float>(10 * comm->rank() + i);
+  }
+  comm->all_gather(all, mine);
+  for (int i = 0; i < 8 * n; ++i)
+    CHECK(static_cast<float*>(all.data)[i] == static_cast<float>(10 * (i / 8) + i % 8));
+  comm->reduce_scatter_sum(mine, all);
+  for (int i = 0; i < 8; ++i)
+    CHECK(static_cast<float*>(mine.data)[i] == static_cast<float>(n * (10 * comm->rank() + i)));
+  comm->all_reduce_sum(mine);
+  CHECK_THROWS_AS(comm->all_gather(all, all.row_range(comm->rank(), 1)), Error);
 }

@@ -35,6 +35,9 @@ class DeferredGpu final : public device::Gpu {
     return owned_.back();
   }
   void release(void*) noexcept override {}
+  void set_zero(void* memory, std::int64_t bytes) override {
+    std::memset(memory, 0, static_cast<std::size_t>(bytes));
+  }
   void* allocate_pinned(std::int64_t bytes) override {
     ++num_pinned;
     return std::malloc(static_cast<std::size_t>(bytes));

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <cstdlib>
 
 #include "plan/memory_fit.hpp"
 #include "support/expect_error.hpp"
@@ -150,6 +151,47 @@ TEST_CASE("a GPU is asked for what the plan says, to the byte") {
     CHECK(memory.total_bytes() ==
           plan::JobMemory::planned(p, grid, device::Backend::emulated).total_bytes());
   }
+}
+
+TEST_CASE("activations alone come from the source that is given, as much of them as planned") {
+  const config::Parameters p = [] {
+    config::Parameters small = qwen3_8b();
+    small.model.num_hidden_layers = 1;
+    small.model.vocab_size = 1021;
+    small.training.sequence_length = 128;
+    return small;
+  }();
+  const parallel::ProcessGrid grid({}, 0);
+  const auto gpu = std::make_shared<NearlyFullGpu>(100 * kGiB);
+  const device::Context context(gpu, plan::workspace_elements(p, grid, device::Backend::emulated));
+  static std::int64_t asked;
+  static int released;
+  asked = released = 0;
+  const auto none = [](std::int64_t) -> void* { return nullptr; };
+  const auto some = [](std::int64_t bytes) -> void* {
+    asked += bytes;
+    return std::malloc(static_cast<std::size_t>(bytes));
+  };
+  const auto release = [](void* memory) noexcept {
+    ++released;
+    std::free(memory);
+  };
+  {
+    const std::int64_t before = gpu->allocated;
+    const auto memory =
+        plan::JobMemory::backed(p, grid, context, {.allocate = some, .release = release});
+    const device::View all = memory.activation_arena.from_source();
+    CHECK(asked == memory.activation_arena.used_bytes());
+    CHECK(all.size_bytes() == asked);
+    CHECK(all.as<float>()[all.size() - 1] == 0.0f);
+    CHECK(gpu->allocated - before == memory.total_bytes() - memory.context_bytes() - asked);
+    CHECK(memory.weight_arena.from_source().data == nullptr);
+  }
+  CHECK(released == 1);
+  const auto memory =
+      plan::JobMemory::backed(p, grid, context, {.allocate = none, .release = release});
+  CHECK(memory.activation_arena.from_source().data == nullptr);
+  CHECK(released == 1);
 }
 
 TEST_CASE("a plan for a GPU needs none, and names its workspaces and pinned memory") {
