@@ -1,6 +1,6 @@
 // A library with NCCL's interface over MPI, for host memory, without streams. Sums are taken in
-// rank order in fp32 and rounded once, as the communicator over MPI does. Every communicator is made
-// by all ranks of MPI_COMM_WORLD at once, each for its group.
+// rank order in fp32 and rounded once, as the communicator over MPI does. All ranks of
+// MPI_COMM_WORLD make a communicator at once, each for its group.
 #include <mpi.h>
 #include <nccl.h>
 
