@@ -47,9 +47,9 @@ CudnnCall packed_call(const AttentionShape& s, bool backward) {
   return call;
 }
 
-/// What a plan needs and this machine does not have; empty where cuDNN can be asked. cuDNN looks for
-/// the compiler of the CUDA that it was built for, and for the driver, only when it plans, and does
-/// not say which of them it has not found.
+/// What a plan needs and this machine does not have; empty where cuDNN can be asked. Only when it
+/// plans does cuDNN look for the driver and the compiler of the CUDA that it was built for, and it
+/// does not say which of them it has not found.
 std::string missing_for_plans() {
   if (!missing_for_cudnn().empty()) return missing_for_cudnn();
   void* cudnn = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_NOLOAD);
