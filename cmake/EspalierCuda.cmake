@@ -40,24 +40,29 @@ else()
 endif()
 
 # Attention by cuDNN needs cudnn.h and the headers of cudnn-frontend, which come apart from it:
-#   pip download --no-deps nvidia-cudnn-frontend==1.22.0 && unzip nvidia_cudnn_frontend-*.whl
+# jobscripts/fetch-cudnn-frontend.sh puts them where they are looked for last.
 set(ESPALIER_CUDNN AUTO CACHE STRING
     "Attention by cuDNN: ON, OFF, or AUTO where cudnn.h and cudnn_frontend.h are")
 set_property(CACHE ESPALIER_CUDNN PROPERTY STRINGS AUTO ON OFF)
 set(espalier_oldest_cudnn_frontend 1.22)  # plans for a device without asking the current one
 set(ESPALIER_HAS_CUDNN OFF)
-if(ESPALIER_HAS_CUDA AND NOT ESPALIER_CUDNN STREQUAL "OFF")
+if(ESPALIER_CUDNN STREQUAL "OFF")
+  set(why_no_cudnn "ESPALIER_CUDNN is OFF")
+elseif(NOT ESPALIER_HAS_CUDA)
+  set(why_no_cudnn "there are no CUDA kernels")
+else()
   find_path(ESPALIER_CUDNN_INCLUDE_DIR cudnn_graph.h
             HINTS "${ESPALIER_CUDA_INCLUDE_DIR}" ENV CUDNN_HOME ENV CUDNN_PATH
             PATH_SUFFIXES include)
   find_path(ESPALIER_CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h
-            HINTS "${ESPALIER_CUDA_INCLUDE_DIR}" ENV CUDNN_FRONTEND_HOME PATH_SUFFIXES include)
+            HINTS "${ESPALIER_CUDA_INCLUDE_DIR}" ENV CUDNN_FRONTEND_HOME
+            PATHS "${CMAKE_SOURCE_DIR}/build/_cudnn_frontend" PATH_SUFFIXES include)
   set(version_header "${ESPALIER_CUDNN_FRONTEND_INCLUDE_DIR}/cudnn_frontend_version.h")
   if(NOT ESPALIER_CUDNN_INCLUDE_DIR)
     set(why_no_cudnn "cudnn_graph.h (cuDNN 9) is not found; set ESPALIER_CUDNN_INCLUDE_DIR")
   elseif(NOT EXISTS "${version_header}")
-    string(CONCAT why_no_cudnn "cudnn_frontend.h (cudnn-frontend) is not found; set "
-           "ESPALIER_CUDNN_FRONTEND_INCLUDE_DIR to its folder")
+    string(CONCAT why_no_cudnn "cudnn_frontend.h (cudnn-frontend) is not found; run "
+           "jobscripts/fetch-cudnn-frontend.sh or set ESPALIER_CUDNN_FRONTEND_INCLUDE_DIR")
   else()
     file(STRINGS "${version_header}" version_lines
          REGEX "define CUDNN_FRONTEND_(MAJOR|MINOR|PATCH)_VERSION")
@@ -76,9 +81,9 @@ if(ESPALIER_HAS_CUDNN)
   message(STATUS "cuDNN: ${ESPALIER_CUDNN_INCLUDE_DIR}/cudnn.h, cudnn-frontend "
                  "${frontend_version}")
 elseif(ESPALIER_CUDNN STREQUAL "ON")
-  message(FATAL_ERROR "ESPALIER_CUDNN is ON, but ${why_no_cudnn}, or ESPALIER_CUDNN to OFF.")
+  message(FATAL_ERROR "ESPALIER_CUDNN is ON, but ${why_no_cudnn}. OFF does without it.")
 else()
-  message(STATUS "cuDNN: not used ${why_no_cudnn}")
+  message(STATUS "cuDNN: attention by it is left out: ${why_no_cudnn}")
 endif()
 
 # -arch=sm_90a would add a pass for plain sm_90, which has no wgmma. fmt 9 turns its constexpr off

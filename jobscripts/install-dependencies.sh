@@ -3,7 +3,8 @@
 #
 # Usage:  jobscripts/install-dependencies.sh [GROUP ...]
 #   build   compilers and libraries, to build and run the program (the default)
-#   tests   also what the tests use: a local Slurm, clang-format
+#   tests   also what the tests use: a local Slurm, clang-format; where nvcc is, the headers that
+#           attention by cuDNN is compiled from (fetch-cudnn-frontend.sh)
 #   text    also the English text that jobscripts/quickstart.sh trains on
 # Works as root or through sudo; otherwise it prints the one line to run and ends with status 77.
 # When everything is there it does nothing and needs no network. On other systems than Debian it
@@ -42,23 +43,36 @@ for name in "${wanted[@]}"; do
   status=$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null || true)
   [[ "$status" == installed ]] || missing+=("$name")
 done
-[[ ${#missing[@]} -eq 0 ]] && exit 0
-# Two groups may name a package twice.
-mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 
-if [[ $(id -u) -eq 0 ]]; then
-  as_root=()
-elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-  as_root=(sudo)
-elif command -v sudo >/dev/null && [[ -t 0 ]]; then
-  as_root=(sudo)  # asks for the password
-else
-  echo "Packages are missing. As root, run this line and start again:" >&2
-  echo "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
-  exit 77
+install_missing() {
+  # Two groups may name a package twice.
+  mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+
+  if [[ $(id -u) -eq 0 ]]; then
+    as_root=()
+  elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    as_root=(sudo)
+  elif command -v sudo >/dev/null && [[ -t 0 ]]; then
+    as_root=(sudo)  # asks for the password
+  else
+    echo "Packages are missing. As root, run this line and start again:" >&2
+    echo "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
+    exit 77
+  fi
+
+  echo "Installing: ${missing[*]}"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+if [[ ${#missing[@]} -gt 0 ]]; then
+  install_missing
 fi
 
-echo "Installing: ${missing[*]}"
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+# Without the headers the program lacks one provider of attention, and CMake says so: no reason to
+# stop.
+if [[ " $* " == *" tests "* ]] && { command -v nvcc || [[ -x /usr/local/cuda/bin/nvcc ]]; } >/dev/null
+then
+  "$(dirname "$0")"/fetch-cudnn-frontend.sh ||
+    echo "install-dependencies.sh: attention by cuDNN will not be compiled" >&2
+fi

@@ -5,7 +5,7 @@
 #         RANKS=2     MPI ranks (default 2); the cores are divided among them
 # Steps   1 install what is missing (Debian 12, as root or through sudo)   2 build
 #         3 plain English text from two dictionaries that Debian ships     4 tokenize
-#         5 train inputs/runs/quickstart.toml, about five minutes          6 compare and write
+#         5 train inputs/runs/quickstart.toml, two to five minutes         6 compare and write
 # Writes  build/, data/english/ (text), data/english-8k/ (token shards), runs/quickstart/ (history,
 #         log, checkpoints). Nothing is done twice: started again after an interruption it goes on
 #         where it was, training included. `rm -r runs/quickstart` trains anew.

@@ -1,14 +1,10 @@
-#include <algorithm>
 #include <functional>
-#include <optional>
 
 #include "base/log.hpp"
-#include "base/random.hpp"
 #include "commands/banner.hpp"
 #include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
-#include "commands/roofline.hpp"
-#include "device/stopwatch.hpp"
+#include "commands/operator_timer.hpp"
 #include "kernels/attention_provider.hpp"
 #include "kernels/operator_list.hpp"
 #include "model/parts.hpp"
@@ -24,16 +20,11 @@ using device::Context;
 using device::Output;
 using device::View;
 
-/// Longer than any cache of a host or a GPU: written before each repetition, so that operands come
-/// from memory.
-constexpr std::int64_t kFlushBytes = std::int64_t{256} << 20;
-constexpr double kSecondsPerOperator = 0.3;
-constexpr int kMostRepeats = 50;
-
 class OperatorBench {
  public:
   OperatorBench(BenchJob& job, int data_rank)
-      : context_(job.context),
+      : job_(job),
+        context_(job.context),
         architecture_(job.memory.architecture),
         sizes_(job.memory.weights->sizes()),
         w_(job.memory.weights->weights),
@@ -41,9 +32,7 @@ class OperatorBench {
         a_(*job.memory.activations),
         optimizer_(*job.memory.optimizer),
         parameters_(job.parameters),
-        flush_arena_(device::Arena::backed("flush", flush_bytes(), context_.shared_gpu())),
-        flush_(flush_arena_.allocate("flush", DType::f32, 1, flush_bytes() / 4)),
-        stopwatch_(context_.gpu(), context_.queue().stream),
+        timer_(job.context),
         host_batch_(random_batch(job.parameters, data_rank)) {
     const model::Batch host = train::as_batch(host_batch_);
     batch_ = host;
@@ -53,13 +42,12 @@ class OperatorBench {
       context_.upload(a_.positions, host.positions.data);
       batch_ = {a_.tokens, a_.targets, a_.positions, {}};
     }
-    // Zeros would cost a GPU less power than numbers, and so run faster.
     model::BlockActivations& b = a_.blocks.front();
     for (const View& view :
          {b.x, b.n1, b.qkv, b.qk, b.o, b.x_mid, b.n2, b.gate_up, a_.x_final, a_.n_final, a_.branch,
           a_.mlp_hidden, a_.logits, a_.d_residual, a_.d_o, a_.d_qkv})
-      randomize(view);
-    for (const View& view : {b.norm1, b.norm2, a_.norm_final}) randomize(view, 1.0f);
+      randomize(context_, view);
+    for (const View& view : {b.norm1, b.norm2, a_.norm_final}) randomize(context_, view, 1.0f);
   }
 
   std::vector<Timed> run() {
@@ -70,55 +58,12 @@ class OperatorBench {
     mlp();
     head();
     optimizer();
-    return std::move(rows_);
+    return std::move(timer_.rows);
   }
 
  private:
-  std::int64_t flush_bytes() const {
-    return context_.backend() == device::Backend::emulated ? 64 : kFlushBytes;
-  }
-
-  void randomize(const View& view, float mean = 0.0f) {
-    if (view.size() == 0 || (view.dtype != DType::f32 && view.dtype != DType::bf16)) return;
-    const RandomStream stream(1, "bench values");
-    std::vector<float> row(static_cast<std::size_t>(view.cols));
-    std::vector<std::byte> bytes(static_cast<std::size_t>(view.size_bytes()));
-    stream.normal(row, 0, 0.5);
-    for (std::int64_t i = 0; i < view.size(); ++i) {
-      const float value = mean + row[static_cast<std::size_t>((i * 7 + i / view.cols) % view.cols)];
-      if (view.dtype == DType::f32)
-        reinterpret_cast<float*>(bytes.data())[i] = value;
-      else
-        reinterpret_cast<bf16*>(bytes.data())[i] = bf16(value);
-    }
-    context_.upload(view, bytes.data());
-  }
-
-  /// The median of its repetitions, and what it costs as the operators say.
   void measure(const std::string& name, const std::function<void()>& body) {
-    body();  // makes primitives, touches memory
-    context_.synchronize();
-    const auto before = context_.profiler().costs();
-    body();
-    Timed row{.name = name};
-    const auto after = context_.profiler().costs();
-    for (std::size_t i = 0; i < device::kNumPhases; ++i) {
-      row.flops += after[i].flops - before[i].flops;
-      row.bytes += after[i].bytes - before[i].bytes;
-    }
-    std::vector<double> seconds;
-    double sum = 0.0;
-    do {
-      kernels::set_zero(context_, flush_);
-      context_.synchronize();
-      stopwatch_.start();
-      body();
-      seconds.push_back(stopwatch_.stop_s());
-      sum += seconds.back();
-    } while (sum < kSecondsPerOperator && seconds.size() < kMostRepeats);
-    std::sort(seconds.begin(), seconds.end());
-    row.seconds = seconds[seconds.size() / 2];
-    rows_.push_back(row);
+    timer_.measure(name, body);
   }
 
   void embedding() {
@@ -216,64 +161,16 @@ class OperatorBench {
                                                   .eps = architecture_.norm_eps});
       });
     }
-    attention_by(a_.shape.attention, "attention");
+    time_attention(timer_, job_, a_.shape.attention, "attention");
     if (context_.backend() != device::Backend::cuda) return;
     // Those that can be had, each as it would be asked for by name; training takes one of them.
-    const std::size_t num_rows = rows_.size();
+    const std::size_t num_rows = timer_.rows.size();
     for (const auto provider : {kernels::AttentionProvider::mma, kernels::AttentionProvider::wgmma,
                                 kernels::AttentionProvider::cudnn})
-      attention_by(provider, fmt::format("attention, {}", kernels::name_of(provider)));
-    for (std::size_t i = num_rows; i < rows_.size(); ++i) rows_[i].is_alternative = true;
-  }
-
-  /// Nothing where the provider cannot.
-  void attention_by(kernels::AttentionProvider provider, const std::string& name) {
-    model::BlockActivations& b = a_.blocks.front();
-    kernels::AttentionRequest request{.shape = a_.attention,
-                                      .dtype = b.qkv.dtype,
-                                      .compute_capability = a_.shape.compute_capability};
-    const bool on_gpu = !context_.on_host();
-    if (on_gpu && !kernels::supports(provider, request)) return;
-    // cuDNN's fastest gradients are the bound to be compared with, also where they differ from run
-    // to run.
-    request.backward = true;
-    request.scratch_elements = kernels::backward_scratch_elements(provider, request);
-    const bool deterministic = !on_gpu || kernels::supports(provider, request);
-    View scratch = a_.attention_scratch;
-    std::optional<device::Arena> scratch_arena;
-    if (on_gpu && scratch.size() < request.scratch_elements) {
-      scratch_arena = device::Arena::backed("scratch", 4 * request.scratch_elements + 64,
-                                            context_.shared_gpu());
-      scratch = scratch_arena->allocate("scratch", DType::f32, 1, request.scratch_elements);
-    }
-    const View q = b.qk.col_range(0, sizes_.q_cols());
-    const View k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols());
-    const View v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols());
-    measure(name, [&] {
-      kernels::attention_forward(context_, {.shape = a_.attention,
-                                            .q = q,
-                                            .k = k,
-                                            .v = v,
-                                            .o = b.o,
-                                            .lse = b.lse,
-                                            .provider = provider});
-    });
-    measure(name + (deterministic ? " backward" : " backward, any order"), [&] {
-      kernels::attention_backward(context_,
-                                  {.shape = a_.attention,
-                                   .q = q,
-                                   .k = k,
-                                   .v = v,
-                                   .o = b.o,
-                                   .lse = b.lse,
-                                   .d_o = a_.d_o,
-                                   .d_q = a_.d_qkv.col_range(0, sizes_.q_cols()),
-                                   .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
-                                   .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
-                                   .scratch = scratch,
-                                   .provider = provider,
-                                   .deterministic = deterministic});
-    });
+      time_attention(timer_, job_, provider,
+                     fmt::format("attention, {}", kernels::name_of(provider)));
+    for (std::size_t i = num_rows; i < timer_.rows.size(); ++i)
+      timer_.rows[i].is_alternative = true;
   }
 
   void mlp() {
@@ -329,6 +226,7 @@ class OperatorBench {
     });
   }
 
+  BenchJob& job_;
   Context& context_;
   const model::Architecture& architecture_;
   model::LocalSizes sizes_;
@@ -337,12 +235,9 @@ class OperatorBench {
   model::Activations& a_;
   optim::Optimizer& optimizer_;
   const config::Parameters& parameters_;
-  device::Arena flush_arena_;
-  View flush_;
-  device::Stopwatch stopwatch_;
+  OperatorTimer timer_;
   data::MicroBatch host_batch_;
   model::Batch batch_;
-  std::vector<Timed> rows_;
 };
 
 }  // namespace

@@ -109,6 +109,15 @@ const std::array kCommands = {
                        "copy, measured in the same run. It writes nothing and needs no data.\n",
             .use = config::Use::bench,
             .run = bench_operators},
+    Command{.name = "bench attention",
+            .arguments = kInputArguments,
+            .summary = "time attention by every provider that can be had",
+            .details = "Runs attention, forward and backward, at the shape that the input gives\n"
+                       "it: with cudnn, wgmma, mma and reference, as far as the GPU and the shape\n"
+                       "allow, and says which of them device.attention = \"auto\" takes. It\n"
+                       "writes nothing and needs no data.\n",
+            .use = config::Use::bench,
+            .run = bench_attention},
     Command{
         .name = "bench tokenizer",
         .arguments = "input.toml [section.key=value ...]",

@@ -19,6 +19,8 @@ ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameter
 ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run);
+ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& parameters,
+                           bool dry_run);
 ExitStatus bench_tokenizer(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run);
 ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);

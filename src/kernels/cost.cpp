@@ -156,10 +156,6 @@ Cost cost_of_cast(const ConstView& out, const ConstView& in) {
   return {.bytes = bytes(out) + bytes(in)};
 }
 
-Cost cost_of_add(const ConstView& out, const ConstView& in) {
-  return {.flops = elements(out), .bytes = 2.0 * bytes(out) + bytes(in)};
-}
-
 Cost cost_of_set_zero(const ConstView& out) {
   return {.bytes = bytes(out)};
 }

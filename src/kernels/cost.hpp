@@ -19,7 +19,6 @@ ESPALIER_OPERATORS(ESPALIER_DECLARE)
 #undef ESPALIER_DECLARE
 
 Cost cost_of_cast(const device::ConstView& out, const device::ConstView& in);
-Cost cost_of_add(const device::ConstView& out, const device::ConstView& in);
 Cost cost_of_set_zero(const device::ConstView& out);
 Cost cost_of_sum_of_squares(const device::ConstView& in);
 Cost cost_of_add_losses(const device::ConstView& losses);

@@ -20,16 +20,6 @@ cast_tile(Rows<To> out, Rows<const From> in, Tiling tiling) {
 
 template <class T, int kCount>
 ESPALIER_KERNEL(kTileThreads)
-add_tile(Rows<T> out, Rows<const T> in, Tiling tiling) {
-  const Tile tile = tiling.tile(block_index());
-  for_columns<kCount>(tile.count, [&](int c, auto columns) {
-    T* place = out.at(tile, c);
-    store(place, load<T>(place, columns) + load(in.at(tile, c), columns));
-  });
-}
-
-template <class T, int kCount>
-ESPALIER_KERNEL(kTileThreads)
 zero_tile(Rows<T> out, Tiling tiling) {
   const Tile tile = tiling.tile(block_index());
   for_columns<kCount>(tile.count, [&](int c, auto columns) {
@@ -86,17 +76,6 @@ void cast(const Queue& queue, device::View out, device::ConstView in) {
         launch(cast_tile<To, From, kCount>, shape_of(tiling), queue, rows_of<To>(out),
                rows_of<From>(in), tiling);
       });
-    });
-  });
-}
-
-void add(const Queue& queue, device::View out, device::ConstView in) {
-  ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols && out.dtype == in.dtype,
-                  "out {}, in {}", describe(out), describe(in));
-  const Tiling tiling(out.rows, out.cols, all_contiguous(out, in));
-  dispatch(out.dtype, [&]<class T>(T) {
-    with_width<kFullWidth<T>>(all_aligned(out, in), [&]<int kCount>(Columns<kCount>) {
-      launch(add_tile<T, kCount>, shape_of(tiling), queue, rows_of<T>(out), rows_of<T>(in), tiling);
     });
   });
 }

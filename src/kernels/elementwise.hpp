@@ -6,8 +6,6 @@ namespace espalier::kernels {
 
 /// out = in converted to out's dtype (round to nearest even). Shapes equal.
 void cast(device::Context& context, device::View out, device::ConstView in);
-/// out += in, both of one dtype, sum in fp32.
-void add(device::Context& context, device::View out, device::ConstView in);
 /// All elements = 0.
 void set_zero(device::Context& context, device::View out);
 /// out (1, 1) f64 = sum of squares of an f32 view, in an order that does not depend on the thread

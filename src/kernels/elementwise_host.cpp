@@ -54,23 +54,6 @@ void cast(device::Context&, device::View out, device::ConstView in) {
   });
 }
 
-void add(device::Context&, device::View out, device::ConstView in) {
-  ESPALIER_ASSERT(out.rows == in.rows && out.cols == in.cols && out.dtype == in.dtype,
-                  "out {}, in {}", describe(out), describe(in));
-  const bool contiguous = out.is_contiguous() && in.is_contiguous();
-  dispatch(out.dtype, [&]<class T>(T) {
-    for_parts(out.rows, out.cols, contiguous,
-              [&](std::int64_t row, std::int64_t first, std::int64_t count) {
-                T* to = out.as<T>(row) + first;
-                const T* from = in.as<T>(row) + first;
-                simd::for_lanes(count, [&](std::int64_t c, auto lanes) {
-                  simd::store(to + c, simd::load(to + c, lanes) + simd::load(from + c, lanes),
-                              lanes);
-                });
-              });
-  });
-}
-
 void set_zero(device::Context&, device::View out) {
   const auto size = static_cast<std::int64_t>(size_of(out.dtype));
   for_parts(out.rows, out.cols, out.is_contiguous(),

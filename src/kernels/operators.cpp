@@ -49,10 +49,6 @@ void cast(Context& context, device::View out, device::ConstView in) {
   ESPALIER_CHOOSE(context, cast, out, in)
   account(context, cost_of_cast(out, in));
 }
-void add(Context& context, device::View out, device::ConstView in) {
-  ESPALIER_CHOOSE(context, add, out, in)
-  account(context, cost_of_add(out, in));
-}
 void set_zero(Context& context, device::View out) {
   ESPALIER_CHOOSE(context, set_zero, out)
   account(context, cost_of_set_zero(out));

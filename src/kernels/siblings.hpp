@@ -23,7 +23,6 @@ namespace host {
 ESPALIER_OPERATORS(ESPALIER_DECLARE)
 #undef ESPALIER_DECLARE
 void cast(device::Context& context, device::View out, device::ConstView in);
-void add(device::Context& context, device::View out, device::ConstView in);
 void set_zero(device::Context& context, device::View out);
 void sum_of_squares(device::Context& context, device::View out, device::ConstView in);
 void add_losses(device::Context& context, device::View sum, device::ConstView losses);
@@ -34,7 +33,6 @@ void adamw(device::Context& context, std::span<const AdamW> rectangles);
 #define ESPALIER_GPU_SIBLINGS                                                      \
   ESPALIER_OPERATORS(ESPALIER_DECLARE)                                             \
   void cast(const Queue& queue, device::View out, device::ConstView in);           \
-  void add(const Queue& queue, device::View out, device::ConstView in);            \
   void set_zero(const Queue& queue, device::View out);                             \
   void sum_of_squares(const Queue& queue, device::View out, device::ConstView in); \
   void add_losses(const Queue& queue, device::View sum, device::ConstView losses); \

@@ -149,6 +149,10 @@ class Session:
         yield Step("operators of 0.6b", [self.program(
             "espalier", "bench", "operators",
             tiny if self.emulated else ROOT / "inputs/bench/gpu-qwen3-0.6b.toml", backend)], 60)
+        yield Step("attention of 0.6b by provider", [self.program(
+            "espalier", "bench", "attention",
+            tiny if self.emulated else ROOT / "inputs/bench/gpu-qwen3-0.6b.toml", backend)], 45,
+            figures=r"bench: attention ([^:]+): ([\d.]+) ms")
         test = ROOT / "tests/gpu/test_training.py"
         start = [] if self.options.programs else [str(ROOT / "run.sh")]
         yield Step("whole runs", [
@@ -251,6 +255,15 @@ class Session:
                           for mode in ("autocast", "bf16")), default=0.0)
             if ours and theirs and not self.emulated:
                 yield f"Qwen3-{model}: {ours / theirs:.3f} times PyTorch, one round of each"
+        attention = {name: ms for r in self.results if r["step"].startswith("attention of")
+                     for name, ms in r["figures"].items()}
+        for name, ms in attention.items():
+            provider, _, which = name.partition(" ")
+            bound = next((b for n, b in attention.items() if n.split(" ")[0] == "cudnn"
+                          and ("backward" in n) == ("backward" in which)), None)
+            if bound and provider != "cudnn":
+                yield (f"attention {which or 'forward'}: {provider} takes {ms / bound:.3f} times "
+                       "cuDNN's time, one round")
 
     def write(self):
         lines = ["| step | result | seconds | |", "|---|---|---|---|"]

@@ -93,18 +93,10 @@ TEST_CASE("cast rounds to nearest even", "[elementwise]") {
   check_cast<bf16, bf16>(2, 17, 1);
 }
 
-TEMPLATE_TEST_CASE("add and set_zero", "[elementwise]", float, bf16) {
+TEMPLATE_TEST_CASE("set_zero", "[elementwise]", float, bf16) {
   Context context;
-  Matrix<TestType> out(9, 45, 2), in(9, 45, 3);
+  Matrix<TestType> out(9, 45, 2);
   out.randomize("out");
-  in.randomize("in");
-  const Matrix<TestType> before = out;
-  kernels::add(context, out.view(), in.view());
-  for (std::int64_t r = 0; r < 9; ++r)
-    for (std::int64_t c = 0; c < 45; ++c)
-      CHECK(out(r, c) == static_cast<double>(static_cast<float>(
-                             TestType(static_cast<float>(before(r, c) + in(r, c))))));
-  CHECK(out.padding_untouched());
   kernels::set_zero(context, out.view());
   CHECK(worst_error(out, [](auto, auto) { return 0.0; }) == 0.0);
   CHECK(out.padding_untouched());

@@ -20,21 +20,6 @@ Verdict cast_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
 }
 
 template <class T>
-Verdict add_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
-  device::Context context;
-  TestQueue queue;
-  Matrix<T> in(rows, cols, padding), want(rows, cols, padding), got(rows, cols, padding);
-  in.randomize("in");
-  want.randomize("out");
-  got.randomize("out");
-  kernels::add(context, want.view(), in.view());
-  kernels::ESPALIER_GPU::add(queue, got.view(), in.view());
-  Verdict verdict;
-  verdict.same_bits("add", got, want);
-  return verdict;
-}
-
-template <class T>
 Verdict set_zero_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
   TestQueue queue;
   Matrix<T> want(rows, cols, padding), got(rows, cols, padding);
@@ -114,8 +99,6 @@ void add_elementwise_cases(std::vector<Case>& cases) {
     };
     cases.push_back({named("cast f32 to bf16"), bound(cast_case<bf16, float>)});
     cases.push_back({named("cast bf16 to f32"), bound(cast_case<float, bf16>)});
-    cases.push_back({named("add f32"), bound(add_case<float>)});
-    cases.push_back({named("add bf16"), bound(add_case<bf16>)});
     cases.push_back({named("set_zero f32"), bound(set_zero_case<float>)});
     cases.push_back({named("set_zero bf16"), bound(set_zero_case<bf16>)});
     cases.push_back({named("set_zero f64"), bound(set_zero_of_any_case<double>)});

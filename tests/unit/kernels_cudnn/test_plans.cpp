@@ -1,3 +1,5 @@
+#include <dlfcn.h>
+
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
@@ -45,10 +47,30 @@ CudnnCall packed_call(const AttentionShape& s, bool backward) {
   return call;
 }
 
+/// What a plan needs and this machine does not have; empty where cuDNN can be asked. Only when it
+/// plans does cuDNN look for the driver and the compiler of the CUDA that it was built for, and it
+/// does not say which of them it has not found.
+std::string missing_for_plans() {
+  if (!missing_for_cudnn().empty()) return missing_for_cudnn();
+  void* cudnn = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_NOLOAD);
+  const auto cuda_version =
+      cudnn == nullptr ? nullptr
+                       : reinterpret_cast<std::size_t (*)()>(dlsym(cudnn, "cudnnGetCudartVersion"));
+  if (cuda_version == nullptr) return "libcudnn.so.9 with cudnnGetCudartVersion";
+  for (const auto& [library, meaning] :
+       {std::pair{fmt::format("libnvrtc.so.{}", cuda_version() / 1000), "NVRTC"},
+        std::pair{std::string("libcuda.so.1"), "the driver, or its stand-in"}})
+    if (dlopen(library.c_str(), RTLD_LAZY) == nullptr)
+      return fmt::format("{} ({}), in a folder of LD_LIBRARY_PATH: {}", library, meaning,
+                         dlerror());
+  return "";
+}
+
 /// Whether there is a library to ask. A machine that compiles need not have it.
 bool has_library() {
-  const std::string& missing = missing_for_cudnn();
-  if (!missing.empty()) WARN("nothing is planned: " << missing);
+  static const std::string missing = missing_for_plans();
+  // CTest takes these words for a test that was skipped (CMakeLists.txt).
+  if (!missing.empty()) WARN("nothing is planned without " << missing);
   return missing.empty();
 }
 

@@ -1,0 +1,113 @@
+#include <algorithm>
+#include <optional>
+
+#include "base/log.hpp"
+#include "commands/banner.hpp"
+#include "commands/commands.hpp"
+#include "commands/operator_timer.hpp"
+#include "kernels/attention_provider.hpp"
+
+// Attention at the shape that the input gives it on this rank, by every provider that can be had.
+
+namespace espalier::commands {
+
+using device::View;
+using kernels::AttentionProvider;
+
+kernels::AttentionRequest attention_request(BenchJob& job, bool backward) {
+  const model::Activations& a = *job.memory.activations;
+  return {.shape = a.attention,
+          .dtype = a.blocks.front().qkv.dtype,
+          .compute_capability = a.shape.compute_capability,
+          .backward = backward};
+}
+
+void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provider,
+                    const std::string& name) {
+  model::Activations& a = *job.memory.activations;
+  model::BlockActivations& b = a.blocks.front();
+  const model::LocalSizes sizes = job.memory.weights->sizes();
+  const bool on_gpu = !job.context.on_host();
+  if (on_gpu && !kernels::supports(provider, attention_request(job, /*backward=*/false))) return;
+  kernels::AttentionRequest request = attention_request(job, /*backward=*/true);
+  request.scratch_elements = kernels::backward_scratch_elements(provider, request);
+  const bool deterministic = !on_gpu || kernels::supports(provider, request);
+  View scratch = a.attention_scratch;
+  std::optional<device::Arena> scratch_arena;
+  if (on_gpu && scratch.size() < request.scratch_elements) {
+    scratch_arena = device::Arena::backed("scratch", 4 * request.scratch_elements + 64,
+                                          job.context.shared_gpu());
+    scratch = scratch_arena->allocate("scratch", DType::f32, 1, request.scratch_elements);
+  }
+  const View q = b.qk.col_range(0, sizes.q_cols());
+  const View k = b.qk.col_range(sizes.q_cols(), sizes.kv_cols());
+  const View v = b.qkv.col_range(sizes.qk_cols(), sizes.kv_cols());
+  timer.measure(name, [&] {
+    kernels::attention_forward(job.context, {.shape = a.attention,
+                                             .q = q,
+                                             .k = k,
+                                             .v = v,
+                                             .o = b.o,
+                                             .lse = b.lse,
+                                             .provider = provider});
+  });
+  timer.measure(name + (deterministic ? " backward" : " backward, any order"), [&] {
+    kernels::attention_backward(job.context,
+                                {.shape = a.attention,
+                                 .q = q,
+                                 .k = k,
+                                 .v = v,
+                                 .o = b.o,
+                                 .lse = b.lse,
+                                 .d_o = a.d_o,
+                                 .d_q = a.d_qkv.col_range(0, sizes.q_cols()),
+                                 .d_k = a.d_qkv.col_range(sizes.q_cols(), sizes.kv_cols()),
+                                 .d_v = a.d_qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
+                                 .scratch = scratch,
+                                 .provider = provider,
+                                 .deterministic = deterministic});
+  });
+}
+
+ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& parameters,
+                           bool dry_run) {
+  print_banner(session, parameters, train::grid_shape(parameters));
+  if (dry_run) return ExitStatus::ok;
+  config::Parameters one_block = parameters;
+  one_block.model.num_hidden_layers = 1;
+  BenchJob job(session, one_block);
+  const Peaks peaks = measure_peaks(session, job);
+  const model::Activations& a = *job.memory.activations;
+  const model::BlockActivations& b = a.blocks.front();
+  for (const View& view : {b.qkv, b.qk, a.d_o}) randomize(job.context, view);
+  OperatorTimer timer(job.context);
+  if (job.context.on_host())
+    time_attention(timer, job, AttentionProvider::automatic, "host");
+  else
+    for (const auto provider : {AttentionProvider::cudnn, AttentionProvider::wgmma,
+                                AttentionProvider::mma, AttentionProvider::reference})
+      time_attention(timer, job, provider, std::string(kernels::name_of(provider)));
+  const kernels::AttentionShape& s = a.attention;
+  log::info("attention of rank 0: B {}, S {}, A {}, K {}, D {}, {}\n{}", s.batch, s.query_length,
+            s.num_q_heads, s.num_kv_heads, s.head_dim, name_of(b.qkv.dtype),
+            roofline_table(timer.rows, peaks));
+  // For scripts.
+  for (const Timed& row : timer.rows)
+    log::info("bench: attention {}: {:.5f} ms, {:.4f} TFLOP/s", row.name, 1e3 * row.seconds,
+              row.seconds > 0.0 ? 1e-12 * row.flops / row.seconds : 0.0);
+  if (!job.context.on_host()) {
+    kernels::AttentionRequest backward = attention_request(job, /*backward=*/true);
+    const auto automatic = AttentionProvider::automatic;
+    backward.scratch_elements = kernels::backward_scratch_elements(automatic, backward);
+    log::info("bench: attention auto: {}, backward {}",
+              kernels::name_of(kernels::choose(automatic, attention_request(job, false))),
+              kernels::name_of(kernels::choose(automatic, backward)));
+    const std::string missing = kernels::what_is_missing(
+        AttentionProvider::cudnn, attention_request(job, /*backward=*/false));
+    if (!missing.empty()) log::info("bench: attention cudnn needs {}", missing);
+  }
+  session.world().barrier();
+  return ExitStatus::ok;
+}
+
+}  // namespace espalier::commands

@@ -1,0 +1,44 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "commands/bench_setup.hpp"
+#include "commands/roofline.hpp"
+#include "device/arena.hpp"
+#include "device/stopwatch.hpp"
+#include "kernels/attention_provider.hpp"
+
+namespace espalier::commands {
+
+/// Times operators one by one, with caches emptied before.
+class OperatorTimer {
+ public:
+  explicit OperatorTimer(device::Context& context);
+
+  /// Adds a row: the median of repetitions of `body`, and what it costs as the operators say.
+  void measure(const std::string& name, const std::function<void()>& body);
+
+  std::vector<Timed> rows;
+
+ private:
+  device::Context& context_;
+  device::Arena flush_arena_;
+  device::View flush_;
+  device::Stopwatch stopwatch_;
+};
+
+/// Numbers about `mean` for a view of f32 or bf16, nothing for others: zeros would cost a GPU less
+/// power, and so run faster.
+void randomize(device::Context& context, const device::View& view, float mean = 0.0f);
+
+/// What the job's block asks of attention.
+kernels::AttentionRequest attention_request(BenchJob& job, bool backward);
+
+/// Adds two rows, `name` and `name` backward: attention of the job's block by `provider`. None
+/// where the provider cannot. Gradients that the provider cannot repeat to the bit are measured all
+/// the same, as "any order": a bound to be compared with.
+void time_attention(OperatorTimer& timer, BenchJob& job, kernels::AttentionProvider provider,
+                    const std::string& name);
+
+}  // namespace espalier::commands
