@@ -25,6 +25,7 @@ inline void check(cudaError_t status, const char* what) {
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue& queue,
             std::type_identity_t<Parameters>... arguments) {
+  require_launchable(shape);
   if (shape.num_blocks == 0) return;
   const auto* function = reinterpret_cast<const void*>(kernel);
   constexpr std::int64_t kWithoutAsking = 48 * 1024;

@@ -22,6 +22,7 @@ namespace espalier::kernels::ESPALIER_GPU {
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue&,
             std::type_identity_t<Parameters>... arguments) {
+  require_launchable(shape);
   if (shape.num_blocks == 0) return;
   const device::EmulatedAccess access;
   emulation::Block::run(shape, [&] { kernel(arguments...); });
