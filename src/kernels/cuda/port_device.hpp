@@ -67,6 +67,10 @@ template <class T>
 ESPALIER_DEVICE T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
 }
+template <class T>
+ESPALIER_DEVICE T shuffle(T value, int from) {
+  return __shfl_sync(0xFFFFFFFFu, value, from);
+}
 
 ESPALIER_DEVICE std::uint32_t pair_of_bf16(float low, float high) {
   return ptx::cvt_rn_bf16x2(low, high);

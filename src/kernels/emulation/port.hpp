@@ -54,6 +54,10 @@ T shuffle_xor(T value, int mask,
   const auto all = block.exchange(value, site);
   return all[static_cast<std::size_t>((block.thread_index() % kWarpSize) ^ mask)];
 }
+template <class T>
+T shuffle(T value, int from, const std::source_location& site = std::source_location::current()) {
+  return emulation::Block::current().exchange(value, site)[static_cast<std::size_t>(from)];
+}
 
 inline std::uint32_t pair_of_bf16(float low, float high) {
   return std::uint32_t{bf16(low).bits} | std::uint32_t{bf16(high).bits} << 16;
