@@ -114,6 +114,9 @@ gradient_of_keys(Backward a) {
     block_barrier();
     if (turn + 1 < num_turns) copy(turn + 1);
     commit_copies();
+    // A lane knows of one query, and all are here when the scores are.
+    static_assert(kPassingRows == kWarpSize);
+    const Query mine = query_of(a, b, q_head(turn), first_query(turn) + lane());
     const auto queries = tiles.passed(0, turn);
     const auto d_outs = tiles.passed(1, turn);
     auto p = multiply_rows(left_of(tiles.owned(0)), queries);
@@ -122,8 +125,9 @@ gradient_of_keys(Backward a) {
     for (int n = 0; n < kPassingRows / 8; ++n)
 #pragma unroll
       for (int col = 0; col < 2; ++col) {
-        const Query query =
-            query_of(a, b, q_head(turn), first_query(turn) + n * 8 + fragment_col(col));
+        const int from = n * 8 + fragment_col(col);
+        const Query query = {shuffle(mine.first_key, from), shuffle(mine.last_key, from),
+                             shuffle(mine.lse, from), shuffle(mine.delta, from)};
 #pragma unroll
         for (int i = col; i < 4; i += 2)
           differentiate(p.at[n][i], d_s.at[n][i], query, first_key + warp() * 16 + fragment_row(i),

@@ -85,6 +85,37 @@ ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
           a.delta[head * a.length + query]};
 }
 
+/// What a warp knows of the queries of a turn: each lane of two, whoever computes with them. Asked
+/// for before the tiles are waited for, they are here when the scores are.
+struct PassingRows {
+  static constexpr int kParts = kPassingQueries / kWarpSize;
+  Query part[kParts];
+
+  ESPALIER_DEVICE PassingRows(const Backward& a, int b, int h, int first_query) {
+#pragma unroll
+    for (int i = 0; i < kParts; ++i)
+      part[i] = query_of(a, b, h, first_query + i * kWarpSize + lane());
+  }
+  /// Of the query of column group_col(i); i is known to the compiler.
+  ESPALIER_DEVICE float lse(int i) const {
+    return shuffle(part[part_of(i)].lse, lane_of(i));
+  }
+  ESPALIER_DEVICE float delta(int i) const {
+    return shuffle(part[part_of(i)].delta, lane_of(i));
+  }
+  ESPALIER_DEVICE int first_key(int i) const {
+    return shuffle(part[part_of(i)].first_key, lane_of(i));
+  }
+
+ private:
+  ESPALIER_DEVICE static int part_of(int i) {
+    return i / 4 * 8 / kWarpSize;
+  }
+  ESPALIER_DEVICE static int lane_of(int i) {
+    return group_col(i) & (kWarpSize - 1);
+  }
+};
+
 /// The probability of a key that the query sees, else zero.
 ESPALIER_DEVICE float probability(float score, const Query& query, int key, float scale) {
   const bool seen = key >= query.first_key && key <= query.last_key;
@@ -137,9 +168,8 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     // Not outside of the loop: the compiler would keep what is left of the turn before.
     float p[kCount], d_s[kCount];
     std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
-    const auto query_at = [&](int i) {
-      return query_of(a, place.b, place.head(turn), place.first_query(turn) + group_col(i));
-    };
+    const int first_query = place.first_query(turn);
+    const PassingRows rows(a, place.b, place.head(turn), first_query);
     tiles.passing[0].await(turn);
     begin_products();
     multiply_rows(p, tiles.own[0], group_first, queries);
@@ -154,7 +184,9 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     for (int i = 0; i < kCount; i += 4)
 #pragma unroll
       for (int col = 0; col < 2; ++col) {
-        const Query query = query_at(i + col);
+        const int row = first_query + group_col(i + col);
+        const Query query = {a.first_keys != nullptr ? rows.first_key(i + col) : 0,
+                             row < a.length ? row : -1, rows.lse(i + col), 0.0f};
 #pragma unroll
         for (int j = i + col; j < i + 4; j += 2)
           p[j] = probability(p[j], query, first_key + group_row(j), scale);
@@ -169,7 +201,7 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     for (int i = 0; i < kCount; i += 4)
 #pragma unroll
       for (int col = 0; col < 2; ++col) {
-        const float delta = query_at(i + col).delta;
+        const float delta = rows.delta(i + col);
 #pragma unroll
         for (int j = i + col; j < i + 4; j += 2) d_s[j] = p[j] * (d_s[j] - delta);
       }

@@ -21,6 +21,7 @@ sum_slices(float* out, const float* partials, int num_slices, std::int64_t strid
   const int c = static_cast<int>(block_index()) * kWarpSize + lane();
   float sum = 0.0f;
   if (c < width)
+#pragma unroll 16
     for (int i = warp(); i < num_slices; i += kGroups) sum += partials[i * stride + c];
   sums.set(thread_index(), sum);
   block_barrier();

@@ -33,6 +33,16 @@ ESPALIER_DEVICE int count_below(const Key* keys, int first, int last, Key key) {
   return first - begin;
 }
 
+/// The end of the run of `row` that begins at `begin`. Most runs are short: the search looks 1, 2,
+/// 4 ... keys ahead before it halves.
+ESPALIER_DEVICE int end_of_run(const Key* keys, int begin, int count, std::uint32_t row) {
+  int ahead = 1;
+  while (begin + ahead < count && row_of(keys[begin + ahead]) == row) ahead *= 2;
+  const int known = begin + ahead / 2;
+  const int end = begin + ahead < count ? begin + ahead : count;
+  return known + count_below(keys, known, end, (static_cast<Key>(row) + 1) << 32);
+}
+
 /// Threads of the sort's kernels, and keys of the first sorted runs.
 constexpr int kSortThreads = 256;
 
@@ -92,7 +102,7 @@ add_run(AddRuns<T> a) {
   const int begin = static_cast<int>(block_index());
   const std::uint32_t row = row_of(a.keys[begin]);
   if (row == kAbsent || (begin > 0 && row_of(a.keys[begin - 1]) == row)) return;
-  const int end = begin + count_below(a.keys, begin, a.count, (static_cast<Key>(row) + 1) << 32);
+  const int end = end_of_run(a.keys, begin, a.count, row);
   for_columns<kCount>(a.width, [&](int c, auto columns) {
     float* place = a.d_table.row(row) + c;
     auto sum = load(place, columns);

@@ -122,6 +122,8 @@ template <int kRows, int kHeadDim>
 ESPALIER_DEVICE void store_rows(const SwizzledTile<kRows, kHeadDim>& tile, int row,
                                 const float (&results)[kHeadDim / 2], const float (&factors)[2],
                                 const TensorMap& map, int head, int first_row, int b) {
+  // Each warp has waited for its part of the products that read the tile; now all have.
+  group_barrier(1 + warpgroup(), kWarpgroupThreads);
 #pragma unroll
   for (int i = 0; i < kHeadDim / 2; i += 2) {
     const float factor = factors[i / 2 % 2];

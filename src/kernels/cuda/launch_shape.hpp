@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "base/error.hpp"
 #include "device/queue.hpp"
 
 namespace espalier::kernels {
@@ -16,6 +17,19 @@ struct LaunchShape {
   int block_threads;        ///< a multiple of kWarpSize, at most 1024
   std::int64_t shared_bytes = 0;
 };
+
+/// Throws where no device could launch it. A grid is at most 2^31 - 1 blocks long (CUDA C++
+/// Programming Guide, "Technical Specifications per Compute Capability").
+inline void require_launchable(const LaunchShape& shape) {
+  constexpr std::int64_t kMostBlocks = 0x7FFFFFFF;
+  require(shape.num_blocks >= 0 && shape.num_blocks <= kMostBlocks, ExitStatus::internal,
+          "a kernel of {} blocks; a grid has at most {}: take a smaller micro-batch",
+          shape.num_blocks, kMostBlocks);
+  require(shape.block_threads > 0 && shape.block_threads <= 1024 &&
+              shape.block_threads % kWarpSize == 0,
+          ExitStatus::internal, "a kernel with blocks of {} threads; at most 1024 in whole warps",
+          shape.block_threads);
+}
 
 /// Bytes that `count` elements of T take in a block's shared memory: each array begins at a
 /// multiple of 16 bytes.

@@ -12,6 +12,7 @@
 //   block_barrier()            all threads of the block meet; shared memory is then as written
 //   warp_barrier()             the same for a warp
 //   shuffle_xor(value, mask)   the value of lane ^ mask; all lanes of the warp take part
+//   shuffle(value, from)       the value of lane `from`, as above
 //   SharedAllocator            cuts the block's shared memory into SharedArray<T>, whose elements
 //                              are reached by get(i), set(i, value) and words; part(first, count)
 //   read_words, write_words    4, 8, 16 or 32 bytes at once, aligned to min(16, size)

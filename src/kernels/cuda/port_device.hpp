@@ -25,6 +25,7 @@ inline void check(cudaError_t status, const char* what) {
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue& queue,
             std::type_identity_t<Parameters>... arguments) {
+  require_launchable(shape);
   if (shape.num_blocks == 0) return;
   const auto* function = reinterpret_cast<const void*>(kernel);
   constexpr std::int64_t kWithoutAsking = 48 * 1024;
@@ -66,6 +67,10 @@ template <class T>
 ESPALIER_DEVICE T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
 }
+template <class T>
+ESPALIER_DEVICE T shuffle(T value, int from) {
+  return __shfl_sync(0xFFFFFFFFu, value, from);
+}
 
 ESPALIER_DEVICE std::uint32_t pair_of_bf16(float low, float high) {
   return ptx::cvt_rn_bf16x2(low, high);
@@ -102,18 +107,26 @@ ESPALIER_DEVICE Words<kCount> read_words(const void* p) {
   return words;
 }
 
+ESPALIER_DEVICE std::uint64_t joined(std::uint32_t low, std::uint32_t high) {
+  return std::uint64_t{high} << 32 | low;
+}
+/// One store for each 16 bytes. As uint2 and uint4 nvcc takes the words apart, and in half of the
+/// kernels it did not find them together again: four stores of 4 bytes.
 template <int kCount>
 ESPALIER_DEVICE void write_words(void* p, const Words<kCount>& words) {
+  using Whole = unsigned __int128;
   if constexpr (kCount == 1) {
     *static_cast<std::uint32_t*>(p) = words.at[0];
   } else if constexpr (kCount == 2) {
-    *static_cast<uint2*>(p) = make_uint2(words.at[0], words.at[1]);
+    *static_cast<std::uint64_t*>(p) = joined(words.at[0], words.at[1]);
   } else {
     static_assert(kCount % 4 == 0);
 #pragma unroll
-    for (int i = 0; i < kCount; i += 4)
-      static_cast<uint4*>(p)[i / 4] =
-          make_uint4(words.at[i], words.at[i + 1], words.at[i + 2], words.at[i + 3]);
+    for (int i = 0; i < kCount; i += 4) {
+      const std::uint64_t low = joined(words.at[i], words.at[i + 1]);
+      const std::uint64_t high = joined(words.at[i + 2], words.at[i + 3]);
+      static_cast<Whole*>(p)[i / 4] = Whole{high} << 64 | low;
+    }
   }
 }
 

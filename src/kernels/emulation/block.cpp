@@ -67,10 +67,6 @@ Block& Block::current() {
 }
 
 void Block::run(const LaunchShape& shape, const std::function<void()>& body) {
-  require(shape.block_threads > 0 && shape.block_threads <= 1024 &&
-              shape.block_threads % kWarpSize == 0,
-          ExitStatus::internal, "emulation: blocks of {} threads; at most 1024 in whole warps",
-          shape.block_threads);
   constexpr std::int64_t kMostSharedBytes = 227 * 1024;  // of a block, sm_90 and sm_100
   require(shape.shared_bytes <= kMostSharedBytes, ExitStatus::internal,
           "emulation: {} bytes of shared memory, a block can have {}", shape.shared_bytes,

@@ -15,7 +15,8 @@ void take_later(Clocks::Times& mine, const Clocks::Times& others) {
 
 void Clocks::begin_block(int num_threads) {
   num_threads_ = num_threads;
-  const auto num_all = static_cast<std::size_t>(num_threads + kMaxGroups + kMaxBarriers);
+  constexpr int kAgents = kMaxGroups + kMaxBarriers + kMaxGroups * kWarpsOfGroup;
+  const auto num_all = static_cast<std::size_t>(num_threads + kAgents);
   rows_.assign(num_all, Times(num_all, 0));
   for (std::size_t i = 0; i < num_all; ++i) rows_[i][i] = 1;
   fenced_.assign(static_cast<std::size_t>(num_threads), 0);

@@ -8,7 +8,8 @@ namespace espalier::kernels::emulation {
 /// What each thread of a block knows to have happened before (vector clocks, Mattern 1989), where
 /// barriers of the whole block are not all that orders accesses. Besides threads there are agents
 /// that work on their own: a warpgroup's products, and an mbarrier's copies. A thread knows of an
-/// agent's work once it has waited for it, or met one who had.
+/// agent's work once it has waited for it, or met one who had. Of products a wait tells a thread
+/// only that its warp's part is done.
 class Clocks {
  public:
   using Times = std::vector<std::uint32_t>;
@@ -18,6 +19,11 @@ class Clocks {
   static constexpr int kMaxBarriers = 64;
   static constexpr int group(int index) { return kFirstAgent + index; }
   static constexpr int barrier(int index) { return kFirstAgent + kMaxGroups + index; }
+  static constexpr int kWarpsOfGroup = 4;
+  /// A warp's part of a warpgroup's products, in the group's time.
+  static constexpr int part(int group_index, int warp) {
+    return kFirstAgent + kMaxGroups + kMaxBarriers + group_index * kWarpsOfGroup + warp;
+  }
 
   void begin_block(int num_threads);
   /// From 1 on. Accesses before anything was counted have time 0, which is as good as 1.
@@ -29,6 +35,12 @@ class Clocks {
   void learn(int who, int other, std::uint32_t time);
   bool knows(int who, int other, std::uint32_t time) const {
     return std::max(time, 1u) <= row(who)[column(other)];
+  }
+  /// Whether `who` has heard that all warps' parts of the group's products until `time` are done.
+  bool knows_products(int who, int group_index, std::uint32_t time) const {
+    for (int warp = 0; warp < kWarpsOfGroup; ++warp)
+      if (!knows(who, part(group_index, warp), time)) return false;
+    return true;
   }
   /// All know what any of them knows; what they do from now on is later.
   void meet(const std::vector<int>& threads);

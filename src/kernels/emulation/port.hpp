@@ -22,6 +22,7 @@ namespace espalier::kernels::ESPALIER_GPU {
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue&,
             std::type_identity_t<Parameters>... arguments) {
+  require_launchable(shape);
   if (shape.num_blocks == 0) return;
   const device::EmulatedAccess access;
   emulation::Block::run(shape, [&] { kernel(arguments...); });
@@ -52,6 +53,10 @@ T shuffle_xor(T value, int mask,
   emulation::Block& block = emulation::Block::current();
   const auto all = block.exchange(value, site);
   return all[static_cast<std::size_t>((block.thread_index() % kWarpSize) ^ mask)];
+}
+template <class T>
+T shuffle(T value, int from, const std::source_location& site = std::source_location::current()) {
+  return emulation::Block::current().exchange(value, site)[static_cast<std::size_t>(from)];
 }
 
 inline std::uint32_t pair_of_bf16(float low, float high) {

@@ -145,10 +145,9 @@ void SharedMemory::check_no_async_read(std::int64_t offset, std::int64_t bytes,
             name_of(who.thread), i * kChunk);
     for (int g = 0; g < Clocks::kMaxGroups; ++g) {
       const std::uint32_t clock = reads.by_group[static_cast<std::size_t>(g)];
-      require(clock == 0 || clocks_->knows(who.thread, Clocks::group(g), clock),
-              ExitStatus::internal,
+      require(clock == 0 || clocks_->knows_products(who.thread, g, clock), ExitStatus::internal,
               "emulation: race on byte {} of shared memory: products of warpgroup {} read, {} "
-              "writes, and has not heard that they are done",
+              "writes, and has not heard from all of its warps that they are done",
               i * kChunk, g, name_of(who.thread));
     }
   }

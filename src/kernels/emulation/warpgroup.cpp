@@ -247,7 +247,7 @@ void Warpgroup::wait(int num_pending, Site site) {
     while (committed_.size() > static_cast<std::size_t>(pending)) {
       for (const auto& products : committed_.front().products) run(products);
       for (int t = 0; t < kWarpgroupThreads; ++t)
-        block_.clocks().learn(index_ * kWarpgroupThreads + t, Clocks::group(index_),
+        block_.clocks().learn(index_ * kWarpgroupThreads + t, Clocks::part(index_, t / kWarpSize),
                               committed_.front().clock);
       committed_.pop_front();
     }
