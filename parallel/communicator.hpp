@@ -17,10 +17,11 @@ struct RowPieces {
   std::vector<std::int64_t> begins;
 };
 
-/// Collectives over one axis of the grid. All are blocking, deterministic from run to run (sums in
-/// rank order, bf16 summed in fp32 and rounded once), and do nothing at size 1. Views are
+/// Collectives over one axis of the grid. All are deterministic from run to run and do nothing at
+/// size 1. Over MPI they are done on return, and sums are taken in rank order, bf16 in fp32 and
+/// rounded once; over NCCL they are put into a stream, and its header says how it sums. Views are
 /// contiguous. Every rank of the group must call the same collectives in the same order. A failing
-/// MPI call is Error (internal) that names the call.
+/// call is Error (internal) that names it.
 class Communicator {
  public:
   virtual ~Communicator() = default;

@@ -52,6 +52,9 @@ struct Library {
   decltype(&ncclCommWindowRegister) register_window = nullptr;      ///< (*) since 2.27
   decltype(&ncclCommWindowDeregister) deregister_window = nullptr;  ///< (*)
 
+  /// Older ones do not keep several communicators of a GPU from waiting for each other.
+  static constexpr int kOldest = 22600;
+
   static const Library& of_process() {
     static const Library library;
     return library;
@@ -93,6 +96,10 @@ struct Library {
     find(release, "ncclMemFree", /*needed=*/false);
     find(register_window, "ncclCommWindowRegister", /*needed=*/false);
     find(deregister_window, "ncclCommWindowDeregister", /*needed=*/false);
+    int version = 0;  // 22703 is 2.27.3
+    if (why_not.empty() && (get_version(&version) != ncclSuccess || version < kOldest))
+      why_not = fmt::format("libnccl.so.2 is of version {}.{}.{}, 2.26 is needed", version / 10000,
+                            version / 100 % 100, version % 100);
   }
 };
 
@@ -140,12 +147,10 @@ class NcclCommunicator final : public Communicator {
                    device::Stream stream, std::string axis)
       : host_(std::move(host)), gpu_(std::move(gpu)), stream_(stream), axis_(std::move(axis)) {
     const std::string shared = ranks_that_share(host_->all_gather(gpu_->description().uuid));
-    if (!shared.empty())
-      throw Error(ExitStatus::bad_configuration,
-                  fmt::format("{} of the {} axis share a GPU, which NCCL does not allow: use "
-                              "device.communicator = \"mpi\", or start one rank per GPU",
-                              shared, axis_),
-                  Met::by_every_rank);
+    require(shared.empty(), ExitStatus::bad_configuration,
+            "{} of the {} axis share a GPU, which NCCL does not allow: use "
+            "device.communicator = \"mpi\", or start one rank per GPU",
+            shared, axis_);
     ncclUniqueId id{};
     if (rank() == 0) check(nccl_.get_unique_id(&id), "ncclGetUniqueId");
     const std::string text = host_->broadcast(std::string(id.internal, sizeof(id.internal)), 0);

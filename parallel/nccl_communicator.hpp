@@ -8,8 +8,8 @@
 
 namespace espalier::parallel {
 
-/// Empty when NCCL can be used here; else why not: "this program was built without NCCL", or what
-/// the loader says about libnccl.so.2. Loads the library.
+/// Empty when NCCL can be used here; else why not: "this program was built without NCCL", what the
+/// loader says about libnccl.so.2, or that it is older than 2.26. Loads the library.
 std::string why_no_nccl();
 
 /// A communicator over NCCL for memory of `gpu`, one rank per GPU; `host` itself when it has only
@@ -24,10 +24,11 @@ std::string why_no_nccl();
 /// unless the user says otherwise): they differ from call to call on Hopper (NCCL issue 1497). The
 /// others of the contract hold.
 ///
-/// Throws Error (bad_configuration) when NCCL cannot be had, or, met by every rank, when two ranks
-/// share a GPU. A call that fails is Error (internal) with call, rank, GPU and NCCL's words. A
-/// failure that shows later, such as a peer that is gone, is found by a thread that looks once a
-/// second, says so and ends the job: the stream would never come past it.
+/// Throws Error (bad_configuration) when NCCL cannot be had or two ranks of the axis share a GPU. A
+/// call that fails is Error (internal) with call, rank, GPU and NCCL's words. A failure that shows
+/// later, such as a peer that is gone, is found by a thread that looks once a second, says so and
+/// ends the job: the stream would never come past it, and MPI_Abort from that thread, which
+/// MPI_THREAD_FUNNELED does not provide for, loses nothing that could still be saved.
 ///
 /// Several communicators of one GPU may run at the same time because all are called from one thread
 /// in the same order on every rank (NCCL_LAUNCH_ORDER_IMPLICIT, since NCCL 2.26).

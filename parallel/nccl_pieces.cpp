@@ -1,5 +1,7 @@
 #include "parallel/nccl_pieces.hpp"
 
+#include <algorithm>
+
 #include <fmt/core.h>
 
 #include "base/error.hpp"
@@ -39,6 +41,10 @@ std::string ranks_that_share(const std::vector<std::string>& gpus) {
     if (!others.empty()) return fmt::format("ranks {}{}", a, others);
   }
   return {};
+}
+
+bool nccl_serves(const std::vector<std::string>& gpus) {
+  return std::find(gpus.begin(), gpus.end(), "") == gpus.end() && ranks_that_share(gpus).empty();
 }
 
 }  // namespace espalier::parallel

@@ -41,5 +41,8 @@ void piece_calls(std::span<const std::int64_t> begins, std::int64_t row_bytes, b
 /// Which ranks of a group share a GPU, given every rank's GPU (its uuid): "ranks 0 and 2", or empty
 /// when each has its own.
 std::string ranks_that_share(const std::vector<std::string>& gpus);
+/// Whether NCCL can serve a job of these ranks: every rank has a GPU (its uuid; empty where NCCL is
+/// not to be had) of its own.
+bool nccl_serves(const std::vector<std::string>& gpus);
 
 }  // namespace espalier::parallel

@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "parallel/mpi_communicator.hpp"
 #include "parallel/nccl_communicator.hpp"
+#include "parallel/nccl_pieces.hpp"
 #include "parallel/staged_communicator.hpp"
 
 namespace espalier::parallel {
@@ -29,14 +30,25 @@ MPI_Comm split_of_world(int color, int rank) {
   return group;
 }
 
-/// Whether GPU memory travels by NCCL: the same answer on every rank. Collective.
+/// Whether GPU memory travels by NCCL: the same answer, or the same error, on every rank.
+/// Collective.
 bool uses_nccl(Communicator& world, const device::Gpu& gpu, CollectiveLibrary library) {
-  if (library == CollectiveLibrary::nccl) return true;  // and what is missing is an error there
-  if (library == CollectiveLibrary::mpi || gpu.backend() != device::Backend::cuda) return false;
+  const bool automatic = library == CollectiveLibrary::automatic;
+  if (library == CollectiveLibrary::mpi) return false;
+  if (automatic && gpu.backend() != device::Backend::cuda) return false;
   const bool here = why_no_nccl().empty();
-  std::vector<std::string> uuids = world.all_gather(here ? gpu.description().uuid : std::string());
-  std::sort(uuids.begin(), uuids.end());
-  return !uuids.front().empty() && std::adjacent_find(uuids.begin(), uuids.end()) == uuids.end();
+  const std::vector<std::string> gpus =
+      world.all_gather(here ? gpu.description().uuid : std::string());
+  if (automatic) return nccl_serves(gpus);
+  const bool everywhere = std::find(gpus.begin(), gpus.end(), "") == gpus.end();
+  if (!everywhere) return true;  // making the communicator says what is missing
+  if (const std::string shared = ranks_that_share(gpus); !shared.empty())
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("device.communicator = \"nccl\": {} share a GPU, which NCCL does not "
+                            "allow: use \"mpi\", or start one rank per GPU",
+                            shared),
+                Met::by_every_rank);
+  return true;
 }
 
 }  // namespace

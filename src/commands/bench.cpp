@@ -19,11 +19,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double peak_of_all_ranks(parallel::MpiSession& session, device::Context& context, DType dtype) {
-  session.world().barrier();
-  std::array<double, 1> peak{context.measure_gemm_peak(dtype, 1.0)};
-  session.world().all_reduce_sum(peak);
-  return peak[0];
+double sum_over_ranks(parallel::MpiSession& session, double value) {
+  std::array<double, 1> sum{value};
+  session.world().all_reduce_sum(sum);
+  return sum[0];
 }
 
 /// What the phases of the measured steps cost beside what they took, per step of this rank.
@@ -38,6 +37,23 @@ std::vector<Timed> phases_of(const device::Profiler& profiler, std::int64_t step
                       .flops = costs[i].flops / static_cast<double>(steps),
                       .bytes = costs[i].bytes / static_cast<double>(steps)});
   return rows;
+}
+
+/// What the plan says beside what is taken.
+std::string describe_memory(const BenchJob& job) {
+  const auto planned = static_cast<double>(job.memory.total_bytes());
+  if (const device::Gpu* gpu = job.context.gpu()) {
+    const auto total = static_cast<double>(gpu->description().memory_bytes);
+    return fmt::format("{} of its GPU as planned, {} of {} are taken", human_bytes(planned),
+                       human_bytes(total - static_cast<double>(gpu->free_bytes())),
+                       human_bytes(total));
+  }
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  const double resident = 1024.0 * static_cast<double>(usage.ru_maxrss);
+  return fmt::format(
+      "arenas {} as planned, largest resident size {} (+{} for the program, libraries and staging)",
+      human_bytes(planned), human_bytes(resident), human_bytes(resident - planned));
 }
 
 }  // namespace
@@ -62,7 +78,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const std::int64_t micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data);
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
 
-  const double peak_before = peak_of_all_ranks(session, context, memory.dtype);
+  const double peak_before = sum_over_ranks(session, job.peaks.flops);
   std::vector<double> seconds;
   double loss = 0.0;
   for (std::int64_t step = 1; step <= parameters.bench.warmup_steps + parameters.bench.steps;
@@ -102,12 +118,14 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   }
   log::info("{}", train::phase_table(context.profiler(), session.world()));
   const std::vector<Timed> phases = phases_of(context.profiler(), parameters.bench.steps);
-  const double peak_after = peak_of_all_ranks(session, context, memory.dtype);
+  // Other programs of a host come and go; a GPU is this job's, and may have no memory left for it.
+  double peak_after = peak_before;
+  if (context.on_host()) {
+    session.world().barrier();
+    peak_after = sum_over_ranks(session, context.measure_gemm_peak(memory.dtype, 1.0));
+  }
   const double peak = 0.5 * (peak_before + peak_after);
-
-  struct rusage usage {};
-  getrusage(RUSAGE_SELF, &usage);  // before the memory of the copy
-  const Peaks of_rank_0{.flops = peak / session.size(), .bytes = measure_copy_peak(context)};
+  const Peaks of_rank_0{.flops = peak / session.size(), .bytes = job.peaks.bytes};
   log::info("a step of rank 0 beside what its work costs at least\n{}",
             roofline_table(phases, of_rank_0));
   log::info("{}", largest_gaps(phases, of_rank_0));
@@ -117,12 +135,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const double rate = step_tokens / median;
   const plan::FlopsPerToken flops =
       plan::flops_per_token(memory.architecture, static_cast<double>(t.sequence_length));
-  const double resident = 1024.0 * static_cast<double>(usage.ru_maxrss);
-  const auto planned = static_cast<double>(memory.total_bytes());
-  log::info(
-      "memory of rank 0: arenas {} as planned, largest resident size {} (+{} for the program, "
-      "libraries and staging)",
-      human_bytes(planned), human_bytes(resident), human_bytes(resident - planned));
+  log::info("memory of rank 0: {}", describe_memory(job));
   log::info("bench: dtype {}", t.dtype);
   log::info("bench: step_seconds_median {:.4f}", median);
   log::info("bench: tokens_per_second {:.1f}", rate);

@@ -76,7 +76,7 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
   config::Parameters one_block = parameters;
   one_block.model.num_hidden_layers = 1;
   BenchJob job(session, one_block);
-  const Peaks peaks = measure_peaks(session, job);
+  const Peaks& peaks = job.peaks;
   const model::Activations& a = *job.memory.activations;
   const model::BlockActivations& b = a.blocks.front();
   for (const View& view : {b.qkv, b.qk, a.d_o}) randomize(job.context, view);

@@ -250,7 +250,7 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
   config::Parameters one_block = parameters;
   one_block.model.num_hidden_layers = 1;
   BenchJob job(session, one_block);
-  const Peaks peaks = measure_peaks(session, job);
+  const Peaks& peaks = job.peaks;
   const std::vector<Timed> rows = OperatorBench(job, job.grid.data_rank()).run();
   log::info("operators of one block, the head and the optimiser's share of one block on rank 0\n{}",
             roofline_table(rows, peaks));

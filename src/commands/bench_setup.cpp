@@ -7,12 +7,27 @@
 #include "train/host_values.hpp"
 
 namespace espalier::commands {
+namespace {
+
+Peaks measure_peaks(parallel::MpiSession& session, device::Context& context,
+                    const config::Parameters& p) {
+  context.gemm().set_tuning(p.device.tune_gemm);
+  Peaks peaks;
+  session.world().barrier();
+  peaks.flops = context.measure_gemm_peak(dtype_from_name(p.training.dtype), 1.0);
+  session.world().barrier();
+  peaks.bytes = measure_copy_peak(context);
+  return peaks;
+}
+
+}  // namespace
 
 BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
     : parameters(p),
       grid(train::grid_shape(p), session.rank()),
       gpu(train::choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
+      peaks(measure_peaks(session, context, p)),
       memory(plan::JobMemory::backed(
           p, grid, context,
           parallel::memory_for_peers(session, grid, context, train::collective_library(p.device)))),
@@ -22,7 +37,6 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   train::let_peers_reach_activations(communicators, memory.activation_arena);
-  context.gemm().set_tuning(p.device.tune_gemm);
   optim::Optimizer& optimizer = *memory.optimizer;
   transformer.set_before_use(
       [this](int bucket) { memory.optimizer->wait_for_weights(context, bucket); });
@@ -48,15 +62,6 @@ data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
     batch.positions.push_back(static_cast<std::int32_t>(i % p.training.sequence_length));
   }
   return batch;
-}
-
-Peaks measure_peaks(parallel::MpiSession& session, BenchJob& job) {
-  Peaks peaks;
-  session.world().barrier();
-  peaks.flops = job.context.measure_gemm_peak(job.memory.dtype, 1.0);
-  session.world().barrier();
-  peaks.bytes = measure_copy_peak(job.context);
-  return peaks;
 }
 
 }  // namespace espalier::commands

@@ -19,6 +19,9 @@ struct BenchJob {
   parallel::ProcessGrid grid;
   std::shared_ptr<device::Gpu> gpu;  ///< null: the host
   device::Context context;
+  /// Of this rank while all ranks measure; before the memory below is taken, which is not counted
+  /// in the plan.
+  Peaks peaks;
   plan::JobMemory memory;
   parallel::GridCommunicators communicators;
   model::Transformer transformer;
@@ -26,8 +29,5 @@ struct BenchJob {
 
 /// A micro-batch of random tokens.
 data::MicroBatch random_batch(const config::Parameters& parameters, int data_rank);
-
-/// Peaks of this rank while all ranks measure. Collective.
-Peaks measure_peaks(parallel::MpiSession& session, BenchJob& job);
 
 }  // namespace espalier::commands

@@ -40,11 +40,12 @@ config::Parameters parameters_of_checkpoint(const std::string& named,
   const io::CheckpointReader reader(folder);
   config::Parameters p;
   io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
-  // The grid and the batches of the training say nothing about this job.
+  // The grid, the batches and the devices of the training say nothing about this job.
   p.parallel = requested.parallel;
   p.parallel.data = 0;
   p.training.micro_batch_size = requested.training.micro_batch_size;
   p.training.global_batch_size = requested.training.micro_batch_size;
+  p.device = requested.device;
   p.run = requested.run;
   p.output = requested.output;
   p.validation = requested.validation;

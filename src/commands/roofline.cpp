@@ -9,6 +9,7 @@
 
 #include "base/host_loops.hpp"
 #include "device/arena.hpp"
+#include "device/stopwatch.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -33,7 +34,6 @@ double measure_copy_peak(device::Context& context, double seconds) {
   const auto copy = [&] {
     if (device::Gpu* gpu = context.gpu()) {
       gpu->copy_on_device(to.data, from.data, {1, bytes, bytes, bytes}, context.queue().stream);
-      context.synchronize();
       return;
     }
     constexpr std::int64_t kPart = std::int64_t{1} << 20;
@@ -50,10 +50,11 @@ double measure_copy_peak(device::Context& context, double seconds) {
   const auto since = [](Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
   };
+  device::Stopwatch watch(context.gpu(), context.queue().stream);
   do {
-    const auto begin = Clock::now();
+    watch.start();
     copy();
-    best = std::max(best, 2.0 * static_cast<double>(bytes) / since(begin));
+    best = std::max(best, 2.0 * static_cast<double>(bytes) / watch.stop_s());
   } while (since(start) < seconds);
   return best;
 }

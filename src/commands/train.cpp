@@ -31,7 +31,8 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
   if (dry_run) {
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
-    if (parameters.device.backend != "host" && session.rank() == 0) print_fit(parameters, shape);
+    if (plan::planned_backend(parameters.device) == device::Backend::cuda && session.rank() == 0)
+      print_fit(parameters, shape);
     train::check_files(parameters);
     log::info("dry run: nothing was trained");
     return ExitStatus::ok;

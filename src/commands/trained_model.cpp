@@ -18,6 +18,9 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       gpu(train::choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
       weight_arena(device::Arena::planning("weights")) {
+  // Every prompt length has products of its own: what the library takes first does, and is the same
+  // every time.
+  context.gemm().set_tuning(false);
   io::CheckpointReader reader(p.evaluation.checkpoint);
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;

@@ -112,8 +112,8 @@ struct DeviceParameters {
                 .choices = {"auto", "reference", "mma", "wgmma", "cudnn"}},
           p.attention);
     visit(Field{.name = "tune_gemm",
-                .meaning = "time the library's algorithms for each matrix product once per GPU "
-                           "model; off: take its first suggestion"},
+                .meaning = "before the first step, time the library's algorithms for each matrix "
+                           "product that is new to this GPU model; off: take its first suggestion"},
           p.tune_gemm);
     visit(Field{.name = "graphs",
                 .meaning = "replay the kernels of each block as a CUDA graph; only with "

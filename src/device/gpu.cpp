@@ -36,6 +36,11 @@ std::vector<std::string> Gpu::uuids() {
   return result;
 }
 
+int Gpu::first_compute_capability(Backend backend) {
+  const bool is_there = backend == Backend::cuda && num_cuda_gpus() > 0;
+  return is_there ? compute_capability_of_cuda_gpu(0) : 0;
+}
+
 std::shared_ptr<Gpu> Gpu::open(Backend backend, int ordinal) {
   if (backend == Backend::emulated) return open_emulated_gpu(ordinal);
   ESPALIER_ASSERT(backend == Backend::cuda, "the host is no GPU");

@@ -24,6 +24,8 @@ class Gpu {
   static std::string why_none(Backend backend);
   /// Tell GPUs apart on a node, by ordinal; of the back-end cuda.
   static std::vector<std::string> uuids();
+  /// Of the first GPU of this process, without opening it: 90, 100; 0 where there is none.
+  static int first_compute_capability(Backend backend);
   /// Throws Error (bad_configuration) when `ordinal` cannot be had, with why_none, or when the
   /// kernels were not compiled for its architecture.
   static std::shared_ptr<Gpu> open(Backend backend, int ordinal);

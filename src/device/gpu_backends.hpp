@@ -15,6 +15,7 @@ std::shared_ptr<Gpu> open_emulated_gpu(int ordinal);
 int num_cuda_gpus();
 std::string why_no_cuda_gpu();
 std::string uuid_of_cuda_gpu(int ordinal);
+int compute_capability_of_cuda_gpu(int ordinal);
 std::shared_ptr<Gpu> open_cuda_gpu(int ordinal);
 
 /// Whether kernels compiled for `architectures` ("90a 100a") run on a GPU of this compute

@@ -298,6 +298,10 @@ std::string why_no_cuda_gpu() {
                                  : "driver " + version_text(driver));
 }
 
+int compute_capability_of_cuda_gpu(int ordinal) {
+  const cudaDeviceProp properties = properties_of(ordinal);
+  return 10 * properties.major + properties.minor;
+}
 std::string uuid_of_cuda_gpu(int ordinal) {
   return uuid_text(properties_of(ordinal).uuid);
 }

@@ -17,6 +17,9 @@ std::string why_no_cuda_gpu() {
 std::string uuid_of_cuda_gpu(int) {
   fail(ExitStatus::internal, "{}", kWhy);
 }
+int compute_capability_of_cuda_gpu(int) {
+  fail(ExitStatus::internal, "{}", kWhy);
+}
 std::shared_ptr<Gpu> open_cuda_gpu(int) {
   fail(ExitStatus::internal, "{}", kWhy);
 }

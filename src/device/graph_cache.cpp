@@ -13,7 +13,6 @@ void GraphCache::forget() {
   gpu_->synchronize(stream_);
   for (const auto& [key, entry] : entries_) gpu_->destroy(entry.graph);
   entries_.clear();
-  num_graphs_ = 0;
 }
 
 GraphCache::Turn GraphCache::begin(std::uint64_t key) {
@@ -38,7 +37,6 @@ void GraphCache::end(std::uint64_t key) {
   profiler_.resume();
   Entry& entry = entries_.at(key);
   entry.graph = gpu_->end_capture(stream_);
-  ++num_graphs_;
   const auto costs = profiler_.costs();
   for (std::size_t i = 0; i < kNumPhases; ++i)
     entry.costs[i] = {costs[i].flops - costs_before_[i].flops,

@@ -38,7 +38,6 @@ class GraphCache {
         return;
     }
   }
-  std::size_t num_graphs() const { return num_graphs_; }
   /// Graphs are captured again when their keys next come up: after a buffer has moved.
   void forget();
 
@@ -57,7 +56,6 @@ class GraphCache {
   Profiler& profiler_;
   std::unordered_map<std::uint64_t, Entry> entries_;
   std::array<PhaseCost, kNumPhases> costs_before_{};
-  std::size_t num_graphs_ = 0;
   bool is_capturing_ = false;
 };
 

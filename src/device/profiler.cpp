@@ -81,7 +81,6 @@ void Profiler::add_costs(const std::array<PhaseCost, kNumPhases>& costs) {
 }
 
 void Profiler::reset() {
-  costs_ = {};
   seconds_ = {};
   costs_ = {};
   since_ = Clock::now();

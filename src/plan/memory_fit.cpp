@@ -14,7 +14,7 @@ std::string human(std::int64_t bytes) {
 }
 
 /// What rank `rank` needs with other parameters; none when they do not resolve on their grid.
-std::optional<std::int64_t> total_with(config::Parameters p, int rank, device::Backend backend) {
+std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Room& room) {
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
                                   .context = static_cast<int>(p.parallel.context),
                                   .data = static_cast<int>(p.parallel.data),
@@ -24,18 +24,15 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, device::B
   } catch (const Error&) {
     return std::nullopt;
   }
-  return JobMemory::planned(p, {shape, rank}, backend).total_bytes();
+  return JobMemory::planned(p, {shape, rank}, room.backend, room.compute_capability).total_bytes();
 }
 
 }  // namespace
 
 std::vector<Alternative> alternatives(const config::Parameters& parameters,
-                                      const parallel::ProcessGrid& grid, device::Backend backend,
-                                      std::int64_t available_bytes) {
+                                      const parallel::ProcessGrid& grid, const Room& room) {
   std::vector<Alternative> result;
-  const auto total = [&](const config::Parameters& p) {
-    return total_with(p, grid.rank(), backend);
-  };
+  const auto total = [&](const config::Parameters& p) { return total_with(p, grid.rank(), room); };
   const auto add = [&](const std::string& change, const config::Parameters& p) {
     if (const auto bytes = total(p)) result.push_back({change, *bytes});
   };
@@ -57,7 +54,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     if (candidates.empty()) return;
     const auto fitting =
         std::find_if(candidates.begin(), candidates.end(),
-                     [&](const Alternative& a) { return a.total_bytes <= available_bytes; });
+                     [&](const Alternative& a) { return a.total_bytes <= room.free_bytes; });
     result.push_back(fitting != candidates.end() ? *fitting : candidates.back());
   };
   const auto micro_batches = [&](config::Parameters p, const std::string& beside) {
@@ -78,7 +75,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     p.parallel.tensor *= 2;
     // As many ranks as there are while the data axis can give some, more ranks after that.
     if (p.parallel.data % 2 == 0) p.parallel.data /= 2;
-    if (const auto bytes = total_with(p, 0, backend))
+    if (const auto bytes = total_with(p, 0, room))
       tensor_sizes.push_back({fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
                                           p.parallel.tensor * p.parallel.data),
                               *bytes});
@@ -113,7 +110,7 @@ std::string why_not_fitting(const config::Parameters& parameters, const parallel
   for (const JobMemory::Line& line : plan.lines())
     text += fmt::format("  {:<17} {:>12}\n", line.name, human(line.bytes));
   text += "what would help:";
-  for (const Alternative& a : alternatives(parameters, grid, room.backend, room.free_bytes))
+  for (const Alternative& a : alternatives(parameters, grid, room))
     text += fmt::format("\n  {:<58} {:>12}{}", a.change, human(a.total_bytes),
                         a.total_bytes <= room.free_bytes ? "   fits" : "");
   return text;

@@ -13,14 +13,6 @@ struct Alternative {
   std::int64_t total_bytes;
 };
 
-/// What makes the training plan of this rank smaller, the least costly first: ZeRO where it is off,
-/// stronger modes of memory.recompute, smaller micro-batches, both, more tensor ranks. Of
-/// micro-batches and tensor sizes it names the first that fits into `available_bytes`, else the
-/// last there is. All of them resolve.
-std::vector<Alternative> alternatives(const config::Parameters& parameters,
-                                      const parallel::ProcessGrid& grid, device::Backend backend,
-                                      std::int64_t available_bytes);
-
 /// The memory that a plan must fit into.
 struct Room {
   device::Backend backend;
@@ -28,6 +20,13 @@ struct Room {
   std::string whose;           ///< "GPU 0 (NVIDIA H100 80GB HBM3) has 78.9 GiB free of 79.1 GiB"
   int compute_capability = 0;  ///< 0: not known
 };
+/// What makes the training plan of this rank smaller, the least costly first: ZeRO where it is off,
+/// stronger modes of memory.recompute, smaller micro-batches, both, more tensor ranks. Of
+/// micro-batches and tensor sizes it names the first that fits into `room`, else the last there is.
+/// All of them resolve.
+std::vector<Alternative> alternatives(const config::Parameters& parameters,
+                                      const parallel::ProcessGrid& grid, const Room& room);
+
 /// What `gpu` has free, and `taken_bytes` that are part of the plan already.
 Room room_of(const device::Gpu& gpu, std::int64_t taken_bytes = 0);
 /// device.memory_gib, for a plan that is made where the GPU is not.

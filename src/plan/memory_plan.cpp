@@ -157,14 +157,16 @@ device::Backend planned_backend(const config::DeviceParameters& parameters) {
 
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape, device::Backend backend) {
+  const int capability = device::Gpu::first_compute_capability(backend);
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
   for (const int rank : corner_ranks(shape)) {
-    const std::int64_t total = JobMemory::planned(parameters, {shape, rank}, backend).total_bytes();
+    const std::int64_t total =
+        JobMemory::planned(parameters, {shape, rank}, backend, capability).total_bytes();
     smallest = smallest == 0 ? total : std::min(smallest, total);
     largest = std::max(largest, total);
   }
-  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, backend);
+  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, backend, capability);
   const bool on_host = backend == device::Backend::host;
   std::string text = fmt::format("memory plan of rank 0{}\n", on_host ? "" : ", on its GPU");
   for (const JobMemory::Line& line : first.lines())

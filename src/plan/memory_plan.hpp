@@ -83,7 +83,7 @@ device::Backend planned_backend(const config::DeviceParameters& parameters);
 
 /// Table for the banner and --dry-run: the memory of rank 0, and the smallest and largest total
 /// over the ranks (the corners of the tensor and data axes are the ones that differ). It needs no
-/// GPU to plan for one.
+/// GPU to plan for one; where there is one, its architecture says what attention takes.
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape, device::Backend backend);
 

@@ -173,11 +173,14 @@ std::shared_ptr<Gpu> choose_gpu(parallel::MpiSession& session,
           fmt::format("device.backend = \"cuda\": {}: {}. Use device.backend = \"host\" or "
                       "\"auto\", or run on machines with a GPU",
                       who, complaint->text));
-    // Said only where somebody might have expected a GPU.
+    // A node that lost its GPU must not make the others of a large job compute on their hosts.
     std::vector<double> has_gpu{uuids.empty() ? 0.0 : 1.0};
     session.world().all_reduce_sum(has_gpu);
     if (has_gpu[0] > 0.0)
-      log::info("every rank computes on the host, because {} has no GPU: {}", who, complaint->text);
+      refuse(
+          fmt::format("device.backend = \"auto\": {} has no GPU ({}), but {} of {} ranks have one. "
+                      "Leave that node out, or use device.backend = \"host\"",
+                      who, complaint->text, has_gpu[0], session.size()));
     return nullptr;
   }
 

@@ -39,8 +39,9 @@ std::string describe_devices(parallel::MpiSession& session,
                              const std::shared_ptr<device::Gpu>& gpu);
 
 /// Every rank takes the matrix algorithms that rank 0 has measured, so that equal products have
-/// equal bits everywhere, and rank 0 keeps them for the next run (collective). For after the first
-/// step; graphs that were captured before keep the old ones (Context::use_graphs forgets them).
+/// equal bits everywhere, and rank 0 keeps them for the next run (collective). For when every
+/// product has been met; graphs that were captured before keep the old ones (Context::use_graphs
+/// forgets them).
 void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm);
 
 /// What a rank sees of its node.

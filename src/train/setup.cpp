@@ -61,6 +61,16 @@ void require_writable(const std::filesystem::path& directory) {
           directory.string(), folder.string());
 }
 
+/// FLOP/s of all ranks, each with its GPU or its share of the host.
+double measure_peak(parallel::MpiSession& session, device::Context& context,
+                    const config::Parameters& p) {
+  context.gemm().set_tuning(p.device.tune_gemm);
+  session.world().barrier();  // ranks that share a machine measure together
+  std::array<double, 1> peak{context.measure_gemm_peak(dtype_from_name(p.training.dtype), 0.3)};
+  session.world().all_reduce_sum(peak);
+  return peak[0];
+}
+
 }  // namespace
 
 void check_files(const config::Parameters& p) {
@@ -101,6 +111,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       grid_(grid_shape(parameters), session.rank()),
       gpu_(choose_gpu(session, parameters.device)),
       context_(gpu_, plan::workspace_elements(parameters, grid_, backend_of(gpu_))),
+      gemm_peak_(measure_peak(session, context_, parameters)),
       memory_(plan::JobMemory::backed(
           parameters, grid_, context_,
           parallel::memory_for_peers(session, grid_, context_,
@@ -123,7 +134,6 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (gpu_ != nullptr)
     log::info("device: {}\n{}", context_.describe(), describe_devices(session, gpu_));
   let_peers_reach_activations(communicators_, memory_.activation_arena);
-  context_.gemm().set_tuning(parameters.device.tune_gemm);
   transformer_.set_before_use(
       [this](int bucket) { memory_.optimizer->wait_for_weights(context_, bucket); });
   if (!parameters.data.validation.empty())
@@ -151,20 +161,12 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (batch_shape_.documents.mask)
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
-  progress_ =
-      std::make_unique<Progress>(parameters_, memory_.architecture, attended, measure_peak());
+  progress_ = std::make_unique<Progress>(parameters_, memory_.architecture, attended, gemm_peak_);
   context_.profiler().reset();
 }
 
 Trainer::~Trainer() {
   if (log_) log::set_sink({});
-}
-
-double Trainer::measure_peak() {
-  session_.world().barrier();  // ranks that share a machine measure together
-  std::array<double, 1> peak{context_.measure_gemm_peak(memory_.dtype, 0.3)};
-  session_.world().all_reduce_sum(peak);
-  return peak[0];
 }
 
 void Trainer::start_or_continue() {

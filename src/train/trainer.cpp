@@ -84,15 +84,23 @@ StepReport Trainer::train_step() {
           .seconds = std::chrono::duration<double>(Clock::now() - start).count()};
 }
 
+void Trainer::rehearse() {
+  // The second adds to the weights' gradients, which is another product than the first's.
+  const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
+  data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, 0, batch_);
+  for (std::int64_t micro = 0; micro < num; ++micro)
+    transformer_.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
+  transformer_.take_loss_sum();
+  share_gemm_choices(session_, context_.gemm());
+  context_.use_graphs(parameters_.device.graphs);
+  context_.profiler().reset();
+}
+
 StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
+  if (gpu_ != nullptr && step_ < steps) rehearse();
   while (step_ < steps && !stop_signal_ && !out_of_time_) {
     const StepReport report = train_step();
-    if (!gemm_choices_shared_) {  // every product has been met now
-      share_gemm_choices(session_, context_.gemm());
-      gemm_choices_shared_ = true;
-      context_.use_graphs(parameters_.device.graphs);
-    }
     announce_epochs();
     slowest_step_s_ = std::max(slowest_step_s_, report.seconds);
     progress_->step(report);

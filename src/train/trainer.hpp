@@ -49,7 +49,10 @@ class Trainer {
   void validate();
   void save();
   bool is_due(std::int64_t interval) const;
-  double measure_peak();
+  /// Forward and backward of a micro-batch or two whose gradients nobody takes: every matrix
+  /// product is met, timed and agreed upon before the first step, which then has the bits of every
+  /// other run on this grid.
+  void rehearse();
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
@@ -59,6 +62,7 @@ class Trainer {
   parallel::ProcessGrid grid_;
   std::shared_ptr<device::Gpu> gpu_;  ///< null: the host
   device::Context context_;
+  double gemm_peak_;  ///< FLOP/s of all ranks; taken before the memory below, which leaves no room
   plan::JobMemory memory_;
   parallel::GridCommunicators communicators_;
   TrainingData training_data_;
@@ -73,7 +77,6 @@ class Trainer {
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;
   double slowest_step_s_ = 0.0;
-  bool gemm_choices_shared_ = false;
   bool data_end_run_ = false;  ///< before the steps that were asked for
   bool stop_signal_ = false;   ///< agreed by all ranks
   bool out_of_time_ = false;   ///< agreed by all ranks

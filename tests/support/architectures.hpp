@@ -3,7 +3,7 @@
 
 // Architectures that several tests name. Numbers: Hugging Face's config.json of each model.
 
-namespace espalier::test {
+namespace espalier::testing {
 
 struct Sizes {
   std::int64_t H, F, L, A, K, D;
@@ -49,4 +49,4 @@ inline model::Architecture gpt2(const Sizes& s, std::int64_t positions = 1024) {
   return a;
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

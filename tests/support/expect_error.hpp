@@ -6,7 +6,7 @@
 
 #include "base/error.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 
 /// The message of the Error that `action` throws; it must have this status and be met by every
 /// rank, because the input is the same on all of them.
@@ -37,4 +37,4 @@ inline int num_lines(const std::string& text) {
   return lines;
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

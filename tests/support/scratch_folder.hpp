@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace espalier::test {
+namespace espalier::testing {
 
 /// A folder of its own for one test, removed with everything in it at the end.
 class ScratchFolder {
@@ -41,4 +41,4 @@ inline std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -7,6 +7,7 @@
 #include "device/arena.hpp"
 #include "mpi/parallel/piece_checks.hpp"
 #include "parallel/nccl_communicator.hpp"
+#include "parallel/session.hpp"
 #include "support/expect_error.hpp"
 #include "support/forwarding_gpu.hpp"
 
@@ -121,8 +122,24 @@ TEST_CASE("a peer that is lost ends the job", "[.lost]") {
 
 TEST_CASE("two ranks on one GPU are refused by every rank") {
   if (world_with_limit(64)->size() == 1) return;
-  test::expect_words(test::message_of([] { nccl_world(/*share_gpu=*/true); }),
-                     {"ranks 0 and 1", "device.communicator = \"mpi\""});
+  try {
+    nccl_world(/*share_gpu=*/true);
+    FAIL("no error");
+  } catch (const Error& error) {
+    testing::expect_words(error.what(), {"ranks 0 and 1", "device.communicator = \"mpi\""});
+  }
+  // Asked for, it is refused before any communicator is made, by ranks that do not share too.
+  int argc = 0;
+  char** argv = nullptr;
+  parallel::MpiSession session(&argc, &argv);
+  const auto gpu = std::make_shared<NamedGpu>(
+      session.rank() < 2 ? "one" : "GPU-of-others" + std::to_string(session.rank()));
+  const device::Context context(gpu);
+  const parallel::ProcessGrid grid({.tensor = session.size()}, session.rank());
+  const auto ask = [&] {
+    parallel::memory_for_peers(session, grid, context, parallel::CollectiveLibrary::nccl);
+  };
+  testing::expect_words(testing::message_of(ask), {"ranks 0 and 1", "device.communicator"});
 }
 
 TEST_CASE("a call that fails names call, rank, GPU and NCCL's words") {
@@ -135,8 +152,9 @@ TEST_CASE("a call that fails names call, rank, GPU and NCCL's words") {
     FAIL("no error");
   } catch (const Error& error) {
     CHECK(error.status() == ExitStatus::internal);
-    test::expect_words(error.what(), {"ncclAllReduce", fmt::format("rank {}", comm->rank()).c_str(),
-                                      "data", "GPU 0", "because it was asked to"});
+    testing::expect_words(error.what(),
+                          {"ncclAllReduce", fmt::format("rank {}", comm->rank()).c_str(), "data",
+                           "GPU 0", "because it was asked to"});
   }
 }
 

@@ -6,7 +6,7 @@
 #include "train/device_choice.hpp"
 
 using namespace espalier;
-using namespace espalier::test;
+using namespace espalier::testing;
 using device::Backend;
 using device::Gpu;
 using train::assign_gpus;

@@ -45,8 +45,8 @@ TEST_CASE("the reference page has every key, in at most 100 columns") {
 
 TEST_CASE("the page of one table has type, default, unit, range and meaning") {
   const std::string page = reference_page("training");
-  test::expect_words(page, {"[training]", "sequence_length", "integer", "2048", "tokens",
-                            "1 to 16777216", "\"bfloat16\"", "bfloat16 or float32"});
+  testing::expect_words(page, {"[training]", "sequence_length", "integer", "2048", "tokens",
+                               "1 to 16777216", "\"bfloat16\"", "bfloat16 or float32"});
   CHECK(page.find("[model]") == std::string::npos);
 }
 
@@ -60,8 +60,8 @@ TEST_CASE("the keys of a list's entries stand behind it") {
 
 TEST_CASE("an unknown table names the nearest") {
   const std::string message =
-      test::message_of([] { reference_page("trainin"); }, ExitStatus::usage);
-  test::expect_words(message, {"[trainin]", "did you mean [training]?"});
-  test::expect_words(test::message_of([] { reference_page("zzz"); }, ExitStatus::usage),
-                     {"[zzz]", "help parameters"});
+      testing::message_of([] { reference_page("trainin"); }, ExitStatus::usage);
+  testing::expect_words(message, {"[trainin]", "did you mean [training]?"});
+  testing::expect_words(testing::message_of([] { reference_page("zzz"); }, ExitStatus::usage),
+                        {"[zzz]", "help parameters"});
 }

@@ -6,7 +6,7 @@
 using namespace espalier;
 using config::Parameters;
 using config::Use;
-using test::expect_words;
+using testing::expect_words;
 
 namespace {
 
@@ -26,7 +26,7 @@ Parameters small_run() {
 }
 
 std::string error_of(Parameters p, int num_ranks = 1, Use use = Use::training) {
-  return test::message_of([&] { config::resolve(p, num_ranks, use); });
+  return testing::message_of([&] { config::resolve(p, num_ranks, use); });
 }
 
 }  // namespace
@@ -239,7 +239,7 @@ TEST_CASE("all problems are reported at once, a line each") {
   p.model.head_dim = 7;
   p.training.steps = 0;
   p.data.train = "";
-  CHECK(test::num_lines(error_of(p)) == 3);
+  CHECK(testing::num_lines(error_of(p)) == 3);
 }
 
 TEST_CASE("values that a program set out of range are found") {

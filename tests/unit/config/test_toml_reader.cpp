@@ -7,7 +7,7 @@
 
 using namespace espalier;
 using config::Parameters;
-using test::expect_words;
+using testing::expect_words;
 
 namespace {
 
@@ -19,7 +19,7 @@ Parameters read(const std::string& text, const std::vector<std::string>& overrid
 
 std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {},
                      ExitStatus status = ExitStatus::bad_configuration) {
-  return test::message_of([&] { read(text, overrides); }, status);
+  return testing::message_of([&] { read(text, overrides); }, status);
 }
 
 /// A folder of this test that is gone afterwards.
@@ -101,7 +101,7 @@ TEST_CASE("values out of range say what is allowed") {
 
 TEST_CASE("all mistakes of a file are reported, in the order of lines") {
   const std::string message = error_of("[training]\nstepz = 1\nseed = -1\n[modle]\n");
-  CHECK(test::num_lines(message) == 3);
+  CHECK(testing::num_lines(message) == 3);
   CHECK(message.find("run.toml:2") < message.find("run.toml:3"));
   CHECK(message.find("run.toml:3") < message.find("run.toml:4"));
 }
@@ -183,7 +183,7 @@ TEST_CASE("what is wrong with a model file says which file") {
   const std::string input = folder.write("run.toml", "");
   const auto error = [&](const std::string& model_text) {
     folder.write("m.toml", model_text);
-    return test::message_of([&] {
+    return testing::message_of([&] {
       Parameters p;
       io::read_parameters("[model]\nfile = \"m.toml\"\n", input, {}, p);
     });

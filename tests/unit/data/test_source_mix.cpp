@@ -42,8 +42,8 @@ TEST_CASE("At any time a source is within a sample or so of its share", "[data]"
 
 TEST_CASE("A weight too small to be given a sample is refused", "[data]") {
   const std::vector<double> weights{1.0, 1.0e-6};
-  espalier::test::expect_words(espalier::test::message_of([&] { SourceMix{weights}; }),
-                               {"data.sources", "1e-06", "20000"});
+  espalier::testing::expect_words(espalier::testing::message_of([&] { SourceMix{weights}; }),
+                                  {"data.sources", "1e-06", "20000"});
 }
 
 TEST_CASE("What can be had without repeating a sample is known beforehand", "[data]") {

@@ -8,7 +8,7 @@
 
 #include "device/gpu.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 
 /// A GPU that does nothing until somebody waits: it shows who waits for what. All streams are one.
 /// Its clock is the number of copies done, in milliseconds.
@@ -143,4 +143,4 @@ class DeferredGpu final : public device::Gpu {
   std::vector<void*> owned_;
 };
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

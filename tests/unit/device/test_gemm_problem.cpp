@@ -172,7 +172,7 @@ TEST_CASE("choices travel as text between equal GPUs, and to no others", "[gemm]
 }
 
 TEST_CASE("choices are kept in a file, and a damaged file is no obstacle", "[gemm]") {
-  const test::ScratchFolder scratch;
+  const testing::ScratchFolder scratch;
   GemmChoices one("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
   ::setenv("XDG_CACHE_HOME", scratch.path().c_str(), 1);
   const auto file = one.cache_file();
@@ -189,13 +189,13 @@ TEST_CASE("choices are kept in a file, and a damaged file is no obstacle", "[gem
   CHECK(all.size() == 2);
   CHECK(std::distance(std::filesystem::directory_iterator(file.parent_path()), {}) == 1);
 
-  test::write_file(file, "no choices at all");
+  testing::write_file(file, "no choices at all");
   GemmChoices none("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
   none.load(file);
   none.load(scratch / "missing");
   CHECK(none.size() == 0);
   // Where nothing can be written, nothing happens.
-  test::write_file(scratch / "blocked", "");
+  testing::write_file(scratch / "blocked", "");
   one.save(scratch / "blocked/espalier/gemm.txt");
   ::unsetenv("XDG_CACHE_HOME");
 }

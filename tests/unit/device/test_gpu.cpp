@@ -63,7 +63,7 @@ TEST_CASE("kernels fit the architectures that they were compiled for", "[gpu]") 
 }
 
 TEST_CASE("network devices are found under the GPU's PCI root, then on its NUMA node", "[gpu]") {
-  const test::ScratchFolder scratch;
+  const testing::ScratchFolder scratch;
   const fs::path sys = scratch.path();
   add_pci(sys, "pci0000:15/0000:15:01.0/0000:1b:00.0", 0);
   const fs::path near = add_pci(sys, "pci0000:15/0000:15:02.0/0000:1c:00.0", 0);

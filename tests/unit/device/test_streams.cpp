@@ -14,7 +14,7 @@
 namespace espalier::device {
 namespace {
 
-using test::DeferredGpu;
+using testing::DeferredGpu;
 
 std::vector<float> counted(std::int64_t count, float first) {
   std::vector<float> values(static_cast<std::size_t>(count));

@@ -26,7 +26,7 @@ struct CUevent_st {
   double ms = 0.0;
 };
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 CudaCounts counts;
@@ -92,9 +92,9 @@ CudaCounts& cuda_counts() {
   return counts;
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing
 
-using namespace espalier::test;
+using namespace espalier::testing;
 
 extern "C" {
 

@@ -7,7 +7,7 @@
 // given, unless it is captured. Calls that CUDA would refuse fail with CUDA's status; calls that it
 // would allow and that still are mistakes are counted.
 
-namespace espalier::test {
+namespace espalier::testing {
 
 struct CudaCounts {
   int mistakes = 0;     ///< calls without a device of the thread, copies of pageable memory
@@ -19,7 +19,7 @@ CudaCounts& cuda_counts();
 /// Bytes of device memory there are in all.
 inline constexpr std::size_t kDeviceBytes = std::size_t{1} << 30;
 
-}  // namespace espalier::test
+}  // namespace espalier::testing
 
 /// For the imitated libraries: does `work` in `stream`, which takes it `ms`.
 extern "C" cudaError_t imitated_launch(cudaStream_t stream, const std::function<void()>& work,

@@ -15,10 +15,10 @@
 namespace espalier::device {
 namespace {
 
-using test::cuda_counts;
+using testing::cuda_counts;
 
 std::shared_ptr<Gpu> the_gpu() {
-  static const test::ScratchFolder cache;
+  static const testing::ScratchFolder cache;
   setenv("XDG_CACHE_HOME", cache.path().c_str(), /*overwrite=*/1);
   return Gpu::open(Backend::cuda, 0);
 }

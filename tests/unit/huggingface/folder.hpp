@@ -5,7 +5,7 @@
 
 #include "support/scratch_folder.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 
 /// A safetensors file from its header and data, as bytes.
 inline std::string safetensors_bytes(const std::string& header, const std::string& data) {
@@ -22,4 +22,4 @@ std::string bytes_of(const std::vector<T>& values) {
   return bytes;
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -63,7 +63,7 @@ void write_all(const std::vector<TensorSpec>& table, FolderWriter& writer) {
 TEST_CASE("rows that share a transposed tensor come back, whole and in parts") {
   const auto table = joined_table();
   for (const std::uint64_t shard_bytes : {std::uint64_t{1}, std::uint64_t{1} << 30}) {
-    const test::ScratchFolder scratch;
+    const testing::ScratchFolder scratch;
     FolderWriter writer(scratch.path(), {.model = tiny_gpt2(), .dtype = "float32"}, table,
                         shard_bytes);
     CHECK(writer.tensors().size() == 3);
@@ -88,7 +88,7 @@ TEST_CASE("rows that share a transposed tensor come back, whole and in parts") {
 
 TEST_CASE("a joined tensor lies in the file as transformers has it: (in, out), q then k then v") {
   const auto table = joined_table();
-  const test::ScratchFolder scratch;
+  const testing::ScratchFolder scratch;
   FolderWriter writer(scratch.path(), {.model = tiny_gpt2(), .dtype = "float32"}, table, 1 << 30);
   write_all(table, writer);
   const SafetensorsFile file(scratch / "model.safetensors");
@@ -105,7 +105,7 @@ TEST_CASE("a joined tensor lies in the file as transformers has it: (in, out), q
 
 TEST_CASE("tensors that are missing, of another shape or too many are listed together") {
   const auto table = joined_table();
-  const test::ScratchFolder scratch;
+  const testing::ScratchFolder scratch;
   FolderWriter writer(scratch.path(), {.model = tiny_gpt2(), .dtype = "bfloat16"}, table, 1 << 30);
   write_all(table, writer);
   const ModelFolder folder(scratch.path());
@@ -121,10 +121,10 @@ TEST_CASE("tensors that are missing, of another shape or too many are listed tog
 }
 
 TEST_CASE("a folder without config.json or without safetensors is no model folder") {
-  const test::ScratchFolder scratch;
+  const testing::ScratchFolder scratch;
   CHECK_FALSE(is_model_folder(scratch.path()));
   CHECK_THROWS_AS(ModelFolder(scratch.path()), Error);
-  test::write_file(scratch / "config.json", R"({"model_type": "llama"})");
+  testing::write_file(scratch / "config.json", R"({"model_type": "llama"})");
   CHECK(is_model_folder(scratch.path()));
   CHECK_THROWS_WITH(ModelFolder(scratch.path()), Catch::Contains("save_pretrained"));
 }

@@ -9,8 +9,8 @@ using namespace espalier;
 namespace {
 
 std::string prefix_of(const std::string& text) {
-  const test::ScratchFolder folder;
-  test::write_file(folder / "tokenizer.json", text);
+  const testing::ScratchFolder folder;
+  testing::write_file(folder / "tokenizer.json", text);
   return huggingface::prompt_prefix(folder / "tokenizer.json");
 }
 

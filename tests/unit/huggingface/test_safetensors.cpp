@@ -10,16 +10,16 @@
 
 using namespace espalier;
 using namespace espalier::huggingface;
-using espalier::test::bytes_of;
-using espalier::test::safetensors_bytes;
-using espalier::test::ScratchFolder;
+using espalier::testing::bytes_of;
+using espalier::testing::safetensors_bytes;
+using espalier::testing::ScratchFolder;
 
 namespace {
 
 /// The message with which a file of these bytes is refused.
 std::string refusal(const std::string& bytes) {
   const ScratchFolder folder;
-  test::write_file(folder / "x.safetensors", bytes);
+  testing::write_file(folder / "x.safetensors", bytes);
   try {
     const SafetensorsFile file(folder / "x.safetensors");
   } catch (const Error& error) {
@@ -51,7 +51,7 @@ TEST_CASE("a file made by hand is read, in any order of its header, whatever the
       R"(,"b":)" + entry("BF16", "[1,2]", "[16,20]") + R"(,"e":)" +
       entry("F32", "[0,5]", "[24,24]") + R"(,"s":)" + entry("I64", "[]", "[24,32]") +
       R"(,"__metadata__":{"format":"pt"}}   )";
-  test::write_file(
+  testing::write_file(
       folder / "x.safetensors",
       safetensors_bytes(header, bytes_of(a) + bytes_of(b) + bytes_of(c) + std::string(8, 'x')));
   const SafetensorsFile file(folder / "x.safetensors");
@@ -79,7 +79,7 @@ TEST_CASE("what is written is read back, and rounded to nearest even") {
     const std::string header = make_header(tensors);
     CHECK(header.size() % 8 == 0);
     const auto path = folder / ("x" + dtype);
-    test::write_file(path, header);
+    testing::write_file(path, header);
     io::FileDescriptor out(path, O_WRONLY);
     out.resize(file_bytes(tensors, header));
     write_elements(out, tensors[0], 0, 4, values.data());
@@ -100,7 +100,7 @@ TEST_CASE("a finite value that is infinite as F16 is refused, an infinite one is
   const ScratchFolder folder;
   std::vector<StoredTensor> tensors = {{"layer.weight", "F16", {1}}};
   const std::string header = make_header(tensors);
-  test::write_file(folder / "x", header);
+  testing::write_file(folder / "x", header);
   io::FileDescriptor out(folder / "x", O_WRONLY);
   const float infinite = std::numeric_limits<float>::infinity();
   write_elements(out, tensors[0], 0, 1, &infinite);

@@ -15,7 +15,7 @@
 #include "device/context.hpp"
 #include "device/view.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 
 /// Where matrices of tests live. Tests that run on a device set it to memory that the device and
 /// the host both see.
@@ -136,4 +136,4 @@ double worst_error(const Matrix<T>& got, Want&& want, double scale = 1.0) {
 template <class T>
 constexpr double kRounding = sizeof(T) == 2 ? 0x1p-8 : 0x1p-24;
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

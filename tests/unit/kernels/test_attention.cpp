@@ -9,7 +9,7 @@ namespace {
 
 using device::Context;
 using kernels::AttentionShape;
-using test::Matrix;
+using testing::Matrix;
 
 /// Everything of one call in double precision, by the definition.
 struct Reference {
@@ -124,7 +124,7 @@ struct Problem {
 
 template <class T>
 double error_of(const Matrix<T>& got, const std::vector<double>& want) {
-  return test::worst_error(got, [&](std::int64_t r, std::int64_t c) {
+  return testing::worst_error(got, [&](std::int64_t r, std::int64_t c) {
     return want[static_cast<std::size_t>(r * got.cols() + c)];
   });
 }
@@ -306,7 +306,7 @@ std::pair<Results<T>, Results<T>> packed_and_alone(Problem<T>& x,
 
 template <class T>
 double difference(const Matrix<T>& a, const Matrix<T>& b) {
-  return test::worst_error(a, [&](std::int64_t r, std::int64_t c) { return b(r, c); });
+  return testing::worst_error(a, [&](std::int64_t r, std::int64_t c) { return b(r, c); });
 }
 
 }  // namespace

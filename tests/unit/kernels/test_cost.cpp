@@ -4,7 +4,7 @@
 #include "kernels/cost.hpp"
 #include "support.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 constexpr std::int64_t T = 12, H = 40;
@@ -81,4 +81,4 @@ TEST_CASE("AdamW moves 30 bytes per parameter of bf16", "[cost]") {
   CHECK(kernels::cost_of_adamw(rectangles).bytes == 2 * T * H * 30);
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

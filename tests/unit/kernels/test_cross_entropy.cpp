@@ -6,10 +6,10 @@ namespace {
 
 using device::Context;
 using kernels::kIgnoredTarget;
-using test::Ids;
-using test::kRounding;
-using test::Matrix;
-using test::worst_error;
+using testing::Ids;
+using testing::kRounding;
+using testing::Matrix;
+using testing::worst_error;
 
 template <class T>
 void check(std::int64_t tokens, std::int64_t vocabulary, std::int64_t parts) {

@@ -6,8 +6,8 @@ namespace espalier {
 namespace {
 
 using device::Context;
-using test::Matrix;
-using test::worst_error;
+using testing::Matrix;
+using testing::worst_error;
 
 double sum_of_squares(Context& context, device::ConstView in) {
   double sum = -1.0;

@@ -4,8 +4,8 @@
 namespace espalier {
 namespace {
 
-using test::Ids;
-using test::Matrix;
+using testing::Ids;
+using testing::Matrix;
 
 Ids<std::uint32_t> some_tokens(std::int64_t count, std::uint32_t vocabulary) {
   std::vector<std::uint32_t> ids;
@@ -28,7 +28,7 @@ void check(std::int64_t tokens, std::int64_t width, std::uint32_t vocabulary, st
   kernels::embedding_forward(
       context,
       {.tokens = ids.view(), .table = table.view(), .first_row = first, .out = out.view()});
-  CHECK(test::worst_error(out, [&](auto t, auto c) {
+  CHECK(testing::worst_error(out, [&](auto t, auto c) {
           const std::int64_t row = std::int64_t{ids[t]} - first;
           return row >= 0 && row < rows ? table(row, c) : 0.0;
         }) == 0.0);
@@ -42,7 +42,7 @@ void check(std::int64_t tokens, std::int64_t width, std::uint32_t vocabulary, st
                                         .first_row = first,
                                         .d_table = d_table.view(),
                                         .order = device::view_of(order.data(), 1, tokens)});
-  CHECK(test::worst_error(d_table, [&](auto row, auto c) {
+  CHECK(testing::worst_error(d_table, [&](auto row, auto c) {
           double sum = 0.5;
           for (std::int64_t t = 0; t < tokens; ++t)
             if (std::int64_t{ids[t]} == first + row) sum += d_out(t, c);

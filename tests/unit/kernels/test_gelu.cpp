@@ -7,9 +7,9 @@
 namespace espalier {
 namespace {
 
-using test::kRounding;
-using test::Matrix;
-using test::worst_error;
+using testing::kRounding;
+using testing::Matrix;
+using testing::worst_error;
 
 double gelu(double x) {
   const double u = std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x);

@@ -5,9 +5,9 @@ namespace espalier {
 namespace {
 
 using device::Context;
-using test::kRounding;
-using test::Matrix;
-using test::worst_error;
+using testing::kRounding;
+using testing::Matrix;
+using testing::worst_error;
 
 constexpr float kEps = 1e-5f;
 

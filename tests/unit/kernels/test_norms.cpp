@@ -6,9 +6,9 @@ namespace espalier {
 namespace {
 
 using device::Context;
-using test::kRounding;
-using test::Matrix;
-using test::worst_error;
+using testing::kRounding;
+using testing::Matrix;
+using testing::worst_error;
 
 template <class T>
 double inverse_rms_of(const Matrix<T>& x, std::int64_t row, std::int64_t first, std::int64_t n) {
@@ -122,7 +122,7 @@ void check_rope(std::int64_t tokens, std::int64_t q_heads, std::int64_t kv_heads
   std::vector<std::int32_t> numbers;
   for (std::int64_t t = 0; t < tokens; ++t)
     numbers.push_back(static_cast<std::int32_t>((t * 37) % (tokens + 11)));
-  test::Ids<std::int32_t> positions(numbers);
+  testing::Ids<std::int32_t> positions(numbers);
   Matrix<float> cosine(tokens + 11, half), sine(tokens + 11, half);
   const kernels::RopeTable table{cosine.view(), sine.view()};
   kernels::fill_rope_table(context, table, head_dim, {.theta = 1e6});

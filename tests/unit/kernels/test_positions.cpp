@@ -5,10 +5,10 @@
 namespace espalier {
 namespace {
 
-using test::Ids;
-using test::kRounding;
-using test::Matrix;
-using test::worst_error;
+using testing::Ids;
+using testing::kRounding;
+using testing::Matrix;
+using testing::worst_error;
 
 template <class T>
 void check_positions(std::int64_t tokens, std::int64_t width, std::int64_t rows) {

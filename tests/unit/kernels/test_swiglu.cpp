@@ -4,9 +4,9 @@
 namespace espalier {
 namespace {
 
-using test::kRounding;
-using test::Matrix;
-using test::worst_error;
+using testing::kRounding;
+using testing::Matrix;
+using testing::worst_error;
 
 template <class T>
 void check(std::int64_t rows, std::int64_t width) {

@@ -9,7 +9,7 @@
 #include "kernels/siblings.hpp"
 #include "unit/kernels/support.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 
 /// What a case found: complaints, and a digest of all results that does not depend on anything but
 /// their bits.
@@ -98,4 +98,4 @@ void add_attention_wgmma_cases(std::vector<Case>& cases);
 void add_adamw_cases(std::vector<Case>& cases);
 std::vector<Case> all_cases();
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 template <class T>
@@ -89,4 +89,4 @@ void add_adamw_cases(std::vector<Case>& cases) {
   add<bf16>(cases);
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -2,7 +2,7 @@
 #include "kernels/attention_provider.hpp"
 #include "kernels/cuda/port.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 using kernels::AttentionProvider;
@@ -316,4 +316,4 @@ void add_attention_cases(std::vector<Case>& cases) {
   add_cudnn_cases(cases);
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

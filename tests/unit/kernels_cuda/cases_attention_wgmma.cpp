@@ -2,7 +2,7 @@
 #include "cases.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 using kernels::AttentionShape;
@@ -146,4 +146,4 @@ void add_attention_wgmma_cases(std::vector<Case>& cases) {
   add("D 128, documents in one tile", {.length = 100, .head_dim = 128, .documents = {20, 50}});
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

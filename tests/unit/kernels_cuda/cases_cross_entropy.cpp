@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 using kernels::kIgnoredTarget;
@@ -118,4 +118,4 @@ void add_cross_entropy_cases(std::vector<Case>& cases) {
   cases.push_back({"cross_entropy, an infinity", [] { return bad_logit_case(INFINITY); }});
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 template <class To, class From>
@@ -111,4 +111,4 @@ void add_elementwise_cases(std::vector<Case>& cases) {
         {fmt::format("add_losses of {}", count), [count] { return add_losses_case(count); }});
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 template <class T>
@@ -63,4 +63,4 @@ void add_embedding_cases(std::vector<Case>& cases) {
   add<bf16>(cases);
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

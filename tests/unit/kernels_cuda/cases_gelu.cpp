@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 template <class T>
@@ -55,4 +55,4 @@ void add_gelu_cases(std::vector<Case>& cases) {
   add<bf16>(cases);
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

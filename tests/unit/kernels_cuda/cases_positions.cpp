@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 /// Sequences of `length` tokens, one behind the other, the last one cut short.
@@ -89,4 +89,4 @@ void add_positions_cases(std::vector<Case>& cases) {
   cases.push_back({"positions outside of the table", outside_case});
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

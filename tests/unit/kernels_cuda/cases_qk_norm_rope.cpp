@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 struct Heads {
@@ -148,4 +148,4 @@ void add_qk_norm_rope_cases(std::vector<Case>& cases) {
   add<bf16>(cases);
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -6,7 +6,7 @@
 
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 
 void set_order(std::uint64_t) {
   // The device has an order of its own.
@@ -43,4 +43,4 @@ void release_managed(void* p) {
 }();
 
 }  // namespace
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -1,7 +1,7 @@
 #include "cases.hpp"
 #include "kernels/emulation/faults.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 
 void set_order(std::uint64_t seed) {
   kernels::emulation::settings().order_seed = seed;
@@ -11,4 +11,4 @@ bool has_warpgroups() {
   return true;
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -31,7 +31,7 @@ bool contains(const std::string& text, const char* part) {
 
 /// A matrix of 70 rows and 128 columns of small integers, and a box of 64 of its rows.
 struct Numbers {
-  test::Matrix<bf16> matrix{70, 128, 8};
+  testing::Matrix<bf16> matrix{70, 128, 8};
 
   Numbers() {
     for (std::int64_t r = 0; r < 70; ++r)

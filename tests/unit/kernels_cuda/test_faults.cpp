@@ -7,7 +7,7 @@
 #include "cases.hpp"
 #include "kernels/emulation/faults.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 using kernels::emulation::barriers_reached;
@@ -102,4 +102,4 @@ TEST_CASE("a row that seems one column longer is found", "[faults]") {
   }
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

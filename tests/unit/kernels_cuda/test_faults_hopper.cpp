@@ -6,7 +6,7 @@
 #include "cases.hpp"
 #include "kernels/emulation/faults.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 using kernels::emulation::Faults;
@@ -82,4 +82,4 @@ TEST_CASE("tensor maps that end one row too early are found", "[faults]") {
   check_found_everywhere({.missing_tail_rows = 1});
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -1,6 +1,6 @@
 #include "cases.hpp"
 
-namespace espalier::test {
+namespace espalier::testing {
 namespace {
 
 using Add = void (*)(std::vector<Case>&);
@@ -76,4 +76,4 @@ TEST_CASE("CUDA AdamW as the host", "[operators]") {
   check(add_adamw_cases);
 }
 
-}  // namespace espalier::test
+}  // namespace espalier::testing

@@ -5,7 +5,7 @@
 
 using namespace espalier;
 using espalier::model::Architecture;
-using test::qwen3;
+using testing::qwen3;
 
 TEST_CASE("parameter counts of the dense Qwen3 models, to the digit") {
   CHECK(qwen3({256, 3072, 8, 16, 8, 128, true, 2048}).num_parameters() == 31'987'968);
@@ -20,9 +20,9 @@ TEST_CASE("parameter counts of the dense Qwen3 models, to the digit") {
 }
 
 TEST_CASE("parameter counts of GPT-2 and Llama 3, to the digit") {
-  CHECK(test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}).num_parameters() == 124'439'808);
-  CHECK(test::gpt2({1600, 6400, 48, 25, 25, 64, true, 50257}).num_parameters() == 1'557'611'200);
-  CHECK(test::llama3_8b().num_parameters() == 8'030'261'248);
+  CHECK(testing::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}).num_parameters() == 124'439'808);
+  CHECK(testing::gpt2({1600, 6400, 48, 25, 25, 64, true, 50257}).num_parameters() == 1'557'611'200);
+  CHECK(testing::llama3_8b().num_parameters() == 8'030'261'248);
 }
 
 TEST_CASE("parameters outside embedding and LM head") {
@@ -33,7 +33,7 @@ TEST_CASE("parameters outside embedding and LM head") {
   CHECK(untied.num_parameters_without_embedding() == tied.num_parameters_without_embedding());
   CHECK(untied.num_parameters() == tied.num_parameters() + 151936 * 1024);
   // The positions are an embedding too.
-  const Architecture gpt2 = test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257});
+  const Architecture gpt2 = testing::gpt2({768, 3072, 12, 12, 12, 64, true, 50257});
   CHECK(gpt2.num_parameters_without_embedding() == 124'439'808 - (50257 + 1024) * 768);
 }
 
@@ -108,12 +108,12 @@ TEST_CASE("the description has every size and part") {
                       "rope theta", "no biases"});
   CHECK(text.back() != '\n');
 
-  const std::string gpt2 = test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}).describe();
+  const std::string gpt2 = testing::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}).describe();
   expect_words(gpt2, {"GELU", "LayerNorm with bias", "learned positions", "1,024", "1e-05",
                       "biases on linear layers", "no QK-norm", "124,439,808"});
   CHECK(gpt2.find("rope") == std::string::npos);
 
-  Architecture llama = test::llama3_8b();
+  Architecture llama = testing::llama3_8b();
   llama.rope_scaling = {.factor = 8.0,
                         .low_freq_factor = 1.0,
                         .high_freq_factor = 4.0,

@@ -19,8 +19,8 @@ std::vector<float> values_of(const model::Architecture& a, const parallel::Tenso
 }  // namespace
 
 TEST_CASE("every row of GPT-2's table starts as it says") {
-  const model::Architecture a =
-      test::gpt2({.H = 96, .F = 384, .L = 8, .A = 4, .K = 4, .D = 24, .tied = true, .V = 300}, 64);
+  const model::Architecture a = testing::gpt2(
+      {.H = 96, .F = 384, .L = 8, .A = 4, .K = 4, .D = 24, .tied = true, .V = 300}, 64);
   for (const parallel::TensorSpec& spec : model::tensor_table(a)) {
     if (spec.layer > 0) continue;
     INFO(spec.name);

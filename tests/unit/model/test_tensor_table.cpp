@@ -17,7 +17,7 @@ using parallel::TensorSpec;
 namespace {
 
 // A*D = 96 is not H.
-const test::Sizes kSmall{
+const testing::Sizes kSmall{
     .H = 64, .F = 80, .L = 2, .A = 4, .K = 2, .D = 24, .tied = false, .V = 300};
 
 std::vector<std::string> names(const std::vector<TensorSpec>& table) {
@@ -29,9 +29,9 @@ std::vector<std::string> names(const std::vector<TensorSpec>& table) {
 }  // namespace
 
 TEST_CASE("rows carry Hugging Face's names, in its order") {
-  test::Sizes one_layer = kSmall;
+  testing::Sizes one_layer = kSmall;
   one_layer.L = 1;
-  CHECK(names(tensor_table(test::qwen3(one_layer))) ==
+  CHECK(names(tensor_table(testing::qwen3(one_layer))) ==
         std::vector<std::string>{
             "model.embed_tokens.weight",
             "model.layers.0.input_layernorm.weight",
@@ -51,13 +51,13 @@ TEST_CASE("rows carry Hugging Face's names, in its order") {
 }
 
 TEST_CASE("a tied model has no LM head, a model without QK-norm no such weights") {
-  test::Sizes sizes = kSmall;
+  testing::Sizes sizes = kSmall;
   sizes.tied = true;
-  const auto tied = names(tensor_table(test::qwen3(sizes)));
+  const auto tied = names(tensor_table(testing::qwen3(sizes)));
   CHECK(std::find(tied.begin(), tied.end(), "lm_head.weight") == tied.end());
   CHECK(tied.size() == 1 + 2 * 11 + 1);
 
-  model::Architecture a = test::qwen3(kSmall);
+  model::Architecture a = testing::qwen3(kSmall);
   a.qk_norm = false;
   CHECK(tensor_table(a).size() == 1 + 2 * 9 + 2);
 }
@@ -89,7 +89,7 @@ TEST_CASE("shape, shard rule, decay and gradient sum of each weight") {
       {"lm_head.weight", {300, 64, ShardRule::vocab_rows, GradientSum::none}},
   };
   std::size_t met = 0;
-  for (const TensorSpec& spec : tensor_table(test::qwen3(kSmall))) {
+  for (const TensorSpec& spec : tensor_table(testing::qwen3(kSmall))) {
     const auto row = expected.find(spec.name);
     if (row == expected.end()) continue;
     INFO(spec.name);
@@ -111,7 +111,7 @@ TEST_CASE("shape, shard rule, decay and gradient sum of each weight") {
 TEST_CASE("names are unique, and only what is outside the blocks has no layer") {
   std::set<std::string> seen;
   int outside = 0;
-  for (const TensorSpec& spec : tensor_table(test::qwen3(kSmall))) {
+  for (const TensorSpec& spec : tensor_table(testing::qwen3(kSmall))) {
     CHECK(seen.insert(spec.name).second);
     outside += spec.layer < 0 ? 1 : 0;
   }
@@ -119,8 +119,8 @@ TEST_CASE("names are unique, and only what is outside the blocks has no layer") 
 }
 
 TEST_CASE("GPT-2's rows, and where Hugging Face keeps them") {
-  test::Sizes sizes{.H = 48, .F = 192, .L = 2, .A = 4, .K = 4, .D = 12, .tied = true, .V = 131};
-  const auto table = tensor_table(test::gpt2(sizes, 32));
+  testing::Sizes sizes{.H = 48, .F = 192, .L = 2, .A = 4, .K = 4, .D = 12, .tied = true, .V = 131};
+  const auto table = tensor_table(testing::gpt2(sizes, 32));
   struct Row {
     std::string name;
     std::int64_t rows, cols;
@@ -191,13 +191,13 @@ TEST_CASE("GPT-2's rows, and where Hugging Face keeps them") {
   CHECK(table[table.size() - 2].name == "transformer.ln_f.weight");
   CHECK(table.back().name == "transformer.ln_f.bias");
   sizes.tied = false;
-  CHECK(tensor_table(test::gpt2(sizes)).back().name == "lm_head.weight");
+  CHECK(tensor_table(testing::gpt2(sizes)).back().name == "lm_head.weight");
 }
 
 TEST_CASE("a rank's views follow GPT-2's table, and q and k need no buffer of their own") {
-  const test::Sizes sizes{
+  const testing::Sizes sizes{
       .H = 48, .F = 192, .L = 2, .A = 4, .K = 4, .D = 12, .tied = true, .V = 131};
-  const model::Architecture a = test::gpt2(sizes, 32);
+  const model::Architecture a = testing::gpt2(sizes, 32);
   for (const int tensor : {1, 2, 4}) {
     const parallel::ProcessGrid grid({.tensor = tensor}, 0);
     device::Arena arena = device::Arena::planning("weights");

@@ -44,6 +44,14 @@ TEST_CASE("uneven rows are one call per owner, or one sum of all when they are f
   CHECK(calls_of(0, 3, 4, true).empty());
 }
 
+TEST_CASE("NCCL serves ranks with a GPU each") {
+  CHECK(nccl_serves({"a"}));
+  CHECK(nccl_serves({"a", "b", "c"}));
+  CHECK_FALSE(nccl_serves({"a", "b", "a"}));
+  CHECK_FALSE(nccl_serves({"a", "", "c"}));  // no NCCL there
+  CHECK_FALSE(nccl_serves({"", ""}));
+}
+
 TEST_CASE("the calls cover every row once, owned by whom it belongs to") {
   for (const int ranks : {2, 3, 5, 6, 7, 12})
     for (std::int64_t rows = 0; rows < 40; ++rows) {

@@ -4,7 +4,7 @@
 #include "support/architectures.hpp"
 
 using namespace espalier;
-using test::qwen3;
+using testing::qwen3;
 
 namespace {
 
@@ -26,7 +26,7 @@ TEST_CASE("canonical GFLOP per token of known models") {
   check(qwen3({2048, 6144, 28, 16, 8, 128, true}), 11.03, 11.73, 13.14, 0.005);
   check(qwen3({4096, 12288, 36, 32, 8, 128, false}), 47.22, 49.03, 52.66, 0.005);
   check(qwen3({5120, 25600, 64, 64, 8, 128, false}), 198.3, 204.8, 217.7, 0.05);
-  check(test::llama3_8b(), 46.64, 48.25, 51.47, 0.005);
+  check(testing::llama3_8b(), 46.64, 48.25, 51.47, 0.005);
 }
 
 TEST_CASE("the full square counts attention twice, and the LM head counts once, tied or not") {
@@ -39,10 +39,10 @@ TEST_CASE("the full square counts attention twice, and the LM head counts once, 
 }
 
 TEST_CASE("GPT-2's MLP has two matrices, and its positions are no product") {
-  const model::Architecture a = test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257});
+  const model::Architecture a = testing::gpt2({768, 3072, 12, 12, 12, 64, true, 50257});
   const double matrices = 12.0 * (4 * 768 * 768 + 2 * 768 * 3072) + 50257.0 * 768;
   const plan::FlopsPerToken flops = plan::flops_per_token(a, 1024);
   CHECK(flops.canonical == 6.0 * matrices + 6.0 * 12 * 768 * 1024);
-  CHECK(plan::flops_per_token(test::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}, 4096), 1024)
+  CHECK(plan::flops_per_token(testing::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}, 4096), 1024)
             .canonical == flops.canonical);
 }

@@ -94,10 +94,10 @@ TEST_CASE("memory that a GPU does not have is refused before any is taken") {
     CHECK(error.status() == ExitStatus::bad_configuration);
     message = error.what();
   }
-  test::expect_words(message,
-                     {"GiB free", "weights", "activations", "optimizer state",
-                      "memory.recompute = \"full\"", "training.micro_batch_size = 1",
-                      "training.micro_batch_size = 1 with memory.recompute", "parallel.tensor = "});
+  testing::expect_words(
+      message, {"GiB free", "weights", "activations", "optimizer state",
+                "memory.recompute = \"full\"", "training.micro_batch_size = 1",
+                "training.micro_batch_size = 1 with memory.recompute", "parallel.tensor = "});
   CHECK(gpu->allocated == taken);
 }
 
@@ -109,7 +109,9 @@ TEST_CASE("what would help is planned like the run itself, and says what fits") 
   config::Parameters two = p;
   two.training.micro_batch_size = 2;
   // Just enough for a micro-batch of two.
-  const auto list = plan::alternatives(p, {{}, 0}, device::Backend::emulated, total_bytes(two));
+  const auto list = plan::alternatives(
+      p, {{}, 0},
+      {.backend = device::Backend::emulated, .free_bytes = total_bytes(two), .whose = "a test"});
   REQUIRE(list.size() == 5);
   CHECK(list[0].change == "memory.recompute = \"mlp\"");
   CHECK(list[1].change == "memory.recompute = \"full\"");
@@ -198,9 +200,9 @@ TEST_CASE("a plan for a GPU needs none, and names its workspaces and pinned memo
   config::Parameters p = qwen3_8b();
   p.device.backend = "cuda";
   CHECK(plan::planned_backend(p.device) == device::Backend::cuda);
-  test::expect_words(plan::describe_memory_plan(p, {}, device::Backend::cuda),
-                     {"on its GPU", "kernel workspace", "GEMM workspace", "32.00 MiB",
-                      "32.00 MiB of pinned memory"});
+  testing::expect_words(plan::describe_memory_plan(p, {}, device::Backend::cuda),
+                        {"on its GPU", "kernel workspace", "GEMM workspace", "32.00 MiB",
+                         "32.00 MiB of pinned memory"});
   const auto pinned = [&](const parallel::GridShape& shape) {
     return plan::JobMemory::planned(p, {shape, 0}, device::Backend::cuda).pinned_bytes();
   };
@@ -214,8 +216,8 @@ TEST_CASE("a plan for a GPU needs none, and names its workspaces and pinned memo
 TEST_CASE("a plan can be held against the memory of a GPU that is not here") {
   config::Parameters p = qwen3_8b();
   p.device.memory_gib = 80.0;
-  test::expect_words(plan::describe_fit(p, {}, plan::room_of(p.device)),
-                     {"does not fit", "device.memory_gib = 80", "what would help"});
+  testing::expect_words(plan::describe_fit(p, {}, plan::room_of(p.device)),
+                        {"does not fit", "device.memory_gib = 80", "what would help"});
   p.device.memory_gib = 4000.0;
   CHECK(plan::describe_fit(p, {}, plan::room_of(p.device)).starts_with("fits"));
 }

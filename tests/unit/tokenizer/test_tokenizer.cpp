@@ -10,7 +10,7 @@
 using Catch::Matchers::Contains;
 using espalier::Error;
 using espalier::ExitStatus;
-using espalier::test::ScratchFolder;
+using espalier::testing::ScratchFolder;
 using espalier::tokenizer::Tokenizer;
 using Ids = std::vector<std::uint32_t>;
 
@@ -27,7 +27,7 @@ struct Case {
 /// Texts and the ids that Hugging Face's tokenizers gives them (make_fixtures.py).
 std::vector<Case> read_cases(const std::string& name) {
   std::vector<Case> cases;
-  std::istringstream lines(espalier::test::read_file(kFixtures / (name + ".cases")));
+  std::istringstream lines(espalier::testing::read_file(kFixtures / (name + ".cases")));
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string hex;
@@ -141,7 +141,7 @@ TEST_CASE("A .tiktoken file is the same tokenizer", "[tokenizer]") {
 
 TEST_CASE("GPT-2's vocab.json with merges.txt is the same tokenizer", "[tokenizer]") {
   // The fixture's tokenizer.json taken apart, as GPT-2 was published.
-  const std::string text = espalier::test::read_file(kFixtures / "gpt2.json");
+  const std::string text = espalier::testing::read_file(kFixtures / "gpt2.json");
   const std::string vocab_key = "\"vocab\":", merges_key = ",\"merges\":[[";
   const std::size_t vocab = text.find(vocab_key), merges = text.find(merges_key);
   REQUIRE(vocab != text.npos);
@@ -166,9 +166,9 @@ TEST_CASE("GPT-2's vocab.json with merges.txt is the same tokenizer", "[tokenize
     }
   }
   const ScratchFolder folder;
-  espalier::test::write_file(folder / "vocab.json", vocabulary);
+  espalier::testing::write_file(folder / "vocab.json", vocabulary);
   CHECK_THROWS_WITH(Tokenizer::from_file(folder / "vocab.json"), Contains("merges.txt"));
-  espalier::test::write_file(folder / "merges.txt", pairs + "\n");
+  espalier::testing::write_file(folder / "merges.txt", pairs + "\n");
   const Tokenizer tokenizer = Tokenizer::from_file(folder / "vocab.json");
   CHECK(tokenizer.end_of_text() == 1000);
   for (const Case& one : read_cases("gpt2")) REQUIRE(tokenizer.encode(one.text) == one.ids);
@@ -187,7 +187,7 @@ TEST_CASE("A file of Llama-3's 128,000 ranks is Llama-3's", "[tokenizer]") {
   for (std::uint32_t rank = 0; rank < 128'000; ++rank)
     lines += rank < 256 ? line_of(rank, 1, rank) : line_of(rank * 64 % (1u << 24), 3, rank);
   const ScratchFolder folder;
-  espalier::test::write_file(folder / "tokenizer.model", lines);
+  espalier::testing::write_file(folder / "tokenizer.model", lines);
   const Tokenizer tokenizer = Tokenizer::from_file(folder / "tokenizer.model");
   CHECK(tokenizer.size() == 128'256);
   CHECK(tokenizer.token_id("<|begin_of_text|>") == 128'000u);
@@ -199,7 +199,7 @@ TEST_CASE("A file of Llama-3's 128,000 ranks is Llama-3's", "[tokenizer]") {
 
 TEST_CASE("The identity follows what decides about ids, not the format", "[tokenizer]") {
   const ScratchFolder folder;
-  std::string text = espalier::test::read_file(kFixtures / "qwen.json");
+  std::string text = espalier::testing::read_file(kFixtures / "qwen.json");
   const std::string identity = Tokenizer::from_file(kFixtures / "qwen.json").identity();
   CHECK(identity.size() == 16);
   const auto identity_of = [&](const std::string& from, const std::string& to) {
@@ -207,7 +207,7 @@ TEST_CASE("The identity follows what decides about ids, not the format", "[token
     const std::size_t at = changed.find(from);
     REQUIRE(at != changed.npos);
     changed.replace(at, from.size(), to);
-    espalier::test::write_file(folder / "tokenizer.json", changed);
+    espalier::testing::write_file(folder / "tokenizer.json", changed);
     return Tokenizer::from_file(folder / "tokenizer.json").identity();
   };
   CHECK(identity_of("{", "{ ") == identity);
@@ -220,7 +220,7 @@ TEST_CASE("The identity follows what decides about ids, not the format", "[token
   const std::size_t begin = text.find("\"added_tokens\":["), end = text.find(']', begin);
   text.replace(begin, end - begin,
                R"("added_tokens":[{"id":1000,"content":"<|endoftext|>","special":true})");
-  espalier::test::write_file(folder / "one.json", text);
+  espalier::testing::write_file(folder / "one.json", text);
   CHECK(Tokenizer::from_file(folder / "one.json").identity() ==
         Tokenizer::from_file(kFixtures / "qwen.tiktoken").identity());
 }
@@ -231,9 +231,9 @@ TEST_CASE("The document separator is the first of the known names", "[tokenizer]
   const Tokenizer llama3 = Tokenizer::from_file(kFixtures / "llama3.json");
   CHECK(llama3.end_of_text() == llama3.token_id("<|end_of_text|>"));
   const ScratchFolder folder;
-  std::string text = espalier::test::read_file(kFixtures / "gpt2.json");
+  std::string text = espalier::testing::read_file(kFixtures / "gpt2.json");
   text.replace(text.find("<|endoftext|>"), 13, "<|something|>");
-  espalier::test::write_file(folder / "none.json", text);
+  espalier::testing::write_file(folder / "none.json", text);
   CHECK_THROWS_WITH(Tokenizer::from_file(folder / "none.json").end_of_text(),
                     Contains("none.json") && Contains("separate documents"));
 }
@@ -271,7 +271,7 @@ TEST_CASE("What is not supported is refused by name", "[tokenizer]") {
       {"\"merges\":[", "\"mergez\":[", "no model.merges"},
       {"\"vocab\":{", "\"vocap\":{", "no model.vocab"},
   };
-  const std::string text = espalier::test::read_file(kFixtures / "qwen.json");
+  const std::string text = espalier::testing::read_file(kFixtures / "qwen.json");
   const ScratchFolder folder;
   const auto path = folder / "tokenizer.json";
   for (const Change& change : changes) {
@@ -280,7 +280,7 @@ TEST_CASE("What is not supported is refused by name", "[tokenizer]") {
     const std::size_t at = changed.find(change.from);
     REQUIRE(at != changed.npos);
     changed.replace(at, change.from.size(), change.to);
-    espalier::test::write_file(path, changed);
+    espalier::testing::write_file(path, changed);
     try {
       Tokenizer::from_file(path);
       FAIL_CHECK("accepted");
@@ -297,7 +297,7 @@ TEST_CASE("A file that is no tokenizer is an error that names it", "[tokenizer]"
                     Contains("absent.json") && Contains("data.tokenizer"));
   CHECK_THROWS_WITH(Tokenizer::from_file(folder.path()), Contains("it is a folder"));
   const auto refused = [&](const std::string& bytes, const char* message) {
-    espalier::test::write_file(folder / "bad.tiktoken", bytes);
+    espalier::testing::write_file(folder / "bad.tiktoken", bytes);
     CHECK_THROWS_WITH(Tokenizer::from_file(folder / "bad.tiktoken"), Contains(message));
   };
   refused("", "the file is empty");
@@ -310,8 +310,8 @@ TEST_CASE("A file that is no tokenizer is an error that names it", "[tokenizer]"
 }
 
 TEST_CASE("A tokenizer.json nested too deep is refused, not a crash", "[tokenizer]") {
-  const espalier::test::ScratchFolder folder;
-  espalier::test::write_file(
+  const espalier::testing::ScratchFolder folder;
+  espalier::testing::write_file(
       folder / "tokenizer.json",
       R"({"model": {"type": )" + std::string(300'000, '[') + std::string(300'000, ']') + "}}");
   CHECK_THROWS_AS(Tokenizer::from_file(folder / "tokenizer.json"), Error);

@@ -11,8 +11,8 @@
 using namespace espalier;
 using Catch::Matchers::Contains;
 using espalier::io::TextSource;
-using espalier::test::ScratchFolder;
-using espalier::test::write_file;
+using espalier::testing::ScratchFolder;
+using espalier::testing::write_file;
 using Texts = std::vector<std::string>;
 
 namespace {

@@ -14,7 +14,7 @@
 using namespace espalier;
 using namespace espalier::io;
 using Catch::Matchers::Contains;
-using espalier::test::ScratchFolder;
+using espalier::testing::ScratchFolder;
 
 namespace {
 
@@ -205,11 +205,11 @@ TEST_CASE("What is not a token shard is named and refused", "[token_shard]") {
                                      Contains("espalier tokenize"));
   }
   SECTION("text") {
-    test::write_file(path, "once upon a time");
+    testing::write_file(path, "once upon a time");
     CHECK_THAT(open_error(path), Contains(path.string()) && Contains("not a token shard"));
   }
   SECTION("empty file") {
-    test::write_file(path, "");
+    testing::write_file(path, "");
     CHECK_THAT(open_error(path), Contains("not a token shard"));
   }
   SECTION("folder") {
@@ -297,10 +297,10 @@ TEST_CASE("Every truncation of a shard is noticed", "[token_shard]") {
   const ScratchFolder folder;
   const auto path = folder / "train-00000.h5";
   write_shard(path);
-  const std::string bytes = test::read_file(path);
+  const std::string bytes = testing::read_file(path);
   for (std::size_t size = 0; size < bytes.size(); size += 61) {
     const auto cut = folder / "cut.h5";
-    test::write_file(cut, std::string_view(bytes).substr(0, size));
+    testing::write_file(cut, std::string_view(bytes).substr(0, size));
     INFO("first " << size << " of " << bytes.size() << " bytes");
     CHECK_THAT(open_error(cut), Contains(cut.string()));
   }
@@ -310,14 +310,14 @@ TEST_CASE("A flipped bit is noticed or changes nothing", "[token_shard]") {
   const ScratchFolder folder;
   const auto path = folder / "train-00000.h5";
   write_shard(path);
-  const std::string bytes = test::read_file(path);
+  const std::string bytes = testing::read_file(path);
   const TokenShard original = TokenShard::open(path, true);
   std::size_t num_noticed = 0;
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     std::string changed = bytes;
     changed[i] = static_cast<char>(changed[i] ^ (1 << (i % 8)));
     const auto flipped = folder / "flipped.h5";
-    test::write_file(flipped, changed);
+    testing::write_file(flipped, changed);
     INFO("byte " << i);
     try {
       const TokenShard shard = TokenShard::open(flipped, true);
@@ -340,7 +340,7 @@ TEST_CASE("A data key names a shard or a folder of shards", "[token_shard]") {
   write_shard(folder / "train-00000.h5");
   info.split = "validation";
   write_shard(folder / "validation-00000.h5", info);
-  test::write_file(folder / "train-00002.h5.partial", "unfinished");
+  testing::write_file(folder / "train-00002.h5.partial", "unfinished");
   const std::string where = folder.path().string();
   const auto train = open_shards(where, "train", true);
   REQUIRE(train.size() == 2);
