@@ -8,7 +8,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import RunCase, espalier  # noqa: E402
+from support.runs import TINY, RunCase, espalier  # noqa: E402
 
 GRIDS = [(2, 1), (1, 2), (2, 2)]
 
@@ -118,6 +118,14 @@ class LookingInside(RunCase):
         self.assertNotEqual(longer, by_folder)
         output = espalier(1, "eval", self.folder, status=65)
         self.assertIn(str(self.folder), output)
+
+    def test_devices_are_those_of_the_input_at_hand(self):
+        # Not the training's: the model may have been trained elsewhere.
+        here = self.folder / "here.toml"
+        tiny = pathlib.Path(TINY).read_text()
+        here.write_text(tiny + '\n[device]\nbackend = "emulated"\nattention = "cudnn"\n')
+        output = espalier(1, "eval", here, *self.keys("run")[1:], status=78)
+        self.assertIn("cudnn", output)
 
 
 if __name__ == "__main__":
