@@ -2,9 +2,8 @@
 
 #include "base/integers.hpp"
 #include "base/random.hpp"
-#include "model/initialize.hpp"
 #include "train/device_choice.hpp"
-#include "train/host_values.hpp"
+#include "train/initial_weights.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -40,12 +39,7 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
   optim::Optimizer& optimizer = *memory.optimizer;
   transformer.set_before_use(
       [this](int bucket) { memory.optimizer->wait_for_weights(context, bucket); });
-  for (optim::StatePiece& state : optimizer.state())
-    train::fill_from_host(context, state.master, [&](float* values) {
-      model::initialize(memory.architecture,
-                        *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
-                        static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle, values);
-    });
+  train::randomize_masters(context, memory.architecture, p.training.seed, optimizer);
   optimizer.weights_from_master(context);
   optimizer.gather_weights(context, communicators);
 }

@@ -6,6 +6,7 @@
 #include "huggingface/model_folder.hpp"
 #include "io/toml_reader.hpp"
 #include "kernels/elementwise.hpp"
+#include "model/initialize.hpp"
 #include "train/checkpointing.hpp"
 #include "train/host_values.hpp"
 
@@ -90,6 +91,17 @@ void InitialWeights::warn_of_tokenizer(const std::string& identity) const {
         "model.initial_weights was trained with tokenizer {}, this run's data are of tokenizer {}: "
         "the ids do not mean the same",
         theirs, identity);
+}
+
+void randomize_masters(device::Context& context, const model::Architecture& architecture,
+                       std::int64_t seed, optim::Optimizer& optimizer) {
+  for (optim::StatePiece& state : optimizer.state()) {
+    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
+    fill_from_host(context, state.master, [&](float* values) {
+      model::initialize(architecture, *tensor.spec, static_cast<std::uint64_t>(seed),
+                        state.piece.rectangle, values);
+    });
+  }
 }
 
 config::ModelParameters model_of_weights(const std::string& source) {

@@ -6,6 +6,7 @@
 
 #include "config/parameters.hpp"
 #include "io/checkpoint.hpp"
+#include "model/architecture.hpp"
 #include "optim/optimizer.hpp"
 
 namespace espalier::huggingface {
@@ -36,6 +37,10 @@ class InitialWeights {
   std::unique_ptr<huggingface::ModelFolder> folder_;
   std::unique_ptr<io::CheckpointReader> checkpoint_;
 };
+
+/// Random master weights of this rank's pieces (model::initialize), the same on every grid.
+void randomize_masters(device::Context& context, const model::Architecture& architecture,
+                       std::int64_t seed, optim::Optimizer& optimizer);
 
 /// The [model] of such a source, for an input that gives none. Throws Error (bad_data).
 config::ModelParameters model_of_weights(const std::string& source);

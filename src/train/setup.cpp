@@ -7,10 +7,8 @@
 #include "base/integers.hpp"
 #include "base/log.hpp"
 #include "io/toml_reader.hpp"
-#include "model/initialize.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/device_choice.hpp"
-#include "train/host_values.hpp"
 #include "train/initial_weights.hpp"
 #include "train/trainer.hpp"
 
@@ -180,14 +178,7 @@ void Trainer::start_or_continue() {
     initial.load(context_, optimizer);
     log::info("new run: weights from {}", initial.describe());
   } else {
-    for (optim::StatePiece& state : optimizer.state()) {
-      const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
-      fill_from_host(context_, state.master, [&](float* values) {
-        model::initialize(memory_.architecture, *tensor.spec,
-                          static_cast<std::uint64_t>(parameters_.training.seed),
-                          state.piece.rectangle, values);
-      });
-    }
+    randomize_masters(context_, memory_.architecture, parameters_.training.seed, optimizer);
     log::info("new run: weights from seed {}", parameters_.training.seed);
   }
   optimizer.weights_from_master(context_);
