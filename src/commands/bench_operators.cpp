@@ -33,15 +33,8 @@ class OperatorBench {
         optimizer_(*job.memory.optimizer),
         parameters_(job.parameters),
         timer_(job.context),
-        host_batch_(random_batch(job.parameters, data_rank)) {
-    const model::Batch host = train::as_batch(host_batch_);
-    batch_ = host;
-    if (!context_.on_host()) {
-      context_.upload(a_.tokens, host.tokens.data);
-      context_.upload(a_.targets, host.targets.data);
-      context_.upload(a_.positions, host.positions.data);
-      batch_ = {a_.tokens, a_.targets, a_.positions, {}};
-    }
+        host_batch_(random_batch(job.parameters, data_rank)),
+        batch_(model::gather_inputs(context_, a_, train::as_batch(host_batch_))) {
     model::BlockActivations& b = a_.blocks.front();
     for (const View& view :
          {b.x, b.n1, b.qkv, b.qk, b.o, b.x_mid, b.n2, b.gate_up, a_.x_final, a_.n_final, a_.branch,
@@ -237,7 +230,7 @@ class OperatorBench {
   const config::Parameters& parameters_;
   OperatorTimer timer_;
   data::MicroBatch host_batch_;
-  model::Batch batch_;
+  model::Inputs batch_;
 };
 
 }  // namespace

@@ -46,14 +46,14 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
 
 data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
   const RandomStream stream(static_cast<std::uint64_t>(p.training.seed), "bench tokens");
-  const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
-  data::MicroBatch batch;
+  const std::int64_t samples = p.training.micro_batch_size;
+  const std::int64_t tokens = samples * (p.training.sequence_length + 1);
+  data::MicroBatch batch{
+      .samples = {}, .document_positions = {}, .num_samples = samples, .num_counted = samples};
   for (std::int64_t i = 0; i < tokens; ++i) {
     const auto index = static_cast<std::uint64_t>(data_rank * tokens + i);
     const auto vocabulary = static_cast<std::uint64_t>(p.model.vocab_size);
-    batch.tokens.push_back(static_cast<std::uint32_t>(stream.bits(2 * index) % vocabulary));
-    batch.targets.push_back(static_cast<std::uint32_t>(stream.bits(2 * index + 1) % vocabulary));
-    batch.positions.push_back(static_cast<std::int32_t>(i % p.training.sequence_length));
+    batch.samples.push_back(static_cast<std::uint32_t>(stream.bits(index) % vocabulary));
   }
   return batch;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
 #include <optional>
 
 #include "base/log.hpp"
@@ -19,16 +18,12 @@ namespace {
 /// Sequence `index` of the file as a micro-batch of one; past the end no target counts, so that
 /// every rank runs the same forwards.
 data::MicroBatch batch_of(const io::SequenceFile& file, std::int64_t index) {
-  const auto length = static_cast<std::size_t>(file.sequence_length);
-  data::MicroBatch batch;
-  batch.positions.resize(length);
-  std::iota(batch.positions.begin(), batch.positions.end(), 0);
   const bool counts = index < file.num_sequences;
   const auto first = file.tokens.begin() + (counts ? index : 0) * (file.sequence_length + 1);
-  batch.tokens.assign(first, first + file.sequence_length);
-  batch.targets.assign(first + 1, first + 1 + file.sequence_length);
-  if (!counts) std::fill(batch.targets.begin(), batch.targets.end(), data::kIgnoredTarget);
-  return batch;
+  return {.samples = {first, first + file.sequence_length + 1},
+          .document_positions = {},
+          .num_samples = 1,
+          .num_counted = counts ? 1 : 0};
 }
 
 /// The logits of one round on their way to rank 0's file: of all ranks only so many rows at a time,

@@ -1,6 +1,7 @@
 #include "data/batch.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.hpp"
 #include "base/integers.hpp"
@@ -18,49 +19,41 @@ class Filler {
                     num_sequences);
     length_ = narrow<std::size_t>(sequence_length);
     num_sequences_ = narrow<std::size_t>(num_sequences);
-    const std::size_t num_tokens = length_ * num_sequences_;
-    batch.tokens.resize(num_tokens);
-    batch.targets.resize(num_tokens);
-    batch.positions.resize(num_tokens);
-    batch.first_keys.resize(documents.mask ? num_tokens : 0);
+    batch.samples.resize(row() * num_sequences_);
+    batch.document_positions.resize(needs_documents() ? row() * num_sequences_ : 0);
+    batch.num_samples = num_sequences;
+    batch.num_counted = 0;
+    batch.documents = documents;
   }
   std::size_t num_sequences() const { return num_sequences_; }
 
-  /// Sequence b of the batch = sample `sample` of the stream.
+  /// Sequence b of the batch = sample `sample` of the stream. Those that count come first.
   void load(const TokenStream& stream, std::uint64_t sample, std::size_t b) {
-    const auto tokens = std::span(batch_.tokens).subspan(b * length_, length_);
-    const auto targets = std::span(batch_.targets).subspan(b * length_, length_);
     const std::uint64_t first = sample * length_;
-    stream.copy(first, tokens);
-    std::copy(tokens.begin() + 1, tokens.end(), targets.begin());
-    stream.copy(first + length_, targets.last(1));
-    if (!documents_.mask && documents_.predict_across) return set_positions(b, 0, length_, 0);
-    const std::uint64_t last = first + length_;
-    for (std::uint64_t begin = first; begin < last;) {
-      const std::uint64_t next = std::min(stream.next_document(begin), last + 1);
-      const auto origin = static_cast<std::size_t>(documents_.mask ? begin - first : 0);
-      set_positions(b, static_cast<std::size_t>(begin - first),
-                    static_cast<std::size_t>(std::min(next, last) - first), origin);
-      if (next <= last && !documents_.predict_across)
-        targets[static_cast<std::size_t>(next - first - 1)] = kIgnoredTarget;
+    stream.copy(first, std::span(batch_.samples).subspan(b * row(), row()));
+    batch_.num_counted = narrow<std::int64_t>(b + 1);
+    if (!needs_documents()) return;
+    const std::uint64_t end = first + row();
+    for (std::uint64_t begin = first; begin < end;) {
+      const std::uint64_t next = std::min(stream.next_document(begin), end);
+      const auto places = std::span(batch_.document_positions)
+                              .subspan(b * row() + static_cast<std::size_t>(begin - first),
+                                       static_cast<std::size_t>(next - begin));
+      std::iota(places.begin(), places.end(), 0);
       begin = next;
     }
   }
   /// Sequence b of the batch counts nowhere.
   void leave_out(std::size_t b) {
-    std::ranges::fill(std::span(batch_.tokens).subspan(b * length_, length_), 0U);
-    std::ranges::fill(std::span(batch_.targets).subspan(b * length_, length_), kIgnoredTarget);
-    set_positions(b, 0, length_, 0);
+    std::ranges::fill(std::span(batch_.samples).subspan(b * row(), row()), 0U);
+    if (!needs_documents()) return;
+    const auto places = std::span(batch_.document_positions).subspan(b * row(), row());
+    std::iota(places.begin(), places.end(), 0);
   }
 
  private:
-  /// Tokens begin .. end - 1 of sequence b, in positions counted from `origin`.
-  void set_positions(std::size_t b, std::size_t begin, std::size_t end, std::size_t origin) {
-    for (std::size_t s = begin; s < end; ++s) {
-      batch_.positions[b * length_ + s] = static_cast<std::int32_t>(s - origin);
-      if (documents_.mask) batch_.first_keys[b * length_ + s] = static_cast<std::int32_t>(origin);
-    }
-  }
+  std::size_t row() const { return length_ + 1; }
+  bool needs_documents() const { return documents_.mask || !documents_.predict_across; }
 
   DocumentRule documents_;
   MicroBatch& batch_;

@@ -7,10 +7,6 @@
 
 namespace espalier::data {
 
-/// A target that counts in no loss; the value of kernels::kIgnoredTarget, which this room does not
-/// see.
-inline constexpr std::uint32_t kIgnoredTarget = 0xFFFFFFFFu;
-
 /// What the bounds of documents mean in a sample. A sample that begins inside a document holds the
 /// rest of it as its first document.
 struct DocumentRule {
@@ -18,13 +14,16 @@ struct DocumentRule {
   bool predict_across = true;  ///< false: the first token of a document is nobody's target
 };
 
-/// One micro-batch in the model's layout.
+/// One micro-batch: its samples and what the model must know to gather its inputs from them
+/// (kernels/batch_inputs.hpp).
 struct MicroBatch {
-  std::vector<std::uint32_t> tokens;    ///< (B*S)
-  std::vector<std::uint32_t> targets;   ///< (B*S) the next token; kIgnoredTarget where none counts
-  std::vector<std::int32_t> positions;  ///< (B*S) in the sequence or, with a mask, in the document
-  /// (B*S) where the token's document begins, counted in its sequence; empty without a mask
-  std::vector<std::int32_t> first_keys;
+  std::vector<std::uint32_t> samples;  ///< (B, S+1); the last token of a sample is only a target
+  /// (B, S+1) a token's place in its document, counted in the sample; empty where the rule asks for
+  /// no documents
+  std::vector<std::int32_t> document_positions;
+  std::int64_t num_samples = 0;  ///< B
+  std::int64_t num_counted = 0;  ///< samples 0 .. num_counted - 1 count; the others hold zeros
+  DocumentRule documents = {};
 };
 
 /// Which samples a data rank computes in a step:
@@ -63,7 +62,7 @@ struct ValidationShape {
 };
 
 /// Validation: samples in sequential order, first_sample .. first_sample + B - 1; samples at or
-/// past end_sample become ignored targets (so that every rank runs the same number of forwards).
+/// past end_sample do not count (so that every rank runs the same number of forwards).
 void load_validation_batch(const TokenStream& stream, const ValidationShape& shape,
                            std::uint64_t first_sample, std::uint64_t end_sample, MicroBatch& batch);
 /// Targets that count in samples 0 .. num_samples - 1.

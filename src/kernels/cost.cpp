@@ -111,6 +111,12 @@ Cost cost_of(const LayerNormBackward& a) {
       .bytes = (given(a.d_residual) ? 4.0 : 3.0) * bytes(a.x) + 8.0 * rows(a.x) + 16.0 * cols(a.x)};
 }
 
+Cost cost_of(const BatchInputs& a) {
+  return {.flops = 0.0,
+          .bytes = bytes(a.samples) + bytes(a.document_positions) + bytes(a.tokens) +
+                   bytes(a.targets) + bytes(a.positions) + bytes(a.first_keys)};
+}
+
 Cost cost_of(const PositionsForward& a) {
   return {.flops = elements(a.x), .bytes = 3.0 * bytes(a.x) + 4.0 * rows(a.x)};
 }

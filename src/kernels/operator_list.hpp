@@ -4,6 +4,7 @@
 // choice between siblings (operators.cpp).
 #include "kernels/adamw.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/batch_inputs.hpp"
 #include "kernels/bias.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
@@ -19,6 +20,7 @@
 #define ESPALIER_OPERATORS(X)                              \
   X(attention_forward, AttentionForward)                   \
   X(attention_backward, AttentionBackward)                 \
+  X(batch_inputs, BatchInputs)                             \
   X(bias_backward, BiasBackward)                           \
   X(cross_entropy_statistics, CrossEntropyStatistics)      \
   X(cross_entropy_combine, CrossEntropyCombine)            \

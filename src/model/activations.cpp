@@ -91,11 +91,14 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
     rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
   }
 
-  const std::int64_t copied = shape.on_gpu ? num_tokens : 0;
-  tokens = arena.allocate("tokens", DType::u32, 1, copied);
-  targets = arena.allocate("targets", DType::u32, 1, copied);
-  positions = arena.allocate("positions", DType::i32, 1, copied);
-  first_keys = arena.allocate("first keys", DType::i32, 1, copied);
+  const std::int64_t copied = shape.on_gpu ? shape.micro_batch_size : 0;
+  samples = arena.allocate("samples", DType::u32, copied, shape.sequence_length + 1);
+  document_positions =
+      arena.allocate("document positions", DType::i32, copied, shape.sequence_length + 1);
+  tokens = arena.allocate("tokens", DType::u32, 1, num_tokens);
+  targets = arena.allocate("targets", DType::u32, 1, num_tokens);
+  positions = arena.allocate("positions", DType::i32, 1, num_tokens);
+  first_keys = arena.allocate("first keys", DType::i32, 1, num_tokens);
 
   const std::int64_t gathered = shape.splits_tokens ? num_tokens : 0;
   gathered_a = arena.allocate("gathered a", dtype, gathered, s.hidden);

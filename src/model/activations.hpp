@@ -88,10 +88,12 @@ struct Activations {
   device::View n_final;                  ///< (T_loc, H)
   kernels::RopeTable rope;               ///< (S, D/2) f32 each; no data without RoPE
 
-  // The batch, on a GPU only; (1, T) each.
-  device::View tokens, targets;  ///< u32
-  device::View positions;        ///< i32
-  device::View first_keys;       ///< i32
+  // The batch: its copy, on a GPU only, and what is gathered from it (kernels/batch_inputs.hpp).
+  device::View samples;             ///< (B, S+1) u32
+  device::View document_positions;  ///< (B, S+1) i32
+  device::View tokens, targets;     ///< (1, T) u32
+  device::View positions;           ///< (1, T) i32
+  device::View first_keys;          ///< (1, T) i32
 
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor

@@ -17,7 +17,7 @@ using parallel::Rows;
 // The forward pass backwards. On entry a_.branch holds the gradient of the final norm's output (of
 // all tokens, a partial sum over the vocabulary split); a_.d_residual carries the gradient of the
 // residual stream from block to block.
-void Transformer::backward(const Batch& batch, bool first, const BucketDone& bucket_done) {
+void Transformer::backward(const Inputs& inputs, bool first, const BucketDone& bucket_done) {
   if (first) clear_gradients_without_gemm();
   const ModelTensors& w = weights_.weights;
   const ModelTensors& g = weights_.gradients;
@@ -26,10 +26,10 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
   norm_backward(d_n, a_.x_final, w.final_norm, a_.norm_final, /*d_residual=*/{}, g.final_norm);
   bucket_done(num_layers + 1);
   for (int layer = num_layers - 1; layer >= 0; --layer) {
-    run_block(Pass::backward, layer, first, batch, [&] {
-      make_again(layer, batch);
+    run_block(Pass::backward, layer, first, inputs, [&] {
+      make_again(layer, inputs);
       mlp_backward(layer, first);
-      attention_backward(layer, batch, first);
+      attention_backward(layer, inputs, first);
     });
     bucket_done(layer);
   }
@@ -37,7 +37,7 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
     // The embedding acts on all tokens of its part of the vocabulary.
     const ConstView dx = boundary_.leave_backward(context_, a_.d_residual, a_.gathered_a);
     auto phase = context_.profiler().scope(Phase::embedding);
-    kernels::embedding_backward(context_, {.tokens = batch.tokens,
+    kernels::embedding_backward(context_, {.tokens = inputs.tokens,
                                            .d_out = dx,
                                            .first_row = sizes_.vocab_first,
                                            .d_table = g.embedding,
@@ -45,7 +45,7 @@ void Transformer::backward(const Batch& batch, bool first, const BucketDone& buc
     if (sizes_.positions > 0)
       kernels::positions_backward(
           context_,
-          {.positions = local_positions(batch), .dx = a_.d_residual, .d_table = g.positions});
+          {.positions = local_positions(inputs), .dx = a_.d_residual, .d_table = g.positions});
   }
   bucket_done(num_layers);
 }
@@ -97,7 +97,7 @@ void Transformer::linear_bias_backward(const LinearTensors& gradients, ConstView
 
 // What the backward pass of a block needs and the forward pass did not keep, from what it kept; but
 // gate_up waits until mlp_backward has gathered its input.
-void Transformer::make_again(std::int64_t layer, const Batch& batch) {
+void Transformer::make_again(std::int64_t layer, const Inputs& inputs) {
   const Recompute recompute = a_.shape.recompute;
   if (recompute == Recompute::none || !was_overwritten(layer)) return;
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
@@ -105,10 +105,10 @@ void Transformer::make_again(std::int64_t layer, const Batch& batch) {
   branch_ = {};  // x is complete
   residual_norm(b.x, w.input_layernorm, b.x, b.n1, b.norm1);
   if (recompute == Recompute::full) {
-    attention_forward(layer, batch);
+    attention_forward(layer, inputs);
     mlp_norm(layer);
   } else {
-    rotate(layer, batch);
+    rotate(layer, inputs);
     residual_norm(b.x_mid, w.post_attention_layernorm, b.x_mid, b.n2, b.norm2);
   }
 }
@@ -155,7 +155,7 @@ void Transformer::mlp_backward(std::int64_t layer, bool first) {
                 g.post_attention_layernorm);
 }
 
-void Transformer::attention_backward(std::int64_t layer, const Batch& batch, bool first) {
+void Transformer::attention_backward(std::int64_t layer, const Inputs& inputs, bool first) {
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   const BlockTensors& g = weights_.gradients.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
@@ -186,7 +186,7 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
                                  .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
                                  .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
                                  .scratch = a_.attention_scratch,
-                                 .first_keys = batch.first_keys,
+                                 .first_keys = inputs.first_keys,
                                  .provider = a_.shape.attention});
   }
   if (sizes_.rotates) {  // else d_qkv is final
@@ -195,7 +195,7 @@ void Transformer::attention_backward(std::int64_t layer, const Batch& batch, boo
                                               .qkv = b.qkv,
                                               .q_weight = w.q_norm,
                                               .k_weight = w.k_norm,
-                                              .positions = batch.positions,
+                                              .positions = inputs.positions,
                                               .rope = a_.rope,
                                               .d_qkv = a_.d_qkv,
                                               .d_q_weight = g.q_norm,

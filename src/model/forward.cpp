@@ -1,4 +1,5 @@
 #include "kernels/attention.hpp"
+#include "kernels/batch_inputs.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/positions.hpp"
 #include "model/parts.hpp"
@@ -30,7 +31,7 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
 
 // x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then
 // the final norm. The addition of a branch is fused into the norm that follows it.
-void Transformer::forward(const Batch& batch) {
+void Transformer::forward(const Inputs& inputs) {
   const ModelTensors& w = weights_.weights;
   wait_for_bucket(sizes_.num_layers);  // the embeddings
   {
@@ -39,22 +40,22 @@ void Transformer::forward(const Batch& batch) {
     View x = a_.shape.splits_tokens ? a_.branch : a_.blocks.front().x;
     kernels::embedding_forward(
         context_,
-        {.tokens = batch.tokens, .table = w.embedding, .first_row = sizes_.vocab_first, .out = x});
+        {.tokens = inputs.tokens, .table = w.embedding, .first_row = sizes_.vocab_first, .out = x});
     boundary_.leave_forward(context_, x, a_.blocks.front().x);
     if (sizes_.positions > 0)
       kernels::positions_forward(
           context_,
-          {.positions = local_positions(batch), .table = w.positions, .x = a_.blocks.front().x});
+          {.positions = local_positions(inputs), .table = w.positions, .x = a_.blocks.front().x});
   }
   branch_ = {};
   for (std::int64_t layer = 0; layer < sizes_.num_layers; ++layer) {
     const auto l = static_cast<std::size_t>(layer);
     wait_for_bucket(layer);
     const ConstView before = layer == 0 ? a_.blocks[0].x : a_.blocks[l - 1].x_mid;
-    run_block(Pass::forward, layer, /*first=*/false, batch, [&] {
+    run_block(Pass::forward, layer, /*first=*/false, inputs, [&] {
       residual_norm(before, w.blocks[l].input_layernorm, a_.blocks[l].x, a_.blocks[l].n1,
                     a_.blocks[l].norm1);
-      attention_forward(layer, batch);
+      attention_forward(layer, inputs);
       mlp_norm(layer);
       mlp_forward(layer);
     });
@@ -65,10 +66,10 @@ void Transformer::forward(const Batch& batch) {
   residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.norm_final);
 }
 
-ConstView Transformer::local_positions(const Batch& batch) const {
+ConstView Transformer::local_positions(const Inputs& inputs) const {
   const std::int64_t local = a_.shape.local_tokens();
-  return batch.positions.col_range(a_.shape.splits_tokens ? comm_.tensor->rank() * local : 0,
-                                   local);
+  return inputs.positions.col_range(a_.shape.splits_tokens ? comm_.tensor->rank() * local : 0,
+                                    local);
 }
 
 void Transformer::residual_norm(ConstView x, const NormTensors& weights, View residual, View y,
@@ -90,14 +91,14 @@ void Transformer::mlp_norm(std::int64_t layer) {
                 b.x_mid, b.n2, b.norm2);
 }
 
-void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
+void Transformer::attention_forward(std::int64_t layer, const Inputs& inputs) {
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   boundary_.enter_forward(context_, b.n1, a_.gathered_a, [&](Rows rows, ConstView n1) {
     auto phase = context_.profiler().scope(Phase::projections);
     linear_forward(context_, rows.of(b.qkv), n1, w.qkv);
   });
-  rotate(layer, batch);
+  rotate(layer, inputs);
   {
     auto phase = context_.profiler().scope(Phase::attention);
     kernels::attention_forward(context_, {.shape = a_.attention,
@@ -106,7 +107,7 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
                                           .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
                                           .o = b.o,
                                           .lse = b.lse,
-                                          .first_keys = batch.first_keys,
+                                          .first_keys = inputs.first_keys,
                                           .provider = a_.shape.attention});
   }
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local, [&](Rows rows) {
@@ -116,7 +117,7 @@ void Transformer::attention_forward(std::int64_t layer, const Batch& batch) {
 }
 
 // Without RoPE attention reads qkv itself.
-void Transformer::rotate(std::int64_t layer, const Batch& batch) {
+void Transformer::rotate(std::int64_t layer, const Inputs& inputs) {
   if (!sizes_.rotates) return;
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
@@ -124,7 +125,7 @@ void Transformer::rotate(std::int64_t layer, const Batch& batch) {
   kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
                                            .q_weight = w.q_norm,
                                            .k_weight = w.k_norm,
-                                           .positions = batch.positions,
+                                           .positions = inputs.positions,
                                            .rope = a_.rope,
                                            .qk = b.qk,
                                            .num_q_heads = sizes_.num_heads,
@@ -155,25 +156,35 @@ void Transformer::gate_up_forward(std::int64_t layer, Rows rows, ConstView n2) {
                  weights_.weights.blocks[static_cast<std::size_t>(layer)].gate_up);
 }
 
-Batch Transformer::placed(const Batch& batch) {
-  if (context_.on_host()) return batch;
-  Batch copy{a_.tokens, a_.targets, a_.positions, {}};
-  context_.upload(a_.tokens, batch.tokens.data);
-  context_.upload(a_.targets, batch.targets.data);
-  context_.upload(a_.positions, batch.positions.data);
-  if (batch.first_keys.data != nullptr) {
-    context_.upload(a_.first_keys, batch.first_keys.data);
-    copy.first_keys = a_.first_keys;
+Inputs gather_inputs(device::Context& context, Activations& a, const Batch& batch) {
+  const auto phase = context.profiler().scope(Phase::embedding);
+  ConstView samples = batch.samples, places = batch.document_positions;
+  if (!context.on_host()) {
+    context.upload(a.samples, samples.data);
+    samples = a.samples;
+    if (places.data != nullptr) {
+      context.upload(a.document_positions, places.data);
+      places = a.document_positions;
+    }
   }
-  return copy;
+  const View first_keys = batch.document_mask ? a.first_keys : View{};
+  kernels::batch_inputs(context, {.samples = samples,
+                                  .document_positions = places,
+                                  .num_counted = batch.num_counted,
+                                  .predict_across = batch.predict_across,
+                                  .tokens = a.tokens,
+                                  .targets = a.targets,
+                                  .positions = a.positions,
+                                  .first_keys = first_keys});
+  return {a.tokens, a.targets, a.positions, first_keys};
 }
 
-void Transformer::train(const Batch& host_batch, float loss_scale, bool first,
+void Transformer::train(const Batch& batch, float loss_scale, bool first,
                         const BucketDone& bucket_done) {
-  const Batch batch = placed(host_batch);
-  forward(batch);
-  head(batch, /*with_gradients=*/true, loss_scale, first);
-  backward(batch, first, bucket_done);
+  const Inputs inputs = gather_inputs(context_, a_, batch);
+  forward(inputs);
+  head(inputs, /*with_gradients=*/true, loss_scale, first);
+  backward(inputs, first, bucket_done);
 }
 
 double Transformer::take_loss_sum() {
@@ -183,10 +194,10 @@ double Transformer::take_loss_sum() {
   return sum;
 }
 
-double Transformer::evaluate(const Batch& host_batch) {
-  const Batch batch = placed(host_batch);
-  forward(batch);
-  head(batch, /*with_gradients=*/false, 0.0F, false);
+double Transformer::evaluate(const Batch& batch) {
+  const Inputs inputs = gather_inputs(context_, a_, batch);
+  forward(inputs);
+  head(inputs, /*with_gradients=*/false, 0.0F, false);
   return take_loss_sum();
 }
 

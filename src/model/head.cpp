@@ -36,14 +36,14 @@ void Transformer::head_statistics(ConstView targets, std::int64_t tokens) {
 
 // LM head and loss, chunk by chunk over the tokens, so that full logits never exist. With
 // gradients, a chunk's logits become their own gradient in place, then d(n_final) and d(lm_head).
-void Transformer::head(const Batch& batch, bool with_gradients, float loss_scale, bool first) {
+void Transformer::head(const Inputs& inputs, bool with_gradients, float loss_scale, bool first) {
   const std::int64_t tokens = a_.shape.tokens();
   const ConstView n = boundary_.enter_forward(context_, a_.n_final, a_.gathered_a);  // (T, H)
   const View lm_head = weights_.weights.lm_head;
   for (std::int64_t begin = 0; begin < tokens; begin += a_.shape.loss_chunk_tokens) {
     const std::int64_t count = std::min(a_.shape.loss_chunk_tokens, tokens - begin);
     const ConstView n_chunk = n.row_range(begin, count);
-    const ConstView targets = batch.targets.col_range(begin, count);
+    const ConstView targets = inputs.targets.col_range(begin, count);
     const View logits = a_.logits.row_range(0, count);
     {
       auto phase = context_.profiler().scope(Phase::head);
@@ -69,7 +69,7 @@ void Transformer::head(const Batch& batch, bool with_gradients, float loss_scale
 }
 
 void Transformer::logits(const Batch& batch, View out) {
-  forward(placed(batch));
+  forward(gather_inputs(context_, a_, batch));
   const std::int64_t tokens = a_.shape.tokens();
   ESPALIER_ASSERT(out.rows == tokens && out.cols == sizes_.vocab, "{}", device::describe(out));
   const ConstView n = boundary_.enter_forward(context_, a_.n_final, a_.gathered_a);

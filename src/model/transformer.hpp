@@ -9,15 +9,26 @@
 
 namespace espalier::model {
 
-/// One micro-batch on a rank, in host memory: the same on every rank of a tensor group.
+/// One micro-batch on a rank, in host memory: the same on every rank of a tensor group. What its
+/// members mean: kernels::BatchInputs.
 struct Batch {
-  device::ConstView tokens;     ///< (1, T) u32
-  device::ConstView targets;    ///< (1, T) u32, kernels::kIgnoredTarget where none counts
-  device::ConstView positions;  ///< (1, T) i32
-  /// (1, T) i32, or data == nullptr for causal attention over the whole sequence: the first token,
-  /// counted in its sequence, of the document that the token belongs to.
-  device::ConstView first_keys = {};
+  device::ConstView samples;                  ///< (B, S+1) u32
+  device::ConstView document_positions = {};  ///< (B, S+1) i32, or data == nullptr: no documents
+  std::int64_t num_counted;                   ///< the first samples, whose targets count
+  bool document_mask = false;                 ///< attention and positions begin anew in documents
+  bool predict_across = true;
 };
+
+/// What the model reads of it, where the operators run. The memory is that of Activations.
+struct Inputs {
+  device::ConstView tokens;      ///< (1, T) u32
+  device::ConstView targets;     ///< (1, T) u32, kernels::kIgnoredTarget where none counts
+  device::ConstView positions;   ///< (1, T) i32
+  device::ConstView first_keys;  ///< (1, T) i32, or data == nullptr: attention over whole sequences
+};
+
+/// Copies the batch to where the operators run and gathers the inputs from it.
+Inputs gather_inputs(device::Context& context, Activations& activations, const Batch& batch);
 
 /// The decoder on one rank of the grid. Forward and backward are written out block by block in
 /// forward.cpp, head.cpp and backward.cpp; weights and buffers are owned by the caller's arenas.
@@ -54,15 +65,13 @@ class Transformer {
 
  private:
   // forward.cpp
-  /// The batch where the operators run: itself, or a copy on the GPU.
-  Batch placed(const Batch& batch);
   enum class Pass { forward, backward };
   /// Does body(), as a CUDA graph where the context uses graphs and nothing in the block is a
   /// collective or depends on the host.
   template <class Body>
-  void run_block(Pass pass, std::int64_t layer, bool first, const Batch& batch, Body&& body) {
+  void run_block(Pass pass, std::int64_t layer, bool first, const Inputs& inputs, Body&& body) {
     if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
-    const bool masked = batch.first_keys.data != nullptr;
+    const bool masked = inputs.first_keys.data != nullptr;
     const auto key =
         ((static_cast<std::uint64_t>(layer) * 2 + (pass == Pass::forward ? 0 : 1)) * 2 +
          (first ? 1 : 0)) *
@@ -70,32 +79,32 @@ class Transformer {
         (masked ? 1 : 0);
     context_.replay(key, body);
   }
-  void forward(const Batch& batch);
+  void forward(const Inputs& inputs);
   void wait_for_bucket(std::int64_t bucket) {
     if (before_use_) before_use_(static_cast<int>(bucket));
   }
-  void attention_forward(std::int64_t layer, const Batch& batch);
+  void attention_forward(std::int64_t layer, const Inputs& inputs);
   void mlp_forward(std::int64_t layer);
   // Their parts that the backward pass repeats when their results were not kept:
   void mlp_norm(std::int64_t layer);
-  void rotate(std::int64_t layer, const Batch& batch);
+  void rotate(std::int64_t layer, const Inputs& inputs);
   void gate_up_forward(std::int64_t layer, parallel::Rows rows, device::ConstView n2);
   /// residual = x + branch output; y = norm(residual).
   void residual_norm(device::ConstView x, const NormTensors& weights, device::View residual,
                      device::View y, device::View statistics);
-  device::ConstView local_positions(const Batch& batch) const;  ///< (1, T_loc) i32
+  device::ConstView local_positions(const Inputs& inputs) const;  ///< (1, T_loc) i32
   /// The rank whose partial sums carry the biases of o_proj and down_proj.
   bool is_first_tensor_rank() const { return comm_.tensor->rank() == 0; }
   // head.cpp
-  void head(const Batch& batch, bool with_gradients, float loss_scale, bool first);
+  void head(const Inputs& inputs, bool with_gradients, float loss_scale, bool first);
   void head_statistics(device::ConstView targets, std::int64_t tokens);
   // backward.cpp
-  void backward(const Batch& batch, bool first, const BucketDone& bucket_done);
-  void make_again(std::int64_t layer, const Batch& batch);
+  void backward(const Inputs& inputs, bool first, const BucketDone& bucket_done);
+  void make_again(std::int64_t layer, const Inputs& inputs);
   /// The buffers that all blocks share hold another block's results.
   bool was_overwritten(std::int64_t layer) const { return layer + 1 < sizes_.num_layers; }
   void mlp_backward(std::int64_t layer, bool first);
-  void attention_backward(std::int64_t layer, const Batch& batch, bool first);
+  void attention_backward(std::int64_t layer, const Inputs& inputs, bool first);
   void norm_backward(device::ConstView dy, device::ConstView x, const NormTensors& weights,
                      device::ConstView statistics, device::ConstView d_residual,
                      const NormTensors& gradients);

@@ -60,13 +60,16 @@ std::string Dataset::describe() const {
 }
 
 model::Batch as_batch(const data::MicroBatch& batch) {
-  const auto row = [](const auto& values) {
-    return device::view_of(values.data(), 1, static_cast<std::int64_t>(values.size()));
+  const auto rows_of = [&](const auto& values) -> device::ConstView {
+    if (values.empty()) return {};
+    return device::view_of(values.data(), batch.num_samples,
+                           std::ssize(values) / batch.num_samples);
   };
-  return {.tokens = row(batch.tokens),
-          .targets = row(batch.targets),
-          .positions = row(batch.positions),
-          .first_keys = batch.first_keys.empty() ? device::ConstView{} : row(batch.first_keys)};
+  return {.samples = rows_of(batch.samples),
+          .document_positions = rows_of(batch.document_positions),
+          .num_counted = batch.num_counted,
+          .document_mask = batch.documents.mask,
+          .predict_across = batch.documents.predict_across};
 }
 
 }  // namespace espalier::train

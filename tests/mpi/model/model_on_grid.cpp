@@ -173,25 +173,17 @@ ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p
 }
 
 model::Batch ModelOnGrid::Tokens::view() const {
-  const auto n = static_cast<std::int64_t>(inputs.size());
-  return {.tokens = device::view_of(inputs.data(), 1, n),
-          .targets = device::view_of(targets.data(), 1, n),
-          .positions = device::view_of(positions.data(), 1, n)};
+  return {
+      .samples = device::view_of(samples.data(), num_samples, std::ssize(samples) / num_samples),
+      .num_counted = num_samples};
 }
 
 ModelOnGrid::Tokens ModelOnGrid::share_of(const std::vector<std::uint32_t>& tokens,
                                           std::int64_t num_sequences) const {
-  const std::int64_t length = parameters.training.sequence_length;
+  const std::int64_t row = parameters.training.sequence_length + 1;
   const std::int64_t share = num_sequences / grid.shape().data;
-  Tokens result;
-  for (std::int64_t b = grid.data_rank() * share; b < (grid.data_rank() + 1) * share; ++b)
-    for (std::int64_t s = 0; s < length; ++s) {
-      const auto at = static_cast<std::size_t>(b * (length + 1) + s);
-      result.inputs.push_back(tokens[at]);
-      result.targets.push_back(tokens[at + 1]);
-      result.positions.push_back(static_cast<std::int32_t>(s));
-    }
-  return result;
+  const auto first = tokens.begin() + grid.data_rank() * share * row;
+  return {.samples = {first, first + share * row}, .num_samples = share};
 }
 
 double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) {
@@ -215,9 +207,10 @@ double ModelOnGrid::max_over_ranks(double value) {
 std::vector<float> ModelOnGrid::logits(const Hdf5Fixture& fixture) {
   const Tokens share = share_of(fixture.words("tokens"), 2);
   const std::int64_t vocab = memory.weights->sizes().vocab;
-  const std::int64_t bytes = std::ssize(share.inputs) * vocab * std::int64_t{sizeof(float)};
+  const std::int64_t num_tokens = share.num_samples * parameters.training.sequence_length;
+  const std::int64_t bytes = num_tokens * vocab * std::int64_t{sizeof(float)};
   device::Arena arena = device::Arena::backed("logits", bytes, gpu);
-  const device::View out = arena.allocate("logits", DType::f32, std::ssize(share.inputs), vocab);
+  const device::View out = arena.allocate("logits", DType::f32, num_tokens, vocab);
   transformer.logits(share.view(), out);
   return context.download<float>(out);
 }

@@ -50,8 +50,8 @@ struct ModelOnGrid {
   double max_over_ranks(double value);
 
   struct Tokens {
-    std::vector<std::uint32_t> inputs, targets;
-    std::vector<std::int32_t> positions;
+    std::vector<std::uint32_t> samples;  ///< (sequences, S+1)
+    std::int64_t num_samples;
     model::Batch view() const;
   };
   /// This data rank's share of `tokens` (sequences, S+1).

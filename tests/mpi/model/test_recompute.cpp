@@ -27,23 +27,18 @@ Outcome train(const Hdf5Fixture& fixture, const config::Parameters& p, bool docu
   optim::Optimizer& optimizer = *model.memory.optimizer;
   const ModelOnGrid::Tokens share = model.share_of(fixture.words("tokens"), 2);
   const std::int64_t length = p.training.sequence_length;
-  std::vector<std::int32_t> first_keys;  // documents of 5, 1, 11 and 7 tokens
-  for (std::int32_t s = 0; s < length; ++s)
-    first_keys.push_back(s < 5 ? 0 : s < 6 ? 5 : s < 17 ? 6 : 17);
+  std::vector<std::int32_t> places;  // documents of 5, 1, 11 and 7 tokens
+  for (std::int32_t s = 0; s <= length; ++s)
+    places.push_back(s < 5 ? s : s < 6 ? 0 : s < 17 ? s - 6 : s - 17);
   Outcome outcome;
   for (std::int64_t step = 1; step <= 3; ++step) {
-    for (std::int64_t b = 0; b * length < std::ssize(share.inputs); ++b) {
-      const model::Batch all = share.view();
-      const auto sequence = [&](const device::ConstView& v) {
-        return v.col_range(b * length, length);
-      };
-      const model::Batch batch{.tokens = sequence(all.tokens),
-                               .targets = sequence(all.targets),
-                               .positions = sequence(all.positions),
-                               .first_keys = document_mask ? device::ConstView(device::view_of(
-                                                                 first_keys.data(), 1, length))
-                                                           : device::ConstView{}};
-      const bool last = (b + 1) * length == std::ssize(share.inputs);
+    for (std::int64_t b = 0; b < share.num_samples; ++b) {
+      model::Batch batch = share.view();
+      batch.samples = batch.samples.row_range(b, 1);
+      batch.num_counted = 1;
+      batch.document_mask = document_mask;
+      if (document_mask) batch.document_positions = device::view_of(places.data(), 1, length + 1);
+      const bool last = b + 1 == share.num_samples;
       model.transformer.train(batch, 1.0F / 48.0F, /*first=*/b == 0, [&](int bucket) {
         if (last) optimizer.reduce_bucket(model.context, model.communicators, bucket);
       });

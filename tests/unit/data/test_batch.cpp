@@ -61,7 +61,7 @@ TEST_CASE("The last token of a sample is only a target", "[data]") {
   CHECK(CountingStream({4, 5}).stream.num_samples(4) == 2);
 }
 
-TEST_CASE("A micro-batch holds samples with their targets and positions", "[data]") {
+TEST_CASE("A micro-batch holds samples and the token after each", "[data]") {
   const CountingStream data({10, 15});
   const Sources sources = only_source(data.stream, 4);
   MicroBatch batch;
@@ -69,9 +69,10 @@ TEST_CASE("A micro-batch holds samples with their targets and positions", "[data
       sources,
       {.sequence_length = 4, .micro_batch_size = 2, .num_micro_batches = 1, .data_rank = 0}, 1, 0,
       batch);
-  CHECK(batch.tokens == std::vector<std::uint32_t>{4, 5, 6, 7, 8, 9, 10, 11});
-  CHECK(batch.targets == std::vector<std::uint32_t>{5, 6, 7, 8, 9, 10, 11, 12});
-  CHECK(batch.positions == std::vector<std::int32_t>{0, 1, 2, 3, 0, 1, 2, 3});
+  CHECK(batch.samples == std::vector<std::uint32_t>{4, 5, 6, 7, 8, 8, 9, 10, 11, 12});
+  CHECK(batch.num_samples == 2);
+  CHECK(batch.num_counted == 2);
+  CHECK(batch.document_positions.empty());
 }
 
 TEST_CASE("Sequences of one token have a target", "[data]") {
@@ -82,8 +83,7 @@ TEST_CASE("Sequences of one token have a target", "[data]") {
       sources,
       {.sequence_length = 1, .micro_batch_size = 3, .num_micro_batches = 1, .data_rank = 0}, 0, 0,
       batch);
-  CHECK(batch.tokens == std::vector<std::uint32_t>{0, 1, 2});
-  CHECK(batch.targets == std::vector<std::uint32_t>{1, 2, 3});
+  CHECK(batch.samples == std::vector<std::uint32_t>{0, 1, 1, 2, 2, 3});
 }
 
 TEST_CASE("Every grid sees the same samples in a step", "[data]") {
@@ -102,7 +102,7 @@ TEST_CASE("Every grid sees the same samples in a step", "[data]") {
                           .data_rank = rank},
                          consumed, micro, batch);
         for (std::int64_t b = 0; b < size; ++b)
-          firsts.push_back(batch.tokens[static_cast<std::size_t>(b * 8)]);
+          firsts.push_back(batch.samples[static_cast<std::size_t>(b * 9)]);
       }
     return firsts;
   };
@@ -113,16 +113,15 @@ TEST_CASE("Every grid sees the same samples in a step", "[data]") {
   CHECK(first_tokens(12, 1, 1) == reference);
 }
 
-TEST_CASE("Validation past the end becomes ignored targets", "[data]") {
+TEST_CASE("Validation past the end does not count", "[data]") {
   const CountingStream data({13});
   MicroBatch batch;
   load_validation_batch(data.stream, {4, 2}, 2, 3, batch);
-  CHECK(batch.tokens == std::vector<std::uint32_t>{8, 9, 10, 11, 0, 0, 0, 0});
-  CHECK(batch.targets == std::vector<std::uint32_t>{9, 10, 11, 12, kIgnoredTarget, kIgnoredTarget,
-                                                    kIgnoredTarget, kIgnoredTarget});
-  CHECK(batch.positions == std::vector<std::int32_t>{0, 1, 2, 3, 0, 1, 2, 3});
+  CHECK(batch.samples == std::vector<std::uint32_t>{8, 9, 10, 11, 12, 0, 0, 0, 0, 0});
+  CHECK(batch.num_counted == 1);
   load_validation_batch(data.stream, {4, 2}, 4, 3, batch);
-  CHECK(std::count(batch.targets.begin(), batch.targets.end(), kIgnoredTarget) == 8);
+  CHECK(batch.num_samples == 2);
+  CHECK(batch.num_counted == 0);
 }
 
 TEST_CASE("Misuse of the batch loader is an error", "[data]") {

@@ -9,8 +9,6 @@ using namespace espalier::data;
 namespace {
 
 using Ints = std::vector<std::int32_t>;
-using Ids = std::vector<std::uint32_t>;
-constexpr std::uint32_t kNone = kIgnoredTarget;
 
 /// Tokens 0, 1, 2, ... in two shards of documents:
 ///   shard 0: [0 1 2] [3] [4 5 6 7]    shard 1: [8 9] [10 11 12 13 14 15 16]
@@ -66,35 +64,26 @@ TEST_CASE("A document that starts past the end of its shard is refused by name",
   }
 }
 
-TEST_CASE("With a mask, positions and first keys begin anew with every document", "[data]") {
+TEST_CASE("A sample's tokens come with their places in their documents", "[data]") {
   const Documents data;
-  const DocumentRule rule{.mask = true};
-  const MicroBatch a = validation_batch(data, rule, 0);  // 0 1 2 | 3 ; target 4
-  CHECK(a.positions == Ints{0, 1, 2, 0});
-  CHECK(a.first_keys == Ints{0, 0, 0, 3});
-  CHECK(a.targets == Ids{1, 2, 3, 4});
-  const MicroBatch c = validation_batch(data, rule, 2);  // 8 9 | 10 11
-  CHECK(c.positions == Ints{0, 1, 0, 1});
-  CHECK(c.first_keys == Ints{0, 0, 2, 2});
-  const MicroBatch d = validation_batch(data, rule, 3);  // the rest of a document: its first
-  CHECK(d.positions == Ints{0, 1, 2, 3});
-  CHECK(d.first_keys == Ints{0, 0, 0, 0});
-}
-
-TEST_CASE("Without prediction across documents their first tokens are nobody's targets", "[data]") {
-  const Documents data;
-  for (const bool mask : {false, true}) {
-    const DocumentRule rule{.mask = mask, .predict_across = false};
-    CHECK(validation_batch(data, rule, 0).targets == Ids{1, 2, kNone, kNone});
-    CHECK(validation_batch(data, rule, 1).targets == Ids{5, 6, 7, kNone});
-    CHECK(validation_batch(data, rule, 2).targets == Ids{9, kNone, 11, 12});
-    CHECK(validation_batch(data, rule, 3).targets == Ids{13, 14, 15, 16});
-    CHECK(validation_batch(data, rule, 3).first_keys.size() == (mask ? 4 : 0));
-    CHECK(count_targets(data.stream, {4, 1, rule}, 4) == 12);
-    CHECK(count_targets(data.stream, {4, 1, rule}, 1) == 2);
-    CHECK(count_targets(data.stream, {4, 1, rule}, 0) == 0);
+  for (const DocumentRule& rule :
+       {DocumentRule{.mask = true}, DocumentRule{.predict_across = false},
+        DocumentRule{.mask = true, .predict_across = false}}) {
+    // 0 1 2 | 3; its last target 4 begins the next
+    CHECK(validation_batch(data, rule, 0).document_positions == Ints{0, 1, 2, 0, 0});
+    CHECK(validation_batch(data, rule, 1).document_positions == Ints{0, 1, 2, 3, 0});
+    CHECK(validation_batch(data, rule, 2).document_positions == Ints{0, 1, 0, 1, 2});
+    // The rest of a document is counted in the sample.
+    CHECK(validation_batch(data, rule, 3).document_positions == Ints{0, 1, 2, 3, 4});
+    CHECK(validation_batch(data, rule, 4).num_counted == 0);
+    CHECK(validation_batch(data, rule, 4).document_positions == Ints{0, 1, 2, 3, 4});
+    CHECK(validation_batch(data, rule, 0).documents.mask == rule.mask);
   }
-  CHECK(validation_batch(data, {}, 1).positions == Ints{0, 1, 2, 3});
+  CHECK(validation_batch(data, {}, 0).document_positions.empty());
+  const DocumentRule rule{.predict_across = false};
+  CHECK(count_targets(data.stream, {4, 1, rule}, 4) == 12);
+  CHECK(count_targets(data.stream, {4, 1, rule}, 1) == 2);
+  CHECK(count_targets(data.stream, {4, 1, rule}, 0) == 0);
 }
 
 TEST_CASE("With a mask, attention costs as in shorter sequences", "[data]") {
@@ -122,7 +111,7 @@ TEST_CASE("The targets of a step are counted without reading them", "[data]") {
       std::uint64_t counted = 0;
       for (std::uint64_t g = first; g < first + count; ++g) {
         load_micro_batch(sources, shape, g, 0, batch);
-        for (const std::uint32_t target : batch.targets) counted += target != kNone ? 1 : 0;
+        for (std::size_t s = 1; s <= 4; ++s) counted += batch.document_positions[s] != 0 ? 1 : 0;
       }
       CHECK(count_targets(sources, 4, rule, first, count) == counted);
       CHECK(count_targets(sources, 4, {}, first, count) == 4 * count);

@@ -89,6 +89,7 @@ void add_embedding_cases(std::vector<Case>& cases);
 void add_gelu_cases(std::vector<Case>& cases);
 void add_layernorm_cases(std::vector<Case>& cases);
 void add_norm_cases(std::vector<Case>& cases);
+void add_batch_inputs_cases(std::vector<Case>& cases);
 void add_positions_cases(std::vector<Case>& cases);
 void add_qk_norm_rope_cases(std::vector<Case>& cases);
 void add_swiglu_cases(std::vector<Case>& cases);

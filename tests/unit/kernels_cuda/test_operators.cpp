@@ -8,7 +8,7 @@ constexpr Add kAll[] = {add_elementwise_cases,   add_embedding_cases,    add_bia
                         add_gelu_cases,          add_layernorm_cases,    add_norm_cases,
                         add_positions_cases,     add_qk_norm_rope_cases, add_swiglu_cases,
                         add_cross_entropy_cases, add_attention_cases,    add_attention_wgmma_cases,
-                        add_adamw_cases};
+                        add_adamw_cases,         add_batch_inputs_cases};
 
 /// The operators agree with the host's, to the bit in any order of threads.
 void check(Add add) {
@@ -41,6 +41,9 @@ TEST_CASE("CUDA elementwise as the host", "[operators]") {
 }
 TEST_CASE("CUDA embedding as the host", "[operators]") {
   check(add_embedding_cases);
+}
+TEST_CASE("CUDA gather of a batch as the host", "[operators]") {
+  check(add_batch_inputs_cases);
 }
 TEST_CASE("CUDA bias as the host", "[operators]") {
   check(add_bias_cases);

@@ -1,0 +1,64 @@
+#include "kernels/batch_inputs.hpp"
+
+#include "base/integers.hpp"
+#include "kernels/batch_inputs_shapes.hpp"
+#include "kernels/cross_entropy.hpp"
+#include "kernels/cuda/port.hpp"
+#include "kernels/cuda/tiling.hpp"
+#include "kernels/siblings.hpp"
+
+namespace espalier::kernels::ESPALIER_GPU {
+namespace {
+
+constexpr int kGatherThreads = 256;
+
+/// (1, B*S) each.
+struct Gathered {
+  std::uint32_t* tokens;
+  std::uint32_t* targets;
+  std::int32_t* positions;
+  std::int32_t* first_keys;  ///< null: no mask
+};
+
+/// A thread per token, `blocks_per_sample` blocks per sample. Rows of S + 1 words begin at any
+/// word, so a thread takes one: a warp's loads still lie side by side.
+ESPALIER_KERNEL(kGatherThreads)
+gather_sample(Gathered to, Rows<const std::uint32_t> samples, Rows<const std::int32_t> places,
+              std::int64_t length, std::int64_t blocks_per_sample, std::int64_t num_counted,
+              bool predict_across) {
+  const std::int64_t b = block_index() / blocks_per_sample;
+  const std::int64_t s = (block_index() - b * blocks_per_sample) * kGatherThreads + thread_index();
+  if (s >= length) return;
+  const std::int64_t t = b * length + s;
+  const std::uint32_t* sample = samples.row(b) + s;
+  const auto position = static_cast<std::int32_t>(s);
+  const bool counts = b < num_counted && (predict_across || places.row(b)[s + 1] != 0);
+  to.tokens[t] = sample[0];
+  to.targets[t] = counts ? sample[1] : kIgnoredTarget;
+  if (to.first_keys == nullptr) {
+    to.positions[t] = position;
+    return;
+  }
+  const std::int32_t place = places.row(b)[s];
+  to.positions[t] = place;
+  to.first_keys[t] = position - place;
+}
+
+}  // namespace
+
+void batch_inputs(const Queue& queue, const BatchInputs& a) {
+  require_shapes(a);
+  const std::int64_t length = a.samples.cols - 1;
+  const std::int64_t blocks_per_sample = div_ceil(length, kGatherThreads);
+  const Gathered to{a.tokens.as<std::uint32_t>(), a.targets.as<std::uint32_t>(),
+                    a.positions.as<std::int32_t>(),
+                    a.first_keys.data != nullptr ? a.first_keys.as<std::int32_t>() : nullptr};
+  const auto places = a.document_positions.data != nullptr
+                          ? rows_of<std::int32_t>(a.document_positions)
+                          : Rows<const std::int32_t>{};
+  launch(gather_sample, {a.samples.rows * blocks_per_sample, kGatherThreads}, queue, to,
+         rows_of<std::uint32_t>(a.samples), places, length, blocks_per_sample, a.num_counted,
+         a.predict_across);
+}
+
+}  // namespace espalier::kernels::ESPALIER_GPU

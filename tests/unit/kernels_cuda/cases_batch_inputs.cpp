@@ -1,0 +1,75 @@
+#include "cases.hpp"
+
+namespace espalier::testing {
+namespace {
+
+struct Gathered {
+  Ids<std::uint32_t> tokens, targets;
+  Ids<std::int32_t> positions, first_keys;
+
+  explicit Gathered(std::int64_t n)
+      : tokens(std::vector<std::uint32_t>(static_cast<std::size_t>(n), 7U)),
+        targets(std::vector<std::uint32_t>(static_cast<std::size_t>(n), 7U)),
+        positions(std::vector<std::int32_t>(static_cast<std::size_t>(n), 7)),
+        first_keys(std::vector<std::int32_t>(static_cast<std::size_t>(n), 7)) {}
+};
+
+struct Example {
+  const char* name;
+  std::int64_t batch, length, num_counted;
+  bool documents, mask, predict_across;
+};
+
+Verdict batch_inputs_case(const Example& e) {
+  device::Context context;
+  TestQueue queue;
+  std::vector<std::uint32_t> tokens;
+  std::vector<std::int32_t> places;
+  for (std::int64_t i = 0; i < e.batch * (e.length + 1); ++i) {
+    const std::int64_t s = i % (e.length + 1);
+    tokens.push_back(static_cast<std::uint32_t>(i * 2654435761));
+    places.push_back(static_cast<std::int32_t>(s % (1 + i / (e.length + 1) + 3)));
+  }
+  Ids<std::uint32_t> samples(tokens);
+  Ids<std::int32_t> documents(places);
+  const auto in_rows = [&](device::View view) -> device::ConstView {
+    return {view.data, view.dtype, e.batch, e.length + 1, e.length + 1};
+  };
+  Gathered want(e.batch * e.length), got(e.batch * e.length);
+  const auto call = [&](Gathered& to) {
+    return kernels::BatchInputs{
+        .samples = in_rows(samples.view()),
+        .document_positions = e.documents ? in_rows(documents.view()) : device::ConstView{},
+        .num_counted = e.num_counted,
+        .predict_across = e.predict_across,
+        .tokens = to.tokens.view(),
+        .targets = to.targets.view(),
+        .positions = to.positions.view(),
+        .first_keys = e.mask ? to.first_keys.view() : device::View{}};
+  };
+  kernels::batch_inputs(context, call(want));
+  kernels::ESPALIER_GPU::batch_inputs(queue, call(got));
+  Verdict verdict;
+  for (std::int64_t t = 0; t < e.batch * e.length; ++t) {
+    verdict.expect("tokens", got.tokens[t] == want.tokens[t]);
+    verdict.expect("targets", got.targets[t] == want.targets[t]);
+    verdict.expect("positions", got.positions[t] == want.positions[t]);
+    verdict.expect("first keys", got.first_keys[t] == want.first_keys[t]);
+  }
+  return verdict;
+}
+
+}  // namespace
+
+void add_batch_inputs_cases(std::vector<Case>& cases) {
+  for (const Example& e : {Example{"one token", 1, 1, 1, false, false, true},
+                           Example{"a tail, samples left out", 3, 301, 2, false, false, true},
+                           Example{"none counts", 2, 5, 0, false, false, true},
+                           Example{"mask", 5, 256, 5, true, true, true},
+                           Example{"inside documents alone", 4, 257, 3, true, false, false},
+                           Example{"mask, inside documents alone", 2, 600, 2, true, true, false}})
+    cases.push_back(
+        {fmt::format("batch inputs, {}", e.name), [e] { return batch_inputs_case(e); }});
+}
+
+}  // namespace espalier::testing
