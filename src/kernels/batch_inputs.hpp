@@ -4,7 +4,7 @@
 
 namespace espalier::kernels {
 
-/// What the model reads of a micro-batch, gathered from its samples as they lie in the shards: S + 1
+/// What the model reads of a micro-batch, gathered from samples as they lie in the shards: S + 1
 /// tokens each, of which the first S are inputs and the last S targets. With documents, every token
 /// comes with its place p in its document (0: it begins one), counted from the sample's first token
 /// where the document began before it.
