@@ -117,10 +117,7 @@ endforeach()
 # Compiles .cu files of this folder and lists their objects. What ptxas says about each file is kept
 # as <file.cu>.ptxas beside its object.
 function(espalier_cuda_objects variable)
-  set(compile ${ESPALIER_NVCC})
-  if(ESPALIER_CCACHE)
-    set(compile ${ESPALIER_CCACHE} ${ESPALIER_NVCC})
-  endif()
+  set(compile ${ESPALIER_LAUNCHER} ${ESPALIER_NVCC})
   set(objects "")
   foreach(source IN LISTS ARGN)
     set(object "${CMAKE_CURRENT_BINARY_DIR}/${source}.o")

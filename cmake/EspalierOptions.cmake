@@ -13,9 +13,13 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
 
+# Paths of the sources are taken relative to them, so that two checkouts share what was compiled.
 find_program(ESPALIER_CCACHE ccache)
+set(ESPALIER_LAUNCHER "")
 if(ESPALIER_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${ESPALIER_CCACHE}")
+  set(ESPALIER_LAUNCHER "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}"
+                        "${ESPALIER_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ESPALIER_LAUNCHER})
 endif()
 
 add_library(espalier_flags INTERFACE)
