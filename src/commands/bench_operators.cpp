@@ -24,15 +24,15 @@ class OperatorBench {
  public:
   OperatorBench(BenchJob& job, int data_rank)
       : job_(job),
-        context_(job.context),
-        architecture_(job.memory.architecture),
-        sizes_(job.memory.weights->sizes()),
-        w_(job.memory.weights->weights),
-        g_(job.memory.weights->gradients),
-        a_(*job.memory.activations),
-        optimizer_(*job.memory.optimizer),
+        context_(job.worker.context),
+        architecture_(job.model.memory.architecture),
+        sizes_(job.model.memory.weights->sizes()),
+        w_(job.model.memory.weights->weights),
+        g_(job.model.memory.weights->gradients),
+        a_(*job.model.memory.activations),
+        optimizer_(*job.model.memory.optimizer),
         parameters_(job.parameters),
-        timer_(job.context),
+        timer_(job.worker.context),
         host_batch_(random_batch(job.parameters, data_rank)),
         batch_(model::gather_inputs(context_, a_, train::as_batch(host_batch_))) {
     model::BlockActivations& b = a_.blocks.front();
@@ -244,7 +244,7 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
   one_block.model.num_hidden_layers = 1;
   BenchJob job(session, one_block);
   const Peaks& peaks = job.peaks;
-  const std::vector<Timed> rows = OperatorBench(job, job.grid.data_rank()).run();
+  const std::vector<Timed> rows = OperatorBench(job, job.worker.grid.data_rank()).run();
   log::info("operators of one block, the head and the optimiser's share of one block on rank 0\n{}",
             roofline_table(rows, peaks));
   log::info("{}", largest_gaps(rows, peaks));

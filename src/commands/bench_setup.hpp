@@ -2,12 +2,9 @@
 #include "commands/roofline.hpp"
 #include "config/parameters.hpp"
 #include "data/batch.hpp"
-#include "device/context.hpp"
-#include "model/transformer.hpp"
 #include "parallel/session.hpp"
-#include "plan/memory_plan.hpp"
 #include "train/dataset.hpp"
-#include "train/trainer.hpp"
+#include "train/distributed_model.hpp"
 
 namespace espalier::commands {
 
@@ -16,15 +13,11 @@ struct BenchJob {
   BenchJob(parallel::MpiSession& session, const config::Parameters& parameters);
 
   config::Parameters parameters;
-  parallel::ProcessGrid grid;
-  std::shared_ptr<device::Gpu> gpu;  ///< null: the host
-  device::Context context;
+  train::Worker worker;
   /// Of this rank while all ranks measure; before the memory below is taken, which is not counted
   /// in the plan.
   Peaks peaks;
-  plan::JobMemory memory;
-  parallel::GridCommunicators communicators;
-  model::Transformer transformer;
+  train::DistributedModel model;
 };
 
 /// A micro-batch of random tokens.
