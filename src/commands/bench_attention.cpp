@@ -24,9 +24,11 @@ kernels::AttentionRequest attention_request(BenchJob& job, bool backward) {
 
 void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provider,
                     const std::string& name) {
-  model::Activations& a = *job.model.memory.activations;
-  model::BlockActivations& b = a.blocks.front();
-  const model::LocalSizes sizes = job.model.memory.weights->sizes();
+  const plan::JobMemory& memory = job.model.memory;
+  const model::Activations& a = *memory.activations;
+  const model::Inputs whole_sequences{};  // of the inputs attention reads only the first keys
+  const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
+                                          a.blocks.front(), whole_sequences};
   const bool on_gpu = !job.worker.context.on_host();
   if (on_gpu && !kernels::supports(provider, attention_request(job, /*backward=*/false))) return;
   kernels::AttentionRequest request = attention_request(job, /*backward=*/true);
@@ -39,34 +41,15 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
                                           job.worker.context.shared_gpu());
     scratch = scratch_arena->allocate("scratch", DType::f32, 1, request.scratch_elements);
   }
-  const View q = b.qk.col_range(0, sizes.q_cols());
-  const View k = b.qk.col_range(sizes.q_cols(), sizes.kv_cols());
-  const View v = b.qkv.col_range(sizes.qk_cols(), sizes.kv_cols());
-  timer.measure(name, [&] {
-    kernels::attention_forward(job.worker.context, {.shape = a.attention,
-                                                    .q = q,
-                                                    .k = k,
-                                                    .v = v,
-                                                    .o = b.o,
-                                                    .lse = b.lse,
-                                                    .provider = provider});
-  });
-  timer.measure(name + (deterministic ? " backward" : " backward, any order"), [&] {
-    kernels::attention_backward(job.worker.context,
-                                {.shape = a.attention,
-                                 .q = q,
-                                 .k = k,
-                                 .v = v,
-                                 .o = b.o,
-                                 .lse = b.lse,
-                                 .d_o = a.d_o,
-                                 .d_q = a.d_qkv.col_range(0, sizes.q_cols()),
-                                 .d_k = a.d_qkv.col_range(sizes.q_cols(), sizes.kv_cols()),
-                                 .d_v = a.d_qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
-                                 .scratch = scratch,
-                                 .provider = provider,
-                                 .deterministic = deterministic});
-  });
+  kernels::AttentionForward forward = operands.attention();
+  forward.provider = provider;
+  timer.measure(name, [&] { kernels::attention_forward(job.worker.context, forward); });
+  kernels::AttentionBackward backward = operands.attention_backward();
+  backward.provider = provider;
+  backward.scratch = scratch;
+  backward.deterministic = deterministic;
+  timer.measure(name + (deterministic ? " backward" : " backward, any order"),
+                [&] { kernels::attention_backward(job.worker.context, backward); });
 }
 
 ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& parameters,

@@ -126,33 +126,11 @@ class OperatorBench {
     const model::BlockTensors& w = w_.blocks.front();
     const model::BlockTensors& g = g_.blocks.front();
     if (sizes_.rotates) {
-      measure("QK-norm + RoPE", [&] {
-        kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
-                                                 .q_weight = w.q_norm,
-                                                 .k_weight = w.k_norm,
-                                                 .positions = batch_.positions,
-                                                 .rope = a_.rope,
-                                                 .qk = b.qk,
-                                                 .num_q_heads = sizes_.num_heads,
-                                                 .num_kv_heads = sizes_.num_kv_heads,
-                                                 .head_dim = sizes_.head_dim,
-                                                 .eps = architecture_.norm_eps});
-      });
-      measure("QK-norm + RoPE backward", [&] {
-        kernels::qk_norm_rope_backward(context_, {.d_qk = a_.d_qkv.col_range(0, sizes_.qk_cols()),
-                                                  .qkv = b.qkv,
-                                                  .q_weight = w.q_norm,
-                                                  .k_weight = w.k_norm,
-                                                  .positions = batch_.positions,
-                                                  .rope = a_.rope,
-                                                  .d_qkv = a_.d_qkv,
-                                                  .d_q_weight = g.q_norm,
-                                                  .d_k_weight = g.k_norm,
-                                                  .num_q_heads = sizes_.num_heads,
-                                                  .num_kv_heads = sizes_.num_kv_heads,
-                                                  .head_dim = sizes_.head_dim,
-                                                  .eps = architecture_.norm_eps});
-      });
+      const model::AttentionOperands operands{architecture_, sizes_, a_, b, batch_};
+      measure("QK-norm + RoPE",
+              [&] { kernels::qk_norm_rope_forward(context_, operands.rotation(w)); });
+      measure("QK-norm + RoPE backward",
+              [&] { kernels::qk_norm_rope_backward(context_, operands.rotation_backward(w, g)); });
     }
     time_attention(timer_, job_, a_.shape.attention, "attention");
     if (context_.backend() != device::Backend::cuda) return;
