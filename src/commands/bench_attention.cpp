@@ -56,9 +56,7 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
                            bool dry_run) {
   print_banner(session, parameters, train::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
-  config::Parameters one_block = parameters;
-  one_block.model.num_hidden_layers = 1;
-  BenchJob job(session, one_block);
+  BenchJob job(session, with_one_block(parameters));
   const Peaks& peaks = job.peaks;
   const model::Activations& a = *job.model.memory.activations;
   const model::BlockActivations& b = a.blocks.front();

@@ -217,10 +217,7 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
                            bool dry_run) {
   print_banner(session, parameters, train::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
-  // The blocks are alike: one is enough. The others' memory is not needed.
-  config::Parameters one_block = parameters;
-  one_block.model.num_hidden_layers = 1;
-  BenchJob job(session, one_block);
+  BenchJob job(session, with_one_block(parameters));
   const Peaks& peaks = job.peaks;
   const std::vector<Timed> rows = OperatorBench(job, job.worker.grid.data_rank()).run();
   log::info("operators of one block, the head and the optimiser's share of one block on rank 0\n{}",

@@ -30,6 +30,11 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
   optimizer.gather_weights(worker.context, model.communicators);
 }
 
+config::Parameters with_one_block(config::Parameters parameters) {
+  parameters.model.num_hidden_layers = 1;
+  return parameters;
+}
+
 data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
   const RandomStream stream(static_cast<std::uint64_t>(p.training.seed), "bench tokens");
   const std::int64_t samples = p.training.micro_batch_size;

@@ -20,6 +20,10 @@ struct BenchJob {
   train::DistributedModel model;
 };
 
+/// `parameters` with one block: for operators alone that is enough, because blocks are alike, and
+/// the others' memory is not needed.
+config::Parameters with_one_block(config::Parameters parameters);
+
 /// A micro-batch of random tokens.
 data::MicroBatch random_batch(const config::Parameters& parameters, int data_rank);
 
