@@ -41,8 +41,8 @@ std::vector<Timed> phases_of(const device::Profiler& profiler, std::int64_t step
 
 /// What the plan says beside what is taken.
 std::string describe_memory(const BenchJob& job) {
-  const auto planned = static_cast<double>(job.memory.total_bytes());
-  if (const device::Gpu* gpu = job.context.gpu()) {
+  const auto planned = static_cast<double>(job.model.memory.total_bytes());
+  if (const device::Gpu* gpu = job.worker.context.gpu()) {
     const auto total = static_cast<double>(gpu->description().memory_bytes);
     return fmt::format("{} of its GPU as planned, {} of {} are taken", human_bytes(planned),
                        human_bytes(total - static_cast<double>(gpu->free_bytes())),
@@ -65,13 +65,14 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   print_banner(session, parameters, shape);
   if (dry_run) return ExitStatus::ok;
   BenchJob job(session, parameters);
-  const parallel::ProcessGrid& grid = job.grid;
-  device::Context& context = job.context;
-  if (job.gpu != nullptr)
-    log::info("device: {}\n{}", context.describe(), train::describe_devices(session, job.gpu));
-  plan::JobMemory& memory = job.memory;
-  parallel::GridCommunicators& comm = job.communicators;
-  model::Transformer& transformer = job.transformer;
+  const parallel::ProcessGrid& grid = job.worker.grid;
+  device::Context& context = job.worker.context;
+  if (job.worker.gpu != nullptr)
+    log::info("device: {}\n{}", context.describe(),
+              train::describe_devices(session, job.worker.gpu));
+  plan::JobMemory& memory = job.model.memory;
+  parallel::GridCommunicators& comm = job.model.communicators;
+  model::Transformer& transformer = job.model.transformer;
   optim::Optimizer& optimizer = *memory.optimizer;
   const std::vector<int> forward_order = memory.weights->forward_order();
   const data::MicroBatch batch = random_batch(parameters, grid.data_rank());

@@ -15,7 +15,7 @@ using device::View;
 using kernels::AttentionProvider;
 
 kernels::AttentionRequest attention_request(BenchJob& job, bool backward) {
-  const model::Activations& a = *job.memory.activations;
+  const model::Activations& a = *job.model.memory.activations;
   return {.shape = a.attention,
           .dtype = a.blocks.front().qkv.dtype,
           .compute_capability = a.shape.compute_capability,
@@ -24,10 +24,12 @@ kernels::AttentionRequest attention_request(BenchJob& job, bool backward) {
 
 void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provider,
                     const std::string& name) {
-  model::Activations& a = *job.memory.activations;
-  model::BlockActivations& b = a.blocks.front();
-  const model::LocalSizes sizes = job.memory.weights->sizes();
-  const bool on_gpu = !job.context.on_host();
+  const plan::JobMemory& memory = job.model.memory;
+  const model::Activations& a = *memory.activations;
+  const model::Inputs whole_sequences{};  // of the inputs attention reads only the first keys
+  const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
+                                          a.blocks.front(), whole_sequences};
+  const bool on_gpu = !job.worker.context.on_host();
   if (on_gpu && !kernels::supports(provider, attention_request(job, /*backward=*/false))) return;
   kernels::AttentionRequest request = attention_request(job, /*backward=*/true);
   request.scratch_elements = kernels::backward_scratch_elements(provider, request);
@@ -36,52 +38,31 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
   std::optional<device::Arena> scratch_arena;
   if (on_gpu && scratch.size() < request.scratch_elements) {
     scratch_arena = device::Arena::backed("scratch", 4 * request.scratch_elements + 64,
-                                          job.context.shared_gpu());
+                                          job.worker.context.shared_gpu());
     scratch = scratch_arena->allocate("scratch", DType::f32, 1, request.scratch_elements);
   }
-  const View q = b.qk.col_range(0, sizes.q_cols());
-  const View k = b.qk.col_range(sizes.q_cols(), sizes.kv_cols());
-  const View v = b.qkv.col_range(sizes.qk_cols(), sizes.kv_cols());
-  timer.measure(name, [&] {
-    kernels::attention_forward(job.context, {.shape = a.attention,
-                                             .q = q,
-                                             .k = k,
-                                             .v = v,
-                                             .o = b.o,
-                                             .lse = b.lse,
-                                             .provider = provider});
-  });
-  timer.measure(name + (deterministic ? " backward" : " backward, any order"), [&] {
-    kernels::attention_backward(job.context,
-                                {.shape = a.attention,
-                                 .q = q,
-                                 .k = k,
-                                 .v = v,
-                                 .o = b.o,
-                                 .lse = b.lse,
-                                 .d_o = a.d_o,
-                                 .d_q = a.d_qkv.col_range(0, sizes.q_cols()),
-                                 .d_k = a.d_qkv.col_range(sizes.q_cols(), sizes.kv_cols()),
-                                 .d_v = a.d_qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
-                                 .scratch = scratch,
-                                 .provider = provider,
-                                 .deterministic = deterministic});
-  });
+  kernels::AttentionForward forward = operands.attention();
+  forward.provider = provider;
+  timer.measure(name, [&] { kernels::attention_forward(job.worker.context, forward); });
+  kernels::AttentionBackward backward = operands.attention_backward();
+  backward.provider = provider;
+  backward.scratch = scratch;
+  backward.deterministic = deterministic;
+  timer.measure(name + (deterministic ? " backward" : " backward, any order"),
+                [&] { kernels::attention_backward(job.worker.context, backward); });
 }
 
 ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run) {
   print_banner(session, parameters, train::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
-  config::Parameters one_block = parameters;
-  one_block.model.num_hidden_layers = 1;
-  BenchJob job(session, one_block);
+  BenchJob job(session, with_one_block(parameters));
   const Peaks& peaks = job.peaks;
-  const model::Activations& a = *job.memory.activations;
+  const model::Activations& a = *job.model.memory.activations;
   const model::BlockActivations& b = a.blocks.front();
-  for (const View& view : {b.qkv, b.qk, a.d_o}) randomize(job.context, view);
-  OperatorTimer timer(job.context);
-  if (job.context.on_host())
+  for (const View& view : {b.qkv, b.qk, a.d_o}) randomize(job.worker.context, view);
+  OperatorTimer timer(job.worker.context);
+  if (job.worker.context.on_host())
     time_attention(timer, job, AttentionProvider::automatic, "host");
   else
     for (const auto provider : {AttentionProvider::cudnn, AttentionProvider::wgmma,
@@ -95,7 +76,7 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
   for (const Timed& row : timer.rows)
     log::info("bench: attention {}: {:.5f} ms, {:.4f} TFLOP/s", row.name, 1e3 * row.seconds,
               row.seconds > 0.0 ? 1e-12 * row.flops / row.seconds : 0.0);
-  if (!job.context.on_host()) {
+  if (!job.worker.context.on_host()) {
     kernels::AttentionRequest backward = attention_request(job, /*backward=*/true);
     const auto automatic = AttentionProvider::automatic;
     backward.scratch_elements = kernels::backward_scratch_elements(automatic, backward);

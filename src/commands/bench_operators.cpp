@@ -24,15 +24,15 @@ class OperatorBench {
  public:
   OperatorBench(BenchJob& job, int data_rank)
       : job_(job),
-        context_(job.context),
-        architecture_(job.memory.architecture),
-        sizes_(job.memory.weights->sizes()),
-        w_(job.memory.weights->weights),
-        g_(job.memory.weights->gradients),
-        a_(*job.memory.activations),
-        optimizer_(*job.memory.optimizer),
+        context_(job.worker.context),
+        architecture_(job.model.memory.architecture),
+        sizes_(job.model.memory.weights->sizes()),
+        w_(job.model.memory.weights->weights),
+        g_(job.model.memory.weights->gradients),
+        a_(*job.model.memory.activations),
+        optimizer_(*job.model.memory.optimizer),
         parameters_(job.parameters),
-        timer_(job.context),
+        timer_(job.worker.context),
         host_batch_(random_batch(job.parameters, data_rank)),
         batch_(model::gather_inputs(context_, a_, train::as_batch(host_batch_))) {
     model::BlockActivations& b = a_.blocks.front();
@@ -126,33 +126,11 @@ class OperatorBench {
     const model::BlockTensors& w = w_.blocks.front();
     const model::BlockTensors& g = g_.blocks.front();
     if (sizes_.rotates) {
-      measure("QK-norm + RoPE", [&] {
-        kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
-                                                 .q_weight = w.q_norm,
-                                                 .k_weight = w.k_norm,
-                                                 .positions = batch_.positions,
-                                                 .rope = a_.rope,
-                                                 .qk = b.qk,
-                                                 .num_q_heads = sizes_.num_heads,
-                                                 .num_kv_heads = sizes_.num_kv_heads,
-                                                 .head_dim = sizes_.head_dim,
-                                                 .eps = architecture_.norm_eps});
-      });
-      measure("QK-norm + RoPE backward", [&] {
-        kernels::qk_norm_rope_backward(context_, {.d_qk = a_.d_qkv.col_range(0, sizes_.qk_cols()),
-                                                  .qkv = b.qkv,
-                                                  .q_weight = w.q_norm,
-                                                  .k_weight = w.k_norm,
-                                                  .positions = batch_.positions,
-                                                  .rope = a_.rope,
-                                                  .d_qkv = a_.d_qkv,
-                                                  .d_q_weight = g.q_norm,
-                                                  .d_k_weight = g.k_norm,
-                                                  .num_q_heads = sizes_.num_heads,
-                                                  .num_kv_heads = sizes_.num_kv_heads,
-                                                  .head_dim = sizes_.head_dim,
-                                                  .eps = architecture_.norm_eps});
-      });
+      const model::AttentionOperands operands{architecture_, sizes_, a_, b, batch_};
+      measure("QK-norm + RoPE",
+              [&] { kernels::qk_norm_rope_forward(context_, operands.rotation(w)); });
+      measure("QK-norm + RoPE backward",
+              [&] { kernels::qk_norm_rope_backward(context_, operands.rotation_backward(w, g)); });
     }
     time_attention(timer_, job_, a_.shape.attention, "attention");
     if (context_.backend() != device::Backend::cuda) return;
@@ -239,12 +217,9 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
                            bool dry_run) {
   print_banner(session, parameters, train::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
-  // The blocks are alike: one is enough. The others' memory is not needed.
-  config::Parameters one_block = parameters;
-  one_block.model.num_hidden_layers = 1;
-  BenchJob job(session, one_block);
+  BenchJob job(session, with_one_block(parameters));
   const Peaks& peaks = job.peaks;
-  const std::vector<Timed> rows = OperatorBench(job, job.grid.data_rank()).run();
+  const std::vector<Timed> rows = OperatorBench(job, job.worker.grid.data_rank()).run();
   log::info("operators of one block, the head and the optimiser's share of one block on rank 0\n{}",
             roofline_table(rows, peaks));
   log::info("{}", largest_gaps(rows, peaks));

@@ -1,6 +1,5 @@
 #include "commands/bench_setup.hpp"
 
-#include "base/integers.hpp"
 #include "base/random.hpp"
 #include "train/device_choice.hpp"
 #include "train/initial_weights.hpp"
@@ -8,14 +7,12 @@
 namespace espalier::commands {
 namespace {
 
-Peaks measure_peaks(parallel::MpiSession& session, device::Context& context,
+Peaks measure_peaks(parallel::MpiSession& session, train::Worker& worker,
                     const config::Parameters& p) {
-  context.gemm().set_tuning(p.device.tune_gemm);
   Peaks peaks;
+  peaks.flops = train::measure_gemm_peak(session, worker, p, 1.0);
   session.world().barrier();
-  peaks.flops = context.measure_gemm_peak(dtype_from_name(p.training.dtype), 1.0);
-  session.world().barrier();
-  peaks.bytes = measure_copy_peak(context);
+  peaks.bytes = measure_copy_peak(worker.context);
   return peaks;
 }
 
@@ -23,25 +20,19 @@ Peaks measure_peaks(parallel::MpiSession& session, device::Context& context,
 
 BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
     : parameters(p),
-      grid(train::grid_shape(p), session.rank()),
-      gpu(train::choose_gpu(session, p.device)),
-      context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
-      peaks(measure_peaks(session, context, p)),
-      memory(plan::JobMemory::backed(
-          p, grid, context,
-          parallel::memory_for_peers(session, grid, context, train::collective_library(p.device)))),
-      communicators(parallel::make_communicators(
-          session, grid, narrow<int>(memory.weights->sizes().kv_replication), &context,
-          train::collective_library(p.device), p.parallel.overlap_tensor)),
-      transformer(memory.architecture, *memory.weights, *memory.activations, context,
-                  communicators) {
-  train::let_peers_reach_activations(communicators, memory.activation_arena);
-  optim::Optimizer& optimizer = *memory.optimizer;
-  transformer.set_before_use(
-      [this](int bucket) { memory.optimizer->wait_for_weights(context, bucket); });
-  train::randomize_masters(context, memory.architecture, p.training.seed, optimizer);
-  optimizer.weights_from_master(context);
-  optimizer.gather_weights(context, communicators);
+      worker(session, p),
+      peaks(measure_peaks(session, worker, p)),
+      model(session, p, worker) {
+  train::let_peers_reach_activations(model.communicators, model.memory.activation_arena);
+  optim::Optimizer& optimizer = *model.memory.optimizer;
+  train::randomize_masters(worker.context, model.memory.architecture, p.training.seed, optimizer);
+  optimizer.weights_from_master(worker.context);
+  optimizer.gather_weights(worker.context, model.communicators);
+}
+
+config::Parameters with_one_block(config::Parameters parameters) {
+  parameters.model.num_hidden_layers = 1;
+  return parameters;
 }
 
 data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {

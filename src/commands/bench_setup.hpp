@@ -2,12 +2,9 @@
 #include "commands/roofline.hpp"
 #include "config/parameters.hpp"
 #include "data/batch.hpp"
-#include "device/context.hpp"
-#include "model/transformer.hpp"
 #include "parallel/session.hpp"
-#include "plan/memory_plan.hpp"
 #include "train/dataset.hpp"
-#include "train/trainer.hpp"
+#include "train/distributed_model.hpp"
 
 namespace espalier::commands {
 
@@ -16,16 +13,16 @@ struct BenchJob {
   BenchJob(parallel::MpiSession& session, const config::Parameters& parameters);
 
   config::Parameters parameters;
-  parallel::ProcessGrid grid;
-  std::shared_ptr<device::Gpu> gpu;  ///< null: the host
-  device::Context context;
+  train::Worker worker;
   /// Of this rank while all ranks measure; before the memory below is taken, which is not counted
   /// in the plan.
   Peaks peaks;
-  plan::JobMemory memory;
-  parallel::GridCommunicators communicators;
-  model::Transformer transformer;
+  train::DistributedModel model;
 };
+
+/// `parameters` with one block: for operators alone that is enough, because blocks are alike, and
+/// the others' memory is not needed.
+config::Parameters with_one_block(config::Parameters parameters);
 
 /// A micro-batch of random tokens.
 data::MicroBatch random_batch(const config::Parameters& parameters, int data_rank);

@@ -42,7 +42,7 @@ train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& se
                            std::int64_t sequence_length, std::int64_t sequences) {
   const std::int64_t micro_batch_size = trained.parameters.training.micro_batch_size;
   ForwardPass forward(trained, micro_batch_size, sequence_length);
-  return train::evaluate(forward.transformer(), trained.communicators, trained.grid, set,
+  return train::evaluate(forward.transformer(), trained.communicators, trained.worker.grid, set,
                          micro_batch_size, sequence_length, sequences);
 }
 

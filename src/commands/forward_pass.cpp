@@ -7,7 +7,7 @@ namespace {
 
 model::ActivationShape shape_of(const TrainedModel& trained, std::int64_t micro_batch_size,
                                 std::int64_t sequence_length) {
-  const int tensor = trained.grid.shape().tensor;
+  const int tensor = trained.worker.grid.shape().tensor;
   return {.micro_batch_size = micro_batch_size,
           .sequence_length = sequence_length,
           .loss_chunk_tokens = trained.parameters.training.loss_chunk_tokens,
@@ -15,17 +15,18 @@ model::ActivationShape shape_of(const TrainedModel& trained, std::int64_t micro_
           .splits_tokens = trained.parameters.parallel.sequence_parallel && tensor > 1 &&
                            micro_batch_size * sequence_length % tensor == 0,
           .training = false,
-          .on_gpu = !trained.context.on_host(),
+          .on_gpu = !trained.worker.context.on_host(),
           .attention = kernels::attention_provider_from_name(trained.parameters.device.attention),
-          .compute_capability =
-              trained.gpu != nullptr ? trained.gpu->description().compute_capability : 0};
+          .compute_capability = trained.worker.gpu != nullptr
+                                    ? trained.worker.gpu->description().compute_capability
+                                    : 0};
 }
 
 device::Arena arena_for(const TrainedModel& trained, const model::ActivationShape& shape) {
   device::Arena plan = device::Arena::planning("activations");
   const model::Activations planned(trained.weights->sizes(), shape, trained.dtype, plan);
   planned.require_attention(trained.dtype);
-  return device::Arena::backed("activations", plan.used_bytes(), trained.gpu);
+  return device::Arena::backed("activations", plan.used_bytes(), trained.worker.gpu);
 }
 
 }  // namespace
@@ -35,7 +36,7 @@ ForwardPass::ForwardPass(TrainedModel& trained, std::int64_t micro_batch_size,
     : shape_(shape_of(trained, micro_batch_size, sequence_length)),
       arena_(arena_for(trained, shape_)),
       activations_(trained.weights->sizes(), shape_, trained.dtype, arena_),
-      transformer_(trained.architecture, *trained.weights, activations_, trained.context,
+      transformer_(trained.architecture, *trained.weights, activations_, trained.worker.context,
                    trained.communicators) {}
 
 }  // namespace espalier::commands

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/random.hpp"
+#include "device/random_operand.hpp"
 #include "kernels/elementwise.hpp"
 
 namespace espalier::commands {
@@ -54,18 +54,7 @@ void OperatorTimer::measure(const std::string& name, const std::function<void()>
 
 void randomize(device::Context& context, const device::View& view, float mean) {
   if (view.size() == 0 || (view.dtype != DType::f32 && view.dtype != DType::bf16)) return;
-  const RandomStream stream(1, "bench values");
-  std::vector<float> row(static_cast<std::size_t>(view.cols));
-  std::vector<std::byte> bytes(static_cast<std::size_t>(view.size_bytes()));
-  stream.normal(row, 0, 0.5);
-  for (std::int64_t i = 0; i < view.size(); ++i) {
-    const float value = mean + row[static_cast<std::size_t>((i * 7 + i / view.cols) % view.cols)];
-    if (view.dtype == DType::f32)
-      reinterpret_cast<float*>(bytes.data())[i] = value;
-    else
-      reinterpret_cast<bf16*>(bytes.data())[i] = bf16(value);
-  }
-  context.upload(view, bytes.data());
+  context.upload(view, device::random_operand(view.dtype, view.size(), 0.5, mean).data());
 }
 
 }  // namespace espalier::commands

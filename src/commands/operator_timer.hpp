@@ -28,8 +28,7 @@ class OperatorTimer {
   device::Stopwatch stopwatch_;
 };
 
-/// Numbers about `mean` for a view of f32 or bf16, nothing for others: zeros would cost a GPU less
-/// power, and so run faster.
+/// device::random_operand for a view of f32 or bf16, nothing for others.
 void randomize(device::Context& context, const device::View& view, float mean = 0.0f);
 
 /// What the job's block asks of attention.

@@ -31,7 +31,7 @@ data::MicroBatch batch_of(const io::SequenceFile& file, std::int64_t index) {
 class RoundLogits {
  public:
   RoundLogits(const TrainedModel& trained, std::int64_t sequence_length)
-      : grid_(trained.grid.shape()),
+      : grid_(trained.worker.grid.shape()),
         vocab_size_(trained.architecture.vocab_size),
         length_(sequence_length),
         local_cols_(trained.weights->sizes().vocab),
@@ -41,9 +41,10 @@ class RoundLogits {
         gathered_(static_cast<std::size_t>(grid_.size() * rows_at_once_ * local_cols_)),
         arena_(device::Arena::backed(
             "logits",
-            trained.gpu ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float)) : 0,
-            trained.gpu)) {
-    if (trained.gpu) on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
+            trained.worker.gpu ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float))
+                               : 0,
+            trained.worker.gpu)) {
+    if (trained.worker.gpu) on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
   }
 
   /// Where operators write what goes to own().
@@ -94,7 +95,7 @@ void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bo
   if (dry_run) return;
 
   ForwardPass forward(trained, 1, file.sequence_length);
-  const std::int64_t per_round = trained.grid.shape().data;
+  const std::int64_t per_round = trained.worker.grid.shape().data;
   const auto rounds = (file.num_sequences + per_round - 1) / per_round;
   std::optional<RoundLogits> logits;
   std::optional<io::LogitsFile> output;
@@ -107,12 +108,12 @@ void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bo
   std::array<double, 1> loss{0.0};
   for (std::int64_t round = 0; round < rounds; ++round) {
     const std::int64_t first = round * per_round;
-    const data::MicroBatch batch = batch_of(file, first + trained.grid.data_rank());
+    const data::MicroBatch batch = batch_of(file, first + trained.worker.grid.data_rank());
     const double sum = forward.transformer().evaluate(train::as_batch(batch));
-    if (trained.grid.tensor_rank() == 0) loss[0] += sum;
+    if (trained.worker.grid.tensor_rank() == 0) loss[0] += sum;
     if (!logits) continue;
     forward.transformer().logits(train::as_batch(batch), logits->computed());
-    if (trained.gpu) trained.context.download(logits->own().data, logits->computed());
+    if (trained.worker.gpu) trained.worker.context.download(logits->own().data, logits->computed());
     logits->write(session.world(), output ? &*output : nullptr, first, file.num_sequences);
   }
   if (output) output->finish();

@@ -1,10 +1,8 @@
 #include "commands/trained_model.hpp"
 
 #include "base/log.hpp"
-#include "plan/memory_plan.hpp"
 #include "train/checkpointing.hpp"
 #include "train/device_choice.hpp"
-#include "train/trainer.hpp"
 
 namespace espalier::commands {
 
@@ -14,24 +12,23 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       tokenizer_identity(),
       architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
-      grid(train::grid_shape(p), session.rank()),
-      gpu(train::choose_gpu(session, p.device)),
-      context(gpu, plan::workspace_elements(p, grid, train::backend_of(gpu))),
+      worker(session, p),
       weight_arena(device::Arena::planning("weights")) {
   // Every prompt length has products of its own: what the library takes first does, and is the same
   // every time.
-  context.gemm().set_tuning(false);
+  worker.context.gemm().set_tuning(false);
   io::CheckpointReader reader(p.evaluation.checkpoint);
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;
-  model::Weights planned(architecture, grid, dtype, weight_arena, nullptr);
-  weight_arena = device::Arena::backed("weights", weight_arena.used_bytes(), gpu);
-  weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena, nullptr);
-  communicators =
-      parallel::make_communicators(session, grid, static_cast<int>(weights->sizes().kv_replication),
-                                   &context, train::collective_library(p.device));
+  model::Weights planned(architecture, worker.grid, dtype, weight_arena, nullptr);
+  weight_arena = device::Arena::backed("weights", weight_arena.used_bytes(), worker.gpu);
+  weights =
+      std::make_unique<model::Weights>(architecture, worker.grid, dtype, weight_arena, nullptr);
+  communicators = parallel::make_communicators(
+      session, worker.grid, static_cast<int>(weights->sizes().kv_replication), &worker.context,
+      train::collective_library(p.device));
   train::require_same_model(reader, weights->table);
-  train::load_weights(context, reader, weights->local_tensors(), grid);
+  train::load_weights(worker.context, reader, weights->local_tensors(), worker.grid);
 }
 
 tokenizer::Tokenizer TrainedModel::open_tokenizer() const {

@@ -4,10 +4,10 @@
 
 #include "config/parameters.hpp"
 #include "device/arena.hpp"
-#include "device/context.hpp"
 #include "model/weights.hpp"
 #include "parallel/session.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/distributed_model.hpp"
 
 namespace espalier::commands {
 
@@ -25,9 +25,7 @@ struct TrainedModel {
   std::string tokenizer_identity;  ///< of the training data; empty: not known
   model::Architecture architecture;
   DType dtype;
-  parallel::ProcessGrid grid;
-  std::shared_ptr<device::Gpu> gpu;  ///< null: the host
-  device::Context context;
+  train::Worker worker;
   device::Arena weight_arena;
   std::unique_ptr<model::Weights> weights;
   parallel::GridCommunicators communicators;

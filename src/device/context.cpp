@@ -7,8 +7,8 @@
 #include <cstring>
 
 #include "base/host_loops.hpp"
-#include "base/random.hpp"
 #include "device/arena.hpp"
+#include "device/random_operand.hpp"
 #include "device/stopwatch.hpp"
 
 namespace espalier::device {
@@ -141,18 +141,7 @@ double Context::measure_gemm_peak(DType dtype, double seconds) {
   const View x = arena.allocate("x", dtype, size, size);
   const View w = arena.allocate("w", dtype, size, size);
   const View y = arena.allocate("y", dtype, size, size);
-  // Random, because a GPU multiplies zeros and small integers with less power and a higher clock.
-  constexpr std::int64_t kNumRandom = 1 << 16;
-  std::vector<float> random(kNumRandom);
-  RandomStream(1, "gemm peak").normal(random, 0, 1.0);
-  std::vector<std::byte> values(static_cast<std::size_t>(x.size_bytes()));
-  for (std::int64_t i = 0; i < x.size(); ++i) {
-    const float value = random[static_cast<std::size_t>(i * 7919 % (kNumRandom - 1))];
-    if (dtype == DType::f32)
-      reinterpret_cast<float*>(values.data())[i] = value;
-    else
-      reinterpret_cast<bf16*>(values.data())[i] = bf16(value);
-  }
+  const std::vector<std::byte> values = random_operand(dtype, x.size());
   upload(x, values.data());
   upload(w, values.data());
   gemm().forward(y, x, w);  // creates the primitive

@@ -1,6 +1,4 @@
 // Matrix products by cuBLASLt, which is loaded when the first engine is made.
-#include <cublasLt.h>
-#include <dlfcn.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -14,6 +12,7 @@
 
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "device/cublaslt.hpp"
 #include "device/gemm_choices.hpp"
 #include "device/gemm_engine.hpp"
 #include "device/gemm_measure.hpp"
@@ -24,60 +23,10 @@ namespace {
 
 constexpr int kNumSuggestions = 16;
 
-/// The functions of the library that are used.
-struct Library {
-// clang-format off
-#define ESPALIER_CUBLASLT_FUNCTIONS(X)                                                   \
-  X(Create) X(Destroy) X(GetVersion) X(GetStatusName)                                    \
-  X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute)                     \
-  X(MatrixLayoutCreate) X(MatrixLayoutDestroy)                                           \
-  X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)   \
-  X(MatmulAlgoGetHeuristic) X(MatmulAlgoCheck) X(Matmul)
-  // clang-format on
-#define ESPALIER_DECLARE(name) decltype(&::cublasLt##name) name = nullptr;
-  ESPALIER_CUBLASLT_FUNCTIONS(ESPALIER_DECLARE)
-#undef ESPALIER_DECLARE
-
-  static const Library& loaded() {
-    static const Library library;
-    return library;
-  }
-
-  std::string describe() const {
-    const std::size_t version = GetVersion();
-    return fmt::format("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
-  }
-
- private:
-  Library() {
-    void* handle = nullptr;
-    std::string tried;
-    for (const char* name :
-         {"libcublasLt.so.13", "libcublasLt.so.12", "/usr/local/cuda/lib64/libcublasLt.so.13",
-          "/usr/local/cuda/lib64/libcublasLt.so.12"}) {
-      handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-      if (handle != nullptr) break;
-      const char* why = dlerror();
-      tried += fmt::format("\n  {}", why != nullptr ? why : name);
-    }
-    require(handle != nullptr, ExitStatus::bad_configuration,
-            "cuBLASLt is not found; install CUDA's cuBLAS 12 or 13 or name its folder in "
-            "LD_LIBRARY_PATH, or use device.backend = \"host\". Tried:{}",
-            tried);
-    // Stays loaded for the life of the process.
-#define ESPALIER_LOAD(name)                                                 \
-  name = reinterpret_cast<decltype(name)>(dlsym(handle, "cublasLt" #name)); \
-  require(name != nullptr, ExitStatus::bad_configuration,                   \
-          "cuBLASLt has no function cublasLt{}; install version 12 or 13", #name);
-    ESPALIER_CUBLASLT_FUNCTIONS(ESPALIER_LOAD)
-#undef ESPALIER_LOAD
-  }
-};
-
 void check_blas(cublasStatus_t status, const char* call, const GemmProblem& problem) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
   fail(ExitStatus::internal, "{}: {} (status {}) for the product {}", call,
-       Library::loaded().GetStatusName(status), static_cast<int>(status), describe(problem));
+       CublasLt::loaded().GetStatusName(status), static_cast<int>(status), describe(problem));
 }
 
 cudaDataType_t library_type(DType dtype) {
@@ -95,7 +44,7 @@ class Owned {
     return *this;
   }
   ~Owned() {
-    if (handle_ != nullptr) (Library::loaded().*kDestroy)(handle_);
+    if (handle_ != nullptr) (CublasLt::loaded().*kDestroy)(handle_);
   }
   Handle get() const { return handle_; }
   Handle* address() { return &handle_; }
@@ -103,9 +52,9 @@ class Owned {
  private:
   Handle handle_ = nullptr;
 };
-using Description = Owned<cublasLtMatmulDesc_t, &Library::MatmulDescDestroy>;
-using Layout = Owned<cublasLtMatrixLayout_t, &Library::MatrixLayoutDestroy>;
-using Preference = Owned<cublasLtMatmulPreference_t, &Library::MatmulPreferenceDestroy>;
+using Description = Owned<cublasLtMatmulDesc_t, &CublasLt::MatmulDescDestroy>;
+using Layout = Owned<cublasLtMatrixLayout_t, &CublasLt::MatrixLayoutDestroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, &CublasLt::MatmulPreferenceDestroy>;
 
 /// What the library wants to know of a product, and the algorithm that was chosen.
 struct Product {
@@ -317,7 +266,7 @@ class CublasLtGemm final : public GemmEngine {
     std::int64_t count = 0;
   };
 
-  const Library& library_ = Library::loaded();
+  const CublasLt& library_ = CublasLt::loaded();
   std::shared_ptr<Gpu> gpu_;
   Stream stream_;
   cublasLtHandle_t handle_ = nullptr;

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/integers.hpp"
-#include "base/random.hpp"
 #include "device/gemm_choices.hpp"
+#include "device/random_operand.hpp"
 #include "device/stopwatch.hpp"
 
 namespace espalier::device {
@@ -29,17 +29,12 @@ class Scratch {
 
 /// Random numbers all over `bytes` of device memory.
 void fill(Gpu& gpu, Stream stream, char* data, std::int64_t bytes, DType dtype) {
-  // Zeros would draw less power and run at a higher clock.
   constexpr std::int64_t kPattern = 1 << 20;
   const std::int64_t first = std::min(bytes, kPattern);
-  std::vector<float> numbers(static_cast<std::size_t>(kPattern / size_of(dtype)));
-  RandomStream(1, "gemm tuning").normal(numbers, 0, 1.0);
-  char* pinned = static_cast<char*>(gpu.allocate_pinned(kPattern));
-  if (dtype == DType::f32)
-    std::memcpy(pinned, numbers.data(), numbers.size() * sizeof(float));
-  else
-    for (std::size_t i = 0; i < numbers.size(); ++i)
-      reinterpret_cast<bf16*>(pinned)[i] = bf16(numbers[i]);
+  const std::vector<std::byte> numbers =
+      random_operand(dtype, kPattern / static_cast<std::int64_t>(size_of(dtype)));
+  void* pinned = gpu.allocate_pinned(kPattern);
+  std::memcpy(pinned, numbers.data(), numbers.size());
   gpu.copy_to_device(data, pinned, {1, first, first, first}, stream);
   for (std::int64_t done = first; done < bytes;) {
     const std::int64_t more = std::min(done, bytes - done);

@@ -2,18 +2,11 @@
 // can do: which engine of Blackwell adds in a fixed order is nowhere else to be found.
 #include <dlfcn.h>
 
-#include <string_view>
-
-namespace espalier::kernels::loading {
-// The frontend looks CUDA's runtime up in a shared library and throws when it finds two. This
-// program has the runtime inside, so that the frontend is handed that one.
-void* open(const char* name, int mode);
-void* find(void* library, const char* name);
-}  // namespace espalier::kernels::loading
+#include "kernels/cudnn_loading.hpp"
 
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
-#define dlopen espalier::kernels::loading::open
-#define dlsym espalier::kernels::loading::find
+#define dlopen espalier::kernels::cudnn_loading::open
+#define dlsym espalier::kernels::cudnn_loading::find
 #include <cudnn_frontend.h>
 #undef dlsym
 #undef dlopen
@@ -36,41 +29,6 @@ void* cudnn_dlhandle = nullptr;  // the frontend's own, declared there
 }
 
 namespace espalier::kernels {
-namespace loading {
-namespace {
-
-constexpr std::string_view kRuntime = "libcudart";
-int runtime_inside;  // its address stands for the runtime
-
-}  // namespace
-
-void* open(const char* name, int mode) {
-  if (std::string_view(name).substr(0, kRuntime.size()) != kRuntime) return ::dlopen(name, mode);
-  static const std::string first = name;
-  return first == name ? &runtime_inside : nullptr;  // several versions are tried
-}
-
-void* find(void* library, const char* name) {
-  if (library != &runtime_inside) return ::dlsym(library, name);
-  static const std::unordered_map<std::string_view, void*> functions{
-      {"cudaGetDevice", reinterpret_cast<void*>(&cudaGetDevice)},
-      {"cudaGetDeviceProperties",
-       reinterpret_cast<void*>(
-           static_cast<cudaError_t (*)(cudaDeviceProp*, int)>(&cudaGetDeviceProperties))},
-      {"cudaGetErrorString", reinterpret_cast<void*>(&cudaGetErrorString)},
-      {"cudaMemcpyAsync",
-       reinterpret_cast<void*>(
-           static_cast<cudaError_t (*)(void*, const void*, std::size_t, cudaMemcpyKind,
-                                       cudaStream_t)>(&cudaMemcpyAsync))},
-      {"cudaMemsetAsync",
-       reinterpret_cast<void*>(
-           static_cast<cudaError_t (*)(void*, int, std::size_t, cudaStream_t)>(&cudaMemsetAsync))}};
-  const auto found = functions.find(name);
-  return found == functions.end() ? nullptr : found->second;
-}
-
-}  // namespace loading
-
 namespace {
 
 namespace fe = cudnn_frontend;

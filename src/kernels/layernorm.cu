@@ -5,6 +5,7 @@
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/norm_shapes.hpp"
 #include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -131,16 +132,8 @@ backward_slice(Backward<T> a) {
 }  // namespace
 
 void layernorm_forward(const Queue& queue, const LayerNormForward& a) {
-  ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
-                      a.bias.cols == a.x.cols && a.statistics.rows == 2 &&
-                      a.statistics.cols == a.x.rows,
-                  "x {}, weight {}, bias {}, y {}, statistics {}", describe(a.x),
-                  describe(a.weight), describe(a.bias), describe(a.y), describe(a.statistics));
+  require_shapes(a);
   const bool adds = a.delta.data != nullptr;
-  ESPALIER_ASSERT(!adds || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
-                            a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
-                  "x {}, delta {}, residual {}", describe(a.x), describe(a.delta),
-                  describe(a.residual));
   const std::int64_t width = a.x.cols;
   const bool aligned =
       all_aligned(a.x, a.weight, a.bias, a.y) && (!adds || all_aligned(a.delta, a.residual));
@@ -166,12 +159,7 @@ void layernorm_forward(const Queue& queue, const LayerNormForward& a) {
 }
 
 void layernorm_backward(const Queue& queue, const LayerNormBackward& a) {
-  ESPALIER_ASSERT(
-      a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
-          a.dx.cols == a.x.cols && a.weight.cols == a.x.cols && a.d_weight.cols == a.x.cols &&
-          a.d_bias.cols == a.x.cols && a.statistics.rows == 2 && a.statistics.cols == a.x.rows,
-      "dy {}, x {}, weight {}, dx {}, d_weight {}, d_bias {}", describe(a.dy), describe(a.x),
-      describe(a.weight), describe(a.dx), describe(a.d_weight), describe(a.d_bias));
+  require_shapes(a);
   const bool adds = a.d_residual.data != nullptr;
   const std::int64_t width = a.x.cols;
   const RowSlices slices(a.x.rows);

@@ -4,6 +4,7 @@
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/norm_shapes.hpp"
 #include "kernels/row_sums.hpp"
 #include "kernels/siblings.hpp"
 #include "kernels/simd.hpp"
@@ -89,15 +90,7 @@ void backward_row(const LayerNormBackward& a, std::int64_t t, float* d_weight, f
 }  // namespace
 
 void layernorm_forward(device::Context&, const LayerNormForward& a) {
-  ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
-                      a.bias.cols == a.x.cols && a.statistics.rows == 2 &&
-                      a.statistics.cols == a.x.rows,
-                  "x {}, weight {}, bias {}, y {}, statistics {}", describe(a.x),
-                  describe(a.weight), describe(a.bias), describe(a.y), describe(a.statistics));
-  ESPALIER_ASSERT(
-      a.delta.data == nullptr || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
-                                  a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
-      "x {}, delta {}, residual {}", describe(a.x), describe(a.delta), describe(a.residual));
+  require_shapes(a);
   dispatch(a.x.dtype, [&]<class T>(T) {
     host_for_ranges(a.x.rows, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) forward_row<T>(a, t);
@@ -106,12 +99,7 @@ void layernorm_forward(device::Context&, const LayerNormForward& a) {
 }
 
 void layernorm_backward(device::Context& context, const LayerNormBackward& a) {
-  ESPALIER_ASSERT(
-      a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
-          a.dx.cols == a.x.cols && a.weight.cols == a.x.cols && a.d_weight.cols == a.x.cols &&
-          a.d_bias.cols == a.x.cols && a.statistics.rows == 2 && a.statistics.cols == a.x.rows,
-      "dy {}, x {}, weight {}, dx {}, d_weight {}, d_bias {}", describe(a.dy), describe(a.x),
-      describe(a.weight), describe(a.dx), describe(a.d_weight), describe(a.d_bias));
+  require_shapes(a);
   dispatch(a.x.dtype, [&]<class T>(T) {
     sum_over_row_slices(context, a.x.rows, a.x.cols,
                         std::array{a.d_weight.as<float>(), a.d_bias.as<float>()},

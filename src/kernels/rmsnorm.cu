@@ -5,6 +5,7 @@
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/norm_shapes.hpp"
 #include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -104,15 +105,8 @@ backward_slice(Backward<T> a) {
 }  // namespace
 
 void rmsnorm_forward(const Queue& queue, const RmsNormForward& a) {
-  ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
-                      a.inverse_rms.cols == a.x.rows,
-                  "x {}, weight {}, y {}, inverse_rms {}", describe(a.x), describe(a.weight),
-                  describe(a.y), describe(a.inverse_rms));
+  require_shapes(a);
   const bool adds = a.delta.data != nullptr;
-  ESPALIER_ASSERT(!adds || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
-                            a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
-                  "x {}, delta {}, residual {}", describe(a.x), describe(a.delta),
-                  describe(a.residual));
   const std::int64_t width = a.x.cols;
   const bool aligned =
       all_aligned(a.x, a.weight, a.y) && (!adds || all_aligned(a.delta, a.residual));
@@ -136,11 +130,7 @@ void rmsnorm_forward(const Queue& queue, const RmsNormForward& a) {
 }
 
 void rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
-  ESPALIER_ASSERT(a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
-                      a.dx.cols == a.x.cols && a.weight.cols == a.x.cols &&
-                      a.d_weight.cols == a.x.cols && a.inverse_rms.cols == a.x.rows,
-                  "dy {}, x {}, weight {}, dx {}, d_weight {}", describe(a.dy), describe(a.x),
-                  describe(a.weight), describe(a.dx), describe(a.d_weight));
+  require_shapes(a);
   const bool adds = a.d_residual.data != nullptr;
   const std::int64_t width = a.x.cols;
   const RowSlices slices(a.x.rows);

@@ -2,6 +2,7 @@
 
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/norm_shapes.hpp"
 #include "kernels/rmsnorm.hpp"
 #include "kernels/row_sums.hpp"
 #include "kernels/siblings.hpp"
@@ -76,14 +77,7 @@ void backward_row(const RmsNormBackward& a, std::int64_t t, float* d_weight) {
 }  // namespace
 
 void rmsnorm_forward(device::Context&, const RmsNormForward& a) {
-  ESPALIER_ASSERT(a.y.rows == a.x.rows && a.y.cols == a.x.cols && a.weight.cols == a.x.cols &&
-                      a.inverse_rms.cols == a.x.rows,
-                  "x {}, weight {}, y {}, inverse_rms {}", describe(a.x), describe(a.weight),
-                  describe(a.y), describe(a.inverse_rms));
-  ESPALIER_ASSERT(
-      a.delta.data == nullptr || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
-                                  a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
-      "x {}, delta {}, residual {}", describe(a.x), describe(a.delta), describe(a.residual));
+  require_shapes(a);
   dispatch(a.x.dtype, [&]<class T>(T) {
     host_for_ranges(a.x.rows, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) forward_row<T>(a, t);
@@ -92,11 +86,7 @@ void rmsnorm_forward(device::Context&, const RmsNormForward& a) {
 }
 
 void rmsnorm_backward(device::Context& context, const RmsNormBackward& a) {
-  ESPALIER_ASSERT(a.dy.rows == a.x.rows && a.dy.cols == a.x.cols && a.dx.rows == a.x.rows &&
-                      a.dx.cols == a.x.cols && a.weight.cols == a.x.cols &&
-                      a.d_weight.cols == a.x.cols && a.inverse_rms.cols == a.x.rows,
-                  "dy {}, x {}, weight {}, dx {}, d_weight {}", describe(a.dy), describe(a.x),
-                  describe(a.weight), describe(a.dx), describe(a.d_weight));
+  require_shapes(a);
   dispatch(a.x.dtype, [&]<class T>(T) {
     sum_over_row_slices(context, a.x.rows, a.x.cols, a.d_weight.as<float>(),
                         [&](std::int64_t begin, std::int64_t end, float* partial) {

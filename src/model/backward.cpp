@@ -1,4 +1,3 @@
-#include "kernels/attention.hpp"
 #include "kernels/bias.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
@@ -159,6 +158,7 @@ void Transformer::attention_backward(std::int64_t layer, const Inputs& inputs, b
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   const BlockTensors& g = weights_.gradients.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
+  const AttentionOperands operands = attention_operands(layer, inputs);
   const Output output = first ? Output::replace : Output::accumulate;
 
   const ConstView dy = boundary_.leave_backward(  // (T, H)
@@ -174,36 +174,11 @@ void Transformer::attention_backward(std::int64_t layer, const Inputs& inputs, b
   }
   {
     auto phase = context_.profiler().scope(Phase::attention);
-    kernels::attention_backward(context_,
-                                {.shape = a_.attention,
-                                 .q = b.qk.col_range(0, sizes_.q_cols()),
-                                 .k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols()),
-                                 .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
-                                 .o = b.o,
-                                 .lse = b.lse,
-                                 .d_o = a_.d_o,
-                                 .d_q = a_.d_qkv.col_range(0, sizes_.q_cols()),
-                                 .d_k = a_.d_qkv.col_range(sizes_.q_cols(), sizes_.kv_cols()),
-                                 .d_v = a_.d_qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
-                                 .scratch = a_.attention_scratch,
-                                 .first_keys = inputs.first_keys,
-                                 .provider = a_.shape.attention});
+    kernels::attention_backward(context_, operands.attention_backward());
   }
   if (sizes_.rotates) {  // else d_qkv is final
     auto phase = context_.profiler().scope(Phase::rope);
-    kernels::qk_norm_rope_backward(context_, {.d_qk = a_.d_qkv.col_range(0, sizes_.qk_cols()),
-                                              .qkv = b.qkv,
-                                              .q_weight = w.q_norm,
-                                              .k_weight = w.k_norm,
-                                              .positions = inputs.positions,
-                                              .rope = a_.rope,
-                                              .d_qkv = a_.d_qkv,
-                                              .d_q_weight = g.q_norm,
-                                              .d_k_weight = g.k_norm,
-                                              .num_q_heads = sizes_.num_heads,
-                                              .num_kv_heads = sizes_.num_kv_heads,
-                                              .head_dim = sizes_.head_dim,
-                                              .eps = architecture_.norm_eps});
+    kernels::qk_norm_rope_backward(context_, operands.rotation_backward(w, g));
   }
   boundary_.wait(context_);  // for n1
   const View d_n1 = boundary_.enter_backward(

@@ -1,4 +1,3 @@
-#include "kernels/attention.hpp"
 #include "kernels/batch_inputs.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/positions.hpp"
@@ -101,14 +100,7 @@ void Transformer::attention_forward(std::int64_t layer, const Inputs& inputs) {
   rotate(layer, inputs);
   {
     auto phase = context_.profiler().scope(Phase::attention);
-    kernels::attention_forward(context_, {.shape = a_.attention,
-                                          .q = b.qk.col_range(0, sizes_.q_cols()),
-                                          .k = b.qk.col_range(sizes_.q_cols(), sizes_.kv_cols()),
-                                          .v = b.qkv.col_range(sizes_.qk_cols(), sizes_.kv_cols()),
-                                          .o = b.o,
-                                          .lse = b.lse,
-                                          .first_keys = inputs.first_keys,
-                                          .provider = a_.shape.attention});
+    kernels::attention_forward(context_, attention_operands(layer, inputs).attention());
   }
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local, [&](Rows rows) {
     auto phase = context_.profiler().scope(Phase::projections);
@@ -120,18 +112,8 @@ void Transformer::attention_forward(std::int64_t layer, const Inputs& inputs) {
 void Transformer::rotate(std::int64_t layer, const Inputs& inputs) {
   if (!sizes_.rotates) return;
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
-  BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   auto phase = context_.profiler().scope(Phase::rope);
-  kernels::qk_norm_rope_forward(context_, {.qkv = b.qkv,
-                                           .q_weight = w.q_norm,
-                                           .k_weight = w.k_norm,
-                                           .positions = inputs.positions,
-                                           .rope = a_.rope,
-                                           .qk = b.qk,
-                                           .num_q_heads = sizes_.num_heads,
-                                           .num_kv_heads = sizes_.num_kv_heads,
-                                           .head_dim = sizes_.head_dim,
-                                           .eps = architecture_.norm_eps});
+  kernels::qk_norm_rope_forward(context_, attention_operands(layer, inputs).rotation(w));
 }
 
 void Transformer::mlp_forward(std::int64_t layer) {

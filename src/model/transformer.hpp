@@ -3,6 +3,7 @@
 
 #include "device/context.hpp"
 #include "model/activations.hpp"
+#include "model/attention_operands.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
 #include "parallel/session.hpp"
@@ -84,6 +85,9 @@ class Transformer {
     if (before_use_) before_use_(static_cast<int>(bucket));
   }
   void attention_forward(std::int64_t layer, const Inputs& inputs);
+  AttentionOperands attention_operands(std::int64_t layer, const Inputs& inputs) const {
+    return {architecture_, sizes_, a_, a_.blocks[static_cast<std::size_t>(layer)], inputs};
+  }
   void mlp_forward(std::int64_t layer);
   // Their parts that the backward pass repeats when their results were not kept:
   void mlp_norm(std::int64_t layer);

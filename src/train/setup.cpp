@@ -18,13 +18,6 @@ namespace espalier::train {
 
 using device::Phase;
 
-parallel::GridShape grid_shape(const config::Parameters& parameters) {
-  return {.tensor = narrow<int>(parameters.parallel.tensor),
-          .context = narrow<int>(parameters.parallel.context),
-          .data = narrow<int>(parameters.parallel.data),
-          .pipeline = narrow<int>(parameters.parallel.pipeline)};
-}
-
 std::string tokenizer_identity(const config::Parameters& parameters) {
   if (parameters.data.tokenizer.empty()) return {};
   return tokenizer::Tokenizer::from_file(parameters.data.tokenizer).identity();
@@ -60,11 +53,8 @@ void require_writable(const std::filesystem::path& directory) {
 }
 
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
-double measure_peak(parallel::MpiSession& session, device::Context& context,
-                    const config::Parameters& p) {
-  context.gemm().set_tuning(p.device.tune_gemm);
-  session.world().barrier();  // ranks that share a machine measure together
-  std::array<double, 1> peak{context.measure_gemm_peak(dtype_from_name(p.training.dtype), 0.3)};
+double measure_peak(parallel::MpiSession& session, Worker& worker, const config::Parameters& p) {
+  std::array<double, 1> peak{measure_gemm_peak(session, worker, p, 0.3)};
   session.world().all_reduce_sum(peak);
   return peak[0];
 }
@@ -106,34 +96,22 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       parameters_(parameters),
       build_(std::move(build)),
       control_(parameters.run),
-      grid_(grid_shape(parameters), session.rank()),
-      gpu_(choose_gpu(session, parameters.device)),
-      context_(gpu_, plan::workspace_elements(parameters, grid_, backend_of(gpu_))),
-      gemm_peak_(measure_peak(session, context_, parameters)),
-      memory_(plan::JobMemory::backed(
-          parameters, grid_, context_,
-          parallel::memory_for_peers(session, grid_, context_,
-                                     collective_library(parameters.device)))),
-      communicators_(parallel::make_communicators(
-          session, grid_, narrow<int>(memory_.weights->sizes().kv_replication), &context_,
-          collective_library(parameters.device), parameters.parallel.overlap_tensor)),
+      worker_(session, parameters),
+      gemm_peak_(measure_peak(session, worker_, parameters)),
+      model_(session, parameters, worker_),
       training_data_(parameters, train::tokenizer_identity(parameters),
                      session.rank() == 0 && parameters.data.verify_checksum),
-      batch_shape_{
-          .sequence_length = parameters.training.sequence_length,
-          .micro_batch_size = parameters.training.micro_batch_size,
-          .num_micro_batches = div_exact(parameters.training.global_batch_size,
-                                         parameters.training.micro_batch_size * grid_.shape().data),
-          .data_rank = grid_.data_rank(),
-          .documents = document_rule(parameters.data)},
-      transformer_(memory_.architecture, *memory_.weights, *memory_.activations, context_,
-                   communicators_),
-      forward_order_(memory_.weights->forward_order()) {
-  if (gpu_ != nullptr)
-    log::info("device: {}\n{}", context_.describe(), describe_devices(session, gpu_));
-  let_peers_reach_activations(communicators_, memory_.activation_arena);
-  transformer_.set_before_use(
-      [this](int bucket) { memory_.optimizer->wait_for_weights(context_, bucket); });
+      batch_shape_{.sequence_length = parameters.training.sequence_length,
+                   .micro_batch_size = parameters.training.micro_batch_size,
+                   .num_micro_batches =
+                       div_exact(parameters.training.global_batch_size,
+                                 parameters.training.micro_batch_size * worker_.grid.shape().data),
+                   .data_rank = worker_.grid.data_rank(),
+                   .documents = document_rule(parameters.data)},
+      forward_order_(model_.memory.weights->forward_order()) {
+  if (worker_.gpu != nullptr)
+    log::info("device: {}\n{}", worker_.context.describe(), describe_devices(session, worker_.gpu));
+  let_peers_reach_activations(model_.communicators, model_.memory.activation_arena);
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
@@ -152,15 +130,16 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
     log::set_sink([this](std::string_view text) { log_->line(text); });
   }
   session.world().barrier();  // the run directory exists
-  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, context_, *memory_.optimizer,
-                                                    session.world());
+  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, worker_.context,
+                                                    *model_.memory.optimizer, session.world());
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
-  progress_ = std::make_unique<Progress>(parameters_, memory_.architecture, attended, gemm_peak_);
-  context_.profiler().reset();
+  progress_ =
+      std::make_unique<Progress>(parameters_, model_.memory.architecture, attended, gemm_peak_);
+  worker_.context.profiler().reset();
 }
 
 Trainer::~Trainer() {
@@ -168,26 +147,27 @@ Trainer::~Trainer() {
 }
 
 void Trainer::start_or_continue() {
-  optim::Optimizer& optimizer = *memory_.optimizer;
+  optim::Optimizer& optimizer = *model_.memory.optimizer;
   if (const auto folder = find_checkpoint(parameters_, "", session_.world())) {
     continue_from(*folder);
   } else if (!parameters_.model.initial_weights.empty()) {
     InitialWeights initial(parameters_.model.initial_weights, parameters_.model,
-                           memory_.weights->table);
+                           model_.memory.weights->table);
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
-    initial.load(context_, optimizer);
+    initial.load(worker_.context, optimizer);
     log::info("new run: weights from {}", initial.describe());
   } else {
-    randomize_masters(context_, memory_.architecture, parameters_.training.seed, optimizer);
+    randomize_masters(worker_.context, model_.memory.architecture, parameters_.training.seed,
+                      optimizer);
     log::info("new run: weights from seed {}", parameters_.training.seed);
   }
-  optimizer.weights_from_master(context_);
-  optimizer.gather_weights(context_, communicators_);
+  optimizer.weights_from_master(worker_.context);
+  optimizer.gather_weights(worker_.context, model_.communicators);
 }
 
 void Trainer::continue_from(const std::filesystem::path& folder) {
   io::CheckpointReader reader(folder);
-  require_same_model(reader, memory_.weights->table);
+  require_same_model(reader, model_.memory.weights->table);
   const io::CheckpointInfo& info = reader.info();
   require_continuable(info, folder);
   const std::string identity = training_data_.tokenizer_identity();
@@ -217,7 +197,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   warn_if(earlier.data.document_mask != parameters_.data.document_mask, "data.document_mask");
   warn_if(earlier.data.predict_across_documents != parameters_.data.predict_across_documents,
           "data.predict_across_documents");
-  load_state(context_, reader, *memory_.optimizer);
+  load_state(worker_.context, reader, *model_.memory.optimizer);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
@@ -234,7 +214,7 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .resolved_input = config::to_toml(parameters_),
           .tokenizer_identity = training_data_.tokenizer_identity(),
           .build = build_,
-          .grid = grid_.describe(),
+          .grid = worker_.grid.describe(),
           .num_ranks = session_.size()};
 }
 

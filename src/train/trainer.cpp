@@ -29,7 +29,7 @@ struct Trainer::StepSums {
 // One step: batch, forward, backward, reduce, clip, update.
 StepReport Trainer::train_step() {
   const auto start = Clock::now();
-  optim::Optimizer& optimizer = *memory_.optimizer;
+  optim::Optimizer& optimizer = *model_.memory.optimizer;
   const config::TrainingParameters& training = parameters_.training;
   // Targets that count, of all ranks: known without asking them.
   const std::uint64_t num_targets = data::count_targets(
@@ -40,39 +40,40 @@ StepReport Trainer::train_step() {
 
   for (std::int64_t micro = 0; micro < batch_shape_.num_micro_batches; ++micro) {
     {
-      auto phase = context_.profiler().scope(Phase::data);
+      auto phase = worker_.context.profiler().scope(Phase::data);
       data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, micro,
                              batch_);
     }
     const bool last = micro + 1 == batch_shape_.num_micro_batches;
     const auto reduce = [&](int bucket) {
-      if (last) optimizer.reduce_bucket(context_, communicators_, bucket);
+      if (last) optimizer.reduce_bucket(worker_.context, model_.communicators, bucket);
     };
-    transformer_.train(as_batch(batch_), static_cast<float>(1.0 / step_targets),
-                       /*first=*/micro == 0, reduce);
+    model_.transformer.train(as_batch(batch_), static_cast<float>(1.0 / step_targets),
+                             /*first=*/micro == 0, reduce);
   }
-  const double loss_sum = transformer_.take_loss_sum();
+  const double loss_sum = model_.transformer.take_loss_sum();
 
-  const double square_sum = optimizer.square_sum(context_);
+  const double square_sum = optimizer.square_sum(worker_.context);
   const StepSums sums = agree(loss_sum, square_sum);
   require_finite(sums, loss_sum, square_sum);  // before any weight is touched
 
   if (parameters_.debug.dump_gradients && step_ == 0)
-    dump_gradients(context_, std::filesystem::path(parameters_.output.directory) / "gradients.h5",
-                   optimizer, session_.world());
+    dump_gradients(worker_.context,
+                   std::filesystem::path(parameters_.output.directory) / "gradients.h5", optimizer,
+                   session_.world());
   const double norm = std::sqrt(sums.square_sum);
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        step_ + 1, training.steps);
-  optimizer.update(context_, parameters_.optimizer,
+  optimizer.update(worker_.context, parameters_.optimizer,
                    {.learning_rate = learning_rate,
                     .gradient_scale = optim::clip_scale(norm, parameters_.optimizer.max_grad_norm),
                     .step = step_ + 1},
                    [&](std::int64_t state) {
                      if (!checkpoints_->is_saving()) return;
-                     auto phase = context_.profiler().scope(Phase::checkpoint);
+                     auto phase = worker_.context.profiler().scope(Phase::checkpoint);
                      checkpoints_->before_overwrite(state);
                    });
-  optimizer.begin_gather_weights(context_, communicators_, forward_order_);
+  optimizer.begin_gather_weights(worker_.context, model_.communicators, forward_order_);
 
   ++step_;
   samples_consumed_ += static_cast<std::uint64_t>(training.global_batch_size);
@@ -89,16 +90,16 @@ void Trainer::rehearse() {
   const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
   data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, 0, batch_);
   for (std::int64_t micro = 0; micro < num; ++micro)
-    transformer_.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
-  transformer_.take_loss_sum();
-  share_gemm_choices(session_, context_.gemm());
-  context_.use_graphs(parameters_.device.graphs);
-  context_.profiler().reset();
+    model_.transformer.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
+  model_.transformer.take_loss_sum();
+  share_gemm_choices(session_, worker_.context.gemm());
+  worker_.context.use_graphs(parameters_.device.graphs);
+  worker_.context.profiler().reset();
 }
 
 StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
-  if (gpu_ != nullptr && step_ < steps) rehearse();
+  if (worker_.gpu != nullptr && step_ < steps) rehearse();
   while (step_ < steps && !stop_signal_ && !out_of_time_) {
     const StepReport report = train_step();
     announce_epochs();
@@ -121,7 +122,7 @@ StopReason Trainer::run() {
   if (!finished || parameters_.checkpoint.at_end) save();
   if (finished && parameters_.validation.at_end) validate();
   {
-    auto phase = context_.profiler().scope(Phase::checkpoint);
+    auto phase = worker_.context.profiler().scope(Phase::checkpoint);
     checkpoints_->finish();
   }
   if (finished && data_end_run_)
@@ -129,7 +130,7 @@ StopReason Trainer::run() {
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(samples_consumed_));
   log::info("{}", progress_->summary());
-  log::info("{}", phase_table(context_.profiler(), session_.world()));
+  log::info("{}", phase_table(worker_.context.profiler(), session_.world()));
   if (finished) return StopReason::finished;
   return stop_signal_ ? StopReason::signal : StopReason::time_limit;
 }
@@ -142,17 +143,18 @@ void Trainer::announce_epochs() {
 }
 
 Trainer::StepSums Trainer::agree(double loss_sum, double square_sum) {
-  auto phase = context_.profiler().scope(Phase::clipping);
+  auto phase = worker_.context.profiler().scope(Phase::clipping);
   // The tensor ranks of a group all have the group's loss: one of them tells it.
-  std::array<double, 5> values{
-      grid_.tensor_rank() == 0 ? loss_sum : 0.0, square_sum, control_.signal_received() ? 1.0 : 0.0,
-      control_.out_of_time(slowest_step_s_) ? 1.0 : 0.0, checkpoints_->is_written() ? 1.0 : 0.0};
+  std::array<double, 5> values{worker_.grid.tensor_rank() == 0 ? loss_sum : 0.0, square_sum,
+                               control_.signal_received() ? 1.0 : 0.0,
+                               control_.out_of_time(slowest_step_s_) ? 1.0 : 0.0,
+                               checkpoints_->is_written() ? 1.0 : 0.0};
   session_.world().all_reduce_sum(values);
   const StepSums sums{values[0], values[1], values[2], values[3], values[4]};
   stop_signal_ = sums.stop_signals > 0.0;
   out_of_time_ = sums.out_of_time > 0.0;
   if (checkpoints_->is_saving() && sums.written == static_cast<double>(session_.size())) {
-    auto inner = context_.profiler().scope(Phase::checkpoint);
+    auto inner = worker_.context.profiler().scope(Phase::checkpoint);
     checkpoints_->commit();
   }
   return sums;
@@ -187,9 +189,9 @@ void Trainer::require_finite(const StepSums& sums, double loss_sum, double squar
 void Trainer::validate() {
   if (!validation_data_ || validated_step_ == step_) return;
   validated_step_ = step_;
-  auto phase = context_.profiler().scope(Phase::validation);
+  auto phase = worker_.context.profiler().scope(Phase::validation);
   const Evaluation result = evaluate(
-      transformer_, communicators_, grid_,
+      model_.transformer, model_.communicators, worker_.grid,
       {&validation_data_->stream(), validation_data_->bytes_per_token(), batch_shape_.documents},
       parameters_.training.micro_batch_size, parameters_.training.sequence_length,
       parameters_.validation.sequences);
@@ -202,7 +204,7 @@ void Trainer::validate() {
 void Trainer::save() {
   if (saved_step_ == step_) return;
   saved_step_ = step_;
-  auto phase = context_.profiler().scope(Phase::checkpoint);
+  auto phase = worker_.context.profiler().scope(Phase::checkpoint);
   checkpoints_->begin(checkpoint_info());
 }
 

@@ -8,11 +8,10 @@
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "io/run_log.hpp"
-#include "model/transformer.hpp"
 #include "parallel/session.hpp"
-#include "plan/memory_plan.hpp"
 #include "train/checkpointing.hpp"
 #include "train/dataset.hpp"
+#include "train/distributed_model.hpp"
 #include "train/evaluator.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
@@ -34,7 +33,7 @@ class Trainer {
   StopReason run();
 
   std::int64_t step() const { return step_; }
-  const device::Context& context() const { return context_; }
+  const device::Context& context() const { return worker_.context; }
 
  private:
   struct StepSums;
@@ -59,17 +58,13 @@ class Trainer {
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
-  parallel::ProcessGrid grid_;
-  std::shared_ptr<device::Gpu> gpu_;  ///< null: the host
-  device::Context context_;
+  Worker worker_;
   double gemm_peak_;  ///< FLOP/s of all ranks; taken before the memory below, which leaves no room
-  plan::JobMemory memory_;
-  parallel::GridCommunicators communicators_;
+  DistributedModel model_;
   TrainingData training_data_;
   std::optional<Dataset> validation_data_;
   data::BatchShape batch_shape_;
   data::MicroBatch batch_;
-  model::Transformer transformer_;
   std::vector<int> forward_order_;  ///< of the buckets
   std::int64_t step_ = 0;           ///< steps done
   std::uint64_t samples_consumed_ = 0;
@@ -83,9 +78,6 @@ class Trainer {
   std::int64_t validated_step_ = -1;
   std::int64_t saved_step_ = -1;
 };
-
-/// The process grid that resolved parameters describe.
-parallel::GridShape grid_shape(const config::Parameters& parameters);
 
 /// For --dry-run: opens and verifies everything a run would read (shards, tokenizer, the newest
 /// checkpoint) and tries the output directory, without the memory of a run.

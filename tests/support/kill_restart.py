@@ -24,6 +24,8 @@ import subprocess
 import sys
 import time
 
+import runs
+
 COLUMNS = ("step", "loss", "grad_norm", "learning_rate")  # speed and time may differ
 MAX_END_S = 10.0  # from the kill to the end of mpirun and of every rank
 POLL_S = 0.0005
@@ -31,17 +33,6 @@ POLL_S = 0.0005
 
 class Failure(Exception):
     """A check that does not hold."""
-
-
-def mpirun(ranks):
-    """Of one machine, more ranks than cores allowed; OpenMPI wants to be asked twice as root."""
-    environment = dict(os.environ)
-    if os.geteuid() == 0:
-        environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    environment.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
-    environment.setdefault("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
-    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)], environment
 
 
 def history(directory):
@@ -98,13 +89,12 @@ class Job:
     """One start of the training command."""
 
     def __init__(self, options, directory, log):
-        command, environment = mpirun(options.ranks)
-        command += [options.program, "train", options.input, *options.overrides,
-                    f"output.directory={directory}"]
+        command = [*runs.mpirun(options.ranks), options.program, "train", options.input,
+                   *options.overrides, f"output.directory={directory}"]
         self.log_path = log
         self.log = open(log, "w")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT,
-                                        stdin=subprocess.DEVNULL, env=environment,
+                                        stdin=subprocess.DEVNULL, env=runs.environment(),
                                         start_new_session=True)
 
     def finish(self, timeout):

@@ -27,11 +27,13 @@ def environment():
     return result
 
 
+def mpirun(ranks):
+    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
+
+
 def command(ranks, *arguments):
     words = [BINARY, *map(str, arguments)]
-    if ranks == 1:
-        return words
-    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *words]
+    return words if ranks == 1 else [*mpirun(ranks), *words]
 
 
 def espalier(ranks, *arguments, status=0, timeout=120, stdin=None):

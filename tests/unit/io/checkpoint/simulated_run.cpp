@@ -1,7 +1,6 @@
 #include "unit/io/checkpoint/simulated_run.hpp"
 
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <bit>
 
@@ -13,17 +12,6 @@ namespace fs = std::filesystem;
 using parallel::Rectangle;
 using parallel::ShardRule;
 using parallel::TensorSpec;
-
-ScratchFolder::ScratchFolder() {
-  std::string name = (fs::temp_directory_path() / "espalier-checkpoint-XXXXXX").string();
-  require(::mkdtemp(name.data()) != nullptr, ExitStatus::io_error, "cannot make {}", name);
-  path_ = name;
-}
-
-ScratchFolder::~ScratchFolder() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
 
 std::vector<TensorSpec> small_model() {
   std::vector<TensorSpec> specs;

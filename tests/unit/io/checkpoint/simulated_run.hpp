@@ -8,6 +8,7 @@
 
 #include "io/checkpoint.hpp"
 #include "parallel/shard_map.hpp"
+#include "support/scratch_folder.hpp"
 
 // The optimiser state of a small model on every rank of a grid, in one process without MPI, and
 // saves of it. Values are a pure function of (tensor, field, global element, step), so that what a
@@ -15,16 +16,7 @@
 
 namespace espalier::io::testing {
 
-/// A temporary folder that goes with the object.
-class ScratchFolder {
- public:
-  ScratchFolder();
-  ~ScratchFolder();
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using ::espalier::testing::ScratchFolder;
 
 /// Every shard rule, rows that no grid divides evenly, vectors, and fewer rows than ranks.
 std::vector<parallel::TensorSpec> small_model();

@@ -1,0 +1,296 @@
+#include "io/checkpoint_save.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "base/host_loops.hpp"
+#include "base/text.hpp"
+
+namespace espalier::io {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Written between two looks at whether the save was given up.
+constexpr std::uint64_t kChunkBytes = std::uint64_t{16} << 20;
+
+/// Thrown inside the thread only: the save was given up.
+struct Cancelled {};
+
+/// SIGTERM and the like are for the main thread; SIGXFSZ would end the program where a limit of
+/// the file size is better met as an error of the write.
+void block_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+}  // namespace
+
+CheckpointSave::CheckpointSave(SaveSettings& settings, CheckpointInfo info,
+                               std::vector<CheckpointPiece> pieces,
+                               std::vector<std::string> indices)
+    : settings_(settings),
+      info_(std::move(info)),
+      pieces_(std::move(pieces)),
+      indices_(std::move(indices)),
+      slots_(pieces_.size()) {
+  for (std::size_t i = 0; i < pieces_.size(); ++i)
+    pieces_of_state_.emplace(pieces_[i].state_index, i);
+  thread_ = std::thread([this] { run(); });
+}
+
+CheckpointSave::~CheckpointSave() {
+  thread_.join();
+}
+
+// ---- the main thread ----
+
+bool CheckpointSave::is_written() {
+  const std::lock_guard lock(mutex_);
+  throw_failure();
+  return finished_;
+}
+
+void CheckpointSave::wait() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return finished_ || failure_; });
+  throw_failure();
+}
+
+void CheckpointSave::before_overwrite(std::int64_t state_index) {
+  const auto [begin, end] = pieces_of_state_.equal_range(state_index);
+  for (auto found = begin; found != end; ++found) make_room_for_change(found->second);
+}
+
+void CheckpointSave::cancel() {
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_ = true;
+  }
+  changed_.notify_all();
+}
+
+Hdf5Image& CheckpointSave::master(const CheckpointInfo& info,
+                                  std::span<const std::string> indices) {
+  if (!master_) build_master(info, indices);
+  ESPALIER_ASSERT(indices_.empty() ||
+                      std::equal(indices.begin(), indices.end(), indices_.begin(), indices_.end()),
+                  "begin and commit were given different indices");
+  return *master_;
+}
+
+std::uint64_t CheckpointSave::data_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const CheckpointPiece& piece : pieces_) {
+    bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * kNumFields * sizeof(float);
+  }
+  return bytes;
+}
+
+Error CheckpointSave::explain(const std::exception& error) const {
+  const auto* own = dynamic_cast<const Error*>(&error);
+  if (own != nullptr && own->status() == ExitStatus::internal) return *own;
+  std::string last = "there is no complete checkpoint yet";
+  try {
+    if (const auto newest = newest_checkpoint(settings_.directory)) {
+      last = fmt::format("the last complete checkpoint is {}", newest->string());
+    }
+  } catch (const std::exception&) {
+    // The first error is the one to tell.
+    last = "the checkpoints already there could not be listed";
+  }
+  const std::uint64_t bytes = data_bytes();
+  return Error(
+      ExitStatus::io_error,
+      fmt::format("checkpoint of step {}: {}. This rank's file needs {}; {}. Make room or make the "
+                  "folder writable and submit the same command again.",
+                  info_.step, error.what(), human_bytes(static_cast<double>(bytes)), last));
+}
+
+void CheckpointSave::throw_failure() const {
+  if (failure_) throw Error(*failure_);
+}
+
+/// to (fields, rows * cols)
+void CheckpointSave::copy_fields(float* to, const CheckpointPiece& piece) const {
+  const auto elements = piece.rectangle.size();
+  for (const float* from : {piece.master, piece.exp_avg, piece.exp_avg_sq}) {
+    if (settings_.fetch) {
+      settings_.fetch(to, from, elements);
+    } else {
+      host_for_ranges(elements, 4096, [&](std::int64_t begin, std::int64_t end) {
+        std::memcpy(to + begin, from + begin,
+                    static_cast<std::size_t>(end - begin) * sizeof(float));
+      });
+    }
+    to += elements;
+  }
+}
+
+void CheckpointSave::make_room_for_change(std::size_t index) {
+  Slot& slot = slots_[index];
+  const CheckpointPiece& piece = pieces_[index];
+  const auto elements = piece.rectangle.size();
+  std::unique_lock lock(mutex_);
+  throw_failure();
+  if (slot.copy) return;  // the copy is what is written; the live memory is free already
+  if (slot.state == PieceState::waiting && settings_.staging == CheckpointWriter::Staging::copy) {
+    // When memory is short the update waits instead.
+    std::unique_ptr<float[]> copy(
+        new (std::nothrow) float[static_cast<std::size_t>(kNumFields * elements)]);
+    if (copy) {
+      slot.state = PieceState::copying;
+      lock.unlock();
+      copy_fields(copy.get(), piece);
+      lock.lock();
+      slot.copy = std::move(copy);
+      slot.state = PieceState::copied;
+      lock.unlock();
+      changed_.notify_all();
+      return;
+    }
+  }
+  changed_.wait(lock, [&] {
+    return slot.state == PieceState::written || slot.state == PieceState::copied || failure_;
+  });
+  throw_failure();
+}
+
+// ---- the thread ----
+
+/// By the thread or, when it did not know the indices, by commit.
+void CheckpointSave::build_master(const CheckpointInfo& info,
+                                  std::span<const std::string> indices) {
+  const CheckpointIndex index = CheckpointIndex::decode(indices);
+  write_master_file(master_.emplace(), temporary_master(), info, index);
+}
+
+void CheckpointSave::run() {
+  block_signals();
+  std::optional<Error> error_met;
+  try {
+    write_file();
+    if (!indices_.empty()) build_master(info_, indices_);
+  } catch (const Cancelled&) {
+    error_met = Error(ExitStatus::io_error, "the save was given up");
+  } catch (const std::exception& error) {
+    error_met = explain(error);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    finished_ = !error_met;
+    failure_ = std::move(error_met);
+  }
+  changed_.notify_all();
+}
+
+void CheckpointSave::write_file() {
+  stop_if_cancelled();
+  create_folder(folder());
+  const fs::path temporary = temporary_file();
+  require_file_size(data_bytes(), temporary);
+  Hdf5Image structure;
+  const RankFileLayout layout =
+      create_rank_file(structure, temporary, info_, settings_.rank, pieces_);
+  FileDescriptor out = structure.save_as(temporary);
+  // Takes the space now, so that a full disk is found before the first byte; file systems that
+  // cannot do it say so.
+  if (const std::uint64_t bytes = out.size();
+      ::fallocate(out.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) != 0 &&
+      (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO)) {
+    fail_io(fmt::format("reserve {} for", human_bytes(static_cast<double>(bytes))), temporary,
+            errno);
+  }
+
+  PieceChecksums checksums(pieces_.size());
+  settings_.fetched.clear();
+  while (const auto next = take_next_piece()) {
+    const CheckpointPiece& piece = pieces_[*next];
+    Fields fields = {piece.master, piece.exp_avg, piece.exp_avg_sq};
+    // The copy is not touched by anyone else once its state is `copied`.
+    if (const float* copy = slots_[*next].copy.get(); copy != nullptr) {
+      for (std::size_t field = 0; field < kNumFields; ++field) {
+        fields[field] = copy + static_cast<std::int64_t>(field) * piece.rectangle.size();
+      }
+    }
+    const bool in_host_memory = !settings_.fetch || slots_[*next].copy;
+    write_piece(out, *next, fields, in_host_memory, layout.fields[*next], checksums[*next]);
+  }
+  if (!checksums.empty()) {
+    out.write_at(checksums.data(), checksums.size() * sizeof(checksums[0]), layout.checksums);
+  }
+  stop_if_cancelled();
+  out.flush();
+  rename_path(temporary, file());
+  flush_folder(folder());
+}
+
+/// The first piece that can be written, now `writing`; nothing when all are written. Waits while
+/// all that is left is being copied.
+std::optional<std::size_t> CheckpointSave::take_next_piece() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (cancelled_) throw Cancelled();
+    bool all_written = true;
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      PieceState& state = slots_[i].state;
+      if (state == PieceState::waiting || state == PieceState::copied) {
+        state = PieceState::writing;
+        return i;
+      }
+      all_written = all_written && state == PieceState::written;
+    }
+    if (all_written) return std::nullopt;
+    changed_.wait(lock);
+  }
+}
+
+void CheckpointSave::write_piece(FileDescriptor& out, std::size_t index, const Fields& fields,
+                                 bool in_host_memory,
+                                 const std::array<std::uint64_t, kNumFields>& offsets,
+                                 std::array<std::uint64_t, kNumFields>& checksums) {
+  const auto elements = static_cast<std::size_t>(pieces_[index].rectangle.size());
+  for (std::size_t field = 0; field < kNumFields; ++field) {
+    const float* values = fields[field];
+    if (!in_host_memory) {
+      stop_if_cancelled();
+      std::vector<float>& fetched = settings_.fetched;
+      if (fetched.size() < elements) fetched.resize(elements);
+      settings_.fetch(fetched.data(), values, pieces_[index].rectangle.size());
+      values = fetched.data();
+    }
+    const auto bytes = std::as_bytes(std::span(values, elements));
+    checksums[field] = hash_bytes(bytes);
+    for (std::uint64_t done = 0; done < bytes.size(); done += kChunkBytes) {
+      stop_if_cancelled();
+      const std::uint64_t part = std::min<std::uint64_t>(kChunkBytes, bytes.size() - done);
+      out.write_at(bytes.data() + done, part, offsets[field] + done);
+      // Starts the transfer to the disk now, so that the flush at the end finds little to do.
+      ::sync_file_range(out.get(), static_cast<off_t>(offsets[field] + done),
+                        static_cast<off_t>(part), SYNC_FILE_RANGE_WRITE);
+    }
+  }
+  std::unique_ptr<float[]> done_with;
+  {
+    const std::lock_guard lock(mutex_);
+    slots_[index].state = PieceState::written;
+    done_with = std::move(slots_[index].copy);
+  }
+  changed_.notify_all();
+}
+
+void CheckpointSave::stop_if_cancelled() {
+  const std::lock_guard lock(mutex_);
+  if (cancelled_) throw Cancelled();
+}
+
+}  // namespace espalier::io

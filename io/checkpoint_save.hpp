@@ -1,0 +1,122 @@
+#pragma once
+#include <array>
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/error.hpp"
+#include "io/checkpoint.hpp"
+#include "io/checkpoint_files.hpp"
+#include "io/checkpoint_format.hpp"
+
+namespace espalier::io {
+
+/// What is the same in all saves of a CheckpointWriter.
+struct SaveSettings {
+  std::filesystem::path directory;
+  int rank, num_ranks;
+  CheckpointWriter::Staging staging;
+  CheckpointWriter::Fetch fetch;
+  std::vector<float> fetched = {};  ///< of the running save's thread: one field of a piece
+};
+
+/// One save of one rank: a thread writes the pieces to the rank's file in the partial folder, while
+/// the main thread goes on and calls everything here. It begins with the object; what the rest of
+/// the ranks do, and what becomes of the files, is for CheckpointWriter.
+class CheckpointSave {
+ public:
+  /// `pieces`: none of them empty. `indices`: of all ranks, or none; with them the thread makes
+  /// master.h5, too. `settings` must outlive it.
+  CheckpointSave(SaveSettings& settings, CheckpointInfo info, std::vector<CheckpointPiece> pieces,
+                 std::vector<std::string> indices);
+  ~CheckpointSave();  ///< waits for the thread
+  CheckpointSave(const CheckpointSave&) = delete;
+  CheckpointSave& operator=(const CheckpointSave&) = delete;
+
+  std::int64_t step() const { return info_.step; }
+  std::span<const CheckpointPiece> pieces() const { return pieces_; }
+
+  std::filesystem::path folder() const { return partial_folder(settings_.directory, step()); }
+  std::filesystem::path file() const { return folder() / rank_file_name(settings_.rank); }
+  /// A name of its own until the file is whole, so that no other rank or later attempt takes half
+  /// a file for a file.
+  std::filesystem::path temporary_file() const {
+    return folder() / (rank_file_name(settings_.rank) + ".tmp");
+  }
+  std::filesystem::path temporary_master() const {
+    return folder() / (std::string(kMasterName) + ".tmp");
+  }
+
+  // As the functions of CheckpointWriter with these names; the first three throw what the thread
+  // met.
+  bool is_written();
+  void wait();
+  void before_overwrite(std::int64_t state_index);
+  void cancel();  ///< the thread ends soon, and the save has failed
+
+  /// master.h5 but for the sizes of the rank files: what the thread has made, else made now.
+  Hdf5Image& master(const CheckpointInfo& info, std::span<const std::string> indices);
+  /// A save that failed, for a person: what, what is left, what to do. A fault of the program stays
+  /// what it is.
+  Error explain(const std::exception& error) const;
+
+ private:
+  /// The life of a piece during a save. Who may move it on:
+  ///
+  ///   waiting --thread--> writing --thread--> written
+  ///      |                   ^
+  ///      +--main--> copying --main--> copied --thread--> writing
+  ///
+  /// The live memory may change once the piece is `copied` or `written`.
+  enum class PieceState : std::uint8_t { waiting, copying, copied, writing, written };
+  struct Slot {
+    PieceState state = PieceState::waiting;
+    std::unique_ptr<float[]> copy;  ///< (fields, rows * cols), from `copied` until `written`
+  };
+  using Fields = std::array<const float*, kNumFields>;
+
+  std::uint64_t data_bytes() const;  ///< of this rank's tensors
+
+  // The thread.
+  void run();
+  void write_file();
+  void build_master(const CheckpointInfo& info, std::span<const std::string> indices);
+  std::optional<std::size_t> take_next_piece();
+  void write_piece(FileDescriptor& out, std::size_t piece, const Fields& fields,
+                   bool in_host_memory, const std::array<std::uint64_t, kNumFields>& offsets,
+                   std::array<std::uint64_t, kNumFields>& checksums);
+  void stop_if_cancelled();
+
+  // The main thread.
+  void make_room_for_change(std::size_t piece);
+  void copy_fields(float* to, const CheckpointPiece& piece) const;
+  void throw_failure() const;
+
+  SaveSettings& settings_;
+  const CheckpointInfo info_;
+  const std::vector<CheckpointPiece> pieces_;
+  const std::vector<std::string> indices_;  ///< of all ranks; empty: master.h5 is left to commit
+  std::unordered_multimap<std::int64_t, std::size_t> pieces_of_state_;
+  std::optional<Hdf5Image> master_;  ///< of the thread until it has ended
+
+  // Shared with the thread, under `mutex_`. `changed_`: any state, `finished_`, `failure_`,
+  // `cancelled_`.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Slot> slots_;  ///< one per piece
+  bool finished_ = false;
+  bool cancelled_ = false;
+  std::optional<Error> failure_;
+
+  std::thread thread_;
+};
+
+}  // namespace espalier::io

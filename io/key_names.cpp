@@ -1,0 +1,47 @@
+#include "io/key_names.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/text.hpp"
+#include "config/reference.hpp"
+
+namespace espalier::io {
+
+std::string unknown_key(const std::string& table, const std::string& key) {
+  const std::string full = table + "." + key;
+  const std::vector<std::string> all = config::key_names();
+  // The right word in the wrong table is a commoner slip than it seems: [model] sequence_length.
+  for (const std::string& name : all)
+    if (name.substr(name.find('.') + 1) == key)
+      return fmt::format("unknown key {}; did you mean {}?", full, name);
+
+  std::vector<std::string> of_table;
+  for (const std::string& name : all)
+    if (name.starts_with(table + ".")) of_table.push_back(name.substr(table.size() + 1));
+  const std::string near = nearest_name(key, of_table);
+  if (!near.empty()) return fmt::format("unknown key {}; did you mean {}.{}?", full, table, near);
+  return fmt::format("unknown key {}; `espalier help parameters {}` lists the keys", full, table);
+}
+
+bool is_table_name(const std::string& name) {
+  const std::vector<std::string> names = config::table_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string unknown_table(const std::string& name) {
+  const std::string near = nearest_name(name, config::table_names());
+  if (!near.empty()) return fmt::format("unknown table [{}]; did you mean [{}]?", name, near);
+  return fmt::format("unknown table [{}]; `espalier help parameters` lists the tables", name);
+}
+
+std::string key_outside_table(const std::string& key) {
+  for (const std::string& name : config::key_names())
+    if (name.substr(name.find('.') + 1) == key)
+      return fmt::format("key {} is outside a table; did you mean {}?", key, name);
+  return fmt::format("key {} is outside a table: keys stand under a line like [training]", key);
+}
+
+}  // namespace espalier::io

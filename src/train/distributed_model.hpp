@@ -1,0 +1,48 @@
+#pragma once
+#include <memory>
+
+#include "config/parameters.hpp"
+#include "device/context.hpp"
+#include "model/transformer.hpp"
+#include "parallel/session.hpp"
+#include "plan/memory_plan.hpp"
+
+namespace espalier::train {
+
+// How every job starts: a worker first, then what it computes with. Between the two lies the only
+// time to measure the device, for the memory of a job is planned to fill it.
+
+/// The process grid that resolved parameters describe.
+parallel::GridShape grid_shape(const config::Parameters& parameters);
+
+/// This rank as a worker: its place on the grid and where it computes (collective). On a GPU it has
+/// taken no memory yet but the workspaces of kernels and of matrix products.
+struct Worker {
+  /// `parameters` are resolved. Throws Error (bad_configuration) as choose_gpu does.
+  Worker(parallel::MpiSession& session, const config::Parameters& parameters);
+
+  parallel::ProcessGrid grid;
+  std::shared_ptr<device::Gpu> gpu;  ///< null: the host
+  device::Context context;
+};
+
+/// FLOP/s of this worker's matrix products, measured for about `seconds` while all ranks measure:
+/// those that share a machine share its power (collective).
+double measure_gemm_peak(parallel::MpiSession& session, Worker& worker,
+                         const config::Parameters& parameters, double seconds);
+
+/// The model on the grid, with all that training it takes: the memory that was planned, the
+/// communicators of the axes, the transformer over both (collective). The weights are still zero.
+struct DistributedModel {
+  /// `worker` must outlive it. Throws Error (bad_configuration) when the memory cannot be had.
+  DistributedModel(parallel::MpiSession& session, const config::Parameters& parameters,
+                   Worker& worker);
+  DistributedModel(const DistributedModel&) = delete;
+  DistributedModel& operator=(const DistributedModel&) = delete;
+
+  plan::JobMemory memory;
+  parallel::GridCommunicators communicators;
+  model::Transformer transformer;  ///< waits for the weights of a bucket before it uses them
+};
+
+}  // namespace espalier::train
