@@ -1,5 +1,7 @@
 #include "parallel/boundary.hpp"
 
+#include <algorithm>
+
 #include "base/integers.hpp"
 
 namespace espalier::parallel {
@@ -11,9 +13,7 @@ using Side = device::Context::Side;
 
 TensorBoundary::TensorBoundary(Communicator& tensor, bool sequence_parallel, Communicator* beside)
     : tensor_(tensor), beside_(beside), sequence_parallel_(sequence_parallel) {
-  const int size = tensor_.size();
-  for (int owner = 0; has_pieces() && owner < size; ++owner)
-    pieces_.push_back({{}, std::vector<std::int64_t>(static_cast<std::size_t>(size) + 1)});
+  owned_.begins.resize(static_cast<std::size_t>(tensor_.size()) + 1);
 }
 
 bool TensorBoundary::splits_tokens() const {
@@ -79,27 +79,42 @@ void TensorBoundary::begin_gather(device::Context& context, ConstView x, View sc
   context.fork_side(Side::tensor);
 }
 
-void TensorBoundary::gather_piece(device::Context& context, View full, int owner) {
+void TensorBoundary::gather_rows(device::Context& context, View full, Rows rows) {
   const auto scope = context.profiler().scope(Phase::tensor_communication);
-  beside_->all_gather_pieces({&owned_piece(full, owner), 1});
-  context.join_side(Side::tensor);
+  beside_->all_gather_pieces({&owned(full, rows), 1});
+  context.mark_side(Side::tensor);
 }
 
-void TensorBoundary::begin_sum(device::Context& context, View partial, int owner) {
+void TensorBoundary::await_rows(device::Context& context) {
+  const auto scope = context.profiler().scope(Phase::tensor_communication);
+  context.wait_side(Side::tensor);
+}
+
+void TensorBoundary::begin_sum(device::Context& context, View partial, Rows rows) {
   const auto scope = context.profiler().scope(Phase::tensor_communication);
   context.fork_side(Side::tensor);
   if (splits_tokens())
-    beside_->reduce_scatter_pieces({&owned_piece(partial, owner), 1});
+    beside_->reduce_scatter_pieces({&owned(partial, rows), 1});
   else
-    beside_->all_reduce_sum(piece(partial.rows, owner).of(partial));
+    beside_->all_reduce_sum(rows.of(partial));
 }
 
-const RowPieces& TensorBoundary::owned_piece(const View& all, int owner) {
-  RowPieces& owned = pieces_[static_cast<std::size_t>(owner)];
-  owned.full = piece(all.rows, owner).of(all);
-  for (std::size_t r = static_cast<std::size_t>(owner) + 1; r < owned.begins.size(); ++r)
-    owned.begins[r] = owned.full.rows;
-  return owned;
+void TensorBoundary::begin_enter_backward(device::Context& context, View dx, Rows rows) {
+  if (has_pieces()) begin_sum(context, dx, rows);
+}
+
+View TensorBoundary::finish_enter_backward(device::Context& context, View dx, View local) {
+  if (!has_pieces()) return enter_backward(context, dx, local);
+  wait(context);
+  return splits_tokens() ? piece(dx.rows, tensor_.rank()).of(dx) : dx;
+}
+
+const RowPieces& TensorBoundary::owned(const View& all, Rows rows) {
+  owned_.full = rows.of(all);
+  for (int r = 0; r <= tensor_.size(); ++r)
+    owned_.begins[static_cast<std::size_t>(r)] =
+        std::clamp(piece(all.rows, r).first - rows.first, std::int64_t{0}, rows.count);
+  return owned_;
 }
 
 }  // namespace espalier::parallel

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -45,6 +46,11 @@ struct Rows {
 /// tokens, in the order of the ranks on every rank; the messages are those of one all-gather or
 /// reduce-scatter. The sums have the communicator's bits whatever the cut, but a library's product
 /// of fewer rows may round its sums in another order.
+///
+/// A region that passes in chunks of tokens, the LM head, has its own cut: a chunk arrives while
+/// the one before it is computed, and is summed while the next is (enter_forward_in_chunks,
+/// begin_enter_backward). Its products are the same with and without pieces. Exposed are the first
+/// chunk's gather and what the last chunk's sum takes longer than the product after it.
 class TensorBoundary {
  public:
   /// Both communicators are of the tensor group and must outlive this; `beside` is for the side
@@ -65,6 +71,13 @@ class TensorBoundary {
                                         device::View scratch);
   /// What the compute stream has from now on comes after all that was begun early.
   void wait(device::Context& context);
+  /// For a region that takes `chunk_tokens` tokens at a time: product(Rows, ConstView input) for
+  /// rows [0, c), [c, 2c), ... of x, the last perhaps fewer. The order is the same on every rank,
+  /// so that a chunk may contain collectives of the tensor group: no rank can begin with the rows
+  /// that it has.
+  template <class Product>
+  void enter_forward_in_chunks(device::Context& context, device::ConstView x, device::View scratch,
+                               std::int64_t chunk_tokens, Product&& product);
 
   /// dx (T, H) partial sums -> (T_loc, H): into `local` when tokens are split, else summed in
   /// place.
@@ -74,6 +87,12 @@ class TensorBoundary {
   template <class Product, class Meanwhile>
   device::View enter_backward(device::Context& context, device::View dx, device::View local,
                               Product&& product, Meanwhile&& meanwhile);
+
+  /// enter_backward in two steps, for chunks. begin: what the compute stream has put into these
+  /// rows of dx is final and may be summed; to be called for all rows of dx. finish: the result, as
+  /// of enter_backward.
+  void begin_enter_backward(device::Context& context, device::View dx, Rows rows);
+  device::View finish_enter_backward(device::Context& context, device::View dx, device::View local);
 
   /// y (T, H) partial sums -> (T_loc, H): into `local` when tokens are split, else summed in place.
   device::View leave_forward(device::Context& context, device::View y, device::View local) const;
@@ -97,17 +116,20 @@ class TensorBoundary {
   Rows piece(std::int64_t tokens, int owner) const;
   // With pieces. begin_gather: the own rows are in `scratch`, and the side stream may begin.
   void begin_gather(device::Context& context, device::ConstView x, device::View scratch);
-  /// `owner`'s piece is in `full` for what the compute stream has from now on.
-  void gather_piece(device::Context& context, device::View full, int owner);
-  /// What the compute stream has put into `owner`'s piece of `partial` is being summed.
-  void begin_sum(device::Context& context, device::View partial, int owner);
+  /// Begins to gather these rows of `full`, which await_rows waits for.
+  void gather_rows(device::Context& context, device::View full, Rows rows);
+  /// The rows that were gathered last are there for what the compute stream has from now on.
+  void await_rows(device::Context& context);
+  /// What the compute stream has put into these rows of `partial` is being summed.
+  void begin_sum(device::Context& context, device::View partial, Rows rows);
 
-  const RowPieces& owned_piece(const device::View& all, int owner);
+  /// These rows of `all`, each owned by the rank that has the token. Valid until the next call.
+  const RowPieces& owned(const device::View& all, Rows rows);
 
   Communicator& tensor_;
   Communicator* beside_;
   bool sequence_parallel_;
-  std::vector<RowPieces> pieces_;  ///< pieces_[r]: one tensor, all rows rank r's
+  RowPieces owned_;
 };
 
 template <class Product>
@@ -123,12 +145,35 @@ device::ConstView TensorBoundary::enter_forward(device::Context& context, device
   begin_gather(context, x, scratch);
   product(own, own.of(full));
   for (int owner = 0; owner < tensor_.size(); ++owner) {
-    gather_piece(context, scratch, owner);
-    if (owner == tensor_.rank()) continue;
     const Rows rows = piece(full.rows, owner);
-    product(rows, rows.of(full));
+    gather_rows(context, scratch, rows);
+    await_rows(context);
+    if (owner != tensor_.rank()) product(rows, rows.of(full));
   }
   return full;
+}
+
+template <class Product>
+void TensorBoundary::enter_forward_in_chunks(device::Context& context, device::ConstView x,
+                                             device::View scratch, std::int64_t chunk_tokens,
+                                             Product&& product) {
+  const bool arrives = has_pieces() && splits_tokens();
+  const device::ConstView full = arrives ? scratch : enter_forward(context, x, scratch);
+  const auto chunk = [&](std::int64_t first) {
+    return Rows{first, std::min(chunk_tokens, full.rows - first)};
+  };
+  if (arrives) {
+    begin_gather(context, x, scratch);
+    gather_rows(context, scratch, chunk(0));
+  }
+  for (std::int64_t first = 0; first < full.rows; first += chunk_tokens) {
+    const Rows rows = chunk(first);
+    const std::int64_t next = first + rows.count;
+    if (arrives) await_rows(context);
+    // Before the products on the host, too: NCCL starts communicators in the host's order.
+    if (arrives && next < full.rows) gather_rows(context, scratch, chunk(next));
+    product(rows, rows.of(full));
+  }
 }
 
 template <class Product, class Meanwhile>
@@ -144,11 +189,10 @@ device::View TensorBoundary::enter_backward(device::Context& context, device::Vi
     const Rows rows = piece(dx.rows, owner);
     if (rows.count == 0) continue;
     product(rows);
-    begin_sum(context, dx, owner);
+    begin_sum(context, dx, rows);
   }
   meanwhile();
-  wait(context);
-  return splits_tokens() ? piece(dx.rows, tensor_.rank()).of(dx) : dx;
+  return finish_enter_backward(context, dx, local);
 }
 
 }  // namespace espalier::parallel

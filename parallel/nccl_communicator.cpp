@@ -1,24 +1,21 @@
 #include "parallel/nccl_communicator.hpp"
 
 #include <cuda_runtime_api.h>
-#include <dlfcn.h>
-#include <nccl.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <mutex>
 #include <optional>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 #include "base/error.hpp"
+#include "parallel/nccl_library.hpp"
 #include "parallel/nccl_pieces.hpp"
 #include "parallel/session.hpp"
 
@@ -28,80 +25,6 @@ using device::ConstView;
 using device::View;
 
 namespace {
-
-/// The library's functions, found when NCCL is first asked for. Those marked (*) may be null.
-struct Library {
-  std::string why_not;  ///< empty: it is there
-  decltype(&ncclGetVersion) get_version = nullptr;
-  decltype(&ncclGetUniqueId) get_unique_id = nullptr;
-  decltype(&ncclCommInitRankConfig) init_rank = nullptr;
-  decltype(&ncclCommDestroy) destroy = nullptr;
-  decltype(&ncclCommAbort) abort = nullptr;
-  decltype(&ncclCommGetAsyncError) get_async_error = nullptr;
-  decltype(&ncclGetErrorString) error_string = nullptr;
-  decltype(&ncclGetLastError) last_error = nullptr;  ///< (*) since 2.13
-  decltype(&ncclGroupStart) group_start = nullptr;
-  decltype(&ncclGroupEnd) group_end = nullptr;
-  decltype(&ncclAllReduce) all_reduce = nullptr;
-  decltype(&ncclAllGather) all_gather = nullptr;
-  decltype(&ncclReduceScatter) reduce_scatter = nullptr;
-  decltype(&ncclReduce) reduce = nullptr;
-  decltype(&ncclBroadcast) broadcast = nullptr;
-  decltype(&ncclMemAlloc) allocate = nullptr;                       ///< (*) since 2.19
-  decltype(&ncclMemFree) release = nullptr;                         ///< (*)
-  decltype(&ncclCommWindowRegister) register_window = nullptr;      ///< (*) since 2.27
-  decltype(&ncclCommWindowDeregister) deregister_window = nullptr;  ///< (*)
-
-  /// Older ones do not keep several communicators of a GPU from waiting for each other.
-  static constexpr int kOldest = 22600;
-
-  static const Library& of_process() {
-    static const Library library;
-    return library;
-  }
-
- private:
-  Library() {
-    // Before the library reads them. The ring sums in an order that only depends on the machine;
-    // trees and the switch's own sums do not promise that. Registered memory knows no NCCL_ALGO and
-    // would take the switch's where NVLS is there.
-    setenv("NCCL_ALGO", "Ring", /*overwrite=*/0);
-    setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
-    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/0);
-    void* handle = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (handle == nullptr) {
-      why_not = fmt::format("NCCL cannot be loaded ({})", dlerror());
-      return;
-    }
-    const auto find = [&](auto& function, const char* name, bool needed = true) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-      if (needed && function == nullptr) why_not = fmt::format("libnccl.so.2 has no {}", name);
-    };
-    find(get_version, "ncclGetVersion");
-    find(get_unique_id, "ncclGetUniqueId");
-    find(init_rank, "ncclCommInitRankConfig");
-    find(destroy, "ncclCommDestroy");
-    find(abort, "ncclCommAbort");
-    find(get_async_error, "ncclCommGetAsyncError");
-    find(error_string, "ncclGetErrorString");
-    find(last_error, "ncclGetLastError", /*needed=*/false);
-    find(group_start, "ncclGroupStart");
-    find(group_end, "ncclGroupEnd");
-    find(all_reduce, "ncclAllReduce");
-    find(all_gather, "ncclAllGather");
-    find(reduce_scatter, "ncclReduceScatter");
-    find(reduce, "ncclReduce");
-    find(broadcast, "ncclBroadcast");
-    find(allocate, "ncclMemAlloc", /*needed=*/false);
-    find(release, "ncclMemFree", /*needed=*/false);
-    find(register_window, "ncclCommWindowRegister", /*needed=*/false);
-    find(deregister_window, "ncclCommWindowDeregister", /*needed=*/false);
-    int version = 0;  // 22703 is 2.27.3
-    if (why_not.empty() && (get_version(&version) != ncclSuccess || version < kOldest))
-      why_not = fmt::format("libnccl.so.2 is of version {}.{}.{}, 2.26 is needed", version / 10000,
-                            version / 100 % 100, version % 100);
-  }
-};
 
 ncclDataType_t type_of(DType dtype) {
   ESPALIER_ASSERT(dtype == DType::f32 || dtype == DType::bf16, "sum of {}", name_of(dtype));
@@ -333,7 +256,7 @@ class NcclCommunicator final : public Communicator {
     MpiSession::abort(static_cast<int>(ExitStatus::internal));
   }
 
-  const Library& nccl_ = Library::of_process();
+  const NcclLibrary& nccl_ = NcclLibrary::of_process();
   std::unique_ptr<Communicator> host_;
   std::shared_ptr<device::Gpu> gpu_;
   device::Stream stream_;
@@ -349,7 +272,7 @@ class NcclCommunicator final : public Communicator {
 }  // namespace
 
 std::string why_no_nccl() {
-  return Library::of_process().why_not;
+  return NcclLibrary::of_process().why_not;
 }
 
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> host,
@@ -366,14 +289,14 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicato
 }
 
 void* allocate_for_nccl(std::int64_t bytes) {
-  const Library& nccl = Library::of_process();
+  const NcclLibrary& nccl = NcclLibrary::of_process();
   void* memory = nullptr;
   if (!nccl.why_not.empty() || nccl.allocate == nullptr || nccl.release == nullptr) return nullptr;
   return nccl.allocate(&memory, static_cast<std::size_t>(bytes)) == ncclSuccess ? memory : nullptr;
 }
 
 void release_for_nccl(void* memory) noexcept {
-  if (memory != nullptr) Library::of_process().release(memory);
+  if (memory != nullptr) NcclLibrary::of_process().release(memory);
 }
 
 bool register_with_nccl(Communicator& communicator, View memory) {

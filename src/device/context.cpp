@@ -84,9 +84,16 @@ void Context::fork_side(Side side) {
 }
 
 void Context::join_side(Side side) {
-  if (gpu_ == nullptr) return;
-  gpu_->record(lane(side).joined, lane(side).queue.stream);
-  gpu_->wait(queue_.stream, lane(side).joined);
+  mark_side(side);
+  wait_side(side);
+}
+
+void Context::mark_side(Side side) {
+  if (gpu_ != nullptr) gpu_->record(lane(side).joined, lane(side).queue.stream);
+}
+
+void Context::wait_side(Side side) {
+  if (gpu_ != nullptr) gpu_->wait(queue_.stream, lane(side).joined);
 }
 
 void Context::use_graphs(bool wanted) {

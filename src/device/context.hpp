@@ -56,6 +56,10 @@ class Context {
   void fork_side(Side side = Side::data);
   /// And the other way round.
   void join_side(Side side = Side::data);
+  /// join_side in two steps: what the compute stream has after wait_side waits for what the side
+  /// stream had at mark_side, and not for what it was given in between.
+  void mark_side(Side side);
+  void wait_side(Side side);
 
   /// Does what `body()` does, and from the third call of `key` on by launching a CUDA graph in the
   /// compute stream, without calling `body`: the first call runs it, the second captures it. For

@@ -36,9 +36,12 @@ class Gemm {
 
   std::string describe() const;  ///< the library: "cuBLASLt 13.0.2"
   /// The algorithms that were measured best so far, as text that another rank with the same GPU
-  /// and library adopts: all ranks then compute alike. Empty where the library has one algorithm.
+  /// and library adopts: all ranks then compute alike. Its first line names GPU model and library.
+  /// Empty where nothing is measured.
   std::string choices() const;
-  /// Text of another GPU model or library is ignored.
+  /// From now on these algorithms and no others that were measured or kept: a product that is not
+  /// among them gets the library's first suggestion, on every rank that adopts the same text. Text
+  /// of another GPU model or library is ignored.
   void adopt_choices(const std::string& choices);
   /// Keeps what was measured for the next run, in $XDG_CACHE_HOME/espalier or ~/.cache/espalier;
   /// for one rank of a job. A file that cannot be written is a warning.

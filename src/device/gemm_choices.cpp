@@ -58,6 +58,10 @@ std::string GemmChoices::heading() const {
   return fmt::format("espalier gemm choices, {}, {}", gpu_, library_);
 }
 
+bool GemmChoices::is_ours(std::string_view text) const {
+  return text.substr(0, text.find('\n')) == heading();
+}
+
 std::string GemmChoices::text() const {
   std::string text = heading() + '\n';
   for (const auto& [problem, algorithm] : lines_)
@@ -66,13 +70,14 @@ std::string GemmChoices::text() const {
 }
 
 int GemmChoices::adopt(std::string_view text) {
+  if (!is_ours(text)) return 0;
   const auto next_line = [&text] {
     const auto end = std::min(text.find('\n'), text.size());
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     return line;
   };
-  if (next_line() != heading()) return 0;
+  next_line();  // the heading
   int num_taken = 0;
   while (!text.empty()) {
     const std::string_view line = next_line();
@@ -106,7 +111,7 @@ void GemmChoices::load(const std::filesystem::path& file) {
   if (file.empty() || !std::filesystem::exists(file, error)) return;
   std::ifstream in(file, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in || !text.starts_with(heading()))
+  if (!in || !is_ours(text))
     log::warn(
         "{} is no file of matrix product choices for this GPU and library; they are measured "
         "again",

@@ -26,8 +26,11 @@ class GemmChoices {
 
   const Algorithm* find(const GemmProblem& problem) const;
   void set(const GemmProblem& problem, const Algorithm& algorithm);
+  void clear() { lines_.clear(); }
   std::size_t size() const { return lines_.size(); }
 
+  /// Whether `text` is of this GPU model and library.
+  bool is_ours(std::string_view text) const;
   std::string text() const;
   /// Takes over what `text` has, in place of what was known of the same problems. Nothing happens
   /// with the text of another GPU or library; lines that make no sense are left out. Returns

@@ -107,9 +107,13 @@ class CublasLtGemm final : public GemmEngine {
 
   std::string describe() const override { return library_.describe(); }
 
-  std::string choices() const override { return choices_.text(); }
+  std::string choices() const override { return tuned_ ? choices_.text() : std::string(); }
   void adopt_choices(const std::string& choices) override {
-    if (choices_.adopt(choices) > 0) products_.clear();
+    if (!choices_.is_ours(choices)) return;
+    choices_.clear();
+    choices_.adopt(choices);
+    products_.clear();
+    is_settled_ = true;
   }
   void save_choices() const override {
     if (num_measured_ > 0) choices_.save(choices_.cache_file());
@@ -117,11 +121,12 @@ class CublasLtGemm final : public GemmEngine {
   void set_tuning(bool tuned) override { tuned_ = tuned; }
 
  private:
+  bool measures() const { return tuned_ && !is_settled_; }
   /// Null when the library has no algorithm.
   const Product* find_or_make(const GemmProblem& problem, const GemmData& data) {
     if (const auto found = products_.find(problem); found != products_.end())
       return found->second.get();
-    if (tuned_ && !std::exchange(is_cache_read_, true)) choices_.load(choices_.cache_file());
+    if (measures() && !std::exchange(is_cache_read_, true)) choices_.load(choices_.cache_file());
     auto product = make_product(problem, data);
     return products_.emplace(problem, choose(*product, problem) ? std::move(product) : nullptr)
         .first->second.get();
@@ -176,7 +181,7 @@ class CublasLtGemm final : public GemmEngine {
     const std::vector<cublasLtMatmulAlgo_t> suggestions = suggest(product, problem);
     if (suggestions.empty()) return false;
     std::optional<int> best = 0;
-    if (tuned_) {
+    if (measures()) {
       best = measure_if_possible(product, problem, suggestions);
       if (best) {
         GemmChoices::Algorithm chosen{};
@@ -274,6 +279,7 @@ class CublasLtGemm final : public GemmEngine {
   std::unordered_map<GemmProblem, std::unique_ptr<Product>, GemmProblemHash> products_;
   GemmChoices choices_;
   bool tuned_ = true;
+  bool is_settled_ = false;  ///< choices were adopted
   bool is_cache_read_ = false;
   int num_measured_ = 0;
   std::array<Ones, 2> ones_;  ///< f32, bf16

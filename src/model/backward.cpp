@@ -14,14 +14,14 @@ using device::View;
 using parallel::Rows;
 
 // The forward pass backwards. On entry a_.branch holds the gradient of the final norm's output (of
-// all tokens, a partial sum over the vocabulary split); a_.d_residual carries the gradient of the
-// residual stream from block to block.
+// all tokens, a partial sum over the vocabulary split, which the head may have begun to sum);
+// a_.d_residual carries the gradient of the residual stream from block to block.
 void Transformer::backward(const Inputs& inputs, bool first, const BucketDone& bucket_done) {
   if (first) clear_gradients_without_gemm();
   const ModelTensors& w = weights_.weights;
   const ModelTensors& g = weights_.gradients;
   const int num_layers = static_cast<int>(sizes_.num_layers);
-  const View d_n = boundary_.enter_backward(context_, a_.branch, a_.branch_local);
+  const View d_n = boundary_.finish_enter_backward(context_, a_.branch, a_.branch_local);
   norm_backward(d_n, a_.x_final, w.final_norm, a_.norm_final, /*d_residual=*/{}, g.final_norm);
   bucket_done(num_layers + 1);
   for (int layer = num_layers - 1; layer >= 0; --layer) {

@@ -230,8 +230,18 @@ std::string describe_devices(parallel::MpiSession& session, const std::shared_pt
 }
 
 void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
-  const std::string choices = session.world().broadcast(gemm.choices(), 0);
-  gemm.adopt_choices(choices);
+  const std::string mine = gemm.choices();
+  const std::vector<std::string> headings =
+      session.world().all_gather(mine.substr(0, mine.find('\n')));
+  const std::vector<std::string> hosts = session.host_names();
+  for (std::size_t rank = 1; rank < headings.size(); ++rank)
+    if (headings[rank] != headings[0])
+      refuse(fmt::format(
+          "the ranks cannot multiply alike: rank 0 on {} has \"{}\", rank {} on {} has \"{}\". "
+          "Use the same cuBLAS (LD_LIBRARY_PATH) and GPU model on all nodes, or "
+          "device.tune_gemm = false, with which each takes its library's first suggestion",
+          hosts[0], headings[0], rank, hosts[rank], headings[rank]));
+  gemm.adopt_choices(session.world().broadcast(mine, 0));
   if (session.rank() == 0) gemm.save_choices();
 }
 

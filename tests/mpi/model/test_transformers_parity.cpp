@@ -62,6 +62,23 @@ TEST_CASE("logits, loss and every gradient agree with transformers in fp32") {
   }
 }
 
+TEST_CASE("logits, loss and gradients agree wherever the loss is cut into chunks") {
+  const Hdf5Fixture fixture(fixture_path("untied_k2"));
+  // Within an owner's tokens, across owners, all of a rank's, all.
+  const std::int64_t chunk_tokens = GENERATE(5, 17, 24, 48);
+  for (const Layout& l : layouts()) {
+    if (!l.overlap_tensor) continue;
+    CAPTURE(chunk_tokens, l.tensor, l.data, l.sequence_parallel);
+    config::Parameters p = parameters_of(fixture, l);
+    p.training.loss_chunk_tokens = chunk_tokens;
+    ModelOnGrid model(fixture, p);
+    CHECK(model.logits_error(fixture) < 1e-5);
+    CHECK(model.train(fixture.words("tokens"), 2) ==
+          Approx(fixture.doubles("loss")[0]).epsilon(1e-6));
+    CHECK(model.gradient_error(fixture) < 1e-5);
+  }
+}
+
 TEST_CASE("a second micro-batch is added to the gradients of the first") {
   const Hdf5Fixture fixture(fixture_path("untied_k2"));
   if (testing::session().size() != 1) return;

@@ -84,6 +84,43 @@ TEST_CASE("each boundary's backward is the adjoint of its forward") {
   }
 }
 
+TEST_CASE("chunks gather and sum what the whole does, wherever they are cut") {
+  const auto group = world_with_limit(64), beside = world_with_limit(64);
+  device::Context context;
+  const std::int64_t chunk_tokens = GENERATE(1, 5, 6, 7, 12, kTokens);
+  for (const bool sequence_parallel : {false, true}) {
+    CAPTURE(chunk_tokens, sequence_parallel);
+    TensorBoundary whole(*group, sequence_parallel);
+    TensorBoundary pieces(*group, sequence_parallel, beside.get());
+    const std::int64_t local = whole.local_tokens(kTokens);
+    auto x = whole_numbers(whole.splits_tokens() ? group->rank() : 7, local);
+    const auto x_view = view_of(x.data(), local, kHidden);
+    // What each boundary hands over, and the sums over the ranks of it and of the rank's number.
+    const auto results = [&](TensorBoundary& boundary) {
+      std::vector<float> scratch(kTokens * kHidden), dx(kTokens * kHidden),
+          part(static_cast<std::size_t>(local * kHidden)), input;
+      const auto dx_view = view_of(dx.data(), kTokens, kHidden);
+      boundary.enter_forward_in_chunks(context, x_view, view_of(scratch.data(), kTokens, kHidden),
+                                       chunk_tokens, [&](parallel::Rows rows, ConstView chunk) {
+                                         REQUIRE(chunk.rows == rows.count);
+                                         REQUIRE(std::ssize(input) == rows.first * kHidden);
+                                         for (std::int64_t i = 0; i < chunk.size(); ++i) {
+                                           input.push_back(chunk.as<float>()[i]);
+                                           rows.of(dx_view).as<float>()[i] =
+                                               input.back() +
+                                               static_cast<float>(100 * group->rank());
+                                         }
+                                         boundary.begin_enter_backward(context, dx_view, rows);
+                                       });
+      const ConstView sum =
+          boundary.finish_enter_backward(context, dx_view, view_of(part.data(), local, kHidden));
+      REQUIRE(sum.rows == local);
+      return std::pair(input, std::vector<float>(sum.as<float>(), sum.as<float>() + sum.size()));
+    };
+    CHECK(results(pieces) == results(whole));
+  }
+}
+
 TEST_CASE("tokens that cannot be split evenly are refused") {
   const auto group = world_with_limit(64);
   if (group->size() == 1) return;

@@ -1,6 +1,6 @@
 // A library with cuBLASLt's interface that checks every argument as the documentation of CUDA 13
-// demands it, and multiplies on the host. Of its four algorithms the third is the fastest, the
-// fourth says that it cannot when it is run.
+// demands it, and multiplies on the host. Of its four algorithms the third is the fastest, unless
+// the program says otherwise, and the fourth says that it cannot when it is run.
 #include <cublasLt.h>
 
 #include <cmath>
@@ -37,7 +37,7 @@ struct Algorithm {
   std::uint32_t alignment_a, alignment_b, alignment_c, alignment_bias;
 };
 constexpr std::uint64_t kMagic = 0x1AE1C0DE;
-constexpr double kMilliseconds[] = {3.0, 2.0, 1.0, 0.5};
+constexpr std::uint64_t kNumAlgorithms = std::size(ImitatedCublasLt{}.milliseconds);
 constexpr std::size_t kWorkspace = 1 << 20;
 
 auto* as_description(cublasLtMatmulDesc_t d) {
@@ -119,7 +119,7 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
   return CUBLAS_STATUS_SUCCESS;
 }
 std::size_t cublasLtGetVersion() {
-  return 130000;
+  return imitated_cublaslt()->version;
 }
 const char* cublasLtGetStatusName(cublasStatus_t) {
   return "CUBLAS_STATUS";
@@ -211,7 +211,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
           check(*as_description(description), *as_layout(a), *as_layout(b), *as_layout(c));
       status != CUBLAS_STATUS_SUCCESS)
     return status;
-  for (std::uint64_t i = 0; i < std::size(kMilliseconds) && *found < requested; ++i) {
+  for (std::uint64_t i = 0; i < kNumAlgorithms && *found < requested; ++i) {
     const Algorithm algorithm{kMagic,       i, p.alignment_a, p.alignment_b, p.alignment_d,
                               p.alignment_d};
     results[*found] = {};
@@ -251,12 +251,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
       (copy.epilogue == CUBLASLT_EPILOGUE_BIAS &&
        (copy.bias == nullptr || !is_aligned(copy.bias, algorithm.alignment_bias))))
     return CUBLAS_STATUS_INVALID_VALUE;
-  if (algorithm.number + 1 == std::size(kMilliseconds)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (algorithm.number + 1 == kNumAlgorithms) return CUBLAS_STATUS_NOT_SUPPORTED;
   const float scale_ab = *static_cast<const float*>(alpha);
   const float scale_c = *static_cast<const float*>(beta);
   imitated_launch(
       stream, [=] { multiply(copy, scale_ab, a, layout_a, b, layout_b, scale_c, d, layout_c); },
-      kMilliseconds[algorithm.number]);
+      imitated_cublaslt()->milliseconds[algorithm.number]);
   return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -98,6 +98,11 @@ using namespace espalier::testing;
 
 extern "C" {
 
+ImitatedCublasLt* imitated_cublaslt() {
+  static ImitatedCublasLt instance;
+  return &instance;
+}
+
 cudaError_t imitated_launch(cudaStream_t stream, const std::function<void()>& work, double ms) {
   if (device != 0) ++counts.mistakes;
   CUgraph_st* graph = nullptr;

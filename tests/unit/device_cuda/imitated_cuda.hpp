@@ -21,6 +21,13 @@ inline constexpr std::size_t kDeviceBytes = std::size_t{1} << 30;
 
 }  // namespace espalier::testing
 
+/// What the imitated cuBLASLt asks of the program.
+struct ImitatedCublasLt {
+  double milliseconds[4] = {3.0, 2.0, 1.0, 0.5};  ///< of its algorithms
+  std::size_t version = 130000;
+};
+extern "C" ImitatedCublasLt* imitated_cublaslt();
+
 /// For the imitated libraries: does `work` in `stream`, which takes it `ms`.
 extern "C" cudaError_t imitated_launch(cudaStream_t stream, const std::function<void()>& work,
                                        double ms);

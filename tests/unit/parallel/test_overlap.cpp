@@ -93,4 +93,54 @@ TEST_CASE("without a second communicator a product is whole and nothing is waite
   plain.enter_backward(job.context, job.all, job.own, job.product("gradient"), [] {});
   plain.wait(job.context);
   CHECK(job.gpu->log == Log{"gather of 9 rows", "product 0-9", "gradient 0-9"});
+  job.gpu->log.clear();
+  plain.enter_forward_in_chunks(job.context, job.own, job.all, 6, [&](Rows rows, ConstView input) {
+    job.product("chunk")(rows, input);
+    plain.begin_enter_backward(job.context, job.all, rows);
+  });
+  const View result = plain.finish_enter_backward(job.context, job.all, job.own);
+  CHECK(result.data == job.own.data);
+  CHECK(job.gpu->log == Log{"gather of 9 rows", "chunk 0-6", "chunk 6-9"});
+}
+
+TEST_CASE("a chunk arrives while the one before it is computed, and is summed during the next") {
+  const bool sequence_parallel = GENERATE(true, false);
+  Job job(sequence_parallel);
+  const auto chunk = job.product("chunk");
+  job.boundary.enter_forward_in_chunks(job.context, sequence_parallel ? job.own : job.all, job.all,
+                                       /*chunk_tokens=*/4, [&](Rows rows, ConstView input) {
+                                         CHECK(input.data == rows.of(job.all).data);
+                                         chunk(rows, input);
+                                         job.boundary.begin_enter_backward(job.context, job.all,
+                                                                           rows);
+                                         job.gpu->log.push_back("meanwhile");
+                                       });
+  const View result = job.boundary.finish_enter_backward(job.context, job.all, {});
+  CHECK(result.data == job.all.row_range(sequence_parallel ? 3 : 0, 1).data);
+  CHECK(result.rows == (sequence_parallel ? 3 : 8));
+  if (sequence_parallel)
+    CHECK(job.gpu->log == Log{"tensor waits for compute#0",
+                              "gather of 1",  //
+                              "compute waits for tensor#2",
+                              "gather of 1",
+                              "chunk 0-4",  //
+                              "tensor waits for compute#5",
+                              "sum of 1",
+                              "meanwhile",                   //
+                              "compute waits for tensor#4",  // not for the sum
+                              "gather of 1",
+                              "chunk 4-8",  //
+                              "tensor waits for compute#11",
+                              "sum of 1",
+                              "meanwhile",  //
+                              "compute waits for tensor#10",
+                              "chunk 8-9",  //
+                              "tensor waits for compute#16",
+                              "sum of 1",
+                              "meanwhile",  //
+                              "compute waits for tensor#19"});
+  else
+    CHECK(job.gpu->log == Log{"chunk 0-4", "tensor waits for compute#1", "sum of 4 rows",
+                              "meanwhile", "chunk 4-8", "tensor waits for compute#5",
+                              "sum of 4 rows", "meanwhile", "compute waits for tensor#8"});
 }
