@@ -1,6 +1,7 @@
 // Attention on Hopper: FlashAttention-3 (Shah et al. 2024). One warpgroup copies tiles of keys and
 // values by the tensor memory accelerator, two multiply, each for 64 queries; the scores of a tile
 // are computed beside the sum of values of the tile before, whose probabilities stay in registers.
+// The two begin their products in turn: the softmax of one runs beside the products of the other.
 #include "kernels/cuda/attention_providers.hpp"
 
 #include "kernels/cuda/attention_warpgroups.hpp"
@@ -15,8 +16,6 @@ namespace wgmma_forward {
 constexpr int kQueries = kConsumers * kGroupRows;  ///< of a block
 constexpr int kKeys = 128;                         ///< of a tile
 constexpr int kStages = 2;
-/// Below every score; finite, so that differences of two are not NaN.
-constexpr float kHidden = -1e30f;
 
 struct Forward {
   TensorMap q, k, v, o;
@@ -39,6 +38,12 @@ struct Place {
     return (first_tile + num_turns - 1 - turn) * kKeys;
   }
 };
+/// The first key that a query sees.
+ESPALIER_DEVICE int first_key_of(const Forward& a, int b, int query) {
+  return a.first_keys != nullptr
+             ? a.first_keys[static_cast<std::int64_t>(b) * a.query_length + query]
+             : 0;
+}
 ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
   const int heads = a.batch * a.num_q_heads;
   const int head = static_cast<int>(block % heads);
@@ -49,11 +54,7 @@ ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
   const int end =
       place.first_query + kQueries < a.query_length ? place.first_query + kQueries : a.query_length;
   // The first document in the tile begins first.
-  place.first_tile =
-      a.first_keys != nullptr
-          ? a.first_keys[static_cast<std::int64_t>(place.b) * a.query_length + place.first_query] /
-                kKeys
-          : 0;
+  place.first_tile = first_key_of(a, place.b, place.first_query) / kKeys;
   place.num_turns = (a.first_query_position + end - 1) / kKeys - place.first_tile + 1;
   return place;
 }
@@ -102,9 +103,8 @@ struct Row {
 };
 ESPALIER_DEVICE Row row_of(const Forward& a, const Place& place, int second) {
   const int query = place.first_query + warpgroup() * kGroupRows + group_row(2 * second);
-  const bool bounded = a.first_keys != nullptr && query < a.query_length;
   return {query, a.first_query_position + query,
-          bounded ? a.first_keys[static_cast<std::int64_t>(place.b) * a.query_length + query] : 0};
+          query < a.query_length ? first_key_of(a, place.b, query) : 0};
 }
 
 using Scores = float[kKeys / 2];
@@ -148,7 +148,15 @@ ESPALIER_DEVICE float weigh(Row& row, Scores& scores, int r, float scale) {
 template <int kHeadDim>
 ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kHeadDim>& tiles) {
   const int group_first = warpgroup() * kGroupRows;
+  const int first_query = place.first_query + group_first;
+  // The last query sees the fewest of the first keys.
+  const int last_first_key =
+      first_key_of(a, place.b,
+                   first_query + kGroupRows < a.query_length ? first_query + kGroupRows - 1
+                                                             : a.query_length - 1);
   const float scale = a.scale * kLog2OfE;
+  // Of the first scores and the last sums there is only one each: nothing to alternate with.
+  const Alternation alternation(place.num_turns - 1);
   Row rows[2] = {row_of(a, place, 0), row_of(a, place, 1)};
   Scores scores;
   float output[kHeadDim / 2];
@@ -157,7 +165,6 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
   set_zero(output);
 
   const auto start_scores = [&](int turn) {
-    tiles.keys.await(turn);
     begin_products();
     multiply_rows(scores, tiles.queries, group_first, tiles.keys.tile(turn));
     end_products();
@@ -170,14 +177,14 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
   };
   const auto softmax = [&](int turn) {
     const int first_key = place.first_key(turn);
-    if (a.first_keys != nullptr ||
-        first_key + kKeys > a.first_query_position + place.first_query + group_first)
+    if (first_key + kKeys > a.first_query_position + first_query + 1 || first_key < last_first_key)
       hide_unseen(scores, rows, first_key);
 #pragma unroll
     for (int r = 0; r < 2; ++r) fades[r] = weigh(rows[r], scores, r, scale);
   };
 
   tiles.queries_come.wait(0);
+  tiles.keys.await(0);
   start_scores(0);
   wait_for_products<0>(scores);
   tiles.keys.give_back(0);
@@ -185,8 +192,11 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
   pack<kKeys>(weights, scores);
 #pragma unroll 1
   for (int turn = 1; turn < place.num_turns; ++turn) {
+    tiles.keys.await(turn);
+    alternation.await(turn - 1);
     start_scores(turn);
     start_sums(turn - 1);
+    alternation.pass_on(turn - 1);
     wait_for_products<1>(scores);
     tiles.keys.give_back(turn);
     softmax(turn);

@@ -2,6 +2,8 @@
 // as in attention_mma_backward.cu: one kernel owns keys and takes the queries of all heads of their
 // group by turns, one owns queries and takes keys. Probabilities and gradients of scores go from
 // the results of one product to the left operand of the next in registers.
+#include <bit>
+
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/tiling.hpp"
@@ -48,11 +50,11 @@ struct Tiles {
       Passing(places[0], barriers.part(1, Passing::kBarriers)),
       Passing(places[1], barriers.part(1 + Passing::kBarriers, Passing::kBarriers))};
 
-  /// By all threads.
-  ESPALIER_DEVICE void make_barriers() const {
+  /// By all threads. num_loaders: of the first tile that passes.
+  ESPALIER_DEVICE void make_barriers(int num_loaders) const {
     if (thread_index() == 0) {
       own_come.init(1);
-      passing[0].init();
+      passing[0].init(num_loaders);
       passing[1].init();
       publish_barriers();
     }
@@ -73,65 +75,27 @@ struct Tiles {
 
 /// What is known of a query: the keys it sees, and its row of the softmax.
 struct Query {
-  int first_key, last_key;  ///< last_key < 0: there is no such query
-  float lse, delta;         ///< lse in units of log 2
+  int first_key;
+  float lse, delta;  ///< lse in units of log 2
 };
+/// Of a query that there is not, all probabilities are zero.
+constexpr float kNoSuchQuery = 1e30f;
+ESPALIER_DEVICE int first_key_of(const Backward& a, int b, int query) {
+  return a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query]
+                                 : 0;
+}
 ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
-  if (query >= a.length) return {0, -1, 0.0f, 0.0f};
+  if (query >= a.length) return {0, kNoSuchQuery, 0.0f};
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
-  const int first =
-      a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query] : 0;
-  return {first, query, a.lse[head * a.lse_stride + query] * kLog2OfE,
+  return {first_key_of(a, b, query), a.lse[head * a.lse_stride + query] * kLog2OfE,
           a.delta[head * a.length + query]};
 }
 
-/// What a warp knows of the queries of a turn: each lane of two, whoever computes with them. Asked
-/// for before the tiles are waited for, they are here when the scores are.
-struct PassingRows {
-  static constexpr int kParts = kPassingQueries / kWarpSize;
-  Query part[kParts];
-
-  ESPALIER_DEVICE PassingRows(const Backward& a, int b, int h, int first_query) {
-#pragma unroll
-    for (int i = 0; i < kParts; ++i)
-      part[i] = query_of(a, b, h, first_query + i * kWarpSize + lane());
-  }
-  /// Of the query of column group_col(i); i is known to the compiler.
-  ESPALIER_DEVICE float lse(int i) const {
-    return shuffle(part[part_of(i)].lse, lane_of(i));
-  }
-  ESPALIER_DEVICE float delta(int i) const {
-    return shuffle(part[part_of(i)].delta, lane_of(i));
-  }
-  ESPALIER_DEVICE int first_key(int i) const {
-    return shuffle(part[part_of(i)].first_key, lane_of(i));
-  }
-
- private:
-  ESPALIER_DEVICE static int part_of(int i) {
-    return i / 4 * 8 / kWarpSize;
-  }
-  ESPALIER_DEVICE static int lane_of(int i) {
-    return group_col(i) & (kWarpSize - 1);
-  }
-};
-
-/// The probability of a key that the query sees, else zero.
-ESPALIER_DEVICE float probability(float score, const Query& query, int key, float scale) {
-  const bool seen = key >= query.first_key && key <= query.last_key;
-  return seen ? fast_exp2(fmaf(score, scale, -query.lse)) : 0.0f;
-}
-
-/// What a block that owns keys computes.
+/// What a block that owns keys computes. By turns it takes the tiles of queries of one head after
+/// the other.
 struct KeysPlace {
   int first_key, kv_head, b;
-  int first_tile, tiles_of_head, num_turns;
-  int group;
-
-  ESPALIER_DEVICE int head(int turn) const { return kv_head * group + turn / tiles_of_head; }
-  ESPALIER_DEVICE int first_query(int turn) const {
-    return (first_tile + turn % tiles_of_head) * kPassingQueries;
-  }
+  int first_tile, tiles_of_head, group;
 };
 ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   const int heads = a.batch * a.num_kv_heads;
@@ -144,15 +108,75 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   place.first_tile = place.first_key / kPassingQueries;
   place.tiles_of_head = (a.length + kPassingQueries - 1) / kPassingQueries - place.first_tile;
   place.group = a.group;
-  place.num_turns = place.tiles_of_head * a.group;
   return place;
+}
+/// visit(turn, head, first query)
+template <class Visit>
+ESPALIER_DEVICE void for_each_turn(const KeysPlace& place, const Visit& visit) {
+  int turn = 0;
+#pragma unroll 1
+  for (int head = place.kv_head * place.group; head < (place.kv_head + 1) * place.group; ++head)
+#pragma unroll 1
+    for (int tile = 0; tile < place.tiles_of_head; ++tile, ++turn)
+      visit(turn, head, (place.first_tile + tile) * kPassingQueries);
+}
+
+/// The warps that bring what is known of the queries that pass, beside the one that copies tiles:
+/// those who multiply then have it by column without shuffles. One warp for all of them would need
+/// more registers than kProducerRegisters.
+constexpr int kFirstRowWarp = kConsumerWarps + 1;
+constexpr int kRowWarps = kPassingQueries / kWarpSize;
+
+/// The shared memory of a block that owns keys.
+template <int kHeadDim>
+struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
+  using Base = Tiles<kPassingQueries, kHeadDim>;
+  static constexpr int kRows = kStages * kPassingQueries;
+  static constexpr std::int64_t kBytes =
+      Base::kBytes + 2 * shared_bytes<float>(kRows) + shared_bytes<std::int32_t>(kRows);
+
+  SharedArray<float> lse = Base::shared.template take<float>(kRows);
+  SharedArray<float> delta = Base::shared.template take<float>(kRows);
+  SharedArray<std::int32_t> first_keys = Base::shared.template take<std::int32_t>(kRows);
+
+  ESPALIER_DEVICE static int row(int turn, int query) {
+    return Base::Passing::stage(turn) * kPassingQueries + query;
+  }
+  /// By a warp: its part of the queries from first_query on, a lane each.
+  ESPALIER_DEVICE void load_rows(const Backward& a, int turn, int head, int first_query,
+                                 int b) const {
+    const int place = (warp() - kFirstRowWarp) * kWarpSize + lane();
+    const Query query = query_of(a, b, head, first_query + place);
+    this->passing[0].await_free(turn);
+    const int at = row(turn, place);
+    lse.set(at, query.lse);
+    delta.set(at, query.delta);
+    first_keys.set(at, query.first_key);
+    warp_barrier();
+    if (lane() == 0) this->passing[0].arrive(turn);
+  }
+};
+
+/// A number for each query that passes; a thread has those of its columns, two of each eight.
+using Columns = float[kPassingQueries / 4];
+ESPALIER_DEVICE void read_columns(Columns& columns, const SharedArray<float>& rows, int first) {
+#pragma unroll
+  for (int i = 0; i < kPassingQueries / 4; i += 2) {
+    const Words<2> pair = rows.template read_words<2>(first + group_col(2 * i));
+    columns[i] = std::bit_cast<float>(pair.at[0]);
+    columns[i + 1] = std::bit_cast<float>(pair.at[1]);
+  }
+}
+/// Which of them belongs to the thread's result i.
+ESPALIER_DEVICE constexpr int column(int i) {
+  return i / 4 * 2 + i % 2;
 }
 
 /// dK and dV of a warpgroup's 64 keys: over all heads of the group and all queries from the first
 /// key on. Scores are taken transposed, (keys, queries).
 template <int kHeadDim>
 ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
-                                      const Tiles<kPassingQueries, kHeadDim>& tiles) {
+                                      const KeysTiles<kHeadDim>& tiles) {
   constexpr int kCount = kPassingQueries / 2;
   const int group_first = warpgroup() * kGroupRows;
   const int first_key = place.first_key + group_first;
@@ -161,15 +185,14 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
   set_zero(d_k);
   set_zero(d_v);
   tiles.own_come.wait(0);
-#pragma unroll 1
-  for (int turn = 0; turn < place.num_turns; ++turn) {
+  for_each_turn(place, [&](int turn, int, int first_query) {
     const auto queries = tiles.passing[0].tile(turn);
     const auto d_outs = tiles.passing[1].tile(turn);
+    const int first_row = tiles.row(turn, 0);
     // Not outside of the loop: the compiler would keep what is left of the turn before.
     float p[kCount], d_s[kCount];
     std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
-    const int first_query = place.first_query(turn);
-    const PassingRows rows(a, place.b, place.head(turn), first_query);
+    Columns lse, delta;
     tiles.passing[0].await(turn);
     begin_products();
     multiply_rows(p, tiles.own[0], group_first, queries);
@@ -179,40 +202,41 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     multiply_rows(d_s, tiles.own[1], group_first, d_outs);
     end_products();
 
+    read_columns(lse, tiles.lse, first_row);
     wait_for_products<1>(p);
+    // The last query sees the fewest of the first keys.
+    const int last_query =
+        first_query + kPassingQueries < a.length ? kPassingQueries - 1 : a.length - 1 - first_query;
+    if (first_query + 1 < first_key + kGroupRows ||
+        (a.first_keys != nullptr && tiles.first_keys.get(first_row + last_query) > first_key)) {
 #pragma unroll
-    for (int i = 0; i < kCount; i += 4)
-#pragma unroll
-      for (int col = 0; col < 2; ++col) {
-        const int row = first_query + group_col(i + col);
-        const Query query = {a.first_keys != nullptr ? rows.first_key(i + col) : 0,
-                             row < a.length ? row : -1, rows.lse(i + col), 0.0f};
-#pragma unroll
-        for (int j = i + col; j < i + 4; j += 2)
-          p[j] = probability(p[j], query, first_key + group_row(j), scale);
+      for (int i = 0; i < kCount; ++i) {
+        const int key = first_key + group_row(i);
+        const int first_seen =
+            a.first_keys != nullptr ? tiles.first_keys.get(first_row + group_col(i)) : 0;
+        if (key > first_query + group_col(i) || key < first_seen) p[i] = kHidden;
       }
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -lse[column(i)]));
     pack<kPassingQueries>(left_p, p);
     begin_products(d_v, left_p);
     add_product<kPassingQueries, kHeadDim>(d_v, left_p, d_outs);
     end_products();
 
+    read_columns(delta, tiles.delta, first_row);
     wait_for_products<1>(d_s);
 #pragma unroll
-    for (int i = 0; i < kCount; i += 4)
-#pragma unroll
-      for (int col = 0; col < 2; ++col) {
-        const float delta = rows.delta(i + col);
-#pragma unroll
-        for (int j = i + col; j < i + 4; j += 2) d_s[j] = p[j] * (d_s[j] - delta);
-      }
+    for (int i = 0; i < kCount; ++i) d_s[i] = p[i] * (d_s[i] - delta[column(i)]);
     pack<kPassingQueries>(left_d_s, d_s);
     begin_products(d_k, left_d_s);
     add_product<kPassingQueries, kHeadDim>(d_k, left_d_s, queries);
     end_products();
     wait_for_products<0>(d_k, d_v, left_p, left_d_s);
+    warp_barrier();  // all lanes have read the rows, and one of them gives their place back
     tiles.passing[0].give_back(turn);
     tiles.passing[1].give_back(turn);
-  }
+  });
   store_rows(tiles.own[0], group_first, d_k, {a.scale, a.scale}, a.results[0], place.kv_head,
              place.first_key, place.b);
   store_rows(tiles.own[1], group_first, d_v, {1.0f, 1.0f}, a.results[1], place.kv_head,
@@ -223,20 +247,24 @@ template <int kHeadDim>
 ESPALIER_ONE_BLOCK_KERNEL(kWarpgroupBlock)
 gradient_of_keys(ESPALIER_GRID_CONSTANT const Backward a) {
   if constexpr (kHasWarpgroupProducts) {
-    const Tiles<kPassingQueries, kHeadDim> tiles;
+    const KeysTiles<kHeadDim> tiles;
     const KeysPlace place = keys_place(a, block_index());
-    tiles.make_barriers();
+    tiles.make_barriers(1 + kRowWarps);
     if (warpgroup() < kConsumers) {
       raise_registers<kConsumerRegisters>();
       sum_over_queries(a, place, tiles);
       return;
     }
     lower_registers<kProducerRegisters>();
+    if (warp() >= kFirstRowWarp && warp() < kFirstRowWarp + kRowWarps)
+      for_each_turn(place, [&](int turn, int head, int first_query) {
+        tiles.load_rows(a, turn, head, first_query, place.b);
+      });
     if (thread_index() != kConsumers * kWarpgroupThreads) return;
     tiles.load_own(a, place.kv_head, place.first_key, place.b);
-#pragma unroll 1
-    for (int turn = 0; turn < place.num_turns; ++turn)
-      tiles.load_passing(a, turn, place.head(turn), place.first_query(turn), place.b);
+    for_each_turn(place, [&](int turn, int head, int first_query) {
+      tiles.load_passing(a, turn, head, first_query, place.b);
+    });
   }
 }
 
@@ -255,11 +283,7 @@ ESPALIER_DEVICE QueriesPlace queries_place(const Backward& a, std::int64_t block
   place.first_query = (num_tiles - 1 - static_cast<int>(block / heads)) * kOwnRows;
   place.h = head % a.num_q_heads;
   place.b = head / a.num_q_heads;
-  place.first_tile =
-      a.first_keys != nullptr
-          ? a.first_keys[static_cast<std::int64_t>(place.b) * a.length + place.first_query] /
-                kPassingKeys
-          : 0;
+  place.first_tile = first_key_of(a, place.b, place.first_query) / kPassingKeys;
   const int end = place.first_query + kOwnRows < a.length ? place.first_query + kOwnRows : a.length;
   place.num_turns = (end + kPassingKeys - 1) / kPassingKeys - place.first_tile;
   return place;
@@ -275,6 +299,10 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   const float scale = a.scale * kLog2OfE;
   const Query rows[2] = {query_of(a, place.b, place.h, first_row + group_row(0)),
                          query_of(a, place.b, place.h, first_row + group_row(2))};
+  // The last query sees the fewest of the first keys.
+  const int last_row =
+      first_row + kGroupRows < a.length ? first_row + kGroupRows - 1 : a.length - 1;
+  const int last_first_key = first_key_of(a, place.b, last_row);
   float d_q[kHeadDim / 2];
   set_zero(d_q);
   tiles.own_come.wait(0);
@@ -282,6 +310,7 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   for (int turn = 0; turn < place.num_turns; ++turn) {
     const auto keys = tiles.passing[0].tile(turn);
     const auto values = tiles.passing[1].tile(turn);
+    const int first_key = place.first_key(turn);
     float p[kCount], d_s[kCount];  // as above
     std::uint32_t left_d_s[kPassingKeys / 16][4];
     tiles.passing[0].await(turn);
@@ -294,9 +323,15 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
     end_products();
 
     wait_for_products<1>(p);
+    if (first_key + kPassingKeys > first_row + 1 || first_key < last_first_key) {
 #pragma unroll
-    for (int i = 0; i < kCount; ++i)
-      p[i] = probability(p[i], rows[i / 2 % 2], place.first_key(turn) + group_col(i), scale);
+      for (int i = 0; i < kCount; ++i) {
+        const int key = first_key + group_col(i);
+        if (key > first_row + group_row(i) || key < rows[i / 2 % 2].first_key) p[i] = kHidden;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -rows[i / 2 % 2].lse));
     wait_for_products<0>(d_s);
     tiles.passing[1].give_back(turn);
 #pragma unroll
@@ -318,7 +353,7 @@ gradient_of_queries(ESPALIER_GRID_CONSTANT const Backward a) {
   if constexpr (kHasWarpgroupProducts) {
     const Tiles<kPassingKeys, kHeadDim> tiles;
     const QueriesPlace place = queries_place(a, block_index());
-    tiles.make_barriers();
+    tiles.make_barriers(1);
     if (warpgroup() < kConsumers) {
       raise_registers<kConsumerRegisters>();
       sum_over_keys(a, place, tiles);
@@ -351,8 +386,7 @@ void launch_backward(const Queue& queue, const AttentionBackward& a, Backward ar
   arguments.results[0] = map_kv(a.d_k, kGroupRows);
   arguments.results[1] = map_kv(a.d_v, kGroupRows);
   launch(gradient_of_keys<kHeadDim>,
-         {tiles * s.num_kv_heads, kWarpgroupBlock, Tiles<kPassingQueries, kHeadDim>::kBytes}, queue,
-         arguments);
+         {tiles * s.num_kv_heads, kWarpgroupBlock, KeysTiles<kHeadDim>::kBytes}, queue, arguments);
   arguments.own[0] = map_q(a.q, kOwnRows);
   arguments.own[1] = map_q(a.d_o, kOwnRows);
   arguments.passing[0] = map_kv(a.k, kPassingKeys);

@@ -9,6 +9,9 @@
 namespace espalier::kernels::ESPALIER_GPU {
 
 constexpr float kLog2OfE = 1.4426950408889634f;
+/// In place of a score that a mask hides: below every score; finite, so that differences of two are
+/// not NaN.
+constexpr float kHidden = -1e30f;
 
 /// Two warpgroups multiply, the third copies.
 constexpr int kConsumers = 2;
@@ -21,7 +24,7 @@ constexpr int kConsumerRegisters = 240;
 constexpr int kProducerRegisters = 24;
 
 ESPALIER_DEVICE int warpgroup() {
-  return thread_index() / kWarpgroupThreads;
+  return same_in_warp(thread_index() / kWarpgroupThreads);
 }
 
 /// Element i of the 64 x n results of a warpgroup that a thread holds: rows g and g + 8 of its
@@ -33,6 +36,28 @@ ESPALIER_DEVICE int group_col(int i) {
   return i / 4 * 8 + lane() % 4 * 2 + i % 2;
 }
 
+/// The two consumers begin their products in turn, the first one first, so that each has the
+/// multiprocessor's other units for itself while the other multiplies (FlashAttention-3, 3.1).
+/// Turns are counted from 0; both consumers have num_turns. Named barriers 3 and 4.
+class Alternation {
+ public:
+  ESPALIER_DEVICE explicit Alternation(int num_turns) : num_turns_(num_turns) {}
+  /// Until the other has begun its products of the turn before.
+  ESPALIER_DEVICE void await(int turn) const {
+    if (group_ == 1 || turn > 0) group_barrier(kFirst + group_, kThreads);
+  }
+  ESPALIER_DEVICE void pass_on(int turn) const {
+    if (group_ == 0 || turn + 1 < num_turns_)
+      arrive_at_group_barrier(kFirst + 1 - group_, kThreads);
+  }
+
+ private:
+  static constexpr int kFirst = 1 + kConsumers;  ///< after those of store_rows
+  static constexpr int kThreads = kConsumers * kWarpgroupThreads;
+  int group_ = warpgroup();
+  int num_turns_;
+};
+
 /// Places for kStages tiles, each with a barrier that says that its tile has come and one that says
 /// that all consumers are done with it.
 template <class Tile, int kStages>
@@ -43,34 +68,43 @@ class Ring {
 
   ESPALIER_DEVICE Ring(const SharedArray<bf16>& places, const SharedArray<std::uint64_t>& barriers)
       : places_(places), barriers_(barriers) {}
-  /// By one thread.
-  ESPALIER_DEVICE void init() const {
+  /// By one thread. num_loaders bring what a turn needs: who copies the tile, and more.
+  ESPALIER_DEVICE void init(int num_loaders = 1) const {
     for (int stage = 0; stage < kStages; ++stage) {
-      come(stage).init(1);
+      come(stage).init(num_loaders);
       done(stage).init(kConsumerWarps);
     }
   }
   ESPALIER_DEVICE Tile tile(int turn) const {
-    return Tile(places_.part(turn % kStages * Tile::kElements, Tile::kElements));
+    return Tile(places_.part(stage(turn) * Tile::kElements, Tile::kElements));
   }
   /// By the thread that copies, when the place is free: the tile of this turn.
   ESPALIER_DEVICE void load(int turn, const TensorMap& map, int head, int first_row, int b) const {
-    done(turn).wait(turn / kStages % 2 ^ 1);
+    await_free(turn);
     come(turn).arrive_expecting(Tile::kBytes);
     tile(turn).load(map, head, first_row, b, come(turn));
   }
-  ESPALIER_DEVICE void await(int turn) const { come(turn).wait(turn / kStages % 2); }
+  /// By another loader: the turn's place is free, and what the loader has put beside it is there.
+  ESPALIER_DEVICE void await_free(int turn) const { done(turn).wait(parity(turn) ^ 1); }
+  ESPALIER_DEVICE void arrive(int turn) const { come(turn).arrive(); }
+  ESPALIER_DEVICE void await(int turn) const { come(turn).wait(parity(turn)); }
   /// By all consumers, each warp for itself: it has waited for its products.
   ESPALIER_DEVICE void give_back(int turn) const {
     if (lane() == 0) done(turn).arrive();
   }
 
- private:
-  ESPALIER_DEVICE Barrier come(int turn) const {
-    return Barrier{barriers_.address(turn % kStages)};
+  /// The place of a turn's tile.
+  ESPALIER_DEVICE static int stage(int turn) {
+    return static_cast<int>(static_cast<unsigned>(turn) % kStages);  // signed division costs more
   }
+
+ private:
+  ESPALIER_DEVICE static int parity(int turn) {
+    return static_cast<int>(static_cast<unsigned>(turn) / kStages % 2);
+  }
+  ESPALIER_DEVICE Barrier come(int turn) const { return Barrier{barriers_.address(stage(turn))}; }
   ESPALIER_DEVICE Barrier done(int turn) const {
-    return Barrier{barriers_.address(kStages + turn % kStages)};
+    return Barrier{barriers_.address(kStages + stage(turn))};
   }
   SharedArray<bf16> places_;
   SharedArray<std::uint64_t> barriers_;

@@ -24,7 +24,10 @@
 //                              on a new barrier wait(1) passes at once
 //   publish_barriers()         by the thread that called init; then all have to meet
 //   group_barrier(id, count)   named barrier 1 .. 15 of `count` threads
+//   arrive_at_group_barrier(id, count)   counts as one of them, without waiting for the others
 //
+//   same_in_warp(value)        the value, of which the compiler then knows that all lanes have it:
+//                              descriptors made of it stay out of the threads' own registers
 //   begin_products(registers...)   wgmma.fence; names the registers that the products will read
 //   multiply(d, a, b)          d = a b by a warpgroup, operands in shared memory
 //   multiply_add(d, a, b)      d += a b; a also in registers, which must not change until then

@@ -78,6 +78,9 @@ ESPALIER_DEVICE void fence_async_proxy() {
 ESPALIER_DEVICE void group_barrier(int id, int count) {
   ptx::bar_sync(id, count);
 }
+ESPALIER_DEVICE void arrive_at_group_barrier(int id, int count) {
+  ptx::bar_arrive(id, count);
+}
 
 ESPALIER_DEVICE void load_box(const TensorMap& map, const int (&at)[2], std::uint32_t to,
                               Barrier barrier) {
@@ -108,6 +111,9 @@ ESPALIER_DEVICE void wait_for_stores() {
   ptx::cp_async_bulk_wait_group_read<kPending>();
 }
 
+ESPALIER_DEVICE int same_in_warp(int value) {
+  return shuffle(value, 0);
+}
 template <int kRegisters>
 ESPALIER_DEVICE void raise_registers() {
   ptx::setmaxnreg_inc<kRegisters>();

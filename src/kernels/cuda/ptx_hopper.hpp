@@ -114,6 +114,10 @@ __device__ __forceinline__ void cp_async_bulk_wait_group_read() {
 __device__ __forceinline__ void bar_sync(int id, int num_threads) {
   asm volatile("bar.sync %0, %1;" : : "r"(id), "r"(num_threads) : "memory");
 }
+/// Counts for the barrier, and does not wait.
+__device__ __forceinline__ void bar_arrive(int id, int num_threads) {
+  asm volatile("bar.arrive %0, %1;" : : "r"(id), "r"(num_threads) : "memory");
+}
 
 template <int kRegisters>
 __device__ __forceinline__ void setmaxnreg_inc() {

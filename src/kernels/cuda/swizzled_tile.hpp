@@ -37,11 +37,11 @@ class SwizzledTile {
 
   /// Descriptor of rows from `row` on, columns 16 d .. 16 d + 15, summed along the columns.
   ESPALIER_DEVICE std::uint64_t rows(int row, int d) const {
-    return descriptor(d / 4 * kPanelElements + row * kBoxColumns + d % 4 * 16, 1);
+    return descriptor(row * kBoxColumns, d / 4 * kPanelElements + d % 4 * 16, 1);
   }
   /// Descriptor of rows 16 k .. 16 k + 15 and all columns, summed along the rows.
   ESPALIER_DEVICE std::uint64_t columns(int k) const {
-    return descriptor(k * 16 * kBoxColumns, kPanelElements * 2 / 16);
+    return descriptor(0, k * 16 * kBoxColumns, kPanelElements * 2 / 16);
   }
 
   /// Two neighbours, at an even column.
@@ -54,12 +54,15 @@ class SwizzledTile {
  private:
   /// PTX ISA, "Matrix descriptor": the address, then leading and stride byte offset, all in 16
   /// bytes, and the kind of swizzle. Eight rows of 128 bytes are the stride; the leading offset is
-  /// from one panel to the next where columns run along the rows, and else not used.
-  ESPALIER_DEVICE std::uint64_t descriptor(int element, int leading) const {
-    constexpr std::uint64_t kStride = 8 * 128 / 16;
-    constexpr std::uint64_t kSwizzle128 = 1;
-    return static_cast<std::uint64_t>(array_.address(element) >> 4) |
-           static_cast<std::uint64_t>(leading) << 16 | kStride << 32 | kSwizzle128 << 62;
+  /// from one panel to the next where columns run along the rows, and else not used. Element
+  /// first + step: the compiler knows the step, and has one addition for each descriptor.
+  ESPALIER_DEVICE std::uint64_t descriptor(int first, int step, int leading) const {
+    constexpr std::uint32_t kStride = 8 * 128 / 16;
+    constexpr std::uint32_t kSwizzle128 = 1;
+    const std::uint32_t low =
+        (array_.address(first) >> 4 | static_cast<std::uint32_t>(leading) << 16) +
+        static_cast<std::uint32_t>(step) * 2 / 16;
+    return static_cast<std::uint64_t>(kStride | kSwizzle128 << 30) << 32 | low;
   }
 
   SharedArray<bf16> array_;

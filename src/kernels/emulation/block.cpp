@@ -94,6 +94,7 @@ void Block::run_one(std::int64_t block_index) {
   current_block() = nullptr;
   if (error_) std::rethrow_exception(error_);
   if (hopper_ != nullptr) hopper_->transactions.end_block();
+  check_named_barriers();
 }
 
 void Block::thread_entry() {
@@ -160,13 +161,72 @@ void Block::know_each_other(const Meeting& meeting) {
   if (hopper_ != nullptr) hopper_->clocks.meet(meeting.waiting);
 }
 
+Block::NamedBarrier& Block::named_barrier(int id, int num_threads) {
+  require(id > 0 && id < 16 && num_threads > 0 && num_threads % kWarpSize == 0,
+          ExitStatus::internal, "emulation: named barrier {} of {} threads", id, num_threads);
+  NamedBarrier& barrier = hopper().named_barriers[id];
+  if (barrier.gathering.empty()) barrier.gathering = hopper().clocks.nothing();
+  if (barrier.meeting.arrived == 0) barrier.num_threads = num_threads;
+  require(barrier.num_threads == num_threads, ExitStatus::internal,
+          "emulation: thread {} comes to named barrier {} of {} threads, others to one of {}",
+          running_, id, num_threads, barrier.num_threads);
+  return barrier;
+}
+
 void Block::named_barrier(int id, int num_threads, Site site) {
-  require(id > 0 && id < 16 && num_threads % kWarpSize == 0, ExitStatus::internal,
-          "emulation: named barrier {} of {} threads", id, num_threads);
   barriers_reached().insert(site);
   if (settings().faults.skipped_barrier == site) return;
-  Meeting& meeting = hopper().named_barriers[id];
-  meet(meeting, num_threads, site, [&] { know_each_other(meeting); });
+  NamedBarrier& barrier = named_barrier(id, num_threads);
+  if (barrier.meeting.waiting.empty()) barrier.meeting.site = site;
+  meet(barrier.meeting, num_threads, site, [&] { end_phase(barrier); });
+}
+
+void Block::arrive_at_named_barrier(int id, int num_threads, Site site) {
+  barriers_reached().insert(site);
+  if (settings().faults.skipped_barrier == site) return;
+  NamedBarrier& barrier = named_barrier(id, num_threads);
+  if (barrier.ahead.empty()) barrier.ahead_site = site;
+  // The device would count it for somebody else, who may not be there yet.
+  require(
+      std::find(barrier.ahead.begin(), barrier.ahead.end(), running_) == barrier.ahead.end(),
+      ExitStatus::internal,
+      "emulation: thread {} arrives at named barrier {} again at {}, before its phase has ended",
+      running_, id, site.describe());
+  require(barrier.ahead_site == site, ExitStatus::internal,
+          "emulation: divergent rendezvous: thread {} of block {} arrives at {}, others at {}",
+          running_, block_index_, site.describe(), barrier.ahead_site.describe());
+  hopper().clocks.publish(running_, barrier.gathering);
+  barrier.ahead.push_back(running_);
+  if (++barrier.meeting.arrived < num_threads) return;
+  barrier.meeting.arrived = 0;
+  end_phase(barrier);
+  wake(barrier.meeting.waiting);
+}
+
+/// Those that wait learn what those knew who went on, not the other way round.
+void Block::end_phase(NamedBarrier& barrier) {
+  for (const int thread : barrier.meeting.waiting) hopper().clocks.learn(thread, barrier.gathering);
+  know_each_other(barrier.meeting);
+  barrier.ahead.clear();
+  barrier.gathering.assign(barrier.gathering.size(), 0);
+}
+
+void Block::check_named_barriers() const {
+  if (hopper_ == nullptr) return;
+  for (const auto& [id, barrier] : hopper_->named_barriers) {
+    const Meeting& meeting = barrier.meeting;
+    if (meeting.arrived == 0) continue;
+    std::string who;
+    if (!meeting.waiting.empty())
+      who +=
+          fmt::format(", {} threads wait at {}", meeting.waiting.size(), meeting.site.describe());
+    if (!barrier.ahead.empty())
+      who += fmt::format(", {} have arrived at {} and gone on", barrier.ahead.size(),
+                         barrier.ahead_site.describe());
+    fail(ExitStatus::internal,
+         "emulation: {} of {} threads have come to named barrier {} of block {}{}; {} have ended",
+         meeting.arrived, barrier.num_threads, id, block_index_, who, num_ended_);
+  }
 }
 
 void Block::meet_warpgroup(Site site, const std::function<void()>& then) {
@@ -207,9 +267,8 @@ void Block::fail_stuck() {
     const std::string waiting = hopper_->transactions.describe_waiting();
     require(waiting.empty(), ExitStatus::internal, "emulation: no thread of block {} can go on: {}",
             block_index_, waiting);
-    for (const auto& [id, meeting] : hopper_->named_barriers)
-      stuck(meeting, num_threads(), "named barrier's threads");
   }
+  check_named_barriers();
   fail(ExitStatus::internal, "emulation: no thread of block {} can go on", block_index_);
 }
 

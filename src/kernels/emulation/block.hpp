@@ -37,8 +37,9 @@ class Block {
 
   void block_barrier(Site site);
   void warp_barrier(Site site);
-  /// Barrier `id` of num_threads threads.
+  /// Barrier `id` of num_threads threads, of those that wait and those that only arrive.
   void named_barrier(int id, int num_threads, Site site);
+  void arrive_at_named_barrier(int id, int num_threads, Site site);
   /// All threads of the running one's warpgroup meet; the last one to come calls then().
   void meet_warpgroup(Site site, const std::function<void()>& then);
   /// The running thread rests among `waiting` until it is woken.
@@ -87,19 +88,32 @@ class Block {
     std::uint64_t epoch = 1;
   };
 
+  struct NamedBarrier {
+    Meeting meeting;         ///< of those that wait; `arrived` counts the others, too
+    int num_threads = 0;     ///< of the phase that has begun
+    std::vector<int> ahead;  ///< who has arrived and gone on
+    Site ahead_site;
+    Clocks::Times gathering;  ///< what they knew
+  };
+
   struct Hopper {
     explicit Hopper(Block& block);
     Clocks clocks;
     Transactions transactions;
     std::vector<Warpgroup> groups;
     std::vector<Meeting> group_meetings;
-    std::map<int, Meeting> named_barriers;
+    std::map<int, NamedBarrier> named_barriers;
   };
 
   Block(const LaunchShape& shape, const std::function<void()>& body);
   void run_one(std::int64_t block_index);
   Hopper& hopper();
   void know_each_other(const Meeting& meeting);
+  /// The barrier, in whose phase the running thread is one of num_threads.
+  NamedBarrier& named_barrier(int id, int num_threads);
+  void end_phase(NamedBarrier& barrier);
+  /// Throws if some have come to a named barrier, and not all.
+  void check_named_barriers() const;
   void meet(Meeting& meeting, int party, Site site, const std::function<void()>& then = {});
   /// Hands over to a thread that can go on; the running one is in `ready_` or in a meeting.
   void rest();

@@ -30,7 +30,10 @@ class Clocks {
   std::uint32_t time_of(int who) const { return row(who)[column(who)]; }
   /// What `who` does from now on is later.
   void advance(int who) { ++rows_[index(who)][column(who)]; }
-  const Times& known_to(int who) const { return row(who); }
+  /// Knowledge of nothing.
+  Times nothing() const { return Times(rows_.size(), 0); }
+  /// `all` takes what `who` knows; what it does from now on is later.
+  void publish(int who, Times& all);
   void learn(int who, const Times& times);
   void learn(int who, int other, std::uint32_t time);
   bool knows(int who, int other, std::uint32_t time) const {

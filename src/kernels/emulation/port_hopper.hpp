@@ -43,6 +43,10 @@ inline void group_barrier(int id, int count,
                           const std::source_location& site = std::source_location::current()) {
   emulation::Block::current().named_barrier(id, count, site);
 }
+inline void arrive_at_group_barrier(
+    int id, int count, const std::source_location& site = std::source_location::current()) {
+  emulation::Block::current().arrive_at_named_barrier(id, count, site);
+}
 
 /// Coordinates of all dimensions that there can be.
 template <int kRank>
@@ -71,6 +75,9 @@ void wait_for_stores() {
   emulation::Block::current().transactions().wait_for_stores(kPending);
 }
 
+inline int same_in_warp(int value) {
+  return value;
+}
 template <int kRegisters>
 void raise_registers(const std::source_location& site = std::source_location::current()) {
   static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256);

@@ -40,8 +40,7 @@ void Transactions::init(std::uint32_t address, int num_arrivals, Site site) {
   barrier.made_by = block_.accessor();
   barrier.agent = Clocks::barrier(static_cast<int>(barriers_.size()));
   barrier.num_arrivals = barrier.missing_arrivals = num_arrivals;
-  barrier.gathering.assign(block_.clocks().known_to(0).size(), 0);
-  barrier.released = barrier.gathering;
+  barrier.gathering = barrier.released = block_.clocks().nothing();
   barriers_.emplace(address, std::move(barrier));
 }
 
@@ -66,10 +65,7 @@ void Transactions::arrive(std::uint32_t address, std::int64_t expected_bytes) {
           "emulation: more than {} arrivals in phase {} of the barrier of {}", barrier.num_arrivals,
           barrier.phase, barrier.site.describe());
   const int thread = block_.thread_index();
-  const Clocks::Times& known = block_.clocks().known_to(thread);
-  for (std::size_t i = 0; i < known.size(); ++i)
-    barrier.gathering[i] = std::max(barrier.gathering[i], known[i]);
-  block_.clocks().advance(thread);
+  block_.clocks().publish(thread, barrier.gathering);
   end_phase_if_complete(barrier);
 }
 

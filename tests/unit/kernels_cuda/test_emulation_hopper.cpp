@@ -287,7 +287,76 @@ TEST_CASE("barriers that are misused are named", "[hopper]") {
                     [] {
                       if (thread_index() < 96) group_barrier(3, 128);
                     }),
-           "96 of 128 threads wait at test_emulation_hopper.cpp:");
+           "96 of 128 threads have come to named barrier 3 of block 0, 96 threads wait at "
+           "test_emulation_hopper.cpp:");
+}
+
+TEST_CASE("who waits at a named barrier learns what those knew who arrived, not they from it",
+          "[hopper]") {
+  constexpr LaunchShape kTwoGroups{1, 256, shared_bytes<bf16>(1)};
+  for (std::uint64_t seed : {1, 2, 3, 4}) {
+    settings().order_seed = seed;
+    /// One thread writes what another reads or writes, with a barrier between.
+    const auto hand_over = [&](auto first, auto second) {
+      return error_of(kTwoGroups, [&] {
+        const SharedArray<bf16> place = SharedAllocator().take<bf16>(1);
+        if (warp() < 4) {
+          if (thread_index() == 0) place.set(0, bf16(1.0f));
+          first();
+        } else {
+          second();
+          if (thread_index() != 255) return;
+          const float got = to_float(place.get(0));  // what it throws, CHECK would take for itself
+          CHECK(got == 1.0f);
+        }
+      });
+    };
+    const auto arrive = [] { arrive_at_group_barrier(5, 256); };
+    const auto wait = [] { group_barrier(5, 256); };
+    CHECK(hand_over(arrive, wait) == "no error");
+    CHECK(hand_over(wait, wait) == "no error");
+    CHECK(hand_over(wait, arrive) != "no error");
+    CHECK(hand_over(arrive, arrive) != "no error");
+    // Twice, each the other's turn, as consumers that alternate.
+    CHECK(error_of(kTwoGroups, [&] {
+            const SharedArray<bf16> place = SharedAllocator().take<bf16>(1);
+            const int group = warp() / 4;
+            for (int turn = 0; turn < 3; ++turn) {
+              if (group == 1 || turn > 0) group_barrier(1 + group, 256);
+              if (thread_index() % 128 == 7)
+                place.set(0, bf16(static_cast<float>(2 * turn + group)));
+              if (group == 0 || turn < 2) arrive_at_group_barrier(2 - group, 256);
+            }
+          }) == "no error");
+  }
+  settings().order_seed = 0;
+}
+
+TEST_CASE("arrivals at named barriers that do not add up are named", "[hopper]") {
+  constexpr LaunchShape kTwoGroups{1, 256, 0};
+  const auto of_groups = [&](auto first, auto second) {
+    return error_of(kTwoGroups, [&] { warp() < 4 ? first() : second(); });
+  };
+  const auto wait = [] { group_barrier(5, 256); };
+  const auto arrive = [] { arrive_at_group_barrier(5, 256); };
+  const auto nothing = [] {};
+  contains(of_groups(wait, nothing), "128 of 256 threads have come to named barrier 5");
+  contains(of_groups(arrive, nothing), "128 have arrived at test_emulation_hopper.cpp:");
+  contains(of_groups(wait,
+                     [] {
+                       if (warp() < 7) arrive_at_group_barrier(5, 256);
+                     }),
+           "224 of 256 threads have come to named barrier 5");
+  contains(of_groups(
+               [] {
+                 for (int i = 0; i < 2; ++i) arrive_at_group_barrier(5, 256);
+               },
+               nothing),
+           "again");
+  contains(of_groups(wait, [] { arrive_at_group_barrier(5, 128); }), "threads, others to one of");
+  contains(of_groups(wait, [] { arrive_at_group_barrier(6, 256); }), "have come to named barrier");
+  contains(of_groups(wait, [] { arrive_at_group_barrier(16, 256); }), "named barrier 16");
+  contains(of_groups(wait, [] { arrive_at_group_barrier(5, 250); }), "of 250 threads");
 }
 
 namespace {

@@ -9,6 +9,7 @@
 namespace espalier::testing {
 namespace {
 
+using kernels::emulation::barriers_reached;
 using kernels::emulation::Faults;
 using kernels::emulation::settings;
 using kernels::emulation::Site;
@@ -62,6 +63,26 @@ TEST_CASE("every wait for a barrier's phase that is left out is found", "[faults
       }));
     }
   set_order(0);
+}
+
+TEST_CASE("consumers that do not wait for their turn, or do not pass it on, are found",
+          "[faults]") {
+  barriers_reached().clear();
+  for (const Case& example : cases_with_warpgroups()) example.run();
+  int num_waits = 0, num_arrivals = 0;
+  for (const Site& site : barriers_reached()) {
+    if (site.file.find("attention_warpgroups.hpp") == std::string_view::npos) continue;
+    CAPTURE(site.describe());
+    for (const Case& example : cases_with_warpgroups()) {
+      const std::string complaints = complaints_with({.skipped_barrier = site}, example);
+      num_waits += complaints.find("again at attention_warpgroups.hpp") != std::string::npos;
+      num_arrivals +=
+          complaints.find("128 threads wait at attention_warpgroups.hpp") != std::string::npos;
+    }
+  }
+  // Three cases have two turns of alternation or more.
+  CHECK(num_waits >= 1);
+  CHECK(num_arrivals >= 3);
 }
 
 TEST_CASE("a barrier that expects too few or too many bytes is found", "[faults]") {
