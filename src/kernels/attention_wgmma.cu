@@ -51,7 +51,8 @@ ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
   // The first document in the tile begins first.
   place.first_tile =
       a.first_keys != nullptr
-          ? a.first_keys[static_cast<std::int64_t>(place.b) * a.query_length + place.first_query] /
+          ? read_element(a.first_keys + static_cast<std::int64_t>(place.b) * a.query_length +
+                         place.first_query) /
                 kKeys
           : 0;
   place.num_turns = (a.first_query_position + end - 1) / kKeys - place.first_tile + 1;
@@ -104,7 +105,9 @@ ESPALIER_DEVICE Row row_of(const Forward& a, const Place& place, int second) {
   const int query = place.first_query + warpgroup() * kGroupRows + group_row(2 * second);
   const bool bounded = a.first_keys != nullptr && query < a.query_length;
   return {query, a.first_query_position + query,
-          bounded ? a.first_keys[static_cast<std::int64_t>(place.b) * a.query_length + query] : 0};
+          bounded ? read_element(a.first_keys +
+                                 static_cast<std::int64_t>(place.b) * a.query_length + query)
+                  : 0};
 }
 
 using Scores = float[kKeys / 2];
@@ -205,8 +208,10 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
     const float sum = group_sum(rows[r].sum, 4);
     factors[r] = 1.0f / sum;
     if (rows[r].query < a.query_length && lane() % 4 == 0)
-      a.lse[(static_cast<std::int64_t>(place.b) * a.num_q_heads + place.h) * a.lse_stride +
-            rows[r].query] = rows[r].maximum * a.scale + logf(sum);
+      write_element(
+          a.lse + (static_cast<std::int64_t>(place.b) * a.num_q_heads + place.h) * a.lse_stride +
+              rows[r].query,
+          rows[r].maximum * a.scale + logf(sum));
   }
   store_rows(tiles.queries, group_first, output, factors, a.o, place.h, place.first_query, place.b);
 }

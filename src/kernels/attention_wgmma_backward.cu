@@ -80,9 +80,11 @@ ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
   if (query >= a.length) return {0, -1, 0.0f, 0.0f};
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
   const int first =
-      a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query] : 0;
-  return {first, query, a.lse[head * a.lse_stride + query] * kLog2OfE,
-          a.delta[head * a.length + query]};
+      a.first_keys != nullptr
+          ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+          : 0;
+  return {first, query, read_element(a.lse + head * a.lse_stride + query) * kLog2OfE,
+          read_element(a.delta + head * a.length + query)};
 }
 
 /// What a warp knows of the queries of a turn: each lane of two, whoever computes with them. Asked
@@ -257,7 +259,8 @@ ESPALIER_DEVICE QueriesPlace queries_place(const Backward& a, std::int64_t block
   place.b = head / a.num_q_heads;
   place.first_tile =
       a.first_keys != nullptr
-          ? a.first_keys[static_cast<std::int64_t>(place.b) * a.length + place.first_query] /
+          ? read_element(a.first_keys + static_cast<std::int64_t>(place.b) * a.length +
+                         place.first_query) /
                 kPassingKeys
           : 0;
   const int end = place.first_query + kOwnRows < a.length ? place.first_query + kOwnRows : a.length;

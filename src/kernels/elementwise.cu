@@ -45,7 +45,7 @@ squares_of_tiles(double* partials, Rows<const float> in, Tiling tiling) {
     });
   }
   sum = block_sum(sum, sums);
-  if (thread_index() == 0) partials[block_index()] = sum;
+  if (thread_index() == 0) write_element(partials + block_index(), sum);
 }
 
 ESPALIER_KERNEL(kTileThreads)
@@ -53,9 +53,9 @@ add_up_squares(double* out, const double* partials, int count) {
   SharedAllocator shared;
   const auto sums = shared.take<double>(kMaxWarps);
   double sum = 0.0;
-  for (int i = thread_index(); i < count; i += num_threads()) sum += partials[i];
+  for (int i = thread_index(); i < count; i += num_threads()) sum += read_element(partials + i);
   sum = block_sum(sum, sums);
-  if (thread_index() == 0) *out = sum;
+  if (thread_index() == 0) write_element(out, sum);
 }
 
 LaunchShape shape_of(const Tiling& tiling) {

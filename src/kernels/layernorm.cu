@@ -52,8 +52,8 @@ forward_row(Forward<T> a) {
   const float variance = block_sum(square, squares) / static_cast<float>(a.width);
   const float inverse_std = 1.0f / sqrtf(variance + a.eps);
   if (thread_index() == 0) {
-    a.mean[t] = mean;
-    a.inverse_std[t] = inverse_std;
+    write_element(a.mean + t, mean);
+    write_element(a.inverse_std + t, inverse_std);
   }
   for_columns<kCount>(a.width, [&](int c, auto columns) {
     const auto normalised = (load(row, c, columns) + -mean) * inverse_std;
@@ -94,8 +94,8 @@ backward_slice(Backward<T> a) {
   const std::int64_t after = first + a.slices.rows_per_slice;
   const std::int64_t last = after < a.slices.num_rows ? after : a.slices.num_rows;
   for (std::int64_t t = first; t < last; ++t) {
-    const float mean = a.mean[t];
-    const float inverse_std = a.inverse_std[t];
+    const float mean = read_element(a.mean + t);
+    const float inverse_std = read_element(a.inverse_std + t);
     const T* dy_row = a.dy.row(t);
     const T* x_row = a.x.row(t);
     float gradient = 0.0f;

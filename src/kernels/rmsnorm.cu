@@ -42,7 +42,7 @@ forward_row(Forward<T> a) {
   });
   const float mean = block_sum(squares, partials) / static_cast<float>(a.width);
   const float inverse_rms = 1.0f / sqrtf(mean + a.eps);
-  if (thread_index() == 0) a.inverse_rms[t] = inverse_rms;
+  if (thread_index() == 0) write_element(a.inverse_rms + t, inverse_rms);
   for_columns<kCount>(a.width, [&](int c, auto columns) {
     const auto normalised = rounded_to<T>(load(row, c, columns) * inverse_rms);
     store(a.y.row(t) + c, normalised * load(a.weight + c, columns));
@@ -77,7 +77,7 @@ backward_slice(Backward<T> a) {
   const std::int64_t after = first + a.slices.rows_per_slice;
   const std::int64_t last = after < a.slices.num_rows ? after : a.slices.num_rows;
   for (std::int64_t t = first; t < last; ++t) {
-    const float inverse_rms = a.inverse_rms[t];
+    const float inverse_rms = read_element(a.inverse_rms + t);
     float products = 0.0f;
     for_columns<kCount>(a.width, [&](int c, auto columns) {
       const auto product =

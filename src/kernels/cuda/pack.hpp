@@ -114,14 +114,14 @@ ESPALIER_DEVICE Words<kNumWords<T, kCount>> packed(const Pack<kCount>& pack) {
 template <class T, int kCount>
 ESPALIER_DEVICE Pack<kCount> load(const T* p, Columns<kCount>) {
   if constexpr (kCount == 1)
-    return {{to_float(*p)}};
+    return {{to_float(read_element(p))}};
   else
     return unpack<T, kCount>(read_words<kNumWords<T, kCount>>(p));
 }
 template <class T, int kCount>
 ESPALIER_DEVICE void store(T* p, const Pack<kCount>& pack) {
   if constexpr (kCount == 1)
-    *p = from_float<T>(pack.at[0]);
+    write_element(p, from_float<T>(pack.at[0]));
   else
     write_words(p, packed<T>(pack));
 }

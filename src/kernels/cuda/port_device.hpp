@@ -84,6 +84,14 @@ ESPALIER_DEVICE float fast_exp2(float x) {
   return ptx::ex2_approx(x);
 }
 
+template <class T>
+ESPALIER_DEVICE T read_element(const T* p) {
+  return *p;
+}
+template <class T>
+ESPALIER_DEVICE void write_element(T* p, std::type_identity_t<T> value) {
+  *p = value;
+}
 template <int kCount>
 ESPALIER_DEVICE Words<kCount> read_words(const void* p) {
   Words<kCount> words;
