@@ -70,8 +70,8 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   install_missing
 fi
 
-# Without the headers the program lacks one provider of attention, without the disassembler the tests
-# lack one, and CMake says so: no reason to stop.
+# Without the headers the program lacks one provider of attention, without the disassembler the
+# tests lack one, and CMake says so: no reason to stop.
 if [[ " $* " == *" tests "* ]] && { command -v nvcc || [[ -x /usr/local/cuda/bin/nvcc ]]; } >/dev/null
 then
   "$(dirname "$0")"/fetch-cudnn-frontend.sh ||

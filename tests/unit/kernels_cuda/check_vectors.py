@@ -24,14 +24,14 @@ KERNELS = {
     "adamw.cu": {"update_tile": ((8,), ())},  # four columns of a bf16 weight
     "bias.cu": {"sum_slice": NONE},
     "cross_entropy.cu": {"statistics_of_row": NONE, "gradient_of_tile": NONE},
-    "elementwise.cu": {"cast_tile": NONE, "zero_tile": NONE, "squares_of_tiles": ((), (4,))},
+    "elementwise.cu": {"cast_tile": ((8,), ()), "zero_tile": NONE, "squares_of_tiles": ((), (4,))},
     "embedding.cu": {"gather_row": NONE},
     "gelu.cu": {"forward_tile": NONE, "backward_tile": NONE},
     "layernorm.cu": {"forward_row": NONE, "backward_slice": ((2, 4), (4,))},
     "positions.cu": {"add_row": NONE},
     "qk_norm_rope.cu": {"forward_heads": ((4,), (4,)), "backward_slice": ((4,), (4,))},
     "rmsnorm.cu": {"forward_row": NONE, "backward_slice": ((2, 4), (4,))},
-    "scatter_rows.cu": {"add_run": ((4,), (4,))},  # the places of the rows, in the sorted keys
+    "scatter_rows.cu": {"add_run": ((4, 8), (4,))},  # places in the sorted keys; bf16 rows
     "swiglu.cu": {"forward_tile": NONE, "backward_tile": NONE},
 }
 FUNCTION = re.compile(r"^\s*Function : (\w+)")
