@@ -85,7 +85,7 @@ backward_slice(Backward<T> a) {
   ColumnSums<kCount, kPacks> d_weight(shared, a.width), d_bias(shared, a.width);
   const auto sums = shared.take<float>(kMaxWarps);
   const auto products = shared.take<float>(kMaxWarps);
-  KeptRow<kCount, kPacks> weight, dy, x;
+  KeptRow<T, kCount, kPacks> weight, dy, x;
   for_own_columns<kCount, kPacks>(
       a.width, [&](int p, int c, auto columns) { weight.first_look(p, a.weight + c, columns); });
   const std::int64_t first = block_index() * a.slices.rows_per_slice;

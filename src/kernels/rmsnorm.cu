@@ -71,7 +71,7 @@ backward_slice(Backward<T> a) {
   SharedAllocator shared;
   ColumnSums<kCount, kPacks> d_weight(shared, a.width);
   const auto partials = shared.take<float>(2 * kMaxWarps);
-  KeptRow<kCount, kPacks> weight, dy, x;
+  KeptRow<T, kCount, kPacks> weight, dy, x;
   for_own_columns<kCount, kPacks>(
       a.width, [&](int p, int c, auto columns) { weight.first_look(p, a.weight + c, columns); });
   const std::int64_t first = block_index() * a.slices.rows_per_slice;

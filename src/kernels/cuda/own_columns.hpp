@@ -11,23 +11,6 @@ namespace espalier::kernels::ESPALIER_GPU {
 constexpr int kKeptPacks = 2;
 constexpr int kNotKept = 0;
 
-/// A thread's columns of a row: whole packs, and a column behind the last whole pack of the row.
-template <int kCount, int kPacks>
-class OwnColumns {
- public:
-  template <int n>
-  ESPALIER_DEVICE Pack<n>& at(int p, Columns<n>) {
-    if constexpr (n == kCount)
-      return packs_[p];
-    else
-      return tail_;
-  }
-
- private:
-  Pack<kCount> packs_[kPacks] = {};
-  Pack<1> tail_ = {};
-};
-
 /// body(p, c, Columns<n>{}) as in for_columns, for the thread's pack number p.
 template <int kCount, int kPacks, class Body>
 ESPALIER_DEVICE void for_own_columns(int width, Body&& body) {
@@ -47,35 +30,46 @@ ESPALIER_DEVICE void for_own_columns(int width, Body&& body) {
   }
 }
 
-/// A row of device memory that is looked at twice.
-template <int kCount, int kPacks>
+/// What a thread knows of its columns: of whole packs, and of a column behind the last of them.
+template <class Vector, class Single, int kPacks>
+struct OwnColumns {
+  template <int n>
+  ESPALIER_DEVICE auto& at(int p, Columns<n>) {
+    if constexpr (n == 1)
+      return single;
+    else
+      return whole[p];
+  }
+
+  Vector whole[kPacks] = {};
+  Single single = {};
+};
+template <class Single, int kPacks>
+struct OwnColumns<Single, Single, kPacks> {
+  ESPALIER_DEVICE Single& at(int p, Columns<1>) { return whole[p]; }
+
+  Single whole[kPacks] = {};
+};
+
+/// A row of device memory that is looked at more than once.
+template <class T, int kCount, int kPacks>
 class KeptRow {
  public:
-  template <class T, int n>
+  template <int n>
   ESPALIER_DEVICE Pack<n> first_look(int p, const T* place, Columns<n> columns) {
-    const auto pack = load(place, columns);
-    kept_.at(p, columns) = pack;
-    return pack;
+    if constexpr (kPacks != kNotKept) kept_.at(p, columns) = load_raw(place, columns);
+    return look_again(p, place, columns);
   }
-  template <class T, int n>
-  ESPALIER_DEVICE Pack<n> look_again(int p, const T*, Columns<n> columns) {
-    return kept_.at(p, columns);
+  template <int n>
+  ESPALIER_DEVICE Pack<n> look_again(int p, const T* place, Columns<n> columns) {
+    if constexpr (kPacks == kNotKept)
+      return load(place, columns);
+    else
+      return pack_of<T, n>(kept_.at(p, columns));
   }
 
  private:
-  OwnColumns<kCount, kPacks> kept_;
-};
-template <int kCount>
-class KeptRow<kCount, kNotKept> {
- public:
-  template <class T, int n>
-  ESPALIER_DEVICE Pack<n> first_look(int, const T* place, Columns<n> columns) {
-    return load(place, columns);
-  }
-  template <class T, int n>
-  ESPALIER_DEVICE Pack<n> look_again(int, const T* place, Columns<n> columns) {
-    return load(place, columns);
-  }
+  OwnColumns<Raw<T, kCount>, T, kPacks == kNotKept ? 1 : kPacks> kept_;
 };
 
 /// Sums over rows of a thread's own columns, from zero on.
@@ -96,7 +90,7 @@ class ColumnSums {
   }
 
  private:
-  OwnColumns<kCount, kPacks> sums_;
+  OwnColumns<Pack<kCount>, Pack<1>, kPacks> sums_;
 };
 template <int kCount>
 class ColumnSums<kCount, kNotKept> {
