@@ -57,7 +57,7 @@ if(ESPALIER_HAS_CUDA)
   find_program(ESPALIER_CUOBJDUMP cuobjdump HINTS "${cuda_root}/bin"
                PATHS "${CMAKE_SOURCE_DIR}/build/_cuda_disassembler/nvidia/cu13/bin")
   if(NOT ESPALIER_CUOBJDUMP)
-    message(STATUS "cuobjdump is not found: no test of the kernels' machine code; run "
+    message(STATUS "cuobjdump is not found: the kernels' machine code will not be tested; run "
                    "jobscripts/fetch-cuda-disassembler.sh or set ESPALIER_CUOBJDUMP")
   endif()
 endif()

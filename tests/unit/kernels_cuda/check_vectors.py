@@ -7,12 +7,14 @@ Usage: check_vectors.py <cuobjdump> <folder with *.cu.o>
 The form of a kernel is its first number as a template: columns at once, 1 where rows are not
 aligned. A loop is what control comes back to, with all loops inside of it; loops without an access
 of 16 bytes are those over columns behind the last whole vector and are left out. A vector form
-without a loop is taken as a whole. Prints per file and architecture what was seen.
+without a loop is taken as a whole. Prints per file and architecture what was seen. Status 77 when
+cuobjdump, or nvdisasm beside it, is not there.
 """
 import collections
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -137,6 +139,10 @@ def widths(instructions):
 
 def main():
     cuobjdump, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    if not shutil.which(cuobjdump) or not shutil.which(pathlib.Path(cuobjdump).parent / "nvdisasm"):
+        print(f"{cuobjdump}: cuobjdump and nvdisasm are not there; install them with the CUDA "
+              "toolkit or run jobscripts/fetch-cuda-disassembler.sh, and configure again")
+        raise SystemExit(77)
     num_bad = 0
     for file, expected in KERNELS.items():
         path = folder / f"{file}.o"
