@@ -22,8 +22,9 @@ struct DeviceTraffic {
 /// Requests of warps to shared memory: 32 banks of one 4-byte word each, and a wavefront takes one
 /// word from every bank. Lanes that touch the same word share it (CUDA C++ Programming Guide,
 /// "Shared Memory" of compute capability 5.x, which later ones refer to). Accesses of 8 bytes are
-/// served per half warp, of 16 bytes per quarter warp (the same guide, compute capability 2.x:
-/// "64-Bit" and "128-Bit Accesses"; for later devices NVIDIA does not say it again).
+/// served per half warp, of 16 bytes per quarter warp. The guide says so of compute capability 2.x
+/// alone ("64-Bit" and "128-Bit Accesses"); validation/kernel_access has what NVIDIA says of later
+/// devices. Where neighbouring lanes ask for the same 8 or 16 bytes these may need less.
 struct SharedTraffic {
   std::int64_t requests = 0;
   std::int64_t wavefronts = 0;
