@@ -51,6 +51,17 @@ else()
                  "nvcc is not used)")
 endif()
 
+# Reads the kernels' machine code in a test; nvdisasm lies beside it. Not every toolkit has them:
+# jobscripts/fetch-cuda-disassembler.sh puts them where they are looked for last.
+if(ESPALIER_HAS_CUDA)
+  find_program(ESPALIER_CUOBJDUMP cuobjdump HINTS "${cuda_root}/bin"
+               PATHS "${CMAKE_SOURCE_DIR}/build/_cuda_disassembler/nvidia/cu13/bin")
+  if(NOT ESPALIER_CUOBJDUMP)
+    message(STATUS "cuobjdump is not found: the kernels' machine code will not be tested; run "
+                   "jobscripts/fetch-cuda-disassembler.sh or set ESPALIER_CUOBJDUMP")
+  endif()
+endif()
+
 # Attention by cuDNN needs cudnn.h and the headers of cudnn-frontend, which come apart from it:
 # jobscripts/fetch-cudnn-frontend.sh puts them where they are looked for last.
 set(ESPALIER_CUDNN AUTO CACHE STRING

@@ -4,7 +4,8 @@
 # Usage:  jobscripts/install-dependencies.sh [GROUP ...]
 #   build   compilers and libraries, to build and run the program (the default)
 #   tests   also what the tests use: a local Slurm, clang-format; where nvcc is, the headers that
-#           attention by cuDNN is compiled from (fetch-cudnn-frontend.sh)
+#           attention by cuDNN is compiled from (fetch-cudnn-frontend.sh) and a disassembler
+#           (fetch-cuda-disassembler.sh)
 #   text    also the English text that jobscripts/quickstart.sh trains on
 # Works as root or through sudo; otherwise it prints the one line to run and ends with status 77.
 # When everything is there it does nothing and needs no network. On other systems than Debian it
@@ -69,10 +70,13 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   install_missing
 fi
 
-# Without the headers the program lacks one provider of attention, and CMake says so: no reason to
-# stop.
+# Without the headers the program lacks one provider of attention, without the disassembler the
+# tests lack one, and CMake says so: no reason to stop.
 if [[ " $* " == *" tests "* ]] && { command -v nvcc || [[ -x /usr/local/cuda/bin/nvcc ]]; } >/dev/null
 then
   "$(dirname "$0")"/fetch-cudnn-frontend.sh ||
     echo "install-dependencies.sh: attention by cuDNN will not be compiled" >&2
+  command -v cuobjdump >/dev/null || [[ -x /usr/local/cuda/bin/cuobjdump ]] ||
+    "$(dirname "$0")"/fetch-cuda-disassembler.sh ||
+    echo "install-dependencies.sh: the kernels' machine code will not be checked" >&2
 fi

@@ -48,12 +48,17 @@ update_tile(Rectangles<T> rectangles) {
   const Tile tile = a.tiling.tile(block_index() - rectangles.first_tile[i]);
   const Factors f = a.factors;
   for_columns<kCount>(tile.count, [&](int c, auto columns) {
-    const auto g = load(a.gradient.at(tile, c), columns) * f.gradient_scale;
-    const auto m = load<float>(a.m.at(tile, c), columns) * f.beta1 + g * (1.0f - f.beta1);
-    const auto v = load<float>(a.v.at(tile, c), columns) * f.beta2 + g * g * (1.0f - f.beta2);
+    // All loads before the square roots: these branch, and the compiler moves none across.
+    const auto gradient = load(a.gradient.at(tile, c), columns);
+    const auto old_m = load<float>(a.m.at(tile, c), columns);
+    const auto old_v = load<float>(a.v.at(tile, c), columns);
+    const auto old_p = load<float>(a.master.at(tile, c), columns);
+    const auto g = gradient * f.gradient_scale;
+    const auto m = old_m * f.beta1 + g * (1.0f - f.beta1);
+    const auto v = old_v * f.beta2 + g * g * (1.0f - f.beta2);
     const auto scale = v.map(
         [f](float x) { return f.step_size / (sqrtf(x) * f.inverse_root_correction + f.eps); });
-    const auto p = load<float>(a.master.at(tile, c), columns) * f.decay - m * scale;
+    const auto p = old_p * f.decay - m * scale;
     store(a.m.at(tile, c), m);
     store(a.v.at(tile, c), v);
     store(a.master.at(tile, c), p);

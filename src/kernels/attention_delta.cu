@@ -32,7 +32,8 @@ delta_of_rows(Delta a) {
   const auto d_o = load(a.d_o.data + row * a.d_o.stride + col, Columns<kCount>{});
   const float delta = warp_sum(sum_of(o * d_o));
   const std::int64_t b = row / a.length;
-  if (lane() == 0) a.delta[(b * a.num_q_heads + h) * a.length + row - b * a.length] = delta;
+  if (lane() == 0)
+    write_element(a.delta + (b * a.num_q_heads + h) * a.length + row - b * a.length, delta);
 }
 
 }  // namespace

@@ -47,8 +47,9 @@ ESPALIER_DEVICE LaneRow lane_row(const Forward& a, const Place& place, int secon
   const int row = warp() * 16 + fragment_row(2 * second);
   const int query = place.tile * kTileRows + row;
   const bool here = query < a.query_length;
-  const int first_key =
-      here && a.first_keys != nullptr ? a.first_keys[place.b * a.query_length + query] : 0;
+  const int first_key = here && a.first_keys != nullptr
+                            ? read_element(a.first_keys + place.b * a.query_length + query)
+                            : 0;
   return {row, num_tail_columns(a.first_query_position + query), first_key};
 }
 
@@ -120,7 +121,9 @@ forward_tile(Forward a) {
       first_query + kTileRows < a.query_length ? first_query + kTileRows - 1 : a.query_length - 1;
   const int last = (a.first_query_position + last_query) / kTileRows;
   // The first document in the tile begins first.
-  const int first = a.first_keys != nullptr ? a.first_keys[query_row + first_query] / kTileRows : 0;
+  const int first = a.first_keys != nullptr
+                        ? read_element(a.first_keys + query_row + first_query) / kTileRows
+                        : 0;
 
   query_tile.copy_rows(a.q + query_row * a.q_stride + place.h * kHeadDim, a.q_stride, first_query,
                        a.query_length);
@@ -172,8 +175,10 @@ forward_tile(Forward a) {
     factors[r] = 1.0f / sum;
     const int query = first_query + rows[r].row;
     if (query < a.query_length && lane() % 4 == 0)
-      a.lse[(static_cast<std::int64_t>(place.b) * a.num_q_heads + place.h) * a.lse_stride + query] =
-          running[r].maximum * a.scale + logf(sum);
+      write_element(
+          a.lse + (static_cast<std::int64_t>(place.b) * a.num_q_heads + place.h) * a.lse_stride +
+              query,
+          running[r].maximum * a.scale + logf(sum));
   }
   // A warp's queries have been read by itself alone, before the last barrier.
   store_rows(a.o + query_row * a.o_stride + place.h * kHeadDim, a.o_stride,

@@ -34,9 +34,12 @@ ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
   if (query >= a.length) return {0, -1, 0.0f, 0.0f};
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
   const int first =
-      a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query] : 0;
-  return {first, num_tail_columns(query), a.lse[head * a.lse_stride + query] * kLog2E,
-          a.delta[head * a.length + query]};
+      a.first_keys != nullptr
+          ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+          : 0;
+  return {first, num_tail_columns(query),
+          read_element(a.lse + head * a.lse_stride + query) * kLog2E,
+          read_element(a.delta + head * a.length + query)};
 }
 
 /// A score and d_o . v become the probability and the gradient of the score, both zero for a key
@@ -158,7 +161,8 @@ gradient_of_queries(Backward a) {
   const int kv_head = h / a.group;
 
   const std::int64_t query_row = static_cast<std::int64_t>(b) * a.length + first_query;
-  const int first_tile = a.first_keys != nullptr ? a.first_keys[query_row] / kPassingRows : 0;
+  const int first_tile =
+      a.first_keys != nullptr ? read_element(a.first_keys + query_row) / kPassingRows : 0;
   const int end = first_query + kOwnRows < a.length ? first_query + kOwnRows : a.length;
   const int num_turns = (end + kPassingRows - 1) / kPassingRows - first_tile;
   const auto first_key = [&](int turn) { return (first_tile + turn) * kPassingRows; };

@@ -44,14 +44,15 @@ forward_tile(Forward<T> a) {
   const int end = first_query + kRows < a.query_length ? first_query + kRows : a.query_length;
   const int last_tile = (a.first_query_position + end - 1) / kRows;
   // The first document in the tile begins first.
-  const int first_tile = a.first_keys != nullptr ? a.first_keys[query_row] / kRows : 0;
+  const int first_tile =
+      a.first_keys != nullptr ? read_element(a.first_keys + query_row) / kRows : 0;
   int position[kOwnRows], first_key[kOwnRows];
 #pragma unroll
   for (int r = 0; r < kOwnRows; ++r) {
     const int query = first_query + own_row() + r;
     const bool here = query < a.query_length && a.first_keys != nullptr;
     position[r] = num_tail_columns(a.first_query_position + query);
-    first_key[r] = here ? a.first_keys[query_row + own_row() + r] : 0;
+    first_key[r] = here ? read_element(a.first_keys + query_row + own_row() + r) : 0;
   }
 
   queries.copy_rows<kCount>(a.q.at(b, a.query_length, h, a.head_dim), a.q.stride, first_query,
@@ -93,7 +94,7 @@ forward_tile(Forward<T> a) {
     factor.at[r] = 1.0f / sum.at[r];
     const int query = first_query + own_row() + r;
     if (query < a.query_length && lane() == 0)
-      a.lse[head * a.lse_stride + query] = maximum.at[r] + logf(sum.at[r]);
+      write_element(a.lse + head * a.lse_stride + query, maximum.at[r] + logf(sum.at[r]));
   }
   store_sums<kCount>(a.o.at(b, a.query_length, h, a.head_dim), a.o.stride, first_query,
                      a.query_length, a.head_dim, output, factor);

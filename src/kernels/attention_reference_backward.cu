@@ -39,7 +39,8 @@ delta_of_rows(Backward<T> a) {
     sum += sum_of(load(o + c, Columns<kCount>{}) * load(d_o + c, Columns<kCount>{}));
   const float delta = warp_sum(sum);
   const std::int64_t b = row / a.length;
-  if (lane() == 0) a.delta[(b * a.num_q_heads + h) * a.length + row - b * a.length] = delta;
+  if (lane() == 0)
+    write_element(a.delta + (b * a.num_q_heads + h) * a.length + row - b * a.length, delta);
 }
 
 /// What is known of a query: the keys it sees, and its row of the softmax.
@@ -52,9 +53,11 @@ ESPALIER_DEVICE Query query_of(const Backward<T>& a, int b, int h, int query) {
   if (query >= a.length) return {0, -1, 0.0f, 0.0f};
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
   const int first =
-      a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query] : 0;
-  return {first, num_tail_columns(query), a.lse[head * a.lse_stride + query],
-          a.delta[head * a.length + query]};
+      a.first_keys != nullptr
+          ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+          : 0;
+  return {first, num_tail_columns(query), read_element(a.lse + head * a.lse_stride + query),
+          read_element(a.delta + head * a.length + query)};
 }
 
 /// A probability and the gradient of its score, both zero for a key that the query does not see.
@@ -145,7 +148,8 @@ gradient_of_queries(Backward<T> a) {
   d_outs.copy_rows<kCount>(a.d_o.at(b, a.length, h, a.head_dim), a.d_o.stride, first_query,
                            a.length);
   const std::int64_t query_row = static_cast<std::int64_t>(b) * a.length + first_query;
-  const int first_tile = a.first_keys != nullptr ? a.first_keys[query_row] / kRows : 0;
+  const int first_tile =
+      a.first_keys != nullptr ? read_element(a.first_keys + query_row) / kRows : 0;
   Query query[kOwnRows];
 #pragma unroll
   for (int r = 0; r < kOwnRows; ++r) query[r] = query_of(a, b, h, first_query + own_row() + r);

@@ -41,7 +41,7 @@ struct Place {
 /// The first key that a query sees.
 ESPALIER_DEVICE int first_key_of(const Forward& a, int b, int query) {
   return a.first_keys != nullptr
-             ? a.first_keys[static_cast<std::int64_t>(b) * a.query_length + query]
+             ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.query_length + query)
              : 0;
 }
 ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
@@ -215,8 +215,10 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
     const float sum = group_sum(rows[r].sum, 4);
     factors[r] = 1.0f / sum;
     if (rows[r].query < a.query_length && lane() % 4 == 0)
-      a.lse[(static_cast<std::int64_t>(place.b) * a.num_q_heads + place.h) * a.lse_stride +
-            rows[r].query] = rows[r].maximum * a.scale + logf(sum);
+      write_element(
+          a.lse + (static_cast<std::int64_t>(place.b) * a.num_q_heads + place.h) * a.lse_stride +
+              rows[r].query,
+          rows[r].maximum * a.scale + logf(sum));
   }
   store_rows(tiles.queries, group_first, output, factors, a.o, place.h, place.first_query, place.b);
 }

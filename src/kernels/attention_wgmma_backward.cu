@@ -81,14 +81,15 @@ struct Query {
 /// Of a query that there is not, all probabilities are zero.
 constexpr float kNoSuchQuery = 1e30f;
 ESPALIER_DEVICE int first_key_of(const Backward& a, int b, int query) {
-  return a.first_keys != nullptr ? a.first_keys[static_cast<std::int64_t>(b) * a.length + query]
-                                 : 0;
+  return a.first_keys != nullptr
+             ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+             : 0;
 }
 ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
   if (query >= a.length) return {0, kNoSuchQuery, 0.0f};
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
-  return {first_key_of(a, b, query), a.lse[head * a.lse_stride + query] * kLog2OfE,
-          a.delta[head * a.length + query]};
+  return {first_key_of(a, b, query), read_element(a.lse + head * a.lse_stride + query) * kLog2OfE,
+          read_element(a.delta + head * a.length + query)};
 }
 
 /// What a block that owns keys computes. By turns it takes the tiles of queries of one head after

@@ -32,16 +32,18 @@ gather_sample(Gathered to, Rows<const std::uint32_t> samples, Rows<const std::in
   const std::int64_t t = b * length + s;
   const std::uint32_t* sample = samples.row(b) + s;
   const auto position = static_cast<std::int32_t>(s);
-  const bool counts = b < num_counted && (predict_across || places.row(b)[s + 1] != 0);
-  to.tokens[t] = sample[0];
-  to.targets[t] = counts ? sample[1] : kIgnoredTarget;
+  const bool counts =
+      b < num_counted && (predict_across || read_element(places.row(b) + s + 1) != 0);
+  const std::uint32_t next = read_element(sample + 1);
+  write_element(to.tokens + t, read_element(sample));
+  write_element(to.targets + t, counts ? next : kIgnoredTarget);
   if (to.first_keys == nullptr) {
-    to.positions[t] = position;
+    write_element(to.positions + t, position);
     return;
   }
-  const std::int32_t place = places.row(b)[s];
-  to.positions[t] = place;
-  to.first_keys[t] = position - place;
+  const std::int32_t place = read_element(places.row(b) + s);
+  write_element(to.positions + t, place);
+  write_element(to.first_keys + t, position - place);
 }
 
 }  // namespace

@@ -60,12 +60,13 @@ statistics_of_row(Rows<float> statistics, Rows<const T> logits, const std::uint3
   block_barrier();
   if (thread_index() > 0) return;
   for (int i = 1; i < num_warps(); ++i) mine = combined<T>(mine, {maxima.get(i), sums.get(i)});
-  const std::int64_t target = static_cast<std::int64_t>(targets[t]) - first_col;
-  const bool here = targets[t] != kIgnoredTarget && target >= 0 && target < num_valid_cols;
+  const std::uint32_t id = read_element(targets + t);
+  const std::int64_t target = static_cast<std::int64_t>(id) - first_col;
+  const bool here = id != kIgnoredTarget && target >= 0 && target < num_valid_cols;
   float* out = statistics.row(t);
-  out[0] = mine.maximum;
-  out[1] = mine.sum;
-  out[2] = here ? to_float(row[target]) : 0.0f;
+  write_element(out, mine.maximum);
+  write_element(out + 1, mine.sum);
+  write_element(out + 2, here ? to_float(read_element(row + target)) : 0.0f);
 }
 
 /// A thread per token, parts in rank order.
@@ -74,19 +75,20 @@ combine_parts(float* loss, float* log_sum_exp, Rows<const float> statistics,
               const std::uint32_t* targets, int num_tokens, int num_parts) {
   const int t = static_cast<int>(block_index()) * kTileThreads + thread_index();
   if (t >= num_tokens) return;
-  const auto part = [&](int p) {
-    return statistics.row(static_cast<std::int64_t>(p) * num_tokens + t);
+  const auto part = [&](int p, int i) {
+    return read_element(statistics.row(static_cast<std::int64_t>(p) * num_tokens + t) + i);
   };
   float maximum = -INFINITY;
-  for (int p = 0; p < num_parts; ++p) maximum = fmaxf(maximum, part(p)[0]);
+  for (int p = 0; p < num_parts; ++p) maximum = fmaxf(maximum, part(p, 0));
   float sum = 0.0f;
   float target_logit = 0.0f;
   for (int p = 0; p < num_parts; ++p) {
-    sum += sum_below<float>({part(p)[0], part(p)[1]}, maximum);
-    target_logit += part(p)[2];
+    sum += sum_below<float>({part(p, 0), part(p, 1)}, maximum);
+    target_logit += part(p, 2);
   }
-  log_sum_exp[t] = logf(sum) + maximum;
-  loss[t] = targets[t] == kIgnoredTarget ? 0.0f : log_sum_exp[t] - target_logit;
+  const float lse = logf(sum) + maximum;
+  write_element(log_sum_exp + t, lse);
+  write_element(loss + t, read_element(targets + t) == kIgnoredTarget ? 0.0f : lse - target_logit);
 }
 
 template <class T, int kCount>
@@ -94,11 +96,11 @@ ESPALIER_KERNEL(kTileThreads)
 gradient_of_tile(Rows<T> logits, const std::uint32_t* targets, const float* log_sum_exp,
                  std::int64_t first_col, std::int64_t num_valid_cols, float scale, Tiling tiling) {
   const Tile tile = tiling.tile(block_index());
-  const std::uint32_t id = targets[tile.row];
+  const std::uint32_t id = read_element(targets + tile.row);
   const bool counts = id != kIgnoredTarget;
   const std::int64_t target = static_cast<std::int64_t>(id) - first_col - tile.first;
   const std::int64_t num_valid = num_valid_cols - tile.first;
-  const float lse = log_sum_exp[tile.row];
+  const float lse = read_element(log_sum_exp + tile.row);
   for_columns<kCount>(tile.count, [&](int c, auto columns) {
     auto x = load(logits.at(tile, c), columns);
 #pragma unroll
@@ -120,9 +122,10 @@ add_up_losses(double* sum, const float* losses, int count) {
   const auto sums = shared.take<double>(kMaxWarps);
   double mine = 0.0;
   const int end = num_tail_columns(count);
-  for (int t = thread_index(); t < end; t += num_threads()) mine += static_cast<double>(losses[t]);
+  for (int t = thread_index(); t < end; t += num_threads())
+    mine += static_cast<double>(read_element(losses + t));
   mine = block_sum(mine, sums);
-  if (thread_index() == 0) *sum += mine;
+  if (thread_index() == 0) write_element(sum, read_element(sum) + mine);
 }
 
 }  // namespace

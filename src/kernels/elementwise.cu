@@ -1,5 +1,7 @@
 #include "kernels/elementwise.hpp"
 
+#include <algorithm>
+
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
@@ -45,7 +47,7 @@ squares_of_tiles(double* partials, Rows<const float> in, Tiling tiling) {
     });
   }
   sum = block_sum(sum, sums);
-  if (thread_index() == 0) partials[block_index()] = sum;
+  if (thread_index() == 0) write_element(partials + block_index(), sum);
 }
 
 ESPALIER_KERNEL(kTileThreads)
@@ -53,9 +55,9 @@ add_up_squares(double* out, const double* partials, int count) {
   SharedAllocator shared;
   const auto sums = shared.take<double>(kMaxWarps);
   double sum = 0.0;
-  for (int i = thread_index(); i < count; i += num_threads()) sum += partials[i];
+  for (int i = thread_index(); i < count; i += num_threads()) sum += read_element(partials + i);
   sum = block_sum(sum, sums);
-  if (thread_index() == 0) *out = sum;
+  if (thread_index() == 0) write_element(out, sum);
 }
 
 LaunchShape shape_of(const Tiling& tiling) {
@@ -70,8 +72,9 @@ void cast(const Queue& queue, device::View out, device::ConstView in) {
   const Tiling tiling(out.rows, out.cols, all_contiguous(out, in));
   dispatch(out.dtype, [&]<class To>(To) {
     dispatch(in.dtype, [&]<class From>(From) {
-      // As many columns as fill 16 bytes of the smaller type.
-      constexpr int kWidth = kFullWidth<std::conditional_t<sizeof(To) < sizeof(From), To, From>>;
+      // As many columns as fill 16 bytes of the larger type: with twice as many, each of its two
+      // accesses would touch half of every sector.
+      constexpr int kWidth = std::min(kFullWidth<To>, kFullWidth<From>);
       with_width<kWidth>(all_aligned(out, in), [&]<int kCount>(Columns<kCount>) {
         launch(cast_tile<To, From, kCount>, shape_of(tiling), queue, rows_of<To>(out),
                rows_of<From>(in), tiling);

@@ -14,7 +14,7 @@ ESPALIER_KERNEL(kMaxRowThreads)
 gather_row(Rows<T> out, Rows<const T> table, const std::uint32_t* tokens, std::int64_t first_row,
            std::int64_t num_rows, int width) {
   const std::int64_t t = block_index();
-  const std::int64_t row = static_cast<std::int64_t>(tokens[t]) - first_row;
+  const std::int64_t row = static_cast<std::int64_t>(read_element(tokens + t)) - first_row;
   const bool here = row >= 0 && row < num_rows;
   for_columns<kCount>(width, [&](int c, auto columns) {
     Pack<decltype(columns)::value> value{};

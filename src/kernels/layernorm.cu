@@ -1,5 +1,6 @@
 #include "kernels/layernorm.hpp"
 
+#include "kernels/cuda/own_columns.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/row_sums.hpp"
 #include "kernels/cuda/threads.hpp"
@@ -53,8 +54,8 @@ forward_row(Forward<T> a) {
   const float variance = block_sum(square, squares) / static_cast<float>(a.width);
   const float inverse_std = 1.0f / sqrtf(variance + a.eps);
   if (thread_index() == 0) {
-    a.mean[t] = mean;
-    a.inverse_std[t] = inverse_std;
+    write_element(a.mean + t, mean);
+    write_element(a.inverse_std + t, inverse_std);
   }
   for_columns<kCount>(a.width, [&](int c, auto columns) {
     const auto normalised = (load(row, c, columns) + -mean) * inverse_std;
@@ -78,54 +79,52 @@ struct Backward {
 
 /// A block per slice of rows. With n = (x - mean) * inverse_std and g = dy * weight,
 ///   dx = inverse_std * (g - mean(g) - n * mean(g n)).
-/// The second look at dy and x finds them in the first-level cache.
-template <class T, int kCount>
+template <class T, int kCount, int kPacks>
 ESPALIER_KERNEL(kMaxRowThreads)
 backward_slice(Backward<T> a) {
   SharedAllocator shared;
-  const auto d_weight = shared.take<float>(a.width);
-  const auto d_bias = shared.take<float>(a.width);
+  ColumnSums<kCount, kPacks> d_weight(shared, a.width), d_bias(shared, a.width);
   const auto sums = shared.take<float>(kMaxWarps);
   const auto products = shared.take<float>(kMaxWarps);
-  for_columns<kCount>(a.width, [&](int c, auto columns) {
-    store(d_weight, c, Pack<decltype(columns)::value>{});
-    store(d_bias, c, Pack<decltype(columns)::value>{});
-  });
+  KeptRow<T, kCount, kPacks> weight, dy, x;
+  for_own_columns<kCount, kPacks>(
+      a.width, [&](int p, int c, auto columns) { weight.first_look(p, a.weight + c, columns); });
   const std::int64_t first = block_index() * a.slices.rows_per_slice;
   const std::int64_t after = first + a.slices.rows_per_slice;
   const std::int64_t last = after < a.slices.num_rows ? after : a.slices.num_rows;
   for (std::int64_t t = first; t < last; ++t) {
-    const float mean = a.mean[t];
-    const float inverse_std = a.inverse_std[t];
+    const float mean = read_element(a.mean + t);
+    const float inverse_std = read_element(a.inverse_std + t);
     const T* dy_row = a.dy.row(t);
     const T* x_row = a.x.row(t);
     float gradient = 0.0f;
     float product = 0.0f;
-    for_columns<kCount>(a.width, [&](int c, auto columns) {
-      const auto dy = load(dy_row + c, columns);
-      const auto dy_n = dy * ((load(x_row + c, columns) + -mean) * inverse_std);
-      store(d_weight, c, load(d_weight, c, columns) + dy_n);
-      store(d_bias, c, load(d_bias, c, columns) + dy);
-      const auto weight = load(a.weight + c, columns);
-      gradient += sum_of(dy * weight);
-      product += sum_of(dy_n * weight);
+    for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+      const auto d = dy.first_look(p, dy_row + c, columns);
+      const auto d_n = d * ((x.first_look(p, x_row + c, columns) + -mean) * inverse_std);
+      d_weight.add(p, c, d_n);
+      d_bias.add(p, c, d);
+      const auto w = weight.look_again(p, a.weight + c, columns);
+      gradient += sum_of(d * w);
+      product += sum_of(d_n * w);
     });
     // Two sums with places of their own: of each, all threads have read one row's before any can
     // write the next row's.
     const float mean_gradient = block_sum(gradient, sums) / static_cast<float>(a.width);
     const float mean_product = block_sum(product, products) / static_cast<float>(a.width);
-    for_columns<kCount>(a.width, [&](int c, auto columns) {
-      const auto g = load(dy_row + c, columns) * load(a.weight + c, columns);
-      const auto n = (load(x_row + c, columns) + -mean) * inverse_std;
+    for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+      const auto g =
+          dy.look_again(p, dy_row + c, columns) * weight.look_again(p, a.weight + c, columns);
+      const auto n = (x.look_again(p, x_row + c, columns) + -mean) * inverse_std;
       auto dx = (g + -mean_gradient - n * mean_product) * inverse_std;
       if (a.d_residual.data != nullptr) dx = dx + load(a.d_residual.row(t) + c, columns);
       store(a.dx.row(t) + c, dx);
     });
   }
   float* partial = a.partials + block_index() * 2 * a.partial_stride;
-  for_columns<kCount>(a.width, [&](int c, auto columns) {
-    store(partial + c, load(d_weight, c, columns));
-    store(partial + a.partial_stride + c, load(d_bias, c, columns));
+  for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+    store(partial + c, d_weight.sum(p, c, columns));
+    store(partial + a.partial_stride + c, d_bias.sum(p, c, columns));
   });
 }
 
@@ -169,22 +168,27 @@ void layernorm_backward(const Queue& queue, const LayerNormBackward& a) {
       all_aligned(a.dy, a.x, a.weight, a.dx) && (!adds || all_aligned(a.d_residual));
   dispatch(a.x.dtype, [&]<class T>(T) {
     with_width<kFullWidth<T>>(aligned, [&]<int kCount>(Columns<kCount>) {
-      launch(backward_slice<T, kCount>,
-             {.num_blocks = slices.num_slices,
-              .block_threads = row_threads(width, kCount),
-              .shared_bytes = 2 * shared_bytes<float>(width) + 2 * shared_bytes<float>(kMaxWarps)},
-             queue,
-             {.dy = rows_of<T>(a.dy),
-              .x = rows_of<T>(a.x),
-              .weight = a.weight.as<T>(),
-              .mean = a.statistics.as<float>(0),
-              .inverse_std = a.statistics.as<float>(1),
-              .d_residual = rows_of<T>(a.d_residual),
-              .dx = rows_of<T>(a.dx),
-              .partials = partials,
-              .partial_stride = stride,
-              .slices = slices,
-              .width = narrow<int>(width)});
+      const int threads = row_threads(width, kCount);
+      with_kept_packs<kCount>(width, threads, [&]<int kPacks>(KeptPacks<kPacks>) {
+        using Sums = ColumnSums<kCount, kPacks>;
+        launch(backward_slice<T, kCount, kPacks>,
+               {.num_blocks = slices.num_slices,
+                .block_threads = threads,
+                .shared_bytes = 2 * shared_bytes<float>(Sums::shared_elements(width)) +
+                                2 * shared_bytes<float>(kMaxWarps)},
+               queue,
+               {.dy = rows_of<T>(a.dy),
+                .x = rows_of<T>(a.x),
+                .weight = a.weight.as<T>(),
+                .mean = a.statistics.as<float>(0),
+                .inverse_std = a.statistics.as<float>(1),
+                .d_residual = rows_of<T>(a.d_residual),
+                .dx = rows_of<T>(a.dx),
+                .partials = partials,
+                .partial_stride = stride,
+                .slices = slices,
+                .width = narrow<int>(width)});
+      });
     });
   });
   add_up_slices(queue, a.d_weight.as<float>(), partials, slices.num_slices, 2 * stride, width);

@@ -15,7 +15,7 @@ ESPALIER_KERNEL(kMaxRowThreads)
 add_row(Rows<T> x, Rows<const T> table, const std::int32_t* positions, std::int64_t num_rows,
         int width) {
   const std::int64_t t = block_index();
-  const std::int32_t position = positions[t];
+  const std::int32_t position = read_element(positions + t);
   const bool here = position >= 0 && position < num_rows;
   for_columns<kCount>(width, [&](int c, auto columns) {
     T* place = x.row(t) + c;

@@ -49,7 +49,7 @@ template <class Form>
 ESPALIER_DEVICE void rotate(HeadRow<Form>& row, int half, const Rotation& rotation, std::int64_t t,
                             float direction) {
   if (rotation.cos.data == nullptr) return;
-  const std::int64_t position = rotation.positions[t];
+  const std::int64_t position = read_element(rotation.positions + t);
   for_passes<Form>(half, [&](int pass, int i) {
     const auto c = load(rotation.cos.row(position) + i, Columns<Form::kCount>{});
     const auto s = load(rotation.sin.row(position) + i, Columns<Form::kCount>{}) * direction;
@@ -199,7 +199,7 @@ backward_slice(Backward<T> a) {
   for (int c = thread_index(); c < 2 * head_dim; c += num_threads()) {
     float sum = sums.get(c);
     for (int i = 1; i < kGroups; ++i) sum += sums.get(i * 2 * head_dim + c);
-    a.partials[block_index() * 2 * head_dim + c] = sum;
+    write_element(a.partials + block_index() * 2 * head_dim + c, sum);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/rmsnorm.hpp"
 
+#include "kernels/cuda/own_columns.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/row_sums.hpp"
 #include "kernels/cuda/threads.hpp"
@@ -43,7 +44,7 @@ forward_row(Forward<T> a) {
   });
   const float mean = block_sum(squares, partials) / static_cast<float>(a.width);
   const float inverse_rms = 1.0f / sqrtf(mean + a.eps);
-  if (thread_index() == 0) a.inverse_rms[t] = inverse_rms;
+  if (thread_index() == 0) write_element(a.inverse_rms + t, inverse_rms);
   for_columns<kCount>(a.width, [&](int c, auto columns) {
     const auto normalised = rounded_to<T>(load(row, c, columns) * inverse_rms);
     store(a.y.row(t) + c, normalised * load(a.weight + c, columns));
@@ -65,41 +66,43 @@ struct Backward {
 
 /// A block per slice of rows. With n = x * inverse_rms and g = dy * weight,
 ///   dx = inverse_rms * (g - n * mean(g n)).
-/// The second look at dy and x finds them in the first-level cache.
-template <class T, int kCount>
+template <class T, int kCount, int kPacks>
 ESPALIER_KERNEL(kMaxRowThreads)
 backward_slice(Backward<T> a) {
   SharedAllocator shared;
-  const auto d_weight = shared.take<float>(a.width);
+  ColumnSums<kCount, kPacks> d_weight(shared, a.width);
   const auto partials = shared.take<float>(2 * kMaxWarps);
-  for_columns<kCount>(
-      a.width, [&](int c, auto columns) { store(d_weight, c, Pack<decltype(columns)::value>{}); });
+  KeptRow<T, kCount, kPacks> weight, dy, x;
+  for_own_columns<kCount, kPacks>(
+      a.width, [&](int p, int c, auto columns) { weight.first_look(p, a.weight + c, columns); });
   const std::int64_t first = block_index() * a.slices.rows_per_slice;
   const std::int64_t after = first + a.slices.rows_per_slice;
   const std::int64_t last = after < a.slices.num_rows ? after : a.slices.num_rows;
   for (std::int64_t t = first; t < last; ++t) {
-    const float inverse_rms = a.inverse_rms[t];
+    const float inverse_rms = read_element(a.inverse_rms + t);
     float products = 0.0f;
-    for_columns<kCount>(a.width, [&](int c, auto columns) {
-      const auto product =
-          load(a.dy.row(t) + c, columns) * (load(a.x.row(t) + c, columns) * inverse_rms);
-      store(d_weight, c, load(d_weight, c, columns) + product);
-      products += sum_of(product * load(a.weight + c, columns));
+    for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+      const auto product = dy.first_look(p, a.dy.row(t) + c, columns) *
+                           (x.first_look(p, a.x.row(t) + c, columns) * inverse_rms);
+      d_weight.add(p, c, product);
+      products += sum_of(product * weight.look_again(p, a.weight + c, columns));
     });
     // In turn, so that one row's sum may be read while the next row's is written.
     const auto turn = partials.part(t % 2 == 0 ? 0 : kMaxWarps, kMaxWarps);
     const float mean = block_sum(products, turn) / static_cast<float>(a.width);
     const float slope = mean * inverse_rms * inverse_rms;
-    for_columns<kCount>(a.width, [&](int c, auto columns) {
-      const auto g = load(a.dy.row(t) + c, columns) * load(a.weight + c, columns);
-      auto dx = g * inverse_rms - load(a.x.row(t) + c, columns) * slope;
+    for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+      const auto g =
+          dy.look_again(p, a.dy.row(t) + c, columns) * weight.look_again(p, a.weight + c, columns);
+      auto dx = g * inverse_rms - x.look_again(p, a.x.row(t) + c, columns) * slope;
       if (a.d_residual.data != nullptr) dx = dx + load(a.d_residual.row(t) + c, columns);
       store(a.dx.row(t) + c, dx);
     });
   }
   float* partial = a.partials + block_index() * a.partial_stride;
-  for_columns<kCount>(a.width,
-                      [&](int c, auto columns) { store(partial + c, load(d_weight, c, columns)); });
+  for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+    store(partial + c, d_weight.sum(p, c, columns));
+  });
 }
 
 }  // namespace
@@ -140,21 +143,26 @@ void rmsnorm_backward(const Queue& queue, const RmsNormBackward& a) {
       all_aligned(a.dy, a.x, a.weight, a.dx) && (!adds || all_aligned(a.d_residual));
   dispatch(a.x.dtype, [&]<class T>(T) {
     with_width<kFullWidth<T>>(aligned, [&]<int kCount>(Columns<kCount>) {
-      launch(backward_slice<T, kCount>,
-             {.num_blocks = slices.num_slices,
-              .block_threads = row_threads(width, kCount),
-              .shared_bytes = shared_bytes<float>(width) + shared_bytes<float>(2 * kMaxWarps)},
-             queue,
-             {.dy = rows_of<T>(a.dy),
-              .x = rows_of<T>(a.x),
-              .weight = a.weight.as<T>(),
-              .inverse_rms = a.inverse_rms.as<float>(),
-              .d_residual = rows_of<T>(a.d_residual),
-              .dx = rows_of<T>(a.dx),
-              .partials = partials,
-              .partial_stride = stride,
-              .slices = slices,
-              .width = narrow<int>(width)});
+      const int threads = row_threads(width, kCount);
+      with_kept_packs<kCount>(width, threads, [&]<int kPacks>(KeptPacks<kPacks>) {
+        using Sums = ColumnSums<kCount, kPacks>;
+        launch(backward_slice<T, kCount, kPacks>,
+               {.num_blocks = slices.num_slices,
+                .block_threads = threads,
+                .shared_bytes = shared_bytes<float>(Sums::shared_elements(width)) +
+                                shared_bytes<float>(2 * kMaxWarps)},
+               queue,
+               {.dy = rows_of<T>(a.dy),
+                .x = rows_of<T>(a.x),
+                .weight = a.weight.as<T>(),
+                .inverse_rms = a.inverse_rms.as<float>(),
+                .d_residual = rows_of<T>(a.d_residual),
+                .dx = rows_of<T>(a.dx),
+                .partials = partials,
+                .partial_stride = stride,
+                .slices = slices,
+                .width = narrow<int>(width)});
+      });
     });
   });
   add_up_slices(queue, a.d_weight.as<float>(), partials, slices.num_slices, stride, width);

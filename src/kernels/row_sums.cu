@@ -22,12 +22,13 @@ sum_slices(float* out, const float* partials, int num_slices, std::int64_t strid
   float sum = 0.0f;
   if (c < width)
 #pragma unroll 16
-    for (int i = warp(); i < num_slices; i += kGroups) sum += partials[i * stride + c];
+    for (int i = warp(); i < num_slices; i += kGroups)
+      sum += read_element(partials + i * stride + c);
   sums.set(thread_index(), sum);
   block_barrier();
   if (warp() > 0 || c >= width) return;
   for (int group = 1; group < kGroups; ++group) sum += sums.get(group * kWarpSize + lane());
-  out[c] += sum;
+  write_element(out + c, read_element(out + c) + sum);
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ ESPALIER_DEVICE int count_below(const Key* keys, int first, int last, Key key) {
   const int begin = first;
   while (first < last) {
     const int middle = first + (last - first) / 2;
-    if (keys[middle] < key)
+    if (read_element(keys + middle) < key)
       first = middle + 1;
     else
       last = middle;
@@ -37,7 +37,7 @@ ESPALIER_DEVICE int count_below(const Key* keys, int first, int last, Key key) {
 /// 4 ... keys ahead before it halves.
 ESPALIER_DEVICE int end_of_run(const Key* keys, int begin, int count, std::uint32_t row) {
   int ahead = 1;
-  while (begin + ahead < count && row_of(keys[begin + ahead]) == row) ahead *= 2;
+  while (begin + ahead < count && row_of(read_element(keys + begin + ahead)) == row) ahead *= 2;
   const int known = begin + ahead / 2;
   const int end = begin + ahead < count ? begin + ahead : count;
   return known + count_below(keys, known, end, (static_cast<Key>(row) + 1) << 32);
@@ -56,7 +56,7 @@ sort_run(Key* sorted, const std::uint32_t* ids, std::int64_t first_row, std::int
   const int t = first + thread_index();
   Key mine = 0;
   if (t < count) {
-    const std::int64_t row = static_cast<std::int64_t>(ids[t]) - first_row;
+    const std::int64_t row = static_cast<std::int64_t>(read_element(ids + t)) - first_row;
     const bool here = row >= 0 && row < num_rows;
     mine = static_cast<Key>(here ? static_cast<std::uint32_t>(row) : kAbsent) << 32 |
            static_cast<Key>(t);
@@ -69,7 +69,7 @@ sort_run(Key* sorted, const std::uint32_t* ids, std::int64_t first_row, std::int
   int place = 0;
   for (int i = 0; i < num_keys; ++i)
     if (keys.get(i) < mine) ++place;
-  sorted[first + place] = mine;
+  write_element(sorted + first + place, mine);
 }
 
 /// Merges neighbouring sorted runs: a key's place is its own in its run, and the number of keys
@@ -82,8 +82,8 @@ merge_runs(Key* sorted, const Key* runs, int run_length, int count) {
   const int pair = (run & ~1) * run_length;
   const int other = (run ^ 1) * run_length;
   const int end = count - other < run_length ? count : other + run_length;
-  const Key mine = runs[i];
-  sorted[pair + i - run * run_length + count_below(runs, other, end, mine)] = mine;
+  const Key mine = read_element(runs + i);
+  write_element(sorted + pair + i - run * run_length + count_below(runs, other, end, mine), mine);
 }
 
 template <class T>
@@ -100,15 +100,15 @@ template <class T, int kCount>
 ESPALIER_KERNEL(kMaxRowThreads)
 add_run(AddRuns<T> a) {
   const int begin = static_cast<int>(block_index());
-  const std::uint32_t row = row_of(a.keys[begin]);
-  if (row == kAbsent || (begin > 0 && row_of(a.keys[begin - 1]) == row)) return;
+  const std::uint32_t row = row_of(read_element(a.keys + begin));
+  if (row == kAbsent || (begin > 0 && row_of(read_element(a.keys + begin - 1)) == row)) return;
   const int end = end_of_run(a.keys, begin, a.count, row);
   for_columns<kCount>(a.width, [&](int c, auto columns) {
     float* place = a.d_table.row(row) + c;
     auto sum = load(place, columns);
 #pragma unroll 4
     for (int i = begin; i < end; ++i) {
-      const auto t = static_cast<std::uint32_t>(a.keys[i]);
+      const auto t = static_cast<std::uint32_t>(read_element(a.keys + i));
       sum = sum + load(a.d_rows.row(t) + c, columns);
     }
     store(place, sum);
@@ -140,7 +140,8 @@ void add_rows_to_table(const Queue& queue, const device::View& d_table,
   const int count = narrow<int>(d_rows.rows);
   const Key* keys = sorted_keys(queue, ids, first_row, d_table.rows, count);
   dispatch(d_rows.dtype, [&]<class T>(T) {
-    with_width<kFullWidth<T>>(all_aligned(d_rows, d_table), [&]<int kCount>(Columns<kCount>) {
+    // The table's columns fill 16 bytes: most of what is moved is its rows, in fp32.
+    with_width<kFullWidth<float>>(all_aligned(d_rows, d_table), [&]<int kCount>(Columns<kCount>) {
       launch(add_run<T, kCount>, {count, row_threads(d_rows.cols, kCount)}, queue,
              {.d_table = rows_of<float>(d_table),
               .d_rows = rows_of<T>(d_rows),

@@ -20,8 +20,9 @@ forward_tile(Rows<T> out, Rows<const T> gate, Rows<const T> up, Tiling tiling) {
   const Tile tile = tiling.tile(block_index());
   for_columns<kCount>(tile.count, [&](int c, auto columns) {
     const auto g = load(gate.at(tile, c), columns);
+    const auto u = load(up.at(tile, c), columns);
     const auto silu = g * g.map([](float x) { return sigmoid<T>(x); });
-    store(out.at(tile, c), silu * load(up.at(tile, c), columns));
+    store(out.at(tile, c), silu * u);
   });
 }
 

@@ -146,7 +146,7 @@ ESPALIER_DEVICE void store_sums(T* matrix, std::int64_t stride, int first, int n
       } else {
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-          if (c + i < head_dim) place[c + i] = from_float<T>(value.at[i]);
+          if (c + i < head_dim) write_element(place + c + i, from_float<T>(value.at[i]));
       }
     }
   }

@@ -110,18 +110,33 @@ ESPALIER_DEVICE Words<kNumWords<T, kCount>> packed(const Pack<kCount>& pack) {
   return words;
 }
 
+/// kCount elements of T as they lie in memory: half the registers of a Pack where T is bf16.
+template <class T, int kCount>
+using Raw = std::conditional_t<kCount == 1, T, Words<kNumWords<T, kCount>>>;
+
 /// Elements p[0 .. kCount). More than one element: p is aligned to min(16, their size) bytes.
 template <class T, int kCount>
-ESPALIER_DEVICE Pack<kCount> load(const T* p, Columns<kCount>) {
+ESPALIER_DEVICE Raw<T, kCount> load_raw(const T* p, Columns<kCount>) {
   if constexpr (kCount == 1)
-    return {{to_float(*p)}};
+    return read_element(p);
   else
-    return unpack<T, kCount>(read_words<kNumWords<T, kCount>>(p));
+    return read_words<kNumWords<T, kCount>>(p);
+}
+template <class T, int kCount>
+ESPALIER_DEVICE Pack<kCount> pack_of(const Raw<T, kCount>& raw) {
+  if constexpr (kCount == 1)
+    return {{to_float(raw)}};
+  else
+    return unpack<T, kCount>(raw);
+}
+template <class T, int kCount>
+ESPALIER_DEVICE Pack<kCount> load(const T* p, Columns<kCount> columns) {
+  return pack_of<T, kCount>(load_raw(p, columns));
 }
 template <class T, int kCount>
 ESPALIER_DEVICE void store(T* p, const Pack<kCount>& pack) {
   if constexpr (kCount == 1)
-    *p = from_float<T>(pack.at[0]);
+    write_element(p, from_float<T>(pack.at[0]));
   else
     write_words(p, packed<T>(pack));
 }

@@ -15,6 +15,9 @@
 //   shuffle(value, from)       the value of lane `from`, as above
 //   SharedAllocator            cuts the block's shared memory into SharedArray<T>, whose elements
 //                              are reached by get(i), set(i, value) and words; part(first, count)
+//   read_element(p), write_element(p, value)   one number of device memory. A kernel reaches device
+//                              memory by these and the next two alone, so that the emulation sees
+//                              and counts every access
 //   read_words, write_words    4, 8, 16 or 32 bytes at once, aligned to min(16, size)
 //   array.copy_async(i, from, valid)   16 bytes from device memory, zeros where not valid; then
 //   commit_copies()            makes a group of the thread's copies, and

@@ -84,24 +84,35 @@ ESPALIER_DEVICE float fast_exp2(float x) {
   return ptx::ex2_approx(x);
 }
 
+template <class T>
+ESPALIER_DEVICE T read_element(const T* p) {
+  return *p;
+}
+template <class T>
+ESPALIER_DEVICE void write_element(T* p, std::type_identity_t<T> value) {
+  *p = value;
+}
+/// 16 bytes as one number. As uint2 and uint4 nvcc takes the words apart, and in half of the
+/// kernels it did not find them together again: four stores of 4 bytes. Loads were found together,
+/// in up to eight registers more.
+using Whole = unsigned __int128;
+
 template <int kCount>
 ESPALIER_DEVICE Words<kCount> read_words(const void* p) {
   Words<kCount> words;
   if constexpr (kCount == 1) {
     words.at[0] = *static_cast<const std::uint32_t*>(p);
   } else if constexpr (kCount == 2) {
-    const uint2 pair = *static_cast<const uint2*>(p);
-    words.at[0] = pair.x;
-    words.at[1] = pair.y;
+    const std::uint64_t pair = *static_cast<const std::uint64_t*>(p);
+    words.at[0] = static_cast<std::uint32_t>(pair);
+    words.at[1] = static_cast<std::uint32_t>(pair >> 32);
   } else {
     static_assert(kCount % 4 == 0);
 #pragma unroll
     for (int i = 0; i < kCount; i += 4) {
-      const uint4 four = static_cast<const uint4*>(p)[i / 4];
-      words.at[i] = four.x;
-      words.at[i + 1] = four.y;
-      words.at[i + 2] = four.z;
-      words.at[i + 3] = four.w;
+      const Whole four = static_cast<const Whole*>(p)[i / 4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) words.at[i + j] = static_cast<std::uint32_t>(four >> 32 * j);
     }
   }
   return words;
@@ -110,11 +121,8 @@ ESPALIER_DEVICE Words<kCount> read_words(const void* p) {
 ESPALIER_DEVICE std::uint64_t joined(std::uint32_t low, std::uint32_t high) {
   return std::uint64_t{high} << 32 | low;
 }
-/// One store for each 16 bytes. As uint2 and uint4 nvcc takes the words apart, and in half of the
-/// kernels it did not find them together again: four stores of 4 bytes.
 template <int kCount>
 ESPALIER_DEVICE void write_words(void* p, const Words<kCount>& words) {
-  using Whole = unsigned __int128;
   if constexpr (kCount == 1) {
     *static_cast<std::uint32_t*>(p) = words.at[0];
   } else if constexpr (kCount == 2) {

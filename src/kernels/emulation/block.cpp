@@ -57,6 +57,8 @@ Block::Block(const LaunchShape& shape, const std::function<void()>& body)
       copies_(static_cast<std::size_t>(shape.block_threads)),
       warps_(static_cast<std::size_t>(shape.block_threads / kWarpSize)),
       random_state_(settings().order_seed) {
+  if (settings().count_accesses)
+    counter_ = std::make_unique<AccessCounter>(shape.block_threads, access_counts());
   for (int i = 0; i < shape.block_threads; ++i) threads_.emplace_back(kStackBytes, thread_entry);
 }
 
@@ -95,6 +97,7 @@ void Block::run_one(std::int64_t block_index) {
   if (error_) std::rethrow_exception(error_);
   if (hopper_ != nullptr) hopper_->transactions.end_block();
   check_named_barriers();
+  if (counter_ != nullptr) counter_->end_block();
 }
 
 void Block::thread_entry() {
@@ -142,6 +145,7 @@ void Block::meet(Meeting& meeting, int party, Site site, const std::function<voi
     meeting.arrived = 0;
     ++meeting.number;
     if (then) then();
+    if (counter_ != nullptr) counter_->meet(meeting.waiting);
     ready_.insert(ready_.end(), meeting.waiting.begin(), meeting.waiting.end());
     meeting.waiting.clear();
     // Counted here, once, and not by each thread when it goes on.

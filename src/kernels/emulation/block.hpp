@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/cuda/launch_shape.hpp"
+#include "kernels/emulation/access_counter.hpp"
 #include "kernels/emulation/async_copies.hpp"
 #include "kernels/emulation/clocks.hpp"
 #include "kernels/emulation/fiber.hpp"
@@ -134,7 +135,8 @@ class Block {
   Meeting barrier_;
   std::uint64_t block_epoch_ = 1;
   std::uint64_t random_state_;
-  std::unique_ptr<Hopper> hopper_;  ///< of the running block, once something of it is used
+  std::unique_ptr<AccessCounter> counter_;  ///< if settings() ask for it
+  std::unique_ptr<Hopper> hopper_;          ///< of the running block, once something of it is used
   Fiber launcher_;
   std::exception_ptr error_;
 };

@@ -27,6 +27,7 @@ struct Faults {
 /// What every launch obeys until it is set again. Tests only: there is one, as there is one device.
 struct Settings {
   std::uint64_t order_seed = 0;  ///< chooses the order of blocks and threads
+  bool count_accesses = false;   ///< launches add to access_counts() (access_counter.hpp)
   Faults faults;
 };
 Settings& settings();

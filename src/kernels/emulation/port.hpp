@@ -75,16 +75,37 @@ inline void check_alignment(const void* p, std::size_t bytes) {
   require(reinterpret_cast<std::uintptr_t>(p) % alignment == 0, ExitStatus::internal,
           "emulation: {} bytes at {} are not aligned", bytes, p);
 }
+/// The running thread touches `bytes` bytes: of device memory, or of shared memory at an offset.
+inline void note_access(emulation::AccessKind kind, std::uintptr_t place, std::size_t bytes) {
+  if (emulation::AccessCounter* counter = emulation::AccessCounter::active(); counter != nullptr)
+    counter->note(kind, emulation::Block::current().thread_index(), place, static_cast<int>(bytes));
+}
+inline void note_access(emulation::AccessKind kind, const void* p, std::size_t bytes) {
+  note_access(kind, reinterpret_cast<std::uintptr_t>(p), bytes);
+}
+
+template <class T>
+T read_element(const T* p) {
+  note_access(emulation::AccessKind::load, p, sizeof(T));
+  return *p;
+}
+template <class T>
+void write_element(T* p, std::type_identity_t<T> value) {
+  note_access(emulation::AccessKind::store, p, sizeof(T));
+  *p = value;
+}
 template <int kCount>
 Words<kCount> read_words(const void* p) {
   Words<kCount> words;
   check_alignment(p, sizeof words);
+  note_access(emulation::AccessKind::load, p, sizeof words);
   std::memcpy(&words, p, sizeof words);
   return words;
 }
 template <int kCount>
 void write_words(void* p, const Words<kCount>& words) {
   check_alignment(p, sizeof words);
+  note_access(emulation::AccessKind::store, p, sizeof words);
   std::memcpy(p, &words, sizeof words);
 }
 
@@ -123,6 +144,12 @@ class SharedArray {
     emulation::Block& block = emulation::Block::current();
     block.copies().start(block.shared(), offset_ + i * kSize, valid ? from : nullptr,
                          block.accessor());
+    note_access(emulation::AccessKind::shared_store, place(i), 16);
+    if (valid)
+      note_access(emulation::AccessKind::load, from, 16);
+    else if (emulation::AccessCounter::active() != nullptr)
+      emulation::AccessCounter::active()->skip(emulation::AccessKind::load, block.thread_index(),
+                                               16);
   }
   Words<4> load_matrices(int i,
                          const std::source_location& site = std::source_location::current()) const {
@@ -136,6 +163,7 @@ class SharedArray {
  private:
   static constexpr auto kSize = static_cast<std::int64_t>(sizeof(T));
 
+  std::uintptr_t place(int i) const { return static_cast<std::uintptr_t>(offset_ + i * kSize); }
   void check(int i, std::size_t bytes) const {
     require(i >= 0 && i * kSize + static_cast<std::int64_t>(bytes) <= count_ * kSize,
             ExitStatus::internal, "emulation: {} bytes at element {} of a shared array of {}",
@@ -143,12 +171,14 @@ class SharedArray {
   }
   void read(void* to, int i, std::size_t bytes) const {
     check(i, bytes);
+    note_access(emulation::AccessKind::shared_load, place(i), bytes);
     emulation::Block& block = emulation::Block::current();
     block.shared().read(to, offset_ + i * kSize, static_cast<std::int64_t>(bytes),
                         block.accessor());
   }
   void write(int i, const void* from, std::size_t bytes) const {
     check(i, bytes);
+    note_access(emulation::AccessKind::shared_store, place(i), bytes);
     emulation::Block& block = emulation::Block::current();
     block.shared().write(offset_ + i * kSize, from, static_cast<std::int64_t>(bytes),
                          block.accessor());

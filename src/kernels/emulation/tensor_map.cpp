@@ -46,6 +46,14 @@ std::int64_t TensorMap::box_bytes() const {
   return box_rows() * kBoxColumns * kElementBytes;
 }
 
+std::span<std::byte> TensorMap::row_inside(const int (&at)[kMaxTensorRank],
+                                           std::int64_t row) const {
+  int first = 0, end = kBoxColumns;
+  while (first < end && element(at, row, first) == nullptr) ++first;
+  while (end > first && element(at, row, end - 1) == nullptr) --end;
+  return {element(at, row, first), static_cast<std::size_t>(end - first) * kElementBytes};
+}
+
 std::byte* TensorMap::element(const int (&at)[kMaxTensorRank], std::int64_t row, int col) const {
   const auto inside = [&](int i, std::int64_t place) {
     return place >= 0 && place < extents.size[i];

@@ -2,6 +2,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kernels/cuda/tensor_extents.hpp"
 
@@ -26,6 +27,8 @@ struct TensorMap {
 
   std::int64_t box_rows() const;  ///< rows of 128 bytes in shared memory
   std::int64_t box_bytes() const;
+  /// What of a row of the box that begins at `at` lies in the tensor.
+  std::span<std::byte> row_inside(const int (&at)[kMaxTensorRank], std::int64_t row) const;
   /// Eight columns of a row of the box that begins at `at`; zeros outside of the tensor.
   Chunk read(const int (&at)[kMaxTensorRank], std::int64_t row, int chunk) const;
   /// And back; nothing outside.

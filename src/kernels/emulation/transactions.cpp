@@ -18,6 +18,16 @@ void for_each_chunk(const TensorMap& map, std::int64_t place, const Visit& visit
       visit(row, chunk, swizzled(place + row * kRowBytes + chunk * kChunkBytes));
 }
 
+/// Every row of a box is a request.
+void note_rows(AccessKind kind, const TensorMap& map, const int (&at)[kMaxTensorRank]) {
+  if (AccessCounter::active() == nullptr) return;
+  for (std::int64_t row = 0; row < map.box_rows(); ++row) {
+    const auto bytes = map.row_inside(at, row);
+    AccessCounter::active()->note_run(kind, reinterpret_cast<std::uintptr_t>(bytes.data()),
+                                      static_cast<std::int64_t>(bytes.size()));
+  }
+}
+
 void check_place(std::uint32_t place) {
   require(place % 1024 == 0, ExitStatus::internal,
           "emulation: a box at byte {} of shared memory: swizzled tiles begin at multiples of 1024",
@@ -80,6 +90,7 @@ void Transactions::load(const TensorMap& map, const int (&at)[kMaxTensorRank], s
   Copy copy{map, {}, to};
   set_place(copy.at, at);
   barrier.copies.push_back(copy);
+  note_rows(AccessKind::load, map, at);
   barrier.copied_bytes += map.box_bytes();
   end_phase_if_complete(barrier);
 }
@@ -131,6 +142,7 @@ void Transactions::store(const TensorMap& map, const int (&at)[kMaxTensorRank],
   Copy copy{map, {}, from};
   set_place(copy.at, at);
   stores_[who.thread].groups.back().push_back(copy);
+  note_rows(AccessKind::store, map, at);
 }
 
 void Transactions::commit_stores() {

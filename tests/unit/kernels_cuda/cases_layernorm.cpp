@@ -97,6 +97,10 @@ void add(std::vector<Case>& cases) {
       {named("vectors and a tail"), [] { return layernorm_case<T>(13, 77, 11, true); }});
   cases.push_back({named("rows not aligned"), [] { return layernorm_case<T>(9, 70, 3, false); }});
   cases.push_back({named("one element"), [] { return layernorm_case<T>(1, 1, 0, true); }});
+  // Wider than what blocks of 512 threads keep in registers.
+  constexpr std::int64_t kWide = 1026 * 16 / static_cast<std::int64_t>(sizeof(T)) + 3;
+  cases.push_back({named("wide, vectors"), [] { return layernorm_case<T>(5, kWide, 13, true); }});
+  cases.push_back({named("wide, not aligned"), [] { return layernorm_case<T>(5, 1030, 3, true); }});
 }
 
 }  // namespace

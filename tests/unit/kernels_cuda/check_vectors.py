@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Reads the machine code of the kernels that only move data, and fails where the loops of one of
+their vector forms touch device memory in pieces of less than 16 bytes.
+
+Usage: check_vectors.py <cuobjdump> <folder with *.cu.o>
+
+The form of a kernel is its first number as a template: columns at once, 1 where rows are not
+aligned. A loop is what control comes back to, with all loops inside of it; loops without an access
+of 16 bytes are those over columns behind the last whole vector and are left out. A vector form
+without a loop is taken as a whole. Prints per file and architecture what was seen. Status 77 when
+cuobjdump, or nvdisasm beside it, is not there.
+"""
+import collections
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+# Narrower pieces in such loops, in bytes: of bf16 kernels and of f32 kernels. In a loop over rows
+# or tiles lies also what is done once for each: the columns behind the last whole vector (2, 4),
+# numbers of the row (4).
+NONE = ((), ())
+KERNELS = {
+    "adamw.cu": {"update_tile": ((8,), ())},  # four columns of a bf16 weight
+    "bias.cu": {"sum_slice": NONE},
+    "cross_entropy.cu": {"statistics_of_row": NONE, "gradient_of_tile": NONE},
+    # bf16 beside four columns of fp32; fp32 to fp32: see gather_row.
+    "elementwise.cu": {"cast_tile": ((8,), (8,)), "zero_tile": NONE, "squares_of_tiles": ((), (4,))},
+    # fp32 that is stored as it was loaded nvcc loads in two halves for sm_100a, whether the source
+    # says uint4 or one number of 128 bits.
+    "embedding.cu": {"gather_row": ((), (8,))},
+    "gelu.cu": {"forward_tile": NONE, "backward_tile": NONE},
+    "layernorm.cu": {"forward_row": NONE, "backward_slice": ((2, 4), (4,))},
+    "positions.cu": {"add_row": NONE},
+    "qk_norm_rope.cu": {"forward_heads": ((4,), (4,)), "backward_slice": ((4,), (4,))},
+    "rmsnorm.cu": {"forward_row": NONE, "backward_slice": ((2, 4), (4,))},
+    "scatter_rows.cu": {"add_run": ((4, 8), (4,))},  # places in the sorted keys; bf16 rows
+    "swiglu.cu": {"forward_tile": NONE, "backward_tile": NONE},
+}
+FUNCTION = re.compile(r"^\s*Function : (\w+)")
+ARCHITECTURE = re.compile(r"^arch = (\w+)")
+INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);")
+# The anonymous namespace of a file ends with eight digits of its own; then the kernel's name.
+KERNEL = re.compile(r"_cu_[0-9a-f]{8}(\d+)(\w+)")
+GLOBAL = re.compile(r"(?:LDG|STG)\.E(?:\.\w+)*")
+
+Instruction = collections.namedtuple("Instruction", "address predicated opcode operands")
+
+
+def kernels_of(cuobjdump, path):
+    """(architecture, mangled name) -> instructions, of all kernels in an object."""
+    # cuobjdump starts nvdisasm, which lies beside it.
+    environment = dict(os.environ)
+    environment["PATH"] = f"{pathlib.Path(cuobjdump).parent}:{environment.get('PATH', '')}"
+    text = subprocess.run([cuobjdump, "-sass", path], check=True, capture_output=True, text=True,
+                          env=environment).stdout
+    kernels, architecture, current = {}, "", None
+    for line in text.splitlines():
+        if match := ARCHITECTURE.match(line):
+            architecture = match.group(1)
+        elif match := FUNCTION.match(line):
+            current = kernels.setdefault((architecture, match.group(1)), [])
+        elif current is not None and (match := INSTRUCTION.match(line)):
+            current.append(Instruction(int(match.group(1), 16), bool(match.group(2)),
+                                       match.group(3), match.group(4)))
+    return kernels
+
+
+def name_and_form(mangled):
+    """("add_run", columns at once, whether it is of bf16); None for what is not a form."""
+    if not (match := KERNEL.search(mangled)):
+        return None
+    length, rest = int(match.group(1)), match.group(2)
+    name, arguments = rest[:length], rest[length:]
+    columns = re.match(r"I.*?Li(\d+)E", arguments)
+    return (name, int(columns.group(1)), "bf16" in columns.group(0)) if columns else None
+
+
+def loops_of(instructions):
+    """The outermost loops, a list of instructions each."""
+    place = {one.address: i for i, one in enumerate(instructions)}
+    after = []
+    for i, one in enumerate(instructions):
+        ends = one.opcode.split(".")[0] in ("BRA", "EXIT", "RET") and not one.predicated
+        nexts = [] if ends or i + 1 == len(instructions) else [i + 1]
+        # BSSY names the place where the threads of a warp come together again.
+        if one.opcode.split(".")[0] in ("BRA", "BSSY"):
+            nexts.append(place[int(re.search(r"0x[0-9a-f]+", one.operands).group(0), 16)])
+        after.append(nexts)
+    return [[instructions[i] for i in cycle] for cycle in cycles(after)]
+
+
+def cycles(after):
+    """The strongly connected components with a cycle, by Tarjan's algorithm without recursion."""
+    number, lowest, on_stack = {}, {}, set()
+    stack, found = [], []
+    for root in range(len(after)):
+        if root in number:
+            continue
+        work = [(root, iter(after[root]))]
+        number[root] = lowest[root] = len(number)
+        stack.append(root)
+        on_stack.add(root)
+        while work:
+            node, nexts = work[-1]
+            for other in nexts:
+                if other not in number:
+                    number[other] = lowest[other] = len(number)
+                    stack.append(other)
+                    on_stack.add(other)
+                    work.append((other, iter(after[other])))
+                    break
+                if other in on_stack:
+                    lowest[node] = min(lowest[node], number[other])
+            else:
+                work.pop()
+                if work:
+                    lowest[work[-1][0]] = min(lowest[work[-1][0]], lowest[node])
+                if lowest[node] == number[node]:
+                    component = []
+                    while not component or component[-1] != node:
+                        component.append(stack.pop())
+                        on_stack.discard(component[-1])
+                    if len(component) > 1 or node in after[node]:
+                        found.append(component)
+    return found
+
+
+def widths(instructions):
+    """Bytes of an access to device memory -> how many instructions."""
+    counts = collections.Counter()
+    for one in instructions:
+        if GLOBAL.match(one.opcode):
+            parts = one.opcode.split(".")
+            bits = next((int(part.lstrip("US")) for part in parts
+                         if re.fullmatch(r"[US]?(8|16|64|128)", part)), 32)
+            counts[bits // 8] += 1
+    return counts
+
+
+def main():
+    cuobjdump, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    if not shutil.which(cuobjdump) or not shutil.which(pathlib.Path(cuobjdump).parent / "nvdisasm"):
+        print(f"{cuobjdump}: cuobjdump and nvdisasm are not there; install them with the CUDA "
+              "toolkit or run jobscripts/fetch-cuda-disassembler.sh, and configure again")
+        raise SystemExit(77)
+    num_bad = 0
+    for file, expected in KERNELS.items():
+        path = folder / f"{file}.o"
+        if not path.exists():
+            raise SystemExit(f"{path} is missing; build espalier_kernels first")
+        seen = collections.defaultdict(collections.Counter)
+        forms = collections.Counter()
+        for (architecture, mangled), instructions in kernels_of(cuobjdump, path).items():
+            form = name_and_form(mangled)
+            if form is None or form[0] not in expected or form[1] == 1:
+                continue
+            name, _, is_bf16 = form
+            forms[architecture, name] += 1
+            loops = [widths(loop) for loop in loops_of(instructions)]
+            counts = sum((loop for loop in loops if loop[16]), collections.Counter())
+            if not counts:
+                counts = widths(instructions)
+            seen[architecture] += counts
+            allowed = {16, *expected[name][0 if is_bf16 else 1]}
+            if not counts[16] or set(counts) - allowed:
+                num_bad += 1
+                print(f"  {mangled} for {architecture}: accesses by width in its loops "
+                      f"{dict(counts)}, expected {sorted(allowed)}")
+        if not seen:
+            raise SystemExit(f"{path}: no vector form in it")
+        for architecture, counts in seen.items():
+            for name in expected:
+                if not forms[architecture, name]:
+                    num_bad += 1
+                    print(f"  {file} for {architecture}: no vector form of {name}")
+            num_forms = sum(forms[architecture, name] for name in expected)
+            print(f"{file:16} {architecture:8} {num_forms:3} vector forms, accesses in loops by "
+                  f"width {dict(sorted(counts.items(), reverse=True))}")
+    raise SystemExit(1 if num_bad else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,384 @@
+// What every operator asks of memory at the widths of a small model, in bf16: sectors beside bytes
+// asked for, bytes moved beside the floor of cost.hpp, wavefronts of shared memory beside the
+// fewest. validation/kernel_access records the table.
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <span>
+
+#include "cases.hpp"
+#include "kernels/cost.hpp"
+#include "kernels/cuda/attention_providers.hpp"
+#include "kernels/emulation/access_counter.hpp"
+#include "kernels/emulation/faults.hpp"
+
+namespace espalier::testing {
+namespace {
+
+using kernels::AttentionShape;
+using kernels::Cost;
+using kernels::emulation::access_counts;
+using kernels::emulation::settings;
+namespace emulated = kernels::emulated;
+
+/// Matrices begin at multiples of 256 bytes, as the arena's do.
+class AlignedMatrices {
+ public:
+  AlignedMatrices() {
+    matrix_memory().allocate = [](std::size_t bytes) {
+      return std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    };
+  }
+  ~AlignedMatrices() { matrix_memory().allocate = std::malloc; }
+};
+
+/// What an operator does beside the least: every byte of the floor once, in whole sectors, without
+/// conflicts. It follows from shapes and kernels; what is counted may differ by half a percent.
+struct Beside {
+  std::int64_t asked = 0;       ///< bytes asked for beyond the floor
+  std::int64_t unused = 0;      ///< bytes of touched sectors that nobody asked for
+  std::int64_t wavefronts = 0;  ///< of shared memory beyond the fewest
+};
+
+/// Of `count` requests for one number of `bytes` bytes each, which bring a sector.
+constexpr std::int64_t unused_of_numbers(std::int64_t count, std::int64_t bytes = 4) {
+  return count * (32 - bytes);
+}
+
+void print_header() {
+  fmt::print("| {:<29} | {:>9} | {:>7} | {:>8} | {:>9} | {:>9} |\n", "operator", "asked KiB",
+             "sectors", "to floor", "shared KW", "conflicts");
+}
+
+/// Counts what run() does, prints the row and checks it.
+void check(const char* name, const Cost& floor, const Beside& beside,
+           const std::function<void()>& run) {
+  access_counts() = {};
+  settings().count_accesses = true;
+  run();
+  settings().count_accesses = false;
+  const auto device = access_counts().device();
+  const auto shared = access_counts().shared();
+  const auto moved = static_cast<double>(device.sectors) * 32.0;
+  fmt::print("| {:<29} | {:>9.1f} | {:>7.2f} | {:>8.2f} | {:>9.1f} | {:>9.2f} |\n", name,
+             static_cast<double>(device.bytes) / 1024.0, device.sector_factor(),
+             moved / floor.bytes, static_cast<double>(shared.wavefronts) / 1024.0,
+             shared.conflict_factor());
+  CAPTURE(name, floor.bytes, device.bytes, moved, shared.wavefronts, shared.fewest);
+  constexpr double kTolerance = 0.005;
+  const auto asked = floor.bytes + static_cast<double>(beside.asked);
+  CHECK_THAT(static_cast<double>(device.bytes), Catch::WithinRel(asked, kTolerance));
+  CHECK_THAT(moved, Catch::WithinRel(asked + static_cast<double>(beside.unused), kTolerance));
+  CHECK(shared.wavefronts == shared.fewest + beside.wavefronts);
+}
+
+/// The same with the operator's own cost.
+template <class Operator, class Arguments>
+void check(const char* name, const Beside& beside, const Operator& run, const Arguments& a) {
+  TestQueue queue;
+  check(name, kernels::cost_of(a), beside, [&] { run(queue, a); });
+}
+
+constexpr std::int64_t kTokens = 64;
+constexpr std::int64_t kHidden = 1024, kIntermediate = 3072, kHeadDim = 128, kVocabulary = 4096;
+
+Matrix<bf16> numbers(const char* stream, std::int64_t rows, std::int64_t cols) {
+  Matrix<bf16> matrix(rows, cols);
+  matrix.randomize(stream);
+  return matrix;
+}
+
+}  // namespace
+
+TEST_CASE("memory traffic: element by element", "[access][table]") {
+  const AlignedMatrices aligned;
+  TestQueue queue;
+  print_header();
+  Matrix<bf16> gate_up = numbers("gate_up", kTokens, 2 * kIntermediate),
+               d_gate_up(kTokens, 2 * kIntermediate), out(kTokens, kIntermediate),
+               d_out = numbers("d_out", kTokens, kIntermediate), d_x(kTokens, kIntermediate);
+  constexpr Beside kNothing;
+  check("swiglu_forward", kNothing, emulated::swiglu_forward,
+        kernels::SwigluForward{gate_up.view(), out.view()});
+  check("swiglu_backward", kNothing, emulated::swiglu_backward,
+        kernels::SwigluBackward{gate_up.view(), d_out.view(), d_gate_up.view(), out.view()});
+  check("gelu_forward", kNothing, emulated::gelu_forward,
+        kernels::GeluForward{d_out.view(), out.view()});
+  check("gelu_backward", kNothing, emulated::gelu_backward,
+        kernels::GeluBackward{d_out.view(), d_out.view(), d_x.view(), out.view()});
+  Matrix<float> master(kTokens, kHidden), gradient(kTokens, kHidden), m(kTokens, kHidden),
+      v(kTokens, kHidden);
+  Matrix<bf16> weight(kTokens, kHidden);
+  const kernels::AdamW step{.gradient = gradient.view(),
+                            .master = master.view(),
+                            .m = m.view(),
+                            .v = v.view(),
+                            .weight = weight.view(),
+                            .learning_rate = 0.1f,
+                            .beta1 = 0.9f,
+                            .beta2 = 0.95f,
+                            .eps = 1e-8f,
+                            .weight_decay = 0.1f,
+                            .gradient_scale = 0.5f,
+                            .step = 3};
+  const std::span<const kernels::AdamW> steps(&step, 1);
+  check("adamw", kernels::cost_of_adamw(steps), kNothing, [&] { emulated::adamw(queue, steps); });
+  check("cast to bf16", kernels::cost_of_cast(weight.view(), master.view()), kNothing,
+        [&] { emulated::cast(queue, weight.view(), master.view()); });
+  check("cast to f32", kernels::cost_of_cast(master.view(), weight.view()), kNothing,
+        [&] { emulated::cast(queue, master.view(), weight.view()); });
+  check("set_zero", kernels::cost_of_set_zero(m.view()), kNothing,
+        [&] { emulated::set_zero(queue, m.view()); });
+  double squares = 0.0;
+  check("sum_of_squares", kernels::cost_of_sum_of_squares(gradient.view()), kNothing,
+        [&] { emulated::sum_of_squares(queue, device::view_of(&squares, 1, 1), gradient.view()); });
+}
+
+TEST_CASE("memory traffic: norms", "[access][table]") {
+  const AlignedMatrices aligned;
+  Matrix<bf16> x = numbers("x", kTokens, kHidden), delta = numbers("delta", kTokens, kHidden),
+               weight = numbers("weight", 1, kHidden), bias = numbers("bias", 1, kHidden),
+               residual(kTokens, kHidden), y(kTokens, kHidden),
+               dy = numbers("dy", kTokens, kHidden), dx(kTokens, kHidden);
+  Matrix<float> inverse_rms(1, kTokens), statistics(2, kTokens), d_weight(1, kHidden),
+      d_bias(1, kHidden);
+  // Two warps to a row, slices of four rows. Weights are looked at in every row, or once for a
+  // slice; sums over a slice are written, eight floats by a lane in two requests, which use half of
+  // their sectors each, and read.
+  constexpr std::int64_t kWeight = 2 * kHidden, kSums = 4 * kHidden, kSlices = kTokens / 4;
+  check("rmsnorm_forward", {.asked = kTokens * kWeight, .unused = unused_of_numbers(kTokens)},
+        emulated::rmsnorm_forward,
+        kernels::RmsNormForward{x.view(), delta.view(), weight.view(), residual.view(), y.view(),
+                                inverse_rms.view(), 1e-6f});
+  check("rmsnorm_backward",
+        {.asked = kSlices * (kWeight + 2 * kSums),
+         .unused = kSlices * kSums + unused_of_numbers(2 * kTokens)},
+        emulated::rmsnorm_backward,
+        kernels::RmsNormBackward{dy.view(), x.view(), weight.view(), inverse_rms.view(),
+                                 delta.view(), dx.view(), d_weight.view()});
+  check("layernorm_forward",
+        {.asked = kTokens * 2 * kWeight, .unused = unused_of_numbers(2 * kTokens)},
+        emulated::layernorm_forward,
+        kernels::LayerNormForward{x.view(), delta.view(), weight.view(), bias.view(),
+                                  residual.view(), y.view(), statistics.view(), 1e-6f});
+  check("layernorm_backward",
+        {.asked = kSlices * (kWeight + 4 * kSums),
+         .unused = kSlices * 2 * kSums + unused_of_numbers(4 * kTokens)},
+        emulated::layernorm_backward,
+        kernels::LayerNormBackward{dy.view(), x.view(), weight.view(), statistics.view(),
+                                   delta.view(), dx.view(), d_weight.view(), d_bias.view()});
+  check("bias_backward", {.asked = kSlices * 2 * kSums, .unused = kSlices * kSums},
+        emulated::bias_backward, kernels::BiasBackward{dy.view(), d_bias.view()});
+}
+
+TEST_CASE("memory traffic: QK-norm and RoPE", "[access][table]") {
+  const AlignedMatrices aligned;
+  constexpr std::int64_t kQ = 8, kKv = 4;
+  Matrix<bf16> qkv = numbers("qkv", kTokens, (kQ + 2 * kKv) * kHeadDim),
+               qk(kTokens, (kQ + kKv) * kHeadDim), d_qkv(kTokens, (kQ + 2 * kKv) * kHeadDim),
+               q_weight = numbers("q_weight", 1, kHeadDim),
+               k_weight = numbers("k_weight", 1, kHeadDim);
+  Matrix<float> cos(kTokens, kHeadDim / 2), sin(kTokens, kHeadDim / 2), d_q(1, kHeadDim),
+      d_k(1, kHeadDim);
+  std::vector<std::int32_t> order(kTokens);
+  std::iota(order.begin(), order.end(), 0);
+  Ids<std::int32_t> positions(order);
+  // A warp has four heads of one token and looks at the token's angles, as floats, eight by a lane
+  // in two requests, which use half of their sectors each; at its position; at one weight.
+  constexpr std::int64_t kAngles = 4 * kHeadDim, kWeight = 2 * kHeadDim;
+  constexpr std::int64_t kWarps = kTokens * (kQ + kKv) / 4;
+  constexpr std::int64_t kUnused = kWarps * kAngles + unused_of_numbers(kWarps);
+  check("qk_norm_rope_forward", {.asked = kWarps * (kAngles + 4 + kWeight), .unused = kUnused},
+        emulated::qk_norm_rope_forward,
+        kernels::QkNormRopeForward{qkv.view(),
+                                   q_weight.view(),
+                                   k_weight.view(),
+                                   positions.view(),
+                                   {cos.view(), sin.view()},
+                                   qk.view(),
+                                   kQ,
+                                   kKv,
+                                   kHeadDim,
+                                   1e-6f});
+  // At its weight twice; the weights' sums over four tokens are written and read, and added to the
+  // gradients. Before, 16 groups of lanes leave theirs in shared memory, eight floats by a lane:
+  // that meets every second bank twice, once in a block's life.
+  constexpr std::int64_t kSlices = kTokens / 4, kSums = 2 * 4 * kHeadDim;
+  check("qk_norm_rope_backward",
+        {.asked = kWarps * (kAngles + 4 + 2 * kWeight) + (kSlices + 1) * 2 * kSums,
+         .unused = kUnused,
+         .wavefronts = kSlices * 16 * kSums / 128},
+        emulated::qk_norm_rope_backward,
+        kernels::QkNormRopeBackward{qk.view(),
+                                    qkv.view(),
+                                    q_weight.view(),
+                                    k_weight.view(),
+                                    positions.view(),
+                                    {cos.view(), sin.view()},
+                                    d_qkv.view(),
+                                    d_q.view(),
+                                    d_k.view(),
+                                    kQ,
+                                    kKv,
+                                    kHeadDim,
+                                    1e-6f});
+}
+
+TEST_CASE("memory traffic: tables and batches", "[access][table]") {
+  const AlignedMatrices aligned;
+  std::vector<std::uint32_t> ids(kTokens);
+  std::vector<std::int32_t> places(kTokens);
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    ids[t] = static_cast<std::uint32_t>(t * 37 % 101);  // no two are the same
+    places[t] = static_cast<std::int32_t>(ids[t]);
+  }
+  Ids<std::uint32_t> tokens(ids);
+  Ids<std::int32_t> positions(places);
+  Matrix<bf16> table = numbers("table", 128, kHidden), x = numbers("x", kTokens, kHidden);
+  Matrix<float> d_table(128, kHidden);
+  // Each of a row's two warps asks for the id.
+  constexpr Beside kGather{.asked = 4 * kTokens, .unused = unused_of_numbers(2 * kTokens)};
+  // Each of a row's four warps asks for six sorted keys: where the run begins and ends, and, for
+  // each of its two packs, whose row comes.
+  constexpr std::int64_t kKeys = kTokens * 4 * 6;
+  constexpr Beside kScatter{.asked = 8 * kKeys, .unused = unused_of_numbers(kKeys, 8)};
+  check("embedding_forward", kGather, emulated::embedding_forward,
+        kernels::EmbeddingForward{tokens.view(), table.view(), 0, x.view()});
+  check("embedding_backward", kScatter, emulated::embedding_backward,
+        kernels::EmbeddingBackward{tokens.view(), x.view(), 0, d_table.view(), {}});
+  check("positions_forward", kGather, emulated::positions_forward,
+        kernels::PositionsForward{positions.view(), table.view(), x.view()});
+  check("positions_backward", kScatter, emulated::positions_backward,
+        kernels::PositionsBackward{positions.view(), x.view(), d_table.view()});
+
+  constexpr std::int64_t kSamples = 4, kLength = 256;
+  Matrix<std::uint32_t> samples(kSamples, kLength + 1);
+  Matrix<std::int32_t> document_positions(kSamples, kLength + 1);
+  for (std::int64_t s = 0; s < kSamples; ++s)
+    for (std::int64_t t = 0; t <= kLength; ++t)
+      document_positions.at(s, t) = static_cast<std::int32_t>(t % 50);
+  Ids<std::uint32_t> inputs(std::vector<std::uint32_t>(kSamples * kLength)),
+      targets(std::vector<std::uint32_t>(kSamples * kLength));
+  Ids<std::int32_t> input_positions(std::vector<std::int32_t>(kSamples * kLength)),
+      first_keys(std::vector<std::int32_t>(kSamples * kLength));
+  // A word is one token's own and the next of another. Rows of 257 words begin anywhere: all
+  // requests of 32 words touch five sectors, except for the first row's own ones.
+  constexpr std::int64_t kRequests = 2 * kSamples * kLength / 32;
+  check("batch_inputs",
+        {.asked = 2 * kSamples * (kLength - 1) * 4,
+         .unused = 32 * (2 * kRequests - kRequests / kSamples)},
+        emulated::batch_inputs,
+        kernels::BatchInputs{.samples = samples.view(),
+                             .document_positions = document_positions.view(),
+                             .num_counted = kSamples,
+                             .predict_across = false,
+                             .tokens = inputs.view(),
+                             .targets = targets.view(),
+                             .positions = input_positions.view(),
+                             .first_keys = first_keys.view()});
+}
+
+TEST_CASE("memory traffic: cross-entropy", "[access][table]") {
+  const AlignedMatrices aligned;
+  TestQueue queue;
+  Matrix<bf16> logits = numbers("logits", kTokens, kVocabulary);
+  Matrix<float> statistics(kTokens, 3), loss(1, kTokens), lse(1, kTokens);
+  std::vector<std::uint32_t> ids(kTokens);
+  for (std::size_t t = 0; t < ids.size(); ++t) ids[t] = static_cast<std::uint32_t>(t * 61);
+  Ids<std::uint32_t> targets(ids);
+  // One thread asks for the target and its logit, and writes three numbers.
+  check("cross_entropy_statistics",
+        {.asked = 2 * kTokens,
+         .unused = unused_of_numbers(4 * kTokens) + unused_of_numbers(kTokens, 2)},
+        emulated::cross_entropy_statistics,
+        kernels::CrossEntropyStatistics{logits.view(), targets.view(), 0, kVocabulary,
+                                        statistics.view()});
+  // A thread per token: of three numbers side by side each request takes one, the maximum twice.
+  check(
+      "cross_entropy_combine", {.asked = 4 * kTokens, .unused = 4 * 8 * kTokens},
+      emulated::cross_entropy_combine,
+      kernels::CrossEntropyCombine{statistics.view(), targets.view(), 1, loss.view(), lse.view()});
+  // Eight warps to a row ask for its target and its sum.
+  check("cross_entropy_backward",
+        {.asked = 7 * 8 * kTokens, .unused = unused_of_numbers(16 * kTokens)},
+        emulated::cross_entropy_backward,
+        kernels::CrossEntropyBackward{logits.view(), targets.view(), lse.view(), 0, kVocabulary,
+                                      0.5f});
+  double sum = 0.0;
+  check("add_losses", kernels::cost_of_add_losses(loss.view()),
+        {.asked = 16, .unused = unused_of_numbers(2, 8)},
+        [&] { emulated::add_losses(queue, device::view_of(&sum, 1, 1), loss.view()); });
+}
+
+TEST_CASE("memory traffic: attention", "[access][table]") {
+  const AlignedMatrices aligned;
+  constexpr std::int64_t kQ = 2, kKv = 1, kLength = 256;
+  const AttentionShape shape{.batch = 1,
+                             .query_length = kLength,
+                             .kv_length = kLength,
+                             .num_q_heads = kQ,
+                             .num_kv_heads = kKv,
+                             .head_dim = kHeadDim};
+  Matrix<bf16> q = numbers("q", kLength, kQ * kHeadDim), k = numbers("k", kLength, kHeadDim),
+               v = numbers("v", kLength, kHeadDim), o(kLength, kQ * kHeadDim),
+               d_o = numbers("d_o", kLength, kQ * kHeadDim), d_q(kLength, kQ * kHeadDim),
+               d_k(kLength, kHeadDim), d_v(kLength, kHeadDim);
+  Matrix<float> lse(kQ, kLength), scratch(1, kernels::attention_backward_scratch_elements(shape));
+  const kernels::AttentionForward forward{.shape = shape,
+                                          .q = q.view(),
+                                          .k = k.view(),
+                                          .v = v.view(),
+                                          .o = o.view(),
+                                          .lse = lse.view()};
+  const kernels::AttentionBackward backward{.shape = shape,
+                                            .q = q.view(),
+                                            .k = k.view(),
+                                            .v = v.view(),
+                                            .o = o.view(),
+                                            .lse = lse.view(),
+                                            .d_o = d_o.view(),
+                                            .d_q = d_q.view(),
+                                            .d_k = d_k.view(),
+                                            .d_v = d_v.view(),
+                                            .scratch = scratch.view()};
+  // Blocks own `own` queries, or keys, and all that these see, or are seen by, passes by: rows of
+  // 256 bytes of two matrices for both heads.
+  constexpr auto kPassing = [](std::int64_t own) {
+    const std::int64_t tiles = kLength / own;
+    return tiles * (tiles + 1) / 2 * own * 2 * 256 * kQ;
+  };
+  constexpr std::int64_t kQueries = kQ * kLength * 256, kKeys = kKv * kLength * 256;
+  constexpr std::int64_t kRows = kQ * kLength;  // a number each: lse, delta
+  constexpr auto kForward = [=](std::int64_t own) { return kPassing(own) - 2 * kKeys; };
+  check("attention_forward_mma", {.asked = kForward(64)}, emulated::attention_forward_mma, forward);
+  check("attention_forward_wgmma", {.asked = kForward(128)}, emulated::attention_forward_wgmma,
+        forward);
+  // Of 32 rows, fp32 in shared memory: eight floats by a lane meet every second bank twice when
+  // rows are written there. A lane writes lse alone.
+  constexpr auto kCopied = [=](std::int64_t bytes) { return bytes * 2 / 128; };
+  check("attention_forward_reference",
+        {.asked = kForward(32),
+         .unused = unused_of_numbers(kRows),
+         .wavefronts = kCopied(kQueries + kPassing(32))},
+        emulated::attention_forward_reference, forward);
+
+  // First delta is made of o and d_o, each of its numbers written alone. Then q and d_o pass by the
+  // keys, each query's lse and delta asked for by all of a block's `warps` warps, and k and v pass
+  // by the queries.
+  constexpr auto kBackward = [=](std::int64_t own, std::int64_t warps) {
+    const std::int64_t passing_queries = kPassing(own) / 512;
+    return kQueries + 2 * kPassing(own) + passing_queries * 8 * warps + 2 * 4 * kRows;
+  };
+  constexpr std::int64_t kDelta = unused_of_numbers(kRows);
+  check("attention_backward_mma", {.asked = kBackward(64, 4), .unused = kDelta},
+        emulated::attention_backward_mma, backward);
+  check("attention_backward_wgmma", {.asked = kBackward(128, 8), .unused = kDelta},
+        emulated::attention_backward_wgmma, backward);
+  check("attention_backward_reference",
+        {.asked = kBackward(32, 8),
+         .unused = kDelta + unused_of_numbers(2 * kRows),
+         .wavefronts = kCopied(2 * kQueries + 2 * kKeys + 2 * kPassing(32))},
+        emulated::attention_backward_reference, backward);
+}
+
+}  // namespace espalier::testing
