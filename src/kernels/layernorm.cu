@@ -79,6 +79,7 @@ struct Backward {
 
 /// A block per slice of rows. With n = (x - mean) * inverse_std and g = dy * weight,
 ///   dx = inverse_std * (g - mean(g) - n * mean(g n)).
+/// What a row needs is asked for at once, as in rmsnorm.cu.
 template <class T, int kCount, int kPacks>
 ESPALIER_KERNEL(kMaxRowThreads)
 backward_slice(Backward<T> a) {
@@ -86,9 +87,9 @@ backward_slice(Backward<T> a) {
   ColumnSums<kCount, kPacks> d_weight(shared, a.width), d_bias(shared, a.width);
   const auto sums = shared.take<float>(kMaxWarps);
   const auto products = shared.take<float>(kMaxWarps);
-  KeptRow<T, kCount, kPacks> weight, dy, x;
+  KeptRow<T, kCount, kPacks> weight, dy, x, d_residual;
   for_own_columns<kCount, kPacks>(
-      a.width, [&](int p, int c, auto columns) { weight.first_look(p, a.weight + c, columns); });
+      a.width, [&](int p, int c, auto columns) { weight.ask(p, a.weight + c, columns); });
   const std::int64_t first = block_index() * a.slices.rows_per_slice;
   const std::int64_t after = first + a.slices.rows_per_slice;
   const std::int64_t last = after < a.slices.num_rows ? after : a.slices.num_rows;
@@ -100,11 +101,16 @@ backward_slice(Backward<T> a) {
     float gradient = 0.0f;
     float product = 0.0f;
     for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
-      const auto d = dy.first_look(p, dy_row + c, columns);
-      const auto d_n = d * ((x.first_look(p, x_row + c, columns) + -mean) * inverse_std);
+      dy.ask(p, dy_row + c, columns);
+      x.ask(p, x_row + c, columns);
+      if (a.d_residual.data != nullptr) d_residual.ask(p, a.d_residual.row(t) + c, columns);
+    });
+    for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+      const auto d = dy.look(p, dy_row + c, columns);
+      const auto d_n = d * ((x.look(p, x_row + c, columns) + -mean) * inverse_std);
       d_weight.add(p, c, d_n);
       d_bias.add(p, c, d);
-      const auto w = weight.look_again(p, a.weight + c, columns);
+      const auto w = weight.look(p, a.weight + c, columns);
       gradient += sum_of(d * w);
       product += sum_of(d_n * w);
     });
@@ -113,11 +119,11 @@ backward_slice(Backward<T> a) {
     const float mean_gradient = block_sum(gradient, sums) / static_cast<float>(a.width);
     const float mean_product = block_sum(product, products) / static_cast<float>(a.width);
     for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
-      const auto g =
-          dy.look_again(p, dy_row + c, columns) * weight.look_again(p, a.weight + c, columns);
-      const auto n = (x.look_again(p, x_row + c, columns) + -mean) * inverse_std;
+      const auto g = dy.look(p, dy_row + c, columns) * weight.look(p, a.weight + c, columns);
+      const auto n = (x.look(p, x_row + c, columns) + -mean) * inverse_std;
       auto dx = (g + -mean_gradient - n * mean_product) * inverse_std;
-      if (a.d_residual.data != nullptr) dx = dx + load(a.d_residual.row(t) + c, columns);
+      if (a.d_residual.data != nullptr)
+        dx = dx + d_residual.look(p, a.d_residual.row(t) + c, columns);
       store(a.dx.row(t) + c, dx);
     });
   }

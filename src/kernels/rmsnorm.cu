@@ -66,15 +66,17 @@ struct Backward {
 
 /// A block per slice of rows. With n = x * inverse_rms and g = dy * weight,
 ///   dx = inverse_rms * (g - n * mean(g n)).
+/// A block has one row under way at a time: all that it needs of it is asked for at once, or the
+/// second half of a row would wait for memory as long as the first.
 template <class T, int kCount, int kPacks>
 ESPALIER_KERNEL(kMaxRowThreads)
 backward_slice(Backward<T> a) {
   SharedAllocator shared;
   ColumnSums<kCount, kPacks> d_weight(shared, a.width);
   const auto partials = shared.take<float>(2 * kMaxWarps);
-  KeptRow<T, kCount, kPacks> weight, dy, x;
+  KeptRow<T, kCount, kPacks> weight, dy, x, d_residual;
   for_own_columns<kCount, kPacks>(
-      a.width, [&](int p, int c, auto columns) { weight.first_look(p, a.weight + c, columns); });
+      a.width, [&](int p, int c, auto columns) { weight.ask(p, a.weight + c, columns); });
   const std::int64_t first = block_index() * a.slices.rows_per_slice;
   const std::int64_t after = first + a.slices.rows_per_slice;
   const std::int64_t last = after < a.slices.num_rows ? after : a.slices.num_rows;
@@ -82,20 +84,25 @@ backward_slice(Backward<T> a) {
     const float inverse_rms = read_element(a.inverse_rms + t);
     float products = 0.0f;
     for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
-      const auto product = dy.first_look(p, a.dy.row(t) + c, columns) *
-                           (x.first_look(p, a.x.row(t) + c, columns) * inverse_rms);
+      dy.ask(p, a.dy.row(t) + c, columns);
+      x.ask(p, a.x.row(t) + c, columns);
+      if (a.d_residual.data != nullptr) d_residual.ask(p, a.d_residual.row(t) + c, columns);
+    });
+    for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
+      const auto product =
+          dy.look(p, a.dy.row(t) + c, columns) * (x.look(p, a.x.row(t) + c, columns) * inverse_rms);
       d_weight.add(p, c, product);
-      products += sum_of(product * weight.look_again(p, a.weight + c, columns));
+      products += sum_of(product * weight.look(p, a.weight + c, columns));
     });
     // In turn, so that one row's sum may be read while the next row's is written.
     const auto turn = partials.part(t % 2 == 0 ? 0 : kMaxWarps, kMaxWarps);
     const float mean = block_sum(products, turn) / static_cast<float>(a.width);
     const float slope = mean * inverse_rms * inverse_rms;
     for_own_columns<kCount, kPacks>(a.width, [&](int p, int c, auto columns) {
-      const auto g =
-          dy.look_again(p, a.dy.row(t) + c, columns) * weight.look_again(p, a.weight + c, columns);
-      auto dx = g * inverse_rms - x.look_again(p, a.x.row(t) + c, columns) * slope;
-      if (a.d_residual.data != nullptr) dx = dx + load(a.d_residual.row(t) + c, columns);
+      const auto g = dy.look(p, a.dy.row(t) + c, columns) * weight.look(p, a.weight + c, columns);
+      auto dx = g * inverse_rms - x.look(p, a.x.row(t) + c, columns) * slope;
+      if (a.d_residual.data != nullptr)
+        dx = dx + d_residual.look(p, a.d_residual.row(t) + c, columns);
       store(a.dx.row(t) + c, dx);
     });
   }

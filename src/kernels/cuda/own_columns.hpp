@@ -55,13 +55,13 @@ struct OwnColumns<Single, Single, kPacks> {
 template <class T, int kCount, int kPacks>
 class KeptRow {
  public:
+  /// Asks for what look will want, ahead of it: where nothing is kept, it asks itself.
   template <int n>
-  ESPALIER_DEVICE Pack<n> first_look(int p, const T* place, Columns<n> columns) {
+  ESPALIER_DEVICE void ask(int p, const T* place, Columns<n> columns) {
     if constexpr (kPacks != kNotKept) kept_.at(p, columns) = load_raw(place, columns);
-    return look_again(p, place, columns);
   }
   template <int n>
-  ESPALIER_DEVICE Pack<n> look_again(int p, const T* place, Columns<n> columns) {
+  ESPALIER_DEVICE Pack<n> look(int p, const T* place, Columns<n> columns) {
     if constexpr (kPacks == kNotKept)
       return load(place, columns);
     else

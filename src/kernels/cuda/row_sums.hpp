@@ -17,9 +17,9 @@ struct RowSlices {
   std::int64_t rows_per_slice;
   std::int64_t num_slices;
 
-  explicit RowSlices(std::int64_t rows)
+  explicit RowSlices(std::int64_t rows, std::int64_t max_slices = kMaxSlices)
       : num_rows(rows),
-        rows_per_slice(std::max<std::int64_t>(4, div_ceil(rows, kMaxSlices))),
+        rows_per_slice(std::max<std::int64_t>(4, div_ceil(rows, max_slices))),
         num_slices(div_ceil(rows, rows_per_slice)) {}
 };
 
