@@ -4,6 +4,7 @@
 #include "kernels/cuda/attention_products.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/heads.hpp"
+#include "kernels/cuda/search.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -80,8 +81,8 @@ ESPALIER_DEVICE auto left_of(const SharedTile<kOwnRows, kHeadDim>& tile) {
   return [tile](int d) { return tile.left(warp() * 16, 2 * d); };
 }
 
-/// dK and dV of a tile of keys of one kv head: over all heads of its group and all queries from the
-/// first key on. Scores are taken transposed, (keys, queries).
+/// dK and dV of a tile of keys of one kv head: over all heads of its group and all queries that see
+/// any of them. Scores are taken transposed, (keys, queries).
 template <int kHeadDim>
 ESPALIER_KERNEL(kBackwardThreads)
 gradient_of_keys(Backward a) {
@@ -94,7 +95,8 @@ gradient_of_keys(Backward a) {
   const int kv_head = head % a.num_kv_heads;
 
   const int first_tile = first_key / kPassingRows;
-  const int num_tiles = (a.length + kPassingRows - 1) / kPassingRows - first_tile;
+  const int end = end_of_queries(a.first_keys, b, a.length, first_key, first_key + kOwnRows);
+  const int num_tiles = (end + kPassingRows - 1) / kPassingRows - first_tile;
   const int num_turns = num_tiles * a.group;
   const auto q_head = [&](int turn) { return kv_head * a.group + turn / num_tiles; };
   const auto first_query = [&](int turn) { return (first_tile + turn % num_tiles) * kPassingRows; };

@@ -5,6 +5,7 @@
 #include "kernels/cuda/attention_rows.hpp"
 #include "kernels/cuda/heads.hpp"
 #include "kernels/cuda/math.hpp"
+#include "kernels/cuda/search.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
 
@@ -72,8 +73,8 @@ ESPALIER_DEVICE Pair differentiated(float score, float d_p, const Query& query, 
   return {p, p * (d_p - query.delta)};
 }
 
-/// dK and dV of a tile of keys of one kv head: over all heads of its group and all queries from the
-/// first key on.
+/// dK and dV of a tile of keys of one kv head: over all heads of its group and all queries that see
+/// any of them.
 template <class T, int kCount>
 ESPALIER_KERNEL(kRowsThreads)
 gradient_of_keys(Backward<T> a) {
@@ -90,7 +91,8 @@ gradient_of_keys(Backward<T> a) {
   keys.copy_rows<kCount>(a.k.at(b, a.length, kv_head, a.head_dim), a.k.stride, first_key, a.length);
   values.copy_rows<kCount>(a.v.at(b, a.length, kv_head, a.head_dim), a.v.stride, first_key,
                            a.length);
-  const int num_tiles = (a.length - first_key + kRows - 1) / kRows;
+  const int end = end_of_queries(a.first_keys, b, a.length, first_key, first_key + kRows);
+  const int num_tiles = (end - first_key + kRows - 1) / kRows;
   RowSums d_k{}, d_v{};
 #pragma unroll 1
   for (int turn = 0; turn < num_tiles * a.group; ++turn) {

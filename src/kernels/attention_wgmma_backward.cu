@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
+#include "kernels/cuda/search.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/siblings.hpp"
 
@@ -107,7 +108,9 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   place.kv_head = head % a.num_kv_heads;
   place.b = head / a.num_kv_heads;
   place.first_tile = place.first_key / kPassingQueries;
-  place.tiles_of_head = (a.length + kPassingQueries - 1) / kPassingQueries - place.first_tile;
+  const int end =
+      end_of_queries(a.first_keys, place.b, a.length, place.first_key, place.first_key + kOwnRows);
+  place.tiles_of_head = (end + kPassingQueries - 1) / kPassingQueries - place.first_tile;
   place.group = a.group;
   return place;
 }
@@ -173,8 +176,8 @@ ESPALIER_DEVICE constexpr int column(int i) {
   return i / 4 * 2 + i % 2;
 }
 
-/// dK and dV of a warpgroup's 64 keys: over all heads of the group and all queries from the first
-/// key on. Scores are taken transposed, (keys, queries).
+/// dK and dV of a warpgroup's 64 keys: over all heads of the group and all queries that see any of
+/// the block's. Scores are taken transposed, (keys, queries).
 template <int kHeadDim>
 ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
                                       const KeysTiles<kHeadDim>& tiles) {

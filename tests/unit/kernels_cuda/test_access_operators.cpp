@@ -88,6 +88,57 @@ Matrix<bf16> numbers(const char* stream, std::int64_t rows, std::int64_t cols) {
   return matrix;
 }
 
+/// One sequence, two query heads and the kv head that they share.
+struct Attention {
+  static constexpr std::int64_t kQ = 2, kKv = 1;
+
+  explicit Attention(std::int64_t length)
+      : shape{.batch = 1,
+              .query_length = length,
+              .kv_length = length,
+              .num_q_heads = kQ,
+              .num_kv_heads = kKv,
+              .head_dim = kHeadDim},
+        q(numbers("q", length, kQ * kHeadDim)),
+        k(numbers("k", length, kHeadDim)),
+        v(numbers("v", length, kHeadDim)),
+        d_o(numbers("d_o", length, kQ * kHeadDim)),
+        o(length, kQ * kHeadDim),
+        d_q(length, kQ * kHeadDim),
+        d_k(length, kHeadDim),
+        d_v(length, kHeadDim),
+        lse(kQ, length),
+        scratch(1, kernels::attention_backward_scratch_elements(shape)) {}
+
+  kernels::AttentionForward forward(const device::ConstView& first_keys = {}) {
+    return {.shape = shape,
+            .q = q.view(),
+            .k = k.view(),
+            .v = v.view(),
+            .o = o.view(),
+            .lse = lse.view(),
+            .first_keys = first_keys};
+  }
+  kernels::AttentionBackward backward(const device::ConstView& first_keys = {}) {
+    return {.shape = shape,
+            .q = q.view(),
+            .k = k.view(),
+            .v = v.view(),
+            .o = o.view(),
+            .lse = lse.view(),
+            .d_o = d_o.view(),
+            .d_q = d_q.view(),
+            .d_k = d_k.view(),
+            .d_v = d_v.view(),
+            .scratch = scratch.view(),
+            .first_keys = first_keys};
+  }
+
+  AttentionShape shape;
+  Matrix<bf16> q, k, v, d_o, o, d_q, d_k, d_v;
+  Matrix<float> lse, scratch;
+};
+
 }  // namespace
 
 TEST_CASE("memory traffic: element by element", "[access][table]") {
@@ -312,35 +363,10 @@ TEST_CASE("memory traffic: cross-entropy", "[access][table]") {
 
 TEST_CASE("memory traffic: attention", "[access][table]") {
   const AlignedMatrices aligned;
-  constexpr std::int64_t kQ = 2, kKv = 1, kLength = 256;
-  const AttentionShape shape{.batch = 1,
-                             .query_length = kLength,
-                             .kv_length = kLength,
-                             .num_q_heads = kQ,
-                             .num_kv_heads = kKv,
-                             .head_dim = kHeadDim};
-  Matrix<bf16> q = numbers("q", kLength, kQ * kHeadDim), k = numbers("k", kLength, kHeadDim),
-               v = numbers("v", kLength, kHeadDim), o(kLength, kQ * kHeadDim),
-               d_o = numbers("d_o", kLength, kQ * kHeadDim), d_q(kLength, kQ * kHeadDim),
-               d_k(kLength, kHeadDim), d_v(kLength, kHeadDim);
-  Matrix<float> lse(kQ, kLength), scratch(1, kernels::attention_backward_scratch_elements(shape));
-  const kernels::AttentionForward forward{.shape = shape,
-                                          .q = q.view(),
-                                          .k = k.view(),
-                                          .v = v.view(),
-                                          .o = o.view(),
-                                          .lse = lse.view()};
-  const kernels::AttentionBackward backward{.shape = shape,
-                                            .q = q.view(),
-                                            .k = k.view(),
-                                            .v = v.view(),
-                                            .o = o.view(),
-                                            .lse = lse.view(),
-                                            .d_o = d_o.view(),
-                                            .d_q = d_q.view(),
-                                            .d_k = d_k.view(),
-                                            .d_v = d_v.view(),
-                                            .scratch = scratch.view()};
+  constexpr std::int64_t kQ = Attention::kQ, kKv = Attention::kKv, kLength = 256;
+  Attention attention(kLength);
+  const auto forward = attention.forward();
+  const auto backward = attention.backward();
   // Blocks own `own` queries, or keys, and all that these see, or are seen by, passes by: rows of
   // 256 bytes of two matrices for both heads.
   constexpr auto kPassing = [](std::int64_t own) {
@@ -379,6 +405,36 @@ TEST_CASE("memory traffic: attention", "[access][table]") {
          .unused = kDelta + unused_of_numbers(2 * kRows),
          .wavefronts = kCopied(2 * kQueries + 2 * kKeys + 2 * kPassing(32))},
         emulated::attention_backward_reference, backward);
+}
+
+TEST_CASE("attention inside documents asks for no tile that nobody sees", "[access]") {
+  const AlignedMatrices aligned;
+  constexpr std::int64_t kLength = 512, kDocument = 128;
+  Attention attention(kLength);
+  std::vector<std::int32_t> firsts(kLength);
+  for (std::int64_t t = 0; t < kLength; ++t)
+    firsts[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(t / kDocument * kDocument);
+  Ids<std::int32_t> first_keys(firsts);
+  TestQueue queue;
+  const auto bytes = [&](auto run, const auto& arguments) {
+    access_counts() = {};
+    settings().count_accesses = true;
+    run(queue, arguments);
+    settings().count_accesses = false;
+    return static_cast<double>(access_counts().device().bytes);
+  };
+  // Of the 10 pairs of 128 queries and keys that a whole sequence has, documents leave 4, and of
+  // those of smaller tiles fewer; what a block owns, and delta, is asked for in any case.
+  constexpr double kMost = 0.7;
+  const auto check_providers = [&](const auto& whole, const auto& inside, auto... providers) {
+    (CHECK(bytes(providers, inside) < kMost * bytes(providers, whole)), ...);
+  };
+  check_providers(attention.forward(), attention.forward(first_keys.view()),
+                  emulated::attention_forward_mma, emulated::attention_forward_wgmma,
+                  emulated::attention_forward_reference);
+  check_providers(attention.backward(), attention.backward(first_keys.view()),
+                  emulated::attention_backward_mma, emulated::attention_backward_wgmma,
+                  emulated::attention_backward_reference);
 }
 
 }  // namespace espalier::testing
