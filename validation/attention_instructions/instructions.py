@@ -4,15 +4,20 @@ the main loop, beside what its tensor cores need for the turn's products.
 
 Usage: instructions.py <folder with attention_*.cu.o> [--cuobjdump PATH]
 
-Needs cuobjdump and nvdisasm, of the CUDA toolkit or of the packages nvidia-cuda-cuobjdump and
-nvidia-cuda-nvdisasm. The model and its sources stand in README.md beside this file.
+Needs cuobjdump, and nvdisasm beside it: of the CUDA toolkit, or where
+jobscripts/fetch-cuda-disassembler.sh puts them. The model and its sources stand in README.md beside
+this file.
 """
 import argparse
 import collections
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 
+FETCHED = (pathlib.Path(__file__).resolve().parents[2] /
+           "build/_cuda_disassembler/nvidia/cu13/bin/cuobjdump")
 FUNCTION = re.compile(r"Function : (\w+)")
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)(.*?);")
 TARGET = re.compile(r"0x([0-9a-f]+)")
@@ -159,15 +164,21 @@ def cycles_of(kernel, executed):
 
 
 def disassemble(cuobjdump, path):
+    # cuobjdump starts nvdisasm, which lies beside it.
+    environment = dict(os.environ)
+    environment["PATH"] = f"{pathlib.Path(cuobjdump).parent}:{environment.get('PATH', '')}"
     return subprocess.run([cuobjdump, "-sass", "-arch", "sm_90a", str(path)], check=True,
-                          capture_output=True, text=True).stdout
+                          capture_output=True, text=True, env=environment).stdout
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--cuobjdump", default="cuobjdump")
+    parser.add_argument("--cuobjdump", default=shutil.which("cuobjdump") or str(FETCHED))
     arguments = parser.parse_args()
+    if not shutil.which(arguments.cuobjdump):
+        raise SystemExit(f"{arguments.cuobjdump} is not there: run "
+                         "jobscripts/fetch-cuda-disassembler.sh, or name it with --cuobjdump")
     columns = [*GROUPS, "integer, moves"]
     files = {}
     first_table, second_table = [], []
