@@ -67,9 +67,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   BenchJob job(session, parameters);
   const parallel::ProcessGrid& grid = job.worker.grid;
   device::Context& context = job.worker.context;
-  if (job.worker.gpu != nullptr)
-    log::info("device: {}\n{}", context.describe(),
-              train::describe_devices(session, job.worker.gpu));
+  train::log_devices(session, job.worker);
   plan::JobMemory& memory = job.model.memory;
   parallel::GridCommunicators& comm = job.model.communicators;
   model::Transformer& transformer = job.model.transformer;

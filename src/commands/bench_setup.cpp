@@ -1,7 +1,6 @@
 #include "commands/bench_setup.hpp"
 
 #include "base/random.hpp"
-#include "train/device_choice.hpp"
 #include "train/initial_weights.hpp"
 
 namespace espalier::commands {
@@ -23,7 +22,6 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
       worker(session, p),
       peaks(measure_peaks(session, worker, p)),
       model(session, p, worker) {
-  train::let_peers_reach_activations(model.communicators, model.memory.activation_arena);
   optim::Optimizer& optimizer = *model.memory.optimizer;
   train::randomize_masters(worker.context, model.memory.architecture, p.training.seed, optimizer);
   optimizer.weights_from_master(worker.context);

@@ -1,6 +1,7 @@
 #include "train/distributed_model.hpp"
 
 #include "base/integers.hpp"
+#include "base/log.hpp"
 #include "train/device_choice.hpp"
 
 namespace espalier::train {
@@ -17,6 +18,11 @@ Worker::Worker(parallel::MpiSession& session, const config::Parameters& p)
       gpu(choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, backend_of(gpu))) {
   context.gemm().set_tuning(p.device.tune_gemm);
+}
+
+void log_devices(parallel::MpiSession& session, const Worker& worker) {
+  if (worker.gpu != nullptr)
+    log::info("device: {}\n{}", worker.context.describe(), describe_devices(session, worker.gpu));
 }
 
 double measure_gemm_peak(parallel::MpiSession& session, Worker& worker, const config::Parameters& p,
@@ -36,6 +42,7 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
           &worker.context, collective_library(p.device), p.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, worker.context,
                   communicators) {
+  let_peers_reach_activations(communicators, memory.activation_arena);
   transformer.set_before_use([this, &context = worker.context](int bucket) {
     memory.optimizer->wait_for_weights(context, bucket);
   });

@@ -26,13 +26,17 @@ struct Worker {
   device::Context context;
 };
 
+/// Says in the log where the ranks compute, unless that is the host (collective).
+void log_devices(parallel::MpiSession& session, const Worker& worker);
+
 /// FLOP/s of this worker's matrix products, measured for about `seconds` while all ranks measure:
 /// those that share a machine share its power (collective).
 double measure_gemm_peak(parallel::MpiSession& session, Worker& worker,
                          const config::Parameters& parameters, double seconds);
 
 /// The model on the grid, with all that training it takes: the memory that was planned, the
-/// communicators of the axes, the transformer over both (collective). The weights are still zero.
+/// communicators of the axes, which reach it as let_peers_reach_activations says, the transformer
+/// over both (collective). The weights are still zero.
 struct DistributedModel {
   /// `worker` must outlive it. Throws Error (bad_configuration) when the memory cannot be had.
   DistributedModel(parallel::MpiSession& session, const config::Parameters& parameters,

@@ -8,7 +8,6 @@
 #include "base/log.hpp"
 #include "io/toml_reader.hpp"
 #include "tokenizer/tokenizer.hpp"
-#include "train/device_choice.hpp"
 #include "train/initial_weights.hpp"
 #include "train/trainer.hpp"
 
@@ -109,9 +108,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                    .data_rank = worker_.grid.data_rank(),
                    .documents = document_rule(parameters.data)},
       forward_order_(model_.memory.weights->forward_order()) {
-  if (worker_.gpu != nullptr)
-    log::info("device: {}\n{}", worker_.context.describe(), describe_devices(session, worker_.gpu));
-  let_peers_reach_activations(model_.communicators, model_.memory.activation_arena);
+  log_devices(session, worker_);
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
