@@ -35,10 +35,11 @@ void block_signals() {
 
 }  // namespace
 
-CheckpointSave::CheckpointSave(SaveSettings& settings, CheckpointInfo info,
-                               std::vector<CheckpointPiece> pieces,
+CheckpointSave::CheckpointSave(const SaveSettings& settings, std::vector<float>& fetched,
+                               CheckpointInfo info, std::vector<CheckpointPiece> pieces,
                                std::vector<std::string> indices)
     : settings_(settings),
+      fetched_(fetched),
       info_(std::move(info)),
       pieces_(std::move(pieces)),
       indices_(std::move(indices)),
@@ -212,7 +213,7 @@ void CheckpointSave::write_file() {
   }
 
   PieceChecksums checksums(pieces_.size());
-  settings_.fetched.clear();
+  fetched_.clear();
   while (const auto next = take_next_piece()) {
     const CheckpointPiece& piece = pieces_[*next];
     Fields fields = {piece.master, piece.exp_avg, piece.exp_avg_sq};
@@ -263,10 +264,9 @@ void CheckpointSave::write_piece(FileDescriptor& out, std::size_t index, const F
     const float* values = fields[field];
     if (!in_host_memory) {
       stop_if_cancelled();
-      std::vector<float>& fetched = settings_.fetched;
-      if (fetched.size() < elements) fetched.resize(elements);
-      settings_.fetch(fetched.data(), values, pieces_[index].rectangle.size());
-      values = fetched.data();
+      if (fetched_.size() < elements) fetched_.resize(elements);
+      settings_.fetch(fetched_.data(), values, pieces_[index].rectangle.size());
+      values = fetched_.data();
     }
     const auto bytes = std::as_bytes(std::span(values, elements));
     checksums[field] = hash_bytes(bytes);

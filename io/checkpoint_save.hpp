@@ -25,7 +25,6 @@ struct SaveSettings {
   int rank, num_ranks;
   CheckpointWriter::Staging staging;
   CheckpointWriter::Fetch fetch;
-  std::vector<float> fetched = {};  ///< of the running save's thread: one field of a piece
 };
 
 /// One save of one rank: a thread writes the pieces to the rank's file in the partial folder, while
@@ -34,9 +33,10 @@ struct SaveSettings {
 class CheckpointSave {
  public:
   /// `pieces`: none of them empty. `indices`: of all ranks, or none; with them the thread makes
-  /// master.h5, too. `settings` must outlive it.
-  CheckpointSave(SaveSettings& settings, CheckpointInfo info, std::vector<CheckpointPiece> pieces,
-                 std::vector<std::string> indices);
+  /// master.h5, too. `settings` and `fetched` must outlive it; `fetched` is the thread's, for one
+  /// field of a piece, and grows to the largest that settings.fetch brings.
+  CheckpointSave(const SaveSettings& settings, std::vector<float>& fetched, CheckpointInfo info,
+                 std::vector<CheckpointPiece> pieces, std::vector<std::string> indices);
   ~CheckpointSave();  ///< waits for the thread
   CheckpointSave(const CheckpointSave&) = delete;
   CheckpointSave& operator=(const CheckpointSave&) = delete;
@@ -63,6 +63,7 @@ class CheckpointSave {
   void cancel();  ///< the thread ends soon, and the save has failed
 
   /// master.h5 but for the sizes of the rank files: what the thread has made, else made now.
+  /// Only after is_written() has said so: until then master.h5 is the thread's.
   Hdf5Image& master(const CheckpointInfo& info, std::span<const std::string> indices);
   /// A save that failed, for a person: what, what is left, what to do. A fault of the program stays
   /// what it is.
@@ -100,12 +101,13 @@ class CheckpointSave {
   void copy_fields(float* to, const CheckpointPiece& piece) const;
   void throw_failure() const;
 
-  SaveSettings& settings_;
+  const SaveSettings& settings_;
+  std::vector<float>& fetched_;
   const CheckpointInfo info_;
   const std::vector<CheckpointPiece> pieces_;
   const std::vector<std::string> indices_;  ///< of all ranks; empty: master.h5 is left to commit
   std::unordered_multimap<std::int64_t, std::size_t> pieces_of_state_;
-  std::optional<Hdf5Image> master_;  ///< of the thread until it has ended
+  std::optional<Hdf5Image> master_;  ///< of the thread until `finished_`
 
   // Shared with the thread, under `mutex_`. `changed_`: any state, `finished_`, `failure_`,
   // `cancelled_`.

@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 struct CheckpointWriter::Implementation {
   explicit Implementation(SaveSettings of_saves) : settings(std::move(of_saves)) {}
 
-  SaveSettings settings;
+  const SaveSettings settings;
+  std::vector<float> fetched;          ///< of the save's thread; kept from one save to the next
   std::optional<CheckpointSave> save;  ///< from begin to commit, release or discard
 
   void check_indices(std::span<const std::string> indices,
@@ -67,7 +68,7 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointP
     self.check_indices(indices, pieces);
     of_ranks.assign(indices.begin(), indices.end());
   }
-  self.save.emplace(self.settings, info, std::move(pieces), std::move(of_ranks));
+  self.save.emplace(self.settings, self.fetched, info, std::move(pieces), std::move(of_ranks));
 }
 
 bool CheckpointWriter::is_saving() const {
