@@ -12,8 +12,7 @@
 #include <sstream>
 
 #include "base/error.hpp"
-#include "config/reference.hpp"
-#include "io/key_names.hpp"
+#include "config/unknown_names.hpp"
 
 namespace espalier::io {
 namespace {
@@ -186,7 +185,7 @@ std::string set_parameter(Parameters& parameters, const std::string& table, cons
       value = std::move(candidate);
     }
   });
-  return found ? wrong : unknown_key(table, key);
+  return found ? wrong : config::unknown_key(table, key);
 }
 
 // Files -------------------------------------------------------------------------------------------
@@ -210,13 +209,13 @@ void apply(const toml::table& document, const std::string& file, bool only_model
     const toml::table* table = node.as_table();
     if (table == nullptr) {
       problems.add(node,
-                   is_table_name(name)
+                   config::is_table_name(name)
                        ? fmt::format("{} is a table: write its keys under a line [{}]", name, name)
-                       : key_outside_table(name));
+                       : config::key_outside_table(name));
       continue;
     }
-    if (!is_table_name(name)) {
-      problems.add(node, unknown_table(name));
+    if (!config::is_table_name(name)) {
+      problems.add(node, config::unknown_table(name));
       continue;
     }
     if (only_model && name != "model") {
@@ -291,7 +290,7 @@ void apply_override(const Override& o, Parameters& parameters) {
   const auto fail_here = [&](const std::string& problem) {
     fail_configuration(fmt::format("override {}: {}", o.text, problem));
   };
-  if (!is_table_name(o.table)) fail_here(unknown_table(o.table));
+  if (!config::is_table_name(o.table)) fail_here(config::unknown_table(o.table));
 
   std::optional<toml::table> document = as_toml(o.value);
   // On the command line the shell takes the quotes: for a string (01:30:00, 42) the text counts.

@@ -1,4 +1,4 @@
-#include "io/key_names.hpp"
+#include "config/unknown_names.hpp"
 
 #include <fmt/core.h>
 
@@ -8,11 +8,11 @@
 #include "base/text.hpp"
 #include "config/reference.hpp"
 
-namespace espalier::io {
+namespace espalier::config {
 
 std::string unknown_key(const std::string& table, const std::string& key) {
   const std::string full = table + "." + key;
-  const std::vector<std::string> all = config::key_names();
+  const std::vector<std::string> all = key_names();
   // The right word in the wrong table is a commoner slip than it seems: [model] sequence_length.
   for (const std::string& name : all)
     if (name.substr(name.find('.') + 1) == key)
@@ -27,21 +27,21 @@ std::string unknown_key(const std::string& table, const std::string& key) {
 }
 
 bool is_table_name(const std::string& name) {
-  const std::vector<std::string> names = config::table_names();
+  const std::vector<std::string> names = table_names();
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 std::string unknown_table(const std::string& name) {
-  const std::string near = nearest_name(name, config::table_names());
+  const std::string near = nearest_name(name, table_names());
   if (!near.empty()) return fmt::format("unknown table [{}]; did you mean [{}]?", name, near);
   return fmt::format("unknown table [{}]; `espalier help parameters` lists the tables", name);
 }
 
 std::string key_outside_table(const std::string& key) {
-  for (const std::string& name : config::key_names())
+  for (const std::string& name : key_names())
     if (name.substr(name.find('.') + 1) == key)
       return fmt::format("key {} is outside a table; did you mean {}?", key, name);
   return fmt::format("key {} is outside a table: keys stand under a line like [training]", key);
 }
 
-}  // namespace espalier::io
+}  // namespace espalier::config
