@@ -7,8 +7,9 @@
 #include "commands/operator_timer.hpp"
 #include "kernels/attention_provider.hpp"
 #include "kernels/operator_list.hpp"
+#include "model/attention_operands.hpp"
+#include "model/inputs.hpp"
 #include "model/parts.hpp"
-#include "model/transformer.hpp"
 
 // Every operator of a training step alone, at the shapes that the input gives it on this rank.
 

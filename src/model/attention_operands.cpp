@@ -1,7 +1,5 @@
 #include "model/attention_operands.hpp"
 
-#include "model/transformer.hpp"
-
 namespace espalier::model {
 
 kernels::QkNormRopeForward AttentionOperands::rotation(const BlockTensors& w) const {

@@ -2,14 +2,14 @@
 #include "kernels/attention.hpp"
 #include "kernels/qk_norm_rope.hpp"
 #include "model/activations.hpp"
+#include "model/inputs.hpp"
 #include "model/weights.hpp"
 
 namespace espalier::model {
 
-struct Inputs;
-
 /// What rotation (QK-norm and RoPE) and attention of a block work on: the operands with which the
-/// transformer runs these operators and the benchmarks time them. Shapes: BlockActivations.
+/// transformer runs these operators and the benchmarks time them. Shapes: BlockActivations. It
+/// must not outlive what it refers to.
 struct AttentionOperands {
   const Architecture& architecture;
   const LocalSizes& sizes;

@@ -1,4 +1,3 @@
-#include "kernels/batch_inputs.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/positions.hpp"
 #include "model/parts.hpp"
@@ -136,29 +135,6 @@ void Transformer::gate_up_forward(std::int64_t layer, Rows rows, ConstView n2) {
   auto phase = context_.profiler().scope(Phase::mlp);
   linear_forward(context_, rows.of(a_.blocks[static_cast<std::size_t>(layer)].gate_up), n2,
                  weights_.weights.blocks[static_cast<std::size_t>(layer)].gate_up);
-}
-
-Inputs gather_inputs(device::Context& context, Activations& a, const Batch& batch) {
-  const auto phase = context.profiler().scope(Phase::embedding);
-  ConstView samples = batch.samples, places = batch.document_positions;
-  if (!context.on_host()) {
-    context.upload(a.samples, samples.data);
-    samples = a.samples;
-    if (places.data != nullptr) {
-      context.upload(a.document_positions, places.data);
-      places = a.document_positions;
-    }
-  }
-  const View first_keys = batch.document_mask ? a.first_keys : View{};
-  kernels::batch_inputs(context, {.samples = samples,
-                                  .document_positions = places,
-                                  .num_counted = batch.num_counted,
-                                  .predict_across = batch.predict_across,
-                                  .tokens = a.tokens,
-                                  .targets = a.targets,
-                                  .positions = a.positions,
-                                  .first_keys = first_keys});
-  return {a.tokens, a.targets, a.positions, first_keys};
 }
 
 void Transformer::train(const Batch& batch, float loss_scale, bool first,

@@ -7,7 +7,7 @@
 #include "data/batch.hpp"
 #include "device/view.hpp"
 #include "io/token_shard.hpp"
-#include "model/transformer.hpp"
+#include "model/inputs.hpp"
 
 namespace espalier::train {
 

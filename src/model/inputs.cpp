@@ -1,0 +1,34 @@
+#include "model/inputs.hpp"
+
+#include "kernels/batch_inputs.hpp"
+
+namespace espalier::model {
+
+using device::ConstView;
+using device::Phase;
+using device::View;
+
+Inputs gather_inputs(device::Context& context, Activations& a, const Batch& batch) {
+  const auto phase = context.profiler().scope(Phase::embedding);
+  ConstView samples = batch.samples, places = batch.document_positions;
+  if (!context.on_host()) {
+    context.upload(a.samples, samples.data);
+    samples = a.samples;
+    if (places.data != nullptr) {
+      context.upload(a.document_positions, places.data);
+      places = a.document_positions;
+    }
+  }
+  const View first_keys = batch.document_mask ? a.first_keys : View{};
+  kernels::batch_inputs(context, {.samples = samples,
+                                  .document_positions = places,
+                                  .num_counted = batch.num_counted,
+                                  .predict_across = batch.predict_across,
+                                  .tokens = a.tokens,
+                                  .targets = a.targets,
+                                  .positions = a.positions,
+                                  .first_keys = first_keys});
+  return {a.tokens, a.targets, a.positions, first_keys};
+}
+
+}  // namespace espalier::model
