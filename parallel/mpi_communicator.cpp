@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "base/integers.hpp"
+#include "parallel/mpi_check.hpp"
 
 namespace espalier::parallel {
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/integers.hpp"
+#include "parallel/mpi_check.hpp"
 #include "parallel/rank_sum.hpp"
 
 namespace espalier::parallel {
@@ -34,14 +35,6 @@ std::int64_t message_limit(int size, std::int64_t max_message_bytes) {
 }
 
 }  // namespace
-
-void check_mpi(int code, const char* call) {
-  if (code == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING] = "unknown error";
-  int length = 0;
-  MPI_Error_string(code, text, &length);
-  fail(ExitStatus::internal, "{} failed: {}", call, text);
-}
 
 void Staging::reserve(std::int64_t bytes) {
   if (bytes <= size_) return;

@@ -10,9 +10,6 @@
 
 namespace espalier::parallel {
 
-/// Throws Error (internal) with the name of the call and MPI's text unless `code` is MPI_SUCCESS.
-void check_mpi(int code, const char* call);
-
 /// Memory through which messages pass, shared by the communicators of a process: collectives
 /// block, so only one of them is under way. Pages are touched at first use and then reused.
 class Staging {

@@ -9,6 +9,7 @@
 #include <exception>
 
 #include "base/error.hpp"
+#include "parallel/mpi_check.hpp"
 #include "parallel/mpi_communicator.hpp"
 #include "parallel/nccl_communicator.hpp"
 #include "parallel/nccl_pieces.hpp"

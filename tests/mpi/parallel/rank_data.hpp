@@ -10,6 +10,7 @@
 
 #include "base/dtype.hpp"
 #include "base/text.hpp"
+#include "parallel/mpi_check.hpp"
 #include "parallel/mpi_communicator.hpp"
 
 namespace espalier::testing {

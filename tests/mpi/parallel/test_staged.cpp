@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "device/arena.hpp"
+#include "parallel/mpi_check.hpp"
 #include "parallel/session.hpp"
 #include "parallel/shard_map.hpp"
 #include "parallel/staged_communicator.hpp"
