@@ -15,7 +15,6 @@ using device::View;
 
 namespace {
 
-constexpr std::int64_t kAlignment = 64;
 /// An all-reduce up to this size is one exchange of everything: fewer messages in a row.
 constexpr std::int64_t kSmallBytes = 16384;
 
@@ -73,7 +72,7 @@ void MpiCommunicator::plan_pieces(std::span<const RowPieces> tensors) {
 
 void MpiCommunicator::plan_even(std::byte* data, std::int64_t bytes) {
   exchange_.plan().clear();
-  const std::int64_t share = round_up(div_ceil(bytes, size()), kAlignment);
+  const std::int64_t share = round_up(div_ceil(bytes, size()), Staging::kAlignment);
   for (int r = 0; r < size(); ++r) {
     const std::int64_t begin = std::min(bytes, r * share);
     exchange_.plan().append(r, data + begin, std::min(bytes, begin + share) - begin);
@@ -83,7 +82,7 @@ void MpiCommunicator::plan_even(std::byte* data, std::int64_t bytes) {
 void MpiCommunicator::reduce_scatter_pieces(std::span<const RowPieces> tensors) {
   if (size() == 1 || tensors.empty()) return;
   plan_pieces(tensors);
-  exchange_.sum(tensors.front().full.dtype, nullptr, nullptr);
+  exchange_.sum_in_place(tensors.front().full.dtype);
 }
 
 void MpiCommunicator::all_gather_pieces(std::span<const RowPieces> tensors) {
@@ -112,7 +111,6 @@ void MpiCommunicator::reduce_scatter_sum(View out, ConstView in) {
   ESPALIER_ASSERT(in.size() == size() * out.size() && out.dtype == in.dtype, "{} -> {}, {} ranks",
                   device::describe(in), device::describe(out), size());
   const std::int64_t bytes = out.size_bytes();
-  const std::byte* own = bytes_of(in) + rank() * bytes;
   if (size() == 1) {
     if (out.data != in.data && bytes > 0)
       std::memcpy(out.data, in.data, static_cast<std::size_t>(bytes));
@@ -120,7 +118,7 @@ void MpiCommunicator::reduce_scatter_sum(View out, ConstView in) {
   }
   exchange_.plan().clear();
   for (int r = 0; r < size(); ++r) exchange_.plan().append(r, bytes_of(in) + r * bytes, bytes);
-  exchange_.sum(out.dtype, bytes_of(out), own);
+  exchange_.sum_into(out);
 }
 
 void MpiCommunicator::all_reduce_sum(View data) {
@@ -129,7 +127,7 @@ void MpiCommunicator::all_reduce_sum(View data) {
   const std::int64_t bytes = data.size_bytes();
   if (bytes <= std::min(kSmallBytes, exchange_.slot_bytes())) return exchange_.sum_everywhere(data);
   plan_even(bytes_of(data), bytes);
-  exchange_.sum(data.dtype, nullptr, nullptr);
+  exchange_.sum_in_place(data.dtype);
   exchange_.gather();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/integers.hpp"
 #include "parallel/mpi_check.hpp"
@@ -14,7 +15,6 @@ using device::View;
 namespace {
 
 constexpr int kTag = 0;  // messages between two ranks arrive in order: one tag is enough
-constexpr std::int64_t kAlignment = 64;
 
 int group_rank(MPI_Comm communicator) {
   int rank = 0;
@@ -30,8 +30,8 @@ int group_size(MPI_Comm communicator) {
 
 std::int64_t message_limit(int size, std::int64_t max_message_bytes) {
   const std::int64_t fitting = MpiExchange::kStagingBytes / (4 * size);
-  const std::int64_t limit = std::max(std::min(fitting, max_message_bytes), kAlignment);
-  return limit / kAlignment * kAlignment;
+  const std::int64_t limit = std::max(std::min(fitting, max_message_bytes), Staging::kAlignment);
+  return limit / Staging::kAlignment * Staging::kAlignment;
 }
 
 }  // namespace
@@ -117,8 +117,8 @@ void MpiExchange::post_sum_round(std::size_t round) {
   }
 }
 
-void MpiExchange::sum_round(std::size_t round, DType dtype, std::byte* result,
-                            const std::byte* own) {
+template <class Place>
+void MpiExchange::sum_round(std::size_t round, DType dtype, Place place) {
   const auto mine = plan_.messages(rank_);
   if (round >= mine.size()) return;
   std::int64_t offset = 0;
@@ -126,20 +126,30 @@ void MpiExchange::sum_round(std::size_t round, DType dtype, std::byte* result,
     for (int source = 0; source < size_; ++source)
       sources_[static_cast<std::size_t>(source)] =
           source == rank_ ? span.data : receive_slot(round, source) + offset;
-    std::byte* out = result == nullptr ? span.data : result + (span.data - own);
-    sum_in_rank_order(dtype, sources_, out, span.bytes / static_cast<std::int64_t>(size_of(dtype)));
+    sum_in_rank_order(dtype, sources_, place(span),
+                      span.bytes / static_cast<std::int64_t>(size_of(dtype)));
     offset += span.bytes;
   }
 }
 
-void MpiExchange::sum(DType dtype, std::byte* result, const std::byte* own) {
+template <class Place>
+void MpiExchange::sum(DType dtype, Place place) {
   const std::size_t rounds = plan_.num_rounds();
   if (rounds > 0) post_sum_round(0);
   for (std::size_t round = 0; round < rounds; ++round) {
     if (round + 1 < rounds) post_sum_round(round + 1);
     wait(round);
-    sum_round(round, dtype, result, own);
+    sum_round(round, dtype, place);
   }
+}
+
+void MpiExchange::sum_in_place(DType dtype) {
+  sum(dtype, [](const Span& span) { return span.data; });
+}
+
+void MpiExchange::sum_into(const View& out) {
+  auto* next = static_cast<std::byte*>(out.data);
+  sum(out.dtype, [&](const Span& span) { return std::exchange(next, next + span.bytes); });
 }
 
 // --- All-gather: rank d's stream is what d sends to everyone. ---

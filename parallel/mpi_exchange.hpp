@@ -14,9 +14,12 @@ namespace espalier::parallel {
 /// block, so only one of them is under way. Pages are touched at first use and then reused.
 class Staging {
  public:
+  /// A cache line. Slots are multiples of it, and so are the shares of an all-reduce.
+  static constexpr std::int64_t kAlignment = 64;
+
   /// At least `bytes` bytes; what earlier calls returned is gone.
   void reserve(std::int64_t bytes);
-  std::byte* data() const { return aligned_; }  ///< on a cache line
+  std::byte* data() const { return aligned_; }  ///< aligned to kAlignment
 
  private:
   std::unique_ptr<std::byte[]> memory_;
@@ -27,7 +30,7 @@ class Staging {
 /// Carries out what a MessagePlan says, in rounds that overlap: while round k is summed or
 /// unpacked, round k+1 travels. A stream of host memory belongs to each rank of the group; all
 /// ranks describe the same streams. Messages are point to point, and sums are taken here, in rank
-/// order. Every call is collective over the group and done on return.
+/// order.
 class MpiExchange {
  public:
   /// Staging stays near this size however many ranks there are.
@@ -44,9 +47,14 @@ class MpiExchange {
 
   /// The streams of the next calls.
   MessagePlan& plan() { return plan_; }
-  /// This rank's stream becomes the sum over the ranks, in place, or at the same offset from
-  /// `result` as it lies from `own`.
-  void sum(DType dtype, std::byte* result, const std::byte* own);
+
+  // Collective over the group, and done on return:
+
+  /// This rank's stream becomes the sum over the ranks.
+  void sum_in_place(DType dtype);
+  /// As sum_in_place, but the stream stays as it is: the sum goes to `out`, contiguous and as long
+  /// as the stream, in its order.
+  void sum_into(const device::View& out);
   /// Every rank's stream becomes that rank's own.
   void gather();
   /// Without a plan: everyone sends all of `data`, at most slot_bytes(), and sums it.
@@ -60,7 +68,11 @@ class MpiExchange {
 
   void post_sum_round(std::size_t round);
   void post_gather_round(std::size_t round);
-  void sum_round(std::size_t round, DType dtype, std::byte* result, const std::byte* own);
+  /// The sum of each span of this rank's stream, in order, goes to place(span).
+  template <class Place>
+  void sum(DType dtype, Place place);
+  template <class Place>
+  void sum_round(std::size_t round, DType dtype, Place place);
   void unpack_round(std::size_t round);
 
   void post_receive(std::size_t round, void* data, std::int64_t bytes, int peer);
