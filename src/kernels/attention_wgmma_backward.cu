@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
-#include "kernels/cuda/search.hpp"
+#include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/siblings.hpp"
 
@@ -103,7 +103,8 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   const int heads = a.batch * a.num_kv_heads;
   const int head = static_cast<int>(block % heads);
   KeysPlace place;
-  // The first keys are seen by most queries: they go first, so that blocks end together.
+  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
+  // together.
   place.first_key = static_cast<int>(block / heads) * kOwnRows;
   place.kv_head = head % a.num_kv_heads;
   place.b = head / a.num_kv_heads;
@@ -114,7 +115,8 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   place.group = a.group;
   return place;
 }
-/// visit(turn, head, first query)
+/// visit(turn, head, first query). Two loops, because a division in each turn would take more
+/// instructions than the rest of its beginning.
 template <class Visit>
 ESPALIER_DEVICE void for_each_turn(const KeysPlace& place, const Visit& visit) {
   int turn = 0;
