@@ -77,7 +77,7 @@ void wait_for_stores() {
 
 inline int same_in_warp(int value,
                         const std::source_location& site = std::source_location::current()) {
-  const int first = shuffle(value, 0, site);
+  const int first = ESPALIER_GPU::shuffle(value, 0, site);
   require(value == first, ExitStatus::internal,
           "emulation: same_in_warp at {} of {}, the first lane has {}",
           emulation::Site(site).describe(), value, first);
