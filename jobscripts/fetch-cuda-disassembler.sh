@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches NVIDIA's cuobjdump and nvdisasm, with which a test reads the kernels' machine code, where
-# the CUDA toolkit at hand does not have them.
+# the CUDA toolkit at hand does not have them. For x86_64.
 #
 # Usage:  jobscripts/fetch-cuda-disassembler.sh
 # Writes  build/_cuda_disassembler/{nvidia/cu13/bin,licenses}, where CMake looks for them; nothing

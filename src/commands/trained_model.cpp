@@ -5,6 +5,16 @@
 #include "train/device_choice.hpp"
 
 namespace espalier::commands {
+namespace {
+
+/// Every prompt length has products of its own: what the library takes first does, and is the same
+/// every time.
+config::Parameters without_tuning(config::Parameters parameters) {
+  parameters.device.tune_gemm = false;
+  return parameters;
+}
+
+}  // namespace
 
 TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Parameters& p)
     : parameters(p),
@@ -12,11 +22,8 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       tokenizer_identity(),
       architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
-      worker(session, p),
+      worker(session, without_tuning(p)),
       weight_arena(device::Arena::planning("weights")) {
-  // Every prompt length has products of its own: what the library takes first does, and is the same
-  // every time.
-  worker.context.gemm().set_tuning(false);
   io::CheckpointReader reader(p.evaluation.checkpoint);
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;

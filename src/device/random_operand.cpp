@@ -1,11 +1,13 @@
 #include "device/random_operand.hpp"
 
+#include "base/error.hpp"
 #include "base/random.hpp"
 
 namespace espalier::device {
 
 std::vector<std::byte> random_operand(DType dtype, std::int64_t count, double deviation,
                                       float mean) {
+  ESPALIER_ASSERT(dtype == DType::f32 || dtype == DType::bf16, "{}", name_of(dtype));
   // Drawing every number would take longer than what is measured.
   constexpr std::int64_t kNumDrawn = 65535;
   std::vector<float> drawn(kNumDrawn);

@@ -3,8 +3,8 @@
 // that owns its queries. Scores are recomputed in both, 7 products instead of 5.
 #include "kernels/cuda/attention_products.hpp"
 #include "kernels/cuda/attention_providers.hpp"
+#include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/heads.hpp"
-#include "kernels/cuda/search.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -88,7 +88,8 @@ ESPALIER_KERNEL(kBackwardThreads)
 gradient_of_keys(Backward a) {
   const Tiles<kHeadDim> tiles{SharedAllocator()};
   const int heads = a.batch * a.num_kv_heads;
-  // The first keys are seen by most queries: they go first, so that blocks end together.
+  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
+  // together.
   const int first_key = static_cast<int>(block_index() / heads) * kOwnRows;
   const int head = static_cast<int>(block_index() % heads);
   const int b = head / a.num_kv_heads;

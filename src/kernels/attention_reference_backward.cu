@@ -3,9 +3,9 @@
 // by the block that owns the queries.
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_rows.hpp"
+#include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/heads.hpp"
 #include "kernels/cuda/math.hpp"
-#include "kernels/cuda/search.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
 
@@ -83,7 +83,8 @@ gradient_of_keys(Backward<T> a) {
       d_outs(shared, a.head_dim);
   const RowWeights probabilities(shared), d_scores(shared);
   const int heads = a.batch * a.num_kv_heads;
-  // The first keys are seen by most queries: they go first, so that blocks end together.
+  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
+  // together.
   const int first_key = static_cast<int>(block_index() / heads) * kRows;
   const int head = static_cast<int>(block_index() % heads);
   const int b = head / a.num_kv_heads;

@@ -5,6 +5,7 @@
 #include "kernels/cuda/attention_providers.hpp"
 
 #include "kernels/cuda/attention_warpgroups.hpp"
+#include "kernels/cuda/block_order.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/siblings.hpp"
 
@@ -15,15 +16,18 @@ namespace wgmma_forward {
 
 constexpr int kQueries = kConsumers * kGroupRows;  ///< of a block
 constexpr int kKeys = 128;                         ///< of a tile
-constexpr int kStages = 2;
+/// As many as there is room for, up to four: a place is free only when the slower consumer is done.
+template <int kHeadDim>
+constexpr int kStages = kHeadDim <= 64 ? 4 : 2;
 
 struct Forward {
   TensorMap q, k, v, o;
   float* lse;
   const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
   std::int64_t lse_stride;
-  int batch, num_q_heads, group;  ///< group: query heads of one kv head
-  int query_length, first_query_position, num_tiles;
+  BlockOrder order;
+  int num_q_heads, group;  ///< group: query heads of one kv head
+  int query_length, first_query_position;
   float scale;
 };
 
@@ -45,10 +49,9 @@ ESPALIER_DEVICE int first_key_of(const Forward& a, int b, int query) {
              : 0;
 }
 ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
-  const int heads = a.batch * a.num_q_heads;
-  const int head = static_cast<int>(block % heads);
+  const auto [head, tile] = a.order.place(block);
   Place place;
-  place.first_query = (a.num_tiles - 1 - static_cast<int>(block / heads)) * kQueries;
+  place.first_query = (a.order.num_tiles - 1 - tile) * kQueries;
   place.h = head % a.num_q_heads;
   place.b = head / a.num_q_heads;
   const int end =
@@ -63,7 +66,7 @@ ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
 template <int kHeadDim>
 struct Tiles {
   using QueryTile = SwizzledTile<kQueries, kHeadDim>;
-  using KeyRing = Ring<SwizzledTile<kKeys, kHeadDim>, kStages>;
+  using KeyRing = Ring<SwizzledTile<kKeys, kHeadDim>, kStages<kHeadDim>>;
   static constexpr int kBarriers = 1 + 2 * KeyRing::kBarriers;
   static constexpr std::int64_t kBytes = shared_bytes<bf16>(QueryTile::kElements) +
                                          2 * shared_bytes<bf16>(KeyRing::kElements) +
@@ -79,7 +82,8 @@ struct Tiles {
   KeyRing values{value_places, barriers.part(1 + KeyRing::kBarriers, KeyRing::kBarriers)};
 };
 
-/// The thread that copies.
+/// The thread that copies, in the order in which tiles are used: keys of a turn before the values of
+/// the turn before, whose places are free later.
 template <int kHeadDim>
 ESPALIER_DEVICE void copy_tiles(const Forward& a, const Place& place,
                                 const Tiles<kHeadDim>& tiles) {
@@ -87,9 +91,9 @@ ESPALIER_DEVICE void copy_tiles(const Forward& a, const Place& place,
   tiles.queries_come.arrive_expecting(Tiles<kHeadDim>::QueryTile::kBytes);
   tiles.queries.load(a.q, place.h, place.first_query, place.b, tiles.queries_come);
 #pragma unroll 1
-  for (int turn = 0; turn < place.num_turns; ++turn) {
-    tiles.keys.load(turn, a.k, kv_head, place.first_key(turn), place.b);
-    tiles.values.load(turn, a.v, kv_head, place.first_key(turn), place.b);
+  for (int turn = 0; turn <= place.num_turns; ++turn) {
+    if (turn < place.num_turns) tiles.keys.load(turn, a.k, kv_head, place.first_key(turn), place.b);
+    if (turn > 0) tiles.values.load(turn - 1, a.v, kv_head, place.first_key(turn - 1), place.b);
   }
 }
 
@@ -200,6 +204,9 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
     wait_for_products<1>(scores);
     tiles.keys.give_back(turn);
     softmax(turn);
+    // It has come, and nobody waits. But ptxas holds the wait for products back from nothing but
+    // their registers, and would put it before the softmax; it does not leave its basic block.
+    tiles.values.await(turn - 1);
     wait_for_products<0>(output, weights);
     tiles.values.give_back(turn - 1);
 #pragma unroll
@@ -221,6 +228,7 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
           rows[r].maximum * a.scale + logf(sum));
   }
   store_rows(tiles.queries, group_first, output, factors, a.o, place.h, place.first_query, place.b);
+  finish_stores();
 }
 
 template <int kHeadDim>
@@ -249,7 +257,7 @@ forward_tile(ESPALIER_GRID_CONSTANT const Forward a) {
 template <int kHeadDim>
 void launch_forward(const Queue& queue, const Forward& a) {
   launch(forward_tile<kHeadDim>,
-         {.num_blocks = std::int64_t{a.num_tiles} * a.batch * a.num_q_heads,
+         {.num_blocks = a.order.num_blocks(),
           .block_threads = kWarpgroupBlock,
           .shared_bytes = Tiles<kHeadDim>::kBytes},
          queue, a);
@@ -276,20 +284,23 @@ void attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
     return map_of_heads(view, s.batch, num_heads, s.head_dim, box_rows);
   };
   const bool documents = a.first_keys.data != nullptr;
-  const Forward arguments{.q = map(a.q, s.num_q_heads, kQueries),
-                          .k = map(a.k, s.num_kv_heads, kKeys),
-                          .v = map(a.v, s.num_kv_heads, kKeys),
-                          .o = map(a.o, s.num_q_heads, kGroupRows),
-                          .lse = a.lse.as<float>(),
-                          .first_keys = documents ? a.first_keys.as<std::int32_t>() : nullptr,
-                          .lse_stride = a.lse.stride,
-                          .batch = narrow<int>(s.batch),
-                          .num_q_heads = narrow<int>(s.num_q_heads),
-                          .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
-                          .query_length = narrow<int>(s.query_length),
-                          .first_query_position = narrow<int>(s.first_query_position),
-                          .num_tiles = narrow<int>(div_ceil(s.query_length, kQueries)),
-                          .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+  const int group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads));
+  const Forward arguments{
+      .q = map(a.q, s.num_q_heads, kQueries),
+      .k = map(a.k, s.num_kv_heads, kKeys),
+      .v = map(a.v, s.num_kv_heads, kKeys),
+      .o = map(a.o, s.num_q_heads, kGroupRows),
+      .lse = a.lse.as<float>(),
+      .first_keys = documents ? a.first_keys.as<std::int32_t>() : nullptr,
+      .lse_stride = a.lse.stride,
+      .order = BlockOrder::of(narrow<int>(s.batch * s.num_q_heads),
+                              narrow<int>(div_ceil(s.query_length, kQueries)), group,
+                              2 * s.kv_length * s.head_dim * std::int64_t{sizeof(bf16)}),
+      .num_q_heads = narrow<int>(s.num_q_heads),
+      .group = group,
+      .query_length = narrow<int>(s.query_length),
+      .first_query_position = narrow<int>(s.first_query_position),
+      .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   if (s.head_dim == 64)
     launch_forward<64>(queue, arguments);
   else

@@ -6,7 +6,8 @@
 
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
-#include "kernels/cuda/search.hpp"
+#include "kernels/cuda/block_order.hpp"
+#include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/siblings.hpp"
 
@@ -17,7 +18,9 @@ namespace wgmma_backward {
 constexpr int kOwnRows = kConsumers * kGroupRows;
 constexpr int kPassingQueries = 64;
 constexpr int kPassingKeys = 128;
-constexpr int kStages = 2;
+/// Of tiles of up to 16 KiB four have room; a place is free only when the slower consumer is done.
+template <int kPassingRows, int kHeadDim>
+constexpr int kStages = kPassingRows* kHeadDim <= 8192 ? 4 : 2;
 
 /// Maps by what they are to a kernel: two tiles that a block owns, two that pass by, and its
 /// results.
@@ -27,7 +30,8 @@ struct Backward {
   std::int64_t lse_stride;
   const float* delta;              ///< (B * A_loc, S)
   const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
-  int batch, num_q_heads, num_kv_heads, group, length;
+  BlockOrder order;
+  int num_q_heads, num_kv_heads, group, length;
   float scale;
 };
 
@@ -35,7 +39,7 @@ struct Backward {
 template <int kPassingRows, int kHeadDim>
 struct Tiles {
   using Own = SwizzledTile<kOwnRows, kHeadDim>;
-  using Passing = Ring<SwizzledTile<kPassingRows, kHeadDim>, kStages>;
+  using Passing = Ring<SwizzledTile<kPassingRows, kHeadDim>, kStages<kPassingRows, kHeadDim>>;
   static constexpr int kBarriers = 1 + 2 * Passing::kBarriers;
   static constexpr std::int64_t kBytes = 2 * shared_bytes<bf16>(Own::kElements) +
                                          2 * shared_bytes<bf16>(Passing::kElements) +
@@ -100,11 +104,11 @@ struct KeysPlace {
   int first_tile, tiles_of_head, group;
 };
 ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
-  const int heads = a.batch * a.num_kv_heads;
-  const int head = static_cast<int>(block % heads);
+  const auto [head, tile] = a.order.place(block);
   KeysPlace place;
-  // The first keys are seen by most queries: they go first, so that blocks end together.
-  place.first_key = static_cast<int>(block / heads) * kOwnRows;
+  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
+  // together.
+  place.first_key = tile * kOwnRows;
   place.kv_head = head % a.num_kv_heads;
   place.b = head / a.num_kv_heads;
   place.first_tile = place.first_key / kPassingQueries;
@@ -114,7 +118,8 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   place.group = a.group;
   return place;
 }
-/// visit(turn, head, first query)
+/// visit(turn, head, first query). Two loops, because a division in each turn would take more
+/// instructions than the rest of its beginning.
 template <class Visit>
 ESPALIER_DEVICE void for_each_turn(const KeysPlace& place, const Visit& visit) {
   int turn = 0;
@@ -135,7 +140,7 @@ constexpr int kRowWarps = kPassingQueries / kWarpSize;
 template <int kHeadDim>
 struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
   using Base = Tiles<kPassingQueries, kHeadDim>;
-  static constexpr int kRows = kStages * kPassingQueries;
+  static constexpr int kRows = kStages<kPassingQueries, kHeadDim> * kPassingQueries;
   static constexpr std::int64_t kBytes =
       Base::kBytes + 2 * shared_bytes<float>(kRows) + shared_bytes<std::int32_t>(kRows);
 
@@ -245,6 +250,7 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
              place.first_key, place.b);
   store_rows(tiles.own[1], group_first, d_v, {1.0f, 1.0f}, a.results[1], place.kv_head,
              place.first_key, place.b);
+  finish_stores();
 }
 
 template <int kHeadDim>
@@ -280,11 +286,9 @@ struct QueriesPlace {
   ESPALIER_DEVICE int first_key(int turn) const { return (first_tile + turn) * kPassingKeys; }
 };
 ESPALIER_DEVICE QueriesPlace queries_place(const Backward& a, std::int64_t block) {
-  const int heads = a.batch * a.num_q_heads;
-  const int head = static_cast<int>(block % heads);
-  const int num_tiles = (a.length + kOwnRows - 1) / kOwnRows;
+  const auto [head, tile] = a.order.place(block);
   QueriesPlace place;
-  place.first_query = (num_tiles - 1 - static_cast<int>(block / heads)) * kOwnRows;
+  place.first_query = (a.order.num_tiles - 1 - tile) * kOwnRows;
   place.h = head % a.num_q_heads;
   place.b = head / a.num_q_heads;
   place.first_tile = first_key_of(a, place.b, place.first_query) / kPassingKeys;
@@ -336,6 +340,8 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
     }
 #pragma unroll
     for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -rows[i / 2 % 2].lse));
+    // As in the forward pass: keeps the wait behind the exponentials.
+    tiles.passing[1].await(turn);
     wait_for_products<0>(d_s);
     tiles.passing[1].give_back(turn);
 #pragma unroll
@@ -349,6 +355,7 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   }
   store_rows(tiles.own[0], group_first, d_q, {a.scale, a.scale}, a.results[0], place.h,
              place.first_query, place.b);
+  finish_stores();
 }
 
 template <int kHeadDim>
@@ -381,7 +388,9 @@ void launch_backward(const Queue& queue, const AttentionBackward& a, Backward ar
   const auto map_kv = [&](const device::ConstView& view, int box_rows) {
     return map_of_heads(view, s.batch, s.num_kv_heads, s.head_dim, box_rows);
   };
-  const std::int64_t tiles = div_ceil(s.query_length, kOwnRows) * s.batch;
+  const int num_tiles = narrow<int>(div_ceil(s.query_length, kOwnRows));
+  // Two matrices of a head.
+  const std::int64_t head_bytes = 2 * s.query_length * s.head_dim * std::int64_t{sizeof(bf16)};
   attention_delta(queue, a);
   arguments.own[0] = map_kv(a.k, kOwnRows);
   arguments.own[1] = map_kv(a.v, kOwnRows);
@@ -389,16 +398,21 @@ void launch_backward(const Queue& queue, const AttentionBackward& a, Backward ar
   arguments.passing[1] = map_q(a.d_o, kPassingQueries);
   arguments.results[0] = map_kv(a.d_k, kGroupRows);
   arguments.results[1] = map_kv(a.d_v, kGroupRows);
+  arguments.order = BlockOrder::of(narrow<int>(s.batch * s.num_kv_heads), num_tiles, 1,
+                                   arguments.group * head_bytes);
   launch(gradient_of_keys<kHeadDim>,
-         {tiles * s.num_kv_heads, kWarpgroupBlock, KeysTiles<kHeadDim>::kBytes}, queue, arguments);
+         {arguments.order.num_blocks(), kWarpgroupBlock, KeysTiles<kHeadDim>::kBytes}, queue,
+         arguments);
   arguments.own[0] = map_q(a.q, kOwnRows);
   arguments.own[1] = map_q(a.d_o, kOwnRows);
   arguments.passing[0] = map_kv(a.k, kPassingKeys);
   arguments.passing[1] = map_kv(a.v, kPassingKeys);
   arguments.results[0] = map_q(a.d_q, kGroupRows);
+  arguments.order =
+      BlockOrder::of(narrow<int>(s.batch * s.num_q_heads), num_tiles, arguments.group, head_bytes);
   launch(gradient_of_queries<kHeadDim>,
-         {tiles * s.num_q_heads, kWarpgroupBlock, Tiles<kPassingKeys, kHeadDim>::kBytes}, queue,
-         arguments);
+         {arguments.order.num_blocks(), kWarpgroupBlock, Tiles<kPassingKeys, kHeadDim>::kBytes},
+         queue, arguments);
 }
 
 }  // namespace wgmma_backward
@@ -433,7 +447,7 @@ void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
       .lse_stride = a.lse.stride,
       .delta = a.scratch.as<float>(),
       .first_keys = a.first_keys.data != nullptr ? a.first_keys.as<std::int32_t>() : nullptr,
-      .batch = narrow<int>(s.batch),
+      .order = {},
       .num_q_heads = narrow<int>(s.num_q_heads),
       .num_kv_heads = narrow<int>(s.num_kv_heads),
       .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),

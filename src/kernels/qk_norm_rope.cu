@@ -265,9 +265,9 @@ void qk_norm_rope_forward(const Queue& queue, const QkNormRopeForward& a) {
 void qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a) {
   const Heads heads = heads_of(a);
   check_shapes(a.qkv, a.d_qk, a.positions, a.rope, heads.num_heads, a.head_dim);
-  // Blocks are small here, and the sums of a slice, too: more of both keep more loads under way.
-  // The workspace has room for two vectors of every slice, and 2D is one.
-  const RowSlices slices(a.qkv.rows, 2 * kMaxSlices);
+  // Blocks are small here, and the sums of a slice, one vector, too: more of both keep more loads
+  // under way.
+  const RowSlices slices(a.qkv.rows, kPartialVectors * kMaxSlices);
   const std::int64_t width = 2 * a.head_dim;
   auto* partials = workspace<float>(queue, slices.num_slices * width);
   const bool aligned =

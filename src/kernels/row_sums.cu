@@ -44,8 +44,7 @@ void add_up_slices(const Queue& queue, float* out, const float* partials, std::i
 
 std::int64_t workspace_elements(std::int64_t width, std::int64_t num_tokens) {
   constexpr std::int64_t kForSquares = 2 * 1024;  // sum_of_squares: 1024 numbers in fp64
-  // LayerNorm's gradients are two vectors.
-  return std::max({2 * kMaxSlices * round_up(width, 4), kForSquares,
+  return std::max({kPartialVectors * kMaxSlices * round_up(width, 4), kForSquares,
                    kSortElements * std::max<std::int64_t>(num_tokens, 1)});
 }
 

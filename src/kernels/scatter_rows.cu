@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "kernels/cuda/pack.hpp"
-#include "kernels/cuda/search.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
@@ -19,6 +18,19 @@ constexpr std::uint32_t kAbsent = 0xFFFFFFFFu;
 
 ESPALIER_DEVICE std::uint32_t row_of(Key key) {
   return static_cast<std::uint32_t>(key >> 32);
+}
+
+/// How many of the sorted keys first .. last - 1 are below `key`.
+ESPALIER_DEVICE int count_below(const Key* keys, int first, int last, Key key) {
+  const int begin = first;
+  while (first < last) {
+    const int middle = first + (last - first) / 2;
+    if (read_element(keys + middle) < key)
+      first = middle + 1;
+    else
+      last = middle;
+  }
+  return first - begin;
 }
 
 /// The end of the run of `row` that begins at `begin`. Most runs are short: the search looks 1, 2,

@@ -229,7 +229,7 @@ std::string describe_devices(parallel::MpiSession& session, const std::shared_pt
   return text;
 }
 
-void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
+void require_same_products(parallel::MpiSession& session, const device::Gemm& gemm) {
   const std::string mine = gemm.choices();
   const std::vector<std::string> headings =
       session.world().all_gather(mine.substr(0, mine.find('\n')));
@@ -241,7 +241,10 @@ void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
           "Use the same cuBLAS (LD_LIBRARY_PATH) and GPU model on all nodes, or "
           "device.tune_gemm = false, with which each takes its library's first suggestion",
           hosts[0], headings[0], rank, hosts[rank], headings[rank]));
-  gemm.adopt_choices(session.world().broadcast(mine, 0));
+}
+
+void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
+  gemm.adopt_choices(session.world().broadcast(gemm.choices(), 0));
   if (session.rank() == 0) gemm.save_choices();
 }
 

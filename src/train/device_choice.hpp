@@ -38,13 +38,15 @@ void let_peers_reach_activations(const parallel::GridCommunicators& communicator
 std::string describe_devices(parallel::MpiSession& session,
                              const std::shared_ptr<device::Gpu>& gpu);
 
+/// Throws Error (bad_configuration, on every rank) when matrix products are to be measured
+/// (Gemm::set_tuning) and a rank has another GPU model or version of the library than rank 0, whose
+/// algorithms mean nothing there (collective).
+void require_same_products(parallel::MpiSession& session, const device::Gemm& gemm);
+
 /// Every rank takes the matrix algorithms that rank 0 has measured, and only those, so that equal
 /// products have equal bits everywhere, and rank 0 keeps them for the next run (collective). For
 /// when every product has been met: nothing is measured later. Graphs that were captured before
-/// keep the old ones (Context::use_graphs forgets them).
-///
-/// Throws Error (bad_configuration, on every rank) when a rank has another GPU model or version of
-/// the library than rank 0, whose algorithms mean nothing there.
+/// keep the old ones (Context::use_graphs forgets them). The ranks have the same products.
 void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm);
 
 /// What a rank sees of its node.

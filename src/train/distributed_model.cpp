@@ -18,6 +18,7 @@ Worker::Worker(parallel::MpiSession& session, const config::Parameters& p)
       gpu(choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, backend_of(gpu))) {
   context.gemm().set_tuning(p.device.tune_gemm);
+  require_same_products(session, context.gemm());
 }
 
 void log_devices(parallel::MpiSession& session, const Worker& worker) {

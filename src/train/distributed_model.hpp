@@ -18,7 +18,8 @@ parallel::GridShape grid_shape(const config::Parameters& parameters);
 /// This rank as a worker: its place on the grid and where it computes (collective). On a GPU it has
 /// taken no memory yet but the workspaces of kernels and of matrix products.
 struct Worker {
-  /// `parameters` are resolved. Throws Error (bad_configuration) as choose_gpu does.
+  /// `parameters` are resolved. Throws Error (bad_configuration) as choose_gpu and
+  /// require_same_products do.
   Worker(parallel::MpiSession& session, const config::Parameters& parameters);
 
   parallel::ProcessGrid grid;

@@ -48,8 +48,8 @@ GROUPS = {
     "shared": {"LDS", "STS", "LDSM"},
     "global": {"LDG", "LDGSTS", "LDGDEPBAR"},
     "wait": {"SYNCS", "BAR", "DEPBAR", "BSSY", "BSYNC", "BRA", "WARPSYNC"},
-    "uniform": {"UMOV", "UIADD3", "ULOP3", "USHF", "ULEA", "UISETP", "UIMAD", "R2UR", "ULDC", "USEL",
-                "S2UR", "UPLOP3", "UPRMT", "VOTEU", "R2P"},
+    "uniform": {"UMOV", "UIADD3", "ULOP3", "USHF", "ULEA", "UISETP", "UIMAD", "R2UR", "ULDC",
+                "USEL", "S2UR", "UPLOP3", "UPRMT", "VOTEU", "R2P"},
 }
 
 Instruction = collections.namedtuple("Instruction", "address predicate name rest")

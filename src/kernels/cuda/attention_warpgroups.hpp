@@ -151,7 +151,7 @@ ESPALIER_DEVICE void set_zero(float (&sum)[kCount]) {
 
 /// The warpgroup writes its 64 rows, rounded to bf16, through rows `row` .. of a tile that only it
 /// uses by now. `results` times a factor for each of the thread's two rows; rows after the
-/// sequence's last are not written. Named barrier 1 + warpgroup.
+/// sequence's last are not written. Named barrier 1 + warpgroup. finish_stores comes after.
 template <int kRows, int kHeadDim>
 ESPALIER_DEVICE void store_rows(const SwizzledTile<kRows, kHeadDim>& tile, int row,
                                 const float (&results)[kHeadDim / 2], const float (&factors)[2],
@@ -169,8 +169,11 @@ ESPALIER_DEVICE void store_rows(const SwizzledTile<kRows, kHeadDim>& tile, int r
   if (thread_index() % kWarpgroupThreads == 0) {
     tile.store(map, head, first_row, b, row);
     commit_stores();
-    wait_for_stores<0>();
   }
+}
+/// What the warpgroup writes by store_rows has left shared memory.
+ESPALIER_DEVICE void finish_stores() {
+  if (thread_index() % kWarpgroupThreads == 0) wait_for_stores<0>();
 }
 
 /// A matrix of heads as a tensor: column of the head, head, row of the sequence, sequence. Boxes

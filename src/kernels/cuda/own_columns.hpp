@@ -2,13 +2,14 @@
 // Rows that a block looks at more than once. A thread meets the same columns in every loop over a
 // row: what it needs of them again stays in its registers, as long as these are few.
 #include "kernels/cuda/pack.hpp"
+#include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 
 /// Packs of a row that a thread has, at most, where blocks have row_threads(width, count) threads
 /// and the row is not too wide for them. kNotKept: it is; rows are then read again, and sums stay
 /// in shared memory.
-constexpr int kKeptPacks = 2;
+constexpr int kKeptPacks = kRowVectors;
 constexpr int kNotKept = 0;
 
 /// body(p, c, Columns<n>{}) as in for_columns, for the thread's pack number p.

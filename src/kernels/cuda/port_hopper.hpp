@@ -26,8 +26,9 @@
 //   group_barrier(id, count)   named barrier 1 .. 15 of `count` threads
 //   arrive_at_group_barrier(id, count)   counts as one of them, without waiting for the others
 //
-//   same_in_warp(value)        the value, of which the compiler then knows that all lanes have it:
-//                              descriptors made of it stay out of the threads' own registers
+//   same_in_warp(value)        the value, which all lanes of the warp bring and have alike: the
+//                              compiler then knows, and keeps what is made of it, descriptors,
+//                              out of the threads' own registers
 //   begin_products(registers...)   wgmma.fence; names the registers that the products will read
 //   multiply(d, a, b)          d = a b by a warpgroup, operands in shared memory
 //   multiply_add(d, a, b)      d += a b; a also in registers, which must not change until then

@@ -11,6 +11,8 @@ namespace espalier::kernels::ESPALIER_GPU {
 
 /// Enough for every multiprocessor of any device, few enough that the partials cost little.
 constexpr std::int64_t kMaxSlices = 512;
+/// Vectors of each slice that the workspace has room for: LayerNorm's gradients are two.
+constexpr std::int64_t kPartialVectors = 2;
 
 struct RowSlices {
   std::int64_t num_rows;

@@ -85,13 +85,14 @@ void with_width(bool aligned, Body&& body) {
     body(Columns<1>{});
 }
 
-/// Threads of a block that works on a whole row: about two vectors each, in whole warps.
-inline int row_threads(std::int64_t width, int count) {
-  constexpr std::int64_t kMostThreads = 512;
-  return narrow<int>(std::clamp<std::int64_t>(round_up(div_ceil(width, 2 * count), kWarpSize),
-                                              kWarpSize, kMostThreads));
-}
+/// Threads of a block that works on a whole row: kRowVectors vectors each, more in rows that are
+/// too wide, in whole warps.
+constexpr int kRowVectors = 2;
 constexpr int kMaxRowThreads = 512;
+inline int row_threads(std::int64_t width, int count) {
+  return narrow<int>(std::clamp<std::int64_t>(
+      round_up(div_ceil(width, kRowVectors * count), kWarpSize), kWarpSize, kMaxRowThreads));
+}
 
 /// The queue's workspace as `count` elements of T.
 template <class T>

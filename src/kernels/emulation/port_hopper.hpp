@@ -75,8 +75,13 @@ void wait_for_stores() {
   emulation::Block::current().transactions().wait_for_stores(kPending);
 }
 
-inline int same_in_warp(int value) {
-  return value;
+inline int same_in_warp(int value,
+                        const std::source_location& site = std::source_location::current()) {
+  const int first = ESPALIER_GPU::shuffle(value, 0, site);
+  require(value == first, ExitStatus::internal,
+          "emulation: same_in_warp at {} of {}, the first lane has {}",
+          emulation::Site(site).describe(), value, first);
+  return first;
 }
 template <int kRegisters>
 void raise_registers(const std::source_location& site = std::source_location::current()) {

@@ -106,14 +106,14 @@ TEST_CASE("another version of the library on a node is refused by every rank, wi
   if (rank.session.rank() == 1) imitated_cublaslt()->version = 130102;
   {
     Job job(rank);
-    job.algorithm_for(16);
     const std::string text =
-        message_of([&] { train::share_gemm_choices(rank.session, job.context.gemm()); });
+        message_of([&] { train::require_same_products(rank.session, job.context.gemm()); });
     expect_words(text, {"rank 0", "cuBLASLt 13.0.0", "rank 1", "cuBLASLt 13.1.2", "imitated GPU",
                         "LD_LIBRARY_PATH", "device.tune_gemm = false"});
   }
   Job untuned(rank);
   untuned.context.gemm().set_tuning(false);
+  train::require_same_products(rank.session, untuned.context.gemm());
   train::share_gemm_choices(rank.session, untuned.context.gemm());
   CHECK(untuned.algorithm_for(16) == 0);
 }

@@ -76,6 +76,13 @@ Verdict layernorm_case(std::int64_t rows, std::int64_t width, std::int64_t paddi
   kernels::ESPALIER_GPU::layernorm_backward(queue, in_place);
   verdict.same_bits("dx in place of dy", dx_in_place, got.dx);
   if (adds) {
+    // As training calls it.
+    Matrix<T> dx_on_residual = d_residual;
+    in_place = backward(got);
+    in_place.d_residual = in_place.dx = dx_on_residual.view();
+    kernels::ESPALIER_GPU::layernorm_backward(queue, in_place);
+    verdict.same_bits("dx in place of d_residual", dx_on_residual, got.dx);
+
     Matrix<T> y_in_place = delta;
     kernels::LayerNormForward call = forward(got);
     call.delta = y_in_place.view();

@@ -11,12 +11,11 @@ without a loop is taken as a whole. Prints per file and architecture what was se
 cuobjdump, or nvdisasm beside it, is not there.
 """
 import collections
-import os
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
+
+from machine_code import kernels_of, require_disassembler
 
 # Narrower pieces in such loops, in bytes: of bf16 kernels and of f32 kernels. In a loop over rows
 # or tiles lies also what is done once for each: the columns behind the last whole vector (2, 4),
@@ -27,7 +26,8 @@ KERNELS = {
     "bias.cu": {"sum_slice": NONE},
     "cross_entropy.cu": {"statistics_of_row": NONE, "gradient_of_tile": NONE},
     # bf16 beside four columns of fp32; fp32 to fp32: see gather_row.
-    "elementwise.cu": {"cast_tile": ((8,), (8,)), "zero_tile": NONE, "squares_of_tiles": ((), (4,))},
+    "elementwise.cu": {"cast_tile": ((8,), (8,)), "zero_tile": NONE,
+                       "squares_of_tiles": ((), (4,))},
     # fp32 that is stored as it was loaded nvcc loads in two halves for sm_100a, whether the source
     # says uint4 or one number of 128 bits.
     "embedding.cu": {"gather_row": ((), (8,))},
@@ -39,33 +39,9 @@ KERNELS = {
     "scatter_rows.cu": {"add_run": ((4, 8), (4,))},  # places in the sorted keys; bf16 rows
     "swiglu.cu": {"forward_tile": NONE, "backward_tile": NONE},
 }
-FUNCTION = re.compile(r"^\s*Function : (\w+)")
-ARCHITECTURE = re.compile(r"^arch = (\w+)")
-INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);")
 # The anonymous namespace of a file ends with eight digits of its own; then the kernel's name.
 KERNEL = re.compile(r"_cu_[0-9a-f]{8}(\d+)(\w+)")
 GLOBAL = re.compile(r"(?:LDG|STG)\.E(?:\.\w+)*")
-
-Instruction = collections.namedtuple("Instruction", "address predicated opcode operands")
-
-
-def kernels_of(cuobjdump, path):
-    """(architecture, mangled name) -> instructions, of all kernels in an object."""
-    # cuobjdump starts nvdisasm, which lies beside it.
-    environment = dict(os.environ)
-    environment["PATH"] = f"{pathlib.Path(cuobjdump).parent}:{environment.get('PATH', '')}"
-    text = subprocess.run([cuobjdump, "-sass", path], check=True, capture_output=True, text=True,
-                          env=environment).stdout
-    kernels, architecture, current = {}, "", None
-    for line in text.splitlines():
-        if match := ARCHITECTURE.match(line):
-            architecture = match.group(1)
-        elif match := FUNCTION.match(line):
-            current = kernels.setdefault((architecture, match.group(1)), [])
-        elif current is not None and (match := INSTRUCTION.match(line)):
-            current.append(Instruction(int(match.group(1), 16), bool(match.group(2)),
-                                       match.group(3), match.group(4)))
-    return kernels
 
 
 def name_and_form(mangled):
@@ -142,10 +118,7 @@ def widths(instructions):
 
 def main():
     cuobjdump, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-    if not shutil.which(cuobjdump) or not shutil.which(pathlib.Path(cuobjdump).parent / "nvdisasm"):
-        print(f"{cuobjdump}: cuobjdump and nvdisasm are not there; install them with the CUDA "
-              "toolkit or run jobscripts/fetch-cuda-disassembler.sh, and configure again")
-        raise SystemExit(77)
+    require_disassembler(cuobjdump)
     num_bad = 0
     for file, expected in KERNELS.items():
         path = folder / f"{file}.o"

@@ -389,8 +389,8 @@ TEST_CASE("memory traffic: attention", "[access][table]") {
         emulated::attention_forward_reference, forward);
 
   // First delta is made of o and d_o, each of its numbers written alone. Then q and d_o pass by the
-  // keys, each query's lse and delta asked for by `warps` of a block's warps (by all, or by one that
-  // brings them for the warpgroups), and k and v pass by the queries.
+  // keys, each query's lse and delta asked for by `warps` of a block's warps (by all, or by one
+  // that brings them for the warpgroups), and k and v pass by the queries.
   constexpr auto kBackward = [=](std::int64_t own, std::int64_t warps) {
     const std::int64_t passing_queries = kPassing(own) / 512;
     return kQueries + 2 * kPassing(own) + passing_queries * 8 * warps + 2 * 4 * kRows;

@@ -75,13 +75,15 @@ TEST_CASE("consumers that do not wait for their turn, or do not pass it on, are 
     CAPTURE(site.describe());
     for (const Case& example : cases_with_warpgroups()) {
       const std::string complaints = complaints_with({.skipped_barrier = site}, example);
-      num_waits += complaints.find("again at attention_warpgroups.hpp") != std::string::npos;
+      // It arrives again where there is another turn, else its arrival is left when the block ends.
+      num_waits += complaints.find("again at attention_warpgroups.hpp") != std::string::npos ||
+                   complaints.find("have arrived at attention_warpgroups.hpp") != std::string::npos;
       num_arrivals +=
           complaints.find("128 threads wait at attention_warpgroups.hpp") != std::string::npos;
     }
   }
-  // Three cases have two turns of alternation or more.
-  CHECK(num_waits >= 1);
+  // Three cases have turns to alternate.
+  CHECK(num_waits >= 3);
   CHECK(num_arrivals >= 3);
 }
 

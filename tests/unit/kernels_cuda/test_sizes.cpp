@@ -3,10 +3,13 @@
 #include <sys/mman.h>
 
 #include <memory>
+#include <set>
 #include <span>
+#include <utility>
 
 #include "cases.hpp"
 #include "kernels/cuda/attention_providers.hpp"
+#include "kernels/cuda/block_order.hpp"
 #include "kernels/cuda/row_sums.hpp"
 #include "kernels/cuda/tiling.hpp"
 
@@ -132,6 +135,28 @@ TEST_CASE("slices of rows cover every number of tokens", "[sizes]") {
     CHECK(slices.num_slices * slices.rows_per_slice >= rows);
     CHECK((slices.num_slices - 1) * slices.rows_per_slice < rows);
   }
+}
+
+TEST_CASE("blocks of attention take every tile of every head once, section by section", "[sizes]") {
+  constexpr int kTiles = 5;
+  for (const int heads : {1, 6, 14})
+    for (const int group : {1, 2})
+      for (const std::int64_t cache_bytes : {0, 100, 350, 100000}) {
+        CAPTURE(heads, group, cache_bytes);
+        const auto order = BlockOrder::of(heads, kTiles, group, 100, cache_bytes);
+        CHECK((order.section == heads || order.section % group == 0));
+        CHECK((order.section <= group || order.section / group * 100 <= cache_bytes));
+        std::set<std::pair<int, int>> seen;
+        int last_section = 0;
+        for (std::int64_t block = 0; block < order.num_blocks(); ++block) {
+          const auto [head, tile] = order.place(block);
+          CHECK((head >= 0 && head < heads && tile >= 0 && tile < kTiles));
+          CHECK(head / order.section >= last_section);
+          last_section = head / order.section;
+          seen.emplace(head, tile);
+        }
+        CHECK(static_cast<int>(seen.size()) == heads * kTiles);
+      }
 }
 
 TEST_CASE("a grid that no device can launch is an error before the launch", "[sizes]") {

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Reads the machine code of attention by warpgroups and fails where the exponentials of a turn do
+not stand between the wait for the scores and the wait for all products: they would run after the
+products, not beside them.
+
+Usage: check_overlap.py <cuobjdump> <folder with *.cu.o>
+
+ptxas may move a wait for products ahead of all that does not touch their registers. Prints the
+exponentials that were found. Status 77 when cuobjdump, or nvdisasm beside it, is not there.
+"""
+import pathlib
+import sys
+
+from machine_code import kernels_of, require_disassembler
+
+# Kernels, and the exponentials of a thread in a turn: half of a row's keys or queries.
+KERNELS = {
+    "attention_wgmma.cu": {"forward_tile": 64},
+    "attention_wgmma_backward.cu": {"gradient_of_queries": 64, "gradient_of_keys": 32},
+}
+
+
+def exponentials_beside_products(instructions):
+    """MUFU.EX2 from the first wait that leaves products under way to the next wait."""
+    waits = [i for i, one in enumerate(instructions) if one.opcode.startswith("WARPGROUP.DEPBAR")]
+    for first, after in zip(waits, waits[1:]):
+        if instructions[first].operands.split()[-1] == "0x1":
+            return sum(one.opcode == "MUFU.EX2" for one in instructions[first:after])
+    return 0
+
+
+def main():
+    cuobjdump, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    require_disassembler(cuobjdump)
+    num_bad = 0
+    for file, expected in KERNELS.items():
+        kernels = kernels_of(cuobjdump, folder / f"{file}.o")
+        for name, wanted in expected.items():
+            found = [exponentials_beside_products(instructions)
+                     for (architecture, mangled), instructions in kernels.items()
+                     if architecture == "sm_90a" and f"{len(name)}{name}" in mangled]
+            print(f"{file:29} {name:20} exponentials beside products: {found}, expected {wanted}")
+            if len(found) != 2 or min(found) < wanted:  # head_dim 64 and 128
+                num_bad += 1
+    raise SystemExit(1 if num_bad else 0)
+
+
+if __name__ == "__main__":
+    main()
