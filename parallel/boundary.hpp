@@ -50,9 +50,9 @@ struct Rows {
 /// A region that passes in chunks of tokens, the LM head, has its own cut: a chunk arrives while
 /// the one before it is computed, and is summed while the next is (enter_forward_in_chunks,
 /// begin_enter_backward). Its products are the same with and without pieces. Exposed are the first
-/// chunk's gather and what the last chunk's sum takes longer than the product after it. A collective
-/// within a chunk stands behind the sum of the chunk before: NCCL starts its communicators' messages
-/// in the host's order.
+/// chunk's gather and what the last chunk's sum takes longer than the product after it. A
+/// collective within a chunk stands behind the sum of the chunk before: NCCL starts its
+/// communicators' messages in the host's order.
 class TensorBoundary {
  public:
   /// Both communicators are of the tensor group and must outlive this; `beside` is for the side

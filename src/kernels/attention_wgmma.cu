@@ -82,8 +82,8 @@ struct Tiles {
   KeyRing values{value_places, barriers.part(1 + KeyRing::kBarriers, KeyRing::kBarriers)};
 };
 
-/// The thread that copies, in the order in which tiles are used: keys of a turn before the values of
-/// the turn before, whose places are free later.
+/// The thread that copies, in the order in which tiles are used: keys of a turn before the values
+/// of the turn before, whose places are free later.
 template <int kHeadDim>
 ESPALIER_DEVICE void copy_tiles(const Forward& a, const Place& place,
                                 const Tiles<kHeadDim>& tiles) {
