@@ -111,9 +111,9 @@ endif()
 
 # -arch=sm_90a would add a pass for plain sm_90, which has no wgmma. fmt 9 turns its constexpr off
 # for nvcc and then does not compile as C++20. Warning 554 is about BasicView's conversion to
-# itself.
+# itself. Kernels are in every test program of the bundle: compressed they take a third.
 set(espalier_nvcc_flags
-  -std=c++20 -O3 --expt-relaxed-constexpr -Xptxas -v
+  -std=c++20 -O3 --expt-relaxed-constexpr -Xptxas -v --compress-mode=size
   -DFMT_USE_CONSTEXPR=1 -DFMT_CONSTEVAL=
   -diag-suppress 554 -Xcompiler -Wall,-Wextra,-Wno-unknown-pragmas)
 if(ESPALIER_WARNINGS_AS_ERRORS)
