@@ -1,7 +1,11 @@
 # What a person may choose when configuring, and the flags every room is compiled with.
 option(ESPALIER_BUILD_TESTS "Build the test programs" ON)
 option(ESPALIER_WARNINGS_AS_ERRORS "Stop at a warning; off for compilers newer than ours" ON)
-option(ESPALIER_NATIVE "Tune for the machine that builds (-march=native)" ON)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
+  set(espalier_baseline "x86-64-v2")  # SSE4.2: every processor since 2011
+endif()
+set(ESPALIER_MARCH "${espalier_baseline}" CACHE STRING
+    "-march of all but the host operators, which are compiled for every SIMD level")
 set(ESPALIER_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them (address,undefined)")
 
 set(CMAKE_CXX_STANDARD 20)
@@ -32,8 +36,8 @@ target_compile_options(espalier_flags INTERFACE
 if(ESPALIER_WARNINGS_AS_ERRORS)
   target_compile_options(espalier_flags INTERFACE -Werror)
 endif()
-if(ESPALIER_NATIVE)
-  target_compile_options(espalier_flags INTERFACE -march=native)
+if(ESPALIER_MARCH)
+  target_compile_options(espalier_flags INTERFACE -march=${ESPALIER_MARCH})
 endif()
 if(ESPALIER_SANITIZE)
   add_compile_options(-fsanitize=${ESPALIER_SANITIZE} -fno-omit-frame-pointer -g)

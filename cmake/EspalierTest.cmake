@@ -1,11 +1,14 @@
-# espalier_test(<name> SOURCES <file>... LIBRARIES <target>... [RANKS <n>...] [LABEL unit|mpi|...])
+# espalier_test(<name> SOURCES <file>... LIBRARIES <target>... [RANKS <n>...] [LABEL unit|mpi|...]
+#               [EVERY_SIMD_LEVEL])
 # A Catch2 program. Without RANKS it runs as one process; with RANKS it is run once per count as
-# <name>.ranks<n> under mpirun, holding n of the machine's processors for ctest -j.
+# <name>.ranks<n> under mpirun, holding n of the machine's processors for ctest -j. With
+# EVERY_SIMD_LEVEL it runs once per level as <name>.<level>; where the processor has not the
+# level, ctest says that it was skipped.
 find_path(CATCH2_INCLUDE_DIR catch2/catch.hpp REQUIRED)
 find_program(ESPALIER_MPIRUN NAMES mpirun REQUIRED)
 
 function(espalier_test name)
-  cmake_parse_arguments(TEST "" "LABEL;TIMEOUT" "SOURCES;LIBRARIES;RANKS" ${ARGN})
+  cmake_parse_arguments(TEST "EVERY_SIMD_LEVEL" "LABEL;TIMEOUT" "SOURCES;LIBRARIES;RANKS" ${ARGN})
   if(NOT TEST_LABEL)
     set(TEST_LABEL unit)
   endif()
@@ -23,6 +26,13 @@ function(espalier_test name)
       espalier_mpi_command(command ${ranks})
       add_test(NAME ${name}.ranks${ranks} COMMAND ${command} $<TARGET_FILE:${name}>)
       espalier_test_properties(${name}.ranks${ranks} ${TEST_LABEL} ${ranks} ${TEST_TIMEOUT})
+    endforeach()
+  elseif(TEST_EVERY_SIMD_LEVEL)
+    foreach(level IN LISTS ESPALIER_SIMD_LEVELS)
+      add_test(NAME ${name}.${level} COMMAND ${name})
+      espalier_test_properties(${name}.${level} ${TEST_LABEL} 1 ${TEST_TIMEOUT})
+      set_property(TEST ${name}.${level} APPEND PROPERTY ENVIRONMENT ESPALIER_TEST_SIMD=${level})
+      set_tests_properties(${name}.${level} PROPERTIES SKIP_RETURN_CODE 77)
     endforeach()
   else()
     add_test(NAME ${name} COMMAND ${name})

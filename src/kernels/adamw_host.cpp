@@ -5,9 +5,11 @@
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 using simd::Floats;
@@ -79,4 +81,4 @@ void adamw(device::Context&, std::span<const AdamW> rectangles) {
   for (const AdamW& a : rectangles) step(a);
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

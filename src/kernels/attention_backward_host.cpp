@@ -3,28 +3,17 @@
 #include <algorithm>
 
 #include "base/host_loops.hpp"
-#include "kernels/attention_tiles.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
 
-namespace espalier::kernels {
+// Last: what follows is compiled for one SIMD level.
+#include "kernels/attention_tiles.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 using simd::Floats;
 using simd::Ints;
-
-/// The sequence is cut into this many sets of query tiles, each with its own partial dk and dv, so
-/// that a few heads still occupy a machine. A function of the shape only: the same sums for any
-/// number of threads.
-std::int64_t num_splits(const AttentionShape& s) {
-  constexpr std::int64_t kEnoughTasks = 16;
-  return std::min(num_tiles(s), div_ceil(kEnoughTasks, s.batch * s.num_kv_heads));
-}
-
-/// f32 elements of one partial dk or dv: (S_kv, D rounded up to whole vectors).
-std::int64_t partial_elements(const AttentionShape& s) {
-  return s.kv_length * round_up(s.head_dim, simd::kLanes);
-}
 
 /// Packed forms of one tile of queries and its gradients, and the scores of one block of keys.
 /// Lanes are query rows, as in the forward pass.
@@ -38,10 +27,10 @@ class BackwardTile {
         kv_(kv),
         group_(s_.num_q_heads / s_.num_kv_heads),
         num_units_(s_.head_dim / kUnit<T>),
-        stride_(round_up(s_.head_dim, simd::kLanes)),
+        stride_(partial_stride(s_)),
         scale_(scale_of(s_.head_dim) * simd::kLog2E),
         memory_(2 * num_units_ * kTileRows + 2 * kTileRows * stride_ + kKeyBlock * stride_ +
-                s_.head_dim * kTileRows + 5 * kKeyBlock * kTileRows + 2 * kTileRows),
+                s_.head_dim * (kTileRows + kKeyBlock) + 5 * kKeyBlock * kTileRows + 2 * kTileRows),
         q_lanes_(memory_.template take<std::int32_t>(num_units_ * kTileRows)),
         d_o_lanes_(memory_.template take<std::int32_t>(num_units_ * kTileRows)),
         q_woven_(memory_.template take<std::int32_t>(kTileRows * stride_)),
@@ -50,14 +39,15 @@ class BackwardTile {
         d_q_(memory_.take(s_.head_dim * kTileRows)),
         scores_(memory_.take(kKeyBlock * kTileRows)),
         d_p_(memory_.take(kKeyBlock * kTileRows)),
-        p_(kUnit<T> == 1 ? reinterpret_cast<T*>(scores_)
-                         : memory_.template take<T>(kKeyBlock * kTileRows)),
-        d_s_(kUnit<T> == 1 ? reinterpret_cast<T*>(d_p_)
-                           : memory_.template take<T>(kKeyBlock * kTileRows)),
+        p_(kUnit<T> == 1 ? reinterpret_cast<UnitOf<T>*>(scores_)
+                         : memory_.template take<UnitOf<T>>(kKeyBlock * kTileRows)),
+        d_s_(kUnit<T> == 1 ? reinterpret_cast<UnitOf<T>*>(d_p_)
+                           : memory_.template take<UnitOf<T>>(kKeyBlock * kTileRows)),
         d_s_woven_(kUnit<T> == 1 ? reinterpret_cast<std::int32_t*>(d_s_)
                                  : memory_.template take<std::int32_t>(kKeyBlock * kTileRows)),
         lse_(memory_.take(kTileRows)),
-        delta_(memory_.take(kTileRows)) {}
+        delta_(memory_.take(kTileRows)),
+        widened_(memory_.take(kKeyBlock * s_.head_dim)) {}
 
   /// Adds the tile's part to d_k and d_v, (S_kv, stride) f32, without the factor 1/sqrt(D) of d_k,
   /// and writes its rows of d_q.
@@ -105,10 +95,10 @@ class BackwardTile {
   void add_block(const Tile& tile, std::int64_t first, std::int64_t count, float* d_k, float* d_v) {
     const auto k = head_rows<T>(a_.k, b_, s_.kv_length, kv_, 1, s_.head_dim);
     const auto v = head_rows<T>(a_.v, b_, s_.kv_length, kv_, 1, s_.head_dim);
-    constexpr auto kBytes = static_cast<std::int64_t>(sizeof(T));
-    tile_gemm<T>(scores_, kTileRows, TileA{k(first), k.stride * kBytes, 4},
+    constexpr auto kBytes = static_cast<std::int64_t>(sizeof(UnitOf<T>));
+    tile_gemm<T>(scores_, kTileRows, left_operand<T>(widened_, k, first, count, s_.head_dim),
                  TileB{q_lanes_, kTileRows}, count, tile.num_vectors, num_units_, false);
-    tile_gemm<T>(d_p_, kTileRows, TileA{v(first), v.stride * kBytes, 4},
+    tile_gemm<T>(d_p_, kTileRows, left_operand<T>(widened_, v, first, count, s_.head_dim),
                  TileB{d_o_lanes_, kTileRows}, count, tile.num_vectors, num_units_, false);
     const bool masked = !tile.sees_all(first, first + count);
     for (std::int64_t j = 0; j < tile.num_vectors; ++j)
@@ -145,7 +135,7 @@ class BackwardTile {
     for (std::int64_t i = 0; i < count; i += kUnit<T>) {
       const Floats d_s = gradient(i);
       std::int32_t* woven = d_s_woven_ + i / kUnit<T> * kTileRows + column;
-      if constexpr (kUnit < T >> 1)
+      if constexpr (kUnit<T> == 2)
         simd::store_units(woven, simd::pair(d_s, i + 1 < count ? gradient(i + 1) : Floats{}));
     }
   }
@@ -159,9 +149,10 @@ class BackwardTile {
   std::int32_t *q_woven_, *d_o_woven_, *k_woven_;  // (rows / unit, stride)
   float* d_q_;                                     // (D, lanes)
   float *scores_, *d_p_;                           // (keys, lanes)
-  T *p_, *d_s_;                                    // (keys, lanes)
+  UnitOf<T>*p_, *d_s_;                             // (keys, lanes)
   std::int32_t* d_s_woven_;                        // (keys / unit, lanes)
   float *lse_, *delta_;                            // (lanes); lse in base 2
+  float* widened_;                                 // for left_operand
 };
 
 /// out = scale * the sum of the splits' partials, in their order.
@@ -169,7 +160,7 @@ template <class T>
 void write_sum(const device::View& out, const AttentionShape& s, std::int64_t b, std::int64_t kv,
                const float* partials, std::int64_t distance, std::int64_t splits, float scale) {
   const auto rows = head_rows<T>(out, b, s.kv_length, kv, 1, s.head_dim);
-  const std::int64_t stride = round_up(s.head_dim, simd::kLanes);
+  const std::int64_t stride = partial_stride(s);
   for (std::int64_t key = 0; key < s.kv_length; ++key)
     simd::for_lanes(s.head_dim, [&](std::int64_t d, auto lanes) {
       Floats sum = simd::load(partials + key * stride + d);
@@ -181,7 +172,7 @@ void write_sum(const device::View& out, const AttentionShape& s, std::int64_t b,
 
 }  // namespace
 
-void host::attention_backward(device::Context&, const AttentionBackward& a) {
+void attention_backward(device::Context&, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
   check_attention_shapes(s, a.q, a.k, a.v, a.o, a.lse);
   check_first_keys(s, a.first_keys);
@@ -194,7 +185,7 @@ void host::attention_backward(device::Context&, const AttentionBackward& a) {
       attention_backward_scratch_elements(s));
   const std::int64_t splits = num_splits(s);
   const std::int64_t heads = s.batch * s.num_kv_heads;
-  const std::int64_t elements = partial_elements(s);
+  const std::int64_t elements = s.kv_length * partial_stride(s);
   // (splits, heads, {dk, dv}, S_kv, stride) f32
   float* partials = a.scratch.as<float>();
   const std::int64_t distance = heads * 2 * elements;
@@ -221,9 +212,4 @@ void host::attention_backward(device::Context&, const AttentionBackward& a) {
   });
 }
 
-std::int64_t attention_backward_scratch_elements(const AttentionShape& s) {
-  return std::max(s.batch * s.num_q_heads * s.query_length,
-                  num_splits(s) * s.batch * s.num_kv_heads * 2 * partial_elements(s));
-}
-
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

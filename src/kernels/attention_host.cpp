@@ -3,11 +3,13 @@
 #include <cmath>
 
 #include "base/host_loops.hpp"
-#include "kernels/attention_tiles.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "kernels/attention_tiles.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 using simd::Floats;
@@ -72,10 +74,10 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
   const auto v = head_rows<T>(a.v, b, s.kv_length, kv, 1, head_dim);
   const auto o = head_rows<T>(a.o, b, s.query_length, kv, tile.group, head_dim);
   const float scale = scale_of(head_dim) * simd::kLog2E;
-  const std::int64_t woven_stride = round_up(head_dim, simd::kLanes);
+  const std::int64_t woven_stride = partial_stride(s);
 
   TileMemory memory(num_units * kTileRows + head_dim * kTileRows + 2 * kKeyBlock * kTileRows +
-                    kKeyBlock * woven_stride);
+                    kKeyBlock * (woven_stride + head_dim));
   auto* queries = memory.take<std::int32_t>(num_units * kTileRows);  // (D / unit, lanes)
   float* output = memory.take(head_dim * kTileRows);                 // (D, lanes)
   float* scores = memory.take(kKeyBlock * kTileRows);                // (keys, lanes)
@@ -83,6 +85,7 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
   auto* weights = kUnit<T> == 1 ? reinterpret_cast<std::int32_t*>(scores)
                                 : memory.take<std::int32_t>(kKeyBlock * kTileRows);
   auto* values = memory.take<std::int32_t>(kKeyBlock * woven_stride);
+  float* keys = memory.take(kKeyBlock * head_dim);  // for left_operand
   pack_lanes<T>(queries, q, tile.first_row, tile.num_rows, head_dim);
 
   Floats maxima[kTileVectors];
@@ -94,9 +97,8 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
   for (std::int64_t first = tile.first_key; first < tile.end_key(); first += kKeyBlock) {
     const std::int64_t count = std::min(kKeyBlock, tile.end_key() - first);
     const bool is_first = first == tile.first_key;
-    const std::int64_t key_bytes = k.stride * static_cast<std::int64_t>(sizeof(T));
-    tile_gemm<T>(scores, kTileRows, TileA{k(first), key_bytes, 4}, TileB{queries, kTileRows}, count,
-                 tile.num_vectors, num_units, false);
+    tile_gemm<T>(scores, kTileRows, left_operand<T>(keys, k, first, count, head_dim),
+                 TileB{queries, kTileRows}, count, tile.num_vectors, num_units, false);
     const bool masked = !tile.sees_all(first, first + count);
     for (std::int64_t j = 0; j < tile.num_vectors; ++j) {
       const std::int64_t lane = j * simd::kLanes;
@@ -120,8 +122,8 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
     tile_gemm<T>(output, kTileRows, TileA{values, 4, 4 * woven_stride}, TileB{weights, kTileRows},
                  head_dim, tile.num_vectors, div_ceil(count, kUnit<T>), !is_first);
   }
-  alignas(64) float lse[kTileRows];
-  alignas(64) float factors[kTileRows];
+  alignas(64) float lse[kTileRows] = {};
+  alignas(64) float factors[kTileRows] = {};
   for (std::int64_t j = 0; j < tile.num_vectors; ++j) {
     simd::store(factors + j * simd::kLanes, 1.0f / sums[j]);
     for (std::int64_t i = 0; i < simd::kLanes; ++i)
@@ -154,4 +156,4 @@ void attention_forward(device::Context&, const AttentionForward& a) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

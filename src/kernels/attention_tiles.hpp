@@ -9,16 +9,15 @@
 
 #include "base/integers.hpp"
 #include "kernels/attention.hpp"
-#include "kernels/simd.hpp"
+#include "kernels/attention_shapes.hpp"
+
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
 #include "kernels/tile_gemm.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host::ESPALIER_SIMD {
 
-/// Query rows of a tile, one per vector lane, and keys of a block. 64 x 64 scores of fp32 fill half
-/// of a first-level cache of 32 KiB.
-constexpr std::int64_t kTileRows = 64;
 constexpr std::int64_t kTileVectors = kTileRows / simd::kLanes;
-constexpr std::int64_t kKeyBlock = 64;
 
 /// The rows that attend with one kv head of one sequence. All query heads of the group are taken
 /// together, row = query * G + head of the group, so that a tile is full even when there is one
@@ -43,6 +42,29 @@ auto head_rows(const View& view, std::int64_t b, std::int64_t length, std::int64
   return HeadRows<decltype(base)>{base, view.stride, group, head_dim};
 }
 
+/// Units k, k + 1, ... of a row of T, widened where units are floats.
+template <class T, class Width>
+simd::Ints load_units_of(const T* row, std::int64_t k, Width width) {
+  if constexpr (kUnit<T> == 1)
+    return simd::as_ints(simd::load(row + k, width));
+  else
+    return simd::load_units(row + k * kUnit<T>, width);
+}
+
+/// Rows first, first + 1, ... as the left operand of a product: where they lie, or widened in
+/// `widened`, (count, D) f32.
+template <class T, class Rows>
+TileA left_operand(float* widened, const Rows& rows, std::int64_t first, std::int64_t count,
+                   std::int64_t head_dim) {
+  if constexpr (std::is_same_v<UnitOf<T>, T>)
+    return {rows(first), rows.stride * static_cast<std::int64_t>(sizeof(T)), 4};
+  for (std::int64_t i = 0; i < count; ++i)
+    simd::for_lanes(head_dim, [&](std::int64_t d, auto lanes) {
+      simd::store(widened + i * head_dim + d, simd::load(rows(first + i) + d, lanes), lanes);
+    });
+  return {widened, head_dim * 4, 4};
+}
+
 /// out[k][lane] = unit k of row `first + lane`; lanes >= count are zero. (D / kUnit, kTileRows)
 template <class T, class Rows>
 void pack_lanes(std::int32_t* out, const Rows& rows, std::int64_t first, std::int64_t count,
@@ -51,8 +73,8 @@ void pack_lanes(std::int32_t* out, const Rows& rows, std::int64_t first, std::in
     simd::for_lanes(head_dim / kUnit<T>, [&](std::int64_t k, auto width) {
       simd::Ints block[simd::kLanes];
       for (std::int64_t i = 0; i < simd::kLanes; ++i)
-        block[i] = lane + i < count ? simd::load_units(rows(first + lane + i) + k * kUnit<T>, width)
-                                    : simd::Ints{};
+        block[i] =
+            lane + i < count ? load_units_of(rows(first + lane + i), k, width) : simd::Ints{};
       simd::transpose(block);
       for (std::int64_t i = 0; i < simd::count_of(width); ++i)
         simd::store_units(out + (k + i) * kTileRows + lane, block[i]);
@@ -68,8 +90,10 @@ void pack_woven(std::int32_t* out, std::int64_t stride, const Rows& rows, std::i
   for (std::int64_t j = 0; j < div_ceil(count, kUnit<T>); ++j, out += stride) {
     const auto* row = rows(first + j * kUnit<T>);
     if constexpr (kUnit<T> == 1) {
-      std::memcpy(out, row, static_cast<std::size_t>(head_dim) * sizeof(T));
-      std::fill(out + head_dim, out + stride, 0);
+      simd::for_lanes(head_dim, [&](std::int64_t d, auto lanes) {
+        simd::store_units(out + d, load_units_of(row, d, lanes));
+      });
+      std::fill(out + round_up(head_dim, simd::kLanes), out + stride, 0);
     } else {
       static const std::vector<bf16> zeros(static_cast<std::size_t>(simd::kLanes));
       const bool has_second = 2 * j + 1 < count;
@@ -131,40 +155,6 @@ class TileMemory {
 /// below every score to vanish in exp2.
 constexpr float kHidden = -1e30f;
 
-inline void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
-                                   const device::ConstView& k, const device::ConstView& v,
-                                   const device::ConstView& o, const device::ConstView& lse) {
-  ESPALIER_ASSERT(s.num_kv_heads > 0 && s.num_q_heads % s.num_kv_heads == 0 &&
-                      s.head_dim % 2 == 0 && s.first_query_position >= 0 &&
-                      s.first_query_position + s.query_length <= s.kv_length,
-                  "{} query heads, {} kv heads of {}; {} queries from {}, {} keys", s.num_q_heads,
-                  s.num_kv_heads, s.head_dim, s.query_length, s.first_query_position, s.kv_length);
-  ESPALIER_ASSERT(q.rows >= s.batch * s.query_length && q.cols == s.num_q_heads * s.head_dim &&
-                      k.rows >= s.batch * s.kv_length && k.cols == s.num_kv_heads * s.head_dim &&
-                      v.rows >= s.batch * s.kv_length && v.cols == k.cols &&
-                      o.rows >= s.batch * s.query_length && o.cols == q.cols &&
-                      lse.rows == s.batch * s.num_q_heads && lse.cols == s.query_length,
-                  "q {}, k {}, v {}, o {}, lse {}", describe(q), describe(k), describe(v),
-                  describe(o), describe(lse));
-}
-
-/// A value out of place would leave a row without keys, whose output is NaN, or let it see another
-/// document: found here once, not in every tile.
-inline void check_first_keys(const AttentionShape& s, const device::ConstView& first_keys) {
-  if (first_keys.data == nullptr) return;
-  ESPALIER_ASSERT(first_keys.dtype == DType::i32 && first_keys.is_contiguous() &&
-                      first_keys.size() >= s.batch * s.query_length,
-                  "first keys {} of {} queries", describe(first_keys), s.batch * s.query_length);
-  for (std::int64_t b = 0; b < s.batch; ++b) {
-    const auto* keys = first_keys.as<std::int32_t>() + b * s.query_length;
-    std::int64_t least = 0;
-    for (std::int64_t i = 0; i < s.query_length; least = keys[i++])
-      ESPALIER_ASSERT(keys[i] >= least && keys[i] <= s.first_query_position + i,
-                      "first key {} of query {} of sequence {}, {} before it", keys[i], i, b,
-                      least);
-  }
-}
-
 /// The tile's rows, and where their keys begin and end.
 struct Tile {
   std::int64_t first_row, num_rows, num_vectors;
@@ -216,14 +206,9 @@ inline const std::int32_t* keys_of_sequence(const device::ConstView& first_keys,
   return first_keys.data == nullptr ? nullptr : first_keys.as<std::int32_t>() + b * s.query_length;
 }
 
-/// Tiles of one kv head of one sequence.
-inline std::int64_t num_tiles(const AttentionShape& s) {
-  return div_ceil(s.query_length * (s.num_q_heads / s.num_kv_heads), kTileRows);
-}
-
 /// The factor of the scores, 1 / sqrt(D).
 inline float scale_of(std::int64_t head_dim) {
   return 1.0f / std::sqrt(static_cast<float>(head_dim));
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

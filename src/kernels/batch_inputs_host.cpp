@@ -4,7 +4,10 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/siblings.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/target.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 
 void batch_inputs(device::Context&, const BatchInputs& a) {
   require_shapes(a);
@@ -27,4 +30,4 @@ void batch_inputs(device::Context&, const BatchInputs& a) {
   }
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

@@ -1,11 +1,13 @@
 #include "kernels/bias.hpp"
 
 #include "kernels/dispatch.hpp"
-#include "kernels/row_sums.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+#include "kernels/row_sums.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 
 void bias_backward(device::Context& context, const BiasBackward& a) {
   ESPALIER_ASSERT(a.d_bias.rows == 1 && a.d_bias.cols == a.dy.cols, "dy {}, d_bias {}",
@@ -24,4 +26,4 @@ void bias_backward(device::Context& context, const BiasBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

@@ -5,9 +5,11 @@
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 /// Elements per part of a long row: enough to outweigh the call, few enough to share among threads.
@@ -89,4 +91,4 @@ void sum_of_squares(device::Context&, device::View out, device::ConstView in) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

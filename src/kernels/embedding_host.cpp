@@ -7,9 +7,11 @@
 #include "base/integers.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 
 void embedding_forward(device::Context&, const EmbeddingForward& a) {
   ESPALIER_ASSERT(
@@ -71,4 +73,4 @@ void embedding_backward(device::Context&, const EmbeddingBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

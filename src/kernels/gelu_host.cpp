@@ -3,9 +3,11 @@
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 using simd::Floats;
@@ -66,4 +68,4 @@ void gelu_backward(device::Context&, const GeluBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

@@ -5,11 +5,13 @@
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/norm_shapes.hpp"
-#include "kernels/row_sums.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+#include "kernels/row_sums.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 using simd::Floats;
@@ -110,4 +112,4 @@ void layernorm_backward(device::Context& context, const LayerNormBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

@@ -17,17 +17,17 @@ using device::Context;
 #define ESPALIER_IN_CUDA(call) static_cast<void>(0)
 #endif
 
-#define ESPALIER_CHOOSE(context, function, ...)                   \
-  switch ((context).backend()) {                                  \
-    case Backend::host:                                           \
-      host::function(context, __VA_ARGS__);                       \
-      break;                                                      \
-    case Backend::cuda:                                           \
-      ESPALIER_IN_CUDA(function((context).queue(), __VA_ARGS__)); \
-      break;                                                      \
-    case Backend::emulated:                                       \
-      emulated::function((context).queue(), __VA_ARGS__);         \
-      break;                                                      \
+#define ESPALIER_CHOOSE(context, function, ...)                    \
+  switch ((context).backend()) {                                   \
+    case Backend::host:                                            \
+      ESPALIER_AT_SIMD_LEVEL(host, function(context, __VA_ARGS__)) \
+      break;                                                       \
+    case Backend::cuda:                                            \
+      ESPALIER_IN_CUDA(function((context).queue(), __VA_ARGS__));  \
+      break;                                                       \
+    case Backend::emulated:                                        \
+      emulated::function((context).queue(), __VA_ARGS__);          \
+      break;                                                       \
   }
 
 /// What every call has cost is told here, and nowhere else.

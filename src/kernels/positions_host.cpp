@@ -3,9 +3,11 @@
 #include "base/host_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 /// The table's row of each token; an error inside the loop over threads could not be caught.
@@ -54,4 +56,4 @@ void positions_backward(device::Context&, const PositionsBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

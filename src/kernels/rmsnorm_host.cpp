@@ -4,11 +4,13 @@
 #include "kernels/dispatch.hpp"
 #include "kernels/norm_shapes.hpp"
 #include "kernels/rmsnorm.hpp"
-#include "kernels/row_sums.hpp"
 #include "kernels/siblings.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels::host {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+#include "kernels/row_sums.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 using simd::Floats;
@@ -95,4 +97,4 @@ void rmsnorm_backward(device::Context& context, const RmsNormBackward& a) {
   });
 }
 
-}  // namespace espalier::kernels::host
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

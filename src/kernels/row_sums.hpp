@@ -6,9 +6,11 @@
 #include "base/host_loops.hpp"
 #include "base/integers.hpp"
 #include "device/context.hpp"
-#include "kernels/simd.hpp"
 
-namespace espalier::kernels {
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
+
+namespace espalier::kernels::host::ESPALIER_SIMD {
 
 /// Sums over rows (gradients of norm weights and biases) that do not depend on the number of
 /// threads: the rows are cut into slices by their count alone, each slice adds to its own zeroed
@@ -53,4 +55,4 @@ void sum_over_row_slices(device::Context& context, std::int64_t num_rows, std::i
                       });
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

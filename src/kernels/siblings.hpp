@@ -1,7 +1,7 @@
 #pragma once
 // The siblings of every operator: one contract (kernels/<op>.hpp), three places where it runs.
 //
-//   host      <op>_host.cpp, with the context's threads
+//   host      <op>_host.cpp, with the context's threads; once per SIMD level, host::avx2 and so on
 //   cuda      <op>.cu by nvcc, put into a queue; views are in the GPU's memory
 //   emulated  the same .cu as ordinary C++ (kernels/emulation/README.md)
 //
@@ -10,6 +10,7 @@
 // over rows, the queue's workspace holds the partial sums (kernels/workspace.hpp).
 #include <span>
 
+#include "base/simd/level.hpp"
 #include "device/queue.hpp"
 #include "kernels/operator_list.hpp"
 
@@ -17,17 +18,22 @@ namespace espalier::kernels {
 
 using device::Queue;
 
-namespace host {
 #define ESPALIER_DECLARE(function, Arguments) \
   void function(device::Context& context, const Arguments& a);
-ESPALIER_OPERATORS(ESPALIER_DECLARE)
+#define ESPALIER_HOST_SIBLINGS(level, ...)                                               \
+  namespace level {                                                                      \
+  ESPALIER_OPERATORS(ESPALIER_DECLARE)                                                   \
+  void cast(device::Context& context, device::View out, device::ConstView in);           \
+  void set_zero(device::Context& context, device::View out);                             \
+  void sum_of_squares(device::Context& context, device::View out, device::ConstView in); \
+  void add_losses(device::Context& context, device::View sum, device::ConstView losses); \
+  void adamw(device::Context& context, std::span<const AdamW> rectangles);               \
+  }
+namespace host {
+ESPALIER_SIMD_LEVELS(ESPALIER_HOST_SIBLINGS)
+}
+#undef ESPALIER_HOST_SIBLINGS
 #undef ESPALIER_DECLARE
-void cast(device::Context& context, device::View out, device::ConstView in);
-void set_zero(device::Context& context, device::View out);
-void sum_of_squares(device::Context& context, device::View out, device::ConstView in);
-void add_losses(device::Context& context, device::View sum, device::ConstView losses);
-void adamw(device::Context& context, std::span<const AdamW> rectangles);
-}  // namespace host
 
 #define ESPALIER_DECLARE(function, Arguments) void function(const Queue& queue, const Arguments& a);
 #define ESPALIER_GPU_SIBLINGS                                                      \

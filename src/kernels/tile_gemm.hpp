@@ -1,16 +1,35 @@
 #pragma once
 // Products of small tiles that stay in the first- and second-level caches, for attention. Operands
-// are counted in 32-bit units along the summed dimension: one float, or two neighbouring bf16.
+// are counted in 32-bit units along the summed dimension: one float, or two neighbouring bf16 where
+// the SIMD level multiplies them. Elsewhere bf16 is widened when it is packed.
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
-#include "kernels/simd.hpp"
+// Last: what follows is compiled for one SIMD level.
+#include "base/simd/simd.hpp"
 
-namespace espalier::kernels {
+namespace espalier::kernels::host::ESPALIER_SIMD {
 
-/// Elements of T in a 32-bit unit.
+/// What the units of buffers of T hold.
 template <class T>
-constexpr std::int64_t kUnit = 4 / static_cast<std::int64_t>(sizeof(T));
+using UnitOf = std::conditional_t<simd::kHasBf16Products, T, float>;
+/// Elements of T in a unit.
+template <class T>
+constexpr std::int64_t kUnit = 4 / static_cast<std::int64_t>(sizeof(UnitOf<T>));
+
+// The results that stay in registers, rows x vectors, beside a vector of each operand: AVX-512 and
+// Arm have 32 registers, AVX2 and SSE 16, and without a fused product it takes one, too.
+#if ESPALIER_SIMD_AVX512 || defined(__aarch64__)
+constexpr int kBlockRows = 4;
+constexpr int kBlockVectors = 4;
+#elif ESPALIER_SIMD_AVX2
+constexpr int kBlockRows = 6;
+constexpr int kBlockVectors = 2;
+#else
+constexpr int kBlockRows = 4;
+constexpr int kBlockVectors = 2;
+#endif
 
 /// The left operand: unit (row, k) lies row * row_bytes + k * k_bytes after data; any layout will
 /// do, because its units are broadcast.
@@ -48,7 +67,8 @@ inline void block(float* c, std::int64_t c_stride, const TileA& a, const TileB& 
                                   4 * (k * b.stride + j * simd::kLanes));
     for (int i = 0; i < kRows; ++i) {
       const simd::Ints left = broadcast(a, i, k);
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = simd::dot(sum[i][j], left, right[j], T{});
+      for (int j = 0; j < kVectors; ++j)
+        sum[i][j] = simd::dot(sum[i][j], left, right[j], UnitOf<T>{});
     }
   }
   for (int i = 0; i < kRows; ++i)
@@ -63,7 +83,10 @@ inline void column(float* c, std::int64_t c_stride, TileA a, const TileB& b, std
     a.data = static_cast<const char*>(a.data) + rows * a.row_bytes;
     num_rows -= rows;
   };
-  for (; num_rows >= 4; advance(4)) block<T, 4, kVectors>(c, c_stride, a, b, num_k, accumulate);
+  for (; num_rows >= kBlockRows; advance(kBlockRows))
+    block<T, kBlockRows, kVectors>(c, c_stride, a, b, num_k, accumulate);
+  if constexpr (kBlockRows > 4)
+    for (; num_rows >= 4; advance(4)) block<T, 4, kVectors>(c, c_stride, a, b, num_k, accumulate);
   for (; num_rows >= 1; advance(1)) block<T, 1, kVectors>(c, c_stride, a, b, num_k, accumulate);
 }
 
@@ -81,9 +104,12 @@ inline void tile_gemm(float* c, std::int64_t c_stride, const TileA& a, TileB b,
     b.data = static_cast<const char*>(b.data) + 4 * vectors * simd::kLanes;
     num_vectors -= vectors;
   };
-  for (; num_vectors >= 4; advance(4)) column<T, 4>(c, c_stride, a, b, num_rows, num_k, accumulate);
-  for (; num_vectors >= 2; advance(2)) column<T, 2>(c, c_stride, a, b, num_rows, num_k, accumulate);
+  for (; num_vectors >= kBlockVectors; advance(kBlockVectors))
+    column<T, kBlockVectors>(c, c_stride, a, b, num_rows, num_k, accumulate);
+  if constexpr (kBlockVectors > 2)
+    for (; num_vectors >= 2; advance(2))
+      column<T, 2>(c, c_stride, a, b, num_rows, num_k, accumulate);
   if (num_vectors == 1) column<T, 1>(c, c_stride, a, b, num_rows, num_k, accumulate);
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::kernels::host::ESPALIER_SIMD

@@ -1,19 +1,8 @@
 #pragma once
-// The operations of simd.hpp with AVX-512 and its bf16 extension. All intrinsics of the program are
-// in this file.
-#include <type_traits>
+// The operations of simd.hpp with AVX-512 and, where the level has it, its bf16 extension.
+#include "base/simd/vector.hpp"
 
-#include "kernels/simd_vector.hpp"
-
-// GCC 12 takes the undefined pass-through operands of unmasked intrinsics for mistakes (bug
-// 105593).
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
-namespace espalier::kernels::simd {
+namespace espalier::simd::inline ESPALIER_SIMD {
 
 inline __mmask16 mask_of(Tail tail) {
   return static_cast<__mmask16>((1u << tail.count) - 1u);
@@ -21,8 +10,18 @@ inline __mmask16 mask_of(Tail tail) {
 inline Floats widen(__m256i halves) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
+/// To nearest even; NaN stays NaN, quiet.
 inline __m256i round_to_halves(Floats x) {
+#if ESPALIER_SIMD_BF16
   return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
+#else
+  const __m512i word = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(word, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(word, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+  const __m512i words = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), word,
+                                             _mm512_set1_epi32(0x400000));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16));
+#endif
 }
 inline Floats load(const float* p, Full = {}) {
   return _mm512_loadu_ps(p);
@@ -72,14 +71,6 @@ inline Floats round_even(Floats x) {
 inline Floats scale_by_power(Floats x, Floats n) {
   return _mm512_scalef_ps(x, n);
 }
-/// 1 / x; for bf16 only its first 14 bits, which is 6 more than a bf16 keeps.
-template <class T>
-inline Floats reciprocal(Floats x) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return _mm512_rcp14_ps(x);
-  else
-    return 1.0f / x;
-}
 inline bool all_equal(Floats a, Floats b) {
   return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) == 0xFFFF;
 }
@@ -90,10 +81,8 @@ inline float maximum(Floats x) {
   return _mm512_reduce_max_ps(x);
 }
 
-/// acc + the products of 32-bit units: one float each, or a pair of bf16 each.
-inline Floats dot(Floats acc, Ints a, Ints b, float) {
-  return _mm512_fmadd_ps(as_floats(a), as_floats(b), acc);
-}
+#if ESPALIER_SIMD_BF16
+/// acc + the products of pairs of bf16.
 inline Floats dot(Floats acc, Ints a, Ints b, bf16) {
   return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
@@ -117,6 +106,7 @@ inline Ints pair(const bf16* low, const bf16* high, Width lanes) {
   return reinterpret_cast<Ints>(
       _mm512_or_si512(_mm512_cvtepu16_epi32(l), _mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)));
 }
+#endif
 inline Ints load_units(const void* p, Full = {}) {
   return reinterpret_cast<Ints>(_mm512_loadu_si512(p));
 }
@@ -127,13 +117,19 @@ inline void store_units(void* p, Ints x) {
   _mm512_storeu_si512(p, reinterpret_cast<__m512i>(x));
 }
 
+/// The lower, the upper halves of a and b, lane by lane in turn.
+inline Ints interleave_low(Ints a, Ints b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline Ints interleave_high(Ints a, Ints b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                 31);
+}
 /// The value after a store to T and a load.
 template <class T>
 inline Floats rounded_to(Floats x) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return widen(round_to_halves(x));
-  else
-    return x;
+  if constexpr (sizeof(T) == sizeof(float)) return x;
+  return widen(round_to_halves(x));
 }
 
-}  // namespace espalier::kernels::simd
+}  // namespace espalier::simd::inline ESPALIER_SIMD
