@@ -6,6 +6,7 @@
 #include "commands/command_line.hpp"
 #include "commands/failure.hpp"
 #include "commands/input.hpp"
+#include "commands/simd_choice.hpp"
 #include "parallel/session.hpp"
 
 int main(int argc, char** argv) {
@@ -40,9 +41,10 @@ int main(int argc, char** argv) {
         //    systems dislike most.
         config::Parameters parameters = commands::read_input(*session, line);
 
-        // 5. Defaults and limits that depend on the grid, before any memory is taken: all ranks
-        //    find the same mistakes, rank 0 prints them.
+        // 5. Defaults and limits that depend on the grid and on the processors, before any memory
+        //    is taken: all ranks find the same mistakes, rank 0 prints them.
         commands::resolve_input(*session, line, parameters);
+        commands::choose_simd_level(*session, parameters.device);
 
         // 6. The command.
         status = line.command->run(*session, parameters, line.dry_run);

@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/build_info.hpp"
+#include "commands/simd_choice.hpp"
 #include "device/context.hpp"
 #include "model/architecture.hpp"
 #include "plan/memory_plan.hpp"
@@ -16,6 +17,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
                   const parallel::GridShape& shape) {
   std::map<std::string, int> ranks_per_host;
   for (const std::string& host : session.host_names()) ++ranks_per_host[host];
+  const std::string lower_level = why_not_better(session, parameters.device);
   if (session.rank() != 0) return;
   log::info("{}", build_description());
   if (!parameters.run.name.empty()) log::info("run \"{}\"", parameters.run.name);
@@ -29,6 +31,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   const std::string& backend = parameters.device.backend;
   if (backend == "host" || (backend == "auto" && device::Gpu::count(device::Backend::cuda) == 0))
     log::info("device: {}", device::Context().describe());
+  if (!lower_level.empty()) log::info("{}", lower_level);
   const parallel::ProcessGrid grid(shape, 0);
   log::info("process grid: {}{}, ZeRO stage {}\n{}", grid.describe(),
             parameters.parallel.sequence_parallel && shape.tensor > 1 ? ", sequence parallel" : "",

@@ -85,6 +85,7 @@ struct ParallelParameters {
 
 struct DeviceParameters {
   std::string backend = "auto";
+  std::string simd = "auto";
   bool share_gpus = false;
   std::string communicator = "auto";
   std::string attention = "auto";
@@ -99,6 +100,12 @@ struct DeviceParameters {
                            "host. emulated runs the CUDA kernels on the host, slowly, to test them",
                 .choices = {"auto", "host", "cuda", "emulated"}},
           p.backend);
+    visit(Field{.name = "simd",
+                .meaning = "instructions of the host operators and, at most, of the library of "
+                           "matrix products; auto: the best that every rank's processor has. A "
+                           "run is the same bit for bit only at one level",
+                .choices = {"auto", "avx512_bf16", "avx512", "avx2", "portable"}},
+          p.simd);
     visit(Field{.name = "share_gpus", .meaning = "allow more ranks on a node than it has GPUs"},
           p.share_gpus);
     visit(Field{.name = "communicator",

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/host_loops.hpp"
+#include "base/simd/level.hpp"
 #include "device/arena.hpp"
 #include "device/random_operand.hpp"
 #include "device/stopwatch.hpp"
@@ -171,8 +172,9 @@ double Context::measure_gemm_peak(DType dtype, double seconds) {
 
 std::string Context::describe() const {
   if (on_host())
-    return fmt::format("host, {} thread{}, {}", num_host_threads(),
-                       num_host_threads() == 1 ? "" : "s", gemm_->describe());
+    return fmt::format("host, {} thread{}, SIMD level {}, {}", num_host_threads(),
+                       num_host_threads() == 1 ? "" : "s", simd::name_of(simd::level()),
+                       gemm_->describe());
   return fmt::format("{}, {}, {}, {}", name_of(backend()), gpu_->description().name,
                      gpu_->description().versions, gemm_->describe());
 }
