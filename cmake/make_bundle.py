@@ -4,8 +4,7 @@ a driver, the CUDA libraries, Python and a C++ runtime: no MPI, HDF5 or compiler
 
     make_bundle.py <output folder> <source folder> <mpirun> <program>...
 
-`cmake --build build --target bundle` calls it. Configure with -DESPALIER_NATIVE=OFF when the other
-machine has another processor.
+`cmake --build build --target bundle` calls it. The other machine's processor may be an older one.
 """
 import pathlib
 import re

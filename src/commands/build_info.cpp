@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "base/simd/level.hpp"
 #include "espalier_revision.hpp"  // generated
 #include "parallel/session.hpp"
 
@@ -23,6 +24,13 @@ std::string build_description() {
       version_line(), ESPALIER_COMPILER, parallel::MpiSession::library_version(),
       ESPALIER_HDF5_VERSION, ESPALIER_ONEDNN_VERSION, ESPALIER_KOKKOS_VERSION,
       ESPALIER_CUDA_KERNELS);
+}
+
+std::string simd_levels_here() {
+  std::string levels;
+  for (const simd::Level level : simd::supported_levels())
+    levels += fmt::format("{}{}", levels.empty() ? "" : ", ", simd::name_of(level));
+  return levels + " on this processor";
 }
 
 }  // namespace espalier::commands

@@ -10,4 +10,7 @@ std::string version_line();
 /// every checkpoint.
 std::string build_description();
 
+/// The levels that this processor runs, lowest first: "portable, avx2 on this processor".
+std::string simd_levels_here();
+
 }  // namespace espalier::commands

@@ -99,7 +99,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   CommandLine line;
   line.dry_run = words.dry_run;
   if (words.version) {
-    line.answer = build_description();
+    line.answer = fmt::format("{}\nSIMD      {}", build_description(), simd_levels_here());
     return line;
   }
   if (words.command.empty() || words.command == "help") {

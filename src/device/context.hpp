@@ -104,7 +104,7 @@ class Context {
   /// Rate of a square matrix product of `dtype`, FLOP/s: the peak that MFU is measured against.
   /// Takes about `seconds`; every rank of a node should measure at the same time.
   double measure_gemm_peak(DType dtype, double seconds = 0.5);
-  /// "host, 2 threads, SIMD level avx512_bf16, oneDNN 2.6.3 avx512_core_bf16"; "cuda, NVIDIA H100 80GB HBM3, ..."
+  /// "host, 2 threads, SIMD level avx2, oneDNN 2.6.3 avx2"; "cuda, NVIDIA H100 80GB HBM3, ..."
   std::string describe() const;
   /// Host memory for a host operator's partial results, valid until the next call; it grows to the
   /// largest request and stays. Not zeroed.
