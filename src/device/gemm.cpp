@@ -1,6 +1,8 @@
 #include "device/gemm.hpp"
 
 #include "device/gemm_engine.hpp"
+#include "device/gemm_widened.hpp"
+#include "device/host_library.hpp"
 #include "device/profiler.hpp"
 
 namespace espalier::device {
@@ -18,11 +20,16 @@ std::unique_ptr<GemmEngine> make_engine(std::shared_ptr<Gpu> gpu, Stream stream)
 
 }  // namespace
 
-Gemm::Gemm() : engine_(make_host_gemm()) {}
+Gemm::Gemm(Bf16Products products) : engine_(make_host_gemm(products)) {}
 Gemm::Gemm(std::shared_ptr<Gpu> gpu, Stream stream)
     : engine_(make_engine(std::move(gpu), stream)) {}
 std::int64_t Gemm::workspace_bytes(Backend backend) {
   return backend == Backend::host ? 0 : kGemmWorkspaceBytes;
+}
+std::int64_t Gemm::host_scratch_bytes(DType dtype, Bf16Products products) {
+  const bool widens = dtype == DType::bf16 &&
+                      (products == Bf16Products::widened || !host_library_multiplies_bf16());
+  return widens ? WidenedProducts::scratch_bytes() : 0;
 }
 Gemm::~Gemm() = default;
 Gemm::Gemm(Gemm&&) noexcept = default;

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -13,13 +14,18 @@ class Profiler;
 /// Whether the result replaces what is in the output or is added to it.
 enum class Output { replace, accumulate };
 
+/// How the host multiplies bf16: by the library's own products where it has fast ones, else, or
+/// always, by fp32 products of the widened operands.
+enum class Bf16Products : std::uint8_t { automatic, widened };
+
 /// The three matrix products of a linear layer y = x W^T (+ bias), W (out, in) as in Hugging Face.
 /// Operands f32 or bf16 (both alike), accumulation in fp32; outputs f32 or the operands' dtype.
 /// Rows may be strided. Primitives are cached by shape: the first call of a shape is slow.
 /// Cost of each: 2*M*N*K FLOPs. Errors of the library are Error (internal) with the shapes.
 class Gemm {
  public:
-  Gemm();  ///< on the host
+  /// On the host.
+  explicit Gemm(Bf16Products products = Bf16Products::automatic);
   /// In `stream` of a GPU; null is the host.
   Gemm(std::shared_ptr<Gpu> gpu, Stream stream);
   ~Gemm();
@@ -55,6 +61,12 @@ class Gemm {
   /// the operands with which algorithms are measured, if there is memory for them; and, should
   /// the library have no product with a bias of some dtype, a vector of ones.
   static std::int64_t workspace_bytes(Backend backend);
+
+  /// Host memory in which a Gemm on the host widens operands of `dtype`: taken at the first such
+  /// product and kept, the same for all shapes; 0 where nothing is widened. Asks the library for
+  /// its instructions (see limit_host_library).
+  static std::int64_t host_scratch_bytes(DType dtype,
+                                         Bf16Products products = Bf16Products::automatic);
 
   /// FLOPs and bytes of every product go to the profiler's current phase from now on.
   void count_in(Profiler* profiler) { profiler_ = profiler; }

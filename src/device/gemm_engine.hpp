@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 
+#include "device/gemm.hpp"
 #include "device/gpu.hpp"
 #include "device/view.hpp"
 
@@ -33,7 +34,7 @@ class GemmEngine {
   virtual void set_tuning(bool) {}
 };
 
-std::unique_ptr<GemmEngine> make_host_gemm();
+std::unique_ptr<GemmEngine> make_host_gemm(Bf16Products products = Bf16Products::automatic);
 /// Of the library's own partial results. What NVIDIA recommends for Hopper and later; more does not
 /// change what is suggested.
 constexpr std::int64_t kGemmWorkspaceBytes = std::int64_t{32} << 20;

@@ -1,14 +1,16 @@
 #include <fmt/core.h>
-#include <sys/mman.h>
 
 #include <cstddef>
 #include <functional>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include "base/integers.hpp"
 #include "device/gemm_engine.hpp"
+#include "device/gemm_widened.hpp"
+#include "device/host_library.hpp"
 
 namespace espalier::device {
 namespace {
@@ -58,35 +60,19 @@ struct Product {
   memory::desc a, b, c, bias, scratchpad;
 };
 
-std::string_view name_of_isa(dnnl::cpu_isa isa) {
-  switch (isa) {
-    case dnnl::cpu_isa::sse41:
-      return "sse41";
-    case dnnl::cpu_isa::avx:
-      return "avx";
-    case dnnl::cpu_isa::avx2:
-      return "avx2";
-    case dnnl::cpu_isa::avx2_vnni:
-      return "avx2_vnni";
-    case dnnl::cpu_isa::avx512_core:
-      return "avx512_core";
-    case dnnl::cpu_isa::avx512_core_vnni:
-      return "avx512_core_vnni";
-    case dnnl::cpu_isa::avx512_core_bf16:
-      return "avx512_core_bf16";
-    case dnnl::cpu_isa::avx512_core_amx:
-      return "avx512_core_amx";
-    default:
-      return "generic";
-  }
-}
-
 class HostGemm final : public GemmEngine {
  public:
+  explicit HostGemm(Bf16Products products)
+      : widens_bf16_(products == Bf16Products::widened || !host_library_multiplies_bf16()) {}
+
   void multiply(const GemmOperand& c, const GemmOperand& a, const GemmOperand& b, bool accumulate,
                 const void* bias) override {
     try {
-      const Product& p = product(a, b, c, accumulate, bias != nullptr);
+      const Product* found = nullptr;
+      if (a.dtype != DType::bf16 || !widens_bf16_)
+        found = product(a, b, c, accumulate, bias != nullptr);
+      if (found == nullptr) return widened_.multiply(c, a, b, accumulate, bias);
+      const Product& p = *found;
       if (p.scratchpad.get_size() > scratchpad_bytes_) {
         scratchpad_bytes_ = p.scratchpad.get_size();
         scratchpad_ = memory(memory::desc({static_cast<std::int64_t>(scratchpad_bytes_)},
@@ -115,18 +101,20 @@ class HostGemm final : public GemmEngine {
 
   std::string describe() const override {
     const dnnl_version_t* version = dnnl_version();
-    return fmt::format("oneDNN {}.{}.{} {}", version->major, version->minor, version->patch,
-                       name_of_isa(dnnl::get_effective_cpu_isa()));
+    return fmt::format("oneDNN {}.{}.{} {}{}", version->major, version->minor, version->patch,
+                       host_library_isa(), widens_bf16_ ? ", bf16 widened to fp32" : "");
   }
 
  private:
-  const Product& product(const GemmOperand& a, const GemmOperand& b, const GemmOperand& c,
+  /// Null when the library has no such product of bf16.
+  const Product* product(const GemmOperand& a, const GemmOperand& b, const GemmOperand& c,
                          bool accumulate, bool has_bias) {
     const Key key{c.rows,       c.cols,     a.transposed ? a.rows : a.cols,
                   a.stride,     b.stride,   c.stride,
                   a.dtype,      c.dtype,    a.transposed,
                   b.transposed, accumulate, has_bias};
-    if (const auto found = products_.find(key); found != products_.end()) return found->second;
+    if (const auto found = products_.find(key); found != products_.end())
+      return found->second ? &*found->second : nullptr;
     dnnl::primitive_attr attributes;
     // One scratchpad for all products, because only one runs at a time.
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -143,23 +131,31 @@ class HostGemm final : public GemmEngine {
       made.bias = memory::desc({1, c.cols}, library_type(a.dtype), memory::dims{c.cols, 1});
     const auto product = has_bias ? dnnl::matmul::desc(made.a, made.b, made.bias, made.c)
                                   : dnnl::matmul::desc(made.a, made.b, made.c);
-    const dnnl::matmul::primitive_desc chosen(product, attributes, engine_);
-    made.scratchpad = chosen.scratchpad_desc();
-    made.primitive = dnnl::matmul(chosen);
-    return products_.emplace(key, std::move(made)).first->second;
+    try {
+      const dnnl::matmul::primitive_desc chosen(product, attributes, engine_);
+      made.scratchpad = chosen.scratchpad_desc();
+      made.primitive = dnnl::matmul(chosen);
+    } catch (const dnnl::error& error) {
+      if (error.status != dnnl_unimplemented || a.dtype != DType::bf16) throw;
+      products_.emplace(key, std::nullopt);
+      return nullptr;
+    }
+    return &*products_.emplace(key, std::move(made)).first->second;
   }
 
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
-  std::unordered_map<Key, Product, KeyHash> products_;
+  std::unordered_map<Key, std::optional<Product>, KeyHash> products_;
   memory scratchpad_;
   std::size_t scratchpad_bytes_ = 0;
+  bool widens_bf16_;  ///< all products of bf16
+  WidenedProducts widened_;
 };
 
 }  // namespace
 
-std::unique_ptr<GemmEngine> make_host_gemm() {
-  return std::make_unique<HostGemm>();
+std::unique_ptr<GemmEngine> make_host_gemm(Bf16Products products) {
+  return std::make_unique<HostGemm>(products);
 }
 
 }  // namespace espalier::device

@@ -1,0 +1,244 @@
+#include "device/gemm_widened.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "base/host_loops.hpp"
+#include "base/integers.hpp"
+#include "base/simd/convert.hpp"
+
+namespace espalier::device {
+namespace {
+
+/// Floats of a block of a, of b and of a bf16 result. An element of a is widened once for all columns
+/// of a block and one of b for all rows: about 1000 each.
+constexpr std::int64_t kFloatsOfA = 1024 * 1040;
+constexpr std::int64_t kFloatsOfB = 1536 * 1040;
+constexpr std::int64_t kFloatsOfC = 1536 * 1040;
+/// The longest sides of a block.
+constexpr std::int64_t kTerms = 1024;
+constexpr std::int64_t kRows = 4096;
+constexpr std::int64_t kCols = 4096;
+/// The largest tile of a thread: large enough for the library's kernels and small enough for their
+/// caches and for many threads.
+constexpr std::int64_t kTileRows = 128;
+constexpr std::int64_t kTileCols = 384;
+/// What the library's kernels like to have multiples of, for any instructions.
+constexpr std::int64_t kRowUnit = 8;
+constexpr std::int64_t kColUnit = 48;
+constexpr std::int64_t kTermUnit = 16;
+/// Rows of an operand that a thread widens at once.
+constexpr std::int64_t kWidenedRows = 16;
+
+/// A row of a block, padded to an odd multiple of 16: rows at a distance of a power of two fall
+/// into the same few lines of a cache.
+constexpr std::int64_t padded(std::int64_t cols) {
+  return round_up(cols, 32) + 16;
+}
+
+/// The pieces of [0, count): as many as the largest size demands, about equally long.
+struct Pieces {
+  std::int64_t count, number = 0, size = 0;
+
+  /// Their length is a multiple of `unit`, which `largest` is cut to as well.
+  Pieces(std::int64_t total, std::int64_t largest, std::int64_t unit) : count(total) {
+    largest = largest / unit * unit;
+    size = round_up(div_ceil(total, div_ceil(total, largest)), unit);
+    number = div_ceil(total, size);
+  }
+  std::int64_t begin(std::int64_t i) const { return i * size; }
+  std::int64_t length(std::int64_t i) const { return std::min(size, count - i * size); }
+};
+
+/// How many rows (of `cols` each), or, when they are stored as columns, how many of these, fit.
+constexpr std::int64_t lines_in(std::int64_t floats, std::int64_t length, bool transposed) {
+  return transposed ? floats / length - padded(0) - 32 : floats / padded(length);
+}
+
+/// A part of a matrix.
+struct Area {
+  std::int64_t row = 0, col = 0, rows = 0, cols = 0;
+  bool operator==(const Area&) const = default;
+};
+
+/// A block of an operand in fp32, in the order in which the operand is stored.
+class WidenedBlock {
+ public:
+  WidenedBlock(const GemmOperand& operand, float* memory) : operand_(operand), memory_(memory) {}
+
+  /// The next block, in the rows and columns of the product. Returns how many tasks widen it: none
+  /// if it is the last one again.
+  std::int64_t move_to(const Area& block) {
+    const Area stored =
+        operand_.transposed ? Area{block.col, block.row, block.cols, block.rows} : block;
+    if (stored == stored_) return 0;
+    stored_ = stored;
+    stride_ = padded(stored.cols);
+    return div_ceil(stored.rows, kWidenedRows);
+  }
+  void widen(std::int64_t task) const {
+    const std::int64_t end = std::min(stored_.rows, (task + 1) * kWidenedRows);
+    const auto* from = static_cast<const bf16*>(operand_.data);
+    for (std::int64_t r = task * kWidenedRows; r < end; ++r)
+      simd::widen(memory_ + r * stride_, from + (stored_.row + r) * operand_.stride + stored_.col,
+                  stored_.cols);
+  }
+  char transposition() const { return operand_.transposed ? 'T' : 'N'; }
+  std::int64_t stride() const { return stride_; }
+  /// An element of the block, by its row and column in the product.
+  const float* at(std::int64_t row, std::int64_t col) const {
+    return memory_ + (operand_.transposed ? col * stride_ + row : row * stride_ + col);
+  }
+
+ private:
+  const GemmOperand& operand_;
+  float* memory_;
+  Area stored_;
+  std::int64_t stride_ = 0;
+};
+
+/// What products are added up in: the fp32 result itself, or a block of it in fp32 that is rounded
+/// in the end.
+class ResultBlock {
+ public:
+  ResultBlock(const GemmOperand& c, bool accumulate, float* memory, const float* bias)
+      : c_(c), accumulate_(accumulate), memory_(memory), bias_(bias) {}
+
+  void move_to(const Area& block) {
+    block_ = block;
+    // The stride of a single row is never used; the library wants it at least as large as the row.
+    stride_ = is_f32() ? std::max(c_.stride, c_.cols) : padded(block.cols);
+  }
+  std::int64_t stride() const { return stride_; }
+  float* at(std::int64_t row, std::int64_t col) const {
+    return is_f32() ? result<float>(row, col) : memory_ + row * stride_ + col;
+  }
+  /// Before the first product of a tile: what it is added to. False if it replaces what is there.
+  bool start(const Area& tile) const {
+    if (!accumulate_ && bias_ == nullptr) return false;
+    for (std::int64_t r = tile.row; r < tile.row + tile.rows; ++r) {
+      float* row = at(r, tile.col);
+      if (!accumulate_) {
+        std::copy_n(bias_ + tile.col, tile.cols, row);
+        continue;
+      }
+      if (!is_f32()) simd::widen(row, result<bf16>(r, tile.col), tile.cols);
+      if (bias_ != nullptr)
+        for (std::int64_t i = 0; i < tile.cols; ++i) row[i] += bias_[tile.col + i];
+    }
+    return true;
+  }
+  /// After the last one.
+  void finish(const Area& tile) const {
+    if (is_f32()) return;
+    for (std::int64_t r = tile.row; r < tile.row + tile.rows; ++r)
+      simd::round(result<bf16>(r, tile.col), at(r, tile.col), tile.cols);
+  }
+
+ private:
+  bool is_f32() const { return c_.dtype == DType::f32; }
+  template <class T>
+  T* result(std::int64_t row, std::int64_t col) const {
+    return static_cast<T*>(const_cast<void*>(c_.data)) + (block_.row + row) * c_.stride +
+           block_.col + col;
+  }
+
+  const GemmOperand& c_;
+  bool accumulate_;
+  float* memory_;
+  const float* bias_;  ///< of the block's columns; null: none
+  Area block_;
+  std::int64_t stride_ = 0;
+};
+
+Arena lay_out(Arena arena, float*& a, float*& b, float*& c, float*& bias) {
+  const auto floats = [&](const char* label, std::int64_t count) {
+    return static_cast<float*>(arena.allocate(label, DType::f32, 1, count).data);
+  };
+  a = floats("a", kFloatsOfA);
+  b = floats("b", kFloatsOfB);
+  c = floats("c", kFloatsOfC);
+  bias = floats("bias", kCols);
+  return arena;
+}
+
+}  // namespace
+
+std::int64_t WidenedProducts::scratch_bytes() {
+  float* unused = nullptr;
+  return lay_out(Arena::planning("widened operands"), unused, unused, unused, unused).used_bytes();
+}
+
+void WidenedProducts::take_scratch() {
+  if (!scratch_)
+    scratch_ = lay_out(Arena::backed("widened operands", scratch_bytes()), a_, b_, c_, bias_);
+}
+
+void WidenedProducts::multiply(const GemmOperand& c, const GemmOperand& a, const GemmOperand& b,
+                               bool accumulate, const void* bias) {
+  take_scratch();
+  const Pieces terms(a.transposed ? a.rows : a.cols, kTerms, kTermUnit);
+  const Pieces rows(c.rows, std::min(kRows, lines_in(kFloatsOfA, terms.size, a.transposed)),
+                    kRowUnit);
+  const Pieces cols(c.cols,
+                    std::min({kCols, lines_in(kFloatsOfB, terms.size, !b.transposed),
+                              lines_in(kFloatsOfC, rows.size, true)}),
+                    kColUnit);
+  WidenedBlock block_of_a(a, a_);
+  WidenedBlock block_of_b(b, b_);
+  ResultBlock block_of_c(c, accumulate, c_, bias != nullptr ? bias_ : nullptr);
+  std::atomic<dnnl_status_t> status = dnnl_success;
+
+  const auto multiply_block = [&](std::int64_t i, std::int64_t j, std::int64_t s) {
+    const Area area{rows.begin(i), cols.begin(j), rows.length(i), cols.length(j)};
+    const std::int64_t num_terms = terms.length(s);
+    if (bias != nullptr) simd::widen(bias_, static_cast<const bf16*>(bias) + area.col, area.cols);
+    block_of_c.move_to(area);
+    const std::int64_t tasks_of_a =
+        block_of_a.move_to({area.row, terms.begin(s), area.rows, num_terms});
+    const std::int64_t tasks_of_b =
+        block_of_b.move_to({terms.begin(s), area.col, num_terms, area.cols});
+    host_for_tasks(tasks_of_a + tasks_of_b, [&](std::int64_t task) {
+      if (task < tasks_of_a)
+        block_of_a.widen(task);
+      else
+        block_of_b.widen(task - tasks_of_a);
+    });
+
+    const Pieces tile_rows(area.rows, kTileRows, kRowUnit);
+    const Pieces tile_cols(area.cols, kTileCols, kColUnit);
+    const std::int64_t num_tiles = tile_rows.number * tile_cols.number;
+    // Two at least: a single task runs outside of a parallel region, where the library would start
+    // threads of its own and may add up a sum in as many parts.
+    host_for_tasks(std::max<std::int64_t>(num_tiles, 2), [&](std::int64_t task) {
+      if (task >= num_tiles) return;
+      const std::int64_t r = task % tile_rows.number;
+      const std::int64_t q = task / tile_rows.number;
+      const Area tile{tile_rows.begin(r), tile_cols.begin(q), tile_rows.length(r),
+                      tile_cols.length(q)};
+      const bool adds = s > 0 || block_of_c.start(tile);
+      const dnnl_status_t result =
+          dnnl_sgemm(block_of_a.transposition(), block_of_b.transposition(), tile.rows, tile.cols,
+                     num_terms, 1.0f, block_of_a.at(tile.row, 0), block_of_a.stride(),
+                     block_of_b.at(0, tile.col), block_of_b.stride(), adds ? 1.0f : 0.0f,
+                     block_of_c.at(tile.row, tile.col), block_of_c.stride());
+      if (result != dnnl_success) status = result;
+      if (s + 1 == terms.number) block_of_c.finish(tile);
+    });
+  };
+  // The order in which the fewest blocks are widened again, where the sums need not be finished
+  // block by block to be rounded.
+  if (c.dtype == DType::f32) {
+    for (std::int64_t s = 0; s < terms.number; ++s)
+      for (std::int64_t i = 0; i < rows.number; ++i)
+        for (std::int64_t j = 0; j < cols.number; ++j) multiply_block(i, j, s);
+  } else {
+    for (std::int64_t i = 0; i < rows.number; ++i)
+      for (std::int64_t j = 0; j < cols.number; ++j)
+        for (std::int64_t s = 0; s < terms.number; ++s) multiply_block(i, j, s);
+  }
+  if (status != dnnl_success) throw dnnl::error(status, "could not multiply widened operands");
+}
+
+}  // namespace espalier::device
