@@ -2,10 +2,12 @@
 # From a fresh clone to a model that writes English, in under 15 minutes on two cores.
 #
 # Usage   jobscripts/quickstart.sh
-#         RANKS=2     MPI ranks (default 2); the cores are divided among them
-# Steps   1 install what is missing (Debian 12, as root or through sudo)   2 build
-#         3 plain English text from two dictionaries that Debian ships     4 tokenize
-#         5 train inputs/runs/quickstart.toml, two to five minutes         6 compare and write
+#         RANKS=2     MPI ranks (default 2, with GPUs at most one each); the cores are divided among
+#                     them
+#         MINUTES=5   how long to train, about: a few steps are timed and the schedule made to fit
+# Steps   1 install what is missing (Debian 12, as root or through sudo)   2 build, and try a few
+#         steps in each dtype   3 plain English text from two dictionaries that Debian ships
+#         4 tokenize   5 train inputs/runs/quickstart.toml   6 compare and write
 # Writes  build/, data/english/ (text), data/english-8k/ (token shards), runs/quickstart/ (history,
 #         log, checkpoints). Nothing is done twice: started again after an interruption it goes on
 #         where it was, training included. `rm -r runs/quickstart` trains anew.
@@ -13,6 +15,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ranks="${RANKS:-2}"
+minutes="${MINUTES:-5}"
+num_gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
+(( num_gpus > 0 && ranks > num_gpus )) && ranks=$num_gpus
 input=inputs/runs/quickstart.toml
 tokenizer=inputs/tokenizers/english-8k/tokenizer.json
 text=data/english
@@ -26,12 +31,25 @@ title "1 Packages"
 bash jobscripts/install-dependencies.sh text
 
 title "2 Build"
-[[ -f build/build.ninja ]] || cmake --preset release >build-configure.log || {
+# Compiling the CUDA kernels takes a third of the time and needs a GPU to be of use.
+cuda=OFF
+(( num_gpus > 0 )) && cuda=AUTO
+[[ -f build/build.ninja ]] || cmake --preset release "-DESPALIER_CUDA=$cuda" >build-configure.log || {
   cat build-configure.log >&2
   exit 70
 }
 rm -f build-configure.log
-cmake --build build --target espalier
+# A line per tenth of the files; whatever is no progress, errors above all, as it comes.
+tenths() {
+  awk -v start="$SECONDS" 'match($0, /^\[[0-9]+\/[0-9]+\]/) {
+         split(substr($0, 2, RLENGTH - 2), count, "/")
+         if (count[1] * 10 / count[2] >= next_tenth + 1 || count[1] == count[2]) {
+           next_tenth = int(count[1] * 10 / count[2])
+           printf "  %3d of %d files\n", count[1], count[2]; fflush() }
+         next }
+       { print; fflush() }'
+}
+cmake --build build --target espalier 2>&1 | tenths
 
 # Physical cores that this process may use; a second hardware thread per core does not help GEMM.
 cores=$(lscpu --parse=Socket,Core | grep -v '^#' | sort -u | wc -l)
@@ -51,6 +69,21 @@ export OMPI_MCA_btl_vader_single_copy_mechanism="${OMPI_MCA_btl_vader_single_cop
 if [[ $(id -u) -eq 0 ]]; then  # OpenMPI wants to be asked twice
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
+
+# On this machine, with these ranks: does a step work in each dtype? Known before anything long.
+bench_log=build/quickstart-bench.log
+bench() {  # ARGUMENT ...  prints tokens per second
+  mpirun -n "$ranks" "${binding[@]}" build/espalier bench "$@" >"$bench_log" 2>&1 || {
+    cat "$bench_log" >&2
+    return 70
+  }
+  awk '$2 == "tokens_per_second" { print int($3) }' "$bench_log"
+}
+for dtype in float32 bfloat16; do
+  speed=$(bench "$input" "training.dtype=$dtype" bench.warmup_steps=1 bench.steps=2)
+  printf '%-9s works: about %d tokens/s\n' "$dtype" "$speed"
+done
+grep -m 1 '^device:' "$bench_log"
 
 title "3 Text"
 if [[ ! -f $text/validation.txt ]]; then  # the last file that the script writes
@@ -75,7 +108,22 @@ fi
 ls -lh "$shards"/*/*.h5
 
 title "5 Train"
-mpirun -n "$ranks" "${binding[@]}" build/espalier train "$input" || {
+# Steps for about MINUTES, from the speed of this machine. A run that was begun keeps its own.
+schedule=$run/schedule
+if [[ ! -f $schedule ]]; then
+  speed=$(bench "$input")
+  steps=$(( minutes * 60 * speed / 4096 / 50 * 50 ))  # 4,096 tokens per step
+  (( steps < 150 )) && steps=150    # fewer learn too little to show
+  (( steps > 4500 )) && steps=4500  # once through the text
+  echo "$speed tokens/s: $steps steps"
+  mkdir -p "$run"
+  printf '%s\n' "training.steps=$steps" "schedule.decay_steps=$(( steps * 2 / 5 ))" \
+    "validation.interval=$(( steps / 2 ))" "checkpoint.interval=$(( steps / 5 ))" \
+    "training.log_interval=$(( steps / 20 ))" >"$schedule.partial"
+  mv "$schedule.partial" "$schedule"
+fi
+mapfile -t overrides <"$schedule"
+mpirun -n "$ranks" "${binding[@]}" build/espalier train "$input" "${overrides[@]}" || {
   status=$?
   [[ $status -eq 75 ]] && echo "Stopped early with a checkpoint: run this script again to go on."
   exit "$status"

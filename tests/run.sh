@@ -3,6 +3,7 @@
 #
 # Usage   tests/run.sh [CTEST OPTION ...]       for example: tests/run.sh -L unit
 #                                                            tests/run.sh -R mpi_train -V
+#         ESPALIER_CUDA=AUTO  compile the CUDA kernels where nvcc is (AUTO), always (ON), never (OFF)
 #         JOBS=2    tests that run at one time (a test of n ranks counts as n, at most 2)
 # Tests with the label `gpu` are left out on a machine without an NVIDIA GPU.
 # Writes  build/ and nothing else. The exit status is ctest's.
@@ -10,7 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash jobscripts/install-dependencies.sh tests
-cmake --preset release
+# A quickstart on a machine without a GPU has configured the kernels away.
+cmake --preset release "-DESPALIER_CUDA=${ESPALIER_CUDA:-AUTO}"
 cmake --build build
 
 options=()

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "device/host_library.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -38,6 +39,7 @@ void choose_simd_level(parallel::MpiSession& session, const config::DeviceParame
                   Met::by_every_rank);
   }
   simd::use_level(level);
+  device::limit_host_library(level);
 }
 
 std::string why_not_better(parallel::MpiSession& session,

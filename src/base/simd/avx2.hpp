@@ -72,7 +72,7 @@ inline Floats min(Floats a, Floats b) {
 inline Floats sqrt(Floats x) {
   return _mm256_sqrt_ps(x);
 }
-inline Floats round_even(Floats x) {
+inline Floats round_to_integer(Floats x) {
   return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 inline Ints whole(Floats n) {

@@ -64,10 +64,12 @@ inline Floats min(Floats a, Floats b) {
 inline Floats sqrt(Floats x) {
   return _mm512_sqrt_ps(x);
 }
-inline Floats round_even(Floats x) {
+/// To the nearest integer, ties to even, where |x| is below 2^22.
+inline Floats round_to_integer(Floats x) {
   return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-/// x * 2^n for an integral n, with gradual underflow.
+/// x * 2^n for an integral n. Levels without this instruction have n from -127 to 128 alone
+/// (simd.hpp).
 inline Floats scale_by_power(Floats x, Floats n) {
   return _mm512_scalef_ps(x, n);
 }

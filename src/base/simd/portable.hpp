@@ -73,12 +73,10 @@ inline Floats sqrt(Floats x) {
   for (std::int64_t i = 0; i < kLanes; ++i) x[i] = std::sqrt(x[i]);
   return x;
 }
-inline Floats round_even(Floats x) {
-  // Adding 1.5 * 2^23 leaves no bits for a fraction. From 2^22 on it would take some of the
-  // integer.
+inline Floats round_to_integer(Floats x) {
+  // Adding 1.5 * 2^23 leaves no bits for a fraction.
   const Floats magic = splat(0x1.8p23f);
-  const Floats rounded = (x + magic) - magic;
-  return x < 0x1p22f && x > -0x1p22f ? rounded : x;
+  return (x + magic) - magic;
 }
 /// An integral n from -2^31 to 2^31; anything for others.
 inline Ints whole(Floats n) {

