@@ -34,14 +34,16 @@ NEW_TOKENS = 200
 
 
 class Espalier:
-    def __init__(self, program, folder):
-        self.program, self.folder = program, folder
+    def __init__(self, program, folder, simd="auto"):
+        self.program, self.folder, self.simd = program, folder, simd
         self.environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1",
                                 OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                                 OMPI_MCA_btl_vader_single_copy_mechanism="none")
 
     def run(self, ranks, *words):
         command = [str(w) for w in (self.program, *words)]
+        if words[0] != "convert":
+            command.append(f"device.simd={self.simd}")
         if ranks > 1:
             command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *command]
         done = subprocess.run(command, env=self.environment, stdout=subprocess.PIPE,
@@ -162,7 +164,7 @@ def write_model_file(path, config):
 
 def run_case(name, folder):
     """Rows of the table: (model, grid, KL, loss, gradient, curve, norms)."""
-    espalier = Espalier(PROGRAM, folder)
+    espalier = Espalier(PROGRAM, folder, SIMD)
     model = models.make(name)
     source = folder / "hf"
     model.save_pretrained(source)
@@ -215,7 +217,7 @@ def run_bf16(name, seeds=(20, 21, 22), sequences=16):
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            espalier = Espalier(PROGRAM, folder)
+            espalier = Espalier(PROGRAM, folder, SIMD)
             model = models.make(name, seed)
             rounded = models.in_bfloat16(model)
             model.save_pretrained(folder / "hf")
@@ -275,12 +277,14 @@ def missed(rows, bf16):
 
 
 def main():
-    global PROGRAM
+    global PROGRAM, SIMD
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default=str(ROOT / "build/espalier"))
+    parser.add_argument("--simd", default="auto", help="SIMD level of the host operators")
     parser.add_argument("--case", choices=list(models.CASES), action="append")
     arguments = parser.parse_args()
     PROGRAM = str(pathlib.Path(arguments.program).resolve())
+    SIMD = arguments.simd
     models.transformers.utils.logging.disable_progress_bar()
     models.transformers.utils.logging.set_verbosity_error()
     torch.set_num_threads(1)

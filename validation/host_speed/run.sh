@@ -6,6 +6,8 @@
 #                            (default build/venv; installs torch from PyPI)
 #          THREADS=2         threads of either program
 #          ESPALIER=file     the binary (default build/espalier)
+#          LEVEL=avx2        both programs limited to AVX2 (default auto: what the processor has).
+#                            PyTorch's bf16 is left out there: it takes minutes for a step
 # The two programs run one after the other on the same cores, in turn, ROUNDS times; the table has
 # the median over the rounds. A first PyTorch run fills the compiler's cache and is not counted.
 # The machine should be idle: anything else that runs makes both slower, not by the same factor.
@@ -18,6 +20,13 @@ rounds="${1:-3}"
 threads="${THREADS:-2}"
 venv="${VENV:-build/venv}"
 espalier="${ESPALIER:-build/espalier}"
+level="${LEVEL:-auto}"
+case "$level" in
+  auto) ;;
+  avx2) export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+        export TORCHINDUCTOR_CPP_SIMDLEN=256 ;;
+  *) echo "run.sh: LEVEL=$level is not known (auto, avx2)" >&2; exit 64 ;;
+esac
 out="build/host_speed/$(date +%Y%m%d-%H%M%S)"
 mkdir -p "$out"
 
@@ -43,6 +52,7 @@ pytorch() {  # MODE ROUND [OPTION ...]
 }
 ours() {  # DTYPE ROUND
   taskset -c "$cores" "$espalier" bench inputs/bench/host-42m.toml "training.dtype=$1" \
+    "device.simd=$level" \
     >"$out/espalier-$1-$2.log" 2>"$out/espalier-$1-$2.err" || {
     cat "$out/espalier-$1-$2.err" >&2
     return 1
@@ -50,19 +60,21 @@ ours() {  # DTYPE ROUND
 }
 
 echo "Filling the compiler's cache"
-for mode in fp32-compiled autocast-compiled bf16-compiled; do
+modes=(fp32-compiled)
+[[ $level == auto ]] && modes+=(autocast-compiled bf16-compiled)
+for mode in "${modes[@]}"; do
   pytorch "$mode" warm --warmup 1 --steps 1
 done
 for ((round = 1; round <= rounds; ++round)); do
   echo "Round $round of $rounds"
   pytorch fp32-compiled "$round"
   ours float32 "$round"
-  pytorch autocast-compiled "$round"
+  [[ $level != auto ]] || pytorch autocast-compiled "$round"
   ours bfloat16 "$round"
-  pytorch bf16-compiled "$round"
+  [[ $level != auto ]] || pytorch bf16-compiled "$round"
 done
 # For completeness, once.
 pytorch fp32-eager 1
-pytorch autocast-eager 1
+[[ $level != auto ]] || pytorch autocast-eager 1
 
-python3 validation/host_speed/table.py "$out" | tee "$out/result.md"
+python3 validation/host_speed/table.py "$out" "$level" | tee "$out/result.md"
