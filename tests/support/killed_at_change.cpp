@@ -3,17 +3,17 @@
 //   ESPALIER_KILL_UNDER   what the absolute path, without links, of those files begins with
 //   ESPALIER_KILL_AT      n, from 1; with fewer changes the program ends as ever
 // A change is a call that resizes, renames, makes or removes; it is not done. Every 16th write
-// counts, too, beginning with the first, and is done by half. Flushes change
-// nothing that a killed program leaves. Other threads of the program are wherever they happen to be.
+// counts, too, beginning with the first, and is done by half. Flushes change nothing that a killed
+// program leaves. Other threads of the program are wherever they happen to be.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
