@@ -11,5 +11,5 @@ function(espalier_bundle)
   add_custom_target(bundle COMMAND ${make_bundle} DEPENDS ${ARGN} VERBATIM
                     COMMENT "Gathering ${CMAKE_BINARY_DIR}/bundle")
   add_test(NAME bundle COMMAND ${make_bundle})
-  set_tests_properties(bundle PROPERTIES LABELS unit TIMEOUT 120)
+  espalier_test_properties(bundle unit 1)
 endfunction()

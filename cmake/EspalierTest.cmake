@@ -7,13 +7,14 @@
 find_path(CATCH2_INCLUDE_DIR catch2/catch.hpp REQUIRED)
 find_program(ESPALIER_MPIRUN NAMES mpirun REQUIRED)
 
+# Seconds after which a test is taken to hang. Nothing is expected to be done in this time: a slow
+# machine with other load may need ten times as long as an idle one.
+set(ESPALIER_TEST_TIMEOUT 1800)
+
 function(espalier_test name)
-  cmake_parse_arguments(TEST "EVERY_SIMD_LEVEL" "LABEL;TIMEOUT" "SOURCES;LIBRARIES;RANKS" ${ARGN})
+  cmake_parse_arguments(TEST "EVERY_SIMD_LEVEL" "LABEL" "SOURCES;LIBRARIES;RANKS" ${ARGN})
   if(NOT TEST_LABEL)
     set(TEST_LABEL unit)
-  endif()
-  if(NOT TEST_TIMEOUT)
-    set(TEST_TIMEOUT 120)
   endif()
   add_executable(${name} ${TEST_SOURCES} $<TARGET_OBJECTS:espalier_catch>)
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/tests")
@@ -25,18 +26,18 @@ function(espalier_test name)
     foreach(ranks IN LISTS TEST_RANKS)
       espalier_mpi_command(command ${ranks})
       add_test(NAME ${name}.ranks${ranks} COMMAND ${command} $<TARGET_FILE:${name}>)
-      espalier_test_properties(${name}.ranks${ranks} ${TEST_LABEL} ${ranks} ${TEST_TIMEOUT})
+      espalier_test_properties(${name}.ranks${ranks} ${TEST_LABEL} ${ranks})
     endforeach()
   elseif(TEST_EVERY_SIMD_LEVEL)
     foreach(level IN LISTS ESPALIER_SIMD_LEVELS)
       add_test(NAME ${name}.${level} COMMAND ${name})
-      espalier_test_properties(${name}.${level} ${TEST_LABEL} 1 ${TEST_TIMEOUT})
+      espalier_test_properties(${name}.${level} ${TEST_LABEL} 1)
       set_property(TEST ${name}.${level} APPEND PROPERTY ENVIRONMENT ESPALIER_TEST_SIMD=${level})
       set_tests_properties(${name}.${level} PROPERTIES SKIP_RETURN_CODE 77)
     endforeach()
   else()
     add_test(NAME ${name} COMMAND ${name})
-    espalier_test_properties(${name} ${TEST_LABEL} 1 ${TEST_TIMEOUT})
+    espalier_test_properties(${name} ${TEST_LABEL} 1)
   endif()
 endfunction()
 
@@ -50,12 +51,12 @@ set(espalier_test_environment
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
   OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none)
 
-function(espalier_test_properties test label ranks timeout)
+function(espalier_test_properties test label ranks)
   math(EXPR processors "${ranks}")
   if(processors GREATER 2)
     set(processors 2)
   endif()
   set_tests_properties(${test} PROPERTIES LABELS "${label}" PROCESSORS ${processors}
-    TIMEOUT ${timeout}
+    TIMEOUT ${ESPALIER_TEST_TIMEOUT}
     ENVIRONMENT "${espalier_test_environment}")
 endfunction()

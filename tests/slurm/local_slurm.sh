@@ -3,6 +3,8 @@
 #
 #   local_slurm_start DIR   starts munged, slurmctld and two slurmd whose files all lie in DIR (it
 #                           must exist), exports SLURM_CONF, and returns when both nodes are idle
+#   local_slurm_until COMMAND ...   tries it until it succeeds, for half an hour at most: a guard
+#                           against hangs, not what a busy machine may take
 #   local_slurm_stop        stops them by process id; to be called from a trap
 #   local_slurm_missing     prints what is missing to run it; nothing when all is there
 #
@@ -30,6 +32,17 @@ for s in sockets:
 print(*(s.getsockname()[1] for s in sockets))
 PYTHON
 }
+
+local_slurm_until() {
+  local end=$(( SECONDS + 1800 ))
+  until "$@"; do
+    [[ $SECONDS -lt $end ]] || return 1
+    sleep 0.1
+  done
+}
+
+local_slurm_nodes_are_idle() { [[ "$(sinfo -h -t idle -o %D 2>/dev/null)" == 2 ]]; }
+local_slurm_queue_is_empty() { [[ -z "$(squeue -h 2>/dev/null)" ]]; }
 
 local_slurm_start() {
   local dir="$1" cpus memory ports
@@ -74,7 +87,11 @@ MpiDefault=pmix
 ReturnToService=2
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 KillWait=10
-MinJobAge=600
+MinJobAge=3600
+# A busy machine answers late: the defaults are 10, 2 and 10 s.
+MessageTimeout=100
+TCPTimeout=100
+BatchStartTimeout=300
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
 NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[${ports[1]},${ports[2]}] CPUs=$cpus RealMemory=$memory State=UNKNOWN
@@ -88,11 +105,7 @@ CONF
     unset "$name"
   done
 
-  local try
-  for try in $(seq 50); do
-    [[ -S "$dir/munge/socket" ]] && break
-    sleep 0.1
-  done
+  local_slurm_until test -S "$dir/munge/socket" || true
   slurmctld -D -f "$SLURM_CONF" >"$dir/slurmctld.out" 2>&1 &
   local_slurm_pids+=($!)
   local node
@@ -100,11 +113,8 @@ CONF
     slurmd -D -N "$node" -f "$SLURM_CONF" >"$dir/slurmd-$node.out" 2>&1 &
     local_slurm_pids+=($!)
   done
-  for try in $(seq 300); do
-    [[ "$(sinfo -h -t idle -o %D 2>/dev/null)" == 2 ]] && return 0
-    sleep 0.1
-  done
-  echo "local_slurm_start: the two nodes are not idle after 30 s" >&2
+  local_slurm_until local_slurm_nodes_are_idle && return 0
+  echo "local_slurm_start: the two nodes do not become idle" >&2
   sinfo >&2 || true
   tail -n 20 "$dir"/*.log "$dir"/*.out >&2 || true
   return 1
@@ -116,7 +126,7 @@ local_slurm_stop() {
   # Jobs first: their step daemons are not children of this shell.
   scancel --user="$(id -un)" 2>/dev/null || true
   for try in $(seq 100); do
-    [[ -z "$(squeue -h 2>/dev/null)" ]] && break
+    local_slurm_queue_is_empty && break
     sleep 0.1
   done
   # In reverse order, so that munged outlives those who ask it.

@@ -6,6 +6,7 @@ import csv
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -13,7 +14,13 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("ESPALIER_BINARY", str(ROOT / "build" / "espalier"))
 TINY = str(ROOT / "inputs/tests/tiny.toml")
+KILLED_AT_CHANGE = os.environ.get("ESPALIER_KILLED_AT_CHANGE",
+                                  str(ROOT / "build" / "tests" / "libkilled_at_change.so"))
 BYTES = str(ROOT / "inputs/tests/bytes.tiktoken")
+
+# A run that is not over after so many seconds is taken to hang. Nothing is expected to be done in
+# this time: a slow machine with other load may need ten times as long as an idle one.
+HANG_S = 1200
 
 
 def environment():
@@ -36,16 +43,29 @@ def command(ranks, *arguments):
     return words if ranks == 1 else [*mpirun(ranks), *words]
 
 
-def espalier(ranks, *arguments, status=0, timeout=120, stdin=None):
+def espalier(ranks, *arguments, status=0, stdin=None):
     """Runs to the end and checks the exit status; returns stdout and stderr together."""
     # A small byte-level model may write bytes that are not UTF-8.
     done = subprocess.run(command(ranks, *arguments), env=environment(), input=stdin, text=True,
                           errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=timeout)
+                          timeout=HANG_S)
     assert done.returncode == status, (
         f"status {done.returncode}, expected {status}: {' '.join(map(str, arguments))}\n"
         + done.stdout)
     return done.stdout
+
+
+def killed_at_change(number, under, *arguments):
+    """Runs on one rank until its `number`-th change of a file whose path begins with `under`, which
+    kills it (tests/support/killed_at_change.cpp). Whether it was killed; with fewer changes it must
+    end well."""
+    variables = dict(environment(), LD_PRELOAD=KILLED_AT_CHANGE, ESPALIER_KILL_AT=str(number),
+                     ESPALIER_KILL_UNDER=os.path.realpath(under),
+                     ASAN_OPTIONS="verify_asan_link_order=0")
+    done = subprocess.run(command(1, *arguments), env=variables, text=True, timeout=HANG_S,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode in (0, -signal.SIGKILL), done.stdout
+    return done.returncode != 0
 
 
 def history(directory):

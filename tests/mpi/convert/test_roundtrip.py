@@ -1,14 +1,12 @@
 """Weights survive Hugging Face -> checkpoint -> Hugging Face bit by bit, on any number of ranks."""
 import json
 import pathlib
-import signal
-import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from support import hf_folder  # noqa: E402
-from support.runs import BYTES, RunCase, command, environment, espalier  # noqa: E402
+from support.runs import BYTES, RunCase, espalier, killed_at_change  # noqa: E402
 
 SCALED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
@@ -149,24 +147,19 @@ class Roundtrip(RunCase):
         self.assertEqual([p.name for p in self.folder.glob("dry*")], ["dry"])
 
     def test_killed(self):
-        """A conversion that is killed leaves nothing under the target's name, and the next one
-        succeeds."""
-        source = self.make("killed", hf_folder.tiny_config(num_hidden_layers=60))
-        target = self.folder / "killed-ckpt"
-        for delay in (0.02, 0.05, 0.1, 0.2):
-            process = subprocess.Popen(command(1, "convert", source, target), env=environment(),
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            try:
-                process.wait(delay)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-            if target.exists():  # it was done before
-                self.assertIn("checksums fit", espalier(1, "inspect", target))
-                break
-        else:
-            espalier(1, "convert", source, target)
-        self.assertFalse(target.with_name("killed-ckpt.partial").exists())
+        """A conversion that is killed, at whatever change of a file, leaves nothing under the
+        target's name, and the next one succeeds."""
+        source = self.make("killed", hf_folder.tiny_config())
+        checkpoint, target = self.folder / "killed-ckpt", self.folder / "killed-out"
+        for start, end, least in ((source, checkpoint, 8), (checkpoint, target, 4)):
+            change = 1
+            while killed_at_change(change, end, "convert", start, end):
+                self.assertFalse(end.exists())
+                change += 1
+            self.assertGreater(change, least)  # else it was not met when it was writing
+            self.assertFalse(end.with_name(end.name + ".partial").exists())
+        self.assertIn("checksums fit", espalier(1, "inspect", checkpoint))
+        self.same(source, target)
 
 
 if __name__ == "__main__":

@@ -9,68 +9,84 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import RunCase, command, environment, espalier  # noqa: E402
+from support.runs import HANG_S, RunCase, command, environment, espalier  # noqa: E402
 
 
 class Restart(RunCase):
-    LONG = ["training.steps=60", "checkpoint.interval=10"]
+    CONSTANT = ["schedule.name=constant", "checkpoint.interval=10"]  # alike, however many steps
+    # A run that is to be stopped or killed cannot be over before, however late that comes. The limit
+    # is for one that a failing test leaves behind.
+    ENDLESS = [*CONSTANT, "training.steps=1000000000", "run.time_limit=1:00:00"]
 
     def start(self, ranks, name, *overrides):
-        return subprocess.Popen(command(ranks, "train", *self.keys(name, *overrides)),
-                                env=environment(), stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command(ranks, "train", *self.keys(name, *overrides)),
+                                   env=environment(), stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)
 
-    def wait_for_step(self, name, step):
+        def stop():  # after a failure
+            if process.poll() is None:
+                process.terminate()
+                process.communicate()
+
+        self.addCleanup(stop)
+        return process
+
+    def wait_for_step(self, process, name, step):
         path = self.folder / name / "history.csv"
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            if path.exists() and len(path.read_text().splitlines()) > step:
-                return
+        while not path.exists() or path.read_text().count("\n") <= step:
+            self.assertIsNone(process.poll(), "the run ended by itself")
             time.sleep(0.005)
-        self.fail(f"step {step} did not come")
+
+    def go_on(self, name, steps, *overrides, ranks=1):
+        """The same command again, which now has an end."""
+        output = self.train(name, *self.CONSTANT, f"training.steps={steps}", *overrides, ranks=ranks)
+        self.assertIn("continuing", output)
+        self.assertEqual(len(self.history(name)), steps)
 
     def test_signal_stops_with_a_checkpoint_and_the_rest_is_identical(self):
-        self.train("whole", *self.LONG)
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            name = f"stopped-{number}"
-            process = self.start(1, name, *self.LONG, "training.steps=60")
-            self.wait_for_step(name, 15)
+        names = {number: f"stopped-{number}" for number in (signal.SIGTERM, signal.SIGUSR2)}
+        for number, name in names.items():
+            process = self.start(1, name, *self.ENDLESS)
+            self.wait_for_step(process, name, 15)
             process.send_signal(number)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=HANG_S)
             self.assertEqual(process.returncode, 75, output)
             self.assertIn("stopped by a signal", output.splitlines()[-1])
-            output = self.train(name, *self.LONG)
-            self.assertIn("continuing", output)
+        steps = 10 + max(len(self.history(name)) for name in names.values())
+        self.train("whole", *self.CONSTANT, f"training.steps={steps}")
+        for name in names.values():
+            self.go_on(name, steps)
             self.assertEqual(self.history(name), self.history("whole"))
 
     def test_signal_to_mpirun_stops_all_ranks(self):
-        process = self.start(2, "forwarded", *self.LONG, "parallel.tensor=2")
-        self.wait_for_step("forwarded", 15)
+        process = self.start(2, "forwarded", *self.ENDLESS, "parallel.tensor=2")
+        self.wait_for_step(process, "forwarded", 15)
         process.send_signal(signal.SIGUSR2)  # mpirun hands it on
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=HANG_S)
         self.assertEqual(process.returncode, 75, output)
-        output = self.train("forwarded", *self.LONG, ranks=2)
-        self.assertIn("continuing", output)
-        self.assertEqual(len(self.history("forwarded")), 60)
+        self.go_on("forwarded", len(self.history("forwarded")) + 10, ranks=2)
 
     def test_time_limit(self):
-        output = self.train("limit", "training.steps=100000", "checkpoint.interval=0",
-                            "run.time_limit=6", "run.time_margin=2", status=75)
+        # However long the start takes: a run makes one step at least, and is not over in a second.
+        output = self.train("limit", "training.steps=1000000000", "checkpoint.interval=0",
+                            "run.time_limit=2", "run.time_margin=1", status=75)
         self.assertIn("time limit", output.splitlines()[-1])
         steps = len(self.history("limit"))
         self.assertGreater(steps, 0)
-        self.assertTrue(any((self.folder / "limit/checkpoints").glob("step-*/COMPLETE")))
+        self.assertTrue((self.folder / f"limit/checkpoints/step-{steps:08}/COMPLETE").exists())
 
     def test_kill_of_one_rank_ends_the_job_and_the_restart_is_identical(self):
-        self.train("killed-reference", *self.LONG, "parallel.tensor=2", ranks=2)
-        process = self.start(2, "killed", *self.LONG, "parallel.tensor=2")
-        self.wait_for_step("killed", 25)
+        process = self.start(2, "killed", *self.ENDLESS, "parallel.tensor=2")
+        self.wait_for_step(process, "killed", 25)
         tasks = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
         victim = random.choice(" ".join(task.read_text() for task in tasks).split())
         os.kill(int(victim), signal.SIGKILL)
-        process.communicate(timeout=15)
+        process.communicate(timeout=HANG_S)
         self.assertNotEqual(process.returncode, 0)
-        self.train("killed", *self.LONG, "parallel.tensor=2", ranks=2)
+        steps = len(self.history("killed")) + 10
+        self.go_on("killed", steps, "parallel.tensor=2", ranks=2)
+        self.train("killed-reference", *self.CONSTANT, f"training.steps={steps}",
+                   "parallel.tensor=2", ranks=2)
         self.assertEqual(self.history("killed"), self.history("killed-reference"))
 
     def test_another_grid_goes_on_to_rounding(self):

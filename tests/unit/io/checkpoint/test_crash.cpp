@@ -4,11 +4,9 @@
 
 #include <array>
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
-#include <random>
-#include <thread>
 
 #include "base/error.hpp"
 #include "io/checkpoint_files.hpp"
@@ -22,19 +20,28 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Starts the victim and kills it after `delay`; its exit status when it ended by itself, else -1.
-int run_and_kill(const char* mode, const fs::path& directory, std::chrono::microseconds delay) {
+/// Starts the victim, which is killed at its `change`-th change of files under the directory (see
+/// tests/support/killed_at_change.cpp); its exit status when it ended by itself before, -1 when it
+/// was killed.
+int run_and_kill(const char* mode, const fs::path& directory, int change) {
+  const std::string under = fs::canonical(directory).string();
+  const std::string at = std::to_string(change);
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
-    ::execl(ESPALIER_VICTIM, ESPALIER_VICTIM, mode, directory.c_str(), nullptr);
+    ::setenv("ESPALIER_KILL_UNDER", under.c_str(), 1);
+    ::setenv("ESPALIER_KILL_AT", at.c_str(), 1);
+    ::setenv("LD_PRELOAD", ESPALIER_KILLED_AT_CHANGE, 1);
+    // The sanitizers' library may be loaded after it.
+    ::setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1);
+    ::execl(ESPALIER_VICTIM, ESPALIER_VICTIM, mode, under.c_str(), nullptr);
     ::_exit(127);
   }
-  std::this_thread::sleep_for(delay);
-  ::kill(child, SIGKILL);
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  REQUIRE(WTERMSIG(status) == SIGKILL);
+  return -1;
 }
 
 struct Output {
@@ -62,22 +69,30 @@ Output run_victim(const char* mode, const fs::path& directory) {
 TEST_CASE("killed at any moment, a run leaves a complete checkpoint and starts again") {
   const char* mode = GENERATE("save", "again");
   const ScratchFolder scratch;
-  // The first checkpoint is made in peace: there is nothing to fall back on before it.
-  SimulatedRun(scratch.path(), 2, 2).save(1);
-  std::mt19937 random(20240701);
-  std::uniform_int_distribution<int> delay(1000, 250'000);
-  std::int64_t last_step = 1;
-  for (int round = 0; round < 30; ++round) {
-    CAPTURE(mode, round);
-    REQUIRE(run_and_kill(mode, scratch.path(), std::chrono::microseconds(delay(random))) == -1);
-    const auto newest = newest_checkpoint(scratch.path());
-    REQUIRE(newest);
-    CheckpointReader reader(*newest);
-    REQUIRE(reader.info().step >= last_step);
-    last_step = reader.info().step;
-    REQUIRE(compare_on_grid(reader, 1, 1, last_step) == "");
+  // The first checkpoints are made in peace: there is nothing to fall back on before them.
+  std::int64_t last_step = 0;
+  for (SimulatedRun run(scratch.path(), 2, 2); last_step < 3;) run.save(++last_step);
+  int change = 0;
+  for (int status = -1; status == -1;) {
+    CAPTURE(mode, ++change);
+    status = run_and_kill(mode, scratch.path(), change);
+    REQUIRE((status == -1 || status == 0));
+    // All that count are whole, also one that was about to be removed.
+    const auto complete = list_complete(scratch.path());
+    REQUIRE(!complete.empty());
+    for (const CheckpointFolder& folder : complete) {
+      CheckpointReader reader(folder.path);
+      REQUIRE(reader.info().step == folder.step);
+      REQUIRE(compare_on_grid(reader, 1, 1, folder.step) == "");
+    }
+    REQUIRE(newest_checkpoint(scratch.path()) == complete.back().path);
+    REQUIRE(complete.back().step >= last_step);
+    last_step = complete.back().step;
   }
-  if (std::string(mode) == "save") CHECK(last_step > 2);
+  CAPTURE(mode, change, last_step);
+  // Not in vain: two saves change at least so much, and the later kills came after the first.
+  CHECK(change > 40);
+  CHECK((last_step > 13) == (std::string(mode) == "save"));
   // A restart cleans up: at most the two newest and the multiples of ten are left.
   SimulatedRun run(scratch.path(), 2, 2);
   run.save(last_step + 1, 2, 10);

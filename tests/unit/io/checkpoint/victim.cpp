@@ -1,7 +1,7 @@
 // checkpoint_victim <mode> <directory>
-//   save    saves step after step until it is killed, as a restarted run would; exit status 3 when
-//           what it restarts from is wrong
-//   again   saves the newest step again and again: each time the former one is replaced
+//   save    saves the next two steps, as a restarted run would; exit status 3 when what it restarts
+//           from is wrong
+//   again   saves the newest step twice: each time the former one is replaced
 //   limit   one save under a limit of the file size; prints the error and discards
 //   full    one save on a file system of 96 KiB mounted on the directory, likewise
 //   commit  likewise, but only the files of the commit find the disk full
@@ -28,7 +28,7 @@ using namespace espalier::io;
 using namespace espalier::io::testing;
 namespace fs = std::filesystem;
 
-int save_forever(const fs::path& directory, bool same_step) {
+int save_twice(const fs::path& directory, bool same_step) {
   std::int64_t step = 1;
   if (const auto newest = newest_checkpoint(directory)) {
     CheckpointReader reader(*newest);
@@ -39,7 +39,8 @@ int save_forever(const fs::path& directory, bool same_step) {
     }
   }
   SimulatedRun run(directory, 2, 2);
-  for (;; step += same_step ? 0 : 1) {
+  for (int save = 0; save < 2; ++save) {
+    step += same_step ? 0 : 1;
     for (auto& rank : run.ranks) rank.set_step(step);
     run.begin(step);
     for (std::size_t r = 0; r < run.ranks.size(); ++r) {
@@ -51,6 +52,7 @@ int save_forever(const fs::path& directory, bool same_step) {
     run.wait();
     run.commit(step, 2, 10);
   }
+  return 0;
 }
 
 bool mount_small_disk(const fs::path& directory, const char* size) {
@@ -98,7 +100,7 @@ int main(int argc, char** argv) {
   if (argc != 3) return 64;
   const std::string mode = argv[1];
   const fs::path directory = argv[2];
-  if (mode == "save" || mode == "again") return save_forever(directory, mode == "again");
+  if (mode == "save" || mode == "again") return save_twice(directory, mode == "again");
   if (mode == "limit") {
     const rlimit limit{16384, 16384};
     if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 77;
