@@ -2,7 +2,8 @@
 // The operations of avx512.hpp, which documents them, with AVX2 and FMA.
 #include "base/simd/vector.hpp"
 
-namespace espalier::simd::inline ESPALIER_SIMD {
+namespace espalier::simd {
+inline namespace ESPALIER_SIMD {
 
 /// All bits of the lanes that the tail touches.
 inline __m256i mask_of(Tail tail) {
@@ -113,4 +114,5 @@ inline Floats rounded_to(Floats x) {
   return _mm256_castsi256_ps(_mm256_and_si256(rounded_words(x), upper));
 }
 
-}  // namespace espalier::simd::inline ESPALIER_SIMD
+}  // namespace ESPALIER_SIMD
+}  // namespace espalier::simd

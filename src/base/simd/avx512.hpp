@@ -2,7 +2,8 @@
 // The operations of simd.hpp with AVX-512 and, where the level has it, its bf16 extension.
 #include "base/simd/vector.hpp"
 
-namespace espalier::simd::inline ESPALIER_SIMD {
+namespace espalier::simd {
+inline namespace ESPALIER_SIMD {
 
 inline __mmask16 mask_of(Tail tail) {
   return static_cast<__mmask16>((1u << tail.count) - 1u);
@@ -134,4 +135,5 @@ inline Floats rounded_to(Floats x) {
   return widen(round_to_halves(x));
 }
 
-}  // namespace espalier::simd::inline ESPALIER_SIMD
+}  // namespace ESPALIER_SIMD
+}  // namespace espalier::simd

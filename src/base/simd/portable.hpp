@@ -6,7 +6,8 @@
 
 #include "base/simd/vector.hpp"
 
-namespace espalier::simd::inline ESPALIER_SIMD {
+namespace espalier::simd {
+inline namespace ESPALIER_SIMD {
 
 using Halves = std::uint16_t __attribute__((vector_size(8)));
 
@@ -119,4 +120,5 @@ inline Floats rounded_to(Floats x) {
   return as_floats(rounded_words(x) & static_cast<std::int32_t>(0xFFFF0000u));
 }
 
-}  // namespace espalier::simd::inline ESPALIER_SIMD
+}  // namespace ESPALIER_SIMD
+}  // namespace espalier::simd

@@ -17,7 +17,8 @@
 #include "base/simd/portable.hpp"
 #endif
 
-namespace espalier::simd::inline ESPALIER_SIMD {
+namespace espalier::simd {
+inline namespace ESPALIER_SIMD {
 
 inline Floats keep(Floats x, Full, Floats) {
   return x;
@@ -126,4 +127,5 @@ inline void for_lanes(std::int64_t count, Body&& body) {
   if (i < count) body(i, Tail{count - i});
 }
 
-}  // namespace espalier::simd::inline ESPALIER_SIMD
+}  // namespace ESPALIER_SIMD
+}  // namespace espalier::simd

@@ -8,7 +8,8 @@
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/target.hpp"
 
-namespace espalier::simd::inline ESPALIER_SIMD {
+namespace espalier::simd {
+inline namespace ESPALIER_SIMD {
 
 #if ESPALIER_SIMD_AVX512
 #define ESPALIER_SIMD_BYTES 64
@@ -51,4 +52,5 @@ inline Ints as_ints(Floats x) {
   return reinterpret_cast<Ints>(x);
 }
 
-}  // namespace espalier::simd::inline ESPALIER_SIMD
+}  // namespace ESPALIER_SIMD
+}  // namespace espalier::simd

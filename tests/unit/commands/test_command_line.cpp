@@ -80,7 +80,7 @@ TEST_CASE("help and version") {
   CHECK(*parse({"help", "parameters"}).answer == config::reference_page());
   CHECK(*parse({"help", "parameters", "model"}).answer == config::reference_page("model"));
   const std::string version = *parse({"--version"}).answer;
-  CHECK(version == commands::build_description());
+  CHECK(version == commands::build_description() + "\nSIMD      " + commands::simd_levels_here());
   for (const char* words : {"espalier 0.", "GNU", "Open MPI 4", "HDF5", "oneDNN", "Kokkos"})
     CHECK(has(version, words));
   // A library whose version was not found would leave an empty column.
