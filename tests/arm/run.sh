@@ -24,8 +24,9 @@ programs=(unit_base unit_base_simd unit_device unit_kernels unit_kernels_threads
 # Debian's own apt, with lists, status and archives of its own: a system of another architecture on
 # which nothing is installed yet, so that all that the libraries depend on is named.
 fetch_sysroot() {
-  local apt=$build/apt packages suite link
-  read -r -d '' -a packages < <(bash jobscripts/install-dependencies.sh --list libraries) || true
+  local apt=$build/apt packages suite package link
+  read -r -a packages < <(bash jobscripts/install-dependencies.sh --list libraries)
+  [[ ${packages[*]} == "$(cat "$sysroot.packages" 2>/dev/null)" ]] && return
   mkdir -p "$apt"/{lists,archives,parts,preferences.d}
   : >"$apt/status"
   for suite in debian:bookworm debian-security:bookworm-security; do
@@ -58,6 +59,7 @@ CONF
     ln -srfn "$sysroot.part$(readlink "$link")" "$link"
   done
   mv "$sysroot.part" "$sysroot"
+  echo "${packages[*]}" >"$sysroot.packages"
 }
 
 build_programs() {
@@ -86,7 +88,7 @@ SCRIPT
 bash jobscripts/install-dependencies.sh arm
 for step in ${@:-sysroot build test train code}; do
   case $step in
-    sysroot) [[ -d $sysroot ]] || fetch_sysroot ;;
+    sysroot) fetch_sysroot ;;
     build) build_programs ;;
     test) run_tests ;;
     train) run_trainings ;;
