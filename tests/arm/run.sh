@@ -19,7 +19,6 @@ build=$PWD/build-arm
 sysroot=$build/sysroot
 processor=${ESPALIER_ARM_CPU:-neoverse-n1}
 jobs=${JOBS:-2}
-programs=(unit_base unit_base_simd unit_device unit_kernels unit_kernels_threads unit_rank_sum)
 
 # Debian's own apt, with lists, status and archives of its own: a system of another architecture on
 # which nothing is installed yet, so that all that the libraries depend on is named.
@@ -62,18 +61,24 @@ CONF
   echo "${packages[*]}" >"$sysroot.packages"
 }
 
+# The test programs of the host back-end.
+programs() {
+  ninja -C "$build" -t targets all |
+    sed -nE 's/^(unit_(base|device|kernels|rank_sum)[a-z_]*): CXX_EXEC.*/\1/p' | grep -v _cud
+}
+
 build_programs() {
+  local names
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DESPALIER_CUDA=OFF \
     -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/toolchains/aarch64-linux-gnu.cmake" \
     -DESPALIER_SYSROOT="$sysroot" -DESPALIER_ARM_CPU="$processor"
-  cmake --build "$build" --parallel "$jobs" --target espalier "${programs[@]}"
+  mapfile -t names < <(programs)
+  cmake --build "$build" --parallel "$jobs" --target espalier "${names[@]}"
 }
 
 run_tests() {
-  local pattern
-  pattern=$(IFS='|'; echo "${programs[*]}")
-  ctest --test-dir "$build" --output-on-failure --parallel "$jobs" --timeout 3000 \
-    -R "^($pattern)(\.portable)?\$"
+  ctest --test-dir "$build" --output-on-failure --parallel "$jobs" \
+    -R "^($(programs | paste -sd '|'))(\.portable)?\$"
 }
 
 run_trainings() {
