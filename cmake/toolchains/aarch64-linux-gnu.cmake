@@ -1,4 +1,4 @@
-# For Arm (aarch64, NEON) on another Debian machine: Debian's cross-compiler, the arm64 libraries that
+# For Arm (aarch64, NEON) on another Debian machine: its cross-compiler, the arm64 libraries that
 # tests/arm/run.sh unpacks into ESPALIER_SYSROOT, and qemu-user to run what is built.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
