@@ -37,7 +37,7 @@ std::size_t rank_of(dnnl::cpu_isa isa) {
 
 /// What oneDNN reads for itself if no limit is set by a call, which would overrule it: the first of
 /// its two variables that is not empty. A name that it does not know is no limit.
-std::size_t rank_in_environment() {
+[[maybe_unused]] std::size_t rank_in_environment() {
   for (const char* variable : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}) {
     const char* value = std::getenv(variable);
     if (value == nullptr || *value == '\0') continue;
