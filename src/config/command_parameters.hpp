@@ -13,23 +13,34 @@ namespace espalier::config {
 struct TokenizeParameters {
   std::vector<std::string> input;
   std::string output = "";
+  std::string format = "auto";
   std::string text_key = "text";
   std::string document_separator = "";
+  std::string on_bad_line = "stop";
   double validation_fraction = 0.0;
   std::int64_t shard_tokens = 100'000'000;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "input",
-                .meaning = "text or JSON-lines files (.txt, .jsonl; also .gz, .zst)"},
+                .meaning = "files of text or JSON lines (.txt, .jsonl, .ndjson, .json; also .gz, "
+                           ".bz2, .xz, .zst), folders of them, or \"-\": standard input"},
           p.input);
     visit(Field{.name = "output", .meaning = "folder for train-*.h5 and validation-*.h5"},
           p.output);
+    visit(Field{.name = "format",
+                .meaning = "what the files are; auto: as their names and first bytes say",
+                .choices = {"auto", "text", "json_lines"}},
+          p.format);
     visit(Field{.name = "text_key", .meaning = "key of the text in JSON lines"}, p.text_key);
     visit(Field{.name = "document_separator",
                 .meaning = "text between documents of a plain text file; empty: a file is one "
                            "document"},
           p.document_separator);
+    visit(Field{.name = "on_bad_line",
+                .meaning = "a JSON line without a usable text: stop, or skip it and count it",
+                .choices = {"stop", "skip"}},
+          p.on_bad_line);
     visit(Field{.name = "validation_fraction",
                 .meaning = "share of documents that goes to the validation shards",
                 .min = 0,
