@@ -7,8 +7,8 @@
 #include <sstream>
 
 #include "commands/checkpoint_input.hpp"
-#include "commands/on_rank_0.hpp"
 #include "io/toml_reader.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "train/initial_weights.hpp"
 
 namespace espalier::commands {

@@ -7,6 +7,7 @@
 #include "base/integers.hpp"
 #include "base/log.hpp"
 #include "io/toml_reader.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/initial_weights.hpp"
 #include "train/trainer.hpp"
@@ -51,6 +52,17 @@ void require_writable(const std::filesystem::path& directory) {
           directory.string(), folder.string());
 }
 
+/// On rank 0 the lock of the run directory, else null. Collective: all ranks meet its error.
+std::unique_ptr<io::RunLock> lock_run_directory(parallel::MpiSession& session,
+                                                const std::string& directory) {
+  std::unique_ptr<io::RunLock> lock;
+  parallel::on_rank_0(session, [&] {
+    lock = std::make_unique<io::RunLock>(directory);
+    return std::string();
+  });
+  return lock;
+}
+
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
 double measure_peak(parallel::MpiSession& session, Worker& worker, const config::Parameters& p) {
   std::array<double, 1> peak{measure_gemm_peak(session, worker, p, 0.3)};
@@ -92,6 +104,7 @@ void check_files(const config::Parameters& p) {
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
                  std::string build)
     : session_(session),
+      lock_(lock_run_directory(session, parameters.output.directory)),
       parameters_(parameters),
       build_(std::move(build)),
       control_(parameters.run),
@@ -123,7 +136,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                 ? fmt::format("every {} steps", parameters.checkpoint.interval)
                 : "only at the end or when the run is stopped (checkpoint.interval = 0)");
   if (session.rank() == 0) {
-    log_.emplace(parameters.output.directory, step_);
+    log_.emplace(*lock_, step_);
     log::set_sink([this](std::string_view text) { log_->line(text); });
   }
   session.world().barrier();  // the run directory exists

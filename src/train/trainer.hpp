@@ -23,8 +23,9 @@ namespace espalier::train {
 /// over the session's world.
 class Trainer {
  public:
-  /// Opens data and logs, lays out memory, makes initial weights or continues the newest complete
-  /// checkpoint of the run directory. `parameters` are resolved; `build` describes the program.
+  /// Takes the run directory, opens data and logs, lays out memory, makes initial weights or
+  /// continues the newest complete checkpoint there. `parameters` are resolved; `build` describes
+  /// the program.
   Trainer(parallel::MpiSession& session, const config::Parameters& parameters, std::string build);
   ~Trainer();
 
@@ -55,6 +56,9 @@ class Trainer {
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
+  /// Rank 0. Taken before anything in the run directory is read, given back after everything that
+  /// writes there has ended.
+  std::unique_ptr<io::RunLock> lock_;
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
