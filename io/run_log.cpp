@@ -33,10 +33,11 @@ std::optional<std::int64_t> step_of(std::string_view row) {
 }
 
 /// Rewrites a table so that it holds its header and the rows up to `last_step`. A last line without
-/// its end is what a kill left of a row: it goes.
-void cut_table(const fs::path& path, std::string_view header, std::int64_t last_step) {
+/// its end is what a kill left of a row: it goes. Returns the step of the last row; -1: none.
+std::int64_t cut_table(const fs::path& path, std::string_view header, std::int64_t last_step) {
   std::string kept = std::string(header) + "\n";
   bool changed = true;
+  std::int64_t last = -1;
   if (std::ifstream old(path, std::ios::binary); old) {
     std::string row;
     bool is_first = true;
@@ -50,10 +51,11 @@ void cut_table(const fs::path& path, std::string_view header, std::int64_t last_
         continue;
       }
       kept += row + "\n";
+      last = *step;
     }
     changed = changed || is_first;
   }
-  if (!changed) return;
+  if (!changed) return last;
   fs::path temporary = path;
   temporary += ".tmp";
   {
@@ -62,6 +64,7 @@ void cut_table(const fs::path& path, std::string_view header, std::int64_t last_
     file.flush();
   }
   rename_path(temporary, path);
+  return last;
 }
 
 /// A line that a kill tore off gets its end, so that the next one starts afresh.
@@ -91,7 +94,7 @@ RunLog::RunLog(const RunLock& lock, std::int64_t restart_step) : lock_(lock) {
   // A new run keeps no row at all, not even one of step 0.
   const std::int64_t last_step = restart_step > 0 ? restart_step : -1;
   cut_table(directory / kHistoryName, kHistoryHeader, last_step);
-  cut_table(directory / kValidationName, kValidationHeader, last_step);
+  last_validation_ = cut_table(directory / kValidationName, kValidationHeader, last_step);
   end_last_line(directory / kLogName);
   history_ = open_to_append(directory / kHistoryName);
   validation_ = open_to_append(directory / kValidationName);

@@ -31,12 +31,15 @@ class RunLog {
   RunLog(const RunLock& lock, std::int64_t restart_step);
   void line(std::string_view text);  ///< run.log, with the time
   void step(const HistoryRow& row);  ///< history.csv
+  /// The step of the last row of validation.csv when it was opened; -1: it has none.
+  std::int64_t last_validation() const { return last_validation_; }
   void validation(std::int64_t step, double loss, double bits_per_byte);  ///< validation.csv
 
  private:
   void append(std::ofstream& file, const char* name, const std::string& text);
 
   const RunLock& lock_;
+  std::int64_t last_validation_;
   std::ofstream history_, log_, validation_;
 };
 

@@ -144,7 +144,8 @@ def race(options, number, rng):
         if status == 74 and "another job" not in text:
             raise Failure(f"round {number}: a job ended with status 74 for another reason; see "
                           f"{job.log_path}")
-        killed = job is jobs[0] and action == "SIGKILL"
+        # SIGTERM ends a job that has not begun to listen, which is before it takes the directory.
+        killed = job is jobs[0] and (action == "SIGKILL" or action == "SIGTERM" and status == 143)
         if status not in (0, 74, 75) and not killed:
             raise Failure(f"round {number}: a job ended with status {status}; see {job.log_path}")
     run_to_end(options, directory, options.work / "last.log")

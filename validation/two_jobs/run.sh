@@ -9,6 +9,7 @@ cd "$(dirname "$0")/../.."
 espalier="${ESPALIER:-build/espalier}"
 out=build/two_jobs
 tokenizer=inputs/tests/bytes.tiktoken
+rm -rf "$out"
 mkdir -p "$out"
 if [[ $(id -u) -eq 0 ]]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
