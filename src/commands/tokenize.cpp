@@ -7,9 +7,9 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
-#include "commands/on_rank_0.hpp"
 #include "commands/tokenize_input.hpp"
 #include "commands/tokenize_output.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 
 // Text to token shards. Every rank reads all the text, which is cheap beside encoding it, and
