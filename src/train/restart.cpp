@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/simd/level.hpp"
 #include "config/changes.hpp"
 #include "huggingface/config_json.hpp"
 #include "io/toml_reader.hpp"
@@ -71,6 +72,24 @@ void require_same_function(const config::Parameters& earlier, const config::Para
               config::describe(changes));
 }
 
+namespace {
+
+constexpr std::string_view kSimdLine = "\nSIMD level ";
+
+/// The level in a checkpoint's description of its program; empty: none is named.
+std::string simd_level_in(const std::string& build) {
+  const std::size_t at = build.find(kSimdLine);
+  if (at == std::string::npos) return {};
+  const std::size_t begin = at + kSimdLine.size();
+  return build.substr(begin, build.find('\n', begin) - begin);
+}
+
+}  // namespace
+
+std::string with_simd_level(const std::string& build) {
+  return fmt::format("{}{}{}", build, kSimdLine, simd::name_of(simd::level()));
+}
+
 std::string changes_of_course(const io::CheckpointInfo& info, const config::Parameters& earlier,
                               const config::Parameters& now, const std::string& data_identity) {
   std::vector<Change> changes;
@@ -93,6 +112,10 @@ std::string changes_of_course(const io::CheckpointInfo& info, const config::Para
   if (!info.data_identity.empty() && !data_identity.empty() && info.data_identity != data_identity)
     line(fmt::format("the training data are {} (were {}): samples may come again or never",
                      data_identity, info.data_identity));
+  const std::string level = simd_level_in(info.build);
+  if (!level.empty() && level != simd::name_of(simd::level()))
+    line(fmt::format("SIMD level {} (was {}): results differ by rounding",
+                     simd::name_of(simd::level()), level));
   if (info.step > 0 && info.step < now.training.steps) {
     const double planned = learning_rate(earlier, info.step + 1);
     const double next = learning_rate(now, info.step + 1);

@@ -109,11 +109,11 @@ void check_files(const config::Parameters& p) {
 }
 
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
-                 std::string build)
+                 const std::string& build)
     : session_(session),
       lock_(lock_run_directory(session, parameters.output.directory)),
       parameters_(parameters),
-      build_(std::move(build)),
+      build_(with_simd_level(build)),
       control_(parameters.run),
       worker_(session, parameters),
       gemm_peak_(measure_peak(session, worker_, parameters)),

@@ -26,7 +26,8 @@ class Trainer {
   /// Takes the run directory, opens data and logs, lays out memory, makes initial weights or
   /// continues the newest complete checkpoint there. `parameters` are resolved; `build` describes
   /// the program.
-  Trainer(parallel::MpiSession& session, const config::Parameters& parameters, std::string build);
+  Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
+          const std::string& build);
   ~Trainer();
 
   /// The step loop. Returns when the run is finished or asked to stop; a checkpoint has been

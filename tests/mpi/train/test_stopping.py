@@ -8,7 +8,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import BYTES, RunCase, command, environment, espalier  # noqa: E402
+from support.runs import BYTES, HANG_S, RunCase, command, environment, espalier  # noqa: E402
 
 
 class Stopping(RunCase):
@@ -47,7 +47,7 @@ class Stopping(RunCase):
             # The save is made complete while the validation of its step runs.
             self.wait_for(self.folder / name / "checkpoints/step-00000010/COMPLETE")
             process.send_signal(signal.SIGUSR2)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=HANG_S)
             self.assertEqual(process.returncode, 75, output)
             self.assertRegex(output, r"validation at step 10: ended after \d+ of \d+ sequences")
             self.assertLess(output.index("checkpoint of step 10 is complete"),
@@ -65,7 +65,7 @@ class Stopping(RunCase):
         process = self.start(1, "train", *self.keys("last", *keys))
         self.wait_for(self.folder / "last/checkpoints/step-00000010/COMPLETE")
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=HANG_S)
         self.assertEqual(process.returncode, 75, output)
         self.assertEqual(len(self.history("last")), 10)
         output = self.train("last", *keys, "validation.sequences=8")
@@ -106,7 +106,7 @@ class Stopping(RunCase):
                 env=environment(), stdout=file, stderr=subprocess.STDOUT)
             time.sleep(3)  # before or after it listens: it ends either way
             process.send_signal(signal.SIGUSR2)
-            status = process.wait(timeout=60)
+            status = process.wait(timeout=HANG_S)
         self.assertNotEqual(status, 0, log.read_text())
         if "loss" in log.read_text():
             self.assertEqual(status, 75, log.read_text())
