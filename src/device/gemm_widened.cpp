@@ -7,6 +7,7 @@
 #include "base/host_loops.hpp"
 #include "base/integers.hpp"
 #include "base/simd/convert.hpp"
+#include "device/widen_transposed.hpp"
 
 namespace espalier::device {
 namespace {
@@ -29,13 +30,14 @@ constexpr std::int64_t kRowUnit = 8;
 constexpr std::int64_t kColUnit = 48;
 constexpr std::int64_t kTermUnit = 16;
 /// Rows of an operand that a thread widens at once.
-constexpr std::int64_t kWidenedRows = 16;
+constexpr std::int64_t kWidenedRows = kTransposedGroup;
 
 /// A row of a block, padded to an odd multiple of 16: rows at a distance of a power of two fall
-/// into the same few lines of a cache.
+/// into the same few lines of a cache. At most kPadding more than `cols`.
 constexpr std::int64_t padded(std::int64_t cols) {
   return round_up(cols, 32) + 16;
 }
+constexpr std::int64_t kPadding = 47;
 
 /// The pieces of [0, count): as many as the largest size demands, about equally long.
 struct Pieces {
@@ -51,18 +53,14 @@ struct Pieces {
   std::int64_t length(std::int64_t i) const { return std::min(size, count - i * size); }
 };
 
-/// How many rows (of `cols` each), or, when they are stored as columns, how many of these, fit.
-constexpr std::int64_t lines_in(std::int64_t floats, std::int64_t length, bool transposed) {
-  return transposed ? floats / length - padded(0) - 32 : floats / padded(length);
-}
-
 /// A part of a matrix.
 struct Area {
   std::int64_t row = 0, col = 0, rows = 0, cols = 0;
   bool operator==(const Area&) const = default;
 };
 
-/// A block of an operand in fp32, in the order in which the operand is stored.
+/// A block of an operand in fp32, row by row as it is multiplied: the library is fastest without
+/// transpositions.
 class WidenedBlock {
  public:
   WidenedBlock(const GemmOperand& operand, float* memory) : operand_(operand), memory_(memory) {}
@@ -70,31 +68,36 @@ class WidenedBlock {
   /// The next block, in the rows and columns of the product. Returns how many tasks widen it: none
   /// if it is the last one again.
   std::int64_t move_to(const Area& block) {
-    const Area stored =
-        operand_.transposed ? Area{block.col, block.row, block.cols, block.rows} : block;
-    if (stored == stored_) return 0;
-    stored_ = stored;
-    stride_ = padded(stored.cols);
-    return div_ceil(stored.rows, kWidenedRows);
+    if (block == block_) return 0;
+    block_ = block;
+    stride_ = padded(block.cols);
+    return div_ceil(operand_.transposed ? block.cols : block.rows, kWidenedRows);
   }
   void widen(std::int64_t task) const {
-    const std::int64_t end = std::min(stored_.rows, (task + 1) * kWidenedRows);
-    const auto* from = static_cast<const bf16*>(operand_.data);
-    for (std::int64_t r = task * kWidenedRows; r < end; ++r)
-      simd::widen(memory_ + r * stride_, from + (stored_.row + r) * operand_.stride + stored_.col,
-                  stored_.cols);
+    const std::int64_t begin = task * kWidenedRows;
+    if (operand_.transposed) {
+      widen_transposed(memory_ + begin, stride_, stored(block_.col + begin, block_.row),
+                       operand_.stride, std::min(kWidenedRows, block_.cols - begin), block_.rows);
+      return;
+    }
+    const std::int64_t end = std::min(block_.rows, begin + kWidenedRows);
+    for (std::int64_t r = begin; r < end; ++r)
+      simd::widen(memory_ + r * stride_, stored(block_.row + r, block_.col), block_.cols);
   }
-  char transposition() const { return operand_.transposed ? 'T' : 'N'; }
   std::int64_t stride() const { return stride_; }
-  /// An element of the block, by its row and column in the product.
+  /// An element of the block, by its row and column.
   const float* at(std::int64_t row, std::int64_t col) const {
-    return memory_ + (operand_.transposed ? col * stride_ + row : row * stride_ + col);
+    return memory_ + row * stride_ + col;
   }
 
  private:
+  const bf16* stored(std::int64_t row, std::int64_t col) const {
+    return static_cast<const bf16*>(operand_.data) + row * operand_.stride + col;
+  }
+
   const GemmOperand& operand_;
   float* memory_;
-  Area stored_;
+  Area block_;
   std::int64_t stride_ = 0;
 };
 
@@ -179,12 +182,11 @@ void WidenedProducts::multiply(const GemmOperand& c, const GemmOperand& a, const
                                bool accumulate, const void* bias) {
   take_scratch();
   const Pieces terms(a.transposed ? a.rows : a.cols, kTerms, kTermUnit);
-  const Pieces rows(c.rows, std::min(kRows, lines_in(kFloatsOfA, terms.size, a.transposed)),
-                    kRowUnit);
-  const Pieces cols(c.cols,
-                    std::min({kCols, lines_in(kFloatsOfB, terms.size, !b.transposed),
-                              lines_in(kFloatsOfC, rows.size, true)}),
-                    kColUnit);
+  const Pieces rows(c.rows, std::min(kRows, kFloatsOfA / padded(terms.size)), kRowUnit);
+  const Pieces cols(
+      c.cols,
+      std::min({kCols, kFloatsOfB / terms.size - kPadding, kFloatsOfC / rows.size - kPadding}),
+      kColUnit);
   WidenedBlock block_of_a(a, a_);
   WidenedBlock block_of_b(b, b_);
   ResultBlock block_of_c(c, accumulate, c_, bias != nullptr ? bias_ : nullptr);
@@ -219,10 +221,9 @@ void WidenedProducts::multiply(const GemmOperand& c, const GemmOperand& a, const
                       tile_cols.length(q)};
       const bool adds = s > 0 || block_of_c.start(tile);
       const dnnl_status_t result =
-          dnnl_sgemm(block_of_a.transposition(), block_of_b.transposition(), tile.rows, tile.cols,
-                     num_terms, 1.0f, block_of_a.at(tile.row, 0), block_of_a.stride(),
-                     block_of_b.at(0, tile.col), block_of_b.stride(), adds ? 1.0f : 0.0f,
-                     block_of_c.at(tile.row, tile.col), block_of_c.stride());
+          dnnl_sgemm('N', 'N', tile.rows, tile.cols, num_terms, 1.0f, block_of_a.at(tile.row, 0),
+                     block_of_a.stride(), block_of_b.at(0, tile.col), block_of_b.stride(),
+                     adds ? 1.0f : 0.0f, block_of_c.at(tile.row, tile.col), block_of_c.stride());
       if (result != dnnl_success) status = result;
       if (s + 1 == terms.number) block_of_c.finish(tile);
     });

@@ -94,7 +94,65 @@ class BadInput(RunCase):
         rank_file.unlink()
         self.refused(DATA, ["rank-00000.h5"], "training.steps=30", name="base")
         rank_file.write_bytes(whole)
+        master = newest / "master.h5"
+        whole = master.read_bytes()
+        for damage in (b"", whole[:len(whole) // 2], b"\0" * len(whole), b"text"):
+            master.write_bytes(damage)
+            self.refused(DATA, ["master.h5", "the one before"], "training.steps=30", name="base")
+        master.write_bytes(whole)
         self.train("base", "training.steps=30")
+
+    def test_a_restart_into_another_function_is_refused(self):
+        """The tensors' shapes are the same, what they compute is not."""
+        llama = ["model.model_type=llama", "training.steps=4", "checkpoint.interval=2"]
+        self.train("function", *llama)
+        heads = ["model.num_attention_heads=2", "model.head_dim=48", "model.num_key_value_heads=1"]
+        theta = "model.rope_theta=5e5"
+        scaled = ["model.rope_type=llama3", "model.rope_factor=4"]
+        for changes, words in (
+                (heads, ["model.num_attention_heads = 2 (was 4)", "model.head_dim = 48 (was 24)"]),
+                ([theta], ["model.rope_theta = 500000.0 (was 1000000.0)", "allow_changes",
+                           "output.directory"]),
+                (scaled, ['model.rope_type = "llama3" (was "default")', "model.rope_factor"]),
+                (["model.rms_norm_eps=1e-5"], ["model.rms_norm_eps = 1e-05 (was 1e-06)"]),
+                ([theta, 'checkpoint.allow_changes=["model.rms_norm_eps"]'], ["model.rope_theta"])):
+            self.refused(CONFIGURATION, words, *llama, "training.steps=6", *changes,
+                         name="function")
+        self.assertEqual(len(self.history("function")), 4)
+        self.refused(CONFIGURATION, ["model.rope_theta"], *llama, "training.steps=6", theta,
+                     name="function", ranks=2, dry_run=False)
+        allowed = [*llama, "training.steps=6", theta, 'checkpoint.allow_changes=["model.rope_theta"]']
+        output = self.train("function", *allowed)
+        self.assertIn("another function", output)
+        self.assertIn("model.rope_theta = 500000.0 (was 1000000.0)", output)
+        self.assertEqual(len(self.history("function")), 6)
+        self.assertNotIn("another function", self.train("function", *allowed, "training.steps=8"))
+        # Limits and what only initial weights need are no part of the function.
+        self.train("function", *allowed, "training.steps=9", "model.max_position_embeddings=128",
+                   "model.initializer_range=0.1")
+
+    def test_a_restart_says_what_it_changes(self):
+        folder, shard = self.copy_of_data("grows")
+        keys = [f"data.train={folder}", "training.steps=10"]
+        self.train("course", *keys)
+        again = [*keys, "training.steps=12"]
+        output = self.train("course", *again, "optimizer.beta2=0.99", "training.log_interval=2")
+        for words in ("training.steps = 12 (was 10)", "optimizer.beta2 = 0.99 (was 0.95)",
+                      "learning rate of step 11: ", "step 10 had 1.000e-04"):
+            self.assertIn(words, output)
+        self.assertNotIn("log_interval", output)
+        shutil.copy(shard, folder / "train-00001.h5")
+        again = [*again, "training.steps=14", "optimizer.beta2=0.99"]
+        output = self.train("course", *again, "data.order=sequential", ranks=2)
+        self.assertRegex(output, r"the training data are 2 shards of .* \(were 1 shard of ")
+        self.assertIn('data.order = "sequential" (was "shuffled")', output)
+        self.assertEqual(output.count("has changed since"), 1)
+        output = self.train("course", *again, "data.order=sequential")
+        self.assertNotIn("has changed since", output)
+        other = [*again, "training.steps=15", "data.order=sequential", f"data.train={self.data}"]
+        output = self.train("course", *other)
+        self.assertIn(f'data.train = "{self.data}" (was "{folder}")', output)
+        self.assertEqual(len(self.history("course")), 15)
 
     def test_not_finite_stops_before_the_weights(self):
         self.train("finite", "training.steps=20")

@@ -8,8 +8,10 @@ import sys
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import HANG_S, RunCase, command, environment, espalier  # noqa: E402
+SUPPORT = pathlib.Path(__file__).resolve().parents[2] / "support"
+sys.path.insert(0, str(SUPPORT.parent))
+from support.runs import (BINARY, BYTES, HANG_S, TINY, RunCase, command,  # noqa: E402
+                          environment, espalier)
 
 
 class Restart(RunCase):
@@ -88,6 +90,34 @@ class Restart(RunCase):
         self.train("killed-reference", *self.CONSTANT, f"training.steps={steps}",
                    "parallel.tensor=2", ranks=2)
         self.assertEqual(self.history("killed"), self.history("killed-reference"))
+
+    def test_a_second_job_is_refused_and_changes_nothing(self):
+        first = self.start(1, "two", *self.LONG, "training.steps=100000")
+        self.wait_for_step("two", 15)
+        first.send_signal(signal.SIGSTOP)  # it holds the directory as long as the test needs it
+        before = self.history("two")
+        checkpoints = sorted(os.listdir(self.folder / "two/checkpoints"))
+        output = self.train("two", *self.LONG, ranks=2, status=74)
+        for word in ("another job", f"process {first.pid}", f"kill {first.pid}",
+                     "output.directory"):
+            self.assertIn(word, output)
+        self.assertEqual(output.count("another job"), 1, output)  # for all ranks
+        self.assertEqual(self.history("two"), before)
+        self.assertEqual(sorted(os.listdir(self.folder / "two/checkpoints")), checkpoints)
+        first.kill()  # its lock goes with it
+        first.communicate()
+        output = self.train("two", *self.LONG)
+        self.assertIn("continuing", output)
+        self.assertEqual(len(self.history("two")), 60)
+
+    def test_two_jobs_at_once_make_one_history(self):
+        work = self.folder / "race"
+        done = subprocess.run(
+            [sys.executable, SUPPORT / "two_jobs.py", "--espalier", BINARY, "--rounds", "2",
+             "--work", work, TINY, f"data.train={self.data}", f"data.tokenizer={BYTES}",
+             "training.steps=60", "training.log_interval=100", "--delay", "1"],
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_another_grid_goes_on_to_rounding(self):
         self.train("moved-reference")
