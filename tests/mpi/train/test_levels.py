@@ -64,7 +64,7 @@ class Levels(RunCase):
     def test_a_restart_at_another_level_is_said(self):
         if levels_here()[-1] == "portable":
             self.skipTest("this processor has one level")
-        self.train("moved", "device.simd=portable", "run.stop_after=10")
+        self.train("moved", "device.simd=portable", "run.stop_after=10", status=75)
         output = self.train("moved")
         self.assertIn(f"SIMD level {levels_here()[-1]} (was portable)", output)
         self.assertIn("continuing", output)
