@@ -78,8 +78,8 @@ class CheckpointWriter {
   /// before_overwrite, also at the same time.
   using Fetch = std::function<void(float* to, const float* from, std::int64_t count)>;
   /// `directory` holds the checkpoints; rank 0 creates it. `fetch`: for pieces that do not lie in
-  /// host memory; empty: the thread reads them where they are. `kept`: what rank 0 writes into every
-  /// checkpoint. Throws Error (io_error).
+  /// host memory; empty: the thread reads them where they are. `kept`: what rank 0 writes into
+  /// every checkpoint. Throws Error (io_error).
   CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging,
                    Fetch fetch = {}, std::vector<KeptFile> kept = {});
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed

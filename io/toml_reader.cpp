@@ -201,7 +201,8 @@ std::string set_parameter(Parameters& parameters, const std::string& table, cons
   return found ? wrong : config::unknown_key(table, key);
 }
 
-/// The key whose value is not known because `table.key` is wrong: itself, or the one that was meant.
+/// The key whose value is not known because `table.key` is wrong: itself, or the one that was
+/// meant.
 std::string key_in_question(const std::string& table, const std::string& key) {
   Parameters scratch;
   const bool exists = with_parameter(scratch, table, key, [](const Field&, const auto&) {});

@@ -134,27 +134,27 @@ TEST_CASE("mistakes of the file, the model file and the overrides are reported t
 }
 
 TEST_CASE("a home directory is meant by ~ in paths, and by nothing else") {
-  ::setenv("HOME", "/home/somebody", 1);
+  ::setenv("HOME", "/users/somebody", 1);
   const Parameters p = read(
       "[data]\ntrain = \"~/shards\"\n[run]\nname = \"~/x\"\n"
       "[[data.sources]]\ntrain = \"~/mixed\"\nname = \"~\"\n"
       "[generate]\nprompt = \"~/\"\n",
       {"output.directory=~/runs/a~b", "tokenize.input=[\"~/a\", \"b/~/c\"]", "data.validation=./~",
        "data.tokenizer=~", "evaluation.text=~root/x"});
-  CHECK(p.data.train == "/home/somebody/shards");
-  CHECK(p.data.sources[0].train == "/home/somebody/mixed");
+  CHECK(p.data.train == "/users/somebody/shards");
+  CHECK(p.data.sources[0].train == "/users/somebody/mixed");
   CHECK(p.data.sources[0].name == "~");
   CHECK(p.run.name == "~/x");
   CHECK(p.generate.prompt == "~/");
-  CHECK(p.output.directory == "/home/somebody/runs/a~b");
-  CHECK(p.tokenize.input == std::vector<std::string>{"/home/somebody/a", "b/~/c"});
+  CHECK(p.output.directory == "/users/somebody/runs/a~b");
+  CHECK(p.tokenize.input == std::vector<std::string>{"/users/somebody/a", "b/~/c"});
   CHECK(p.data.validation == "./~");
-  CHECK(p.data.tokenizer == "/home/somebody");
+  CHECK(p.data.tokenizer == "/users/somebody");
   CHECK(p.evaluation.text.ends_with("/x"));
   CHECK_FALSE(p.evaluation.text.starts_with("~"));
   expect_words(error_of("", {"output.directory=~nobody-of-this-name/runs"}),
                {"output.directory", "~nobody-of-this-name", "no user", "./~"});
-  expect_words(error_of("[model]\nfile = \"~/nowhere.toml\"\n"), {"/home/somebody/nowhere.toml"});
+  expect_words(error_of("[model]\nfile = \"~/nowhere.toml\"\n"), {"/users/somebody/nowhere.toml"});
 }
 
 TEST_CASE("text that is not TOML says the line") {
