@@ -19,8 +19,8 @@ void require_same_function(const config::Parameters& earlier, const config::Para
                            const std::filesystem::path& folder);
 
 /// What else changes the course of the run: length, batches, optimiser, schedule, data and SIMD
-/// level, with old and new values and what becomes of the learning rate; empty: nothing does. `data_identity`: of
-/// the training data now.
+/// level, with old and new values and what becomes of the learning rate; empty: nothing does.
+/// `data_identity`: of the training data now.
 std::string changes_of_course(const io::CheckpointInfo& info, const config::Parameters& earlier,
                               const config::Parameters& now, const std::string& data_identity);
 
