@@ -7,27 +7,34 @@
 #           attention by cuDNN is compiled from (fetch-cudnn-frontend.sh) and a disassembler
 #           (fetch-cuda-disassembler.sh)
 #   text    also the English text that jobscripts/quickstart.sh trains on
+#   arm     also a cross-compiler and an emulator for Arm (tests/arm/run.sh)
+#         jobscripts/install-dependencies.sh --list libraries
+# names the libraries among them and installs nothing.
 # Works as root or through sudo; otherwise it prints the one line to run and ends with status 77.
 # When everything is there it does nothing and needs no network. On other systems than Debian it
 # prints the names and leaves the installing to the person.
 # (ocl-icd-opencl-dev: Debian's oneDNN asks for OpenCL when CMake looks for it.)
 set -euo pipefail
 
+libraries="libopenmpi-dev libhdf5-openmpi-dev
+  libdnnl-dev ocl-icd-opencl-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev libfmt-dev catch2
+  libutf8proc-dev libxxhash-dev zlib1g-dev libbz2-dev liblzma-dev libzstd-dev"
 declare -A packages=(
   [build]="git ca-certificates g++ cmake ninja-build ccache pkg-config
-    python3 python3-pip python3-setuptools python3-wheel
-    openmpi-bin libopenmpi-dev libhdf5-openmpi-dev hdf5-tools
-    libdnnl-dev ocl-icd-opencl-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev libfmt-dev catch2
-    libutf8proc-dev libxxhash-dev zlib1g-dev libzstd-dev
-    libbz2-dev liblzma-dev"
+    python3 python3-pip python3-setuptools python3-wheel openmpi-bin hdf5-tools $libraries"
   [tests]="slurmctld slurmd slurm-client munge clang-format"
   [text]="dict-gcide dict-wn gzip xz-utils"
+  [arm]="g++-aarch64-linux-gnu qemu-user-static"
 )
+if [[ "$*" == "--list libraries" ]]; then
+  echo $libraries
+  exit
+fi
 
 wanted=()
 for group in build "$@"; do
   if [[ -z "${packages[$group]:-}" ]]; then
-    echo "install-dependencies.sh: no group '$group' (build, tests, text)" >&2
+    echo "install-dependencies.sh: no group '$group' (build, tests, text, arm)" >&2
     exit 64
   fi
   read -r -d '' -a names <<<"${packages[$group]}" || true

@@ -46,10 +46,19 @@ struct TileB {
 
 namespace tile_detail {
 
+template <class T>
 inline simd::Ints broadcast(const TileA& a, std::int64_t row, std::int64_t k) {
-  std::int32_t unit;
-  std::memcpy(&unit, static_cast<const char*>(a.data) + row * a.row_bytes + k * a.k_bytes, 4);
-  return simd::Ints{} + unit;
+  const char* place = static_cast<const char*>(a.data) + row * a.row_bytes + k * a.k_bytes;
+  if constexpr (kUnit<T> == 1) {
+    // As a float, not as an integer: Arm multiplies by a lane, if the compiler sees that it is one.
+    float unit;
+    std::memcpy(&unit, place, 4);
+    return simd::as_ints(simd::splat(unit));
+  } else {
+    std::int32_t unit;
+    std::memcpy(&unit, place, 4);
+    return simd::Ints{} + unit;
+  }
 }
 
 /// kRows x (16 kVectors) results in registers.
@@ -66,7 +75,7 @@ inline void block(float* c, std::int64_t c_stride, const TileA& a, const TileB& 
       right[j] = simd::load_units(static_cast<const char*>(b.data) +
                                   4 * (k * b.stride + j * simd::kLanes));
     for (int i = 0; i < kRows; ++i) {
-      const simd::Ints left = broadcast(a, i, k);
+      const simd::Ints left = broadcast<T>(a, i, k);
       for (int j = 0; j < kVectors; ++j)
         sum[i][j] = simd::dot(sum[i][j], left, right[j], UnitOf<T>{});
     }

@@ -41,7 +41,7 @@ constexpr std::int64_t count_of(Tail tail) {
 }
 
 inline Floats splat(float value) {
-  return Floats{} + value;
+  return value - Floats{};  // not a sum, which would make 0 of -0 and must therefore be computed
 }
 // Not std::bit_cast: a template of the standard library would be compiled for the baseline, which
 // passes vectors another way.
