@@ -1,5 +1,5 @@
-# For Arm (aarch64, NEON) on another Debian machine: the cross-compiler of Debian, the arm64 libraries
-# that tests/arm/run.sh unpacks into ESPALIER_SYSROOT, and qemu-user to run what is built.
+# For Arm (aarch64, NEON) on another Debian machine: its cross-compiler, the arm64 libraries that
+# tests/arm/run.sh unpacks into ESPALIER_SYSROOT, and qemu-user to run what is built.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(triple aarch64-linux-gnu)
