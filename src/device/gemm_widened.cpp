@@ -14,9 +14,9 @@ namespace {
 
 /// Floats of a block of a, of b and of a bf16 result. An element of a is widened once for all
 /// columns of a block and one of b for all rows: about 1000 each.
-constexpr std::int64_t kFloatsOfA = 1024 * 1040;
+constexpr std::int64_t kFloatsOfA = 2048 * 528;
 constexpr std::int64_t kFloatsOfB = 1536 * 1040;
-constexpr std::int64_t kFloatsOfC = 1536 * 1040;
+constexpr std::int64_t kFloatsOfC = 2048 * 1072;
 /// The longest sides of a block.
 constexpr std::int64_t kTerms = 1024;
 constexpr std::int64_t kRows = 4096;

@@ -177,15 +177,19 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   if (shape.size() > 1)
     text += fmt::format("   over all ranks: {} to {}", human_bytes(static_cast<double>(smallest)),
                         human_bytes(static_cast<double>(largest)));
-  if (on_host)
+  if (on_host) {
     text +=
         "\n  beside the arenas: the program, its libraries and up to 16 MiB of staging for "
         "collectives";
-  else
+    if (const std::int64_t bytes = device::Gemm::host_scratch_bytes(first.dtype); bytes > 0)
+      text += fmt::format(", and {} in which products of bf16 widen their operands",
+                          human_bytes(static_cast<double>(bytes)));
+  } else {
     text += fmt::format(
         "\n  beside it on the GPU: what CUDA, cuBLAS and NCCL take for themselves; on the host: "
         "the program and up to {} of pinned memory",
         human_bytes(static_cast<double>(first.pinned_bytes())));
+  }
   if (parameters.checkpoint.staging == "copy")
     text += fmt::format(
         "\n  during a save at most {} more{}, for pieces updated before they are written "

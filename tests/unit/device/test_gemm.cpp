@@ -1,32 +1,13 @@
+#include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <vector>
 
-#include "base/random.hpp"
-#include "device/context.hpp"
 #include "gemm_under_test.hpp"
+#include "strided_matrix.hpp"
 
 namespace espalier::device {
 namespace {
-
-/// Random numbers in rows of `cols` with `padding` untouched elements between them.
-template <class T>
-struct Matrix {
-  std::int64_t rows, cols, stride;
-  std::vector<T> values;
-
-  Matrix(std::int64_t r, std::int64_t c, std::int64_t padding, std::string_view stream)
-      : rows(r), cols(c), stride(c + padding), values(static_cast<std::size_t>(r * stride)) {
-    std::vector<float> numbers(values.size());
-    RandomStream(1, stream).normal(numbers, 0, 1.0);
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = T(numbers[i]);
-  }
-  View view() { return {values.data(), dtype_of<T>(), rows, cols, stride}; }
-  double operator()(std::int64_t r, std::int64_t c) const {
-    return static_cast<double>(
-        static_cast<float>(values[static_cast<std::size_t>(r * stride + c)]));
-  }
-};
 
 /// Largest |got - want| over the size of a sum of so many terms of size 1, or of the result where
 /// that is larger.
@@ -126,15 +107,6 @@ TEST_CASE("shapes that do not fit are refused with their sizes", "[gemm]") {
   Matrix<float> x(4, 5, 0, "x"), w(3, 6, 0, "w"), y(4, 3, 0, "y");
   CHECK_THROWS_WITH(gemm.forward(y.view(), x.view(), w.view()),
                     Catch::Contains("(4, 5)") && Catch::Contains("(3, 6)"));
-}
-
-TEST_CASE("the context measures a rate and names itself", "[context]") {
-  Context context;
-  CHECK(context.measure_gemm_peak(DType::f32, 0.01) > 1e8);
-  CHECK_THAT(context.describe(), Catch::StartsWith("host, ") && Catch::Contains("oneDNN"));
-  float* first = context.workspace(100);
-  first[99] = 1.0f;
-  CHECK(context.workspace(50) == first);
 }
 
 }  // namespace espalier::device

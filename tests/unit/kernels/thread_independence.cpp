@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <string_view>
 #include <vector>
 
@@ -191,6 +192,29 @@ struct Digest {
   }
 };
 
+/// Tiles, terms and blocks of widened products, and shapes whose sum a library may divide among
+/// threads.
+std::uint64_t digest_of_products(std::uint64_t hash) {
+  Digest digest(DType::bf16);
+  digest.hash = hash;
+  device::Gemm gemm(device::Bf16Products::widened);
+  for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{1, 5, 2100},
+                                {19, 30, 2100},
+                                {201, 800, 1090},
+                                {2300, 70, 40}}) {
+    const View x = digest.make(m, k);
+    const View w = digest.make(n, k);
+    const View y = digest.make(m, n);
+    const View dx = digest.make(m, k);
+    const View dw = digest.make_f32(n, k);
+    gemm.forward(y, x, w, device::Output::accumulate);
+    gemm.backward_input(dx, y, w);
+    gemm.backward_weight(dw, y, x, device::Output::accumulate);
+    for (const View& view : {y, dx, dw}) digest.mix(view);
+  }
+  return digest.hash;
+}
+
 std::uint64_t digest_of(DType dtype) {
   Digest digest(dtype);
   digest.pointwise();
@@ -199,7 +223,7 @@ std::uint64_t digest_of(DType dtype) {
   digest.attention_inside_documents(1);
   digest.attention_inside_documents(9);
   digest.vocabulary();
-  return digest.hash;
+  return dtype == DType::bf16 ? digest_of_products(digest.hash) : digest.hash;
 }
 
 /// The digest of a process with `num_threads` host threads; 0 when it failed.

@@ -221,3 +221,16 @@ TEST_CASE("a plan can be held against the memory of a GPU that is not here") {
   p.device.memory_gib = 4000.0;
   CHECK(plan::describe_fit(p, {}, plan::room_of(p.device)).starts_with("fits"));
 }
+
+TEST_CASE("a plan for the host states where products of bf16 are widened, if they are") {
+  config::Parameters p = qwen3_8b();
+  const auto mentions = [&] {
+    const std::string text = plan::describe_memory_plan(p, {}, device::Backend::host);
+    testing::expect_words(text, {"beside the arenas", "staging"});
+    return text.find("widen") != std::string::npos;
+  };
+  p.training.dtype = "float32";
+  CHECK_FALSE(mentions());
+  p.training.dtype = "bfloat16";
+  CHECK(mentions() == (device::Gemm::host_scratch_bytes(DType::bf16) > 0));
+}
