@@ -128,8 +128,8 @@ class BackwardTile {
       Floats p = simd::exp2_for<T>(simd::load(scores_ + place) * scale_ - lse);
       if constexpr (kMasked) p = tile.attends(j, positions, first + i) ? p : Floats{};
       const Floats d_s = p * (simd::load(d_p_ + place) - delta);
-      simd::store(p_ + place, p);
-      simd::store(d_s_ + place, d_s);
+      simd::store(p_ + place, as_unit<T>(p));
+      simd::store(d_s_ + place, as_unit<T>(d_s));
       return d_s;
     };
     for (std::int64_t i = 0; i < count; i += kUnit<T>) {

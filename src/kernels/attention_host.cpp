@@ -46,7 +46,7 @@ Floats column_weights(std::int32_t* weights, const float* scores, std::int64_t c
     const Floats p = weight(i);
     sum += p;
     if constexpr (kUnit<T> == 1) {
-      simd::store_units(weights, simd::as_ints(p));
+      simd::store_units(weights, simd::as_ints(as_unit<T>(p)));
     } else {
       const Floats next = weight(i + 1);
       sum += next;

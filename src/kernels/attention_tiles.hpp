@@ -51,6 +51,13 @@ simd::Ints load_units_of(const T* row, std::int64_t k, Width width) {
     return simd::load_units(row + k * kUnit<T>, width);
 }
 
+/// x as a unit of T holds it: probabilities of bf16 are rounded to it also where units are floats,
+/// so that every level and every GPU multiplies the same.
+template <class T>
+simd::Floats as_unit(simd::Floats x) {
+  return kUnit<T> == 1 ? simd::rounded_to<T>(x) : x;
+}
+
 /// Rows first, first + 1, ... as the left operand of a product: where they lie, or widened in
 /// `widened`, (count, D) f32.
 template <class T, class Rows>

@@ -9,6 +9,7 @@
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"
+#include "kernels/long_sum.hpp"
 #include "kernels/row_sums.hpp"
 
 namespace espalier::kernels::host::ESPALIER_SIMD {
@@ -20,7 +21,7 @@ template <class T>
 void forward_row(const LayerNormForward& a, std::int64_t t) {
   const std::int64_t width = a.x.cols;
   const T* r = a.x.as<T>(t);
-  Floats sums{};
+  LongSum sums;
   if (a.delta.data != nullptr) {
     const T* x = r;
     const T* delta = a.delta.as<T>(t);
@@ -29,20 +30,19 @@ void forward_row(const LayerNormForward& a, std::int64_t t) {
       const Floats sum =
           simd::rounded_to<T>(simd::load(x + c, lanes) + simd::load(delta + c, lanes));
       simd::store(residual + c, sum, lanes);
-      sums += sum;
+      sums.add(sum);
     });
     r = residual;
   } else {
-    simd::for_lanes(width, [&](std::int64_t c, auto lanes) { sums += simd::load(r + c, lanes); });
+    simd::for_lanes(width, [&](std::int64_t c, auto lanes) { sums.add(simd::load(r + c, lanes)); });
   }
-  const float mean = simd::sum(sums) / static_cast<float>(width);
-  Floats squares{};
+  const float mean = sums.total() / static_cast<float>(width);
+  LongSum squares;
   simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
     const Floats deviation = simd::keep(simd::load(r + c, lanes) - mean, lanes, Floats{});
-    squares = simd::fma(deviation, deviation, squares);
+    squares.add_product(deviation, deviation);
   });
-  const float inverse_std =
-      1.0f / std::sqrt(simd::sum(squares) / static_cast<float>(width) + a.eps);
+  const float inverse_std = 1.0f / std::sqrt(squares.total() / static_cast<float>(width) + a.eps);
   a.statistics.as<float>(0)[t] = mean;
   a.statistics.as<float>(1)[t] = inverse_std;
   const T* weight = a.weight.as<T>();

@@ -8,6 +8,7 @@
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"
+#include "kernels/long_sum.hpp"
 #include "kernels/row_sums.hpp"
 
 namespace espalier::kernels::host::ESPALIER_SIMD {
@@ -19,7 +20,7 @@ template <class T>
 void forward_row(const RmsNormForward& a, std::int64_t t) {
   const std::int64_t width = a.x.cols;
   const T* r = a.x.as<T>(t);
-  Floats squares{};
+  LongSum squares;
   if (a.delta.data != nullptr) {
     const T* x = r;
     const T* delta = a.delta.as<T>(t);
@@ -28,17 +29,16 @@ void forward_row(const RmsNormForward& a, std::int64_t t) {
       const Floats sum =
           simd::rounded_to<T>(simd::load(x + c, lanes) + simd::load(delta + c, lanes));
       simd::store(residual + c, sum, lanes);
-      squares = simd::fma(sum, sum, squares);
+      squares.add_product(sum, sum);
     });
     r = residual;
   } else {
     simd::for_lanes(width, [&](std::int64_t c, auto lanes) {
       const Floats x = simd::load(r + c, lanes);
-      squares = simd::fma(x, x, squares);
+      squares.add_product(x, x);
     });
   }
-  const float inverse_rms =
-      1.0f / std::sqrt(simd::sum(squares) / static_cast<float>(width) + a.eps);
+  const float inverse_rms = 1.0f / std::sqrt(squares.total() / static_cast<float>(width) + a.eps);
   a.inverse_rms.as<float>()[t] = inverse_rms;
   const T* weight = a.weight.as<T>();
   T* y = a.y.as<T>(t);
