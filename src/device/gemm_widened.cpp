@@ -23,12 +23,17 @@ constexpr std::int64_t kRows = 4096;
 constexpr std::int64_t kCols = 4096;
 /// The largest tile of a thread: large enough for the library's kernels and small enough for their
 /// caches and for many threads.
-constexpr std::int64_t kTileRows = 128;
+constexpr std::int64_t kTileRows = 120;
 constexpr std::int64_t kTileCols = 384;
 /// What the library's kernels like to have multiples of, for any instructions.
-constexpr std::int64_t kRowUnit = 8;
+constexpr std::int64_t kRowUnit = 24;
 constexpr std::int64_t kColUnit = 48;
 constexpr std::int64_t kTermUnit = 16;
+/// oneDNN's kernels for AVX2 take six rows at a time and add up in another order where one to three
+/// are left over. Tiles of a bf16 result are products of a multiple of this, into rows of the block
+/// that nobody reads, so that a row does not depend on how many others are multiplied with it.
+constexpr std::int64_t kEvenRows = 12;
+static_assert(kRowUnit % kEvenRows == 0);
 /// Rows of an operand that a thread widens at once.
 constexpr std::int64_t kWidenedRows = kTransposedGroup;
 
@@ -116,6 +121,10 @@ class ResultBlock {
   std::int64_t stride() const { return stride_; }
   float* at(std::int64_t row, std::int64_t col) const {
     return is_f32() ? result<float>(row, col) : memory_ + row * stride_ + col;
+  }
+  /// Rows to multiply for a tile: those behind it are memory of the block, but not of a result.
+  std::int64_t rows_for(const Area& tile) const {
+    return is_f32() ? tile.rows : round_up(tile.rows, kEvenRows);
   }
   /// Before the first product of a tile: what it is added to. False if it replaces what is there.
   bool start(const Area& tile) const {
@@ -221,9 +230,10 @@ void WidenedProducts::multiply(const GemmOperand& c, const GemmOperand& a, const
                       tile_cols.length(q)};
       const bool adds = s > 0 || block_of_c.start(tile);
       const dnnl_status_t result =
-          dnnl_sgemm('N', 'N', tile.rows, tile.cols, num_terms, 1.0f, block_of_a.at(tile.row, 0),
-                     block_of_a.stride(), block_of_b.at(0, tile.col), block_of_b.stride(),
-                     adds ? 1.0f : 0.0f, block_of_c.at(tile.row, tile.col), block_of_c.stride());
+          dnnl_sgemm('N', 'N', block_of_c.rows_for(tile), tile.cols, num_terms, 1.0f,
+                     block_of_a.at(tile.row, 0), block_of_a.stride(), block_of_b.at(0, tile.col),
+                     block_of_b.stride(), adds ? 1.0f : 0.0f, block_of_c.at(tile.row, tile.col),
+                     block_of_c.stride());
       if (result != dnnl_success) status = result;
       if (s + 1 == terms.number) block_of_c.finish(tile);
     });

@@ -193,4 +193,23 @@ TEST_CASE("the scratch of widened products is stated, and none where nothing is 
   CHECK((Gemm::host_scratch_bytes(DType::bf16) > 0) == widens);
 }
 
+TEST_CASE("a row of a widened product does not depend on the rows beside it", "[gemm]") {
+  Gemm gemm(Bf16Products::widened);
+  for (const std::int64_t k : {24, 96, 1024}) {
+    Matrix<bf16> x(240, k, 0, "x"), w(97, k, 0, "w"), all(240, 97, 0, "y");
+    gemm.forward(all.view(), x.view(), w.view());
+    for (std::int64_t rows = 1; rows <= 33; ++rows) {
+      CAPTURE(k, rows);
+      Matrix<bf16> part(rows, 97, 0, "part");
+      View some = x.view();
+      some.rows = rows;
+      gemm.forward(part.view(), some, w.view());
+      std::int64_t num_different = 0;
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < 97; ++c) num_different += part(r, c) != all(r, c) ? 1 : 0;
+      CHECK(num_different == 0);
+    }
+  }
+}
+
 }  // namespace espalier::device
