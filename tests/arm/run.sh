@@ -19,13 +19,13 @@ build=$PWD/build-arm
 sysroot=$build/sysroot
 processor=${ESPALIER_ARM_CPU:-neoverse-n1}
 jobs=${JOBS:-2}
-programs=(unit_base unit_base_simd unit_device unit_kernels unit_kernels_threads unit_rank_sum)
 
 # Debian's own apt, with lists, status and archives of its own: a system of another architecture on
 # which nothing is installed yet, so that all that the libraries depend on is named.
 fetch_sysroot() {
-  local apt=$build/apt packages suite link
-  read -r -d '' -a packages < <(bash jobscripts/install-dependencies.sh --list libraries) || true
+  local apt=$build/apt packages suite package link
+  read -r -a packages < <(bash jobscripts/install-dependencies.sh --list libraries)
+  [[ ${packages[*]} == "$(cat "$sysroot.packages" 2>/dev/null)" ]] && return
   mkdir -p "$apt"/{lists,archives,parts,preferences.d}
   : >"$apt/status"
   for suite in debian:bookworm debian-security:bookworm-security; do
@@ -58,20 +58,27 @@ CONF
     ln -srfn "$sysroot.part$(readlink "$link")" "$link"
   done
   mv "$sysroot.part" "$sysroot"
+  echo "${packages[*]}" >"$sysroot.packages"
+}
+
+# The test programs of the host back-end.
+programs() {
+  ninja -C "$build" -t targets all |
+    sed -nE 's/^(unit_(base|device|kernels|rank_sum)[a-z_]*): CXX_EXEC.*/\1/p' | grep -v _cud
 }
 
 build_programs() {
+  local names
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DESPALIER_CUDA=OFF \
     -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/toolchains/aarch64-linux-gnu.cmake" \
     -DESPALIER_SYSROOT="$sysroot" -DESPALIER_ARM_CPU="$processor"
-  cmake --build "$build" --parallel "$jobs" --target espalier "${programs[@]}"
+  mapfile -t names < <(programs)
+  cmake --build "$build" --parallel "$jobs" --target espalier "${names[@]}"
 }
 
 run_tests() {
-  local pattern
-  pattern=$(IFS='|'; echo "${programs[*]}")
-  ctest --test-dir "$build" --output-on-failure --parallel "$jobs" --timeout 3000 \
-    -R "^($pattern)(\.portable)?\$"
+  ctest --test-dir "$build" --output-on-failure --parallel "$jobs" \
+    -R "^($(programs | paste -sd '|'))(\.portable)?\$"
 }
 
 run_trainings() {
@@ -86,7 +93,7 @@ SCRIPT
 bash jobscripts/install-dependencies.sh arm
 for step in ${@:-sysroot build test train code}; do
   case $step in
-    sysroot) [[ -d $sysroot ]] || fetch_sysroot ;;
+    sysroot) fetch_sysroot ;;
     build) build_programs ;;
     test) run_tests ;;
     train) run_trainings ;;
