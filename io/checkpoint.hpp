@@ -14,6 +14,7 @@
 //   rank-00000.h5 ...  what each rank owns: one dataset per piece and field, as they lie in memory
 //   master.h5          every tensor as a global virtual dataset under /master, /exp_avg and
 //                      /exp_avg_sq with Hugging Face's names, the index of rectangles, metadata
+//   tokenizer/         the tokenizer's own files, so that the checkpoint can be used anywhere
 //   COMPLETE           the marker, written last: without it the folder is not a checkpoint
 // It is written as `step-00001234.partial` and renamed when every rank has flushed its file.
 
@@ -27,12 +28,21 @@ struct CheckpointInfo {
   std::int64_t adam_step = 0;
   std::string resolved_input;  ///< TOML (config::to_toml)
   std::string tokenizer_identity;
+  std::string tokenizer_file = {};  ///< kept in the checkpoint, from its folder; empty: none is
+  std::string data_identity =
+      {};             ///< of the training data, for people and to compare; empty: unknown
   std::string build;  ///< version, git revision, compiler, libraries
   std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
   /// Weights without the moments of the optimiser (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.
   bool weights_only = false;
+};
+
+/// A small file that a checkpoint keeps beside the tensors.
+struct KeptFile {
+  std::string name;  ///< from the checkpoint's folder: "tokenizer/tokenizer.json"
+  std::string bytes;
 };
 
 /// One rectangle of one tensor in memory, with `cols` contiguous columns per row.
@@ -68,9 +78,10 @@ class CheckpointWriter {
   /// before_overwrite, also at the same time.
   using Fetch = std::function<void(float* to, const float* from, std::int64_t count)>;
   /// `directory` holds the checkpoints; rank 0 creates it. `fetch`: for pieces that do not lie in
-  /// host memory; empty: the thread reads them where they are. Throws Error (io_error).
+  /// host memory; empty: the thread reads them where they are. `kept`: what rank 0 writes into
+  /// every checkpoint. Throws Error (io_error).
   CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging,
-                   Fetch fetch = {});
+                   Fetch fetch = {}, std::vector<KeptFile> kept = {});
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
 
   /// The pieces' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
@@ -122,9 +133,9 @@ class WeightsCheckpointWriter {
   void write(std::size_t i, const float* values);
   /// Checksums; the file reaches the disk. Returns this rank's part of the index.
   std::string finish();
-  /// `indices`: what finish returned on every rank. master.h5 and the marker.
+  /// `indices`: what finish returned on every rank. `kept`, master.h5 and the marker.
   static void complete(const std::filesystem::path& folder, const CheckpointInfo& info,
-                       std::span<const std::string> indices);
+                       std::span<const std::string> indices, std::span<const KeptFile> kept = {});
 
  private:
   struct Implementation;

@@ -170,6 +170,26 @@ void create_folder(const fs::path& folder) {
   if (!fs::is_directory(folder, error)) fail_io("create the folder", folder, ENOTDIR);
 }
 
+void write_kept_files(const fs::path& folder, std::span<const KeptFile> files) {
+  for (const KeptFile& kept : files) {
+    const fs::path path = folder / kept.name;
+    create_folder(path.parent_path());
+    FileDescriptor file(path, O_WRONLY | O_CREAT | O_TRUNC);
+    file.write_at(kept.bytes.data(), kept.bytes.size(), 0);
+    file.flush();
+    flush_folder(path.parent_path());
+  }
+}
+
+void remove_kept_files(const fs::path& folder, std::span<const KeptFile> files) {
+  std::error_code ignored;
+  for (const KeptFile& kept : files) {
+    const fs::path path = folder / kept.name;
+    fs::remove(path, ignored);
+    if (path.parent_path() != folder) fs::remove(path.parent_path(), ignored);  // when it is empty
+  }
+}
+
 std::vector<CheckpointFolder> list_folders(const fs::path& directory) {
   std::vector<CheckpointFolder> folders;
   std::error_code error;

@@ -2,10 +2,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "io/checkpoint.hpp"
 
 // What a checkpoint is on the file system: names, flushing, the marker, pruning. No HDF5.
 //
@@ -69,6 +72,11 @@ void flush_folder(const std::filesystem::path& folder);  ///< names in it reach 
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
 /// Creates the folder and its parents; throws Error (io_error).
 void create_folder(const std::filesystem::path& folder);
+
+/// Writes the files into a checkpoint's folder, down to the disk; throws Error (io_error).
+void write_kept_files(const std::filesystem::path& folder, std::span<const KeptFile> files);
+/// Removes them and the folders that they lie in. Never throws.
+void remove_kept_files(const std::filesystem::path& folder, std::span<const KeptFile> files);
 
 struct CheckpointFolder {
   std::filesystem::path path;

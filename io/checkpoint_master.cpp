@@ -28,6 +28,8 @@ void write_info(hid_t file, const fs::path& path, const CheckpointInfo& info) {
   write_attribute(file, path, "num_ranks", static_cast<std::uint64_t>(info.num_ranks));
   write_text_attribute(file, path, "resolved_input", info.resolved_input);
   write_text_attribute(file, path, "tokenizer_identity", info.tokenizer_identity);
+  write_text_attribute(file, path, "tokenizer_file", info.tokenizer_file);
+  write_text_attribute(file, path, "data_identity", info.data_identity);
   write_text_attribute(file, path, "build", info.build);
   write_text_attribute(file, path, "grid", info.grid);
   if (info.weights_only) write_attribute(file, path, "weights_only", std::uint64_t{1});
@@ -51,6 +53,11 @@ CheckpointInfo read_info(hid_t file, const fs::path& path) {
   info.num_ranks = read_count<int>(file, path, "num_ranks");
   info.resolved_input = read_string_attribute(file, path, "resolved_input");
   info.tokenizer_identity = read_string_attribute(file, path, "tokenizer_identity");
+  // Older checkpoints of this version have neither.
+  if (has_attribute(file, "tokenizer_file"))
+    info.tokenizer_file = read_string_attribute(file, path, "tokenizer_file");
+  if (has_attribute(file, "data_identity"))
+    info.data_identity = read_string_attribute(file, path, "data_identity");
   info.build = read_string_attribute(file, path, "build");
   info.grid = read_string_attribute(file, path, "grid");
   info.weights_only =
@@ -155,9 +162,7 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
   const std::uint64_t sizes_checksum = hash_bytes(std::as_bytes(std::span(index.rank_file_bytes)));
   require(read_u64_attribute(group.get(), path, "checksum") == tables.checksum() &&
               read_u64_attribute(group.get(), path, "rank_file_bytes_checksum") == sizes_checksum,
-          ExitStatus::bad_data,
-          "{}: the index does not fit its checksum: the file is damaged; remove or rename this "
-          "checkpoint: the same command goes on from the one before",
+          ExitStatus::bad_data, "{}: the index does not fit its checksum: the file is damaged",
           path.string());
 
   for (std::size_t i = 0; i < num_tensors; ++i) {
@@ -248,10 +253,22 @@ void finish_master_file(Hdf5Image& image, const fs::path& path,
 
 void read_master_file(const fs::path& path, CheckpointInfo& info, CheckpointIndex& index) {
   const auto lock = hdf5_lock();
-  const Hdf5File file = open_checkpoint_file(path);
-  require_format(file.get(), path, kMasterFormat);
-  info = read_info(file.get(), path);
-  index = read_index(file.get(), path, info.num_ranks);
+  try {
+    const Hdf5File file = open_checkpoint_file(path);
+    require_format(file.get(), path, kMasterFormat);
+    info = read_info(file.get(), path);
+    index = read_index(file.get(), path, info.num_ranks);
+  } catch (const Error& error) {
+    // However it is damaged, there may be one before it.
+    const std::string_view what = error.what();
+    const char* stop = what.ends_with('.') ? "" : ".";
+    throw Error(
+        error.status(),
+        fmt::format("{}{} If the file is damaged, remove or rename this checkpoint: the same "
+                    "command goes on from the one before.",
+                    what, stop),
+        error.met());
+  }
 }
 
 }  // namespace espalier::io

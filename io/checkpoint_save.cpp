@@ -230,6 +230,7 @@ void CheckpointSave::write_file() {
     out.write_at(checksums.data(), checksums.size() * sizeof(checksums[0]), layout.checksums);
   }
   stop_if_cancelled();
+  if (settings_.rank == 0) write_kept_files(folder(), settings_.kept);
   out.flush();
   rename_path(temporary, file());
   flush_folder(folder());

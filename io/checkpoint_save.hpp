@@ -25,6 +25,7 @@ struct SaveSettings {
   int rank, num_ranks;
   CheckpointWriter::Staging staging;
   CheckpointWriter::Fetch fetch;
+  std::vector<KeptFile> kept;  ///< of rank 0
 };
 
 /// One save of one rank: a thread writes the pieces to the rank's file in the partial folder, while

@@ -76,7 +76,8 @@ std::string WeightsCheckpointWriter::finish() {
 }
 
 void WeightsCheckpointWriter::complete(const fs::path& folder, const CheckpointInfo& info,
-                                       std::span<const std::string> indices) {
+                                       std::span<const std::string> indices,
+                                       std::span<const KeptFile> kept) {
   ESPALIER_ASSERT(std::ssize(indices) == info.num_ranks, "{} indices", indices.size());
   std::vector<std::uint64_t> rank_file_bytes;
   for (int rank = 0; rank < info.num_ranks; ++rank)
@@ -86,6 +87,7 @@ void WeightsCheckpointWriter::complete(const fs::path& folder, const CheckpointI
   write_master_file(image, path, info, CheckpointIndex::decode(indices));
   finish_master_file(image, path, rank_file_bytes);
   image.save_as(path).flush();
+  write_kept_files(folder, kept);
   FileDescriptor marker(folder / kMarkerName, O_WRONLY | O_CREAT | O_TRUNC);
   const std::string text = fmt::format("step {}\nranks {}\n", info.step, info.num_ranks);
   marker.write_at(text.data(), text.size(), 0);

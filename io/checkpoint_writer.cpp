@@ -30,9 +30,9 @@ struct CheckpointWriter::Implementation {
 };
 
 CheckpointWriter::CheckpointWriter(fs::path directory, int rank, int num_ranks, Staging staging,
-                                   Fetch fetch)
-    : implementation_(std::make_unique<Implementation>(
-          SaveSettings{std::move(directory), rank, num_ranks, staging, std::move(fetch)})) {
+                                   Fetch fetch, std::vector<KeptFile> kept)
+    : implementation_(std::make_unique<Implementation>(SaveSettings{
+          std::move(directory), rank, num_ranks, staging, std::move(fetch), std::move(kept)})) {
   const fs::path& where = implementation_->settings.directory;
   {
     // The library asks MPI about itself when it starts; that is for the main thread.
@@ -133,6 +133,7 @@ void CheckpointWriter::discard() {
     fs::remove(folder / kMasterName, ignored);
     fs::remove(temporary_master, ignored);
     fs::remove(folder / kTemporaryMarkerName, ignored);
+    remove_kept_files(folder, implementation_->settings.kept);
   }
   fs::remove(folder, ignored);  // succeeds on the last rank: only then it is empty
 }

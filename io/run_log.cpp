@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <cerrno>
 #include <charconv>
@@ -11,7 +10,6 @@
 #include <ctime>
 #include <optional>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "base/error.hpp"
@@ -35,10 +33,11 @@ std::optional<std::int64_t> step_of(std::string_view row) {
 }
 
 /// Rewrites a table so that it holds its header and the rows up to `last_step`. A last line without
-/// its end is what a kill left of a row: it goes.
-void cut_table(const fs::path& path, std::string_view header, std::int64_t last_step) {
+/// its end is what a kill left of a row: it goes. Returns the step of the last row; -1: none.
+std::int64_t cut_table(const fs::path& path, std::string_view header, std::int64_t last_step) {
   std::string kept = std::string(header) + "\n";
   bool changed = true;
+  std::int64_t last = -1;
   if (std::ifstream old(path, std::ios::binary); old) {
     std::string row;
     bool is_first = true;
@@ -52,10 +51,11 @@ void cut_table(const fs::path& path, std::string_view header, std::int64_t last_
         continue;
       }
       kept += row + "\n";
+      last = *step;
     }
     changed = changed || is_first;
   }
-  if (!changed) return;
+  if (!changed) return last;
   fs::path temporary = path;
   temporary += ".tmp";
   {
@@ -64,6 +64,7 @@ void cut_table(const fs::path& path, std::string_view header, std::int64_t last_
     file.flush();
   }
   rename_path(temporary, path);
+  return last;
 }
 
 /// A line that a kill tore off gets its end, so that the next one starts afresh.
@@ -86,29 +87,14 @@ constexpr const char* kHistoryName = "history.csv";
 constexpr const char* kValidationName = "validation.csv";
 constexpr const char* kLogName = "run.log";
 
-/// One job at a time in a run directory. The lock goes with the process, however it ends, and the
-/// ranks of a job that was killed a moment ago may still be ending: so it is waited for.
-FileDescriptor lock_folder(const fs::path& directory) {
-  FileDescriptor file(directory / ".lock", O_WRONLY | O_CREAT);
-  for (int attempt = 0; flock(file.get(), LOCK_EX | LOCK_NB) != 0; ++attempt) {
-    if (errno != EWOULDBLOCK) break;  // a file system without locks
-    require(attempt < 100, ExitStatus::io_error,
-            "another job is running in {}; wait for its end, or set output.directory",
-            directory.string());
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-  return file;
-}
-
 }  // namespace
 
-RunLog::RunLog(const fs::path& directory, std::int64_t restart_step) : directory_(directory) {
-  create_folder(directory);
-  lock_ = lock_folder(directory);
+RunLog::RunLog(const RunLock& lock, std::int64_t restart_step) : lock_(lock) {
+  const fs::path& directory = lock.directory();
   // A new run keeps no row at all, not even one of step 0.
   const std::int64_t last_step = restart_step > 0 ? restart_step : -1;
   cut_table(directory / kHistoryName, kHistoryHeader, last_step);
-  cut_table(directory / kValidationName, kValidationHeader, last_step);
+  last_validation_ = cut_table(directory / kValidationName, kValidationHeader, last_step);
   end_last_line(directory / kLogName);
   history_ = open_to_append(directory / kHistoryName);
   validation_ = open_to_append(directory / kValidationName);
@@ -116,10 +102,11 @@ RunLog::RunLog(const fs::path& directory, std::int64_t restart_step) : directory
 }
 
 void RunLog::append(std::ofstream& file, const char* name, const std::string& text) {
+  lock_.require_held();
   errno = 0;
   file << text;
   file.flush();
-  if (!file) fail_io("write", directory_ / name, errno != 0 ? errno : EIO);
+  if (!file) fail_io("write", lock_.directory() / name, errno != 0 ? errno : EIO);
 }
 
 void RunLog::line(std::string_view text) {

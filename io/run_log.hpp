@@ -1,11 +1,10 @@
 #pragma once
 #include <cstdint>
-#include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
 
-#include "io/checkpoint_files.hpp"
+#include "io/run_lock.hpp"
 
 namespace espalier::io {
 
@@ -25,19 +24,22 @@ struct HistoryRow {
 /// a line cannot be written.
 class RunLog {
  public:
-  /// Creates the directory. The tables keep their rows up to `restart_step` (0: none), so that they
-  /// read as one run; a last line that a kill tore is dropped. run.log keeps everything. Throws
-  /// Error (io_error) when another job runs in the directory.
-  RunLog(const std::filesystem::path& directory, std::int64_t restart_step);
+  /// In the directory of `lock`, which must outlive it. The tables keep their rows up to
+  /// `restart_step` (0: none), so that they read as one run; a last line that a kill tore is
+  /// dropped. run.log keeps everything. `restart_step` was found out while the lock was held: of an
+  /// older state it would cut rows that another job has written since.
+  RunLog(const RunLock& lock, std::int64_t restart_step);
   void line(std::string_view text);  ///< run.log, with the time
   void step(const HistoryRow& row);  ///< history.csv
+  /// The step of the last row of validation.csv when it was opened; -1: it has none.
+  std::int64_t last_validation() const { return last_validation_; }
   void validation(std::int64_t step, double loss, double bits_per_byte);  ///< validation.csv
 
  private:
   void append(std::ofstream& file, const char* name, const std::string& text);
 
-  std::filesystem::path directory_;
-  FileDescriptor lock_;
+  const RunLock& lock_;
+  std::int64_t last_validation_;
   std::ofstream history_, log_, validation_;
 };
 

@@ -1,25 +1,24 @@
 #include "io/text_source.hpp"
 
 #include <algorithm>
-#include <stdexcept>
-#include <vector>
 
 #include "base/error.hpp"
 #include "io/byte_source.hpp"
-#include "io/json_text.hpp"
 
 namespace espalier::io {
 namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
-
-bool is_json_lines(const std::filesystem::path& path) {
-  const auto extension = unpacked_name(path).extension();
-  return extension == ".jsonl" || extension == ".json";
-}
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 bool is_blank(std::string_view line) {
   return line.find_first_not_of(" \t\r\n") == line.npos;
+}
+
+std::string with_crlf(std::string_view text) {
+  std::string result;
+  for (const char c : text) result += c == '\n' ? std::string("\r\n") : std::string(1, c);
+  return result;
 }
 
 }  // namespace
@@ -27,12 +26,13 @@ bool is_blank(std::string_view line) {
 struct TextSource::Implementation {
   std::filesystem::path path;
   Options options;
-  bool json_lines;
+  TextFormat format = TextFormat::plain;
   std::unique_ptr<ByteSource> bytes;
   std::string buffer;     // read but not yet given out, from `begin` on
   std::size_t begin = 0;  // first byte of the next piece
   bool at_end = false;
   std::uint64_t line = 0;
+  TextCounts counts;
 
   bool read_more() {
     if (at_end) return false;
@@ -48,6 +48,24 @@ struct TextSource::Implementation {
     return !at_end;
   }
 
+  /// What the file is, from its name and its first bytes.
+  void decide_format() {
+    while (buffer.size() < kHeadBytes && read_more()) {
+    }
+    const NamedKind named = kind_of_name(path);
+    const std::string shown = path == "-" ? "- (standard input)" : path.string();
+    const std::string foreign = foreign_content(buffer);
+    require(foreign.empty(), ExitStatus::bad_data, "{}: {}", shown, foreign);
+    if (options.format) {
+      format = *options.format;
+    } else {
+      require(named.refusal.empty(), ExitStatus::bad_data, "{}: {}", shown, named.refusal);
+      format = named.format ? *named.format : format_of_content(buffer);
+    }
+    if (format == TextFormat::plain && buffer.starts_with(kByteOrderMark))
+      begin = kByteOrderMark.size();
+  }
+
   /// The text up to the next `separator` (not part of it) or the end; false when there is no more.
   bool next_piece(std::string_view separator, std::string& piece) {
     std::size_t searched = 0;  // bytes of the piece that hold no separator
@@ -57,6 +75,7 @@ struct TextSource::Implementation {
         if (found != buffer.npos) {
           piece.assign(buffer, begin, found - begin);
           begin = found + separator.size();
+          ++counts.separators;
           return true;
         }
         // A separator may begin in the last bytes of this block.
@@ -71,6 +90,17 @@ struct TextSource::Implementation {
     return true;
   }
 
+  bool next_plain(std::string& document) {
+    while (next_piece(options.separator, document)) {
+      if (counts.separators == 0 && options.separator.find('\n') != std::string::npos)
+        counts.has_separator_with_crlf =
+            document.find(with_crlf(options.separator)) != std::string::npos;
+      if (!document.empty()) return true;
+      ++counts.empty_documents;
+    }
+    return false;
+  }
+
   bool next_json(std::string& document) {
     std::string text;
     while (next_piece("\n", text)) {
@@ -78,10 +108,16 @@ struct TextSource::Implementation {
       if (is_blank(text)) continue;
       try {
         document = json_text(text, options.text_key);
-      } catch (const std::runtime_error& error) {
-        fail(ExitStatus::bad_data, "{}:{}: {}", path.string(), line, error.what());
+      } catch (const BadLineError& error) {
+        if (!options.skip_bad_lines)
+          fail(ExitStatus::bad_data,
+               "{}:{}: {}. Correct the line, or set tokenize.on_bad_line = \"skip\"", path.string(),
+               line, error.what());
+        ++counts.bad_lines[static_cast<std::size_t>(error.kind())];
+        continue;
       }
       if (!document.empty()) return true;
+      ++counts.empty_documents;
     }
     return false;
   }
@@ -91,18 +127,24 @@ TextSource::TextSource(const std::filesystem::path& path, Options options)
     : implementation_(std::make_unique<Implementation>()) {
   implementation_->path = path;
   implementation_->options = std::move(options);
-  implementation_->json_lines = is_json_lines(path);
   implementation_->bytes = ByteSource::open(path);
+  implementation_->decide_format();
 }
 
 TextSource::~TextSource() = default;
 
 bool TextSource::next(std::string& document) {
   Implementation& self = *implementation_;
-  if (self.json_lines) return self.next_json(document);
-  while (self.next_piece(self.options.separator, document))
-    if (!document.empty()) return true;
-  return false;
+  return self.format == TextFormat::json_lines ? self.next_json(document)
+                                               : self.next_plain(document);
+}
+
+TextFormat TextSource::format() const {
+  return implementation_->format;
+}
+
+const TextCounts& TextSource::counts() const {
+  return implementation_->counts;
 }
 
 std::uint64_t TextSource::compressed_position() const {

@@ -1,27 +1,49 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+
+#include "io/file_kind.hpp"
+#include "io/json_text.hpp"
 
 namespace espalier::io {
 
-/// Documents of one text or JSON-lines file, plain, .gz (.dz) or .zst, in order and streamed.
-/// Plain text: documents are divided by `separator` (empty: the file is one document, read whole).
-/// JSON lines (.jsonl, .json): one document per line under `text_key`; blank lines are passed over.
-/// A document without a byte is passed over too.
+/// What was met in a text besides its documents.
+struct TextCounts {
+  std::array<std::uint64_t, kNumBadLines> bad_lines{};  ///< passed over, by BadLine
+  std::uint64_t empty_documents = 0;                    ///< passed over
+  std::uint64_t separators = 0;                         ///< found in plain text
+  /// The separator is not in the text, but is there with \r\n for its line ends.
+  bool has_separator_with_crlf = false;
+};
+
+/// Documents of one text or JSON-lines file or stream ("-": standard input), plain or packed, in
+/// order; read once, and no more of it held than a block and a document.
+/// Plain text: documents are divided by `separator` (empty: the file is one document, read whole);
+/// a byte-order mark of UTF-8 at the beginning is dropped. JSON lines: one document per line under
+/// `text_key`; blank lines are passed over. A document without a byte is passed over too.
+/// What the file is: io/file_kind.hpp.
 class TextSource {
  public:
   struct Options {
-    std::string separator;
+    std::string separator = "";
     std::string text_key = "text";
+    std::optional<TextFormat> format = std::nullopt;  ///< none: as name and content say
+    bool skip_bad_lines = false;  ///< JSON lines; else the first one is an Error
   };
+  /// Reads the first bytes. Throws Error (bad_data) for what is not there or no text, with what it
+  /// is instead and what to do; and as ByteSource.
   TextSource(const std::filesystem::path& path, Options options);
   ~TextSource();
   /// The next document; false at the end. Throws Error (bad_data) with file and line.
   bool next(std::string& document);
+  TextFormat format() const;
+  const TextCounts& counts() const;           ///< so far
   std::uint64_t compressed_position() const;  ///< bytes of the file read, for progress
-  std::uint64_t compressed_size() const;
+  std::uint64_t compressed_size() const;      ///< a stream: 0
 
  private:
   struct Implementation;

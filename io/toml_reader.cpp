@@ -13,6 +13,7 @@
 
 #include "base/error.hpp"
 #include "config/unknown_names.hpp"
+#include "io/home_path.hpp"
 
 namespace espalier::io {
 namespace {
@@ -24,24 +25,22 @@ using config::Parameters;
   throw Error(ExitStatus::bad_configuration, message, Met::by_every_rank);
 }
 
-/// Everything that is wrong with one file, by line, so that a person repairs it at once.
+/// Everything that is wrong with one file, by line.
 class FileProblems {
  public:
   explicit FileProblems(std::string file) : file_(std::move(file)) {}
-  void add(const toml::node& node, const std::string& message) {
+  /// `key`: whose value is not known now; empty: none's.
+  void add(const toml::node& node, const std::string& message, const std::string& key = {}) {
     const auto line = node.source().begin.line;
-    by_line_.emplace(line, fmt::format("{}:{}: {}", file_, line, message));
+    by_line_.emplace(line, std::pair(fmt::format("{}:{}: {}", file_, line, message), key));
   }
-  void throw_if_any() const {
-    if (by_line_.empty()) return;
-    std::string text;
-    for (const auto& [line, message] : by_line_) text += (text.empty() ? "" : "\n") + message;
-    fail_configuration(text);
+  void tell(config::Mistakes& mistakes) const {
+    for (const auto& [line, problem] : by_line_) mistakes.add(problem.first, problem.second);
   }
 
  private:
   std::string file_;
-  std::multimap<toml::source_index, std::string> by_line_;
+  std::multimap<toml::source_index, std::pair<std::string, std::string>> by_line_;
 };
 
 // Values ------------------------------------------------------------------------------------------
@@ -117,6 +116,18 @@ std::string assign(std::vector<std::string>& value, const toml::node& node) {
   return {};
 }
 
+/// ~ in what the field says are paths. Returns what is wrong with one of them, or nothing.
+template <class Value>
+std::string expand_paths(const Field& field, Value& value) {
+  if (!field.is_path) return {};
+  std::string wrong;
+  if constexpr (std::is_same_v<Value, std::string>) wrong = expand_home(value);
+  if constexpr (std::is_same_v<Value, std::vector<std::string>>)
+    for (std::string& path : value)
+      if (wrong.empty()) wrong = expand_home(path);
+  return wrong;
+}
+
 /// [[table.name]] or a list of inline tables.
 template <config::Described T>
 std::string assign(std::vector<T>& values, const toml::node& node) {
@@ -140,6 +151,7 @@ std::string assign(std::vector<T>& values, const toml::node& node) {
         if (field.name != key.str()) return;
         found = true;
         wrong = assign(member, value);
+        if (wrong.empty()) wrong = expand_paths(field, member);
       });
       if (!found)
         return fmt::format("has an unknown key {} in entry {}; an entry has {}", key.str(),
@@ -177,6 +189,7 @@ std::string set_parameter(Parameters& parameters, const std::string& table, cons
   const bool found = with_parameter(parameters, table, key, [&](const Field& field, auto& value) {
     auto candidate = value;
     wrong = assign(candidate, node);
+    if (wrong.empty()) wrong = expand_paths(field, candidate);
     if (!wrong.empty()) {
       wrong = fmt::format("{}.{} {}", table, key, wrong);
     } else if (wrong = violation(field, candidate); !wrong.empty()) {
@@ -188,9 +201,27 @@ std::string set_parameter(Parameters& parameters, const std::string& table, cons
   return found ? wrong : config::unknown_key(table, key);
 }
 
+/// The key whose value is not known because `table.key` is wrong: itself, or the one that was
+/// meant.
+std::string key_in_question(const std::string& table, const std::string& key) {
+  Parameters scratch;
+  const bool exists = with_parameter(scratch, table, key, [](const Field&, const auto&) {});
+  return exists ? table + "." + key : config::meant_key(table, key);
+}
+
+/// As that, of a table: "training."
+std::string table_in_question(const std::string& name) {
+  const std::string meant = config::meant_table(name);
+  return meant.empty() ? meant : meant + ".";
+}
+
 // Files -------------------------------------------------------------------------------------------
 
 toml::table parse(const std::string& text, const std::string& file) {
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF") ||
+      text.find('\0') != std::string::npos)
+    fail_configuration(
+        fmt::format("{}:1: not TOML: the file is UTF-16 or no text; save it as UTF-8", file));
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
@@ -202,7 +233,7 @@ toml::table parse(const std::string& text, const std::string& file) {
 
 /// Sets what the document says. `only_model`: a model file has no other table.
 void apply(const toml::table& document, const std::string& file, bool only_model,
-           Parameters& parameters) {
+           Parameters& parameters, config::Mistakes& mistakes) {
   FileProblems problems(file);
   for (const auto& [name_key, node] : document) {
     const std::string name(name_key.str());
@@ -215,7 +246,7 @@ void apply(const toml::table& document, const std::string& file, bool only_model
       continue;
     }
     if (!config::is_table_name(name)) {
-      problems.add(node, config::unknown_table(name));
+      problems.add(node, config::unknown_table(name), table_in_question(name));
       continue;
     }
     if (only_model && name != "model") {
@@ -227,15 +258,19 @@ void apply(const toml::table& document, const std::string& file, bool only_model
         problems.add(value, "a model file cannot name another in model.file");
       else if (std::string wrong = set_parameter(parameters, name, std::string(key.str()), value);
                !wrong.empty())
-        problems.add(value, wrong);
+        problems.add(value, wrong, key_in_question(name, std::string(key.str())));
     }
   }
-  problems.throw_if_any();
+  problems.tell(mistakes);
 }
 
 /// Reads the file that `model.file` names: beside the input when it exists there, else as given.
-void apply_model_file(const std::string& named, const std::string& input_file,
-                      Parameters& parameters) {
+void apply_model_file(std::string named, const std::string& input_file, Parameters& parameters,
+                      config::Mistakes& mistakes) {
+  // Nothing is known of the model without it.
+  const auto cannot = [&](std::string what) { mistakes.add(std::move(what), "model."); };
+  if (const std::string wrong = expand_home(named); !wrong.empty())
+    return cannot(fmt::format("model.file = \"{}\" {}", named, wrong));
   const auto is_file = [](const std::filesystem::path& path) {
     std::error_code ignored;
     return std::filesystem::is_regular_file(path, ignored);
@@ -244,15 +279,15 @@ void apply_model_file(const std::string& named, const std::string& input_file,
   const std::filesystem::path path =
       is_file(beside) ? beside.lexically_normal() : std::filesystem::path(named);
   if (!is_file(path))
-    fail_configuration(beside == std::filesystem::path(named)
-                           ? fmt::format("model.file = \"{}\" is not there", named)
-                           : fmt::format("model.file = \"{}\" is neither at {} nor at {}", named,
-                                         beside.lexically_normal().string(), named));
+    return cannot(beside == std::filesystem::path(named)
+                      ? fmt::format("model.file = \"{}\" is not there", named)
+                      : fmt::format("model.file = \"{}\" is neither at {} nor at {}", named,
+                                    beside.lexically_normal().string(), named));
   std::ifstream stream(path, std::ios::binary);
   std::ostringstream text;
   text << stream.rdbuf();
-  if (!stream) fail_configuration(fmt::format("model.file = {} cannot be read", path.string()));
-  apply(parse(text.str(), path.string()), path.string(), true, parameters);
+  if (!stream) return cannot(fmt::format("model.file = {} cannot be read", path.string()));
+  apply(parse(text.str(), path.string()), path.string(), true, parameters, mistakes);
 }
 
 // Overrides ---------------------------------------------------------------------------------------
@@ -286,11 +321,15 @@ std::optional<toml::table> as_toml(const std::string& value) {
   return std::nullopt;
 }
 
-void apply_override(const Override& o, Parameters& parameters) {
-  const auto fail_here = [&](const std::string& problem) {
-    fail_configuration(fmt::format("override {}: {}", o.text, problem));
+void apply_override(const Override& o, Parameters& parameters, config::Mistakes& mistakes) {
+  const auto wrong_here = [&](const std::string& problem) {
+    mistakes.add(fmt::format("override {}: {}", o.text, problem), key_in_question(o.table, o.key));
   };
-  if (!config::is_table_name(o.table)) fail_here(config::unknown_table(o.table));
+  if (!config::is_table_name(o.table)) {
+    mistakes.add(fmt::format("override {}: {}", o.text, config::unknown_table(o.table)),
+                 table_in_question(o.table));
+    return;
+  }
 
   std::optional<toml::table> document = as_toml(o.value);
   // On the command line the shell takes the quotes: for a string (01:30:00, 42) the text counts.
@@ -300,25 +339,27 @@ void apply_override(const Override& o, Parameters& parameters) {
   const bool bare = !document || (is_text && !document->get("value")->is_string());
   const bool quoted = !o.value.empty() && (o.value.front() == '"' || o.value.front() == '[' ||
                                            o.value.front() == '\'' || o.value.front() == '{');
-  if (!document && quoted && !is_text) fail_here("the value is not TOML");
+  if (!document && quoted && !is_text) return wrong_here("the value is not TOML");
   if (bare) {
     toml::table text;
     text.insert("value", o.value);
     document = std::move(text);
   }
-  if (std::string wrong = set_parameter(parameters, o.table, o.key, *document->get("value"));
+  if (const std::string wrong = set_parameter(parameters, o.table, o.key, *document->get("value"));
       !wrong.empty())
-    fail_here(wrong);
+    wrong_here(wrong);
 }
 
 }  // namespace
 
-void read_parameters(const std::string& text, const std::string& file_name,
-                     std::span<const std::string> overrides, Parameters& parameters) {
+config::Mistakes read_parameters_noting(const std::string& text, const std::string& file_name,
+                                        std::span<const std::string> overrides,
+                                        Parameters& parameters) {
   std::vector<Override> changes;
   for (const std::string& override_text : overrides)
     changes.push_back(split_override(override_text));
   const toml::table document = parse(text, file_name);
+  config::Mistakes mistakes;
 
   // The model file comes first, so that the input may change single sizes of it; hence its name is
   // looked up before anything is applied. The last word has the command line.
@@ -326,12 +367,19 @@ void read_parameters(const std::string& text, const std::string& file_name,
   for (const Override& change : changes) {
     if (change.table != "model" || change.key != "file") continue;
     Parameters scratch;
-    apply_override(change, scratch);
+    config::Mistakes said_below;
+    apply_override(change, scratch, said_below);
     model_file = scratch.model.file;
   }
-  if (!model_file.empty()) apply_model_file(model_file, file_name, parameters);
-  apply(document, file_name, false, parameters);
-  for (const Override& change : changes) apply_override(change, parameters);
+  if (!model_file.empty()) apply_model_file(model_file, file_name, parameters, mistakes);
+  apply(document, file_name, false, parameters, mistakes);
+  for (const Override& change : changes) apply_override(change, parameters, mistakes);
+  return mistakes;
+}
+
+void read_parameters(const std::string& text, const std::string& file_name,
+                     std::span<const std::string> overrides, Parameters& parameters) {
+  read_parameters_noting(text, file_name, overrides, parameters).throw_if_any();
 }
 
 }  // namespace espalier::io

@@ -13,4 +13,10 @@ namespace espalier::io {
 void read_parameters(const std::string& text, const std::string& file_name,
                      std::span<const std::string> overrides, config::Parameters& parameters);
 
+/// The same, with the mistakes returned in place of thrown, so that more can be looked for: what is
+/// wrong keeps its default. A text that is not TOML, and a malformed override, are thrown.
+config::Mistakes read_parameters_noting(const std::string& text, const std::string& file_name,
+                                        std::span<const std::string> overrides,
+                                        config::Parameters& parameters);
+
 }  // namespace espalier::io

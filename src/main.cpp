@@ -3,6 +3,7 @@
 
 #include "base/host_loops.hpp"
 #include "base/log.hpp"
+#include "base/standard_streams.hpp"
 #include "commands/command_line.hpp"
 #include "commands/failure.hpp"
 #include "commands/input.hpp"
@@ -11,6 +12,7 @@
 
 int main(int argc, char** argv) {
   using namespace espalier;
+  prepare_standard_streams();
   // Outlives the try block: whoever reports an error must know the rank, and may have to end the
   // other ranks.
   std::optional<parallel::MpiSession> session;

@@ -19,7 +19,7 @@ constexpr std::size_t kLongestDocument = 1'000'000;  // longer ones are cut for 
 constexpr int kRounds = 5;
 
 std::vector<std::string> read_texts(const config::TokenizeParameters& how) {
-  DocumentReader reader(expand_inputs(how.input), how, kMostBytes);
+  DocumentReader reader(find_inputs(how, 1), how);
   std::vector<std::string> texts;
   Document document;
   while (reader.num_bytes() < kMostBytes && reader.next(document)) {

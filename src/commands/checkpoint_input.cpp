@@ -7,6 +7,7 @@
 #include "io/checkpoint.hpp"
 #include "io/toml_reader.hpp"
 #include "train/checkpointing.hpp"
+#include "train/kept_tokenizer.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -40,6 +41,7 @@ config::Parameters parameters_of_checkpoint(const std::string& named,
   const io::CheckpointReader reader(folder);
   config::Parameters p;
   io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
+  const std::string of_training = p.data.tokenizer;
   // The grid, the batches and the devices of the training say nothing about this job.
   p.parallel = requested.parallel;
   p.parallel.data = 0;
@@ -58,6 +60,10 @@ config::Parameters parameters_of_checkpoint(const std::string& named,
   }
   p.data.verify_checksum = requested.data.verify_checksum;
   if (!requested.data.tokenizer.empty()) p.data.tokenizer = requested.data.tokenizer;
+  // Its own copy, wherever the file was and whatever has become of it; another one that is named
+  // counts.
+  const std::string kept = train::kept_tokenizer(folder, reader.info());
+  if (p.data.tokenizer == of_training && !kept.empty()) p.data.tokenizer = kept;
   if (!requested.data.validation.empty()) p.data.validation = requested.data.validation;
   io::read_parameters({}, "command line", overrides, p);
   p.evaluation.checkpoint = p.generate.checkpoint = folder.string();

@@ -68,9 +68,14 @@ const std::array kCommands = {
             .details =
                 "Reads tokenize.input (text or JSON lines), encodes it with data.tokenizer\n"
                 "and writes train-*.h5 and validation-*.h5 into tokenize.output.\n"
+                "An input is a file, a folder (all texts below it; what is left out is said),\n"
+                "or \"-\", standard input; pipes are read once and want a single rank. Packed\n"
+                "files (.gz, .bz2, .xz, .zst) are unpacked. What is neither text nor JSON lines\n"
+                "by its first bytes or its name is refused; tokenize.format decides otherwise.\n"
                 "Plain text need not be valid UTF-8: each maximal ill-formed part counts as\n"
                 "U+FFFD (Unicode section 3.9, as Python's errors=\"replace\"). JSON lines\n"
-                "must be valid: a bad line ends the command with its file and line.\n",
+                "must be valid: a bad line ends the command with its file and line, or is\n"
+                "passed over and counted (tokenize.on_bad_line).\n",
             .use = config::Use::tokenizing,
             .run = tokenize},
     Command{.name = "inspect",

@@ -8,7 +8,6 @@
 #include "commands/commands.hpp"
 #include "commands/convert_target.hpp"
 #include "commands/convert_tokenizer.hpp"
-#include "commands/on_rank_0.hpp"
 #include "huggingface/folder_writer.hpp"
 #include "huggingface/model_folder.hpp"
 #include "huggingface/prompt_prefix.hpp"
@@ -16,9 +15,11 @@
 #include "io/checkpoint_files.hpp"
 #include "io/toml_reader.hpp"
 #include "model/tensor_table.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "tokenizer/definition.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
+#include "train/kept_tokenizer.hpp"
 
 // Weights from one format to the other, a tensor at a time. Rank 0 looks at source and target
 // first, so that what is wrong with them is said once; then every rank converts the tensors that
@@ -181,7 +182,12 @@ void import_folder(parallel::MpiSession& session, const fs::path& source, Conver
   // 3. All or nothing.
   const std::vector<std::string> indices = session.world().all_gather(writer.finish());
   on_rank_0(session, [&] {
-    io::WeightsCheckpointWriter::complete(target.partial(), info, indices);
+    // One that could not be read has no identity, and a warning was given.
+    const train::KeptTokenizer kept =
+        train::tokenizer_to_keep(identity.empty() ? std::string() : p.data.tokenizer);
+    io::CheckpointInfo with_tokenizer = info;
+    with_tokenizer.tokenizer_file = kept.file;
+    io::WeightsCheckpointWriter::complete(target.partial(), with_tokenizer, indices, kept.files);
     target.publish();
     return std::string();
   });
@@ -210,8 +216,9 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Co
     config::Parameters p;
     io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
     train::require_same_model(reader, model::tensor_table(model::Architecture::from(p.model)));
-    tokenizer =
-        find_tokenizer(asked.data.tokenizer, p.data.tokenizer, reader.info().tokenizer_identity);
+    const std::string kept = train::kept_tokenizer(folder, reader.info());
+    tokenizer = find_tokenizer(asked.data.tokenizer, kept.empty() ? p.data.tokenizer : kept,
+                               reader.info().tokenizer_identity);
     return std::string();
   });
   // A rank reads every piece of its tensors whole, so every checksum is looked at.

@@ -1,8 +1,8 @@
 #include "commands/convert_target.hpp"
 
 #include "base/error.hpp"
-#include "commands/on_rank_0.hpp"
 #include "io/checkpoint_files.hpp"
+#include "parallel/on_rank_0.hpp"
 
 namespace espalier::commands {
 namespace {

@@ -10,20 +10,12 @@
 #include "huggingface/tokenizer_files.hpp"
 #include "tokenizer/definition.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/kept_tokenizer.hpp"
 
 namespace espalier::commands {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Beside tokenizer.json in a Hugging Face folder.
-constexpr std::array kCompanions = {"tokenizer_config.json",
-                                    "special_tokens_map.json",
-                                    "added_tokens.json",
-                                    "vocab.json",
-                                    "merges.txt",
-                                    "chat_template.jinja",
-                                    "chat_template.json"};
 
 std::string read_all(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
@@ -105,7 +97,7 @@ void write_tokenizer(const TokenizerToExport& tokenizer, const fs::path& folder,
     copy(tokenizer.file, "tokenizer.json");
     // A file of another name lies among files that are not its own.
     if (tokenizer.file.filename() == "tokenizer.json") {
-      for (const char* name : kCompanions) {
+      for (const char* name : train::kTokenizerCompanions) {
         const fs::path companion = tokenizer.file.parent_path() / name;
         std::error_code ignored;
         if (!fs::is_regular_file(companion, ignored)) continue;

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <optional>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -11,6 +12,7 @@
 #include "commands/trained_model.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/evaluator.hpp"
+#include "train/run_control.hpp"
 #include "train/training_data.hpp"
 
 namespace espalier::commands {
@@ -31,43 +33,79 @@ std::vector<std::uint32_t> tokens_of_file(const std::string& path, const Trained
   return ids;
 }
 
-void report(const TrainedModel& trained, const train::Evaluation& result, const std::string& what) {
+/// What a loop over the sequences asks before each round, and why it ended.
+class Interruption {
+ public:
+  Interruption(const train::RunControl& control, parallel::Communicator& world)
+      : control_(control), world_(world) {}
+  /// A part of the set has a loss, too: unlike a validation it is worth the time that is left.
+  bool may_go_on(const train::Pace& pace) {
+    reason_ = control_.must_stop(world_, pace.round_s);
+    return !reason_;
+  }
+  ExitStatus status(const std::string& done) const {
+    if (!reason_) return ExitStatus::ok;
+    log::info("stopped {} after {} (status 75)",
+              *reason_ == train::StopReason::signal ? "by a signal" : "before the time limit",
+              done);
+    return ExitStatus::stopped_early;
+  }
+
+ private:
+  const train::RunControl& control_;
+  parallel::Communicator& world_;
+  std::optional<train::StopReason> reason_;
+};
+
+ExitStatus report(const TrainedModel& trained, const train::Evaluation& result,
+                  const std::string& what, const Interruption& interruption) {
+  if (result.sequences == 0) return interruption.status("no sequence, so that there is no loss");
   log::info("step {}: loss {:.6f}, perplexity {:.4f}, {:.4f} bits per byte over {} tokens of {}",
             trained.step, result.loss, result.perplexity, result.bits_per_byte,
             with_commas(static_cast<std::int64_t>(result.tokens)), what);
+  train::require_finite(result,
+                        fmt::format("{} over {}", trained.parameters.evaluation.checkpoint, what));
+  return interruption.status(fmt::format("{} of {} sequences, whose loss this is", result.sequences,
+                                         result.num_sequences));
 }
 
 /// `sequences`: how many at most; 0: all.
 train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& set,
-                           std::int64_t sequence_length, std::int64_t sequences) {
+                           std::int64_t sequence_length, std::int64_t sequences,
+                           Interruption& interruption) {
   const std::int64_t micro_batch_size = trained.parameters.training.micro_batch_size;
   ForwardPass forward(trained, micro_batch_size, sequence_length);
   return train::evaluate(forward.transformer(), trained.communicators, trained.worker.grid, set,
-                         micro_batch_size, sequence_length, sequences);
+                         micro_batch_size, sequence_length, sequences,
+                         [&](const train::Pace& pace) { return interruption.may_go_on(pace); });
 }
 
-void evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run) {
+ExitStatus evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run,
+                         Interruption interruption) {
   double bytes_per_token = 0.0;
   const std::vector<std::uint32_t> tokens = tokens_of_file(path, trained, bytes_per_token);
-  if (dry_run) return;
+  if (dry_run) return ExitStatus::ok;
   const data::TokenStream stream({{tokens}});
   const auto predicted = static_cast<std::int64_t>(tokens.size()) - 1;
   // A text shorter than a sequence is one short sequence.
   const std::int64_t length = std::min(trained.parameters.training.sequence_length, predicted);
-  report(trained, evaluate(trained, {&stream, bytes_per_token}, length, 0), path);
+  const train::Evaluation result =
+      evaluate(trained, {&stream, bytes_per_token}, length, 0, interruption);
+  return report(trained, result, path, interruption);
 }
 
-void evaluate_shards(TrainedModel& trained, bool verify, bool dry_run) {
+ExitStatus evaluate_shards(TrainedModel& trained, bool verify, bool dry_run,
+                           Interruption interruption) {
   const config::Parameters& p = trained.parameters;
   const train::Dataset dataset(p.data.validation, "validation", p.model.vocab_size,
                                p.training.sequence_length, trained.tokenizer_identity,
                                p.data.verify_checksum && verify);
-  if (dry_run) return;
-  report(trained,
-         evaluate(trained,
-                  {&dataset.stream(), dataset.bytes_per_token(), train::document_rule(p.data)},
-                  p.training.sequence_length, p.validation.sequences),
-         p.data.validation);
+  if (dry_run) return ExitStatus::ok;
+  const train::EvaluationSet set{&dataset.stream(), dataset.bytes_per_token(),
+                                 train::document_rule(p.data)};
+  const train::Evaluation result =
+      evaluate(trained, set, p.training.sequence_length, p.validation.sequences, interruption);
+  return report(trained, result, p.data.validation, interruption);
 }
 
 }  // namespace
@@ -78,14 +116,12 @@ ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, b
     throw Error(ExitStatus::bad_configuration,
                 "nothing to evaluate: name data.validation, --text or --tokens",
                 Met::by_every_rank);
+  const train::RunControl control(parameters.run);
   TrainedModel trained(session, parameters);
-  if (!e.tokens.empty())
-    evaluate_sequences(trained, session, dry_run);
-  else if (!e.text.empty())
-    evaluate_text(trained, e.text, dry_run);
-  else
-    evaluate_shards(trained, session.rank() == 0, dry_run);
-  return ExitStatus::ok;
+  const Interruption interruption(control, session.world());
+  if (!e.tokens.empty()) return evaluate_sequences(trained, session, control, dry_run);
+  if (!e.text.empty()) return evaluate_text(trained, e.text, dry_run, interruption);
+  return evaluate_shards(trained, session.rank() == 0, dry_run, interruption);
 }
 
 }  // namespace espalier::commands

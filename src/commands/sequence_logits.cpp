@@ -86,13 +86,14 @@ class RoundLogits {
 
 }  // namespace
 
-void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bool dry_run) {
+ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session,
+                              const train::RunControl& control, bool dry_run) {
   const config::EvaluationParameters& e = trained.parameters.evaluation;
   const io::SequenceFile file = io::read_sequences(e.tokens, trained.architecture.vocab_size);
   require(file.sequence_length <= trained.architecture.max_positions, ExitStatus::bad_data,
           "{}: sequences of {} tokens are longer than model.max_position_embeddings = {}", e.tokens,
           file.sequence_length, trained.architecture.max_positions);
-  if (dry_run) return;
+  if (dry_run) return ExitStatus::ok;
 
   ForwardPass forward(trained, 1, file.sequence_length);
   const std::int64_t per_round = trained.worker.grid.shape().data;
@@ -106,23 +107,47 @@ void evaluate_sequences(TrainedModel& trained, parallel::MpiSession& session, bo
                      trained.architecture.vocab_size);
   }
   std::array<double, 1> loss{0.0};
+  double slowest_s = 0.0;
+  std::optional<train::StopReason> stop;
+  std::int64_t done = 0;  // sequences
   for (std::int64_t round = 0; round < rounds; ++round) {
+    stop = control.must_stop(session.world(), slowest_s);
+    if (stop) break;
+    const double start_s = control.elapsed_s();
     const std::int64_t first = round * per_round;
     const data::MicroBatch batch = batch_of(file, first + trained.worker.grid.data_rank());
     const double sum = forward.transformer().evaluate(train::as_batch(batch));
     if (trained.worker.grid.tensor_rank() == 0) loss[0] += sum;
-    if (!logits) continue;
-    forward.transformer().logits(train::as_batch(batch), logits->computed());
-    if (trained.worker.gpu) trained.worker.context.download(logits->own().data, logits->computed());
-    logits->write(session.world(), output ? &*output : nullptr, first, file.num_sequences);
+    if (logits) {
+      forward.transformer().logits(train::as_batch(batch), logits->computed());
+      if (trained.worker.gpu)
+        trained.worker.context.download(logits->own().data, logits->computed());
+      logits->write(session.world(), output ? &*output : nullptr, first, file.num_sequences);
+    }
+    done = std::min(first + per_round, file.num_sequences);
+    slowest_s = std::max(slowest_s, control.elapsed_s() - start_s);
   }
-  if (output) output->finish();
+  if (output && !stop) output->finish();
   session.world().all_reduce_sum(loss);
-  const auto tokens = static_cast<double>(file.num_sequences * file.sequence_length);
-  log::info("step {}: loss {:.9g}, perplexity {:.6g} over {} tokens of {}{}", trained.step,
-            loss[0] / tokens, std::exp(loss[0] / tokens),
-            with_commas(file.num_sequences * file.sequence_length), e.tokens,
-            e.logits.empty() ? "" : fmt::format("; logits in {}", e.logits));
+  const auto tokens = static_cast<double>(std::max<std::int64_t>(done, 1) * file.sequence_length);
+  if (done > 0)
+    log::info("step {}: loss {:.9g}, perplexity {:.6g} over {} tokens of {}{}", trained.step,
+              loss[0] / tokens, std::exp(loss[0] / tokens),
+              with_commas(done * file.sequence_length), e.tokens,
+              e.logits.empty() || stop ? "" : fmt::format("; logits in {}", e.logits));
+  if (!std::isfinite(loss[0]))
+    throw Error(
+        ExitStatus::internal,
+        fmt::format("{} over {}: the loss is {}. The weights are damaged, or their products "
+                    "overflow: look into the checkpoint, or try training.dtype = "
+                    "\"float32\"",
+                    e.checkpoint, e.tokens, loss[0]),
+        Met::by_every_rank);
+  if (!stop) return ExitStatus::ok;
+  log::info("stopped {} after {} of {} sequences{} (status 75)",
+            *stop == train::StopReason::signal ? "by a signal" : "before the time limit", done,
+            file.num_sequences, e.logits.empty() ? "" : ", and no logits are kept");
+  return ExitStatus::stopped_early;
 }
 
 }  // namespace espalier::commands

@@ -7,9 +7,9 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
-#include "commands/on_rank_0.hpp"
 #include "commands/tokenize_input.hpp"
 #include "commands/tokenize_output.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 
 // Text to token shards. Every rank reads all the text, which is cheap beside encoding it, and
@@ -21,7 +21,6 @@ namespace espalier::commands {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Files = std::vector<std::filesystem::path>;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -30,7 +29,7 @@ double seconds_since(Clock::time_point start) {
 Files shared_inputs(parallel::MpiSession& session, const config::TokenizeParameters& how) {
   const std::string joined = on_rank_0(session, [&] {
     std::string names;
-    for (const auto& file : expand_inputs(how.input)) names += file.string() + '\0';
+    for (const auto& file : find_inputs(how, session.size())) names += file.string() + '\0';
     return names;
   });
   Files files;
@@ -41,16 +40,13 @@ Files shared_inputs(parallel::MpiSession& session, const config::TokenizeParamet
 
 /// Bytes of text per token, from the beginning of the text: shards are cut by bytes, which every
 /// rank can count without encoding.
-double estimate_bytes_per_token(const tokenizer::Tokenizer& tokenizer, const Files& files,
-                                const config::TokenizeParameters& how) {
+double estimate_bytes_per_token(const tokenizer::Tokenizer& tokenizer, DocumentReader& reader) {
   constexpr std::uint64_t kSampleBytes = 2'000'000;
-  DocumentReader reader(files, how, kSampleBytes);
   const auto scratch = tokenizer.make_scratch();
   std::vector<std::uint32_t> ids;
-  Document document;
   std::uint64_t num_bytes = 0;
-  while (num_bytes < kSampleBytes && reader.next(document)) {
-    const std::string_view text = std::string_view(document.text).substr(0, kSampleBytes);
+  for (const std::string& document : reader.look_ahead(kSampleBytes)) {
+    const std::string_view text = std::string_view(document).substr(0, kSampleBytes);
     num_bytes += text.size();
     tokenizer.encode(text, ids, *scratch);
     ids.push_back(tokenizer.end_of_text());
@@ -153,12 +149,35 @@ std::string describe_source(const Files& files) {
 }
 
 void show_progress(const Batch& batch, double seconds) {
+  const std::string so_far =
+      fmt::format("{} documents | {} of text | {:.1f} MB/s",
+                  with_commas(static_cast<std::int64_t>(batch.documents_seen)),
+                  human_bytes(static_cast<double>(batch.bytes_seen)),
+                  static_cast<double>(batch.bytes_seen) / 1e6 / std::max(seconds, 1e-3));
+  if (batch.fraction_read < 0.0)  // a stream: nobody knows how long it is
+    return log::live(so_far);
   log::live(fmt::format(
-      "{:3.0f} % | {} documents | {} of text | {:.1f} MB/s | {} left", 100.0 * batch.fraction_read,
-      with_commas(static_cast<std::int64_t>(batch.documents_seen)),
-      human_bytes(static_cast<double>(batch.bytes_seen)),
-      static_cast<double>(batch.bytes_seen) / 1e6 / std::max(seconds, 1e-3),
+      "{:3.0f} % | {} | {} left", 100.0 * batch.fraction_read, so_far,
       human_duration(seconds * (1.0 - batch.fraction_read) / std::max(batch.fraction_read, 1e-3))));
+}
+
+/// What was passed over, and a separator that is not there. Rank 0.
+void print_input_counts(const InputCounts& counts, const std::string& separator) {
+  const auto number = [](std::uint64_t n) { return with_commas(static_cast<std::int64_t>(n)); };
+  for (std::size_t i = 0; i < counts.bad_lines.size(); ++i)
+    if (counts.bad_lines[i] > 0)
+      log::info("skipped     {} line(s): {}", number(counts.bad_lines[i]), io::kBadLineNames[i]);
+  if (counts.empty_documents > 0)
+    log::info("skipped     {} empty document(s)", number(counts.empty_documents));
+  if (!counts.without_separator.empty() && log::rank() == 0)
+    log::warn(
+        "tokenize.document_separator = {} does not occur in {} of {} plain text file(s), each of "
+        "which is one document: {}{}",
+        io::json_string(separator), counts.without_separator.size(), counts.num_plain,
+        describe_source(counts.without_separator),
+        counts.has_separator_with_crlf
+            ? ". It does with the line ends of Windows: write \\r\\n for \\n in it"
+            : "");
 }
 
 /// The closing table. Collective.
@@ -195,7 +214,8 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
     return std::string();
   });
   const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
-  const double bytes_per_token = estimate_bytes_per_token(tokenizer, files, how);
+  DocumentReader reader(files, how);
+  const double bytes_per_token = estimate_bytes_per_token(tokenizer, reader);
   const auto shard_bytes = static_cast<std::uint64_t>(
       std::max(1.0, static_cast<double>(how.shard_tokens) * bytes_per_token));
   log::info("tokenizer   {} ({} ids, identity {})", tokenizer_file, tokenizer.size(),
@@ -219,7 +239,7 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   ShardSet shards(how.output, info);
 
   // 3. Read, encode, write; the next batch is read while this one is encoded.
-  DocumentReader reader(files, how, shard_bytes);
+  reader.set_shard_bytes(shard_bytes);
   ParallelEncoder encoder(tokenizer);
   std::vector<std::vector<std::uint32_t>> ids;
   const std::uint64_t batch_bytes = 4'000'000 * static_cast<std::uint64_t>(num_host_threads());
@@ -236,6 +256,7 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
                     batch.documents[d].text.size());
     show_progress(batch, seconds_since(start));
   }
+  print_input_counts(reader.counts(), how.document_separator);
   require(reader.num_documents() > 0, ExitStatus::bad_data,
           "the input holds no text: {} file(s), {} ...", files.size(), files.front().string());
   shards.finish();

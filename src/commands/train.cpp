@@ -55,6 +55,12 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
           "command again to go on (status 75)",
           trainer.step());
       return ExitStatus::stopped_early;
+    case train::StopReason::stop_after:
+      log::info(
+          "stopped after step {} with a checkpoint, as run.stop_after = {} says; start the same "
+          "command again to go on (status 75)",
+          trainer.step(), parameters.run.stop_after);
+      return ExitStatus::stopped_early;
   }
   return ExitStatus::internal;
 }

@@ -13,23 +13,37 @@ namespace espalier::config {
 struct TokenizeParameters {
   std::vector<std::string> input;
   std::string output = "";
+  std::string format = "auto";
   std::string text_key = "text";
   std::string document_separator = "";
+  std::string on_bad_line = "stop";
   double validation_fraction = 0.0;
   std::int64_t shard_tokens = 100'000'000;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "input",
-                .meaning = "text or JSON-lines files (.txt, .jsonl; also .gz, .zst)"},
+                .meaning = "files of text or JSON lines (.txt, .jsonl, .ndjson, .json; also .gz, "
+                           ".bz2, .xz, .zst), folders of them, or \"-\": standard input",
+                .is_path = true},
           p.input);
-    visit(Field{.name = "output", .meaning = "folder for train-*.h5 and validation-*.h5"},
+    visit(Field{.name = "output",
+                .meaning = "folder for train-*.h5 and validation-*.h5",
+                .is_path = true},
           p.output);
+    visit(Field{.name = "format",
+                .meaning = "what the files are; auto: as their names and first bytes say",
+                .choices = {"auto", "text", "json_lines"}},
+          p.format);
     visit(Field{.name = "text_key", .meaning = "key of the text in JSON lines"}, p.text_key);
     visit(Field{.name = "document_separator",
                 .meaning = "text between documents of a plain text file; empty: a file is one "
                            "document"},
           p.document_separator);
+    visit(Field{.name = "on_bad_line",
+                .meaning = "a JSON line without a usable text: stop, or skip it and count it",
+                .choices = {"stop", "skip"}},
+          p.on_bad_line);
     visit(Field{.name = "validation_fraction",
                 .meaning = "share of documents that goes to the validation shards",
                 .min = 0,
@@ -55,11 +69,13 @@ struct GenerateParameters {
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "checkpoint",
-                .meaning = "checkpoint folder; empty: the newest of output.directory"},
+                .meaning = "checkpoint folder; empty: the newest of output.directory",
+                .is_path = true},
           p.checkpoint);
     visit(Field{.name = "prompt", .meaning = "text to continue; \"-\": standard input"}, p.prompt);
     visit(Field{.name = "prompts",
-                .meaning = "file of prompts in place of `prompt`: a text per line, or .jsonl"},
+                .meaning = "file of prompts in place of `prompt`: a text per line, or .jsonl",
+                .is_path = true},
           p.prompts);
     visit(Field{.name = "prefix",
                 .meaning = "in front of a prompt: \"auto\", what the checkpoint says, else the "
@@ -98,15 +114,20 @@ struct EvaluationParameters {
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "checkpoint",
-                .meaning = "checkpoint folder; empty: the newest of output.directory"},
+                .meaning = "checkpoint folder; empty: the newest of output.directory",
+                .is_path = true},
           p.checkpoint);
-    visit(Field{.name = "text", .meaning = "text file to evaluate; empty: data.validation"},
+    visit(Field{.name = "text",
+                .meaning = "text file to evaluate; empty: data.validation",
+                .is_path = true},
           p.text);
     visit(Field{.name = "tokens",
-                .meaning = "HDF5 file whose dataset tokens (sequences, S+1) u32 is evaluated"},
+                .meaning = "HDF5 file whose dataset tokens (sequences, S+1) u32 is evaluated",
+                .is_path = true},
           p.tokens);
     visit(Field{.name = "logits",
-                .meaning = "HDF5 file to write: dataset logits (sequences, S, V) f32 of `tokens`"},
+                .meaning = "HDF5 file to write: dataset logits (sequences, S, V) f32 of `tokens`",
+                .is_path = true},
           p.logits);
   }
 };

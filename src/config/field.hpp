@@ -17,6 +17,7 @@ struct Field {
   double min = -std::numeric_limits<double>::infinity();  ///< numbers: inclusive
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string_view> choices = {};  ///< strings: the allowed values; empty: any
+  bool is_path = false;  ///< strings: of files or folders; a leading ~ means a home directory
 };
 
 // The types a parameter may have: bool, std::int64_t, double, std::string,

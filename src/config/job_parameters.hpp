@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "config/field.hpp"
 
@@ -13,6 +14,7 @@ struct RunParameters {
   std::string name = "";
   std::string time_limit = "";
   double time_margin = 60.0;
+  std::int64_t stop_after = 0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -26,6 +28,13 @@ struct RunParameters {
                 .meaning = "time kept free before time_limit for the last checkpoint",
                 .min = 0},
           p.time_margin);
+    visit(
+        Field{.name = "stop_after",
+              .unit = "steps",
+              .meaning = "steps of this job, which then ends with a checkpoint and status 75; the "
+                         "schedule stays that of the whole run. 0: no such limit",
+              .min = 0},
+        p.stop_after);
   }
 };
 
@@ -157,6 +166,7 @@ struct CheckpointParameters {
   std::int64_t keep_every = 0;
   bool at_end = true;
   std::string staging = "copy";
+  std::vector<std::string> allow_changes;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -177,6 +187,12 @@ struct CheckpointParameters {
               .meaning = "an update that meets a piece not yet written: copies it first, or waits",
               .choices = {"copy", "wait"}},
         p.staging);
+    visit(
+        Field{.name = "allow_changes",
+              .meaning = "keys of [model], as \"model.rope_theta\", that may differ from those of "
+                         "the checkpoint that is continued, although its weights then make "
+                         "another function"},
+        p.allow_changes);
   }
 };
 
@@ -187,7 +203,8 @@ struct OutputParameters {
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "directory",
                 .meaning = "run directory: history.csv, run.log and checkpoints/; an existing "
-                           "complete checkpoint in it is continued"},
+                           "complete checkpoint in it is continued",
+                .is_path = true},
           p.directory);
   }
 };

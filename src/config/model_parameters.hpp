@@ -34,7 +34,8 @@ struct ModelParameters {
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "file",
-                .meaning = "model file whose [model] table is read first; relative to this file"},
+                .meaning = "model file whose [model] table is read first; relative to this file",
+                .is_path = true},
           p.file);
     visit(Field{.name = "model_type",
                 .meaning = "family: decides norm, positions, MLP, biases and QK-norm "
@@ -116,7 +117,8 @@ struct ModelParameters {
           p.max_position_embeddings);
     visit(Field{.name = "initial_weights",
                 .meaning = "Hugging Face folder or checkpoint whose weights a new run starts from; "
-                           "empty: random from training.seed"},
+                           "empty: random from training.seed",
+                .is_path = true},
           p.initial_weights);
   }
 };

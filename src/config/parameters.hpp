@@ -5,6 +5,7 @@
 
 #include "config/command_parameters.hpp"
 #include "config/job_parameters.hpp"
+#include "config/mistakes.hpp"
 #include "config/model_parameters.hpp"
 #include "config/training_parameters.hpp"
 
@@ -81,8 +82,8 @@ inline bool is_of_tokenizer(Use use) {
 /// Fills what depends on other keys (head_dim, num_key_value_heads, parallel.data, training.steps)
 /// and checks ranges and everything that can be checked without files, for a job of `num_ranks`.
 /// Throws one Error (bad_configuration, met by every rank) with a line per problem that says what
-/// would fit.
-void resolve(Parameters& parameters, int num_ranks, Use use = Use::training);
+/// would fit, after those that reading the input has `found`.
+void resolve(Parameters& parameters, int num_ranks, Use use = Use::training, Mistakes found = {});
 
 /// Whether no size of the model is given.
 bool model_is_absent(const ModelParameters& model);

@@ -6,26 +6,25 @@
 #include <utility>
 #include <vector>
 
-#include "base/error.hpp"
+#include "config/mistakes.hpp"
 #include "config/parameters.hpp"
 
 namespace espalier::config {
 
-/// Everything that is wrong with an input, a sentence each: a person repairs all of it at once.
+/// The mistakes that resolve finds, besides those that are known already.
 class Problems {
  public:
+  explicit Problems(Mistakes known) : mistakes_(std::move(known)) {}
+
   template <class... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
-    if (!text_.empty()) text_ += "\n";
-    text_ += fmt::format(format, std::forward<Args>(args)...);
+    std::string sentence = fmt::format(format, std::forward<Args>(args)...);
+    if (!mistakes_.repeats(sentence)) mistakes_.add(std::move(sentence));
   }
-  bool none() const { return text_.empty(); }
-  void throw_if_any() const {
-    if (!none()) throw Error(ExitStatus::bad_configuration, text_, Met::by_every_rank);
-  }
+  Mistakes& mistakes() { return mistakes_; }
 
  private:
-  std::string text_;
+  Mistakes mistakes_;
 };
 
 /// "1, 2, 4 or 8"

@@ -138,7 +138,10 @@ struct DataSource {
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
-    visit(Field{.name = "train", .meaning = "its token shards, named as in data.train"}, p.train);
+    visit(Field{.name = "train",
+                .meaning = "its token shards, named as in data.train",
+                .is_path = true},
+          p.train);
     visit(Field{.name = "weight",
                 .meaning = "share of the samples, above 0, in any unit",
                 .min = 0,
@@ -162,7 +165,8 @@ struct DataParameters {
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "train",
-                .meaning = "token shards: a file, or a folder with train-*.h5 (sorted by name)"},
+                .meaning = "token shards: a file, or a folder with train-*.h5 (sorted by name)",
+                .is_path = true},
           p.train);
     visit(Field{.name = "sources",
                 .meaning = "in place of train, shard sets mixed by weight: a [[data.sources]] "
@@ -170,10 +174,12 @@ struct DataParameters {
           p.sources);
     visit(Field{.name = "validation",
                 .meaning = "token shards for validation: a file, or a folder with "
-                           "validation-*.h5; empty: none"},
+                           "validation-*.h5; empty: none",
+                .is_path = true},
           p.validation);
     visit(Field{.name = "tokenizer",
-                .meaning = "tokenizer.json or .tiktoken file; must be the one of the shards"},
+                .meaning = "tokenizer.json or .tiktoken file; must be the one of the shards",
+                .is_path = true},
           p.tokenizer);
     visit(Field{.name = "order",
                 .meaning = "order of the samples in an epoch",

@@ -10,20 +10,28 @@
 
 namespace espalier::config {
 
-std::string unknown_key(const std::string& table, const std::string& key) {
-  const std::string full = table + "." + key;
+std::string meant_key(const std::string& table, const std::string& key) {
   const std::vector<std::string> all = key_names();
   // The right word in the wrong table is a commoner slip than it seems: [model] sequence_length.
   for (const std::string& name : all)
-    if (name.substr(name.find('.') + 1) == key)
-      return fmt::format("unknown key {}; did you mean {}?", full, name);
+    if (name.substr(name.find('.') + 1) == key) return name;
 
   std::vector<std::string> of_table;
   for (const std::string& name : all)
     if (name.starts_with(table + ".")) of_table.push_back(name.substr(table.size() + 1));
   const std::string near = nearest_name(key, of_table);
-  if (!near.empty()) return fmt::format("unknown key {}; did you mean {}.{}?", full, table, near);
-  return fmt::format("unknown key {}; `espalier help parameters {}` lists the keys", full, table);
+  return near.empty() ? near : table + "." + near;
+}
+
+std::string meant_table(const std::string& name) {
+  return nearest_name(name, table_names());
+}
+
+std::string unknown_key(const std::string& table, const std::string& key) {
+  const std::string meant = meant_key(table, key);
+  if (!meant.empty()) return fmt::format("unknown key {}.{}; did you mean {}?", table, key, meant);
+  return fmt::format("unknown key {}.{}; `espalier help parameters {}` lists the keys", table, key,
+                     table);
 }
 
 bool is_table_name(const std::string& name) {
@@ -32,7 +40,7 @@ bool is_table_name(const std::string& name) {
 }
 
 std::string unknown_table(const std::string& name) {
-  const std::string near = nearest_name(name, table_names());
+  const std::string near = meant_table(name);
   if (!near.empty()) return fmt::format("unknown table [{}]; did you mean [{}]?", name, near);
   return fmt::format("unknown table [{}]; `espalier help parameters` lists the tables", name);
 }

@@ -9,6 +9,11 @@ namespace espalier::config {
 /// Whether Parameters has a table `name`, as in [training].
 bool is_table_name(const std::string& name);
 
+/// The key that was probably meant by one that is none, "training.steps"; empty: no idea.
+std::string meant_key(const std::string& table, const std::string& key);
+/// The table that was probably meant, "training"; empty: no idea.
+std::string meant_table(const std::string& name);
+
 /// "unknown key training.stepz; did you mean training.steps?"
 std::string unknown_key(const std::string& table, const std::string& key);
 /// "unknown table [trianing]; did you mean [training]?"

@@ -1,7 +1,9 @@
 // resolve: what every table and the relations between tables must fulfil, in the order in which one
 // answer makes the next question meaningful.
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
+#include <type_traits>
 
 #include "config/problems.hpp"
 
@@ -13,22 +15,58 @@ bool is_relevant(std::string_view table, Use use) {
          table == "output";
 }
 
+/// Gives the member `name` of `values` the value that it has when nobody sets it, or the smallest
+/// one where a size has none: what is checked next must not fail for this one's sake.
+template <class Table>
+void make_valid(Table& values, const Field& wrong) {
+  const Table standard;
+  Table::describe(standard, [&](const Field& field, const auto& value) {
+    if (field.name != wrong.name) return;
+    Table::describe(values, [&]<class T>(const Field& own, T& member) {
+      if (own.name != wrong.name) return;
+      if constexpr (std::is_same_v<T, std::decay_t<decltype(value)>>) member = value;
+      if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
+        if (!violation(own, member).empty()) member = static_cast<T>(own.min);
+    });
+  });
+}
+
 /// Ranges and choices of every table that matters. The reader has checked what it read; this meets
 /// keys that were never set, and parameters that were filled by a program.
-void check_ranges(const Parameters& parameters, Use use, bool has_model, Problems& problems) {
-  Parameters::tables(parameters, [&](std::string_view table, std::string_view, const auto& values) {
+void check_ranges(Parameters& parameters, Use use, bool has_model, Problems& problems) {
+  Parameters::tables(parameters, [&](std::string_view table, std::string_view, auto& values) {
     if (!is_relevant(table, use) || (table == "model" && !has_model)) return;
-    std::decay_t<decltype(values)>::describe(values, [&](const Field& field, const auto& value) {
+    std::decay_t<decltype(values)>::describe(values, [&](const Field& field, auto& value) {
       const std::string wrong = violation(field, value);
       if (wrong.empty()) return;
       const bool not_set = table == "model" && toml_value(value) == "0";
+      const std::string key = fmt::format("{}.{}", table, field.name);
       if (not_set)
-        problems.add("model.{} is not set: it {} (a model file sets it, see inputs/models)",
-                     field.name, wrong);
+        problems.add("{} is not set: it {} (a model file sets it, see inputs/models)", key, wrong);
       else
-        problems.add("{}.{} = {} {}", table, field.name, toml_value(value), wrong);
+        problems.add("{} = {} {}", key, toml_value(value), wrong);
+      problems.mistakes().distrust(key);
+      make_valid(values, field);
     });
   });
+}
+
+/// What will be filled in from a wrong value is not worth a word either.
+void distrust_what_follows(const Parameters& p, Mistakes& mistakes) {
+  const auto follows = [&](const char* key, std::initializer_list<const char*> from) {
+    if (std::any_of(from.begin(), from.end(),
+                    [&](const char* source) { return mistakes.distrusts(source); }))
+      mistakes.distrust(key);
+  };
+  if (p.model.head_dim == 0)
+    follows("model.head_dim", {"model.hidden_size", "model.num_attention_heads"});
+  if (p.model.num_key_value_heads == 0)
+    follows("model.num_key_value_heads", {"model.num_attention_heads"});
+  if (p.parallel.data == 0)
+    follows("parallel.data", {"parallel.tensor", "parallel.context", "parallel.pipeline"});
+  if (p.training.steps == 0)
+    follows("training.steps",
+            {"training.tokens", "training.sequence_length", "training.global_batch_size"});
 }
 
 // Batches and length ------------------------------------------------------------------------------
@@ -113,21 +151,20 @@ bool model_is_absent(const ModelParameters& m) {
          m.num_hidden_layers == 0 && m.num_attention_heads == 0;
 }
 
-void resolve(Parameters& p, int num_ranks, Use use) {
-  Problems problems;
+void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
+  Problems problems(std::move(found));
   const bool plans = use == Use::training || use == Use::planning;
   const bool trains = plans || use == Use::bench;
   const bool has_model = !is_of_tokenizer(use) && !model_is_absent(p.model);
   if (trains && !has_model)
     problems.add("no model is given: set model.file (see inputs/models) or the sizes in [model]");
   check_ranges(p, use, has_model, problems);
+  distrust_what_follows(p, problems.mistakes());
   check_run(p, problems);
-  // Relations between values that are out of range, or absent, would only add noise.
-  problems.throw_if_any();
 
   if (is_of_tokenizer(use)) {
     check_tokenizing(p, use, problems);
-    return problems.throw_if_any();
+    return problems.mistakes().throw_if_any();
   }
   if (has_model) resolve_model(p.model, problems);
   // A checkpoint is evaluated on whatever ranks there are, not on those it was trained on.
@@ -141,7 +178,7 @@ void resolve(Parameters& p, int num_ranks, Use use) {
   if (plans) check_training(p, use, problems);
   if (use == Use::generation) check_generation(p.generate, problems);
   if (use == Use::evaluation) check_evaluation(p.evaluation, problems);
-  problems.throw_if_any();
+  problems.mistakes().throw_if_any();
 }
 
 int declared_ranks(const Parameters& parameters) {

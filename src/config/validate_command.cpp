@@ -1,8 +1,10 @@
 // What each command needs.
+#include <algorithm>
 #include <optional>
 
 #include "base/text.hpp"
 #include "config/problems.hpp"
+#include "config/reference.hpp"
 
 namespace espalier::config {
 namespace {
@@ -44,6 +46,13 @@ void check_training(const Parameters& p, Use use, Problems& problems) {
         "validation.interval = 0",
         p.validation.interval);
   const CheckpointParameters& c = p.checkpoint;
+  const std::vector<std::string> keys = key_names();
+  for (const std::string& key : c.allow_changes)
+    if (!key.starts_with("model.") || std::find(keys.begin(), keys.end(), key) == keys.end())
+      problems.add(
+          "checkpoint.allow_changes names \"{}\", which is no key of [model]: write it as "
+          "\"model.rope_theta\"",
+          key);
   if (c.keep_every > 0 && c.interval == 0)
     problems.add(
         "checkpoint.keep_every = {} has no meaning without checkpoint.interval: set the "

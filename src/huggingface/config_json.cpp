@@ -289,7 +289,8 @@ ModelParameters read_config(const fs::path& file, std::string_view text) {
   return Reader(file, text).read();
 }
 
-std::string differences(const ModelParameters& there, const ModelParameters& here) {
+std::vector<config::Change> changes_of_function(const ModelParameters& there,
+                                                const ModelParameters& here) {
   const bool has_rope = here.model_type != "gpt2";
   const bool scales = there.rope_type == "llama3" || here.rope_type == "llama3";
   const auto matters = [&](std::string_view name) {
@@ -300,19 +301,18 @@ std::string differences(const ModelParameters& there, const ModelParameters& her
     if (name.starts_with("rope_")) return has_rope && scales;
     return true;
   };
-  std::vector<std::string> values;
-  ModelParameters::describe(there, [&](const config::Field&, const auto& value) {
-    values.push_back(config::toml_value(value));
+  std::vector<config::Change> changes = config::changes("model", there, here);
+  std::erase_if(changes, [&](const config::Change& change) {
+    return !matters(std::string_view(change.key).substr(std::string_view("model.").size()));
   });
+  return changes;
+}
+
+std::string differences(const ModelParameters& there, const ModelParameters& here) {
   std::string text;
-  std::size_t i = 0;
-  ModelParameters::describe(here, [&](const config::Field& field, const auto& value) {
-    const std::string own = config::toml_value(value);
-    const std::string& other = values[i++];
-    if (own != other && matters(field.name))
-      text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "\n  ", field.name, other,
-                          own);
-  });
+  for (const config::Change& change : changes_of_function(there, here))
+    text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "\n  ",
+                        change.key.substr(change.key.find('.') + 1), change.before, change.now);
   return text;
 }
 

@@ -4,7 +4,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "config/changes.hpp"
 #include "config/parameters.hpp"
 
 namespace espalier::huggingface {
@@ -28,8 +30,11 @@ struct ExportedConfig {
 std::string write_config(const ExportedConfig& config);
 std::string write_generation_config(const ExportedConfig& config);
 
-/// The keys, "hidden_size: 64 there, 128 here", in which two models differ so that the weights of
-/// one do not mean the same in the other; empty: none. Both are resolved.
+/// The keys of [model] in which two models differ so that the weights of one do not mean the same
+/// in the other: shapes, and everything of the function. Both are resolved.
+std::vector<config::Change> changes_of_function(const config::ModelParameters& there,
+                                                const config::ModelParameters& here);
+/// The same as text, "hidden_size: 64 there, 128 here"; empty: none.
 std::string differences(const config::ModelParameters& there, const config::ModelParameters& here);
 
 }  // namespace espalier::huggingface

@@ -10,6 +10,7 @@
 #include "kernels/elementwise.hpp"
 #include "plan/memory_plan.hpp"
 #include "train/host_values.hpp"
+#include "train/kept_tokenizer.hpp"
 
 namespace espalier::train {
 
@@ -145,9 +146,13 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
                                    optim::Optimizer& optimizer, parallel::Communicator& world)
     : parameters_(parameters.checkpoint), context_(context), optimizer_(optimizer), world_(world) {
   using Staging = io::CheckpointWriter::Staging;
+  KeptTokenizer tokenizer;
+  if (world.rank() == 0) tokenizer = tokenizer_to_keep(parameters.data.tokenizer);
+  tokenizer_file_ = tokenizer.file;
   writer_ = std::make_unique<io::CheckpointWriter>(
       checkpoint_directory(parameters), world.rank(), world.size(),
-      parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context));
+      parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context),
+      std::move(tokenizer.files));
   indices_ = world_.all_gather(io::CheckpointWriter::encode_index(pieces()));
 }
 
@@ -179,8 +184,9 @@ std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
 void CheckpointDriver::begin(const io::CheckpointInfo& info) {
   finish();
   info_ = info;
+  info_.tokenizer_file = tokenizer_file_;
   context_.synchronize();  // the last update is done
-  writer_->begin(info, pieces(), indices_);
+  writer_->begin(info_, pieces(), indices_);
   saving_ = true;
 }
 

@@ -66,6 +66,7 @@ class CheckpointDriver {
   parallel::Communicator& world_;
   std::vector<std::string> indices_;
   std::unique_ptr<io::CheckpointWriter> writer_;
+  std::string tokenizer_file_;  ///< that every checkpoint keeps; rank 0
   io::CheckpointInfo info_;
   bool saving_ = false;
 };

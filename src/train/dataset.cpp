@@ -52,6 +52,14 @@ Dataset::Dataset(const std::string& where, const std::string& split, std::int64_
   bytes_per_token_ = static_cast<double>(bytes) / static_cast<double>(stream_.size());
 }
 
+std::string Dataset::identity() const {
+  std::string checksums;
+  for (const io::TokenShard& shard : shards_) checksums += shard.info().checksum + "\n";
+  return fmt::format("{} shard{} of {} tokens, {:016x}", shards_.size(),
+                     shards_.size() == 1 ? "" : "s",
+                     with_commas(static_cast<std::int64_t>(stream_.size())), hash_text(checksums));
+}
+
 std::string Dataset::describe() const {
   return fmt::format("{}: {} shard{}, {} tokens, {} samples of {}", split_, shards_.size(),
                      shards_.size() == 1 ? "" : "s",

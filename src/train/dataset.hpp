@@ -29,6 +29,8 @@ class Dataset {
   }
   /// Mean bytes of text per token: turns loss per token into bits per byte.
   double bytes_per_token() const { return bytes_per_token_; }
+  /// "2 shards of 20,000,000 tokens, 1f0c3a5b00000000": another text has another one.
+  std::string identity() const;
   /// "train: 2 shards, 20,000,000 tokens, 39,062 samples of 512"
   std::string describe() const;
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
+#include "base/error.hpp"
 #include "base/integers.hpp"
 
 namespace espalier::train {
@@ -12,7 +15,7 @@ namespace espalier::train {
 Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators& communicators,
                     const parallel::ProcessGrid& grid, const EvaluationSet& set,
                     std::int64_t micro_batch_size, std::int64_t sequence_length,
-                    std::int64_t sequences) {
+                    std::int64_t sequences, const MayGoOn& may_go_on, double round_s) {
   const std::uint64_t available = set.stream->num_samples(sequence_length);
   const std::uint64_t total =
       sequences == 0 ? available : std::min(available, static_cast<std::uint64_t>(sequences));
@@ -25,21 +28,48 @@ Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators
   // Every rank runs the same number of forwards, so that collectives match; samples past the end
   // are ignored targets.
   double loss_sum = 0.0;
-  for (std::int64_t round = 0; round < rounds; ++round) {
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  double not_finite = kNever;
+  const auto start = std::chrono::steady_clock::now();
+  std::int64_t round = 0;
+  for (; round < rounds; ++round) {
+    if (round > 0)
+      round_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() /
+                static_cast<double>(round);
+    if (may_go_on && !may_go_on({round_s, round_s * static_cast<double>(rounds - round)})) break;
     const std::int64_t first = round * per_round + grid.data_rank() * micro_batch_size;
     data::load_validation_batch(*set.stream, shape, static_cast<std::uint64_t>(first), total,
                                 batch);
     const double sum = transformer.evaluate(as_batch(batch));
     if (grid.tensor_rank() == 0) loss_sum += sum;
+    if (!std::isfinite(sum)) not_finite = std::min(not_finite, static_cast<double>(first));
   }
   std::array<double, 1> sums{loss_sum};
   communicators.world->all_reduce_sum(sums);
+  std::array<double, 1> lowest{not_finite};
+  communicators.world->all_reduce_min(lowest);
   Evaluation result;
-  result.tokens = data::count_targets(*set.stream, shape, total);
+  result.num_sequences = static_cast<std::int64_t>(total);
+  result.sequences = std::min(round * per_round, result.num_sequences);
+  result.round_s = round_s;
+  if (lowest[0] < kNever) result.not_finite = static_cast<std::int64_t>(lowest[0]);
+  result.tokens =
+      data::count_targets(*set.stream, shape, static_cast<std::uint64_t>(result.sequences));
   result.loss = sums[0] / static_cast<double>(std::max<std::uint64_t>(result.tokens, 1));
   result.perplexity = std::exp(result.loss);
   result.bits_per_byte = result.loss / std::numbers::ln2 / set.bytes_per_token;
   return result;
+}
+
+void require_finite(const Evaluation& result, const std::string& what) {
+  if (!result.not_finite && std::isfinite(result.loss)) return;
+  throw Error(
+      ExitStatus::internal,
+      fmt::format(
+          "{}: the loss is {}, first at sequence {}. The weights are damaged, or their "
+          "products overflow: look into the checkpoint, or try training.dtype = \"float32\"",
+          what, result.loss, result.not_finite.value_or(0)),
+      Met::by_every_rank);
 }
 
 }  // namespace espalier::train

@@ -1,5 +1,8 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
 
 #include "data/batch.hpp"
 #include "model/transformer.hpp"
@@ -13,7 +16,25 @@ struct Evaluation {
   double perplexity = 0.0;
   double bits_per_byte = 0.0;  ///< loss / ln 2 / (bytes of text per token of the whole set)
   std::uint64_t tokens = 0;    ///< predicted tokens that count
+  std::int64_t sequences = 0;  ///< evaluated, of num_sequences
+  std::int64_t num_sequences = 0;
+  double round_s = 0.0;  ///< mean time of a round
+  /// The first sequence whose micro-batch has a loss that is not finite.
+  std::optional<std::int64_t> not_finite;
+
+  bool is_complete() const { return sequences == num_sequences; }
 };
+
+/// Throws Error (internal, met by every rank) when the loss is not finite; `what` was evaluated.
+void require_finite(const Evaluation& result, const std::string& what);
+
+/// How long an evaluation takes, by its rounds so far; 0 where that is not known yet.
+struct Pace {
+  double round_s = 0.0;
+  double left_s = 0.0;  ///< of all rounds that are left
+};
+/// Asked before every round, on every rank with the same answer; false: the evaluation ends there.
+using MayGoOn = std::function<bool(const Pace&)>;
 
 /// What is evaluated.
 struct EvaluationSet {
@@ -23,10 +44,11 @@ struct EvaluationSet {
 };
 
 /// Mean loss over the first `sequences` samples of `set` in order (0: all), shared out over the
-/// data axis. Collective; the same result on every rank.
+/// data axis, or over those before `may_go_on` (empty: always) says no. `round_s`: of an evaluation
+/// before, 0 where there was none. Collective; the same result on every rank.
 Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators& communicators,
                     const parallel::ProcessGrid& grid, const EvaluationSet& set,
                     std::int64_t micro_batch_size, std::int64_t sequence_length,
-                    std::int64_t sequences);
+                    std::int64_t sequences, const MayGoOn& may_go_on = {}, double round_s = 0.0);
 
 }  // namespace espalier::train

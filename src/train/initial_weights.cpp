@@ -110,14 +110,4 @@ config::ModelParameters model_of_weights(const std::string& source) {
   return model_of(io::CheckpointReader(folder), folder);
 }
 
-void require_continuable(const io::CheckpointInfo& info, const fs::path& folder) {
-  if (!info.weights_only) return;
-  throw Error(ExitStatus::bad_data,
-              fmt::format("{} holds weights without the optimiser's moments: no run can be "
-                          "continued from it. Start a new run from it: model.initial_weights = "
-                          "\"{}\" with another output.directory",
-                          folder.string(), folder.string()),
-              Met::by_every_rank);
-}
-
 }  // namespace espalier::train

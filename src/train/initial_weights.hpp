@@ -45,7 +45,4 @@ void randomize_masters(device::Context& context, const model::Architecture& arch
 /// The [model] of such a source, for an input that gives none. Throws Error (bad_data).
 config::ModelParameters model_of_weights(const std::string& source);
 
-/// Throws Error (bad_data, met by every rank) when the checkpoint has no moments.
-void require_continuable(const io::CheckpointInfo& info, const std::filesystem::path& folder);
-
 }  // namespace espalier::train

@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <charconv>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
 #include <limits>
 #include <optional>
+#include <string_view>
+#include <system_error>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 
 namespace espalier::train {
@@ -21,13 +25,38 @@ static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler
 
 constexpr std::array kSignals{SIGTERM, SIGUSR2, SIGINT};
 
-double announced_end_s() {
-  const char* end = std::getenv("SLURM_JOB_END_TIME");
-  if (end == nullptr || *end == '\0') return std::numeric_limits<double>::infinity();
-  return std::strtod(end, nullptr) - static_cast<double>(std::time(nullptr));
+double slurm_end_s() {
+  std::string oddity;
+  const double end_s =
+      announced_end_s(std::getenv("SLURM_JOB_END_TIME"), std::time(nullptr), oddity);
+  if (!oddity.empty() && log::rank() == 0)
+    log::warn("SLURM_JOB_END_TIME {}: it is ignored", oddity);
+  return end_s;
 }
 
 }  // namespace
+
+double announced_end_s(const char* text, std::int64_t now, std::string& oddity) {
+  constexpr double kNone = std::numeric_limits<double>::infinity();
+  constexpr std::int64_t kYears =
+      10 * 366 * std::int64_t{86400};  // Slurm's "unlimited" is one year
+  if (text == nullptr || *text == '\0') return kNone;
+  const std::string_view digits(text);
+  std::int64_t end = 0;
+  const auto [rest, error] = std::from_chars(digits.data(), digits.data() + digits.size(), end);
+  if (error != std::errc{} || rest != digits.data() + digits.size()) {
+    oddity = fmt::format("= \"{}\" is no time in seconds since 1970", text);
+  } else if (end <= now) {
+    oddity =
+        fmt::format("= {} has passed{}", end,
+                    end <= 0 ? "" : " " + human_duration(static_cast<double>(now - end)) + " ago");
+  } else if (end - now > kYears) {
+    oddity = fmt::format("= {} is more than ten years away", end);
+  } else {
+    return static_cast<double>(end - now);
+  }
+  return kNone;
+}
 
 double parse_duration_s(const std::string& text) {
   const std::optional<double> seconds = config::parse_duration(text);
@@ -39,9 +68,9 @@ double parse_duration_s(const std::string& text) {
 }
 
 RunControl::RunControl(const config::RunParameters& parameters)
-    : limit_s_(std::min(announced_end_s(), parameters.time_limit.empty()
-                                               ? std::numeric_limits<double>::infinity()
-                                               : parse_duration_s(parameters.time_limit))),
+    : limit_s_(std::min(slurm_end_s(), parameters.time_limit.empty()
+                                           ? std::numeric_limits<double>::infinity()
+                                           : parse_duration_s(parameters.time_limit))),
       margin_s_(parameters.time_margin) {
   stop_signal = false;
   for (const int number : kSignals) {
@@ -65,8 +94,17 @@ double RunControl::elapsed_s() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-bool RunControl::out_of_time(double step_s) const {
-  return elapsed_s() + step_s + margin_s_ > limit_s_;
+bool RunControl::out_of_time(double seconds) const {
+  return elapsed_s() + seconds + margin_s_ > limit_s_;
+}
+
+std::optional<StopReason> RunControl::must_stop(parallel::Communicator& world,
+                                                double seconds) const {
+  std::array<double, 2> ranks{signal_received() ? 1.0 : 0.0, out_of_time(seconds) ? 1.0 : 0.0};
+  world.all_reduce_sum(ranks);
+  if (ranks[0] > 0.0) return StopReason::signal;
+  if (ranks[1] > 0.0) return StopReason::time_limit;
+  return std::nullopt;
 }
 
 std::string RunControl::describe_limit() const {

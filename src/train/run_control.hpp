@@ -1,9 +1,11 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "config/parameters.hpp"
+#include "parallel/communicator.hpp"
 
 namespace espalier::train {
 
@@ -12,23 +14,33 @@ enum class StopReason : std::uint8_t {
   finished,    ///< all steps done
   signal,      ///< SIGTERM, SIGUSR2 or SIGINT
   time_limit,  ///< run.time_limit, or the end of the Slurm job
+  stop_after,  ///< run.stop_after
 };
 
-/// Requests to stop at the next step boundary. Signal handlers only set a flag; the step loop asks
-/// once per step, and the ranks agree through the step's all-reduce.
+/// Seconds from now to the end of the job that Slurm announces in `text` (SLURM_JOB_END_TIME,
+/// seconds since 1970); infinity when it is not set (null, or empty). What no job can mean is
+/// ignored, and `oddity` says why: no whole number, or a time that is past or years away, as in an
+/// environment that was left from another job.
+double announced_end_s(const char* text, std::int64_t now, std::string& oddity);
+
+/// Requests to stop at the next boundary of a step, or of a round of an evaluation. Signal handlers
+/// only set a flag; the loop asks once per step or round, and the ranks agree by an all-reduce.
 class RunControl {
  public:
   /// Installs handlers for SIGTERM, SIGUSR2 and SIGINT until destruction, and reads the time limit:
   /// the earlier of run.time_limit and the end of the job that Slurm announces
-  /// (SLURM_JOB_END_TIME).
+  /// (SLURM_JOB_END_TIME). Rank 0 warns when that one is ignored.
   explicit RunControl(const config::RunParameters& parameters);
   ~RunControl();
   RunControl(const RunControl&) = delete;
   RunControl& operator=(const RunControl&) = delete;
 
   bool signal_received() const;
-  /// Whether a step of `step_s` seconds would no longer fit before the limit less its margin.
-  bool out_of_time(double step_s) const;
+  /// Whether something of `seconds` would no longer fit before the limit less its margin.
+  bool out_of_time(double seconds) const;
+  /// The same answer on every rank, for a loop without an all-reduce of its own; nothing: go on.
+  /// Collective.
+  std::optional<StopReason> must_stop(parallel::Communicator& world, double seconds) const;
   double elapsed_s() const;
   /// "until 2 h 00 min from the start", or "none"
   std::string describe_limit() const;

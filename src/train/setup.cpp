@@ -6,9 +6,10 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
-#include "io/toml_reader.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/initial_weights.hpp"
+#include "train/restart.hpp"
 #include "train/trainer.hpp"
 
 // How a trainer comes to life: data, memory, weights or a checkpoint, logs.
@@ -51,6 +52,35 @@ void require_writable(const std::filesystem::path& directory) {
           directory.string(), folder.string());
 }
 
+/// Everything that the input names and that is not there, at once.
+void require_inputs(const config::Parameters& p) {
+  std::string missing;
+  const auto look_for = [&](const std::string& key, const std::string& path) {
+    std::error_code ignored;
+    if (path.empty() || std::filesystem::exists(path, ignored)) return;
+    missing += fmt::format("{}{} = \"{}\" is not there", missing.empty() ? "" : "\n", key, path);
+  };
+  look_for("data.tokenizer", p.data.tokenizer);
+  look_for("data.train", p.data.train);
+  for (std::size_t i = 0; i < p.data.sources.size(); ++i)
+    look_for(fmt::format("data.sources[{}].train", i), p.data.sources[i].train);
+  look_for("data.validation", p.data.validation);
+  if (!missing.empty()) throw Error(ExitStatus::bad_data, missing, Met::by_every_rank);
+}
+
+/// On rank 0 the lock of the run directory, else null. Collective: all ranks meet its error, or
+/// that of inputs which are missing, before anything is made.
+std::unique_ptr<io::RunLock> lock_run_directory(parallel::MpiSession& session,
+                                                const config::Parameters& parameters) {
+  std::unique_ptr<io::RunLock> lock;
+  parallel::on_rank_0(session, [&] {
+    require_inputs(parameters);
+    lock = std::make_unique<io::RunLock>(parameters.output.directory);
+    return std::string();
+  });
+  return lock;
+}
+
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
 double measure_peak(parallel::MpiSession& session, Worker& worker, const config::Parameters& p) {
   std::array<double, 1> peak{measure_gemm_peak(session, worker, p, 0.3)};
@@ -61,6 +91,10 @@ double measure_peak(parallel::MpiSession& session, Worker& worker, const config:
 }  // namespace
 
 void check_files(const config::Parameters& p) {
+  require_inputs(p);
+  // A copy, with training.steps as the data allow.
+  config::Parameters limited = p;
+  std::string data_identity;
   const auto folder = io::newest_checkpoint(checkpoint_directory(p));
   std::optional<io::CheckpointReader> reader;
   if (folder) reader.emplace(*folder);
@@ -70,8 +104,8 @@ void check_files(const config::Parameters& p) {
     const TrainingData data(p, tokenizer_identity(p), p.data.verify_checksum);
     RunPosition position;
     if (reader) position = {reader->info().step, reader->info().samples_consumed};
-    config::Parameters limited = p;
     limit_steps_to_data(limited, data, position);
+    data_identity = data.identity();
     log::info("{}", data.describe(samples_of_run(limited, position)));
   }
   if (!p.data.validation.empty())
@@ -80,6 +114,10 @@ void check_files(const config::Parameters& p) {
   if (reader) {
     require_same_model(*reader, model::tensor_table(model::Architecture::from(p.model)));
     require_continuable(reader->info(), *folder);
+    const config::Parameters earlier = input_of(reader->info(), *folder);
+    require_same_function(earlier, p, *folder);
+    const std::string changes = changes_of_course(reader->info(), earlier, limited, data_identity);
+    if (!changes.empty()) log::info("the input has changed since then:\n{}", changes);
     log::info("would continue {} (step {})", folder->string(), reader->info().step);
   } else if (!p.model.initial_weights.empty()) {
     const InitialWeights initial(p.model.initial_weights, p.model,
@@ -90,10 +128,11 @@ void check_files(const config::Parameters& p) {
 }
 
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
-                 std::string build)
+                 const std::string& build)
     : session_(session),
+      lock_(lock_run_directory(session, parameters)),
       parameters_(parameters),
-      build_(std::move(build)),
+      build_(with_simd_level(build)),
       control_(parameters.run),
       worker_(session, parameters),
       gemm_peak_(measure_peak(session, worker_, parameters)),
@@ -114,8 +153,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
   start_or_continue();
   const RunPosition position{step_, samples_consumed_};
-  data_end_run_ = limit_steps_to_data(parameters_, training_data_, position);
-  if (step_ >= parameters_.training.steps) validated_step_ = step_;  // a finished run: it was done
+  first_step_ = step_;
   log::info("{}", training_data_.describe(samples_of_run(parameters_, position)));
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
@@ -123,10 +161,12 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                 ? fmt::format("every {} steps", parameters.checkpoint.interval)
                 : "only at the end or when the run is stopped (checkpoint.interval = 0)");
   if (session.rank() == 0) {
-    log_.emplace(parameters.output.directory, step_);
+    log_.emplace(*lock_, step_);
     log::set_sink([this](std::string_view text) { log_->line(text); });
+    validated_step_ = log_->last_validation();
   }
-  session.world().barrier();  // the run directory exists
+  // After this the run directory exists for every rank.
+  validated_step_ = std::stoll(session.world().broadcast(std::to_string(validated_step_), 0));
   checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, worker_.context,
                                                     *model_.memory.optimizer, session.world());
   const double attended = data::attended_length(
@@ -145,7 +185,9 @@ Trainer::~Trainer() {
 
 void Trainer::start_or_continue() {
   optim::Optimizer& optimizer = *model_.memory.optimizer;
-  if (const auto folder = find_checkpoint(parameters_, "", session_.world())) {
+  const auto folder = find_checkpoint(parameters_, "", session_.world());
+  if (!folder) limit_length();
+  if (folder) {
     continue_from(*folder);
   } else if (!parameters_.model.initial_weights.empty()) {
     InitialWeights initial(parameters_.model.initial_weights, parameters_.model,
@@ -162,11 +204,17 @@ void Trainer::start_or_continue() {
   optimizer.gather_weights(worker_.context, model_.communicators);
 }
 
+void Trainer::limit_length() {
+  data_end_run_ = limit_steps_to_data(parameters_, training_data_, {step_, samples_consumed_});
+}
+
 void Trainer::continue_from(const std::filesystem::path& folder) {
   io::CheckpointReader reader(folder);
   require_same_model(reader, model_.memory.weights->table);
   const io::CheckpointInfo& info = reader.info();
   require_continuable(info, folder);
+  const config::Parameters earlier = input_of(info, folder);
+  require_same_function(earlier, parameters_, folder);
   const std::string identity = training_data_.tokenizer_identity();
   if (!info.tokenizer_identity.empty() && info.tokenizer_identity != identity)
     throw Error(
@@ -175,29 +223,17 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
                     "same shards or another output.directory",
                     folder.string(), info.tokenizer_identity, identity),
         Met::by_every_rank);
-  config::Parameters earlier;
-  io::read_parameters(info.resolved_input, (folder / "master.h5").string(), {}, earlier);
-  const auto warn_if = [&](bool differs, const char* key) {
-    if (differs && session_.rank() == 0)
-      log::warn("{} differs from the checkpoint's: the run goes on, but not as the same run", key);
-  };
-  warn_if(earlier.training.seed != parameters_.training.seed, "training.seed");
-  warn_if(earlier.training.sequence_length != parameters_.training.sequence_length,
-          "training.sequence_length");
-  warn_if(earlier.training.global_batch_size != parameters_.training.global_batch_size,
-          "training.global_batch_size");
-  warn_if(earlier.data.train != parameters_.data.train, "data.train");
-  warn_if(earlier.training.dtype != parameters_.training.dtype, "training.dtype");
-  warn_if(earlier.data.order != parameters_.data.order, "data.order");
-  warn_if(config::toml_value(earlier.data.sources) != config::toml_value(parameters_.data.sources),
-          "data.sources");
-  warn_if(earlier.data.document_mask != parameters_.data.document_mask, "data.document_mask");
-  warn_if(earlier.data.predict_across_documents != parameters_.data.predict_across_documents,
-          "data.predict_across_documents");
   load_state(worker_.context, reader, *model_.memory.optimizer);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
+  limit_length();
+  const std::string changes =
+      changes_of_course(info, earlier, parameters_, training_data_.identity());
+  if (!changes.empty() && session_.rank() == 0)
+    log::warn(
+        "the input has changed since {} was written; the run goes on with the new values:\n{}",
+        folder.string(), changes);
   log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), step_,
             samples_consumed_, info.grid);
 }
@@ -210,6 +246,7 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .adam_step = step_,
           .resolved_input = config::to_toml(parameters_),
           .tokenizer_identity = training_data_.tokenizer_identity(),
+          .data_identity = training_data_.identity(),
           .build = build_,
           .grid = worker_.grid.describe(),
           .num_ranks = session_.size()};

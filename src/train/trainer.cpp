@@ -54,7 +54,7 @@ StepReport Trainer::train_step() {
   const double loss_sum = model_.transformer.take_loss_sum();
 
   const double square_sum = optimizer.square_sum(worker_.context);
-  const StepSums sums = agree(loss_sum, square_sum);
+  const StepSums sums = agree(loss_sum, square_sum, slowest_step_s_);
   require_finite(sums, loss_sum, square_sum);  // before any weight is touched
 
   if (parameters_.debug.dump_gradients && step_ == 0)
@@ -100,39 +100,49 @@ void Trainer::rehearse() {
 StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
   if (worker_.gpu != nullptr && step_ < steps) rehearse();
-  while (step_ < steps && !stop_signal_ && !out_of_time_) {
-    const StepReport report = train_step();
-    announce_epochs();
-    slowest_step_s_ = std::max(slowest_step_s_, report.seconds);
-    progress_->step(report);
-    if (log_)
-      log_->step({.step = report.step,
-                  .tokens = report.tokens,
-                  .loss = report.loss,
-                  .grad_norm = report.grad_norm,
-                  .learning_rate = report.learning_rate,
-                  .tokens_per_second = progress_->tokens_per_second(report)});
+  // What a stop request cut off in the job before.
+  if (step_ > 0 && is_due(parameters_.validation.interval)) validate();
+  while (step_ < steps && !is_urgent() && !has_enough_steps()) {
+    record(train_step());
     // Saving first: it goes on in the background while the validation runs, which changes no
-    // weight. Asked to stop, only the checkpoint matters.
+    // weight, and is complete as soon as it is written.
     if (is_due(parameters_.checkpoint.interval)) save();
-    const bool stops = stop_signal_ || out_of_time_;
-    if (!stops && is_due(parameters_.validation.interval)) validate();
+    if (is_due(parameters_.validation.interval)) validate();
   }
-  const bool finished = step_ >= steps;
-  if (!finished || parameters_.checkpoint.at_end) save();
-  if (finished && parameters_.validation.at_end) validate();
+  const bool all_steps = step_ >= steps;
+  if (!all_steps || parameters_.checkpoint.at_end) save();
+  if (all_steps && parameters_.validation.at_end) validate();
   {
     auto phase = worker_.context.profiler().scope(Phase::checkpoint);
     checkpoints_->finish();
   }
-  if (finished && data_end_run_)
+  if (all_steps && data_end_run_)
     log::info("the data ended after {} steps (data.end_of_data = \"stop\")", step_);
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(samples_consumed_));
   log::info("{}", progress_->summary());
   log::info("{}", phase_table(worker_.context.profiler(), session_.world()));
-  if (finished) return StopReason::finished;
-  return stop_signal_ ? StopReason::signal : StopReason::time_limit;
+  if (all_steps && !validation_left_) return StopReason::finished;
+  if (stop_signal_) return StopReason::signal;
+  return out_of_time_ ? StopReason::time_limit : StopReason::stop_after;
+}
+
+void Trainer::record(const StepReport& report) {
+  announce_epochs();
+  slowest_step_s_ = std::max(slowest_step_s_, report.seconds);
+  progress_->step(report);
+  if (log_)
+    log_->step({.step = report.step,
+                .tokens = report.tokens,
+                .loss = report.loss,
+                .grad_norm = report.grad_norm,
+                .learning_rate = report.learning_rate,
+                .tokens_per_second = progress_->tokens_per_second(report)});
+}
+
+bool Trainer::has_enough_steps() const {
+  const std::int64_t limit = parameters_.run.stop_after;
+  return limit > 0 && step_ - first_step_ >= limit;
 }
 
 void Trainer::announce_epochs() {
@@ -142,12 +152,12 @@ void Trainer::announce_epochs() {
   if (!begun.empty()) log::info("step {}: {} begins", step_, begun);
 }
 
-Trainer::StepSums Trainer::agree(double loss_sum, double square_sum) {
+Trainer::StepSums Trainer::agree(double loss_sum, double square_sum, double next_s) {
   auto phase = worker_.context.profiler().scope(Phase::clipping);
   // The tensor ranks of a group all have the group's loss: one of them tells it.
   std::array<double, 5> values{worker_.grid.tensor_rank() == 0 ? loss_sum : 0.0, square_sum,
                                control_.signal_received() ? 1.0 : 0.0,
-                               control_.out_of_time(slowest_step_s_) ? 1.0 : 0.0,
+                               control_.out_of_time(next_s) ? 1.0 : 0.0,
                                checkpoints_->is_written() ? 1.0 : 0.0};
   session_.world().all_reduce_sum(values);
   const StepSums sums{values[0], values[1], values[2], values[3], values[4]};
@@ -188,17 +198,47 @@ void Trainer::require_finite(const StepSums& sums, double loss_sum, double squar
 
 void Trainer::validate() {
   if (!validation_data_ || validated_step_ == step_) return;
-  validated_step_ = step_;
+  validation_left_ = true;
+  if (is_urgent()) return;
   auto phase = worker_.context.profiler().scope(Phase::validation);
+  // Between rounds as between steps: who wants to stop is heard, a written save made complete. One
+  // that would not end in time is left to the next job.
+  const auto may_go_on = [&](const Pace& pace) {
+    agree(0.0, 0.0, pace.left_s);
+    return !is_urgent();
+  };
   const Evaluation result = evaluate(
       model_.transformer, model_.communicators, worker_.grid,
       {&validation_data_->stream(), validation_data_->bytes_per_token(), batch_shape_.documents},
       parameters_.training.micro_batch_size, parameters_.training.sequence_length,
-      parameters_.validation.sequences);
+      parameters_.validation.sequences, may_go_on, validation_round_s_);
+  validation_round_s_ = result.round_s;
+  if (result.not_finite) checkpoints_->finish();  // the steps up to here are worth keeping
+  train::require_finite(result, fmt::format("validation at step {}", step_));
+  if (!result.is_complete()) return leave_validation(result);
+  validated_step_ = step_;
+  validation_left_ = false;
   log::info(
       "validation at step {}: loss {:.5f}, perplexity {:.3f}, {:.4f} bits per byte ({} tokens)",
       step_, result.loss, result.perplexity, result.bits_per_byte, result.tokens);
   if (log_) log_->validation(step_, result.loss, result.bits_per_byte);
+}
+
+void Trainer::leave_validation(const Evaluation& result) {
+  const std::string where = fmt::format("validation at step {}: ended after {} of {} sequences",
+                                        step_, result.sequences, result.num_sequences);
+  if (stop_signal_ || step_ > first_step_)
+    return log::info("{}, {}; the next job makes it", where,
+                     stop_signal_ ? "asked to stop" : "it would not end before the time limit");
+  // The next job would hardly come further.
+  out_of_time_ = false;
+  validation_left_ = false;
+  validated_step_ = step_;
+  if (log::rank() == 0)
+    log::warn(
+        "{}: the job has not the time for it from its start, and it is left out. Set "
+        "validation.sequences, or raise the time limit",
+        where);
 }
 
 void Trainer::save() {

@@ -23,9 +23,11 @@ namespace espalier::train {
 /// over the session's world.
 class Trainer {
  public:
-  /// Opens data and logs, lays out memory, makes initial weights or continues the newest complete
-  /// checkpoint of the run directory. `parameters` are resolved; `build` describes the program.
-  Trainer(parallel::MpiSession& session, const config::Parameters& parameters, std::string build);
+  /// Takes the run directory, opens data and logs, lays out memory, makes initial weights or
+  /// continues the newest complete checkpoint there. `parameters` are resolved; `build` describes
+  /// the program.
+  Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
+          const std::string& build);
   ~Trainer();
 
   /// The step loop. Returns when the run is finished or asked to stop; a checkpoint has been
@@ -39,15 +41,22 @@ class Trainer {
   struct StepSums;
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
+  void limit_length();  ///< training.steps, when the data end the run
   StepReport train_step();
-  StepSums agree(double loss_sum, double square_sum);
+  /// `next_s`: how long what comes next may take.
+  StepSums agree(double loss_sum, double square_sum, double next_s);
   /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
   /// is; a save that is running is completed first.
   void require_finite(const StepSums& sums, double loss_sum, double square_sum);
+  void record(const StepReport& report);
   void announce_epochs();
   void validate();
+  void leave_validation(const Evaluation& result);  ///< one that was broken off
   void save();
   bool is_due(std::int64_t interval) const;
+  /// Asked to stop now: only the checkpoint matters.
+  bool is_urgent() const { return stop_signal_ || out_of_time_; }
+  bool has_enough_steps() const;  ///< of run.stop_after
   /// Forward and backward of a micro-batch or two whose gradients nobody takes: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
   /// other run on this grid.
@@ -55,6 +64,9 @@ class Trainer {
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
+  /// Rank 0. Taken before anything in the run directory is read, given back after everything that
+  /// writes there has ended.
+  std::unique_ptr<io::RunLock> lock_;
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
@@ -67,14 +79,17 @@ class Trainer {
   data::MicroBatch batch_;
   std::vector<int> forward_order_;  ///< of the buckets
   std::int64_t step_ = 0;           ///< steps done
+  std::int64_t first_step_ = 0;     ///< steps done before this job
   std::uint64_t samples_consumed_ = 0;
   std::optional<io::RunLog> log_;  ///< rank 0
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;
   double slowest_step_s_ = 0.0;
-  bool data_end_run_ = false;  ///< before the steps that were asked for
-  bool stop_signal_ = false;   ///< agreed by all ranks
-  bool out_of_time_ = false;   ///< agreed by all ranks
+  double validation_round_s_ = 0.0;  ///< of the last validation
+  bool validation_left_ = false;     ///< due at this step, and not to the end
+  bool data_end_run_ = false;        ///< before the steps that were asked for
+  bool stop_signal_ = false;         ///< agreed by all ranks
+  bool out_of_time_ = false;         ///< agreed by all ranks
   std::int64_t validated_step_ = -1;
   std::int64_t saved_step_ = -1;
 };

@@ -77,6 +77,12 @@ TrainingData::TrainingData(const config::Parameters& parameters,
       datasets_(open_all(parameters, tokenizer_identity, verify)),
       sources_(mix(parameters, datasets_, weights_)) {}
 
+std::string TrainingData::identity() const {
+  std::string text;
+  for (const Dataset& dataset : datasets_) text += (text.empty() ? "" : "; ") + dataset.identity();
+  return text;
+}
+
 std::string TrainingData::describe(std::uint64_t num_samples) const {
   std::string text;
   for (std::size_t i = 0; i < datasets_.size(); ++i) {

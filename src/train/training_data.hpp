@@ -23,6 +23,8 @@ class TrainingData {
 
   const data::Sources& sources() const { return sources_; }
   const std::string& tokenizer_identity() const { return datasets_.front().tokenizer_identity(); }
+  /// Dataset::identity of every source, in their order.
+  std::string identity() const;
   /// A line per source: tokens, samples, weight, share, and the epochs of it in a run of
   /// `num_samples`.
   std::string describe(std::uint64_t num_samples) const;

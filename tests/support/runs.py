@@ -43,12 +43,13 @@ def command(ranks, *arguments):
     return words if ranks == 1 else [*mpirun(ranks), *words]
 
 
-def espalier(ranks, *arguments, status=0, stdin=None):
-    """Runs to the end and checks the exit status; returns stdout and stderr together."""
+def espalier(ranks, *arguments, status=0, stdin=None, cwd=None, environ=None):
+    """Runs to the end and checks the exit status; returns stdout and stderr together. `environ`:
+    variables besides those of this process."""
     # A small byte-level model may write bytes that are not UTF-8.
-    done = subprocess.run(command(ranks, *arguments), env=environment(), input=stdin, text=True,
-                          errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=HANG_S)
+    done = subprocess.run(command(ranks, *arguments), env=environment() | (environ or {}),
+                          input=stdin, text=True, errors="replace", stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=HANG_S, cwd=cwd)
     assert done.returncode == status, (
         f"status {done.returncode}, expected {status}: {' '.join(map(str, arguments))}\n"
         + done.stdout)
@@ -98,8 +99,8 @@ class RunCase(unittest.TestCase):
         return [TINY, f"data.train={self.data}", f"data.validation={self.data}",
                 f"data.tokenizer={BYTES}", f"output.directory={self.folder / name}", *overrides]
 
-    def train(self, name, *overrides, ranks=1, status=0):
-        return espalier(ranks, "train", *self.keys(name, *overrides), status=status)
+    def train(self, name, *overrides, ranks=1, status=0, **how):
+        return espalier(ranks, "train", *self.keys(name, *overrides), status=status, **how)
 
     def history(self, name):
         return history(self.folder / name)

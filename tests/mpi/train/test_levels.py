@@ -61,6 +61,14 @@ class Levels(RunCase):
                                 "device.simd=portable")
             self.assertIn(f"because of device.simd; the processors have {best}", output)
 
+    def test_a_restart_at_another_level_is_said(self):
+        if levels_here()[-1] == "portable":
+            self.skipTest("this processor has one level")
+        self.train("moved", "device.simd=portable", "run.stop_after=10", status=75)
+        output = self.train("moved")
+        self.assertIn(f"SIMD level {levels_here()[-1]} (was portable)", output)
+        self.assertIn("continuing", output)
+
     def test_a_level_that_is_missing_is_refused(self):
         for level in ALL_LEVELS:
             if level not in levels_here():

@@ -2,14 +2,17 @@
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import HANG_S, RunCase, command, environment, espalier  # noqa: E402
+SUPPORT = pathlib.Path(__file__).resolve().parents[2] / "support"
+sys.path.insert(0, str(SUPPORT.parent))
+from support.runs import (BINARY, BYTES, HANG_S, TINY, RunCase, command,  # noqa: E402
+                          environment, espalier)
 
 
 class Restart(RunCase):
@@ -89,6 +92,34 @@ class Restart(RunCase):
                    "parallel.tensor=2", ranks=2)
         self.assertEqual(self.history("killed"), self.history("killed-reference"))
 
+    def test_a_second_job_is_refused_and_changes_nothing(self):
+        first = self.start(1, "two", *self.LONG, "training.steps=100000")
+        self.wait_for_step("two", 15)
+        first.send_signal(signal.SIGSTOP)  # it holds the directory as long as the test needs it
+        before = self.history("two")
+        checkpoints = sorted(os.listdir(self.folder / "two/checkpoints"))
+        output = self.train("two", *self.LONG, ranks=2, status=74)
+        for word in ("another job", f"process {first.pid}", f"kill {first.pid}",
+                     "output.directory"):
+            self.assertIn(word, output)
+        self.assertEqual(output.count("another job"), 1, output)  # for all ranks
+        self.assertEqual(self.history("two"), before)
+        self.assertEqual(sorted(os.listdir(self.folder / "two/checkpoints")), checkpoints)
+        first.kill()  # its lock goes with it
+        first.communicate()
+        output = self.train("two", *self.LONG)
+        self.assertIn("continuing", output)
+        self.assertEqual(len(self.history("two")), 60)
+
+    def test_two_jobs_at_once_make_one_history(self):
+        work = self.folder / "race"
+        done = subprocess.run(
+            [sys.executable, SUPPORT / "two_jobs.py", "--espalier", BINARY, "--rounds", "2",
+             "--work", work, TINY, f"data.train={self.data}", f"data.tokenizer={BYTES}",
+             "training.steps=60", "training.log_interval=100", "--delay", "1"],
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_another_grid_goes_on_to_rounding(self):
         self.train("moved-reference")
         # A run of 20 steps, stopped at its checkpoint of step 10 on another grid each time.
@@ -108,6 +139,42 @@ class Restart(RunCase):
         output = self.train("done")
         self.assertIn("finished", output)
         self.assertEqual(self.history("done"), before)
+
+    def test_a_checkpoint_is_used_anywhere_and_without_the_files_of_the_training(self):
+        home, away = self.folder / "home", self.folder / "away"
+        home.mkdir()
+        away.mkdir()
+        shutil.copy(BYTES, home / "own.tiktoken")
+        keys = [*self.keys("unused", "training.steps=5"), "data.tokenizer=own.tiktoken",
+                "output.directory=run"]
+        for ranks in (1, 2):
+            shutil.rmtree(home / "run", ignore_errors=True)
+            espalier(ranks, "train", *keys, cwd=home)
+            words = ["--prompt", "namespace ", "generate.max_new_tokens=9"]
+            wanted = espalier(1, "generate", "run", *words, cwd=home)
+            (home / "own.tiktoken").rename(home / "gone")
+            moved = away / f"moved-{ranks}"
+            shutil.copytree(home / "run/checkpoints/step-00000005", moved)
+            self.assertEqual(espalier(1, "generate", home / "run", *words, cwd=away), wanted)
+            self.assertEqual(espalier(1, "generate", moved, *words, cwd="/"), wanted)
+            # The input still names the file that has gone.
+            self.assertEqual(espalier(1, "generate", *keys, *words, cwd=home), wanted)
+            text = self.folder / "sources.txt"
+            self.assertIn("bits per byte", espalier(2, "eval", moved, "--text", text, cwd="/"))
+            exported = away / f"exported-{ranks}"
+            espalier(1, "convert", moved, exported, cwd=away)
+            self.assertTrue((exported / "tokenizer.json").exists())
+            # A checkpoint of weights keeps the folder's tokenizer, too.
+            weights = away / f"weights-{ranks}"
+            espalier(2, "convert", exported, weights, cwd=away)
+            shutil.rmtree(exported)
+            output = espalier(1, "generate", weights, *words, cwd="/")
+            self.assertTrue(output.startswith("namespace "), output)
+            # Another one that is named counts.
+            output = espalier(1, "generate", moved, *words, "data.tokenizer=nowhere.json",
+                              status=65, cwd=away)
+            self.assertIn("nowhere.json", output)
+            (home / "gone").rename(home / "own.tiktoken")
 
     def test_generate_and_eval_from_a_checkpoint(self):
         self.train("model", "training.steps=20")

@@ -60,6 +60,57 @@ expect 65 "holds no text" tokenize.output="$folder/x" "tokenize.input=[\"$folder
 expect 65 "cannot be read" tokenize.output="$folder/x" data.tokenizer="$folder/none.json"
 expect 0 "bytes per token" --dry-run tokenize.output="$folder/dry"
 [ -e "$folder/dry" ] && fail "a dry run writes"
+
+# What a file is: its name or its first bytes say, or it is refused; what a folder leaves out is said.
+grep -q "left out    1: names that say neither.*c.bin" "$folder/out1" || fail "c.bin is not said"
+printf 'PAR1....' >"$folder/table.jsonl"
+printf 'a text' >"$folder/text.foo"
+expect 65 "Parquet" tokenize.output="$folder/x" "tokenize.input=[\"$folder/table.jsonl\"]"
+expect 65 "2 files cannot be read" tokenize.output="$folder/x" \
+  "tokenize.input=[\"$folder/table.jsonl\", \"$folder/text.foo\"]"
+expect 0 "1 documents" tokenize.output="$folder/foo" "tokenize.input=[\"$folder/text.foo\"]" \
+  tokenize.format=text
+grep -q 'document_separator = "\\n\\n\\n" does not occur in 1 of 1' "$folder/out" ||
+  fail "a separator that never occurs is not said"
+printf '{"text": "good"}\n{"text": "a", "x": NaN}\n{"text": "\\ud800"}\n' >"$folder/bad2.jsonl"
+expect 65 "tokenize.on_bad_line" tokenize.output="$folder/x" "tokenize.input=[\"$folder/bad2.jsonl\"]"
+expect 0 "skipped     1 line(s): NaN" tokenize.output="$folder/skip" \
+  "tokenize.input=[\"$folder/bad2.jsonl\"]" tokenize.on_bad_line=skip
+grep -q "skipped     1 line(s): half a surrogate" "$folder/out" || fail "a surrogate is not counted"
+
+# A stream is read once, whatever its name, and gives the shards of the file.
+for i in $(seq 1 30000); do
+  echo "{\"text\": \"document number $i: the quick brown fox jumps over the lazy dog, again and again\"}"
+done >"$folder/long.jsonl"
+expect 0 "30,000 documents" tokenize.output="$folder/whole" "tokenize.input=[\"$folder/long.jsonl\"]" \
+  tokenize.validation_fraction=0
+same_shards() {
+  h5dump -d tokens "$folder/$1/train-00003.h5" | tail -n +2 >"$folder/dump1"
+  h5dump -d tokens "$folder/whole/train-00003.h5" | tail -n +2 >"$folder/dump2"
+  cmp "$folder/dump1" "$folder/dump2" || fail "$1 has other shards than the file"
+}
+mkfifo "$folder/pipe.jsonl"
+stream() {
+  local name=$1 input=$2
+  expect 0 "30,000 documents" tokenize.output="$folder/$name" "tokenize.input=[\"$input\"]" \
+    tokenize.validation_fraction=0
+  same_shards "$name"
+}
+stream dash - < <(cat "$folder/long.jsonl")
+stream packed - < <(gzip -c "$folder/long.jsonl")
+stream redirected - <"$folder/long.jsonl"
+stream by_name /dev/stdin < <(cat "$folder/long.jsonl")
+stream substituted /dev/fd/9 9< <(cat "$folder/long.jsonl")
+cat "$folder/long.jsonl" >"$folder/pipe.jsonl" &
+stream named "$folder/pipe.jsonl"
+expect 65 "names it twice" tokenize.output="$folder/x" 'tokenize.input=["-", "-"]' </dev/null
+expect 74 "cannot be read" tokenize.output="$folder/x" 'tokenize.input=["-"]' <&-
+"${mpirun[@]}" -n 2 "$program" "${arguments[@]}" tokenize.output="$folder/x" \
+  'tokenize.input=["-"]' <"$folder/long.jsonl" >"$folder/out" 2>&1
+[ $? -eq 78 ] || fail "a stream for two ranks: another status than 78"
+grep -q "one process can read once, and there are 2 ranks" "$folder/out" ||
+  { fail "a stream for two ranks is not refused"; cat "$folder/out"; }
+
 # A set appears whole, in a folder that may be there and empty; what a killed run has left is removed,
 # and nothing else.
 mkdir -p "$folder/killed" "$folder/killed.unfinished" "$folder/mine" "$folder/other.unfinished"

@@ -47,6 +47,55 @@ TEST_CASE("what depends on other keys is filled in") {
   CHECK(config::to_toml(p) == once);  // a restart resolves the dump of a checkpoint again
 }
 
+TEST_CASE("what is out of range does not hide other mistakes, nor make new ones") {
+  Parameters p = small_run();
+  p.model.num_attention_heads = 0;  // of which head_dim and the fit of the grid follow
+  p.training.dtype = "bf16";        // a choice
+  p.parallel.tensor = -3;           // of which parallel.data and the micro-batches follow
+  p.schedule.warmup_steps = 30;     // above training.steps = 10
+  p.validation.interval = 5;        // without data.validation
+  p.run.time_limit = "soon";
+  const std::string error = error_of(p);
+  expect_words(error,
+               {"model.num_attention_heads", "training.dtype = \"bf16\"", "parallel.tensor = -3",
+                "schedule.warmup_steps = 30", "data.validation", "run.time_limit"});
+  CHECK(testing::num_lines(error) == 6);
+
+  // One key wrong in itself: nothing is said of it a second time.
+  p = small_run();
+  p.training.sequence_length = 0;
+  p.training.steps = 0;
+  p.training.tokens = 100;
+  p.schedule.warmup_steps = 1000;
+  CHECK(testing::num_lines(error_of(p)) == 1);
+  p = small_run();
+  p.model = {};
+  p.checkpoint.keep_every = 3;
+  CHECK(testing::num_lines(error_of(p)) == 2);
+}
+
+TEST_CASE("what reading has found is told with the rest, and a wrong value is not judged twice") {
+  config::Mistakes found;
+  found.add("run.toml:3: unknown key training.stepz; did you mean training.steps?",
+            "training.steps");
+  Parameters p = small_run();
+  p.training.steps = 0;
+  p.checkpoint.keep_every = 3;
+  const std::string error =
+      testing::message_of([&] { config::resolve(p, 1, Use::training, found); });
+  expect_words(error, {"run.toml:3", "checkpoint.keep_every"});
+  CHECK(testing::num_lines(error) == 2);
+}
+
+TEST_CASE("changes that a restart may make are named by keys of the model") {
+  Parameters p = small_run();
+  p.checkpoint.allow_changes = {"model.rope_theta", "rope_theta", "training.steps", "model.theta"};
+  const std::string error = error_of(p);
+  expect_words(error, {"checkpoint.allow_changes", "\"rope_theta\"", "\"training.steps\"",
+                       "\"model.theta\""});
+  CHECK(testing::num_lines(error) == 3);
+}
+
 TEST_CASE("steps win over tokens, and whole numbers of steps are not rounded") {
   Parameters p = small_run();
   p.training.tokens = 1'000'000;

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -104,6 +105,56 @@ TEST_CASE("all mistakes of a file are reported, in the order of lines") {
   CHECK(testing::num_lines(message) == 3);
   CHECK(message.find("run.toml:2") < message.find("run.toml:3"));
   CHECK(message.find("run.toml:3") < message.find("run.toml:4"));
+}
+
+TEST_CASE("mistakes of the file, the model file and the overrides are reported together") {
+  const Folder folder("together");
+  folder.write("m.toml", "[model]\nhidden_siz = 8\n[run]\n");
+  const std::string input = folder.write("run.toml", "");
+  const std::string text = "[model]\nfile = \"m.toml\"\n[training]\nseed = -1\n";
+  const std::vector<std::string> overrides = {"training.stepz=3", "optimizer.beta1=2", "modl.x=1"};
+  Parameters p;
+  const std::string error =
+      testing::message_of([&] { io::read_parameters(text, input, overrides, p); });
+  expect_words(error, {"m.toml:2", "m.toml:3", "run.toml:4", "override training.stepz=3",
+                       "override optimizer.beta1=2", "override modl.x=1"});
+  CHECK(testing::num_lines(error) == 6);
+
+  const config::Mistakes mistakes = io::read_parameters_noting(text, input, overrides, p);
+  for (const char* key : {"training.seed", "training.steps", "optimizer.beta1", "model.vocab_size",
+                          "model.hidden_size"})
+    CHECK(mistakes.distrusts(key));
+  CHECK_FALSE(mistakes.distrusts("training.tokens"));
+  CHECK_FALSE(mistakes.distrusts("optimizer.beta2"));
+  CHECK(mistakes.repeats("schedule.warmup_steps = 5 is above training.steps = 0: shorten it"));
+  CHECK(mistakes.repeats("a sentence that ends with training.steps."));
+  CHECK_FALSE(mistakes.repeats("training.steps_of_another_name and training.step"));
+  expect_words(error_of("[model]\nfile = \"nowhere.toml\"\n[training]\nseed = -1\n"),
+               {"nowhere.toml", "training.seed"});
+}
+
+TEST_CASE("a home directory is meant by ~ in paths, and by nothing else") {
+  ::setenv("HOME", "/users/somebody", 1);
+  const Parameters p = read(
+      "[data]\ntrain = \"~/shards\"\n[run]\nname = \"~/x\"\n"
+      "[[data.sources]]\ntrain = \"~/mixed\"\nname = \"~\"\n"
+      "[generate]\nprompt = \"~/\"\n",
+      {"output.directory=~/runs/a~b", "tokenize.input=[\"~/a\", \"b/~/c\"]", "data.validation=./~",
+       "data.tokenizer=~", "evaluation.text=~root/x"});
+  CHECK(p.data.train == "/users/somebody/shards");
+  CHECK(p.data.sources[0].train == "/users/somebody/mixed");
+  CHECK(p.data.sources[0].name == "~");
+  CHECK(p.run.name == "~/x");
+  CHECK(p.generate.prompt == "~/");
+  CHECK(p.output.directory == "/users/somebody/runs/a~b");
+  CHECK(p.tokenize.input == std::vector<std::string>{"/users/somebody/a", "b/~/c"});
+  CHECK(p.data.validation == "./~");
+  CHECK(p.data.tokenizer == "/users/somebody");
+  CHECK(p.evaluation.text.ends_with("/x"));
+  CHECK_FALSE(p.evaluation.text.starts_with("~"));
+  expect_words(error_of("", {"output.directory=~nobody-of-this-name/runs"}),
+               {"output.directory", "~nobody-of-this-name", "no user", "./~"});
+  expect_words(error_of("[model]\nfile = \"~/nowhere.toml\"\n"), {"/users/somebody/nowhere.toml"});
 }
 
 TEST_CASE("text that is not TOML says the line") {

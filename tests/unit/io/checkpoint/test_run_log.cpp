@@ -36,7 +36,8 @@ HistoryRow row(std::int64_t step) {
 
 TEST_CASE("rows are on the disk when the call returns, and read back exactly") {
   const ScratchFolder scratch;
-  RunLog log(scratch.path() / "run", 0);
+  const RunLock lock(scratch.path() / "run");
+  RunLog log(lock, 0);
   HistoryRow odd = row(1);
   odd.loss = 0.1 + 0.2;
   odd.learning_rate = 3.0000000000000004e-4;
@@ -56,8 +57,9 @@ TEST_CASE("rows are on the disk when the call returns, and read back exactly") {
 TEST_CASE("a restart continues the tables as one run") {
   const ScratchFolder scratch;
   const fs::path history = scratch.path() / "history.csv";
+  const RunLock lock(scratch.path());
   {
-    RunLog log(scratch.path(), 0);
+    RunLog log(lock, 0);
     for (std::int64_t step = 1; step <= 9; ++step) log.step(row(step));
     log.validation(4, 1.0, 1.0);
     log.validation(8, 1.0, 1.0);
@@ -66,7 +68,7 @@ TEST_CASE("a restart continues the tables as one run") {
   std::ofstream(history, std::ios::app) << "10,1000,5";                 // torn by a kill
   std::ofstream(scratch.path() / "run.log", std::ios::app) << "2026-";  // as well
   {
-    RunLog log(scratch.path(), 5);
+    RunLog log(lock, 5);
     log.step(row(6));
     log.line("second");
   }
@@ -85,7 +87,7 @@ TEST_CASE("a restart continues the tables as one run") {
   CHECK_FALSE(fs::exists(scratch.path() / "history.csv.tmp"));
 
   // A new run in the same directory keeps none of the rows.
-  const RunLog fresh(scratch.path(), 0);
+  const RunLog fresh(lock, 0);
   CHECK(text_of(history) == kHeader);
 }
 
@@ -93,7 +95,8 @@ TEST_CASE("a torn header is written anew") {
   const ScratchFolder scratch;
   std::ofstream(scratch.path() / "history.csv") << "step,tok";
   std::ofstream(scratch.path() / "validation.csv") << "";
-  RunLog log(scratch.path(), 3);
+  const RunLock lock(scratch.path());
+  RunLog log(lock, 3);
   log.step(row(4));
   CHECK(text_of(scratch.path() / "history.csv") == std::string(kHeader) + "4,400,2,1,0.25,1000\n");
   CHECK(text_of(scratch.path() / "validation.csv") == "step,loss,bits_per_byte\n");
@@ -102,14 +105,15 @@ TEST_CASE("a torn header is written anew") {
 TEST_CASE("a log that cannot be written is an error that names the file") {
   const ScratchFolder scratch;
   std::ofstream(scratch.path() / "file") << "x";
-  CHECK_THROWS_WITH(RunLog(scratch.path() / "file", 0), Contains("file"));
+  CHECK_THROWS_WITH(RunLock(scratch.path() / "file"), Contains("file"));
+  const RunLock lock(scratch.path());
   fs::create_directory(scratch.path() / "history.csv");
-  CHECK_THROWS_WITH(RunLog(scratch.path(), 0), Contains("history.csv"));
+  CHECK_THROWS_WITH(RunLog(lock, 0), Contains("history.csv"));
   fs::remove(scratch.path() / "history.csv");
   if (fs::exists("/dev/full")) {
     // Every write to it fails as on a full disk.
     fs::create_symlink("/dev/full", scratch.path() / "run.log");
-    RunLog log(scratch.path(), 0);
+    RunLog log(lock, 0);
     CHECK_THROWS_WITH(log.line("x"), Contains("run.log") && Contains("No space left"));
   }
 }

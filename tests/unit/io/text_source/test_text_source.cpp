@@ -1,18 +1,25 @@
-#include <zlib.h>
-#include <zstd.h>
+#include <sys/stat.h>
 
+#include <array>
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <thread>
 #include <vector>
 
 #include "base/error.hpp"
 #include "io/text_source.hpp"
+#include "packing.hpp"
 #include "support/scratch_folder.hpp"
 
 using namespace espalier;
 using Catch::Matchers::Contains;
 using espalier::io::TextSource;
+using espalier::testing::bzip2;
+using espalier::testing::gzip;
 using espalier::testing::ScratchFolder;
 using espalier::testing::write_file;
+using espalier::testing::xz;
+using espalier::testing::zstd;
 using Texts = std::vector<std::string>;
 
 namespace {
@@ -39,26 +46,6 @@ std::string error_of(const std::filesystem::path& path, TextSource::Options opti
   }
   FAIL("no error was thrown");
   return "";
-}
-
-std::string gzip(const std::string& text) {
-  z_stream stream{};
-  REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  std::string packed(deflateBound(&stream, text.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-  stream.avail_out = static_cast<uInt>(packed.size());
-  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-  packed.resize(stream.total_out);
-  deflateEnd(&stream);
-  return packed;
-}
-
-std::string zstd(const std::string& text) {
-  std::string packed(ZSTD_compressBound(text.size()), '\0');
-  packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 3));
-  return packed;
 }
 
 /// Text that does not compress to nothing, longer than the reader's blocks.
@@ -138,8 +125,17 @@ TEST_CASE("Packed files are unpacked on the way", "[text_source]") {
   write_file(folder / "a.gz", gzip(text));
   write_file(folder / "a.dz", gzip(text));
   write_file(folder / "a.txt.zst", zstd(text));
-  for (const char* name : {"a.gz", "a.dz", "a.txt.zst"})
+  write_file(folder / "a.txt.BZ2", bzip2(text));
+  write_file(folder / "a.txt.xz", xz(text));
+  // The bytes are believed where the name says otherwise, or nothing.
+  write_file(folder / "b.txt", xz(text));
+  write_file(folder / "b.txt.gz", zstd(text));
+  write_file(folder / "b", bzip2(text));
+  for (const char* name :
+       {"a.gz", "a.dz", "a.txt.zst", "a.txt.BZ2", "a.txt.xz", "b.txt", "b.txt.gz", "b"}) {
+    INFO(name);
     CHECK(read_all(folder / name) == Texts{text});
+  }
 }
 
 TEST_CASE("Packed parts one after another are one text", "[text_source]") {
@@ -151,6 +147,10 @@ TEST_CASE("Packed parts one after another are one text", "[text_source]") {
   CHECK(read_all(folder / "padded.gz") == Texts{"one"});
   write_file(folder / "a.zst", zstd("one") + zstd("") + zstd(text) + zstd("end"));
   CHECK(read_all(folder / "a.zst") == Texts{"one" + text + "end"});
+  write_file(folder / "a.bz2", bzip2("one") + bzip2("") + bzip2(text) + bzip2("end"));
+  CHECK(read_all(folder / "a.bz2") == Texts{"one" + text + "end"});
+  write_file(folder / "a.xz", xz("one") + xz("") + std::string(8, '\0') + xz(text) + xz("end"));
+  CHECK(read_all(folder / "a.xz") == Texts{"one" + text + "end"});
   write_file(folder / "empty.gz", gzip(""));
   CHECK(read_all(folder / "empty.gz").empty());
 }
@@ -158,8 +158,12 @@ TEST_CASE("Packed parts one after another are one text", "[text_source]") {
 TEST_CASE("Damaged packed files are errors", "[text_source]") {
   const ScratchFolder folder;
   const std::string text = long_text();
-  for (const char* name : {"a.gz", "a.zst"}) {
-    const std::string packed = name == std::string("a.gz") ? gzip(text) : zstd(text);
+  using Pack = std::string (*)(const std::string&);
+  for (const auto& [name, pack] : {std::pair<const char*, Pack>{"a.gz", gzip},
+                                   {"a.zst", zstd},
+                                   {"a.bz2", bzip2},
+                                   {"a.xz", xz}}) {
+    const std::string packed = pack(text);
     const auto message = [&](const std::string& bytes) {
       write_file(folder / name, bytes);
       return error_of(folder / name);
@@ -183,4 +187,102 @@ TEST_CASE("A text that is not there is an error", "[text_source]") {
   CHECK_THAT(error_of(folder / "absent.txt"), Contains("No such file"));
   CHECK_THAT(error_of(folder / "absent.jsonl.gz"), Contains("No such file"));
   CHECK_THAT(error_of(folder.path()), Contains("is a folder"));
+}
+
+TEST_CASE("A zstd window may have 2 GiB", "[text_source]") {
+  const ScratchFolder folder;
+  const auto path = folder / "a.txt.zst";
+  write_file(path, testing::zstd_with_window("some text", (31 - 10) << 3));
+  CHECK(read_all(path) == Texts{"some text"});
+  write_file(path, testing::zstd_with_window("some text", (32 - 10) << 3));
+  CHECK_THAT(error_of(path), Contains("2 GiB"));
+}
+
+TEST_CASE("What is no text is refused by what it is", "[text_source]") {
+  const ScratchFolder folder;
+  const auto refusal = [&](const char* name, const std::string& bytes) {
+    write_file(folder / name, bytes);
+    return error_of(folder / name);
+  };
+  CHECK_THAT(refusal("a.parquet", "PAR1"), Contains("Parquet"));
+  CHECK_THAT(refusal("a.jsonl", "PAR1"), Contains("Parquet"));
+  CHECK_THAT(refusal("a.txt.gz", gzip(std::string("\xFF\xFEh\0i\0", 6))), Contains("UTF-16"));
+  CHECK_THAT(refusal("a.txt.gz", gzip(gzip("text"))), Contains("packed twice"));
+  CHECK_THAT(refusal("a.csv", "text,id\n"), Contains("tokenize.format"));
+  CHECK_THAT(refusal("a.foo", "text"), Contains("tokenize.format"));
+  CHECK(read_all(folder / "a.csv", {.format = io::TextFormat::plain}) == Texts{"text,id\n"});
+  write_file(folder / "part-00000", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+  CHECK(read_all(folder / "part-00000") == Texts{"one", "two"});
+}
+
+TEST_CASE("Bad JSON lines can be passed over, and are counted by reason", "[text_source]") {
+  const ScratchFolder folder;
+  write_file(folder / "a.jsonl",
+             "{\"text\": \"one\", \"score\": NaN}\n{\"text\": \"one\", \"score\": -Infinity}\n"
+             "{\"text\": \"half \\ud800 \"}\n{\"text\": \"\xFF\"}\n{\"text\": \"cut\n"
+             "[1]\n{\"body\": 1}\n{\"text\": null}\n\n{\"text\": \"\"}\n{\"text\": \"good\"}\n");
+  TextSource source(folder / "a.jsonl", {.skip_bad_lines = true});
+  std::string document;
+  REQUIRE(source.next(document));
+  CHECK(document == "good");
+  CHECK_FALSE(source.next(document));
+  const io::TextCounts& counts = source.counts();
+  const auto of = [&](io::BadLine kind) {
+    return counts.bad_lines[static_cast<std::size_t>(kind)];
+  };
+  CHECK(of(io::BadLine::not_a_number) == 2);
+  CHECK(of(io::BadLine::lone_surrogate) == 1);
+  CHECK(of(io::BadLine::not_utf8) == 1);
+  CHECK(of(io::BadLine::not_json) == 1);
+  CHECK(of(io::BadLine::not_an_object) == 1);
+  CHECK(of(io::BadLine::no_such_key) == 1);
+  CHECK(of(io::BadLine::not_a_string) == 1);
+  CHECK(counts.empty_documents == 1);
+  CHECK_THAT(error_of(folder / "a.jsonl"),
+             Contains("a.jsonl:1:") && Contains("NaN") && Contains("tokenize.on_bad_line"));
+}
+
+TEST_CASE("A separator that never occurs is counted, and so is its form with other line ends",
+          "[text_source]") {
+  const ScratchFolder folder;
+  const auto path = folder / "a.txt";
+  const auto counts_of = [&](const std::string& text) {
+    write_file(path, text);
+    TextSource source(path, {.separator = "\n%%\n"});
+    for (std::string document; source.next(document);) {
+    }
+    return source.counts();
+  };
+  CHECK(counts_of("one\n%%\ntwo").separators == 1);
+  CHECK(counts_of("one%%two").separators == 0);
+  CHECK_FALSE(counts_of("one%%two").has_separator_with_crlf);
+  CHECK(counts_of("one\r\n%%\r\ntwo").separators == 0);
+  CHECK(counts_of("one\r\n%%\r\ntwo").has_separator_with_crlf);
+}
+
+TEST_CASE("The byte-order mark of UTF-8 is no text", "[text_source]") {
+  const ScratchFolder folder;
+  write_file(folder / "a.txt", "\xEF\xBB\xBFone");
+  CHECK(read_all(folder / "a.txt") == Texts{"one"});
+  write_file(folder / "a.jsonl", "\xEF\xBB\xBF{\"text\": \"one\"}\n");
+  CHECK(read_all(folder / "a.jsonl") == Texts{"one"});
+}
+
+TEST_CASE("A named pipe is read once, packed or not, whoever opens it first", "[text_source]") {
+  const ScratchFolder folder;
+  const std::string text = long_text();
+  for (const std::string& bytes : {text, gzip(text), xz(text)}) {
+    const auto path = folder / "pipe.txt";
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    std::thread writer([&] { std::ofstream(path, std::ios::binary) << bytes; });
+    TextSource source(path, {});
+    std::string document;
+    CHECK(source.next(document));
+    CHECK(document == text);
+    CHECK_FALSE(source.next(document));
+    CHECK(source.compressed_size() == 0);
+    CHECK(source.compressed_position() == bytes.size());
+    writer.join();
+    std::filesystem::remove(path);
+  }
 }

@@ -4,11 +4,11 @@
 #include "base/error.hpp"
 #include "parallel/session.hpp"
 
-namespace espalier::commands {
+namespace espalier::parallel {
 
 /// Runs `action` on rank 0 and gives its text to all ranks. An error of it is met by every rank.
 template <class Action>
-std::string on_rank_0(parallel::MpiSession& session, Action&& action) {
+std::string on_rank_0(MpiSession& session, Action&& action) {
   std::string result;  // '=' and the text, or '!', the status and the message
   if (session.rank() == 0) {
     try {
@@ -24,4 +24,4 @@ std::string on_rank_0(parallel::MpiSession& session, Action&& action) {
   return result.substr(1);
 }
 
-}  // namespace espalier::commands
+}  // namespace espalier::parallel

@@ -1,0 +1,37 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "io/byte_source.hpp"
+#include "io/input_file.hpp"
+
+namespace espalier::io {
+
+/// What unpackers share: the packed bytes at hand, and what is said of bad ones.
+class PackedSource : public ByteSource {
+ public:
+  PackedSource(std::unique_ptr<InputFile> file, const char* kind);
+  std::uint64_t position() const override { return file_->position() - input_.size(); }
+  std::uint64_t size() const override { return file_->size(); }
+
+ protected:
+  /// Makes packed bytes available; false at the end of the file.
+  bool refill();
+  /// Throw Error (bad_data).
+  [[noreturn]] void damaged(const char* reason) const;
+  [[noreturn]] void cut_off() const;
+  std::span<char> input_;
+
+ private:
+  std::unique_ptr<InputFile> file_;
+  const char* kind_;  ///< "gzip"
+  std::vector<char> chunk_;
+};
+
+// One per format, each in its own file. Several packed parts one after another are one text.
+std::unique_ptr<ByteSource> unpack_gzip(std::unique_ptr<InputFile> file);
+std::unique_ptr<ByteSource> unpack_bzip2(std::unique_ptr<InputFile> file);
+std::unique_ptr<ByteSource> unpack_xz(std::unique_ptr<InputFile> file);
+std::unique_ptr<ByteSource> unpack_zstd(std::unique_ptr<InputFile> file);
+
+}  // namespace espalier::io

@@ -1,0 +1,51 @@
+#include "train/kept_tokenizer.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <string_view>
+
+#include "io/checkpoint_files.hpp"
+
+namespace espalier::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kFolder = "tokenizer";
+
+io::KeptFile read(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::string bytes(std::istreambuf_iterator<char>(stream), {});
+  if (stream.bad() || !stream.is_open()) io::fail_io("read", path, EIO);
+  return {(fs::path(kFolder) / path.filename()).string(), std::move(bytes)};
+}
+
+}  // namespace
+
+KeptTokenizer tokenizer_to_keep(const fs::path& file) {
+  KeptTokenizer kept;
+  if (file.empty()) return kept;
+  kept.files.push_back(read(file));
+  kept.file = kept.files.front().name;
+  // A file of another name lies among files that are not its own.
+  const std::string name = file.filename().string();
+  if (name != "tokenizer.json" && name != "vocab.json") return kept;
+  for (const char* companion : kTokenizerCompanions) {
+    const fs::path beside = file.parent_path() / companion;
+    std::error_code ignored;
+    if (companion != name && fs::is_regular_file(beside, ignored))
+      kept.files.push_back(read(beside));
+  }
+  return kept;
+}
+
+std::string kept_tokenizer(const fs::path& folder, const io::CheckpointInfo& info) {
+  if (info.tokenizer_file.empty()) return {};
+  const fs::path file = folder / info.tokenizer_file;
+  std::error_code ignored;
+  return fs::is_regular_file(file, ignored) ? file.string() : std::string();
+}
+
+}  // namespace espalier::train
