@@ -217,6 +217,10 @@ std::string table_in_question(const std::string& name) {
 // Files -------------------------------------------------------------------------------------------
 
 toml::table parse(const std::string& text, const std::string& file) {
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF") ||
+      text.find('\0') != std::string::npos)
+    fail_configuration(
+        fmt::format("{}:1: not TOML: the file is UTF-16 or no text; save it as UTF-8", file));
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {

@@ -45,7 +45,7 @@ class Interruption {
   }
   ExitStatus status(const std::string& done) const {
     if (!reason_) return ExitStatus::ok;
-    log::info("stopped {} after {}: the loss is of these alone (status 75)",
+    log::info("stopped {} after {} (status 75)",
               *reason_ == train::StopReason::signal ? "by a signal" : "before the time limit",
               done);
     return ExitStatus::stopped_early;
@@ -59,13 +59,14 @@ class Interruption {
 
 ExitStatus report(const TrainedModel& trained, const train::Evaluation& result,
                   const std::string& what, const Interruption& interruption) {
+  if (result.sequences == 0) return interruption.status("no sequence, so that there is no loss");
   log::info("step {}: loss {:.6f}, perplexity {:.4f}, {:.4f} bits per byte over {} tokens of {}",
             trained.step, result.loss, result.perplexity, result.bits_per_byte,
             with_commas(static_cast<std::int64_t>(result.tokens)), what);
   train::require_finite(result,
                         fmt::format("{} over {}", trained.parameters.evaluation.checkpoint, what));
-  return interruption.status(
-      fmt::format("{} of {} sequences", result.sequences, result.num_sequences));
+  return interruption.status(fmt::format("{} of {} sequences, whose loss this is", result.sequences,
+                                         result.num_sequences));
 }
 
 /// `sequences`: how many at most; 0: all.

@@ -130,9 +130,11 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
   if (output && !stop) output->finish();
   session.world().all_reduce_sum(loss);
   const auto tokens = static_cast<double>(std::max<std::int64_t>(done, 1) * file.sequence_length);
-  log::info("step {}: loss {:.9g}, perplexity {:.6g} over {} tokens of {}{}", trained.step,
-            loss[0] / tokens, std::exp(loss[0] / tokens), with_commas(done * file.sequence_length),
-            e.tokens, e.logits.empty() || stop ? "" : fmt::format("; logits in {}", e.logits));
+  if (done > 0)
+    log::info("step {}: loss {:.9g}, perplexity {:.6g} over {} tokens of {}{}", trained.step,
+              loss[0] / tokens, std::exp(loss[0] / tokens),
+              with_commas(done * file.sequence_length), e.tokens,
+              e.logits.empty() || stop ? "" : fmt::format("; logits in {}", e.logits));
   if (!std::isfinite(loss[0]))
     throw Error(
         ExitStatus::internal,
@@ -142,7 +144,7 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
                     e.checkpoint, e.tokens, loss[0]),
         Met::by_every_rank);
   if (!stop) return ExitStatus::ok;
-  log::info("stopped {} after {} of {} sequences: the loss is of these alone{} (status 75)",
+  log::info("stopped {} after {} of {} sequences{} (status 75)",
             *stop == train::StopReason::signal ? "by a signal" : "before the time limit", done,
             file.num_sequences, e.logits.empty() ? "" : ", and no logits are kept");
   return ExitStatus::stopped_early;

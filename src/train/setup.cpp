@@ -52,12 +52,30 @@ void require_writable(const std::filesystem::path& directory) {
           directory.string(), folder.string());
 }
 
-/// On rank 0 the lock of the run directory, else null. Collective: all ranks meet its error.
+/// Everything that the input names and that is not there, at once.
+void require_inputs(const config::Parameters& p) {
+  std::string missing;
+  const auto look_for = [&](const std::string& key, const std::string& path) {
+    std::error_code ignored;
+    if (path.empty() || std::filesystem::exists(path, ignored)) return;
+    missing += fmt::format("{}{} = \"{}\" is not there", missing.empty() ? "" : "\n", key, path);
+  };
+  look_for("data.tokenizer", p.data.tokenizer);
+  look_for("data.train", p.data.train);
+  for (std::size_t i = 0; i < p.data.sources.size(); ++i)
+    look_for(fmt::format("data.sources[{}].train", i), p.data.sources[i].train);
+  look_for("data.validation", p.data.validation);
+  if (!missing.empty()) throw Error(ExitStatus::bad_data, missing, Met::by_every_rank);
+}
+
+/// On rank 0 the lock of the run directory, else null. Collective: all ranks meet its error, or
+/// that of inputs which are missing, before anything is made.
 std::unique_ptr<io::RunLock> lock_run_directory(parallel::MpiSession& session,
-                                                const std::string& directory) {
+                                                const config::Parameters& parameters) {
   std::unique_ptr<io::RunLock> lock;
   parallel::on_rank_0(session, [&] {
-    lock = std::make_unique<io::RunLock>(directory);
+    require_inputs(parameters);
+    lock = std::make_unique<io::RunLock>(parameters.output.directory);
     return std::string();
   });
   return lock;
@@ -73,6 +91,7 @@ double measure_peak(parallel::MpiSession& session, Worker& worker, const config:
 }  // namespace
 
 void check_files(const config::Parameters& p) {
+  require_inputs(p);
   // A copy, with training.steps as the data allow.
   config::Parameters limited = p;
   std::string data_identity;
@@ -111,7 +130,7 @@ void check_files(const config::Parameters& p) {
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
                  std::string build)
     : session_(session),
-      lock_(lock_run_directory(session, parameters.output.directory)),
+      lock_(lock_run_directory(session, parameters)),
       parameters_(parameters),
       build_(std::move(build)),
       control_(parameters.run),

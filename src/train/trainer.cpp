@@ -214,7 +214,7 @@ void Trainer::validate() {
       parameters_.validation.sequences, may_go_on, validation_round_s_);
   validation_round_s_ = result.round_s;
   if (result.not_finite) checkpoints_->finish();  // the steps up to here are worth keeping
-  require_finite(result, fmt::format("validation at step {}", step_));
+  train::require_finite(result, fmt::format("validation at step {}", step_));
   if (!result.is_complete()) return leave_validation(result);
   validated_step_ = step_;
   validation_left_ = false;
@@ -230,14 +230,14 @@ void Trainer::leave_validation(const Evaluation& result) {
   if (stop_signal_ || step_ > first_step_)
     return log::info("{}, {}; the next job makes it", where,
                      stop_signal_ ? "asked to stop" : "it would not end before the time limit");
-  // The next job would not come further either.
+  // The next job would hardly come further.
   out_of_time_ = false;
   validation_left_ = false;
   validated_step_ = step_;
   if (log::rank() == 0)
     log::warn(
-        "{}: it takes longer than a whole job may, and is left out. Set validation.sequences, or "
-        "raise the time limit",
+        "{}: the job has not the time for it from its start, and it is left out. Set "
+        "validation.sequences, or raise the time limit",
         where);
 }
 

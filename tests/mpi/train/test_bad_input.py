@@ -66,6 +66,63 @@ class BadInput(RunCase):
         self.refused(DATA, [missing.name], f"data.train={missing}")
         self.refused(DATA, ["vocab_size"], "model.vocab_size=200")
 
+    def test_all_mistakes_are_told_at_once(self):
+        """Of the file, the model file, the overrides, and of what they say together."""
+        path = self.folder / "mistakes.toml"
+        text = pathlib.Path(TINY).read_text()
+        path.write_text(text.replace("global_batch_size", "global_batchsize")
+                        .replace("steps = 20", "steps = 4"))
+        for dry in ([], ["--dry-run"]):
+            output = espalier(1, "train", path, "optimizer.beta1=2", "data.trian=x",
+                              "schedule.name=cosinus", "checkpoint.keep_every=7", *dry,
+                              status=CONFIGURATION)
+            for words in ("mistakes.toml:", "training.global_batch_size", "optimizer.beta1 = 2",
+                          "did you mean data.train?", "cosine", "schedule.warmup_steps = 5",
+                          "checkpoint.keep_every = 7"):
+                self.assertIn(words, output)
+            # A misspelt key is not also missing.
+            self.assertEqual(len(output.strip().splitlines()), 6, output)
+        output = self.refused(DATA, ['data.train = "no-data"', 'data.validation = "no-validation"',
+                                     'data.tokenizer = "no-tokenizer"'], "data.train=no-data",
+                              "data.validation=no-validation", "data.tokenizer=no-tokenizer",
+                              name="missing", ranks=2)
+        self.assertEqual(output.count("is not there"), 3)
+        self.assertFalse((self.folder / "missing").exists())
+
+    def test_a_path_may_begin_with_the_home_directory(self):
+        home = {"HOME": str(self.folder)}
+        self.train("unused", "output.directory=~/home-run", "data.train=~/data",
+                   "training.steps=5", environ=home, cwd=self.folder)
+        self.assertTrue((self.folder / "home-run/history.csv").exists())
+        self.assertFalse((self.folder / "~").exists())
+        self.refused(CONFIGURATION, ["output.directory", "~nobody-here"],
+                     "output.directory=~nobody-here/run")
+        self.refused(DATA, [f'{self.folder}/nowhere'], f"data.train={self.folder}/nowhere")
+
+    def test_forms_of_an_input(self):
+        """What editors and other systems make of a text file is read, or named."""
+        text = pathlib.Path(TINY).read_text()
+        keys = self.keys("forms", "--dry-run")[1:]
+        path = self.folder / "form.toml"
+        for data in (text.encode("utf-8-sig"), text.replace("\n", "\r\n").encode()):
+            path.write_bytes(data)
+            espalier(1, "train", path, *keys)
+        for data, words in ((text.encode("utf-16"), ["not TOML", "UTF-16"]),
+                            (text.encode("utf-16-be"), ["not TOML"]),
+                            (text.encode() + b"# caf\xe9\n", ["not TOML", "utf-8"]),
+                            (text.replace("steps = 20", "steps = 20\nsteps = 30").encode(),
+                             ["not TOML", "steps"]),
+                            (text.encode() + b"[run]\n", ["not TOML", "run"]),
+                            (text.replace("steps = 20", "steps: 20").encode(), ["not TOML"]),
+                            (text.replace('"float32"', "float32").encode(), ["not TOML"]),
+                            (b'{"training": {"steps": 3}}', ["not TOML"]),
+                            (b"", ["no model"])):
+            path.write_bytes(data)
+            output = espalier(1, "train", path, *keys, status=CONFIGURATION)
+            for word in words:
+                self.assertIn(word, output)
+            self.assertLess(len(output), 2000)
+
     def test_sequence_longer_than_any_shard(self):
         small = self.folder / "small.txt"
         small.write_text("a short text")
@@ -104,7 +161,8 @@ class BadInput(RunCase):
 
     def test_a_restart_into_another_function_is_refused(self):
         """The tensors' shapes are the same, what they compute is not."""
-        llama = ["model.model_type=llama", "training.steps=4", "checkpoint.interval=2"]
+        llama = ["model.model_type=llama", "training.steps=4", "checkpoint.interval=2",
+                 "schedule.warmup_steps=2"]
         self.train("function", *llama)
         heads = ["model.num_attention_heads=2", "model.head_dim=48", "model.num_key_value_heads=1"]
         theta = "model.rope_theta=5e5"
@@ -164,6 +222,27 @@ class BadInput(RunCase):
         self.assertIn("on rank 0", output)
         self.assertIn("step 2", output)
         self.assertTrue((self.folder / "finite/checkpoints/step-00000020/COMPLETE").exists())
+
+    def test_weights_that_are_not_finite(self):
+        """eval says so with a status of its own, in the middle of which sequence, on any grid."""
+        self.train("nan", "training.steps=5")
+        folder = self.folder / "nan-weights"
+        espalier(1, "convert", self.folder / "nan", folder)
+        file = folder / "model.safetensors"
+        data = bytearray(file.read_bytes())
+        data[-4:] = b"\x00\x00\xc0\x7f"  # a NaN
+        file.write_bytes(data)
+        broken = self.folder / "nan-checkpoint"
+        espalier(1, "convert", folder, broken)
+        text = self.folder / "sources.txt"
+        for ranks in (1, 2):
+            output = espalier(ranks, "eval", broken, "--text", text, status=70)
+            for words in ("nan", "loss", "sequence 0", str(broken), "float32"):
+                self.assertIn(words, output)
+        output = espalier(1, "eval", broken, f"data.validation={self.data}", status=70)
+        self.assertIn("loss", output)
+        # Training meets it in its first step or in the validation.
+        self.train("from-nan", f"model.initial_weights={folder}", status=70)
 
     def test_output_that_cannot_be_written(self):
         blocked = self.folder / "file"

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,42 @@ class Restart(RunCase):
         output = self.train("done")
         self.assertIn("finished", output)
         self.assertEqual(self.history("done"), before)
+
+    def test_a_checkpoint_is_used_anywhere_and_without_the_files_of_the_training(self):
+        home, away = self.folder / "home", self.folder / "away"
+        home.mkdir()
+        away.mkdir()
+        shutil.copy(BYTES, home / "own.tiktoken")
+        keys = [*self.keys("unused", "training.steps=5"), "data.tokenizer=own.tiktoken",
+                "output.directory=run"]
+        for ranks in (1, 2):
+            shutil.rmtree(home / "run", ignore_errors=True)
+            espalier(ranks, "train", *keys, cwd=home)
+            words = ["--prompt", "namespace ", "generate.max_new_tokens=9"]
+            wanted = espalier(1, "generate", "run", *words, cwd=home)
+            (home / "own.tiktoken").rename(home / "gone")
+            moved = away / f"moved-{ranks}"
+            shutil.copytree(home / "run/checkpoints/step-00000005", moved)
+            self.assertEqual(espalier(1, "generate", home / "run", *words, cwd=away), wanted)
+            self.assertEqual(espalier(1, "generate", moved, *words, cwd="/"), wanted)
+            # The input still names the file that has gone.
+            self.assertEqual(espalier(1, "generate", *keys, *words, cwd=home), wanted)
+            text = self.folder / "sources.txt"
+            self.assertIn("bits per byte", espalier(2, "eval", moved, "--text", text, cwd="/"))
+            exported = away / f"exported-{ranks}"
+            espalier(1, "convert", moved, exported, cwd=away)
+            self.assertTrue((exported / "tokenizer.json").exists())
+            # A checkpoint of weights keeps the folder's tokenizer, too.
+            weights = away / f"weights-{ranks}"
+            espalier(2, "convert", exported, weights, cwd=away)
+            shutil.rmtree(exported)
+            output = espalier(1, "generate", weights, *words, cwd="/")
+            self.assertTrue(output.startswith("namespace "), output)
+            # Another one that is named counts.
+            output = espalier(1, "generate", moved, *words, "data.tokenizer=nowhere.json",
+                              status=65, cwd=away)
+            self.assertIn("nowhere.json", output)
+            (home / "gone").rename(home / "own.tiktoken")
 
     def test_generate_and_eval_from_a_checkpoint(self):
         self.train("model", "training.steps=20")
