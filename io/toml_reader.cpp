@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
 
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -217,6 +218,17 @@ std::string table_in_question(const std::string& name) {
 
 // Files -------------------------------------------------------------------------------------------
 
+/// Whether the value of a line begins as a word does: to TOML that is a broken `true` or `nan`.
+bool is_bare_word(const std::string& text, toml::source_index line) {
+  std::istringstream lines(text);
+  std::string found;
+  for (toml::source_index i = 0; i < line; ++i) std::getline(lines, found);
+  const std::size_t equals = found.find('=');
+  if (equals == std::string::npos) return false;
+  const std::size_t value = found.find_first_not_of(" \t", equals + 1);
+  return value != std::string::npos && std::isalpha(static_cast<unsigned char>(found[value])) != 0;
+}
+
 toml::table parse(const std::string& text, const std::string& file) {
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF") ||
       text.find('\0') != std::string::npos)
@@ -226,8 +238,9 @@ toml::table parse(const std::string& text, const std::string& file) {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
     const auto where = error.source().begin;
-    fail_configuration(fmt::format("{}:{}: not TOML (column {}): {}", file, where.line,
-                                   where.column, error.description()));
+    fail_configuration(fmt::format(
+        "{}:{}: not TOML (column {}): {}{}", file, where.line, where.column, error.description(),
+        is_bare_word(text, where.line) ? "; a text stands in quotes" : ""));
   }
 }
 

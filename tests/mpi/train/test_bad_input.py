@@ -109,7 +109,7 @@ class BadInput(RunCase):
             espalier(1, "train", path, *keys)
         for data, words in ((text.encode("utf-16"), ["not TOML", "UTF-16"]),
                             (text.encode("utf-16-be"), ["not TOML"]),
-                            (text.encode() + b"# caf\xe9\n", ["not TOML", "UTF-8"]),
+                            (text.encode() + b"# caf\xe9\n", ["not TOML", "utf-8"]),
                             (text.replace("steps = 20", "steps = 20\nsteps = 30").encode(),
                              ["not TOML", "steps"]),
                             (text.encode() + b"[run]\n", ["not TOML", "run"]),
@@ -161,7 +161,8 @@ class BadInput(RunCase):
 
     def test_a_restart_into_another_function_is_refused(self):
         """The tensors' shapes are the same, what they compute is not."""
-        llama = ["model.model_type=llama", "training.steps=4", "checkpoint.interval=2"]
+        llama = ["model.model_type=llama", "training.steps=4", "checkpoint.interval=2",
+                 "schedule.warmup_steps=2"]
         self.train("function", *llama)
         heads = ["model.num_attention_heads=2", "model.head_dim=48", "model.num_key_value_heads=1"]
         theta = "model.rope_theta=5e5"

@@ -161,6 +161,9 @@ TEST_CASE("text that is not TOML says the line") {
   expect_words(error_of("[training\nsteps = 1\n"), {"run.toml:1", "not TOML"});
   expect_words(error_of("[training]\nsteps =\n"), {"run.toml:2", "not TOML"});
   expect_words(error_of("[training]\nsteps = 1\nsteps = 2\n"), {"run.toml:3", "steps"});
+  expect_words(error_of("[training]\ndtype = float32\n"), {"run.toml:2", "in quotes"});
+  expect_words(error_of("[training]\ndtype = bf16\n"), {"run.toml:2", "in quotes"});
+  expect_words(error_of("\xFF\xFE[\0r\0"), {"run.toml:1", "UTF-16", "UTF-8"});
 }
 
 TEST_CASE("overrides have the last word") {
