@@ -111,13 +111,15 @@ struct EvaluationParameters {
     visit(Field{.name = "checkpoint",
                 .meaning = "checkpoint folder; empty: the newest of output.directory"},
           p.checkpoint);
-    visit(Field{.name = "text", .meaning = "text file to evaluate; empty: data.validation"},
+    visit(Field{.name = "text",
+                .meaning = "text to evaluate, of the kinds of tokenize.input; empty: "
+                           "data.validation"},
           p.text);
     visit(Field{.name = "tokens",
                 .meaning = "HDF5 file whose dataset tokens (sequences, S+1) u32 is evaluated"},
           p.tokens);
     visit(Field{.name = "logits",
-                .meaning = "HDF5 file to write: dataset logits (sequences, S, V) f32 of `tokens`"},
+                .meaning = "new HDF5 file: dataset logits (sequences, S, V) f32 of `tokens`"},
           p.logits);
   }
 };
