@@ -6,11 +6,8 @@ namespace espalier::io {
 
 namespace {
 
-/// Parallel file systems are often mounted without flock(), which HDF5 would then fail on; the
-/// commit protocol does not need it: nobody reads a file before it has its final name.
 Hdf5PropertyList file_access(const std::filesystem::path& path) {
-  Hdf5PropertyList access(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_FILE_ACCESS)));
-  ESPALIER_HDF5(io_error, path, H5Pset_file_locking(access.get(), false, true));
+  Hdf5PropertyList access = hdf5_file_access(path);
   ESPALIER_HDF5(io_error, path,
                 H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110));
   return access;
@@ -34,9 +31,7 @@ Hdf5File open_checkpoint_file(Hdf5Image& image, const std::filesystem::path& pat
 }
 
 Hdf5File open_checkpoint_file(const std::filesystem::path& path) {
-  const Hdf5PropertyList access = file_access(path);
-  return Hdf5File(
-      ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get())));
+  return hdf5_open_to_read(path);
 }
 
 void require_format(hid_t file, const std::filesystem::path& path, std::string_view format) {

@@ -61,6 +61,23 @@ void hdf5_failed(ExitStatus status, const std::filesystem::path& path, const cha
        reason);
 }
 
+Hdf5PropertyList hdf5_file_access(const std::filesystem::path& path) {
+  Hdf5PropertyList access(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_FILE_ACCESS)));
+  ESPALIER_HDF5(io_error, path, H5Pset_file_locking(access.get(), false, true));
+  return access;
+}
+
+Hdf5File hdf5_open_to_read(const std::filesystem::path& path) {
+  const Hdf5PropertyList access = hdf5_file_access(path);
+  return Hdf5File(
+      ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get())));
+}
+
+Hdf5File hdf5_open_to_change(const std::filesystem::path& path) {
+  const Hdf5PropertyList access = hdf5_file_access(path);
+  return Hdf5File(ESPALIER_HDF5(io_error, path, H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get())));
+}
+
 void hdf5_close(Hdf5File&& file, const std::filesystem::path& path) {
   // H5Fclose drops the file even when its flush fails, so the flush is asked for by itself.
   ESPALIER_HDF5(io_error, path, H5Fflush(file.get(), H5F_SCOPE_LOCAL));
@@ -68,7 +85,7 @@ void hdf5_close(Hdf5File&& file, const std::filesystem::path& path) {
 }
 
 Hdf5Output::Hdf5Output(const std::filesystem::path& path) : path_(path), file_(H5I_INVALID_HID) {
-  const Hdf5PropertyList access(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_FILE_ACCESS)));
+  const Hdf5PropertyList access = hdf5_file_access(path);
   // Layouts before 1.8 have no checksums over HDF5's own structures.
   ESPALIER_HDF5(io_error, path,
                 H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V110));

@@ -64,6 +64,16 @@ Result hdf5_check(Result result, ExitStatus status, const std::filesystem::path&
 #define ESPALIER_HDF5(status, path, ...) \
   ::espalier::io::hdf5_check((__VA_ARGS__), ::espalier::ExitStatus::status, path, #__VA_ARGS__)
 
+/// How every file is opened here: without locks. Parallel file systems are often mounted without
+/// flock(), on which HDF5 would fail (ENOLCK, ENOSYS); nothing here needs it: a file that is being
+/// written has no other reader before it has its final name, and a finished one never changes.
+/// Error (io_error).
+Hdf5PropertyList hdf5_file_access(const std::filesystem::path& path);
+/// Opens a file that is there, the one way to do it. Error (bad_data) for reading, Error (io_error)
+/// for changing it.
+Hdf5File hdf5_open_to_read(const std::filesystem::path& path);
+Hdf5File hdf5_open_to_change(const std::filesystem::path& path);
+
 /// Closes a file that was changed and throws Error (io_error) when that fails: what was still in
 /// HDF5's cache may not have reached the disk. Every other handle of the file is closed before.
 void hdf5_close(Hdf5File&& file, const std::filesystem::path& path);

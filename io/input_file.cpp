@@ -82,12 +82,15 @@ std::size_t InputFile::read_from_system(std::span<char> out) {
 }
 
 /// Until there is something to read, or the end: in pieces, because a request to stop does not end
-/// the waiting of a system call.
+/// the waiting of read().
 void InputFile::wait_for_stream() {
   pollfd wanted{.fd = file_, .events = POLLIN, .revents = 0};
-  while (::poll(&wanted, 1, 100) == 0)
+  for (;;) {
     if (stop_requested())
-      fail(ExitStatus::stopped_early, "stopped by a signal while waiting for {}", path_.string());
+      fail(ExitStatus::stopped_early, "stopped by a signal while reading {}", path_.string());
+    const int ready = ::poll(&wanted, 1, 100);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return;
+  }
 }
 
 }  // namespace espalier::io

@@ -28,7 +28,7 @@ class InputFile {
   /// The next `count` bytes, which stay unread; fewer only at the end. Throws as read().
   std::string_view peek(std::size_t count);
   /// Fills the front of `out` and returns how much; 0 only at the end. Throws Error (io_error) when
-  /// reading fails, Error (stopped_early) when a stop is requested while a stream is waited for.
+  /// reading fails, Error (stopped_early) when a stop is requested and this is a stream.
   std::size_t read(std::span<char> out);
   std::uint64_t position() const { return position_; }  ///< bytes given out by read()
   std::uint64_t size() const { return size_; }          ///< on the disk; a pipe: 0

@@ -32,6 +32,19 @@ std::optional<std::int64_t> step_of(std::string_view row) {
   return step;
 }
 
+/// Somebody else's file of the same name is not cut: a table of a run begins with its header, or
+/// with what a kill left of it, or with a row.
+void require_own_table(const fs::path& path, std::string_view first_line, std::string_view header,
+                       bool is_torn) {
+  const bool is_ours = first_line == header || step_of(first_line).has_value() ||
+                       (is_torn && header.starts_with(first_line));
+  require(
+      is_ours, ExitStatus::bad_configuration,
+      "{}: is there already, and no table of a training run, which begins with \"{}\". Move it, "
+      "or choose another output.directory",
+      path.string(), header);
+}
+
 /// Rewrites a table so that it holds its header and the rows up to `last_step`. A last line without
 /// its end is what a kill left of a row: it goes. Returns the step of the last row; -1: none.
 std::int64_t cut_table(const fs::path& path, std::string_view header, std::int64_t last_step) {
@@ -43,6 +56,7 @@ std::int64_t cut_table(const fs::path& path, std::string_view header, std::int64
     bool is_first = true;
     changed = false;
     while (std::getline(old, row)) {
+      if (is_first) require_own_table(path, row, header, old.eof());
       const bool is_torn = old.eof();
       if (std::exchange(is_first, false) && row == header && !is_torn) continue;
       const auto step = step_of(row);

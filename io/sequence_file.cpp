@@ -1,21 +1,34 @@
 #include "io/sequence_file.hpp"
 
+#include <fcntl.h>
+
 #include <array>
 #include <limits>
 #include <optional>
 
+#include "io/checkpoint_files.hpp"
 #include "io/hdf5.hpp"
+#include "io/output_file.hpp"
 
 namespace espalier::io {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+constexpr const char* kLogitsKey = "evaluation.logits (--logits)";
+
+}  // namespace
+
+void require_new_logits(const fs::path& path) {
+  require_new_output(path, kLogitsKey);
+}
+
 SequenceFile read_sequences(const fs::path& path, std::int64_t vocab_size) {
   require(fs::is_regular_file(path), ExitStatus::bad_data, "{}: there is no such file",
           path.string());
   const auto lock = hdf5_lock();
-  const Hdf5File file(
-      ESPALIER_HDF5(bad_data, path, H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)));
+  const Hdf5File file = hdf5_open_to_read(path);
   const Hdf5Dataset dataset(
       ESPALIER_HDF5(bad_data, path, H5Dopen2(file.get(), "tokens", H5P_DEFAULT)));
   const Hdf5Space space(ESPALIER_HDF5(bad_data, path, H5Dget_space(dataset.get())));
@@ -59,6 +72,13 @@ LogitsFile::LogitsFile(fs::path path, std::int64_t num_sequences, std::int64_t s
   Implementation& m = *implementation_;
   m.path = std::move(path);
   m.temporary = m.path.string() + ".partial";
+  require_new_logits(m.path);
+  std::error_code ignored;
+  require(!fs::exists(fs::symlink_status(m.temporary, ignored)), ExitStatus::bad_configuration,
+          "{}: is needed while the logits are written, and is there already: another evaluation "
+          "writes it, or one that was killed has left it. Remove it, or choose another {}",
+          m.temporary.string(), kLogitsKey);
+  FileDescriptor(m.temporary, O_WRONLY | O_CREAT | O_EXCL);  // of two at once, one makes it
   const std::array<hsize_t, 3> dims{static_cast<hsize_t>(num_sequences),
                                     static_cast<hsize_t>(sequence_length),
                                     static_cast<hsize_t>(vocab_size)};
@@ -113,6 +133,8 @@ void LogitsFile::finish() {
   m.file->close();
   m.file.reset();
   std::error_code error;
+  // What came there since the beginning is not overwritten either; the logits are kept beside it.
+  require_new_logits(m.path);
   fs::rename(m.temporary, m.path, error);
   require(!error, ExitStatus::io_error, "{}: cannot be renamed to {}: {}", m.temporary.string(),
           m.path.string(), error.message());

@@ -18,11 +18,16 @@ struct SequenceFile {
 /// at least one token and its target, an id that is negative or not below `vocab_size`.
 SequenceFile read_sequences(const std::filesystem::path& path, std::int64_t vocab_size);
 
+/// Throws Error (bad_configuration) when a file of logits must not be written there: nothing is
+/// overwritten (io/output_file.hpp). Before the work begins.
+void require_new_logits(const std::filesystem::path& path);
+
 /// Writes dataset `logits` (num_sequences, S, V) f32 of such a file, sequence by sequence. The file
 /// appears under its name when it is complete.
 class LogitsFile {
  public:
-  /// Throws Error (io_error).
+  /// Throws Error (bad_configuration) as require_new_logits, or when <path>.partial is there;
+  /// Error (io_error).
   LogitsFile(std::filesystem::path path, std::int64_t num_sequences, std::int64_t sequence_length,
              std::int64_t vocab_size);
   ~LogitsFile();  ///< a file that was not finished is removed

@@ -65,7 +65,7 @@ void create_tensor_file(const std::filesystem::path& path, std::span<const Tenso
 
 void write_tensor_parts(const std::filesystem::path& path, std::span<const TensorPart> parts) {
   const auto lock = hdf5_lock();
-  Hdf5File file(ESPALIER_HDF5(io_error, path, H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT)));
+  Hdf5File file = hdf5_open_to_change(path);
   for (const TensorPart& part : parts)
     if (!part.rectangle.empty()) write_part(file.get(), path, part);
   hdf5_close(std::move(file), path);

@@ -27,6 +27,7 @@ struct TextSource::Implementation {
   std::filesystem::path path;
   Options options;
   TextFormat format = TextFormat::plain;
+  bool by_content = false;  // neither the name nor the options say what it is
   std::unique_ptr<ByteSource> bytes;
   std::string buffer;     // read but not yet given out, from `begin` on
   std::size_t begin = 0;  // first byte of the next piece
@@ -60,7 +61,8 @@ struct TextSource::Implementation {
       format = *options.format;
     } else {
       require(named.refusal.empty(), ExitStatus::bad_data, "{}: {}", shown, named.refusal);
-      format = named.format ? *named.format : format_of_content(buffer);
+      by_content = !named.format;
+      format = by_content ? format_of_content(buffer) : *named.format;
     }
     if (format == TextFormat::plain && buffer.starts_with(kByteOrderMark))
       begin = kByteOrderMark.size();
@@ -111,8 +113,11 @@ struct TextSource::Implementation {
       } catch (const BadLineError& error) {
         if (!options.skip_bad_lines)
           fail(ExitStatus::bad_data,
-               "{}:{}: {}. Correct the line, or set tokenize.on_bad_line = \"skip\"", path.string(),
-               line, error.what());
+               "{}:{}: {}. Correct the line, or set tokenize.on_bad_line = \"skip\"{}",
+               path.string(), line, error.what(),
+               by_content ? "; what begins like this file is taken for JSON lines, unless "
+                            "tokenize.format = \"text\""
+                          : "");
         ++counts.bad_lines[static_cast<std::size_t>(error.kind())];
         continue;
       }

@@ -121,11 +121,7 @@ TokenShard TokenShard::open(const std::filesystem::path& path, bool verify) {
     const auto lock = hdf5_lock();
     if (H5Fis_hdf5(path.c_str()) <= 0)
       bad_shard(path, "this is not a token shard (not an HDF5 file, or damaged at its start)");
-    // Locks are advisory and fail on some parallel file systems; a finished shard never changes.
-    Hdf5PropertyList access(ESPALIER_HDF5(bad_data, path, H5Pcreate(H5P_FILE_ACCESS)));
-    ESPALIER_HDF5(bad_data, path, H5Pset_file_locking(access.get(), false, true));
-    const Hdf5File file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()));
-    if (file.get() < 0) hdf5_failed(ExitStatus::bad_data, path, "H5Fopen");
+    const Hdf5File file = hdf5_open_to_read(path);
     shard->info = read_info(file.get(), path);
     shard->tokens = map_dataset<std::uint32_t>(file.get(), shard->mapping, "tokens", H5T_STD_U32LE,
                                                shard->info.num_tokens);

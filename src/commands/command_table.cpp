@@ -38,9 +38,11 @@ const std::array kCommands = {
             "otherwise; the grid is what the job has and [parallel] asks for.\n"
             "\n"
             "  data.validation=...  token shards (the default: those of the training)\n"
-            "  --text FILE          a text; its last tokens that fill no sequence are left out\n"
+            "  --text FILE          a text, of the kinds that tokenize reads (packed, JSON lines,\n"
+            "                       \"-\"); its last tokens that fill no sequence are left out\n"
             "  --tokens FILE        HDF5, dataset tokens (sequences, S+1) u32\n"
-            "  --logits FILE        with --tokens: writes logits (sequences, S, V) f32\n",
+            "  --logits FILE        with --tokens: writes logits (sequences, S, V) f32; a new "
+            "file\n",
         .use = config::Use::evaluation,
         .takes_checkpoint = true,
         .options = kEvalOptions,
@@ -75,7 +77,9 @@ const std::array kCommands = {
                 "Plain text need not be valid UTF-8: each maximal ill-formed part counts as\n"
                 "U+FFFD (Unicode section 3.9, as Python's errors=\"replace\"). JSON lines\n"
                 "must be valid: a bad line ends the command with its file and line, or is\n"
-                "passed over and counted (tokenize.on_bad_line).\n",
+                "passed over and counted (tokenize.on_bad_line).\n"
+                "The shards appear when all are done. Stopped (SIGTERM, SIGINT, SIGUSR1,\n"
+                "SIGUSR2) it leaves nothing and ends with status 75.\n",
             .use = config::Use::tokenizing,
             .run = tokenize},
     Command{.name = "inspect",

@@ -51,8 +51,12 @@ void ConvertTarget::require_free() const {
 }
 
 void ConvertTarget::create(parallel::MpiSession& session, const std::function<void()>& fill) {
-  is_created_ = session.rank() == 0;
   on_rank_0(session, [&] {
+    io::create_folder(partial_.parent_path());
+    lock_ = std::make_unique<io::FileLock>(partial_.string() + ".lock",
+                                           fmt::format("{} is being written", name()));
+    require_free();  // another job may have been faster
+    is_created_ = true;
     std::error_code error;
     fs::remove_all(partial_, error);
     if (error) io::fail_io("remove", partial_, error.value());
@@ -63,10 +67,11 @@ void ConvertTarget::create(parallel::MpiSession& session, const std::function<vo
   is_created_ = true;
 }
 
-void ConvertTarget::publish() const {
+void ConvertTarget::publish() {
   io::flush_folder(partial_);
   io::rename_path(partial_, target_);  // replaces an empty folder
   io::flush_folder(fs::absolute(target_).parent_path());
+  lock_.reset();
 }
 
 void ConvertTarget::discard() const {

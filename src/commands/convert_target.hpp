@@ -1,8 +1,10 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
+#include "io/file_lock.hpp"
 #include "parallel/session.hpp"
 
 namespace espalier::commands {
@@ -20,15 +22,18 @@ class ConvertTarget {
 
   /// Throws Error (bad_configuration) when something is there that a conversion has not made.
   void require_free() const;
-  /// Rank 0 makes the folder and what `fill` puts into it, then all ranks may write. Collective.
+  /// Rank 0 makes the folder and what `fill` puts into it, then all ranks may write. From here to
+  /// publish() or the end no other job writes this target: Error (io_error) for the second.
+  /// Collective.
   void create(parallel::MpiSession& session, const std::function<void()>& fill);
   /// Gives the folder its name. Throws Error (io_error).
-  void publish() const;
+  void publish();
   void discard() const;
 
  private:
   std::filesystem::path target_, partial_;
   bool is_created_ = false;
+  std::unique_ptr<io::FileLock> lock_;  ///< rank 0
 };
 
 }  // namespace espalier::commands

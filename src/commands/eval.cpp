@@ -1,15 +1,16 @@
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <optional>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/forward_pass.hpp"
+#include "commands/on_rank_0.hpp"
 #include "commands/sequence_logits.hpp"
+#include "commands/text_documents.hpp"
 #include "commands/trained_model.hpp"
+#include "io/sequence_file.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/evaluator.hpp"
 #include "train/run_control.hpp"
@@ -18,18 +19,24 @@
 namespace espalier::commands {
 namespace {
 
-/// A text file as one document, with the separator in front so that its first token is predicted
-/// too; a model that was trained with data.document_mask knows no token before a document.
-std::vector<std::uint32_t> tokens_of_file(const std::string& path, const TrainedModel& trained,
-                                          double& bytes_per_token) {
-  std::ifstream file(path, std::ios::binary);
-  require(file.good(), ExitStatus::bad_data, "{}: cannot be opened", path);
-  const std::string text(std::istreambuf_iterator<char>(file), {});
+/// The documents of a text with the separator between them, and one in front so that the first
+/// token is predicted too; a model that was trained with data.document_mask knows no token before a
+/// document.
+std::vector<std::uint32_t> tokens_of_text(const std::vector<std::string>& documents,
+                                          const TrainedModel& trained, double& bytes_per_token) {
   const auto tokenizer = trained.open_tokenizer();
-  std::vector<std::uint32_t> ids = tokenizer.encode(text);
-  bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
+  std::vector<std::uint32_t> ids;
+  std::size_t num_bytes = 0;
+  for (const std::string& document : documents) {
+    if (!ids.empty()) ids.push_back(tokenizer.end_of_text());
+    const std::vector<std::uint32_t> more = tokenizer.encode(document);
+    ids.insert(ids.end(), more.begin(), more.end());
+    num_bytes += document.size();
+  }
+  bytes_per_token = static_cast<double>(num_bytes) / static_cast<double>(ids.size());
   if (!trained.parameters.data.document_mask) ids.insert(ids.begin(), tokenizer.end_of_text());
-  require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no token to predict", path);
+  require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no token to predict",
+          trained.parameters.evaluation.text);
   return ids;
 }
 
@@ -80,10 +87,10 @@ train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& se
                          [&](const train::Pace& pace) { return interruption.may_go_on(pace); });
 }
 
-ExitStatus evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run,
-                         Interruption interruption) {
+ExitStatus evaluate_text(TrainedModel& trained, const std::vector<std::string>& documents,
+                         bool dry_run, Interruption interruption) {
   double bytes_per_token = 0.0;
-  const std::vector<std::uint32_t> tokens = tokens_of_file(path, trained, bytes_per_token);
+  const std::vector<std::uint32_t> tokens = tokens_of_text(documents, trained, bytes_per_token);
   if (dry_run) return ExitStatus::ok;
   const data::TokenStream stream({{tokens}});
   const auto predicted = static_cast<std::int64_t>(tokens.size()) - 1;
@@ -91,7 +98,7 @@ ExitStatus evaluate_text(TrainedModel& trained, const std::string& path, bool dr
   const std::int64_t length = std::min(trained.parameters.training.sequence_length, predicted);
   const train::Evaluation result =
       evaluate(trained, {&stream, bytes_per_token}, length, 0, interruption);
-  return report(trained, result, path, interruption);
+  return report(trained, result, trained.parameters.evaluation.text, interruption);
 }
 
 ExitStatus evaluate_shards(TrainedModel& trained, bool verify, bool dry_run,
@@ -116,11 +123,19 @@ ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, b
     throw Error(ExitStatus::bad_configuration,
                 "nothing to evaluate: name data.validation, --text or --tokens",
                 Met::by_every_rank);
+  // Before the weights are read: what is wrong with the other files.
+  if (!e.logits.empty())
+    on_rank_0(session, [&] {
+      io::require_new_logits(e.logits);
+      return std::string();
+    });
+  std::vector<std::string> documents;
+  if (!e.text.empty()) documents = read_documents(session, e.text, parameters.tokenize);
   const train::RunControl control(parameters.run);
   TrainedModel trained(session, parameters);
   const Interruption interruption(control, session.world());
   if (!e.tokens.empty()) return evaluate_sequences(trained, session, control, dry_run);
-  if (!e.text.empty()) return evaluate_text(trained, e.text, dry_run, interruption);
+  if (!e.text.empty()) return evaluate_text(trained, documents, dry_run, interruption);
   return evaluate_shards(trained, session.rank() == 0, dry_run, interruption);
 }
 

@@ -1,7 +1,9 @@
 #include "commands/failure.hpp"
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <new>
 #include <thread>
@@ -49,6 +51,15 @@ ExitStatus report_failure(const parallel::MpiSession* session, const std::except
   std::fflush(stderr);
   if (!for_all) parallel::MpiSession::abort(static_cast<int>(failure.status));
   return failure.status;
+}
+
+ExitStatus status_with_output(ExitStatus status) {
+  errno = 0;
+  const bool is_whole = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (is_whole || status != ExitStatus::ok) return status;
+  std::fprintf(stderr, "espalier: error: standard output could not be written%s%s\n",
+               errno != 0 ? ": " : "", errno != 0 ? std::strerror(errno) : "");
+  return ExitStatus::io_error;
 }
 
 }  // namespace espalier::commands

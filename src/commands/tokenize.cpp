@@ -2,9 +2,11 @@
 #include <chrono>
 #include <future>
 #include <mutex>
+#include <optional>
 
 #include "base/host_loops.hpp"
 #include "base/log.hpp"
+#include "base/stop_request.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/tokenize_input.hpp"
@@ -180,6 +182,14 @@ void print_input_counts(const InputCounts& counts, const std::string& separator)
             : "");
 }
 
+/// Whether any rank was asked to stop. Ranks that were not hear of it when they have done their
+/// part: they work without waiting for one another. Collective.
+bool must_stop(parallel::MpiSession& session) {
+  double stops[] = {stop_requested() ? 1.0 : 0.0};
+  session.world().all_reduce_sum(std::span<double>(stops));
+  return stops[0] > 0.0;
+}
+
 /// The closing table. Collective.
 void print_summary(parallel::MpiSession& session, const ShardSet& shards, double seconds) {
   double total_bytes = 0.0;
@@ -214,10 +224,24 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
     return std::string();
   });
   const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
+
+  // 2. A place for the shards, before anything is read: a stream is there once. From here on a
+  //    request to stop has something to put in order, and no rank must die of it.
+  const StopSignals signals;
+  session.world().barrier();
+  std::optional<OutputFolder> output;  // rank 0
+  if (!dry_run)
+    on_rank_0(session, [&] {
+      output.emplace(how.output);
+      return std::string();
+    });
+
+  // 3. How much text makes a shard.
   DocumentReader reader(files, how);
   const double bytes_per_token = estimate_bytes_per_token(tokenizer, reader);
   const auto shard_bytes = static_cast<std::uint64_t>(
       std::max(1.0, static_cast<double>(how.shard_tokens) * bytes_per_token));
+  reader.set_shard_bytes(shard_bytes);
   log::info("tokenizer   {} ({} ids, identity {})", tokenizer_file, tokenizer.size(),
             tokenizer.identity());
   log::info("input       {} file(s): {}", files.size(), describe_source(files));
@@ -225,21 +249,15 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
             human_bytes(static_cast<double>(shard_bytes)), bytes_per_token);
   if (dry_run) return ExitStatus::ok;
 
-  // 2. A place for the shards.
-  on_rank_0(session, [&] {
-    ShardSet::prepare(how.output);
-    return std::string();
-  });
   io::ShardInfo info;
   info.tokenizer_identity = tokenizer.identity();
   info.tokenizer_file = tokenizer_file;
   info.vocabulary = tokenizer.size();
   info.end_of_text = tokenizer.end_of_text();
   info.source = describe_source(files);
-  ShardSet shards(how.output, info);
+  std::optional<ShardSet> shards(std::in_place, how.output, info);
 
-  // 3. Read, encode, write; the next batch is read while this one is encoded.
-  reader.set_shard_bytes(shard_bytes);
+  // 4. Read, encode, write; the next batch is read while this one is encoded.
   ParallelEncoder encoder(tokenizer);
   std::vector<std::vector<std::uint32_t>> ids;
   const std::uint64_t batch_bytes = 4'000'000 * static_cast<std::uint64_t>(num_host_threads());
@@ -247,27 +265,36 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
     return std::async(std::launch::async, read_batch, std::ref(reader), session.rank(),
                       session.size(), batch_bytes);
   };
-  for (auto next = read_next(); next.valid();) {
+  for (auto next = read_next(); next.valid() && !stop_requested();) {
     const Batch batch = next.get();
     if (!batch.is_last) next = read_next();
     encoder.encode(batch.documents, ids);
     for (std::size_t d = 0; d < batch.documents.size(); ++d)
-      shards.append(batch.documents[d].split, batch.documents[d].shard, ids[d],
-                    batch.documents[d].text.size());
+      shards->append(batch.documents[d].split, batch.documents[d].shard, ids[d],
+                     batch.documents[d].text.size());
     show_progress(batch, seconds_since(start));
+  }
+  if (must_stop(session)) {
+    shards.reset();
+    session.world().barrier();
+    output.reset();
+    log::info("stopped by a signal after {} documents: no shard is kept (status 75)",
+              with_commas(static_cast<std::int64_t>(reader.num_documents())));
+    return ExitStatus::stopped_early;
   }
   print_input_counts(reader.counts(), how.document_separator);
   require(reader.num_documents() > 0, ExitStatus::bad_data,
           "the input holds no text: {} file(s), {} ...", files.size(), files.front().string());
-  shards.finish();
+  shards->finish();
 
-  // 4. All or nothing.
+  // 5. All or nothing.
   session.world().barrier();
   on_rank_0(session, [&] {
-    ShardSet::publish(how.output);
+    output->publish();
+    output.reset();
     return std::string();
   });
-  print_summary(session, shards, seconds_since(start));
+  print_summary(session, *shards, seconds_since(start));
   return ExitStatus::ok;
 }
 

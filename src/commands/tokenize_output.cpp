@@ -57,38 +57,62 @@ void remove_unfinished(const std::filesystem::path& folder) {
   for (const auto& path : ours) std::filesystem::remove(path, error);
 }
 
+/// Where the lock file lies: beside the output, whose parents are made for it.
+std::filesystem::path lock_place(const std::filesystem::path& unfinished) {
+  std::error_code error;
+  std::filesystem::create_directories(unfinished.parent_path(), error);
+  require(!error, ExitStatus::io_error, "{}: the folder cannot be made: {}",
+          unfinished.parent_path().string(), error.message());
+  std::filesystem::path place = unfinished;
+  place += ".lock";
+  return place;
+}
+
 }  // namespace
 
-ShardSet::ShardSet(const std::filesystem::path& output, io::ShardInfo info)
-    : folder_(unfinished_folder(output)), info_(std::move(info)) {}
-
-void ShardSet::prepare(const std::filesystem::path& output) {
-  const auto present = first_in(output);
+OutputFolder::OutputFolder(const std::filesystem::path& output)
+    : output_(output),
+      unfinished_(unfinished_folder(output)),
+      lock_(lock_place(unfinished_), fmt::format("{} is being written", output.string())) {
+  const auto present = first_in(output_);
   require(present.empty(), ExitStatus::bad_configuration,
           "{}: the folder must be new or empty, and holds files ({}, ...), which are not "
           "overwritten. Remove them, or choose another tokenize.output",
-          output.string(), present.filename().string());
+          output_.string(), present.filename().string());
   std::error_code error;
-  require(!std::filesystem::exists(output, error) || std::filesystem::is_directory(output, error),
+  require(!std::filesystem::exists(output_, error) || std::filesystem::is_directory(output_, error),
           ExitStatus::bad_configuration,
-          "{}: this is a file. tokenize.output is a folder: choose another", output.string());
-  const auto folder = unfinished_folder(output);
-  remove_unfinished(folder);
-  std::filesystem::create_directories(folder, error);
-  require(!error, ExitStatus::io_error, "{}: the folder cannot be made: {}", folder.string(),
+          "{}: this is a file. tokenize.output is a folder: choose another", output_.string());
+  remove_unfinished(unfinished_);
+  std::filesystem::create_directories(unfinished_, error);
+  require(!error, ExitStatus::io_error, "{}: the folder cannot be made: {}", unfinished_.string(),
           error.message());
+  discards_ = true;
+}
+
+OutputFolder::~OutputFolder() {
+  if (!discards_) return;
+  std::error_code ignored;
+  std::vector<std::filesystem::path> ours;
+  for (const auto& entry : std::filesystem::directory_iterator(unfinished_, ignored))
+    if (is_written_by_us(entry.path())) ours.push_back(entry.path());
+  for (const auto& path : ours) std::filesystem::remove(path, ignored);
+  std::filesystem::remove(unfinished_, ignored);  // only when nothing else is in it
 }
 
 // One rename: a reader, or a person after a crash, sees all shards or none.
-void ShardSet::publish(const std::filesystem::path& output) {
-  const auto folder = unfinished_folder(output);
+void OutputFolder::publish() {
+  discards_ = false;
   std::error_code error;
-  std::filesystem::rename(folder, final_place(output), error);  // over an empty folder, too
+  std::filesystem::rename(unfinished_, final_place(output_), error);  // over an empty folder, too
   require(!error, ExitStatus::io_error,
           "{}: the finished shards cannot be renamed to {}: {}. Nothing is lost: rename the folder "
           "yourself",
-          folder.string(), output.string(), error.message());
+          unfinished_.string(), output_.string(), error.message());
 }
+
+ShardSet::ShardSet(const std::filesystem::path& output, io::ShardInfo info)
+    : folder_(unfinished_folder(output)), info_(std::move(info)) {}
 
 void ShardSet::append(Split split, std::uint64_t shard, std::span<const std::uint32_t> tokens,
                       std::uint64_t num_bytes) {

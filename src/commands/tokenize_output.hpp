@@ -6,6 +6,7 @@
 #include <span>
 
 #include "commands/tokenize_input.hpp"
+#include "io/file_lock.hpp"
 #include "io/token_shard.hpp"
 
 namespace espalier::commands {
@@ -18,20 +19,35 @@ struct Written {
   std::uint64_t num_shards = 0;
 };
 
-/// The shards of one run. They are collected in the folder <output>.unfinished beside the output,
-/// which takes the output's name when all ranks are done: a run that was cut short, at whatever
-/// moment, leaves no half data set that a training could take for a whole one.
+/// The place of the shards of one run, on one rank. They are collected in the folder
+/// <output>.unfinished beside the output, which takes the output's name when all ranks are done: a
+/// run that was cut short, at whatever moment, leaves no half data set that a training could take
+/// for a whole one.
+class OutputFolder {
+ public:
+  /// Takes a lock beside the folder before it looks at anything; makes <output>.unfinished and
+  /// removes the shards that a killed run left there. Throws Error (io_error) when another job has
+  /// the lock, Error (bad_configuration) when the output holds anything, or that folder anything
+  /// that is no shard.
+  explicit OutputFolder(const std::filesystem::path& output);
+  /// Without publish(): removes the unfinished shards.
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  /// After every rank's ShardSet::finish: gives the folder its name.
+  void publish();
+
+ private:
+  std::filesystem::path output_, unfinished_;
+  io::FileLock lock_;
+  bool discards_ = false;
+};
+
+/// The shards that this rank writes.
 class ShardSet {
  public:
-  /// `info`: everything about the tokenizer and the source.
+  /// `info`: everything about the tokenizer and the source. There is an OutputFolder for `output`.
   ShardSet(const std::filesystem::path& output, io::ShardInfo info);
-
-  /// One rank, before any ShardSet::append: makes <output>.unfinished, and removes the
-  /// shards that an earlier run left there. Throws Error (bad_configuration) when the output holds
-  /// anything, or that folder anything else.
-  static void prepare(const std::filesystem::path& output);
-  /// One rank, after every rank's finish: gives the folder its name.
-  static void publish(const std::filesystem::path& output);
 
   /// Documents of a split must come in order; a new shard number finishes the shard before.
   void append(Split split, std::uint64_t shard, std::span<const std::uint32_t> tokens,

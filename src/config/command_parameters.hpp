@@ -118,7 +118,8 @@ struct EvaluationParameters {
                 .is_path = true},
           p.checkpoint);
     visit(Field{.name = "text",
-                .meaning = "text file to evaluate; empty: data.validation",
+                .meaning = "text to evaluate, of the kinds of tokenize.input; empty: "
+                           "data.validation",
                 .is_path = true},
           p.text);
     visit(Field{.name = "tokens",
@@ -126,7 +127,7 @@ struct EvaluationParameters {
                 .is_path = true},
           p.tokens);
     visit(Field{.name = "logits",
-                .meaning = "HDF5 file to write: dataset logits (sequences, S, V) f32 of `tokens`",
+                .meaning = "new HDF5 file: dataset logits (sequences, S, V) f32 of `tokens`",
                 .is_path = true},
           p.logits);
   }

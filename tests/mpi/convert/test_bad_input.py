@@ -1,4 +1,5 @@
 """Folders that cannot be converted get an error that names the key or tensor, and leave nothing."""
+import fcntl
 import json
 import pathlib
 import re
@@ -36,6 +37,22 @@ class BadInput(RunCase):
         self.assertFalse(target.exists())
         self.assertFalse(target.with_name(target.name + ".partial").exists())
         return output
+
+    def test_a_target_that_another_job_writes(self):
+        source = self.source()
+        target = self.folder / "shared"
+        partial = target.with_name("shared.partial")
+        partial.mkdir()
+        (partial / "config.json").write_text("of the other job")
+        with open(target.with_name("shared.partial.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for ranks in (1, 2):
+                output = espalier(ranks, "convert", source, target, status=74)
+                self.assertIn("being written by another job", output)
+                self.assertIn(str(target), output)
+            self.assertEqual((partial / "config.json").read_text(), "of the other job")
+        espalier(1, "convert", source, target)  # what a killed job left is in nobody's way
+        self.assertFalse(list(self.folder.glob("shared.*")))
 
     def test_configs(self):
         llama3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}

@@ -1,6 +1,9 @@
 """The doors for people who debug a model: gradients of a step, logits of given tokens, prompts of a
 file, and a run folder in place of the input file. The same on every grid."""
+import bz2
+import gzip
 import json
+import lzma
 import pathlib
 import shutil
 import subprocess
@@ -63,6 +66,68 @@ class LookingInside(RunCase):
         shape = subprocess.run(["h5ls", self.folder / "logits-2x2.h5"], capture_output=True,
                                text=True).stdout
         self.assertIn("{3, 12, 257}", shape)
+
+    def test_logits_overwrite_nothing(self):
+        """Neither their own tokens nor any other file, by whatever name."""
+        folder = self.folder / "precious"
+        folder.mkdir()
+        tokens, other = folder / "tokens.h5", folder / "other.h5"
+        shutil.copy(self.tokens, tokens)
+        other.write_text("precious")
+        (folder / "link.h5").symlink_to("tokens.h5")
+        (folder / "dangling.h5").symlink_to("nothing.h5")
+        (folder / "killed.h5.partial").write_text("of another evaluation")
+        before = {path: path.read_bytes() for path in folder.iterdir() if path.exists()}
+        for ranks, name in [(2, "tokens.h5"), (1, "other.h5"), (1, "link.h5"), (1, "dangling.h5"),
+                            (1, "killed.h5"), (1, "none/logits.h5")]:
+            with self.subTest(name=name, ranks=ranks):
+                output = espalier(ranks, "eval", self.folder / "run", "--tokens", tokens,
+                                  "--logits", folder / name, status=78)
+                self.assertIn("evaluation.logits", output)
+                self.assertIn(name, output)
+                self.assertEqual(before, {path: path.read_bytes() for path in folder.iterdir()
+                                          if path.exists()})
+
+    def test_texts_are_read_as_tokenize_reads_them(self):
+        """Packed or not, a pipe or a file, on one rank and on two: the same loss."""
+        text = "int main() { return 0; }\n" * 40
+        folder = self.folder / "texts"
+        folder.mkdir()
+        (folder / "a.txt").write_text(text)
+        (folder / "a.txt.gz").write_bytes(gzip.compress(text.encode()))
+        (folder / "a.txt.BZ2").write_bytes(bz2.compress(text.encode()))
+        (folder / "a.txt.xz").write_bytes(lzma.compress(text.encode()))
+        (folder / "a.jsonl").write_text(json.dumps({"text": text}) + "\n")
+        run = self.folder / "run"
+
+        def loss(ranks, name, **how):
+            output = espalier(ranks, "eval", run, "--text", name, **how)
+            return output.split("loss ")[1].split(" of ")[0]
+
+        whole = loss(1, folder / "a.txt")
+        for name in ["a.txt.BZ2", "a.txt.xz", "a.jsonl"]:
+            self.assertEqual(loss(1, folder / name), whole, name)
+        self.assertEqual(loss(2, folder / "a.txt.gz"), whole)
+        self.assertEqual(loss(1, "/dev/stdin", stdin=text), whole)
+        self.assertEqual(loss(2, "-", stdin=text), whole)
+        two = folder / "two.jsonl"
+        two.write_text("".join(json.dumps({"text": t}) + "\n" for t in ("int a;", "int b;")))
+        self.assertIn("over 13 tokens", espalier(1, "eval", run, "--text", two))
+
+    def test_texts_that_cannot_be_evaluated(self):
+        run = self.folder / "run"
+        (self.folder / "utf16.txt").write_bytes("int main".encode("utf-16"))
+        (self.folder / "table.csv").write_text("a,b\n")
+        (self.folder / "nothing.txt").write_text("")
+        (self.folder / "bad.jsonl").write_text('{"text": "a"}\n{"text": NaN}\n')
+        for ranks, name, words in [(1, "absent.txt", "No such file"), (1, ".", "folder"),
+                                   (2, "utf16.txt", "UTF-16"), (1, "table.csv", "tokenize.format"),
+                                   (1, "nothing.txt", "holds no text"),
+                                   (1, "bad.jsonl", "bad.jsonl:2")]:
+            with self.subTest(name=name):
+                output = espalier(ranks, "eval", run, "--text", self.folder / name, status=65)
+                self.assertIn(words, output)
+                self.assertIn(str(self.folder / name), output)
 
     def test_tokens_that_cannot_be_evaluated(self):
         run = self.folder / "run"

@@ -61,5 +61,34 @@ once "espalier: error:"
 expect 0 "Commands" $mpirun "$program" help
 once "Commands"
 
+# What nobody could read was not a success: a full disk, a closed output, a reader that has gone.
+printf 'some text' >"$folder/text.txt"
+tokenizer=$inputs/tests/bytes.tiktoken
+unread() {  # <command ...>
+  local got
+  for how in full closed gone; do
+    case $how in
+      full) "$@" >/dev/full 2>"$folder/out" </dev/null ;;
+      closed) "$@" >&- 2>"$folder/out" </dev/null ;;
+      gone) mkfifo "$folder/reader"
+        # Opened for both ends, so that nothing waits; then nobody reads what is written.
+        exec 7<>"$folder/reader" 8>"$folder/reader" 7>&-
+        "$@" >&8 2>"$folder/out" </dev/null 8>&- ;;
+    esac
+    got=$?
+    [ $how = gone ] && exec 8>&- && rm "$folder/reader"
+    if [ "$got" -ne 74 ] || ! grep -qF "standard output" "$folder/out"; then
+      echo "FAILED: status $got with $how output: $*"; cat "$folder/out"; failures=$((failures + 1))
+    fi
+    rm -rf "$folder/unread"
+  done
+}
+unread "$program" --version
+unread "$program" help parameters
+unread "$program" inspect "$tokenizer"
+unread "$program" train "$tiny" parallel.tensor=1 "output.directory=$folder/unread" --dry-run
+unread "$program" tokenize "data.tokenizer=$tokenizer" "tokenize.input=$folder/text.txt" \
+  "tokenize.output=$folder/unread"
+
 [ "$failures" -eq 0 ] && echo "all as expected"
 exit "$((failures > 0))"

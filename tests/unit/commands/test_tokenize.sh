@@ -124,6 +124,44 @@ expect 78 "notes is none" tokenize.output="$folder/other"
 echo precious >"$folder/mine/notes"
 expect 78 "new or empty" tokenize.output="$folder/mine"
 expect 78 "this is a file" tokenize.output="$folder/mine/notes"
+# Two jobs into one folder: the second is refused by name and touches nothing. The first waits for
+# its input, which this shell holds.
+mkfifo "$folder/held.jsonl"
+exec 8<>"$folder/held.jsonl"
+"$program" "${arguments[@]}" tokenize.output="$folder/raced" "tokenize.input=[\"$folder/held.jsonl\"]" \
+  >"$folder/first" 2>&1 8>&- &
+first=$!
+until [ -d "$folder/raced.unfinished" ] || ! kill -0 "$first"; do sleep 0.1; done
+expect 74 "raced is being written by another job" tokenize.output="$folder/raced" 8>&-
+grep -q "process $first on" "$folder/out" || fail "the other job is not named"
+head -n 50 "$folder/long.jsonl" >&8
+exec 8>&-
+wait "$first" || { fail "status $? of the first of two jobs"; cat "$folder/first"; }
+grep -q " documents" "$folder/first" && [ -e "$folder/raced/train-00000.h5" ] ||
+  fail "the first of two jobs has lost its shards"
+
+# A request to stop leaves nothing half-written: while a stream is waited for, and at work on two ranks.
+mkfifo "$folder/waiting.jsonl"
+exec 8<>"$folder/waiting.jsonl"
+"$program" "${arguments[@]}" tokenize.output="$folder/stopped" \
+  'tokenize.input=["-"]' <"$folder/waiting.jsonl" >"$folder/out" 2>&1 8>&- &
+job=$!
+until [ -d "$folder/stopped.unfinished" ] || ! kill -0 "$job"; do sleep 0.1; done
+kill -TERM "$job"
+wait "$job"
+[ $? -eq 75 ] || { fail "another status than 75 after SIGTERM"; cat "$folder/out"; }
+exec 8>&-
+many=$(yes "\"$folder/long.jsonl\"," | head -n 400 | tr -d '\n')
+"${mpirun[@]}" -n 2 "$program" "${arguments[@]}" tokenize.output="$folder/stopped2" \
+  "tokenize.input=[${many%,}]" >"$folder/out" 2>&1 &
+job=$!
+until [ -d "$folder/stopped2.unfinished" ] || ! kill -0 "$job"; do sleep 0.1; done
+kill -USR2 "$job"
+wait "$job"
+[ $? -eq 75 ] || { fail "another status than 75 after SIGUSR2 on two ranks"; cat "$folder/out"; }
+grep -q "stopped by a signal" "$folder/out" || { fail "a stop is not said"; cat "$folder/out"; }
+[ -e "$folder/stopped" ] || [ -e "$folder/stopped2" ] && fail "a stopped run has published"
+[ -z "$(ls -d "$folder"/*.unfinished* | grep -v other)" ] || { fail "left"; ls -d "$folder"/*.unfinished*; }
 [ -z "$(find "$folder/x" -name '*.h5' 2>/dev/null)" ] || fail "a failed run left shards"
 
 [ "$failures" -eq 0 ] && echo "all passed"

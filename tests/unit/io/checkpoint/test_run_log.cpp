@@ -117,3 +117,22 @@ TEST_CASE("a log that cannot be written is an error that names the file") {
     CHECK_THROWS_WITH(log.line("x"), Contains("run.log") && Contains("No space left"));
   }
 }
+
+TEST_CASE("somebody else's table of the same name is not cut") {
+  for (const char* name : {"history.csv", "validation.csv"}) {
+    const ScratchFolder scratch;
+    const fs::path path = scratch.path() / name;
+    std::ofstream(path) << "year,population\n1900,1650000000\n";
+    try {
+      const RunLog log(scratch.path(), 0);
+      FAIL("no error was thrown");
+    } catch (const Error& error) {
+      CHECK(error.status() == ExitStatus::bad_configuration);
+      CHECK_THAT(error.what(), Contains(path.string()) && Contains("output.directory"));
+    }
+    CHECK(text_of(path) == "year,population\n1900,1650000000\n");
+    // What a kill left of a run's own header is no such table.
+    std::ofstream(path) << "step,";
+    const RunLog log(scratch.path(), 0);
+  }
+}

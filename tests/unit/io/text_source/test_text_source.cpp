@@ -213,6 +213,9 @@ TEST_CASE("What is no text is refused by what it is", "[text_source]") {
   CHECK(read_all(folder / "a.csv", {.format = io::TextFormat::plain}) == Texts{"text,id\n"});
   write_file(folder / "part-00000", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
   CHECK(read_all(folder / "part-00000") == Texts{"one", "two"});
+  write_file(folder / "part-00000", "{\"text\": \"one\"}\nnot JSON\n");
+  CHECK_THAT(error_of(folder / "part-00000"), Contains("part-00000:2") && Contains("JSON lines") &&
+                                                  Contains("tokenize.format = \"text\""));
 }
 
 TEST_CASE("Bad JSON lines can be passed over, and are counted by reason", "[text_source]") {
