@@ -9,6 +9,7 @@
 #include "commands/convert_target.hpp"
 #include "commands/convert_tokenizer.hpp"
 #include "commands/on_rank_0.hpp"
+#include "huggingface/config_json.hpp"
 #include "huggingface/folder_writer.hpp"
 #include "huggingface/model_folder.hpp"
 #include "huggingface/prompt_prefix.hpp"
@@ -112,6 +113,18 @@ config::Parameters imported_parameters(const huggingface::ModelFolder& folder,
   return p;
 }
 
+/// Keys of the command line may change what the weights compute only when that is meant.
+void require_same_function(const config::ModelParameters& there,
+                           const config::ModelParameters& here) {
+  const std::string keys = huggingface::differences(there, here);
+  if (keys.empty()) return;
+  require(here.allow_change, ExitStatus::bad_configuration,
+          "the command line changes what the weights compute:\n  {}\nLeave it out, or set "
+          "model.allow_change=true",
+          keys);
+  log::warn("model.allow_change: the checkpoint is of another model than the folder:\n  {}", keys);
+}
+
 void refuse_export_keys(std::span<const std::string> overrides) {
   for (const std::string& text : overrides)
     if (text.starts_with("convert."))
@@ -133,6 +146,8 @@ void import_folder(parallel::MpiSession& session, const fs::path& source, Conver
     const huggingface::ModelFolder folder(source);
     config::Parameters p = imported_parameters(folder, source, overrides);
     folder.require_tensors(model::tensor_table(model::Architecture::from(p.model)));
+    if (folder.is_untied_by_weights()) log::warn("{}", huggingface::describe_untied(source));
+    require_same_function(folder.model(), p.model);
     identity = identity_of_tokenizer(p, !asked.data.tokenizer.empty());
     return config::to_toml(p);
   });

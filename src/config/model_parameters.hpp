@@ -30,6 +30,7 @@ struct ModelParameters {
   double initializer_range = 0.02;
   std::int64_t max_position_embeddings = 40960;
   std::string initial_weights = "";
+  bool allow_change = false;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -118,6 +119,10 @@ struct ModelParameters {
                 .meaning = "Hugging Face folder or checkpoint whose weights a new run starts from; "
                            "empty: random from training.seed"},
           p.initial_weights);
+    visit(Field{.name = "allow_change",
+                .meaning = "take weights although they were made with another split of heads, "
+                           "rope_*, norm epsilon, ...: they fit, but compute something else"},
+          p.allow_change);
   }
 };
 

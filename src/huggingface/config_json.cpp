@@ -293,7 +293,9 @@ std::string differences(const ModelParameters& there, const ModelParameters& her
   const bool has_rope = here.model_type != "gpt2";
   const bool scales = there.rope_type == "llama3" || here.rope_type == "llama3";
   const auto matters = [&](std::string_view name) {
-    if (name == "file" || name == "initial_weights" || name == "initializer_range") return false;
+    if (name == "file" || name == "initial_weights" || name == "allow_change" ||
+        name == "initializer_range")
+      return false;
     // A limit that people set, except where positions are a weight.
     if (name == "max_position_embeddings") return !has_rope;
     if (name == "rope_theta" || name == "rope_type") return has_rope;

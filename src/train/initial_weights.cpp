@@ -7,6 +7,7 @@
 #include "io/toml_reader.hpp"
 #include "kernels/elementwise.hpp"
 #include "model/initialize.hpp"
+#include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
 #include "train/host_values.hpp"
 
@@ -31,6 +32,15 @@ config::ModelParameters model_of(const io::CheckpointReader& reader, const fs::p
   return parameters.model;
 }
 
+/// Of the tokenizer that lies in a Hugging Face folder; empty: none does.
+std::string identity_of_folder(const fs::path& folder) {
+  std::error_code ignored;
+  for (const char* name : {"tokenizer.json", "vocab.json"})
+    if (fs::is_regular_file(folder / name, ignored))
+      return tokenizer::Tokenizer::from_file(folder / name).identity();
+  return {};
+}
+
 }  // namespace
 
 InitialWeights::InitialWeights(const std::string& source, const config::ModelParameters& model,
@@ -47,12 +57,19 @@ InitialWeights::InitialWeights(const std::string& source, const config::ModelPar
         std::make_unique<io::CheckpointReader>(source_, io::CheckpointReader::Verify::whole_pieces);
     there = model_of(*checkpoint_, source_);
   }
-  if (const std::string keys = huggingface::differences(there, model); !keys.empty())
-    throw Error(ExitStatus::bad_data,
+  if (const std::string keys = huggingface::differences(there, model);
+      !keys.empty() && !model.allow_change)
+    throw Error(ExitStatus::bad_configuration,
                 fmt::format("model.initial_weights = \"{}\" is of another model:\n  {}\nChange "
-                            "[model], or leave its sizes away: they are then taken from there",
+                            "[model], or leave its sizes away: they are then taken from there. To "
+                            "take the weights all the same, where shapes allow it, set "
+                            "model.allow_change = true",
                             source, keys),
                 Met::by_every_rank);
+  else if (!keys.empty() && log::rank() == 0)
+    log::warn("model.allow_change: the weights of {} get another model:\n  {}", source, keys);
+  if (folder_ && folder_->is_untied_by_weights() && log::rank() == 0)
+    log::warn("{}", huggingface::describe_untied(source));
   if (folder_)
     folder_->require_tensors(table);
   else
@@ -84,9 +101,17 @@ std::string InitialWeights::describe() const {
 }
 
 void InitialWeights::warn_of_tokenizer(const std::string& identity) const {
-  if (folder_ || log::rank() != 0) return;
-  const std::string& theirs = checkpoint_->info().tokenizer_identity;
-  if (!theirs.empty() && !identity.empty() && theirs != identity)
+  if (log::rank() != 0 || identity.empty()) return;
+  std::string theirs;
+  try {
+    theirs = folder_ ? identity_of_folder(source_) : checkpoint_->info().tokenizer_identity;
+  } catch (const Error& error) {
+    log::warn(
+        "whether the ids of this run's data mean the same to model.initial_weights cannot be told: "
+        "{}",
+        error.what());
+  }
+  if (!theirs.empty() && theirs != identity)
     log::warn(
         "model.initial_weights was trained with tokenizer {}, this run's data are of tokenizer {}: "
         "the ids do not mean the same",

@@ -84,6 +84,7 @@ void check_files(const config::Parameters& p) {
   } else if (!p.model.initial_weights.empty()) {
     const InitialWeights initial(p.model.initial_weights, p.model,
                                  model::tensor_table(model::Architecture::from(p.model)));
+    initial.warn_of_tokenizer(tokenizer_identity(p));
     log::info("would start from {}", initial.describe());
   }
   require_writable(p.output.directory);
