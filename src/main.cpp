@@ -52,7 +52,9 @@ int main(int argc, char** argv) {
     status = commands::report_failure(session ? &*session : nullptr, exception);
   }
 
-  // 7. MPI ends last: everything that could still communicate is gone.
+  // 7. MPI ends last: everything that could still communicate is gone. What nobody could read was
+  //    not a success.
+  status = commands::status_with_output(status);
   session.reset();
 
   // 8. The status tells a job script what to do next (75: submit again).

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -10,14 +11,16 @@
 #include "commands/sequence_logits.hpp"
 #include "commands/trained_model.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/document_marks.hpp"
 #include "train/evaluator.hpp"
 #include "train/training_data.hpp"
 
 namespace espalier::commands {
 namespace {
 
-/// A text file as one document, with the separator in front so that its first token is predicted
-/// too; a model that was trained with data.document_mask knows no token before a document.
+/// A text file as one document: behind what data.begin_of_document puts there, else behind the
+/// separator, so that its first token is predicted too; a model that was trained with
+/// data.document_mask knows no separator before a document.
 std::vector<std::uint32_t> tokens_of_file(const std::string& path, const TrainedModel& trained,
                                           double& bytes_per_token) {
   std::ifstream file(path, std::ios::binary);
@@ -26,7 +29,11 @@ std::vector<std::uint32_t> tokens_of_file(const std::string& path, const Trained
   const auto tokenizer = trained.open_tokenizer();
   std::vector<std::uint32_t> ids = tokenizer.encode(text);
   bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
-  if (!trained.parameters.data.document_mask) ids.insert(ids.begin(), tokenizer.end_of_text());
+  const auto marks = train::document_marks(trained.parameters.data, tokenizer);
+  if (!marks.begin.empty())
+    ids.insert(ids.begin(), marks.begin.begin(), marks.begin.end());
+  else if (!trained.parameters.data.document_mask && marks.separator)
+    ids.insert(ids.begin(), *marks.separator);
   require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no token to predict", path);
   return ids;
 }
@@ -57,11 +64,24 @@ void evaluate_text(TrainedModel& trained, const std::string& path, bool dry_run)
   report(trained, evaluate(trained, {&stream, bytes_per_token}, length, 0), path);
 }
 
+/// Shards whose documents begin otherwise than those that the model knows.
+void warn_of_begin(const TrainedModel& trained, const train::Dataset& dataset) {
+  if (trained.parameters.data.tokenizer.empty() || log::rank() != 0) return;
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(trained.parameters.data.tokenizer, ignored)) return;
+  const auto tokenizer = tokenizer::Tokenizer::from_file(trained.parameters.data.tokenizer);
+  const auto begin = train::document_marks(trained.parameters.data, tokenizer).begin;
+  if (!begin.empty() && !dataset.documents_begin_with(begin))
+    log::warn("{}: its documents do not begin with {}, which data.begin_of_document asks for",
+              trained.parameters.data.validation, tokenizer.decode(begin));
+}
+
 void evaluate_shards(TrainedModel& trained, bool verify, bool dry_run) {
   const config::Parameters& p = trained.parameters;
   const train::Dataset dataset(p.data.validation, "validation", p.model.vocab_size,
                                p.training.sequence_length, trained.tokenizer_identity,
                                p.data.verify_checksum && verify);
+  warn_of_begin(trained, dataset);
   if (dry_run) return;
   report(trained,
          evaluate(trained,

@@ -1,9 +1,12 @@
 #include "commands/failure.hpp"
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <new>
+#include <system_error>
 #include <thread>
 
 #include "parallel/session.hpp"
@@ -27,6 +30,12 @@ Failure classify(const std::exception& exception) {
             "prints what it needs)"};
   if (dynamic_cast<const std::filesystem::filesystem_error*>(&exception) != nullptr)
     return {ExitStatus::io_error, Met::by_this_rank, exception.what()};
+  // What fmt::print throws when standard output is full or closed.
+  if (const auto* system = dynamic_cast<const std::system_error*>(&exception))
+    for (const int code : {ENOSPC, EDQUOT, EFBIG, EBADF, EIO, EPIPE})
+      if (system->code().value() == code)
+        return {ExitStatus::io_error, Met::by_this_rank,
+                fmt::format("standard output cannot be written: {}", std::strerror(code))};
   return {ExitStatus::internal, Met::by_this_rank,
           fmt::format("internal error: {}", exception.what())};
 }
@@ -49,6 +58,15 @@ ExitStatus report_failure(const parallel::MpiSession* session, const std::except
   std::fflush(stderr);
   if (!for_all) parallel::MpiSession::abort(static_cast<int>(failure.status));
   return failure.status;
+}
+
+ExitStatus status_with_output(ExitStatus status) {
+  errno = 0;
+  const bool is_whole = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (is_whole || status != ExitStatus::ok) return status;
+  std::fprintf(stderr, "espalier: error: standard output could not be written%s%s\n",
+               errno != 0 ? ": " : "", errno != 0 ? std::strerror(errno) : "");
+  return ExitStatus::io_error;
 }
 
 }  // namespace espalier::commands

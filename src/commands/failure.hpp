@@ -15,4 +15,8 @@ namespace espalier::commands {
 /// `session` is null when MPI did not start.
 ExitStatus report_failure(const parallel::MpiSession* session, const std::exception& exception);
 
+/// io_error in place of ok, and a message, when standard output did not take everything that was
+/// printed: it is closed, or its disk is full.
+ExitStatus status_with_output(ExitStatus status);
+
 }  // namespace espalier::commands

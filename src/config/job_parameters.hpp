@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "config/field.hpp"
 
@@ -150,6 +151,7 @@ struct CheckpointParameters {
   std::int64_t keep_every = 0;
   bool at_end = true;
   std::string staging = "copy";
+  std::vector<std::string> allow_changes;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -170,6 +172,12 @@ struct CheckpointParameters {
               .meaning = "an update that meets a piece not yet written: copies it first, or waits",
               .choices = {"copy", "wait"}},
         p.staging);
+    visit(
+        Field{.name = "allow_changes",
+              .meaning = "keys of [model], as \"model.rope_theta\", that may differ from those of "
+                         "the weights that are continued, started from or converted, although "
+                         "these then make another function"},
+        p.allow_changes);
   }
 };
 

@@ -1,5 +1,6 @@
 #include "huggingface/config_json.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -289,13 +290,13 @@ ModelParameters read_config(const fs::path& file, std::string_view text) {
   return Reader(file, text).read();
 }
 
-std::string differences(const ModelParameters& there, const ModelParameters& here) {
+std::string differences(const ModelParameters& there, const ModelParameters& here,
+                        std::span<const std::string> allowed) {
   const bool has_rope = here.model_type != "gpt2";
   const bool scales = there.rope_type == "llama3" || here.rope_type == "llama3";
   const auto matters = [&](std::string_view name) {
-    if (name == "file" || name == "initial_weights" || name == "allow_change" ||
-        name == "initializer_range")
-      return false;
+    if (name == "file" || name == "initial_weights" || name == "initializer_range") return false;
+    if (name.ends_with("_token_id") || name == "generation_config") return false;
     // A limit that people set, except where positions are a weight.
     if (name == "max_position_embeddings") return !has_rope;
     if (name == "rope_theta" || name == "rope_type") return has_rope;
@@ -311,7 +312,9 @@ std::string differences(const ModelParameters& there, const ModelParameters& her
   ModelParameters::describe(here, [&](const config::Field& field, const auto& value) {
     const std::string own = config::toml_value(value);
     const std::string& other = values[i++];
-    if (own != other && matters(field.name))
+    const bool is_allowed = std::find(allowed.begin(), allowed.end(),
+                                      fmt::format("model.{}", field.name)) != allowed.end();
+    if (own != other && matters(field.name) && !is_allowed)
       text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "\n  ", field.name, other,
                           own);
   });

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -29,7 +30,9 @@ std::string write_config(const ExportedConfig& config);
 std::string write_generation_config(const ExportedConfig& config);
 
 /// The keys, "hidden_size: 64 there, 128 here", in which two models differ so that the weights of
-/// one do not mean the same in the other; empty: none. Both are resolved.
-std::string differences(const config::ModelParameters& there, const config::ModelParameters& here);
+/// one do not mean the same in the other; empty: none. Both are resolved. Keys in `allowed`, each
+/// written as "model.rope_theta", are left out.
+std::string differences(const config::ModelParameters& there, const config::ModelParameters& here,
+                        std::span<const std::string> allowed = {});
 
 }  // namespace espalier::huggingface

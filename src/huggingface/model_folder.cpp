@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "huggingface/config_json.hpp"
 #include "huggingface/safetensors.hpp"
+#include "huggingface/special_tokens.hpp"
 #include "huggingface/strict_json.hpp"
 #include "io/file_place.hpp"
 
@@ -86,6 +87,7 @@ ModelFolder::ModelFolder(const fs::path& folder)
   require(is_model_folder(folder), ExitStatus::bad_data,
           "{} is not a Hugging Face model folder: it has no config.json", folder.string());
   self.model = read_config(folder / "config.json", read_small_file(folder / "config.json"));
+  read_special_tokens(folder, self.model);
   std::error_code ignored;
   if (fs::exists(folder / kSingleName, ignored))
     self.open(kSingleName);

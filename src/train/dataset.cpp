@@ -52,6 +52,21 @@ Dataset::Dataset(const std::string& where, const std::string& split, std::int64_
   bytes_per_token_ = static_cast<double>(bytes) / static_cast<double>(stream_.size());
 }
 
+bool Dataset::documents_begin_with(std::span<const std::uint32_t> tokens) const {
+  constexpr std::size_t kLookedAt = 100;
+  for (const io::TokenShard& shard : shards_) {
+    const auto all = shard.tokens();
+    const auto documents = shard.documents();
+    for (const std::uint64_t begin :
+         documents.first(std::min<std::size_t>(documents.size(), kLookedAt))) {
+      const auto rest = all.subspan(std::min<std::uint64_t>(begin, all.size()));
+      if (rest.size() < tokens.size() || !std::equal(tokens.begin(), tokens.end(), rest.begin()))
+        return false;
+    }
+  }
+  return true;
+}
+
 std::string Dataset::describe() const {
   return fmt::format("{}: {} shard{}, {} tokens, {} samples of {}", split_, shards_.size(),
                      shards_.size() == 1 ? "" : "s",

@@ -71,6 +71,7 @@ void check_files(const config::Parameters& p) {
     RunPosition position;
     if (reader) position = {reader->info().step, reader->info().samples_consumed};
     config::Parameters limited = p;
+    agree_on_begin(limited.data, data, true);
     limit_steps_to_data(limited, data, position);
     log::info("{}", data.describe(samples_of_run(limited, position)));
   }
@@ -82,8 +83,7 @@ void check_files(const config::Parameters& p) {
     require_continuable(reader->info(), *folder);
     log::info("would continue {} (step {})", folder->string(), reader->info().step);
   } else if (!p.model.initial_weights.empty()) {
-    const InitialWeights initial(p.model.initial_weights, p.model,
-                                 model::tensor_table(model::Architecture::from(p.model)));
+    const InitialWeights initial(p, model::tensor_table(model::Architecture::from(p.model)));
     initial.warn_of_tokenizer(tokenizer_identity(p));
     log::info("would start from {}", initial.describe());
   }
@@ -113,6 +113,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
+  agree_on_begin(parameters_.data, training_data_, session.rank() == 0);
   start_or_continue();
   const RunPosition position{step_, samples_consumed_};
   data_end_run_ = limit_steps_to_data(parameters_, training_data_, position);
@@ -149,10 +150,10 @@ void Trainer::start_or_continue() {
   if (const auto folder = find_checkpoint(parameters_, "", session_.world())) {
     continue_from(*folder);
   } else if (!parameters_.model.initial_weights.empty()) {
-    InitialWeights initial(parameters_.model.initial_weights, parameters_.model,
-                           model_.memory.weights->table);
+    InitialWeights initial(parameters_, model_.memory.weights->table);
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
     initial.load(worker_.context, optimizer);
+    keep_special_tokens(parameters_.model, initial.model());
     log::info("new run: weights from {}", initial.describe());
   } else {
     randomize_masters(worker_.context, model_.memory.architecture, parameters_.training.seed,
@@ -178,6 +179,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
         Met::by_every_rank);
   config::Parameters earlier;
   io::read_parameters(info.resolved_input, (folder / "master.h5").string(), {}, earlier);
+  keep_special_tokens(parameters_.model, earlier.model);
   const auto warn_if = [&](bool differs, const char* key) {
     if (differs && session_.rank() == 0)
       log::warn("{} differs from the checkpoint's: the run goes on, but not as the same run", key);

@@ -186,7 +186,7 @@ class BadInput(RunCase):
         self.assertIn("source and a target", espalier(1, "convert", source, status=USAGE))
         espalier(1, "convert", status=USAGE)
         for key in ("rope_theta=5.0", "rms_norm_eps=0.1", "rope_type=llama3"):
-            self.refused(source, key.split("=")[0], " there, ", "model.allow_change",
+            self.refused(source, key.split("=")[0], " there, ", "checkpoint.allow_changes",
                          status=CONFIGURATION, overrides=[f"model.{key}"])
         split = ["model.num_attention_heads=8", "model.num_key_value_heads=4", "model.head_dim=12"]
         llama = hf_folder.write_folder(self.folder / "llama", hf_folder.tiny_config("llama"),
@@ -194,7 +194,8 @@ class BadInput(RunCase):
         self.refused(llama, "num_attention_heads: 4 there, 8 here", status=CONFIGURATION,
                      overrides=split)
         allowed = espalier(1, "convert", llama, self.folder / "split", *split,
-                           "model.allow_change=true")
+                           'checkpoint.allow_changes=["model.num_attention_heads", '
+                           '"model.num_key_value_heads", "model.head_dim"]')
         self.assertIn("num_attention_heads: 4 there, 8 here", allowed)
         self.refused(source, "convert.dtype", status=CONFIGURATION, overrides=["convert.dtype=f8"])
         self.refused(source, "q_proj", "(96, 64)", "(64, 64)", status=DATA, overrides=["model.head_dim=16"])

@@ -72,7 +72,7 @@ class InitialWeights(RunCase):
         for dry_run in ([], ["--dry-run"]):
             output = self.start("other-run", folder, *dry_run, status=CONFIGURATION)
             for word in ("rope_theta: 20000", "rms_norm_eps", "model.initial_weights",
-                         "model.allow_change"):
+                         "checkpoint.allow_changes"):
                 self.assertIn(word, output)
             self.assertNotIn("hidden_size", output[output.index("error:"):])
         self.assertIn("neither", self.start("other-run", self.folder / "nowhere", status=DATA))
@@ -88,6 +88,12 @@ class InitialWeights(RunCase):
         checkpoint = self.folder / "llama-ckpt"
         espalier(1, "convert", folder, checkpoint)
         same = ["model.model_type=llama", "training.steps=1"]
+
+        def allow(change):
+            keys = [word.split("=")[0] for word in change]
+            if keys == ["model.rope_type"]:
+                keys += ["model.rope_factor"]  # of what has a meaning only now
+            return f"checkpoint.allow_changes={keys}".replace("'", '"')
         changes = (["model.num_attention_heads=8", "model.num_key_value_heads=4",
                     "model.head_dim=12"], ["model.rope_theta=5.0"], ["model.rms_norm_eps=0.1"],
                    ["model.rope_type=llama3"])
@@ -97,13 +103,16 @@ class InitialWeights(RunCase):
                 self.assertIn(key, self.start("llama-run", weights, *same, *change, "--dry-run",
                                               status=CONFIGURATION))
                 allowed = self.start("llama-run", weights, *same, *change, "--dry-run",
-                                     "model.allow_change=true")
+                                     allow(change))
                 self.assertIn(key, allowed[allowed.index("warning"):])
         self.start("llama-run", folder, *same, *changes[0], status=CONFIGURATION)
-        self.start("llama-run", folder, *same, *changes[0], "model.allow_change=true")
+        self.start("llama-run", folder, *same, *changes[0], allow(changes[0]))
+        # Each by its name.
+        self.start("llama-run", folder, *same, "model.rope_theta=5.0", "model.rms_norm_eps=0.1",
+                   allow(["model.rope_theta"]), status=CONFIGURATION)
         # What does not fit is refused all the same.
-        self.start("wide", folder, *same, "model.hidden_size=128", "model.allow_change=true",
-                   status=DATA)
+        wide = ["model.hidden_size=128"]
+        self.start("wide", folder, *same, *wide, allow(wide), status=DATA)
         # An evaluation that says another model says so.
         keys = [f"data.validation={self.data}", "training.sequence_length=32",
                 "validation.sequences=1"]
