@@ -99,22 +99,32 @@ std::string assign(std::string& value, const toml::node& node) {
   return {};
 }
 
-std::string assign(std::vector<std::string>& value, const toml::node& node) {
-  if (node.is_string()) {
-    value = {node.as_string()->get()};
+/// A list of values, or one in place of a list of one.
+template <class T>
+std::string assign_list(std::vector<T>& value, const toml::node& node) {
+  T item{};
+  if (assign(item, node).empty()) {
+    value = {std::move(item)};
     return {};
   }
+  const std::string_view type = config::type_name(value);
   const toml::array* list = node.as_array();
-  if (list == nullptr) return fmt::format("needs a list of strings, not {}", found_type(node));
-  std::vector<std::string> items;
-  for (const toml::node& item : *list) {
-    std::string text;
-    if (const std::string wrong = assign(text, item); !wrong.empty())
-      return fmt::format("needs a list of strings, not one with {}", found_type(item));
-    items.push_back(std::move(text));
+  if (list == nullptr) return fmt::format("needs a {}, not {}", type, found_type(node));
+  std::vector<T> items;
+  for (const toml::node& element : *list) {
+    if (!assign(item, element).empty())
+      return fmt::format("needs a {}, not one with {}", type, found_type(element));
+    items.push_back(item);
   }
   value = std::move(items);
   return {};
+}
+
+std::string assign(std::vector<std::string>& value, const toml::node& node) {
+  return assign_list(value, node);
+}
+std::string assign(std::vector<std::int64_t>& value, const toml::node& node) {
+  return assign_list(value, node);
 }
 
 /// ~ in what the field says are paths. Returns what is wrong with one of them, or nothing.

@@ -3,6 +3,8 @@
 #include <filesystem>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
+#include "huggingface/config_json.hpp"
 #include "huggingface/model_folder.hpp"
 #include "io/checkpoint.hpp"
 #include "io/toml_reader.hpp"
@@ -65,7 +67,10 @@ config::Parameters parameters_of_checkpoint(const std::string& named,
   const std::string kept = train::kept_tokenizer(folder, reader.info());
   if (p.data.tokenizer == of_training && !kept.empty()) p.data.tokenizer = kept;
   if (!requested.data.validation.empty()) p.data.validation = requested.data.validation;
+  const config::ModelParameters trained = p.model;
   io::read_parameters({}, "command line", overrides, p);
+  if (const std::string keys = huggingface::differences(trained, p.model); !keys.empty())
+    log::warn("the command line changes what the weights compute:\n  {}", keys);
   p.evaluation.checkpoint = p.generate.checkpoint = folder.string();
   return p;
 }

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "commands/build_info.hpp"
 #include "commands/help.hpp"
+#include "tokenizer/unicode.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -92,6 +93,19 @@ void take_paths_and_overrides(const Words& words, CommandLine& line) {
                            line.command->arguments));
 }
 
+/// Parameters are handed on as TOML, which is UTF-8.
+void require_utf8(const Words& words) {
+  const auto check = [](std::string_view key, const std::string& value) {
+    if (!tokenizer::is_valid_utf8(value))
+      fail_usage(fmt::format(
+          "the value of {} is not UTF-8: write it so, or take it from a file or standard input",
+          key));
+  };
+  for (const auto& [flag, value] : words.options) check(flag, value);
+  for (const std::string& word : words.rest)
+    if (is_override(word)) check(word.substr(0, word.find('=')), word);
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, const char* const* argv) {
@@ -114,6 +128,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     return line;
   }
 
+  require_utf8(words);
   add_options(words, line);
   if (line.command->run_on_paths != nullptr) {
     if (words.rest.empty())

@@ -59,7 +59,16 @@ const std::array kCommands = {
             "\n"
             "  --prompt TEXT   \"-\": standard input\n"
             "  --prompts FILE  a prompt per line, or JSON lines (.jsonl) with tokenize.text_key;\n"
-            "                  the answers are JSON lines: prompt, text, tokens\n",
+            "                  the answers are JSON lines: prompt, text, tokens\n"
+            "\n"
+            "In such a file a line ends with \\n or \\r\\n, neither of which belongs to the "
+            "prompt; a\n"
+            "byte-order mark at its beginning is dropped, and blank lines are passed over. A "
+            "prompt\n"
+            "that cannot be continued (too long, or empty) is answered with prompt and error, the\n"
+            "others are continued, and the command ends with status 65. A text ends before every\n"
+            "token that the model or its generation_config.json calls its end, and before the\n"
+            "separator of documents.\n",
         .use = config::Use::generation,
         .takes_checkpoint = true,
         .options = kGenerateOptions,
@@ -78,6 +87,8 @@ const std::array kCommands = {
                 "U+FFFD (Unicode section 3.9, as Python's errors=\"replace\"). JSON lines\n"
                 "must be valid: a bad line ends the command with its file and line, or is\n"
                 "passed over and counted (tokenize.on_bad_line).\n"
+                "A document is what data.begin_of_document puts first (Llama 3's\n"
+                "<|begin_of_text|>), its text and data.document_separator_token.\n"
                 "The shards appear when all are done. Stopped (SIGTERM, SIGINT, SIGUSR1,\n"
                 "SIGUSR2) it leaves nothing and ends with status 75.\n",
             .use = config::Use::tokenizing,

@@ -8,17 +8,18 @@
 #include "commands/commands.hpp"
 #include "commands/convert_target.hpp"
 #include "commands/convert_tokenizer.hpp"
+#include "huggingface/config_json.hpp"
 #include "huggingface/folder_writer.hpp"
 #include "huggingface/model_folder.hpp"
-#include "huggingface/prompt_prefix.hpp"
+#include "huggingface/special_tokens.hpp"
 #include "io/checkpoint.hpp"
 #include "io/checkpoint_files.hpp"
 #include "io/toml_reader.hpp"
 #include "model/tensor_table.hpp"
 #include "parallel/on_rank_0.hpp"
-#include "tokenizer/definition.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
+#include "train/document_marks.hpp"
 #include "train/kept_tokenizer.hpp"
 
 // Weights from one format to the other, a tensor at a time. Rank 0 looks at source and target
@@ -72,19 +73,33 @@ std::uint64_t master_bytes(const TensorSpec& spec) {
 
 // Hugging Face to checkpoint ----------------------------------------------------------------------
 
-/// Reads the identity of data.tokenizer, which the folder's own may lose when it cannot be used,
-/// and how its texts begin.
-std::string identity_of_tokenizer(config::Parameters& p, bool is_named) {
-  const bool asks_prefix = p.generate.prefix == "auto";
-  if (asks_prefix) p.generate.prefix.clear();
+/// Tokens that end a text and that the tokenizer has not: the model can never end one with them.
+void warn_of_unknown_ids(const config::ModelParameters& model,
+                         const tokenizer::Tokenizer& tokenizer) {
+  for (const std::uint32_t id : huggingface::ids_that_end_a_text(model))
+    if (!tokenizer.has_token(id))
+      log::warn("eos_token_id {} is no token of the tokenizer, whose ids are below {}", id,
+                tokenizer.size());
+}
+
+/// Reads data.tokenizer, which the folder's own may lose when it cannot be used: its identity, the
+/// token between documents where no name is usual, and whether a prompt begins with nothing.
+std::string identity_of_tokenizer(config::Parameters& p, const fs::path& source, bool is_named) {
   if (p.data.tokenizer.empty()) return {};
   try {
-    const std::string identity = tokenizer::Tokenizer::from_file(p.data.tokenizer).identity();
-    if (asks_prefix && tokenizer::read_definition(p.data.tokenizer).is_tokenizer_json)
-      p.generate.prefix = huggingface::prompt_prefix(p.data.tokenizer);
-    return identity;
+    const auto tokenizer = tokenizer::Tokenizer::from_file(p.data.tokenizer);
+    if (p.data.document_separator_token.empty() && !tokenizer.find_end_of_text()) {
+      const std::string name = huggingface::eos_token_of(source);
+      if (!name.empty() && tokenizer.token_id(name)) p.data.document_separator_token = name;
+    }
+    const auto marks = train::document_marks(p.data, tokenizer);
+    // This model was not trained with a separator in front of every text.
+    if (p.generate.prefix == "auto" && marks.begin.empty()) p.generate.prefix.clear();
+    warn_of_unknown_ids(p.model, tokenizer);
+    return tokenizer.identity();
   } catch (const Error& error) {
-    if (is_named) throw;
+    // A key that names no token of it is a mistake of the command line.
+    if (is_named || error.status() != ExitStatus::bad_data) throw;
     log::warn("the checkpoint names no tokenizer: {}", error.what());
     p.data.tokenizer.clear();
     return {};
@@ -99,6 +114,7 @@ config::Parameters imported_parameters(const huggingface::ModelFolder& folder,
   config::Parameters p;
   p.run.name = real_place(source).filename().string();
   p.model = folder.model();
+  huggingface::take_generation_settings(p.model.generation_config, p.generate);
   p.training.dtype = folder.dtype() == "bfloat16" ? "bfloat16" : "float32";
   p.training.sequence_length =
       std::min(p.training.sequence_length, p.model.max_position_embeddings);
@@ -111,6 +127,19 @@ config::Parameters imported_parameters(const huggingface::ModelFolder& folder,
     p.data.tokenizer = fs::absolute(p.data.tokenizer).lexically_normal().string();
   config::resolve(p, config::declared_ranks(p), config::Use::evaluation);
   return p;
+}
+
+/// Keys of the command line change what the weights compute only when that is meant.
+void require_same_function(const config::ModelParameters& there, const config::Parameters& p) {
+  const std::string refused = huggingface::differences(there, p.model, p.checkpoint.allow_changes);
+  require(
+      refused.empty(), ExitStatus::bad_configuration,
+      "the command line changes what the weights compute:\n  {}\nLeave it out, or name the keys "
+      "in checkpoint.allow_changes",
+      refused);
+  if (const std::string allowed = huggingface::differences(there, p.model); !allowed.empty())
+    log::warn("checkpoint.allow_changes: the checkpoint is of another model than the folder:\n  {}",
+              allowed);
 }
 
 void refuse_export_keys(std::span<const std::string> overrides) {
@@ -134,7 +163,9 @@ void import_folder(parallel::MpiSession& session, const fs::path& source, Conver
     const huggingface::ModelFolder folder(source);
     config::Parameters p = imported_parameters(folder, source, overrides);
     folder.require_tensors(model::tensor_table(model::Architecture::from(p.model)));
-    identity = identity_of_tokenizer(p, !asked.data.tokenizer.empty());
+    if (folder.is_untied_by_weights()) log::warn("{}", huggingface::describe_untied(source));
+    require_same_function(folder.model(), p);
+    identity = identity_of_tokenizer(p, source, !asked.data.tokenizer.empty());
     return config::to_toml(p);
   });
   config::Parameters p;
@@ -216,9 +247,10 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Co
     config::Parameters p;
     io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
     train::require_same_model(reader, model::tensor_table(model::Architecture::from(p.model)));
-    const std::string kept = train::kept_tokenizer(folder, reader.info());
-    tokenizer = find_tokenizer(asked.data.tokenizer, kept.empty() ? p.data.tokenizer : kept,
-                               reader.info().tokenizer_identity);
+    // The tokenizer that the checkpoint keeps, before the path that it had.
+    if (const auto kept = train::kept_tokenizer(folder, reader.info()); !kept.empty())
+      p.data.tokenizer = kept;
+    tokenizer = find_tokenizer(asked.data.tokenizer, p.data, reader.info().tokenizer_identity);
     return std::string();
   });
   // A rank reads every piece of its tensors whole, so every checksum is looked at.
@@ -227,17 +259,20 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Co
   io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);
   const std::vector<TensorSpec> table = model::tensor_table(model::Architecture::from(p.model));
   const std::string dtype = asked.convert.dtype == "auto" ? p.training.dtype : asked.convert.dtype;
-  huggingface::FolderWriter writer(target.partial(),
-                                   {.model = p.model,
-                                    .dtype = dtype,
-                                    .separator = tokenizer.separator_id,
-                                    .begin = tokenizer.begin_id},
-                                   table, static_cast<std::uint64_t>(asked.convert.shard_bytes));
+  huggingface::FolderWriter writer(
+      target.partial(),
+      {.model = p.model,
+       .dtype = dtype,
+       .separator = tokenizer.separator_id,
+       .begin = tokenizer.begin.size() == 1 ? std::optional(tokenizer.begin.front().second)
+                                            : std::nullopt},
+      table, static_cast<std::uint64_t>(asked.convert.shard_bytes));
   log::info("source      {}: step {}, {}", folder.string(), reader.info().step, reader.info().grid);
   log::info("target      {}: {} of {}", target.name(),
             human_bytes(static_cast<double>(writer.total_bytes())), dtype);
   for (const std::string& line : writer.describe()) log::info("              {}", line);
-  if (session.rank() == 0 && !tokenizer.warning.empty()) log::warn("{}", tokenizer.warning);
+  if (session.rank() == 0)
+    for (const std::string& warning : tokenizer.warnings) log::warn("{}", warning);
   if (session.rank() == 0 && !tokenizer.file.empty())
     log::info("tokenizer   {}", tokenizer.file.string());
   if (dry_run) return;

@@ -6,10 +6,10 @@
 
 #include "base/error.hpp"
 #include "huggingface/folder_writer.hpp"
-#include "huggingface/prompt_prefix.hpp"
 #include "huggingface/tokenizer_files.hpp"
 #include "tokenizer/definition.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/document_marks.hpp"
 #include "train/kept_tokenizer.hpp"
 
 namespace espalier::commands {
@@ -24,9 +24,14 @@ std::string read_all(const fs::path& file) {
   return text;
 }
 
+bool is_tokenizer_json(const fs::path& file) {
+  return tokenizer::read_definition(file).is_tokenizer_json;
+}
+
 /// tokenizer.json of a tokenizer that another kind of file describes.
-std::string json_of(const tokenizer::Definition& definition) {
+std::string json_of(const tokenizer::Definition& definition, const TokenizerToExport& tokenizer) {
   huggingface::TokenizerJson json;
+  json.begin = tokenizer.begin;
   json.split_regex = tokenizer::regex_of(definition.pre_tokenizer);
   json.nfc = definition.nfc;
   json.ignore_merges = definition.ignore_merges;
@@ -43,7 +48,8 @@ std::string json_of(const tokenizer::Definition& definition) {
 
 }  // namespace
 
-TokenizerToExport find_tokenizer(const std::string& named, const std::string& of_checkpoint,
+TokenizerToExport find_tokenizer(const std::string& named,
+                                 const config::DataParameters& of_checkpoint,
                                  const std::string& identity) {
   TokenizerToExport result;
   const std::string which = identity.empty() ? "" : fmt::format(" (identity {})", identity);
@@ -51,11 +57,13 @@ TokenizerToExport find_tokenizer(const std::string& named, const std::string& of
       "name the model's tokenizer{} with data.tokenizer=..., or copy its tokenizer.json and "
       "tokenizer_config.json into the folder",
       which);
-  if (named.empty() && of_checkpoint.empty()) {
-    result.warning = "the checkpoint names no tokenizer, and none is written: " + remedy;
+  config::DataParameters data = of_checkpoint;
+  if (!named.empty()) data.tokenizer = named;
+  if (data.tokenizer.empty()) {
+    result.warnings = {"the checkpoint names no tokenizer, and none is written: " + remedy};
     return result;
   }
-  const fs::path file = named.empty() ? of_checkpoint : named;
+  const fs::path file = data.tokenizer;
   try {
     std::error_code ignored;
     require(fs::is_regular_file(file, ignored), ExitStatus::bad_data, "{} is not there",
@@ -64,21 +72,23 @@ TokenizerToExport find_tokenizer(const std::string& named, const std::string& of
     require(identity.empty() || tokenizer.identity() == identity, ExitStatus::bad_data,
             "{} is tokenizer {}, the model was trained with tokenizer {}", file.string(),
             tokenizer.identity(), identity);
-    try {
-      const std::uint32_t id = tokenizer.end_of_text();
-      result.separator = tokenizer.decode(std::array{id});
-      result.separator_id = id;
-    } catch (const Error&) {
-      // A tokenizer without a separator can be used all the same; it then ends no text.
-    }
-    if (tokenizer::read_definition(file).is_tokenizer_json) {
-      const auto prefix = tokenizer.encode(huggingface::prompt_prefix(file));
-      if (prefix.size() == 1) result.begin_id = prefix.front();
-    }
+    const auto marks = train::document_marks(data, tokenizer);
+    // A tokenizer without a separator can be used all the same; it then ends no text.
+    result.separator_id = marks.separator;
+    if (marks.separator) result.separator = tokenizer.decode(std::array{*marks.separator});
+    for (const std::uint32_t id : marks.begin)
+      result.begin.emplace_back(tokenizer.decode(std::array{id}), id);
+    data.begin_of_document = "auto";
+    const auto its_own = train::document_marks(data, tokenizer);
+    if (its_own.begin != marks.begin && is_tokenizer_json(file))
+      result.warnings.push_back(fmt::format(
+          "{} puts \"{}\" before a text, but the model knows \"{}\" (data.begin_of_document): the "
+          "copy still does; change its post_processor",
+          file.string(), tokenizer.decode(its_own.begin), tokenizer.decode(marks.begin)));
     result.file = file;
   } catch (const Error& error) {
     if (!named.empty()) throw;
-    result.warning = fmt::format("no tokenizer is written ({}): {}", error.what(), remedy);
+    result.warnings = {fmt::format("no tokenizer is written ({}): {}", error.what(), remedy)};
   }
   return result;
 }
@@ -92,7 +102,7 @@ void write_tokenizer(const TokenizerToExport& tokenizer, const fs::path& folder,
   bool has_config = false;
   const tokenizer::Definition definition = tokenizer::read_definition(tokenizer.file);
   if (!definition.is_tokenizer_json) {
-    huggingface::write_text_file(folder / "tokenizer.json", json_of(definition));
+    huggingface::write_text_file(folder / "tokenizer.json", json_of(definition, tokenizer));
   } else {
     copy(tokenizer.file, "tokenizer.json");
     // A file of another name lies among files that are not its own.
@@ -109,7 +119,9 @@ void write_tokenizer(const TokenizerToExport& tokenizer, const fs::path& folder,
   if (!has_config)
     huggingface::write_text_file(
         folder / "tokenizer_config.json",
-        huggingface::write_tokenizer_config(tokenizer.separator, max_length));
+        huggingface::write_tokenizer_config(
+            tokenizer.separator, tokenizer.begin.empty() ? "" : tokenizer.begin.front().first,
+            max_length));
 }
 
 }  // namespace espalier::commands

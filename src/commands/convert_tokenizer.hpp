@@ -3,22 +3,28 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
+
+#include "config/parameters.hpp"
 
 namespace espalier::commands {
 
 /// The tokenizer that goes with an exported model.
 struct TokenizerToExport {
-  std::filesystem::path file;  ///< of any form that is read; empty: none
-  std::string warning;         ///< why there is none, and what to copy
-  std::string separator;       ///< text of the token between documents; empty: not known
+  std::filesystem::path file;         ///< of any form that is read; empty: none
+  std::vector<std::string> warnings;  ///< why there is none, what to copy, what does not fit
+  std::string separator;              ///< text of the token between documents; empty: not known
   std::optional<std::uint32_t> separator_id;
-  std::optional<std::uint32_t> begin_id;  ///< of the token that a text begins with, when it is one
+  /// Tokens that stand before a text, as text and id.
+  std::vector<std::pair<std::string, std::uint32_t>> begin;
 };
 
-/// `named` on the command line, else `of_checkpoint`, the path it was trained with. A named file
-/// must be there and have the checkpoint's `identity` (empty: any); for the other a warning is
-/// given. Throws Error (bad_data).
-TokenizerToExport find_tokenizer(const std::string& named, const std::string& of_checkpoint,
+/// `named` on the command line, else data.tokenizer `of_checkpoint`, the path it was trained with.
+/// A named file must be there and have the checkpoint's `identity` (empty: any); for the other a
+/// warning is given. Throws Error (bad_data).
+TokenizerToExport find_tokenizer(const std::string& named,
+                                 const config::DataParameters& of_checkpoint,
                                  const std::string& identity);
 
 /// Writes tokenizer.json and what belongs to it, so that AutoTokenizer loads the folder: copies of

@@ -1,17 +1,19 @@
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/forward_pass.hpp"
-#include "commands/on_rank_0.hpp"
 #include "commands/sequence_logits.hpp"
 #include "commands/text_documents.hpp"
 #include "commands/trained_model.hpp"
 #include "io/sequence_file.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/document_marks.hpp"
 #include "train/evaluator.hpp"
 #include "train/run_control.hpp"
 #include "train/training_data.hpp"
@@ -19,22 +21,27 @@
 namespace espalier::commands {
 namespace {
 
-/// The documents of a text with the separator between them, and one in front so that the first
-/// token is predicted too; a model that was trained with data.document_mask knows no token before a
-/// document.
+/// Every document behind what data.begin_of_document puts there, with the separator between them.
+/// Where nothing begins a document a separator stands in front, so that the first token is
+/// predicted too; a model that was trained with data.document_mask knows no separator there.
 std::vector<std::uint32_t> tokens_of_text(const std::vector<std::string>& documents,
                                           const TrainedModel& trained, double& bytes_per_token) {
   const auto tokenizer = trained.open_tokenizer();
+  const auto marks = train::document_marks(trained.parameters.data, tokenizer);
   std::vector<std::uint32_t> ids;
   std::size_t num_bytes = 0;
+  std::size_t num_text_ids = 0;
   for (const std::string& document : documents) {
-    if (!ids.empty()) ids.push_back(tokenizer.end_of_text());
+    if (!ids.empty()) ids.push_back(train::require_separator(marks, tokenizer));
+    ids.insert(ids.end(), marks.begin.begin(), marks.begin.end());
     const std::vector<std::uint32_t> more = tokenizer.encode(document);
     ids.insert(ids.end(), more.begin(), more.end());
     num_bytes += document.size();
+    num_text_ids += more.size();
   }
-  bytes_per_token = static_cast<double>(num_bytes) / static_cast<double>(ids.size());
-  if (!trained.parameters.data.document_mask) ids.insert(ids.begin(), tokenizer.end_of_text());
+  bytes_per_token = static_cast<double>(num_bytes) / static_cast<double>(num_text_ids);
+  if (marks.begin.empty() && !trained.parameters.data.document_mask && marks.separator)
+    ids.insert(ids.begin(), *marks.separator);
   require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no token to predict",
           trained.parameters.evaluation.text);
   return ids;
@@ -101,12 +108,25 @@ ExitStatus evaluate_text(TrainedModel& trained, const std::vector<std::string>& 
   return report(trained, result, trained.parameters.evaluation.text, interruption);
 }
 
+/// Shards whose documents begin otherwise than those that the model knows.
+void warn_of_begin(const TrainedModel& trained, const train::Dataset& dataset) {
+  if (trained.parameters.data.tokenizer.empty() || log::rank() != 0) return;
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(trained.parameters.data.tokenizer, ignored)) return;
+  const auto tokenizer = tokenizer::Tokenizer::from_file(trained.parameters.data.tokenizer);
+  const auto begin = train::document_marks(trained.parameters.data, tokenizer).begin;
+  if (!begin.empty() && !dataset.documents_begin_with(begin))
+    log::warn("{}: its documents do not begin with {}, which data.begin_of_document asks for",
+              trained.parameters.data.validation, tokenizer.decode(begin));
+}
+
 ExitStatus evaluate_shards(TrainedModel& trained, bool verify, bool dry_run,
                            Interruption interruption) {
   const config::Parameters& p = trained.parameters;
   const train::Dataset dataset(p.data.validation, "validation", p.model.vocab_size,
                                p.training.sequence_length, trained.tokenizer_identity,
                                p.data.verify_checksum && verify);
+  warn_of_begin(trained, dataset);
   if (dry_run) return ExitStatus::ok;
   const train::EvaluationSet set{&dataset.stream(), dataset.bytes_per_token(),
                                  train::document_rule(p.data)};

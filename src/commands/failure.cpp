@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <system_error>
 #include <thread>
 
 #include "parallel/session.hpp"
@@ -29,6 +30,12 @@ Failure classify(const std::exception& exception) {
             "prints what it needs)"};
   if (dynamic_cast<const std::filesystem::filesystem_error*>(&exception) != nullptr)
     return {ExitStatus::io_error, Met::by_this_rank, exception.what()};
+  // What fmt::print throws when standard output is full or closed.
+  if (const auto* system = dynamic_cast<const std::system_error*>(&exception))
+    for (const int code : {ENOSPC, EDQUOT, EFBIG, EBADF, EIO, EPIPE})
+      if (system->code().value() == code)
+        return {ExitStatus::io_error, Met::by_this_rank,
+                fmt::format("standard output cannot be written: {}", std::strerror(code))};
   return {ExitStatus::internal, Met::by_this_rank,
           fmt::format("internal error: {}", exception.what())};
 }

@@ -1,6 +1,7 @@
 #include "commands/inspect.hpp"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -15,6 +16,7 @@
 #include "io/checkpoint.hpp"
 #include "io/token_shard.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/document_marks.hpp"
 
 namespace espalier::commands {
 
@@ -181,7 +183,17 @@ void inspect_tokenizer(const fs::path& path) {
   fmt::print("tokenizer            {}\n", path.string());
   fmt::print("identity             {}\n", tokenizer.identity());
   fmt::print("ids                  {}\n", tokenizer.size());
-  fmt::print("end of text          {}\n", tokenizer.end_of_text());
+  config::DataParameters data;
+  data.tokenizer = path.string();
+  const auto marks = train::document_marks(data, tokenizer);
+  const auto show = [&](const char* what, std::span<const std::uint32_t> ids) {
+    fmt::print(
+        "{:<20} {}\n", what,
+        ids.empty() ? "none" : fmt::format("{} ({})", tokenizer.decode(ids), fmt::join(ids, ", ")));
+  };
+  show("begin of document", marks.begin);
+  show("document separator",
+       marks.separator ? std::vector{*marks.separator} : std::vector<std::uint32_t>());
 }
 
 }  // namespace

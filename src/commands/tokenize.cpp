@@ -13,6 +13,7 @@
 #include "commands/tokenize_output.hpp"
 #include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/document_marks.hpp"
 
 // Text to token shards. Every rank reads all the text, which is cheap beside encoding it, and
 // encodes the shards whose number is its rank modulo the number of ranks. Which documents make a
@@ -42,7 +43,8 @@ Files shared_inputs(parallel::MpiSession& session, const config::TokenizeParamet
 
 /// Bytes of text per token, from the beginning of the text: shards are cut by bytes, which every
 /// rank can count without encoding.
-double estimate_bytes_per_token(const tokenizer::Tokenizer& tokenizer, DocumentReader& reader) {
+double estimate_bytes_per_token(const tokenizer::Tokenizer& tokenizer,
+                                const train::DocumentMarks& marks, DocumentReader& reader) {
   constexpr std::uint64_t kSampleBytes = 2'000'000;
   const auto scratch = tokenizer.make_scratch();
   std::vector<std::uint32_t> ids;
@@ -50,8 +52,9 @@ double estimate_bytes_per_token(const tokenizer::Tokenizer& tokenizer, DocumentR
   for (const std::string& document : reader.look_ahead(kSampleBytes)) {
     const std::string_view text = std::string_view(document).substr(0, kSampleBytes);
     num_bytes += text.size();
+    ids.insert(ids.end(), marks.begin.begin(), marks.begin.end());
     tokenizer.encode(text, ids, *scratch);
-    ids.push_back(tokenizer.end_of_text());
+    ids.push_back(*marks.separator);
   }
   return ids.empty() ? 1.0 : static_cast<double>(num_bytes) / static_cast<double>(ids.size());
 }
@@ -91,10 +94,11 @@ Batch read_batch(DocumentReader& reader, int rank, int num_ranks, std::uint64_t 
 /// batch to batch.
 class ParallelEncoder {
  public:
-  explicit ParallelEncoder(const tokenizer::Tokenizer& tokenizer)
-      : tokenizer_(tokenizer), end_of_text_(tokenizer.end_of_text()) {}
+  /// `marks` have a separator.
+  ParallelEncoder(const tokenizer::Tokenizer& tokenizer, train::DocumentMarks marks)
+      : tokenizer_(tokenizer), marks_(std::move(marks)) {}
 
-  /// ids[d]: of document d, with the separator at the end.
+  /// ids[d]: of document d, with what stands before it and the separator at the end.
   void encode(const std::vector<Document>& documents,
               std::vector<std::vector<std::uint32_t>>& ids) {
     ids.resize(documents.size());
@@ -112,9 +116,9 @@ class ParallelEncoder {
       const auto scratch = take();
       const auto t = static_cast<std::size_t>(task);
       for (std::size_t d = begins[t]; d < begins[t + 1]; ++d) {
-        ids[d].clear();
+        ids[d] = marks_.begin;
         tokenizer_.encode(documents[d].text, ids[d], *scratch);
-        ids[d].push_back(end_of_text_);
+        ids[d].push_back(*marks_.separator);
       }
       give_back(scratch);
     });
@@ -135,7 +139,7 @@ class ParallelEncoder {
   }
 
   const tokenizer::Tokenizer& tokenizer_;
-  std::uint32_t end_of_text_;
+  train::DocumentMarks marks_;
   std::mutex mutex_;
   std::vector<Scratch> free_;
 };
@@ -220,10 +224,12 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   // 1. What there is to do: the same on every rank.
   const Files files = shared_inputs(session, how);
   on_rank_0(session, [&] {  // a tokenizer that cannot be used is one message, not one a rank
-    tokenizer::Tokenizer::from_file(tokenizer_file).end_of_text();
+    const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
+    train::require_separator(train::document_marks(parameters.data, tokenizer), tokenizer);
     return std::string();
   });
   const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
+  const train::DocumentMarks marks = train::document_marks(parameters.data, tokenizer);
 
   // 2. A place for the shards, before anything is read: a stream is there once. From here on a
   //    request to stop has something to put in order, and no rank must die of it.
@@ -238,12 +244,15 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
 
   // 3. How much text makes a shard.
   DocumentReader reader(files, how);
-  const double bytes_per_token = estimate_bytes_per_token(tokenizer, reader);
+  const double bytes_per_token = estimate_bytes_per_token(tokenizer, marks, reader);
   const auto shard_bytes = static_cast<std::uint64_t>(
       std::max(1.0, static_cast<double>(how.shard_tokens) * bytes_per_token));
   reader.set_shard_bytes(shard_bytes);
   log::info("tokenizer   {} ({} ids, identity {})", tokenizer_file, tokenizer.size(),
             tokenizer.identity());
+  log::info("documents   {}text, {}",
+            marks.begin.empty() ? "" : tokenizer.decode(marks.begin) + ", ",
+            tokenizer.decode({&*marks.separator, 1}));
   log::info("input       {} file(s): {}", files.size(), describe_source(files));
   log::info("shards      {} of text each (about {:.2f} bytes per token)",
             human_bytes(static_cast<double>(shard_bytes)), bytes_per_token);
@@ -253,12 +262,12 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   info.tokenizer_identity = tokenizer.identity();
   info.tokenizer_file = tokenizer_file;
   info.vocabulary = tokenizer.size();
-  info.end_of_text = tokenizer.end_of_text();
+  info.end_of_text = *marks.separator;
   info.source = describe_source(files);
   std::optional<ShardSet> shards(std::in_place, how.output, info);
 
   // 4. Read, encode, write; the next batch is read while this one is encoded.
-  ParallelEncoder encoder(tokenizer);
+  ParallelEncoder encoder(tokenizer, marks);
   std::vector<std::vector<std::uint32_t>> ids;
   const std::uint64_t batch_bytes = 4'000'000 * static_cast<std::uint64_t>(num_host_threads());
   const auto read_next = [&] {

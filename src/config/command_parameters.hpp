@@ -78,12 +78,12 @@ struct GenerateParameters {
                 .is_path = true},
           p.prompts);
     visit(Field{.name = "prefix",
-                .meaning = "in front of a prompt: \"auto\", what the checkpoint says, else the "
-                           "separator; \"separator\", the one between documents of the training; "
-                           "other text, such as an added token; empty: nothing"},
+                .meaning = "in front of a prompt: \"auto\", what the checkpoint says, else "
+                           "data.begin_of_document, else the separator; \"separator\", the one "
+                           "between documents; other text, such as a token; empty: nothing"},
           p.prefix);
     visit(Field{.name = "ignore_end_of_text",
-                .meaning = "go on after the document separator, up to max_new_tokens"},
+                .meaning = "go on after a token that ends a text, up to max_new_tokens"},
           p.ignore_end_of_text);
     visit(
         Field{

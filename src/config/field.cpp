@@ -25,6 +25,24 @@ std::string joined(const std::vector<std::string_view>& words, std::string_view 
   return text;
 }
 
+template <class T>
+std::string list_value(const std::vector<T>& value) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += toml_value(value[i]);
+  }
+  return text + "]";
+}
+
+/// Of the first item that is wrong.
+template <class T>
+std::string list_violation(const Field& field, const std::vector<T>& value) {
+  for (const T& item : value)
+    if (std::string problem = violation(field, item); !problem.empty()) return problem;
+  return {};
+}
+
 std::string range_violation(const Field& field, double value) {
   if (std::isnan(value)) return "must be a number, not nan";
   if (value >= field.min && value <= field.max && std::isfinite(value)) return {};
@@ -77,12 +95,10 @@ std::string toml_value(const std::string& value) {
 }
 
 std::string toml_value(const std::vector<std::string>& value) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += toml_value(value[i]);
-  }
-  return text + "]";
+  return list_value(value);
+}
+std::string toml_value(const std::vector<std::int64_t>& value) {
+  return list_value(value);
 }
 
 std::string_view type_name(bool) {
@@ -99,6 +115,9 @@ std::string_view type_name(const std::string&) {
 }
 std::string_view type_name(const std::vector<std::string>&) {
   return "list of strings";
+}
+std::string_view type_name(const std::vector<std::int64_t>&) {
+  return "list of integers";
 }
 
 std::string allowed_values(const Field& field) {
@@ -132,9 +151,10 @@ std::string violation(const Field& field, const std::string& value) {
 }
 
 std::string violation(const Field& field, const std::vector<std::string>& value) {
-  for (const std::string& item : value)
-    if (std::string problem = violation(field, item); !problem.empty()) return problem;
-  return {};
+  return list_violation(field, value);
+}
+std::string violation(const Field& field, const std::vector<std::int64_t>& value) {
+  return list_violation(field, value);
 }
 
 }  // namespace espalier::config

@@ -21,7 +21,7 @@ struct Field {
 };
 
 // The types a parameter may have: bool, std::int64_t, double, std::string,
-// std::vector<std::string>. Each has an overload of the functions below.
+// std::vector<std::string>, std::vector<std::int64_t>. Each has an overload of the functions below.
 
 /// The value as TOML writes it; reading it back gives the same bits.
 std::string toml_value(bool value);
@@ -29,13 +29,15 @@ std::string toml_value(std::int64_t value);
 std::string toml_value(double value);
 std::string toml_value(const std::string& value);
 std::string toml_value(const std::vector<std::string>& value);
+std::string toml_value(const std::vector<std::int64_t>& value);
 
-/// "boolean", "integer", "number", "string", "list of strings".
+/// "boolean", "integer", "number", "string", "list of strings", "list of integers".
 std::string_view type_name(bool);
 std::string_view type_name(std::int64_t);
 std::string_view type_name(double);
 std::string_view type_name(const std::string&);
 std::string_view type_name(const std::vector<std::string>&);
+std::string_view type_name(const std::vector<std::int64_t>&);
 
 /// What a field allows, for people: "1 to 65536", "at least 0", "bfloat16 or float32"; empty: any.
 std::string allowed_values(const Field& field);
@@ -46,5 +48,6 @@ std::string violation(const Field& field, std::int64_t value);
 std::string violation(const Field& field, double value);
 std::string violation(const Field& field, const std::string& value);
 std::string violation(const Field& field, const std::vector<std::string>& value);
+std::string violation(const Field& field, const std::vector<std::int64_t>& value);
 
 }  // namespace espalier::config

@@ -190,8 +190,8 @@ struct CheckpointParameters {
     visit(
         Field{.name = "allow_changes",
               .meaning = "keys of [model], as \"model.rope_theta\", that may differ from those of "
-                         "the checkpoint that is continued, although its weights then make "
-                         "another function"},
+                         "the weights that are continued, started from or converted, although "
+                         "these then make another function"},
         p.allow_changes);
   }
 };

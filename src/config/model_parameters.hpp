@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "config/field.hpp"
 
@@ -30,6 +31,10 @@ struct ModelParameters {
   double initializer_range = 0.02;
   std::int64_t max_position_embeddings = 40960;
   std::string initial_weights = "";
+  std::int64_t bos_token_id = -1;
+  std::vector<std::int64_t> eos_token_id;
+  std::int64_t pad_token_id = -1;
+  std::string generation_config = "";
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -120,6 +125,27 @@ struct ModelParameters {
                            "empty: random from training.seed",
                 .is_path = true},
           p.initial_weights);
+    // What a Hugging Face folder says beside the architecture: kept from convert to convert.
+    visit(Field{.name = "bos_token_id",
+                .meaning = "of an imported model, for its export; -1: not known",
+                .min = -1,
+                .max = 4294967295.0},
+          p.bos_token_id);
+    visit(Field{.name = "eos_token_id",
+                .meaning = "of an imported model: tokens that end a text, at which generate stops, "
+                           "as at the separator of documents",
+                .min = 0,
+                .max = 4294967295.0},
+          p.eos_token_id);
+    visit(Field{.name = "pad_token_id",
+                .meaning = "of an imported model, for its export; -1: not known",
+                .min = -1,
+                .max = 4294967295.0},
+          p.pad_token_id);
+    visit(Field{.name = "generation_config",
+                .meaning = "generation_config.json of an imported model, as text: its eos_token_id "
+                           "counts, too"},
+          p.generation_config);
   }
 };
 

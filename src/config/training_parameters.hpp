@@ -156,6 +156,8 @@ struct DataParameters {
   std::vector<DataSource> sources;
   std::string validation = "";
   std::string tokenizer = "";
+  std::string begin_of_document = "auto";
+  std::string document_separator_token = "";
   std::string order = "shuffled";
   std::string end_of_data = "repeat";
   bool document_mask = false;
@@ -181,6 +183,15 @@ struct DataParameters {
                 .meaning = "tokenizer.json or .tiktoken file; must be the one of the shards",
                 .is_path = true},
           p.tokenizer);
+    visit(Field{.name = "begin_of_document",
+                .meaning = "token in front of every document, for tokenize, eval and generate: "
+                           "\"auto\", what the tokenizer puts there (Llama 3: <|begin_of_text|>); "
+                           "\"none\"; or a token"},
+          p.begin_of_document);
+    visit(Field{.name = "document_separator_token",
+                .meaning = "token behind every document; empty: the tokenizer's <|endoftext|>, "
+                           "<|end_of_text|> or </s>"},
+          p.document_separator_token);
     visit(Field{.name = "order",
                 .meaning = "order of the samples in an epoch",
                 .choices = {"shuffled", "sequential"}},

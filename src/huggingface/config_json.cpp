@@ -1,5 +1,6 @@
 #include "huggingface/config_json.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -295,6 +296,7 @@ std::vector<config::Change> changes_of_function(const ModelParameters& there,
   const bool scales = there.rope_type == "llama3" || here.rope_type == "llama3";
   const auto matters = [&](std::string_view name) {
     if (name == "file" || name == "initial_weights" || name == "initializer_range") return false;
+    if (name.ends_with("_token_id") || name == "generation_config") return false;
     // A limit that people set, except where positions are a weight.
     if (name == "max_position_embeddings") return !has_rope;
     if (name == "rope_theta" || name == "rope_type") return has_rope;
@@ -308,11 +310,13 @@ std::vector<config::Change> changes_of_function(const ModelParameters& there,
   return changes;
 }
 
-std::string differences(const ModelParameters& there, const ModelParameters& here) {
+std::string differences(const ModelParameters& there, const ModelParameters& here,
+                        std::span<const std::string> allowed) {
   std::string text;
   for (const config::Change& change : changes_of_function(there, here))
-    text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "\n  ",
-                        change.key.substr(change.key.find('.') + 1), change.before, change.now);
+    if (std::find(allowed.begin(), allowed.end(), change.key) == allowed.end())
+      text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "\n  ",
+                          change.key.substr(change.key.find('.') + 1), change.before, change.now);
   return text;
 }
 

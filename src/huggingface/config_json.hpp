@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,9 @@ std::string write_generation_config(const ExportedConfig& config);
 /// in the other: shapes, and everything of the function. Both are resolved.
 std::vector<config::Change> changes_of_function(const config::ModelParameters& there,
                                                 const config::ModelParameters& here);
-/// The same as text, "hidden_size: 64 there, 128 here"; empty: none.
-std::string differences(const config::ModelParameters& there, const config::ModelParameters& here);
+/// The same as text, "hidden_size: 64 there, 128 here"; empty: none. Keys in `allowed`, each
+/// written as "model.rope_theta", are left out.
+std::string differences(const config::ModelParameters& there, const config::ModelParameters& here,
+                        std::span<const std::string> allowed = {});
 
 }  // namespace espalier::huggingface

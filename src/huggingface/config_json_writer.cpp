@@ -8,6 +8,26 @@ namespace espalier::huggingface {
 
 using config::ModelParameters;
 
+namespace {
+
+/// What the imported folder said, else what the tokenizer does; null: nothing.
+nlohmann::ordered_json begin_of(const ExportedConfig& config) {
+  if (config.model.bos_token_id >= 0) return config.model.bos_token_id;
+  if (config.begin) return *config.begin;
+  return nullptr;
+}
+
+/// The same for the tokens that end a text; one is a number, several are a list.
+nlohmann::ordered_json end_of(const ExportedConfig& config) {
+  const auto& ids = config.model.eos_token_id;
+  if (ids.size() == 1) return ids.front();
+  if (!ids.empty()) return ids;
+  if (config.separator) return *config.separator;
+  return nullptr;
+}
+
+}  // namespace
+
 std::string write_config(const ExportedConfig& config) {
   const ModelParameters& m = config.model;
   const FamilyNames* family = family_of(m.model_type);
@@ -62,11 +82,9 @@ std::string write_config(const ExportedConfig& config) {
   root["initializer_range"] = m.initializer_range;
   root["vocab_size"] = m.vocab_size;
   root["tie_word_embeddings"] = m.tie_word_embeddings;
-  const nlohmann::ordered_json separator =
-      config.separator ? nlohmann::ordered_json(*config.separator) : nlohmann::ordered_json();
-  root["bos_token_id"] =
-      config.begin ? nlohmann::ordered_json(*config.begin) : nlohmann::ordered_json();
-  root["eos_token_id"] = separator;
+  root["bos_token_id"] = begin_of(config);
+  root["eos_token_id"] = end_of(config);
+  if (m.pad_token_id >= 0) root["pad_token_id"] = m.pad_token_id;
   root["torch_dtype"] = config.dtype;
   root["dtype"] = config.dtype;
   root["use_cache"] = true;
@@ -74,13 +92,15 @@ std::string write_config(const ExportedConfig& config) {
 }
 
 std::string write_generation_config(const ExportedConfig& config) {
+  if (!config.model.generation_config.empty()) return config.model.generation_config;
   nlohmann::ordered_json root;
   root["_from_model_config"] = true;
-  if (config.begin) root["bos_token_id"] = *config.begin;
-  if (config.separator) {
-    root["eos_token_id"] = *config.separator;
+  if (const auto begin = begin_of(config); !begin.is_null()) root["bos_token_id"] = begin;
+  if (const auto end = end_of(config); !end.is_null()) root["eos_token_id"] = end;
+  if (config.model.pad_token_id >= 0)
+    root["pad_token_id"] = config.model.pad_token_id;
+  else if (config.separator)
     root["pad_token_id"] = *config.separator;
-  }
   return root.dump(2) + "\n";
 }
 

@@ -1,6 +1,7 @@
 #include "huggingface/model_folder.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -8,6 +9,7 @@
 #include "base/error.hpp"
 #include "huggingface/config_json.hpp"
 #include "huggingface/safetensors.hpp"
+#include "huggingface/special_tokens.hpp"
 #include "huggingface/strict_json.hpp"
 #include "io/file_place.hpp"
 
@@ -21,6 +23,7 @@ using parallel::TensorSpec;
 
 constexpr const char* kSingleName = "model.safetensors";
 constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr const char* kHeadName = "lm_head.weight";
 constexpr std::size_t kMostLines = 40;  // of a message
 
 /// Everything that is wrong with the tensors, a line each.
@@ -62,11 +65,16 @@ struct ModelFolder::Implementation {
   std::unordered_map<std::string, Place> places;
   /// Part of our names that the files leave out: a model without LM head is stored without it.
   std::string absent_prefix;
+  /// Tensors that the index names and no file holds, and the file that should.
+  std::map<std::string, std::string> promised;
+  bool untied = false;  ///< config.json ties LM head and embedding, the files hold two weights
 
   void open(const std::string& name);
   void open_sharded();
   void find_prefix();
+  void settle_head();
   void find_dtype();
+  std::string embedding_name() const;
   std::string stored_name(const std::string& name) const;
   const StoredTensor* find(const std::string& name, const SafetensorsFile** file = nullptr) const;
   bool is_ignored(const std::string& name, const StoredTensor& tensor) const;
@@ -79,6 +87,7 @@ ModelFolder::ModelFolder(const fs::path& folder)
   require(is_model_folder(folder), ExitStatus::bad_data,
           "{} is not a Hugging Face model folder: it has no config.json", folder.string());
   self.model = read_config(folder / "config.json", read_small_file(folder / "config.json"));
+  read_special_tokens(folder, self.model);
   std::error_code ignored;
   if (fs::exists(folder / kSingleName, ignored))
     self.open(kSingleName);
@@ -90,6 +99,7 @@ ModelFolder::ModelFolder(const fs::path& folder)
          "save_pretrained",
          folder.string(), kSingleName, kIndexName);
   self.find_prefix();
+  self.settle_head();
   self.find_dtype();
 }
 
@@ -101,6 +111,9 @@ const config::ModelParameters& ModelFolder::model() const {
 }
 const std::string& ModelFolder::dtype() const {
   return implementation_->dtype;
+}
+bool ModelFolder::is_untied_by_weights() const {
+  return implementation_->untied;
 }
 
 void ModelFolder::Implementation::open(const std::string& name) {
@@ -114,7 +127,9 @@ void ModelFolder::Implementation::open(const std::string& name) {
   }
 }
 
-/// The index says which file holds which tensor; the headers must say the same.
+/// The index says which file holds which tensor; the headers must say the same. A tensor that is
+/// in no file may be one that the model does not need, such as a tied LM head: require_tensors
+/// knows.
 void ModelFolder::Implementation::open_sharded() {
   const fs::path path = folder / kIndexName;
   const json index = parse_object(path, read_small_file(path));
@@ -140,7 +155,7 @@ void ModelFolder::Implementation::open_sharded() {
   for (const auto& [tensor, file] : map->items()) {
     const auto place = places.find(tensor);
     if (place == places.end())
-      problems.add(fmt::format("{} is in none of the files", tensor));
+      promised.emplace(tensor, file.get<std::string>());
     else if (paths[place->second.file].filename() != file.get_ref<const std::string&>())
       problems.add(fmt::format("{} is in {}, not in {}", tensor,
                                paths[place->second.file].filename().string(),
@@ -161,6 +176,31 @@ void ModelFolder::Implementation::find_prefix() {
   if (!is_there) absent_prefix = prefix;
 }
 
+/// A tied model may be stored with the one weight under the name of the LM head (stored_name then
+/// finds it there), or with both. When these differ, only the untied model computes what the files
+/// hold; transformers 5 takes them so, transformers 4 drops the LM head.
+void ModelFolder::Implementation::settle_head() {
+  if (!model.tie_word_embeddings) return;
+  const auto head = places.find(kHeadName);
+  const auto embedding = places.find(stored_name(embedding_name()));
+  if (head == places.end() || embedding == places.end() || head == embedding) return;
+  const SafetensorsFile& head_file = files[head->second.file];
+  const SafetensorsFile& embedding_file = files[embedding->second.file];
+  const StoredTensor& a = head_file.tensors()[head->second.tensor];
+  const StoredTensor& b = embedding_file.tensors()[embedding->second.tensor];
+  if (a.shape != b.shape) return;  // require_tensors names the one that does not fit
+  untied = !is_readable(a.dtype) || !is_readable(b.dtype);
+  constexpr std::uint64_t kAtOnce = std::uint64_t{1} << 20;
+  std::vector<float> ours(kAtOnce), theirs(kAtOnce);
+  for (std::uint64_t first = 0; !untied && first < a.num_elements(); first += kAtOnce) {
+    const std::uint64_t count = std::min(kAtOnce, a.num_elements() - first);
+    head_file.read_elements(a, first, count, ours.data());
+    embedding_file.read_elements(b, first, count, theirs.data());
+    untied = std::memcmp(ours.data(), theirs.data(), count * sizeof(float)) != 0;
+  }
+  if (untied) model.tie_word_embeddings = false;
+}
+
 void ModelFolder::Implementation::find_dtype() {
   bool has_f32 = false, has_f16 = false, has_bf16 = false;
   for (const SafetensorsFile& file : files)
@@ -176,10 +216,17 @@ void ModelFolder::Implementation::find_dtype() {
                                            : "float32";
 }
 
+std::string ModelFolder::Implementation::embedding_name() const {
+  return model.model_type == "gpt2" ? "transformer.wte.weight" : "model.embed_tokens.weight";
+}
+
 std::string ModelFolder::Implementation::stored_name(const std::string& name) const {
-  return !absent_prefix.empty() && name.starts_with(absent_prefix)
-             ? name.substr(absent_prefix.size())
-             : name;
+  const std::string stored = !absent_prefix.empty() && name.starts_with(absent_prefix)
+                                 ? name.substr(absent_prefix.size())
+                                 : name;
+  const bool is_under_other_name = model.tie_word_embeddings && name == embedding_name() &&
+                                   !places.contains(stored) && places.contains(kHeadName);
+  return is_under_other_name ? kHeadName : stored;
 }
 
 const StoredTensor* ModelFolder::Implementation::find(const std::string& name,
@@ -197,7 +244,7 @@ bool ModelFolder::Implementation::is_ignored(const std::string& name,
   if (model.model_type == "gpt2" &&
       (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")))
     return true;
-  return model.tie_word_embeddings && name == "lm_head.weight" &&
+  return model.tie_word_embeddings && name == kHeadName &&
          tensor.shape == std::vector<std::int64_t>{model.vocab_size, model.hidden_size};
 }
 
@@ -209,7 +256,11 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
     const io::FilePlace place = io::place_of(spec);
     if (!used.insert(self.stored_name(place.name)).second) continue;  // three rows of one c_attn
     const StoredTensor* stored = self.find(place.name);
-    if (stored == nullptr)
+    const auto promise = self.promised.find(self.stored_name(place.name));
+    if (stored == nullptr && promise != self.promised.end())
+      problems.add(fmt::format("{} is missing: {} places it in {}", place.name, kIndexName,
+                               promise->second));
+    else if (stored == nullptr)
       problems.add(fmt::format("{} is missing", place.name));
     else if (stored->shape != place.shape)
       problems.add(fmt::format("{} has the shape {}, the model has {}", stored->name,
@@ -257,6 +308,13 @@ void ModelFolder::read(const TensorSpec& spec, const Rectangle& rectangle, float
     file->read_elements(*stored, first, rows, column.data());
     for (std::uint64_t row = 0; row < rows; ++row) out[row * cols + col] = column[row];
   }
+}
+
+std::string describe_untied(const fs::path& folder) {
+  return fmt::format(
+      "{}: config.json ties LM head and embedding, but the files hold an lm_head.weight of its "
+      "own: the model is taken untied, with tie_word_embeddings = false",
+      folder.string());
 }
 
 bool is_model_folder(const fs::path& path) {

@@ -32,6 +32,26 @@ ordered_json byte_level() {
           {"use_regex", false}};
 }
 
+/// TemplateProcessing that puts tokenizer.begin before a text, and before each of a pair.
+ordered_json begin_template(const TokenizerJson& tokenizer) {
+  ordered_json special = ordered_json::object(), single = ordered_json::array(),
+               pair = ordered_json::array();
+  for (const int part : {0, 1}) {
+    for (const auto& [content, id] : tokenizer.begin) {
+      special[content] = {{"id", content},
+                          {"ids", ordered_json::array({id})},
+                          {"tokens", ordered_json::array({content})}};
+      pair.push_back({{"SpecialToken", {{"id", content}, {"type_id", part}}}});
+    }
+    pair.push_back({{"Sequence", {{"id", part == 0 ? "A" : "B"}, {"type_id", part}}}});
+    if (part == 0) single = pair;
+  }
+  return {{"type", "TemplateProcessing"},
+          {"single", single},
+          {"pair", pair},
+          {"special_tokens", special}};
+}
+
 }  // namespace
 
 std::string to_byte_alphabet(const std::string& bytes) {
@@ -62,7 +82,12 @@ std::string write_tokenizer_json(const TokenizerJson& tokenizer) {
                               {"invert", false}};
   root["pre_tokenizer"] = {{"type", "Sequence"},
                            {"pretokenizers", ordered_json::array({split, byte_level()})}};
-  root["post_processor"] = byte_level();
+  root["post_processor"] =
+      tokenizer.begin.empty()
+          ? byte_level()
+          : ordered_json{
+                {"type", "Sequence"},
+                {"processors", ordered_json::array({byte_level(), begin_template(tokenizer)})}};
   root["decoder"] = byte_level();
 
   // Built as text: an object of a hundred thousand keys that remembers their order is slow.
@@ -91,10 +116,12 @@ std::string write_tokenizer_json(const TokenizerJson& tokenizer) {
          "]}}\n";
 }
 
-std::string write_tokenizer_config(const std::string& separator, std::int64_t max_length) {
+std::string write_tokenizer_config(const std::string& separator, const std::string& begin,
+                                   std::int64_t max_length) {
   ordered_json root;
   // Takes tokenizer.json as it is, in transformers 4 and 5.
   root["tokenizer_class"] = "PreTrainedTokenizerFast";
+  if (!begin.empty()) root["bos_token"] = begin;
   root["eos_token"] = separator;
   root["pad_token"] = separator;
   root["model_max_length"] = max_length;

@@ -16,6 +16,8 @@ struct TokenizerJson {
     bool normalized;  ///< looked for after the normalisation
   };
   std::vector<Special> special;
+  /// Tokens that are put before a text, as text and id.
+  std::vector<std::pair<std::string, std::uint32_t>> begin;
   std::string split_regex;     ///< of the pre-tokeniser
   bool nfc = false;            ///< normaliser
   bool ignore_merges = false;  ///< a piece that is a token is taken without merging
@@ -23,8 +25,10 @@ struct TokenizerJson {
 std::string write_tokenizer_json(const TokenizerJson& tokenizer);
 
 /// tokenizer_config.json of a folder whose tokenizer.json says everything. `separator`: text of the
-/// token between documents; it ends a text and pads. `max_length` in tokens.
-std::string write_tokenizer_config(const std::string& separator, std::int64_t max_length);
+/// token between documents; it ends a text and pads. `begin`: text of the token before a text;
+/// empty: none. `max_length` in tokens.
+std::string write_tokenizer_config(const std::string& separator, const std::string& begin,
+                                   std::int64_t max_length);
 
 /// The same bytes in GPT-2's byte alphabet, in which tokenizer.json writes tokens: printable bytes
 /// stand for themselves, the others are the code points from 256 on, in order.

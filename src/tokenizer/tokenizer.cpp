@@ -260,13 +260,14 @@ std::vector<std::uint32_t> Tokenizer::encode(std::string_view text) const {
 std::string Tokenizer::decode(std::span<const std::uint32_t> ids) const {
   const auto& tokens = implementation_->definition.tokens;
   std::string text;
-  for (const std::uint32_t id : ids) {
-    require(id < tokens.size() && tokens[id].kind != Token::Kind::none, ExitStatus::bad_data,
-            "{}: there is no token with id {} (ids are below {})", implementation_->path.string(),
-            id, tokens.size());
-    text += tokens[id].bytes;
-  }
+  for (const std::uint32_t id : ids)
+    if (id < tokens.size()) text += tokens[id].bytes;
   return text;
+}
+
+bool Tokenizer::has_token(std::uint32_t id) const {
+  const auto& tokens = implementation_->definition.tokens;
+  return id < tokens.size() && tokens[id].kind != Token::Kind::none;
 }
 
 std::uint32_t Tokenizer::size() const {
@@ -279,11 +280,18 @@ std::optional<std::uint32_t> Tokenizer::token_id(std::string_view content) const
   return std::nullopt;
 }
 
-std::uint32_t Tokenizer::end_of_text() const {
+std::optional<std::uint32_t> Tokenizer::find_end_of_text() const {
   for (const char* name : {"<|endoftext|>", "<|end_of_text|>", "</s>"})
-    if (const auto id = token_id(name)) return *id;
+    if (const auto id = token_id(name)) return id;
+  return std::nullopt;
+}
+
+std::uint32_t Tokenizer::end_of_text() const {
+  if (const auto id = find_end_of_text()) return *id;
   fail(ExitStatus::bad_data,
-       "{}: no added token can separate documents (<|endoftext|>, <|end_of_text|> or </s>)",
+       "{}: no added token can separate documents (<|endoftext|>, <|end_of_text|> or </s>): name "
+       "one "
+       "of its tokens with data.document_separator_token",
        implementation_->path.string());
 }
 

@@ -36,13 +36,17 @@ class Tokenizer {
   std::shared_ptr<Scratch> make_scratch() const;
   void encode(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
   std::vector<std::uint32_t> encode(std::string_view text) const;
-  /// Bytes of the ids, joined. Special tokens are written as their text. Throws Error (bad_data) on
-  /// an id that has no token.
+  /// Bytes of the ids, joined. Special tokens are written as their text. An id that has no token (a
+  /// hole, or a row that pads the embedding) has no bytes either.
   std::string decode(std::span<const std::uint32_t> ids) const;
 
-  std::uint32_t size() const;  ///< one more than the largest id
+  std::uint32_t size() const;              ///< one more than the largest id
+  bool has_token(std::uint32_t id) const;  ///< not every id below size() need have one
   std::optional<std::uint32_t> token_id(std::string_view content) const;  ///< of an added token
-  /// The document separator: the id of "<|endoftext|>", else "<|end_of_text|>", else "</s>".
+  /// The usual document separator: the id of "<|endoftext|>", else "<|end_of_text|>", else "</s>";
+  /// nothing: none of them is an added token.
+  std::optional<std::uint32_t> find_end_of_text() const;
+  /// The same; throws Error (bad_data) when there is none.
   std::uint32_t end_of_text() const;
   /// Identity of vocabulary, merges, normaliser, pre-tokeniser and added tokens: 16 hex digits. The
   /// same vocabulary read from either file format has the same identity where they agree.

@@ -60,6 +60,21 @@ std::string Dataset::identity() const {
                      with_commas(static_cast<std::int64_t>(stream_.size())), hash_text(checksums));
 }
 
+bool Dataset::documents_begin_with(std::span<const std::uint32_t> tokens) const {
+  constexpr std::size_t kLookedAt = 100;
+  for (const io::TokenShard& shard : shards_) {
+    const auto all = shard.tokens();
+    const auto documents = shard.documents();
+    for (const std::uint64_t begin :
+         documents.first(std::min<std::size_t>(documents.size(), kLookedAt))) {
+      const auto rest = all.subspan(std::min<std::uint64_t>(begin, all.size()));
+      if (rest.size() < tokens.size() || !std::equal(tokens.begin(), tokens.end(), rest.begin()))
+        return false;
+    }
+  }
+  return true;
+}
+
 std::string Dataset::describe() const {
   return fmt::format("{}: {} shard{}, {} tokens, {} samples of {}", split_, shards_.size(),
                      shards_.size() == 1 ? "" : "s",

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,8 @@ class Dataset {
   double bytes_per_token() const { return bytes_per_token_; }
   /// "2 shards of 20,000,000 tokens, 1f0c3a5b00000000": another text has another one.
   std::string identity() const;
+  /// Whether documents begin with these tokens: the first hundred of every shard are looked at.
+  bool documents_begin_with(std::span<const std::uint32_t> tokens) const;
   /// "train: 2 shards, 20,000,000 tokens, 39,062 samples of 512"
   std::string describe() const;
 

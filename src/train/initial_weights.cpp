@@ -7,6 +7,7 @@
 #include "io/toml_reader.hpp"
 #include "kernels/elementwise.hpp"
 #include "model/initialize.hpp"
+#include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
 #include "train/host_values.hpp"
 
@@ -31,28 +32,45 @@ config::ModelParameters model_of(const io::CheckpointReader& reader, const fs::p
   return parameters.model;
 }
 
+/// Of the tokenizer that lies in a Hugging Face folder; empty: none does.
+std::string identity_of_folder(const fs::path& folder) {
+  std::error_code ignored;
+  for (const char* name : {"tokenizer.json", "vocab.json"})
+    if (fs::is_regular_file(folder / name, ignored))
+      return tokenizer::Tokenizer::from_file(folder / name).identity();
+  return {};
+}
+
 }  // namespace
 
-InitialWeights::InitialWeights(const std::string& source, const config::ModelParameters& model,
+InitialWeights::InitialWeights(const config::Parameters& p,
                                std::span<const parallel::TensorSpec> table)
-    : source_(source) {
-  config::ModelParameters there;
+    : source_(p.model.initial_weights) {
   if (huggingface::is_model_folder(source_)) {
     folder_ = std::make_unique<huggingface::ModelFolder>(source_);
-    there = folder_->model();
+    there_ = folder_->model();
   } else {
-    source_ = find_checkpoint_at(source);
+    source_ = find_checkpoint_at(p.model.initial_weights);
     // A rank of a larger grid needs a part of most pieces: those it does not need are not read.
     checkpoint_ =
         std::make_unique<io::CheckpointReader>(source_, io::CheckpointReader::Verify::whole_pieces);
-    there = model_of(*checkpoint_, source_);
+    there_ = model_of(*checkpoint_, source_);
   }
-  if (const std::string keys = huggingface::differences(there, model); !keys.empty())
-    throw Error(ExitStatus::bad_data,
+  const std::string refused = huggingface::differences(there_, p.model, p.checkpoint.allow_changes);
+  if (!refused.empty())
+    throw Error(ExitStatus::bad_configuration,
                 fmt::format("model.initial_weights = \"{}\" is of another model:\n  {}\nChange "
-                            "[model], or leave its sizes away: they are then taken from there",
-                            source, keys),
+                            "[model], or leave its sizes away: they are then taken from there. To "
+                            "take the weights all the same, where their shapes allow it, name the "
+                            "keys in checkpoint.allow_changes",
+                            p.model.initial_weights, refused),
                 Met::by_every_rank);
+  if (const std::string allowed = huggingface::differences(there_, p.model);
+      !allowed.empty() && log::rank() == 0)
+    log::warn("checkpoint.allow_changes: the weights of {} get another model:\n  {}",
+              p.model.initial_weights, allowed);
+  if (folder_ && folder_->is_untied_by_weights() && log::rank() == 0)
+    log::warn("{}", huggingface::describe_untied(source_));
   if (folder_)
     folder_->require_tensors(table);
   else
@@ -84,13 +102,28 @@ std::string InitialWeights::describe() const {
 }
 
 void InitialWeights::warn_of_tokenizer(const std::string& identity) const {
-  if (folder_ || log::rank() != 0) return;
-  const std::string& theirs = checkpoint_->info().tokenizer_identity;
-  if (!theirs.empty() && !identity.empty() && theirs != identity)
+  if (log::rank() != 0 || identity.empty()) return;
+  std::string theirs;
+  try {
+    theirs = folder_ ? identity_of_folder(source_) : checkpoint_->info().tokenizer_identity;
+  } catch (const Error& error) {
+    log::warn(
+        "whether the ids of this run's data mean the same to model.initial_weights cannot be told: "
+        "{}",
+        error.what());
+  }
+  if (!theirs.empty() && theirs != identity)
     log::warn(
         "model.initial_weights was trained with tokenizer {}, this run's data are of tokenizer {}: "
         "the ids do not mean the same",
         theirs, identity);
+}
+
+void keep_special_tokens(config::ModelParameters& to, const config::ModelParameters& from) {
+  if (to.bos_token_id < 0) to.bos_token_id = from.bos_token_id;
+  if (to.eos_token_id.empty()) to.eos_token_id = from.eos_token_id;
+  if (to.pad_token_id < 0) to.pad_token_id = from.pad_token_id;
+  if (to.generation_config.empty()) to.generation_config = from.generation_config;
 }
 
 void randomize_masters(device::Context& context, const model::Architecture& architecture,

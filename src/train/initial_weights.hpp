@@ -19,24 +19,28 @@ namespace espalier::train {
 /// directory means its newest) of which only the weights are taken.
 class InitialWeights {
  public:
-  /// Reads what describes the weights, no weight. Throws Error (bad_data) when it is neither, is
-  /// of another model than `model` (resolved; the keys that differ are named), or has other tensors
-  /// than `table`.
-  InitialWeights(const std::string& source, const config::ModelParameters& model,
-                 std::span<const parallel::TensorSpec> table);
+  /// Reads what describes the weights of p.model.initial_weights (p resolved), no weight. Throws
+  /// Error: bad_data when it is neither, or has other tensors than `table`; bad_configuration when
+  /// it is of another model, naming the keys that differ and are not in checkpoint.allow_changes.
+  InitialWeights(const config::Parameters& p, std::span<const parallel::TensorSpec> table);
   ~InitialWeights();
 
   /// Master weights of this rank's pieces, and zeros for their moments.
   void load(device::Context& context, optim::Optimizer& optimizer);
   std::string describe() const;
+  const config::ModelParameters& model() const { return there_; }  ///< what is said there
   /// Warns on rank 0 when the weights are known to be of another tokenizer than the run's.
   void warn_of_tokenizer(const std::string& identity) const;
 
  private:
   std::filesystem::path source_;
+  config::ModelParameters there_;
   std::unique_ptr<huggingface::ModelFolder> folder_;
   std::unique_ptr<io::CheckpointReader> checkpoint_;
 };
+
+/// Gives `to` the special tokens and the settings of generation of `from`, where it has none.
+void keep_special_tokens(config::ModelParameters& to, const config::ModelParameters& from);
 
 /// Random master weights of this rank's pieces (model::initialize), the same on every grid.
 void randomize_masters(device::Context& context, const model::Architecture& architecture,

@@ -20,13 +20,17 @@ using config::Change;
 /// Keys of the tables below whose change leaves the course of a run as it is. The tokenizer's file
 /// may have moved; that it is the same tokenizer is required elsewhere. training.tokens has become
 /// training.steps.
-constexpr std::array<std::string_view, 7> kWithoutEffect = {"model.file",
-                                                            "training.tokens",
-                                                            "training.micro_batch_size",
-                                                            "training.loss_chunk_tokens",
-                                                            "training.log_interval",
-                                                            "data.tokenizer",
-                                                            "data.verify_checksum"};
+constexpr std::array<std::string_view, 11> kWithoutEffect = {"model.file",
+                                                             "model.bos_token_id",
+                                                             "model.eos_token_id",
+                                                             "model.pad_token_id",
+                                                             "model.generation_config",
+                                                             "training.tokens",
+                                                             "training.micro_batch_size",
+                                                             "training.loss_chunk_tokens",
+                                                             "training.log_interval",
+                                                             "data.tokenizer",
+                                                             "data.verify_checksum"};
 
 bool has_key(const std::vector<Change>& changes, std::string_view key) {
   return std::any_of(changes.begin(), changes.end(),

@@ -104,6 +104,7 @@ void check_files(const config::Parameters& p) {
     const TrainingData data(p, tokenizer_identity(p), p.data.verify_checksum);
     RunPosition position;
     if (reader) position = {reader->info().step, reader->info().samples_consumed};
+    agree_on_begin(limited.data, data, true);
     limit_steps_to_data(limited, data, position);
     data_identity = data.identity();
     log::info("{}", data.describe(samples_of_run(limited, position)));
@@ -120,8 +121,8 @@ void check_files(const config::Parameters& p) {
     if (!changes.empty()) log::info("the input has changed since then:\n{}", changes);
     log::info("would continue {} (step {})", folder->string(), reader->info().step);
   } else if (!p.model.initial_weights.empty()) {
-    const InitialWeights initial(p.model.initial_weights, p.model,
-                                 model::tensor_table(model::Architecture::from(p.model)));
+    const InitialWeights initial(p, model::tensor_table(model::Architecture::from(p.model)));
+    initial.warn_of_tokenizer(tokenizer_identity(p));
     log::info("would start from {}", initial.describe());
   }
   require_writable(p.output.directory);
@@ -151,6 +152,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
+  agree_on_begin(parameters_.data, training_data_, session.rank() == 0);
   start_or_continue();
   const RunPosition position{step_, samples_consumed_};
   first_step_ = step_;
@@ -190,10 +192,10 @@ void Trainer::start_or_continue() {
   if (folder) {
     continue_from(*folder);
   } else if (!parameters_.model.initial_weights.empty()) {
-    InitialWeights initial(parameters_.model.initial_weights, parameters_.model,
-                           model_.memory.weights->table);
+    InitialWeights initial(parameters_, model_.memory.weights->table);
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
     initial.load(worker_.context, optimizer);
+    keep_special_tokens(parameters_.model, initial.model());
     log::info("new run: weights from {}", initial.describe());
   } else {
     randomize_masters(worker_.context, model_.memory.architecture, parameters_.training.seed,
@@ -223,6 +225,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
                     "same shards or another output.directory",
                     folder.string(), info.tokenizer_identity, identity),
         Met::by_every_rank);
+  keep_special_tokens(parameters_.model, earlier.model);
   load_state(worker_.context, reader, *model_.memory.optimizer);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;

@@ -6,6 +6,8 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "tokenizer/tokenizer.hpp"
+#include "train/document_marks.hpp"
 
 namespace espalier::train {
 namespace {
@@ -81,6 +83,25 @@ std::string TrainingData::identity() const {
   std::string text;
   for (const Dataset& dataset : datasets_) text += (text.empty() ? "" : "; ") + dataset.identity();
   return text;
+}
+
+bool TrainingData::documents_begin_with(std::span<const std::uint32_t> tokens) const {
+  return std::all_of(datasets_.begin(), datasets_.end(),
+                     [&](const Dataset& dataset) { return dataset.documents_begin_with(tokens); });
+}
+
+void agree_on_begin(config::DataParameters& p, const TrainingData& data, bool warns) {
+  if (p.tokenizer.empty() || p.begin_of_document == "none") return;
+  const auto tokenizer = tokenizer::Tokenizer::from_file(p.tokenizer);
+  const DocumentMarks marks = document_marks(p, tokenizer);
+  if (marks.begin.empty() || data.documents_begin_with(marks.begin)) return;
+  if (warns)
+    log::warn(
+        "{} puts {} before a text, but the documents of the shards do not begin with it: the model "
+        "will not know it. Tokenize the text again, or set data.begin_of_document = \"none\"",
+        p.begin_of_document == "auto" ? "data.tokenizer" : "data.begin_of_document",
+        tokenizer.decode(marks.begin));
+  p.begin_of_document = "none";
 }
 
 std::string TrainingData::describe(std::uint64_t num_samples) const {

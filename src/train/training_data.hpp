@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ class TrainingData {
   const std::string& tokenizer_identity() const { return datasets_.front().tokenizer_identity(); }
   /// Dataset::identity of every source, in their order.
   std::string identity() const;
+  bool documents_begin_with(std::span<const std::uint32_t> tokens) const;
   /// A line per source: tokens, samples, weight, share, and the epochs of it in a run of
   /// `num_samples`.
   std::string describe(std::uint64_t num_samples) const;
@@ -39,6 +41,11 @@ class TrainingData {
   std::vector<Dataset> datasets_;
   data::Sources sources_;
 };
+
+/// Compares what stands before the documents of the shards with data.begin_of_document, warns
+/// (`warns`) where they differ, and sets an "auto" that the shards do not follow to "none": what
+/// is trained is what eval and generate then do. Without data.tokenizer nothing is known.
+void agree_on_begin(config::DataParameters& parameters, const TrainingData& data, bool warns);
 
 /// How far a run has come.
 struct RunPosition {

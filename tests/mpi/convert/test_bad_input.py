@@ -184,7 +184,14 @@ class BadInput(RunCase):
             self.refused(sharded(lambda m, f=file: m.update({name: f})), "index.json", word)
         self.refused(sharded(lambda m: m.update({name: 3})), "weight_map")
         self.refused(sharded(lambda m: m.pop(name)), name, "not named")
-        self.refused(sharded(lambda m: m.update(more=m[name])), "more is in none")
+        # A tensor that is in no file matters when the model needs it.
+        more = sharded(lambda m: m.update(more=m[name]))
+        espalier(1, "convert", more, self.folder / f"target{self.count}")
+        source = sharded(lambda m: None)
+        for path in source.glob("*.safetensors"):
+            held = {n: tensors[n] for n in hf_folder.read_file(path) if n != name}
+            path.write_bytes(hf_folder.safetensors(held))
+        self.refused(source, f"{name} is missing", "index.json", ".safetensors")
         self.refused(sharded(lambda m: m.update(
             {name: "model-00002-of-00002.safetensors"
              if "00001" in m[name] else "model-00001-of-00002.safetensors"})), name)
@@ -195,6 +202,18 @@ class BadInput(RunCase):
         self.refused(self.folder / "nothing", "neither")
         self.assertIn("source and a target", espalier(1, "convert", source, status=USAGE))
         espalier(1, "convert", status=USAGE)
+        for key in ("rope_theta=5.0", "rms_norm_eps=0.1", "rope_type=llama3"):
+            self.refused(source, key.split("=")[0], " there, ", "checkpoint.allow_changes",
+                         status=CONFIGURATION, overrides=[f"model.{key}"])
+        split = ["model.num_attention_heads=8", "model.num_key_value_heads=4", "model.head_dim=12"]
+        llama = hf_folder.write_folder(self.folder / "llama", hf_folder.tiny_config("llama"),
+                                       hf_folder.random_tensors(hf_folder.tiny_config("llama")))
+        self.refused(llama, "num_attention_heads: 4 there, 8 here", status=CONFIGURATION,
+                     overrides=split)
+        allowed = espalier(1, "convert", llama, self.folder / "split", *split,
+                           'checkpoint.allow_changes=["model.num_attention_heads", '
+                           '"model.num_key_value_heads", "model.head_dim"]')
+        self.assertIn("num_attention_heads: 4 there, 8 here", allowed)
         self.refused(source, "convert.dtype", status=CONFIGURATION, overrides=["convert.dtype=f8"])
         self.refused(source, "q_proj", "(96, 64)", "(64, 64)", status=DATA, overrides=["model.head_dim=16"])
         occupied = self.folder / "occupied"

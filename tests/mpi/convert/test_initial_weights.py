@@ -70,14 +70,73 @@ class InitialWeights(RunCase):
     def test_disagreement(self):
         folder = self.source("other", rope_theta=20000.0, rms_norm_eps=1e-5)
         for dry_run in ([], ["--dry-run"]):
-            output = self.start("other-run", folder, *dry_run, status=DATA)
-            for word in ("rope_theta: 20000", "rms_norm_eps", "model.initial_weights"):
+            output = self.start("other-run", folder, *dry_run, status=CONFIGURATION)
+            for word in ("rope_theta: 20000", "rms_norm_eps", "model.initial_weights",
+                         "checkpoint.allow_changes"):
                 self.assertIn(word, output)
             self.assertNotIn("hidden_size", output[output.index("error:"):])
         self.assertIn("neither", self.start("other-run", self.folder / "nowhere", status=DATA))
         # Limits that mean nothing to the weights may differ.
         self.start("longer", self.source("short", max_position_embeddings=48),
                    "training.steps=1")
+
+    def test_what_fits_and_computes_something_else_is_taken_when_asked_for(self):
+        """Heads split otherwise, another theta, type or epsilon: the shapes cannot tell."""
+        config = hf_folder.tiny_config("llama")
+        folder = hf_folder.write_folder(self.folder / "llama", config,
+                                        hf_folder.random_tensors(config))
+        checkpoint = self.folder / "llama-ckpt"
+        espalier(1, "convert", folder, checkpoint)
+        same = ["model.model_type=llama", "training.steps=1"]
+
+        def allow(change):
+            keys = [word.split("=")[0] for word in change]
+            if keys == ["model.rope_type"]:
+                keys += ["model.rope_factor"]  # of what has a meaning only now
+            return f"checkpoint.allow_changes={keys}".replace("'", '"')
+        changes = (["model.num_attention_heads=8", "model.num_key_value_heads=4",
+                    "model.head_dim=12"], ["model.rope_theta=5.0"], ["model.rms_norm_eps=0.1"],
+                   ["model.rope_type=llama3"])
+        for weights in (folder, checkpoint):
+            for change in changes:
+                key = change[0].split("=")[0].removeprefix("model.") + ": "
+                self.assertIn(key, self.start("llama-run", weights, *same, *change, "--dry-run",
+                                              status=CONFIGURATION))
+                allowed = self.start("llama-run", weights, *same, *change, "--dry-run",
+                                     allow(change))
+                self.assertIn(key, allowed[allowed.index("warning"):])
+        self.start("llama-run", folder, *same, *changes[0], status=CONFIGURATION)
+        self.start("llama-run", folder, *same, *changes[0], allow(changes[0]))
+        # Each by its name.
+        self.start("llama-run", folder, *same, "model.rope_theta=5.0", "model.rms_norm_eps=0.1",
+                   allow(["model.rope_theta"]), status=CONFIGURATION)
+        # What does not fit is refused all the same.
+        wide = ["model.hidden_size=128"]
+        self.start("wide", folder, *same, *wide, allow(wide), status=DATA)
+        # An evaluation that says another model says so.
+        keys = [f"data.validation={self.data}", "training.sequence_length=32",
+                "validation.sequences=1"]
+        self.assertNotIn("warning", espalier(1, "eval", checkpoint, *keys))
+        self.assertIn("rope_theta: 1000000.0 there, 5.0 here",
+                      espalier(1, "eval", checkpoint, *keys, "model.rope_theta=5.0"))
+
+    def test_another_tokenizer_is_said(self):
+        folder = self.source("tokenizer")
+        fixtures = pathlib.Path(__file__).resolve().parents[2] / "fixtures/tokenizer"
+        words = "ids do not mean the same"
+        self.assertNotIn("warning", self.start("no-tokenizer", folder, "training.steps=1"))
+        (folder / "tokenizer.json").write_text((fixtures / "gpt2.json").read_text())
+        for dry_run in (["--dry-run"], []):
+            self.assertIn(words, self.start("gpt2", folder, "training.steps=1", *dry_run))
+        for text in ('{"model": {"type": "Unigram"}}', "{"):
+            (folder / "tokenizer.json").write_text(text)
+            self.assertIn("cannot be told", self.start("broken", folder, "--dry-run"))
+        # The run's own tokenizer, whatever the form of its file, is no other one.
+        export = self.folder / "same-tokenizer-out"
+        espalier(1, "convert", self.source("same-tokenizer"), self.folder / "same-tokenizer-ckpt",
+                 f"data.tokenizer={BYTES}")
+        espalier(1, "convert", self.folder / "same-tokenizer-ckpt", export)
+        self.assertNotIn("warning", self.start("same-run", export, "training.steps=1"))
 
     def test_weights_alone_are_not_continued(self):
         folder = self.source("found")

@@ -15,6 +15,8 @@ TEST_CASE("values are written as TOML reads them") {
   CHECK(toml_value(std::string("a\"b\\c\nd")) == R"("a\"b\\c\nd")");
   CHECK(toml_value(std::vector<std::string>{}) == "[]");
   CHECK(toml_value(std::vector<std::string>{"a", "b"}) == R"(["a", "b"])");
+  CHECK(toml_value(std::vector<std::int64_t>{}) == "[]");
+  CHECK(toml_value(std::vector<std::int64_t>{3, -1}) == "[3, -1]");
 }
 
 TEST_CASE("an interval allows its ends and nothing beyond") {

@@ -86,6 +86,9 @@ TEST_CASE("wrong types say what is needed and what was found") {
   expect_words(error_of("[run]\nname = 5\n"), {"run.name", "string", "5"});
   expect_words(error_of("[optimizer]\neps = []\n"), {"optimizer.eps", "number", "a list"});
   expect_words(error_of("[tokenize]\ninput = [1]\n"), {"tokenize.input", "list of strings"});
+  expect_words(error_of("[model]\neos_token_id = [\"a\"]\n"),
+               {"model.eos_token_id", "list of integers"});
+  expect_words(error_of("[model]\neos_token_id = [1, -2]\n"), {"model.eos_token_id", "-2"});
   expect_words(error_of("[run]\ntime_limit = 01:30:00\n"), {"run.time_limit", "string in quotes"});
 }
 

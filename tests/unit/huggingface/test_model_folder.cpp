@@ -5,6 +5,7 @@
 #include "folder.hpp"
 #include "huggingface/folder_writer.hpp"
 #include "huggingface/model_folder.hpp"
+#include "huggingface/safetensors.hpp"
 
 using namespace espalier;
 using namespace espalier::huggingface;
@@ -127,4 +128,94 @@ TEST_CASE("a folder without config.json or without safetensors is no model folde
   testing::write_file(scratch / "config.json", R"({"model_type": "llama"})");
   CHECK(is_model_folder(scratch.path()));
   CHECK_THROWS_WITH(ModelFolder(scratch.path()), Catch::Contains("save_pretrained"));
+}
+
+namespace {
+
+using Values = std::vector<float>;
+
+constexpr const char* kTied = R"({"model_type": "gpt2", "vocab_size": 2, "n_embd": 2, "n_layer": 1,
+  "n_head": 1, "n_positions": 2})";
+const std::string kEmbedding = "transformer.wte.weight", kHead = "lm_head.weight";
+
+/// A folder of f32 tensors (2, 2) by name, whole or (`index` not empty) behind an index.
+void write_tensors(const testing::ScratchFolder& folder,
+                   const std::vector<std::pair<std::string, Values>>& tensors,
+                   const std::string& index = {}) {
+  std::vector<StoredTensor> stored;
+  std::string data;
+  for (const auto& [name, values] : tensors) {
+    stored.push_back({.name = name, .dtype = "F32", .shape = {2, 2}});
+    data += testing::bytes_of(values);
+  }
+  const std::string header = make_header(stored);
+  testing::write_file(folder / "config.json", kTied);
+  testing::write_file(folder / (index.empty() ? "model.safetensors" : "a.safetensors"),
+                      header + data);
+  if (!index.empty()) testing::write_file(folder / "model.safetensors.index.json", index);
+}
+
+const std::vector<TensorSpec> kEmbeddingAlone = {
+    {.name = "transformer.wte.weight", .rows = 2, .cols = 2}};
+const std::vector<TensorSpec> kBoth = {{.name = "transformer.wte.weight", .rows = 2, .cols = 2},
+                                       {.name = "lm_head.weight", .rows = 2, .cols = 2}};
+
+Values read_whole(const ModelFolder& folder, const TensorSpec& spec) {
+  Values values(4);
+  folder.read(spec, {0, 2, 0, 2}, values.data());
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("a tied model with another LM head in its files is taken untied") {
+  const Values embedding{1, 2, 3, 4};
+  for (const Values& head : {Values{1, 2, 3, 5}, Values{1, 2, 3, 4}}) {
+    const testing::ScratchFolder scratch;
+    write_tensors(scratch, {{kEmbedding, embedding}, {kHead, head}});
+    const ModelFolder folder(scratch.path());
+    const bool differs = head != embedding;
+    CHECK(folder.is_untied_by_weights() == differs);
+    CHECK(folder.model().tie_word_embeddings == !differs);
+    if (!differs) {
+      folder.require_tensors(kEmbeddingAlone);
+      continue;
+    }
+    folder.require_tensors(kBoth);
+    CHECK_THROWS_WITH(folder.require_tensors(kEmbeddingAlone), Catch::Contains(kHead));
+    CHECK(read_whole(folder, kBoth[1]) == head);
+  }
+}
+
+TEST_CASE("the one weight of a tied model is found under either name, with and without prefix") {
+  const Values weight{1, 2, 3, 4};
+  for (const std::string& name : {kEmbedding, kHead, std::string("wte.weight")}) {
+    const testing::ScratchFolder scratch;
+    write_tensors(scratch, {{name, weight}});
+    const ModelFolder folder(scratch.path());
+    folder.require_tensors(kEmbeddingAlone);
+    CHECK_FALSE(folder.is_untied_by_weights());
+    CHECK(read_whole(folder, kEmbeddingAlone[0]) == weight);
+  }
+  // An untied model has two.
+  const testing::ScratchFolder scratch;
+  write_tensors(scratch, {{kHead, weight}});
+  testing::write_file(scratch / "config.json",
+                      std::string(kTied).insert(1, R"("tie_word_embeddings": false, )"));
+  CHECK_THROWS_WITH(ModelFolder(scratch.path()).require_tensors(kBoth),
+                    Catch::Contains("transformer.wte.weight is missing"));
+}
+
+TEST_CASE("an index may name a tensor that no file holds when the model does not need it") {
+  const testing::ScratchFolder scratch;
+  write_tensors(scratch, {{kEmbedding, {1, 2, 3, 4}}},
+                R"({"weight_map": {"transformer.wte.weight": "a.safetensors",
+                    "lm_head.weight": "a.safetensors", "h.0.attn.bias": "a.safetensors"}})");
+  const ModelFolder folder(scratch.path());
+  CHECK(folder.model().tie_word_embeddings);
+  folder.require_tensors(kEmbeddingAlone);
+  CHECK_THROWS_WITH(folder.require_tensors(kBoth),
+                    Catch::Contains("lm_head.weight is missing") &&
+                        Catch::Contains("model.safetensors.index.json") &&
+                        Catch::Contains("a.safetensors"));
 }

@@ -114,7 +114,8 @@ TEST_CASE("Decoding gives the bytes back", "[tokenizer]") {
   for (int c = 0; c < 128; ++c) all.push_back(static_cast<char>(c));
   CHECK(tokenizer.decode(tokenizer.encode(all)) == all);
   const Ids unknown{tokenizer.size()};
-  CHECK_THROWS_WITH(tokenizer.decode(unknown), Contains("no token with id"));
+  CHECK(tokenizer.decode(unknown).empty());  // padding of an embedding has no text
+  CHECK_FALSE(tokenizer.has_token(unknown[0]));
 }
 
 TEST_CASE("A megabyte without a space takes no quadratic time", "[tokenizer]") {
