@@ -63,8 +63,13 @@ std::uint32_t pick(std::span<const float> logits, std::span<const std::uint32_t>
 
 /// The prompts, the same on every rank: of the file, or the one of generate.prompt.
 std::vector<Prompt> all_prompts(const config::Parameters& p, parallel::MpiSession& session) {
-  if (!p.generate.prompts.empty())
-    return read_prompts(session, p.generate.prompts, p.tokenize.text_key);
+  const std::string& key = p.tokenize.text_key;
+  if (const std::string& file = p.generate.prompts; !file.empty()) {
+    // A stream is there once, and what is wrong with a file is told once.
+    const std::string text =
+        parallel::on_rank_0(session, [&] { return read_prompt_file(file, key); });
+    return prompts_of_file(file, text, key);
+  }
   std::string prompt = p.generate.prompt;
   if (prompt == "-" && session.rank() == 0)
     prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
