@@ -6,7 +6,7 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/forward_pass.hpp"
-#include "commands/on_rank_0.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "commands/sequence_logits.hpp"
 #include "commands/text_documents.hpp"
 #include "commands/trained_model.hpp"

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
-#include "commands/on_rank_0.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "commands/tokenize_input.hpp"
 #include "io/input_file.hpp"
 
