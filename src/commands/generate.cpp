@@ -88,10 +88,14 @@ void continue_text(TrainedModel& trained, const tokenizer::Tokenizer& tokenizer,
   const std::int64_t max_tokens = static_cast<std::int64_t>(ids.size()) + p.max_new_tokens;
   require(!ids.empty(), ExitStatus::bad_configuration,
           "the prompt is empty and so is generate.prefix: there is nothing to continue");
-  require(max_tokens <= trained.architecture.max_positions, ExitStatus::bad_configuration,
+  const std::int64_t longest = config::longest_sequence(trained.parameters.model);
+  require(max_tokens <= longest, ExitStatus::bad_configuration,
           "prompt ({} tokens) and generate.max_new_tokens = {} are longer than "
-          "model.max_position_embeddings = {}; ask for less",
-          ids.size(), p.max_new_tokens, trained.architecture.max_positions);
+          "model.max_position_embeddings = {}{}; ask for less",
+          ids.size(), p.max_new_tokens, trained.architecture.max_positions,
+          longest > trained.architecture.max_positions
+              ? fmt::format(" and the {} tokens to which model.rope_factor stretches", longest)
+              : "");
   const auto provider = kernels::attention_provider_from_name(trained.parameters.device.attention);
   const auto layout = [&](device::Arena& arena) {
     return model::Decoder(trained.architecture, *trained.weights, trained.dtype, max_tokens,
