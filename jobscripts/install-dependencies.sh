@@ -18,7 +18,7 @@ declare -A packages=(
     python3 python3-pip python3-setuptools python3-wheel
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev hdf5-tools
     libdnnl-dev ocl-icd-opencl-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev libfmt-dev catch2
-    libutf8proc-dev libxxhash-dev zlib1g-dev libzstd-dev"
+    libutf8proc-dev libpcre2-dev libxxhash-dev zlib1g-dev libzstd-dev"
   [tests]="slurmctld slurmd slurm-client munge clang-format"
   [text]="dict-gcide dict-wn gzip xz-utils"
 )

@@ -35,8 +35,8 @@ std::string read_all(const fs::path& file) {
 /// tokenizer.json of a tokenizer that another kind of file describes.
 std::string json_of(const tokenizer::Definition& definition) {
   huggingface::TokenizerJson json;
-  json.split_regex = tokenizer::regex_of(definition.pre_tokenizer);
-  json.nfc = definition.nfc;
+  json.split_regex = tokenizer::regex_of(definition.splits.front().scanner);
+  json.nfc = !definition.normalizer.empty();
   json.ignore_merges = definition.ignore_merges;
   for (std::uint32_t id = 0; id < definition.tokens.size(); ++id)
     if (definition.tokens[id].kind == tokenizer::Token::Kind::bytes)

@@ -57,6 +57,10 @@ inline CodePoint decode_utf8(const char* text) {
       4};
 }
 
+/// Whether a code point is of a word (\w): letters, marks, digits, numbers that are letters,
+/// connecting signs, letters in circles and squares, and the two joiners.
+bool is_word(std::uint32_t code_point);
+
 void append_utf8(std::uint32_t code_point, std::string& text);
 
 bool is_valid_utf8(std::string_view text);
