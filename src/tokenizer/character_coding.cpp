@@ -46,13 +46,9 @@ CharacterCoding::CharacterCoding(const Definition& definition) : alphabet_(*defi
   for (std::uint32_t id = 0; id < definition.tokens.size(); ++id) {
     const Token& token = definition.tokens[id];
     take(token, id);
-    std::string text = token.bytes;
-    for (const auto& [pattern, content] : alphabet_.decoded_as)
-      text = replaced(text, pattern, content);
-    const int byte = alphabet_.decodes_bytes ? byte_of(text) : -1;
-    decoded_.push_back(byte >= 0 ? std::string(1, static_cast<char>(byte)) : std::move(text));
-    if (!alphabet_.first_without.empty())
-      decoded_first_.push_back(replaced(token.bytes, alphabet_.first_without, ""));
+    decoded_.emplace_back();
+    decoded_first_.emplace_back();
+    set_text(id, token.bytes);
   }
   if (!alphabet_.has_byte_fallback) return;
   std::unordered_map<std::string_view, std::uint32_t> ids;
@@ -63,6 +59,16 @@ CharacterCoding::CharacterCoding(const Definition& definition) : alphabet_(*defi
     const auto found = ids.find(fmt::format("<0x{:02X}>", byte));
     if (found != ids.end()) byte_ids_[byte] = found->second;
   }
+}
+
+void CharacterCoding::set_text(std::uint32_t id, std::string_view token) {
+  std::string text(token);
+  for (const auto& [pattern, content] : alphabet_.decoded_as)
+    text = replaced(text, pattern, content);
+  const int byte = alphabet_.decodes_bytes ? byte_of(text) : -1;
+  decoded_[id] = byte >= 0 ? std::string(1, static_cast<char>(byte)) : std::move(text);
+  if (!alphabet_.first_without.empty())
+    decoded_first_[id] = replaced(token, alphabet_.first_without, "");
 }
 
 std::uint32_t CharacterCoding::id_of(std::uint32_t code_point) const {
@@ -110,8 +116,8 @@ void CharacterCoding::symbols_of(std::string_view piece,
 std::string CharacterCoding::decode(std::span<const std::uint32_t> ids, bool begins_text) const {
   std::string text;
   for (std::size_t i = 0; i < ids.size(); ++i)
-    text += i == 0 && begins_text && !decoded_first_.empty() ? decoded_first_[ids[i]]
-                                                             : decoded_[ids[i]];
+    text += i == 0 && begins_text && !alphabet_.first_without.empty() ? decoded_first_[ids[i]]
+                                                                      : decoded_[ids[i]];
   if (!begins_text || alphabet_.stripped.empty()) return text;
   std::size_t at = 0;
   for (std::size_t n = 0; n < alphabet_.most_stripped &&

@@ -19,6 +19,9 @@ inline constexpr std::string_view kBlankMark = "\xE2\x96\x81";
 class CharacterCoding {
  public:
   explicit CharacterCoding(const Definition& definition);
+  /// The text of an id where it is not that of the vocabulary: an added token that is looked for in
+  /// normalised text is written as it is found.
+  void set_text(std::uint32_t id, std::string_view token);
   /// `symbols` become those of valid UTF-8.
   void symbols_of(std::string_view piece, std::vector<std::uint32_t>& symbols) const;
   /// Text of ids that all have a token.
@@ -34,7 +37,7 @@ class CharacterCoding {
   std::array<std::uint32_t, 128> ascii_;                     // kNoRank: not in the vocabulary
   std::unordered_map<std::uint32_t, std::uint32_t> others_;  // by code point
   std::array<std::uint32_t, 256> byte_ids_;                  // of <0x00> ..., or kNoRank
-  std::vector<std::string> decoded_, decoded_first_;         // by id; the second may be empty
+  std::vector<std::string> decoded_, decoded_first_;         // by id
 };
 
 }  // namespace espalier::tokenizer

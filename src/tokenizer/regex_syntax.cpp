@@ -107,11 +107,14 @@ class Translator {
         return !n.empty() && n.size() < 5 &&
                std::ranges::all_of(n, [](char d) { return d >= '0' && d <= '9'; });
       };
-      const bool is_range = comma != count.npos && is_number(count.substr(0, comma)) &&
-                            (comma + 1 == count.size() || is_number(count.substr(comma + 1)));
-      if (!is_range && !is_number(count)) refuse("{} that counts nothing", "{");
+      const std::string_view least = count.substr(0, comma);
+      const std::string_view most = comma == count.npos ? "" : count.substr(comma + 1);
+      const bool is_range = comma != count.npos && (is_number(least) || is_number(most)) &&
+                            (least.empty() || is_number(least)) &&
+                            (most.empty() || is_number(most));
+      if (!is_range && !is_number(count)) return;  // a brace like any other character
       at_ = end + 1;
-      out_ += fmt::format("{{{}}}", count);
+      out_ += fmt::format("{{{}{}}}", least.empty() ? "0" : "", count);
       // What follows makes a count possessive or reluctant in PCRE2, but not always in Ruby.
       if (next_is("+") || (!is_range && next_is("?"))) refuse("a sign after {{{}}}", count);
       if (next_is("?")) out_ += take();

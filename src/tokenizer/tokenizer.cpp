@@ -101,7 +101,10 @@ Tokenizer::Implementation::Implementation(const std::filesystem::path& from, Def
           std::string(normalization.apply(definition.normalizer, token.content, table, scratch));
     (token.normalized ? normalized : raw).push_back(std::move(token));
   }
-  if (definition.characters) characters.emplace(definition);
+  if (definition.characters) {
+    characters.emplace(definition);
+    for (const AddedToken& token : normalized) characters->set_text(token.id, token.content);
+  }
   if (CharacterCoding::words_never_merge(definition))
     definition.splits = {{.kind = SplitStep::Kind::marks}};
   raw_added = AddedTokens(std::move(raw));
