@@ -72,7 +72,15 @@ template <class Emit>
 void for_each_piece_of(const SplitStep& step, std::string_view text, const UnicodeTable& table,
                        Regex::Scratch& scratch, Emit&& emit) {
   const char* end = text.data() + text.size();
-  if (step.kind == SplitStep::Kind::scanner) return for_each_piece(step.scanner, text, table, emit);
+  if (step.kind == SplitStep::Kind::scanner) {
+    const Scanner scan(end, table);
+    for (const char* p = text.data(); p < end;) {
+      const char* q = end_of_piece(step.scanner, scan, p);
+      emit(p, q);
+      p = q;
+    }
+    return;
+  }
   if (step.kind == SplitStep::Kind::marks) {
     constexpr std::string_view kMark = "\xE2\x96\x81";
     std::size_t begin = 0;

@@ -62,6 +62,9 @@ struct Tokenizer::Implementation {
   void encode_marked(std::string_view text, bool begins_document, std::vector<std::uint32_t>& ids,
                      Scratch& scratch) const;
   void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
+  template <class Cutter>
+  void encode_pieces(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch,
+                     Cutter&& cut) const;
   void encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids,
                     Scratch& scratch) const;
   void merge(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
@@ -220,6 +223,22 @@ void Tokenizer::Implementation::encode_marked(std::string_view text, bool begins
 
 void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<std::uint32_t>& ids,
                                              Scratch& scratch) const {
+  const auto& splits = definition.splits;
+  // Two functions: in that of the scanners everything is one loop.
+  if (splits.size() == 1 && splits.front().kind == SplitStep::Kind::scanner)
+    encode_pieces(text, ids, scratch,
+                  [&](auto& take) { for_each_piece(splits.front().scanner, text, table, take); });
+  else
+    encode_pieces(text, ids, scratch, [&](auto& take) {
+      for_each_piece(std::span(splits), text, table, scratch.regex, take);
+    });
+}
+
+/// `cut` calls what it is given for every piece of the text.
+template <class Cutter>
+void Tokenizer::Implementation::encode_pieces(std::string_view text,
+                                              std::vector<std::uint32_t>& ids, Scratch& scratch,
+                                              Cutter&& cut) const {
   // Pieces are cut some at a time, so that the cache's memory arrives while the next ones are cut.
   struct Cut {
     const char* begin;
@@ -268,11 +287,7 @@ void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<
     }
     if (num_cuts == cuts.size()) take_all();
   };
-  const auto& splits = definition.splits;
-  if (splits.size() == 1 && splits.front().kind == SplitStep::Kind::scanner)
-    for_each_piece(splits.front().scanner, text, table, take);
-  else
-    for_each_piece(std::span(splits), text, table, scratch.regex, take);
+  cut(take);
   take_all();
 }
 

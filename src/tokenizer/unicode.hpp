@@ -44,7 +44,7 @@ struct CodePoint {
   int num_bytes;
 };
 
-inline CodePoint decode_utf8(const char* text) {
+[[gnu::always_inline]] inline CodePoint decode_utf8(const char* text) {
   const auto byte = [text](int i) {
     return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i]));
   };
