@@ -32,8 +32,8 @@ bool is_tokenizer_json(const fs::path& file) {
 std::string json_of(const tokenizer::Definition& definition, const TokenizerToExport& tokenizer) {
   huggingface::TokenizerJson json;
   json.begin = tokenizer.begin;
-  json.split_regex = tokenizer::regex_of(definition.pre_tokenizer);
-  json.nfc = definition.nfc;
+  json.split_regex = tokenizer::regex_of(definition.splits.front().scanner);
+  json.nfc = !definition.normalizer.empty();
   json.ignore_merges = definition.ignore_merges;
   for (std::uint32_t id = 0; id < definition.tokens.size(); ++id)
     if (definition.tokens[id].kind == tokenizer::Token::Kind::bytes)

@@ -7,10 +7,6 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/forward_pass.hpp"
-<<<<<<< HEAD
-=======
-#include "parallel/on_rank_0.hpp"
->>>>>>> land
 #include "commands/sequence_logits.hpp"
 #include "commands/text_documents.hpp"
 #include "commands/trained_model.hpp"

@@ -111,11 +111,15 @@ std::string obstacle(const TrainedModel& trained, std::size_t num_tokens) {
   const std::int64_t max_new_tokens = trained.parameters.generate.max_new_tokens;
   if (num_tokens == 0)
     return "the prompt is empty and so is generate.prefix: there is nothing to continue";
-  if (static_cast<std::int64_t>(num_tokens) + max_new_tokens > trained.architecture.max_positions)
+  const std::int64_t longest = config::longest_sequence(trained.parameters.model);
+  if (static_cast<std::int64_t>(num_tokens) + max_new_tokens > longest)
     return fmt::format(
         "prompt ({} tokens) and generate.max_new_tokens = {} are longer than "
-        "model.max_position_embeddings = {}; ask for less",
-        num_tokens, max_new_tokens, trained.architecture.max_positions);
+        "model.max_position_embeddings = {}{}; ask for less",
+        num_tokens, max_new_tokens, trained.architecture.max_positions,
+        longest > trained.architecture.max_positions
+            ? fmt::format(" and the {} tokens to which model.rope_factor stretches", longest)
+            : "");
   return {};
 }
 

@@ -90,9 +90,13 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
                               const train::RunControl& control, bool dry_run) {
   const config::EvaluationParameters& e = trained.parameters.evaluation;
   const io::SequenceFile file = io::read_sequences(e.tokens, trained.architecture.vocab_size);
-  require(file.sequence_length <= trained.architecture.max_positions, ExitStatus::bad_data,
-          "{}: sequences of {} tokens are longer than model.max_position_embeddings = {}", e.tokens,
-          file.sequence_length, trained.architecture.max_positions);
+  const std::int64_t longest = config::longest_sequence(trained.parameters.model);
+  require(file.sequence_length <= longest, ExitStatus::bad_data,
+          "{}: sequences of {} tokens are longer than model.max_position_embeddings = {}{}",
+          e.tokens, file.sequence_length, trained.architecture.max_positions,
+          longest > trained.architecture.max_positions
+              ? fmt::format(" and the {} tokens to which model.rope_factor stretches", longest)
+              : "");
   if (dry_run) return ExitStatus::ok;
 
   ForwardPass forward(trained, 1, file.sequence_length);

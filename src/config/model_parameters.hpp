@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/field.hpp"
@@ -27,6 +28,12 @@ struct ModelParameters {
   double rope_low_freq_factor = 1.0;
   double rope_high_freq_factor = 4.0;
   std::int64_t rope_original_max_position_embeddings = 8192;
+  double rope_beta_fast = 32.0;
+  double rope_beta_slow = 1.0;
+  double rope_attention_factor = 0.0;
+  double rope_mscale = 0.0;
+  double rope_mscale_all_dim = 0.0;
+  bool rope_truncate = true;
   double rms_norm_eps = 1.0e-6;
   double initializer_range = 0.02;
   std::int64_t max_position_embeddings = 40960;
@@ -83,27 +90,55 @@ struct ModelParameters {
         Field{.name = "rope_theta", .meaning = "base of the rotary position embedding", .min = 1.0},
         p.rope_theta);
     visit(Field{.name = "rope_type",
-                .meaning = "frequencies as they are, or scaled as Llama 3.1 does; the four keys "
-                           "below have a meaning only then",
-                .choices = {"default", "llama3"}},
+                .meaning = "frequencies as they are, or changed for longer sequences as "
+                           "transformers does under this name; the other rope_ keys have a "
+                           "meaning only for the types that they name",
+                .choices = {"default", "linear", "dynamic", "yarn", "llama3"}},
           p.rope_type);
     visit(Field{.name = "rope_factor",
-                .meaning = "Llama 3.1: long wavelengths are stretched by this",
+                .meaning = "all but default: long wavelengths are stretched by this (dynamic: the "
+                           "more, the longer the sequence)",
                 .min = 1},
           p.rope_factor);
     visit(Field{.name = "rope_low_freq_factor",
-                .meaning = "Llama 3.1: wavelengths above original / this are stretched whole",
+                .meaning = "llama3: wavelengths above original / this are stretched whole",
                 .min = 1.0e-6},
           p.rope_low_freq_factor);
     visit(Field{.name = "rope_high_freq_factor",
-                .meaning = "Llama 3.1: wavelengths below original / this stay as they are",
+                .meaning = "llama3: wavelengths below original / this stay as they are",
                 .min = 1.0e-6},
           p.rope_high_freq_factor);
     visit(Field{.name = "rope_original_max_position_embeddings",
                 .unit = "tokens",
-                .meaning = "Llama 3.1: context length before the stretching",
+                .meaning = "yarn, llama3: context length before the stretching (dynamic: "
+                           "max_position_embeddings is)",
                 .min = 1},
           p.rope_original_max_position_embeddings);
+    visit(Field{.name = "rope_beta_fast",
+                .meaning = "yarn: frequencies that turn more often than this within the original "
+                           "length stay as they are",
+                .min = 1.0e-6},
+          p.rope_beta_fast);
+    visit(Field{.name = "rope_beta_slow",
+                .meaning = "yarn: frequencies that turn less often than this are divided whole",
+                .min = 1.0e-6},
+          p.rope_beta_slow);
+    visit(Field{.name = "rope_attention_factor",
+                .meaning = "yarn: factor of cosines and sines; 0: 0.1 ln(rope_factor) + 1, or what "
+                           "the two keys below say",
+                .min = 0},
+          p.rope_attention_factor);
+    visit(Field{.name = "rope_mscale",
+                .meaning = "yarn: with rope_mscale_all_dim the attention factor is (0.1 mscale "
+                           "ln(rope_factor) + 1) / (the same with mscale_all_dim); 0: not used",
+                .min = 0},
+          p.rope_mscale);
+    visit(Field{.name = "rope_mscale_all_dim", .meaning = "yarn: see rope_mscale", .min = 0},
+          p.rope_mscale_all_dim);
+    visit(Field{.name = "rope_truncate",
+                .meaning = "yarn: the range of frequencies that are blended begins and ends at "
+                           "whole indices"},
+          p.rope_truncate);
     visit(Field{.name = "rms_norm_eps",
                 .meaning = "epsilon of every RMSNorm (gpt2: of every LayerNorm)",
                 .min = 0,
@@ -148,5 +183,11 @@ struct ModelParameters {
           p.generation_config);
   }
 };
+
+/// Whether a key of RoPE means something for a type; rope_theta and rope_type do for every one.
+bool rope_key_has_meaning(std::string_view rope_type, std::string_view key);
+/// Longest sequence that the model is meant for: max_position_embeddings, or what the scaling of
+/// RoPE stretches the original length to, whichever is more.
+std::int64_t longest_sequence(const ModelParameters& model);
 
 }  // namespace espalier::config

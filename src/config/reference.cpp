@@ -44,12 +44,14 @@ std::string page_of(std::string_view table, std::string_view purpose,
   }
   std::string page = fmt::format("[{}]  {}\n", table, purpose);
   for (const Entry& entry : entries) {
-    std::string line = fmt::format("  {:<{}}  {:<{}}  {:<{}}  {:<{}}  {}", entry.name, name_width,
-                                   entry.type, type_width, entry.initial, initial_width, entry.unit,
-                                   unit_width, entry.allowed);
+    std::string line =
+        fmt::format("  {:<{}}  {:<{}}  {:<{}}  {:<{}}  ", entry.name, name_width, entry.type,
+                    type_width, entry.initial, initial_width, entry.unit, unit_width);
+    const bool fits = line.size() + entry.allowed.size() <= kColumns;
+    if (fits) line += entry.allowed;
     line.erase(line.find_last_not_of(' ') + 1);
     page += line + "\n";
-    append_wrapped(page, entry.meaning, 6);
+    append_wrapped(page, fits ? entry.meaning : entry.allowed + "; " + entry.meaning, 6);
   }
   return page;
 }

@@ -73,11 +73,15 @@ void distrust_what_follows(const Parameters& p, Mistakes& mistakes) {
 
 void check_batches(const Parameters& p, bool has_grid, Problems& problems) {
   const TrainingParameters& t = p.training;
-  if (t.sequence_length > p.model.max_position_embeddings)
+  if (t.sequence_length > longest_sequence(p.model))
     problems.add(
-        "training.sequence_length = {} is above model.max_position_embeddings = {}: shorten the "
+        "training.sequence_length = {} is above model.max_position_embeddings = {}{}: shorten the "
         "sequences, or raise the model's limit",
-        t.sequence_length, p.model.max_position_embeddings);
+        t.sequence_length, p.model.max_position_embeddings,
+        longest_sequence(p.model) > p.model.max_position_embeddings
+            ? fmt::format(" and the {} tokens to which model.rope_factor stretches",
+                          longest_sequence(p.model))
+            : "");
   if (!has_grid) return;
   if (p.parallel.sequence_parallel &&
       (t.micro_batch_size * t.sequence_length) % p.parallel.tensor != 0)

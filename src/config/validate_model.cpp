@@ -1,30 +1,49 @@
 // The model's sizes, alone.
+#include <algorithm>
+#include <cmath>
+
 #include "config/problems.hpp"
 
 namespace espalier::config {
 namespace {
 
-/// Llama 3.1's scaling divides by the distance of its two factors, and has four keys of its own.
+/// What the formula of each type divides by, and keys that another type has.
 void check_rope(const ModelParameters& m, Problems& problems) {
-  if (m.rope_type == "llama3") {
-    if (m.rope_high_freq_factor <= m.rope_low_freq_factor)
-      problems.add(
-          "model.rope_high_freq_factor = {} must be above model.rope_low_freq_factor = {}: "
-          "frequencies between the two are blended (Llama 3.1 has 4 and 1)",
-          m.rope_high_freq_factor, m.rope_low_freq_factor);
-    return;
-  }
-  const ModelParameters standard;
-  if (m.rope_factor != standard.rope_factor ||
-      m.rope_low_freq_factor != standard.rope_low_freq_factor ||
-      m.rope_high_freq_factor != standard.rope_high_freq_factor ||
-      m.rope_original_max_position_embeddings != standard.rope_original_max_position_embeddings)
+  if (m.rope_type == "llama3" && m.rope_high_freq_factor <= m.rope_low_freq_factor)
     problems.add(
-        "model.rope_factor = {}, rope_low_freq_factor = {}, rope_high_freq_factor = {} and "
-        "rope_original_max_position_embeddings = {} have no meaning for model.rope_type = \"{}\": "
-        "remove them, or set model.rope_type = \"llama3\"",
-        m.rope_factor, m.rope_low_freq_factor, m.rope_high_freq_factor,
-        m.rope_original_max_position_embeddings, m.rope_type);
+        "model.rope_high_freq_factor = {} must be above model.rope_low_freq_factor = {}: "
+        "frequencies between the two are blended (Llama 3.1 has 4 and 1)",
+        m.rope_high_freq_factor, m.rope_low_freq_factor);
+  if (m.rope_type == "yarn" && m.rope_beta_fast < m.rope_beta_slow)
+    problems.add(
+        "model.rope_beta_fast = {} must not be below model.rope_beta_slow = {}: frequencies "
+        "between the two are blended (usual are 32 and 1)",
+        m.rope_beta_fast, m.rope_beta_slow);
+  if (m.rope_type == "yarn" && m.rope_theta <= 1.0)
+    problems.add("model.rope_theta = {} must be above 1 for model.rope_type = \"yarn\"",
+                 m.rope_theta);
+  if (m.rope_type == "dynamic" && m.head_dim == 2)
+    problems.add(
+        "model.head_dim = 2 does not fit model.rope_type = \"dynamic\", which takes the power "
+        "D / (D - 2): use larger heads, or another type");
+  const ModelParameters standard;
+  std::vector<std::string> values;
+  ModelParameters::describe(
+      standard, [&](const Field&, const auto& value) { values.push_back(toml_value(value)); });
+  std::string strangers;
+  std::size_t i = 0;
+  ModelParameters::describe(m, [&](const Field& field, const auto& value) {
+    const std::string own = toml_value(value);
+    const bool is_default = own == values[i++];
+    if (field.name.starts_with("rope_") && !is_default &&
+        !rope_key_has_meaning(m.rope_type, field.name))
+      strangers += fmt::format("{}{} = {}", strangers.empty() ? "" : ", ", field.name, own);
+  });
+  if (!strangers.empty())
+    problems.add(
+        "model.rope_type = \"{}\" gives no meaning to model.{}: remove what does not belong to it, "
+        "or set model.rope_type to the type that is meant (espalier help parameters)",
+        m.rope_type, strangers);
 }
 
 /// Hugging Face's GPT-2 joins q, k and v of H columns each; it has no rotary positions.
@@ -47,6 +66,27 @@ void check_gpt2(const ModelParameters& m, Problems& problems) {
 }
 
 }  // namespace
+
+bool rope_key_has_meaning(std::string_view rope_type, std::string_view key) {
+  if (key == "rope_theta" || key == "rope_type") return true;
+  if (key == "rope_factor") return rope_type != "default";
+  if (key == "rope_original_max_position_embeddings")
+    return rope_type == "yarn" || rope_type == "llama3";
+  const bool of_llama3 = key == "rope_low_freq_factor" || key == "rope_high_freq_factor";
+  return rope_type == (of_llama3 ? "llama3" : "yarn");
+}
+
+std::int64_t longest_sequence(const ModelParameters& m) {
+  if (m.model_type == "gpt2" || m.rope_type == "default") return m.max_position_embeddings;
+  const std::int64_t original =
+      rope_key_has_meaning(m.rope_type, "rope_original_max_position_embeddings")
+          ? m.rope_original_max_position_embeddings
+          : m.max_position_embeddings;
+  const double stretched = std::floor(m.rope_factor * static_cast<double>(original));
+  // Positions are 32-bit integers.
+  return std::max(m.max_position_embeddings,
+                  static_cast<std::int64_t>(std::min(stretched, 2147483647.0)));
+}
 
 void resolve_model(ModelParameters& m, Problems& problems) {
   const std::int64_t A = m.num_attention_heads;

@@ -35,11 +35,12 @@ const std::array kOfEveryFamily = {
     Requirement{"pruned_heads", json::object()},
 };
 const std::array kOfRopeFamilies = {
-    Requirement{"hidden_act", "silu"}, Requirement{"attention_bias", false},
-    Requirement{"mlp_bias", false},    Requirement{"use_sliding_window", false},
-    Requirement{"pretraining_tp", 1},  Requirement{"partial_rotary_factor", 1},
-    Requirement{"use_qk_norm", false},
+    Requirement{"attention_bias", false}, Requirement{"mlp_bias", false},
+    Requirement{"pretraining_tp", 1},     Requirement{"use_sliding_window", false},
+    Requirement{"use_qk_norm", false},    Requirement{"partial_rotary_factor", 1},
 };
+/// What transformers computes for these is computed here, too.
+constexpr std::array<std::string_view, 4> kRopeTypes = {"linear", "dynamic", "yarn", "llama3"};
 const std::array kOfGpt2 = {
     Requirement{"scale_attn_weights", true},
     Requirement{"scale_attn_by_inverse_layer_idx", false},
@@ -146,6 +147,10 @@ class Reader {
 
   void read_rope_family() {
     refuse_others(kOfRopeFamilies);
+    const json* activation = find(root_, "hidden_act");
+    // Two names of the same function in transformers.
+    if (activation != nullptr && *activation != "silu" && *activation != "swish")
+      problem(fmt::format("hidden_act = {} is not supported (only silu)", shown(*activation)));
     const bool is_qwen3 = model_.model_type == "qwen3";
     if (const json* types = find(root_, "layer_types"); types != nullptr) {
       if (!types->is_array()) problem(fmt::format("layer_types is {}", shown(*types)));
@@ -210,18 +215,53 @@ class Reader {
     const json* type = find(*rope, "rope_type");
     if (type == nullptr) type = find(*rope, "type");  // its name before transformers 4.43
     if (type == nullptr || *type == "default") return;
-    if (*type != "llama3")
+    if (!type->is_string() ||
+        std::ranges::find(kRopeTypes, type->get<std::string>()) == std::end(kRopeTypes))
       return problem(
-          fmt::format("rope_type = {} is not supported (default or llama3)", shown(*type)));
-    model_.rope_type = "llama3";
-    for (const char* key : {"factor", "low_freq_factor", "high_freq_factor"})
-      if (find(*rope, key) == nullptr)
-        problem(fmt::format("rope_type = \"llama3\" without {}", key));
-    set(*rope, "factor", model_.rope_factor);
-    set(*rope, "low_freq_factor", model_.rope_low_freq_factor);
-    set(*rope, "high_freq_factor", model_.rope_high_freq_factor);
-    model_.rope_original_max_position_embeddings = model_.max_position_embeddings;
-    set(*rope, "original_max_position_embeddings", model_.rope_original_max_position_embeddings);
+          fmt::format("rope_type = {} is not supported (default, linear, dynamic, yarn or llama3)",
+                      shown(*type)));
+    model_.rope_type = type->get<std::string>();
+    read_rope_scaling(*rope);
+  }
+
+  /// What transformers' function of the type asks for, and the defaults of its other keys.
+  void read_rope_scaling(const json& rope) {
+    ModelParameters& m = model_;
+    const bool is_yarn = m.rope_type == "yarn";
+    for (const char* key : {"factor", "low_freq_factor", "high_freq_factor"}) {
+      const bool asked_for = std::string_view(key) == "factor" || m.rope_type == "llama3";
+      // YaRN's factor may be null, and is then the ratio of the two lengths.
+      if (asked_for && find(rope, key) == nullptr && !(is_yarn && rope.contains(key)))
+        problem(fmt::format("rope_type = \"{}\" without {}", m.rope_type, key));
+    }
+    set(rope, "factor", m.rope_factor);
+    if (config::rope_key_has_meaning(m.rope_type, "rope_original_max_position_embeddings")) {
+      m.rope_original_max_position_embeddings = m.max_position_embeddings;
+      // The one at the top level wins, as in transformers.
+      const bool at_top = find(root_, "original_max_position_embeddings") != nullptr;
+      set(at_top ? root_ : rope, "original_max_position_embeddings",
+          m.rope_original_max_position_embeddings);
+    }
+    if (m.rope_type == "llama3") {
+      set(rope, "low_freq_factor", m.rope_low_freq_factor);
+      set(rope, "high_freq_factor", m.rope_high_freq_factor);
+    }
+    if (!is_yarn) return;
+    if (find(rope, "factor") == nullptr && m.rope_original_max_position_embeddings > 0)
+      m.rope_factor = static_cast<double>(m.max_position_embeddings) /
+                      static_cast<double>(m.rope_original_max_position_embeddings);
+    // Zero is as good as absent for the betas and the two scales, but not for attention_factor.
+    set(rope, "beta_fast", m.rope_beta_fast);
+    if (m.rope_beta_fast == 0.0) m.rope_beta_fast = ModelParameters{}.rope_beta_fast;
+    set(rope, "beta_slow", m.rope_beta_slow);
+    if (m.rope_beta_slow == 0.0) m.rope_beta_slow = ModelParameters{}.rope_beta_slow;
+    set(rope, "attention_factor", m.rope_attention_factor);
+    if (find(rope, "attention_factor") != nullptr && m.rope_attention_factor == 0.0)
+      problem("attention_factor = 0 makes every query and key zero");
+    set(rope, "mscale", m.rope_mscale);
+    set(rope, "mscale_all_dim", m.rope_mscale_all_dim);
+    set(rope, "truncate", m.rope_truncate);
+    if (rope.contains("truncate") && rope["truncate"].is_null()) m.rope_truncate = false;
   }
 
   void read_gpt2() {
@@ -293,14 +333,15 @@ ModelParameters read_config(const fs::path& file, std::string_view text) {
 std::vector<config::Change> changes_of_function(const ModelParameters& there,
                                                 const ModelParameters& here) {
   const bool has_rope = here.model_type != "gpt2";
-  const bool scales = there.rope_type == "llama3" || here.rope_type == "llama3";
   const auto matters = [&](std::string_view name) {
     if (name == "file" || name == "initial_weights" || name == "initializer_range") return false;
     if (name.ends_with("_token_id") || name == "generation_config") return false;
-    // A limit that people set, except where positions are a weight.
-    if (name == "max_position_embeddings") return !has_rope;
-    if (name == "rope_theta" || name == "rope_type") return has_rope;
-    if (name.starts_with("rope_")) return has_rope && scales;
+    // A limit that people set, except where positions are a weight or the formula asks for it.
+    if (name == "max_position_embeddings")
+      return !has_rope || there.rope_type == "dynamic" || here.rope_type == "dynamic";
+    if (name.starts_with("rope_"))
+      return has_rope && (config::rope_key_has_meaning(there.rope_type, name) ||
+                          config::rope_key_has_meaning(here.rope_type, name));
     return true;
   };
   std::vector<config::Change> changes = config::changes("model", there, here);

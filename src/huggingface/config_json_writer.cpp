@@ -26,6 +26,27 @@ nlohmann::ordered_json end_of(const ExportedConfig& config) {
   return nullptr;
 }
 
+/// rope_scaling with the keys of the type, null for the default type. Keys of YaRN that are not
+/// given are left out: some readers take a zero literally.
+nlohmann::ordered_json rope_scaling_of(const ModelParameters& m) {
+  if (m.rope_type == "default") return nullptr;
+  nlohmann::ordered_json scaling = {{"rope_type", m.rope_type}, {"factor", m.rope_factor}};
+  if (m.rope_type == "llama3") {
+    scaling["low_freq_factor"] = m.rope_low_freq_factor;
+    scaling["high_freq_factor"] = m.rope_high_freq_factor;
+  }
+  if (config::rope_key_has_meaning(m.rope_type, "rope_original_max_position_embeddings"))
+    scaling["original_max_position_embeddings"] = m.rope_original_max_position_embeddings;
+  if (m.rope_type != "yarn") return scaling;
+  scaling["beta_fast"] = m.rope_beta_fast;
+  scaling["beta_slow"] = m.rope_beta_slow;
+  if (m.rope_attention_factor != 0.0) scaling["attention_factor"] = m.rope_attention_factor;
+  if (m.rope_mscale != 0.0) scaling["mscale"] = m.rope_mscale;
+  if (m.rope_mscale_all_dim != 0.0) scaling["mscale_all_dim"] = m.rope_mscale_all_dim;
+  scaling["truncate"] = m.rope_truncate;
+  return scaling;
+}
+
 }  // namespace
 
 std::string write_config(const ExportedConfig& config) {
@@ -58,16 +79,9 @@ std::string write_config(const ExportedConfig& config) {
     root["num_hidden_layers"] = m.num_hidden_layers;
     root["num_key_value_heads"] = m.num_key_value_heads;
     root["rms_norm_eps"] = m.rms_norm_eps;
-    nlohmann::ordered_json scaling = nullptr;
+    const nlohmann::ordered_json scaling = rope_scaling_of(m);
     nlohmann::ordered_json parameters = {{"rope_type", m.rope_type}, {"rope_theta", m.rope_theta}};
-    if (m.rope_type == "llama3") {
-      scaling = {{"rope_type", "llama3"},
-                 {"factor", m.rope_factor},
-                 {"low_freq_factor", m.rope_low_freq_factor},
-                 {"high_freq_factor", m.rope_high_freq_factor},
-                 {"original_max_position_embeddings", m.rope_original_max_position_embeddings}};
-      parameters.update(scaling);
-    }
+    if (!scaling.is_null()) parameters.update(scaling);
     root["rope_theta"] = m.rope_theta;
     root["rope_scaling"] = scaling;
     root["rope_parameters"] = parameters;

@@ -4,27 +4,47 @@
 
 namespace espalier::kernels {
 
-/// Frequencies of RoPE: theta^(-2i/D), and when factor > 0 Llama 3.1's scaling of them (in
-/// transformers `_compute_llama3_parameters`). With the wavelength 2 pi / f of a frequency f:
-///   f / factor                where the wavelength is above original_positions / low_freq_factor
-///   f                         where it is below original_positions / high_freq_factor
-///   ((1 - s) / factor + s) f  between, s running linearly in f from 0 to 1
-struct RopeFrequencies {
-  double theta;
-  double factor = 0.0;  ///< 0: no scaling
-  double low_freq_factor = 1.0;
-  double high_freq_factor = 4.0;
-  std::int64_t original_positions = 8192;
+/// How the frequencies f_i = theta^(-2i/D) are changed for sequences longer than those that a model
+/// was trained on. Names and values: rope_type in transformers' `modeling_rope_utils.py`.
+enum class RopeType : std::uint8_t {
+  standard,  ///< "default": not at all
+  linear,    ///< f / factor (kaiokendev 2023)
+  dynamic,   ///< NTK-aware by the sequence's length S (bloc97, emozilla 2023): above
+             ///< original_positions P the base is theta (factor S / P - factor + 1)^(D / (D - 2))
+  yarn,      ///< Peng et al. 2023: f / factor for long wavelengths, f for short ones, between them
+             ///< a ramp in i; cosines and sines are multiplied by attention_factor
+  llama3,    ///< Llama 3.1: with the wavelength w = 2 pi / f, f / factor above
+             ///< original_positions / low_freq_factor, f below original_positions /
+             ///< high_freq_factor, between them ((1 - s) / factor + s) f, s linear in f
 };
 
-/// Cosines and sines of RoPE for positions 0 .. rows-1: angle = position * frequency, computed in
-/// fp32 as transformers does (inv_freq in fp32, angle in fp32).
+struct RopeScaling {
+  RopeType type = RopeType::standard;
+  double factor = 1.0;
+  std::int64_t original_positions = 8192;  ///< dynamic, yarn, llama3: length before the stretching
+  double low_freq_factor = 1.0;            ///< llama3
+  double high_freq_factor = 4.0;           ///< llama3
+  double beta_fast = 32.0;                 ///< yarn: more turns than this in the original length: f
+  double beta_slow = 1.0;                  ///< yarn: fewer turns than this: f / factor
+  double attention_factor = 1.0;           ///< yarn
+  bool truncate = true;                    ///< yarn: the ramp begins and ends at whole i
+};
+
+struct RopeFrequencies {
+  double theta;
+  RopeScaling scaling = {};
+};
+
+/// Cosines and sines of RoPE, a row per position: angle = position * frequency, computed in fp32
+/// as transformers does (inv_freq in fp32, angle in fp32).
 struct RopeTable {
   device::View cos;  ///< (positions, D/2) f32
   device::View sin;  ///< (positions, D/2) f32
 };
+/// Rows first_position, first_position + 1, ... of a sequence that ends with the last of them;
+/// only RopeType::dynamic asks where it ends.
 void fill_rope_table(device::Context& context, const RopeTable& table, std::int64_t head_dim,
-                     const RopeFrequencies& frequencies);
+                     const RopeFrequencies& frequencies, std::int64_t first_position = 0);
 
 /// QK-norm (optional) and RoPE in one pass over the packed projections.
 /// Per head row h of q and k:  n = rmsnorm(h, eps) * w  (w of shape (D), shared by all heads;

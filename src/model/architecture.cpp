@@ -1,11 +1,75 @@
 #include "model/architecture.hpp"
 
+#include <cmath>
+
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "model/families.hpp"
 #include "model/tensor_table.hpp"
 
 namespace espalier::model {
+namespace {
+
+using kernels::RopeType;
+
+/// transformers' choice when attention_factor is not given: for the factor t = 0.1 ln(factor) + 1 of
+/// Peng et al. 2023, or the quotient of two such with weights before the logarithm.
+double yarn_attention_factor(const config::ModelParameters& p) {
+  if (p.rope_attention_factor != 0.0) return p.rope_attention_factor;
+  const auto scale = [&](double weight) {
+    return p.rope_factor <= 1.0 ? 1.0 : 0.1 * weight * std::log(p.rope_factor) + 1.0;
+  };
+  if (p.rope_mscale != 0.0 && p.rope_mscale_all_dim != 0.0)
+    return scale(p.rope_mscale) / scale(p.rope_mscale_all_dim);
+  return scale(1.0);
+}
+
+kernels::RopeScaling rope_scaling_of(const config::ModelParameters& p) {
+  if (p.rope_type == "linear") return {.type = RopeType::linear, .factor = p.rope_factor};
+  if (p.rope_type == "dynamic")
+    return {.type = RopeType::dynamic,
+            .factor = p.rope_factor,
+            .original_positions = p.max_position_embeddings};
+  if (p.rope_type == "yarn")
+    return {.type = RopeType::yarn,
+            .factor = p.rope_factor,
+            .original_positions = p.rope_original_max_position_embeddings,
+            .beta_fast = p.rope_beta_fast,
+            .beta_slow = p.rope_beta_slow,
+            .attention_factor = yarn_attention_factor(p),
+            .truncate = p.rope_truncate};
+  if (p.rope_type == "llama3")
+    return {.type = RopeType::llama3,
+            .factor = p.rope_factor,
+            .original_positions = p.rope_original_max_position_embeddings,
+            .low_freq_factor = p.rope_low_freq_factor,
+            .high_freq_factor = p.rope_high_freq_factor};
+  return {};
+}
+
+/// What the banner says of it.
+std::string remark_on(const kernels::RopeScaling& s) {
+  const std::string from = fmt::format("from {} positions", with_commas(s.original_positions));
+  switch (s.type) {
+    case RopeType::standard:
+      return "";
+    case RopeType::linear:
+      return "linear: every frequency is divided by it";
+    case RopeType::dynamic:
+      return fmt::format("dynamic NTK, {}", from);
+    case RopeType::yarn:
+      return fmt::format("YaRN, {}; beta {}, {}; attention factor {:.6g}", from,
+                         config::toml_value(s.beta_fast), config::toml_value(s.beta_slow),
+                         s.attention_factor);
+    case RopeType::llama3:
+      return fmt::format("Llama 3.1, {}; frequency factors {}, {}", from,
+                         config::toml_value(s.low_freq_factor),
+                         config::toml_value(s.high_freq_factor));
+  }
+  return "";
+}
+
+}  // namespace
 
 Architecture Architecture::from(const config::ModelParameters& p) {
   if (p.hidden_size <= 0 || p.head_dim <= 0 || p.num_key_value_heads <= 0)
@@ -32,23 +96,12 @@ Architecture Architecture::from(const config::ModelParameters& p) {
                  .norm_eps = static_cast<float>(p.rms_norm_eps),
                  .initializer_range = p.initializer_range,
                  .max_positions = p.max_position_embeddings};
-  if (p.rope_type == "llama3")
-    a.rope_scaling = {.factor = p.rope_factor,
-                      .low_freq_factor = p.rope_low_freq_factor,
-                      .high_freq_factor = p.rope_high_freq_factor,
-                      .original_max_positions = p.rope_original_max_position_embeddings};
+  a.rope_scaling = rope_scaling_of(p);
   return a;
 }
 
 kernels::RopeFrequencies Architecture::rope_frequencies() const {
-  kernels::RopeFrequencies frequencies{.theta = rope_theta};
-  if (rope_scaling)
-    frequencies = {.theta = rope_theta,
-                   .factor = rope_scaling->factor,
-                   .low_freq_factor = rope_scaling->low_freq_factor,
-                   .high_freq_factor = rope_scaling->high_freq_factor,
-                   .original_positions = rope_scaling->original_max_positions};
-  return frequencies;
+  return {.theta = rope_theta, .scaling = rope_scaling};
 }
 
 std::int64_t Architecture::num_parameters() const {
@@ -91,12 +144,9 @@ std::string Architecture::describe() const {
                 fmt::format("up to {} positions", with_commas(max_positions)));
   else
     text += row("learned positions", "", with_commas(max_positions), "added to the embedding");
-  if (rope_scaling)
-    text += row("rope factor", "", config::toml_value(rope_scaling->factor),
-                fmt::format("Llama 3.1, from {} positions; frequency factors {}, {}",
-                            with_commas(rope_scaling->original_max_positions),
-                            config::toml_value(rope_scaling->low_freq_factor),
-                            config::toml_value(rope_scaling->high_freq_factor)));
+  if (rope_scaling.type != RopeType::standard)
+    text +=
+        row("rope factor", "", config::toml_value(rope_scaling.factor), remark_on(rope_scaling));
   text += row("norm epsilon", "", fmt::format("{:g}", norm_eps),
               normalization == Normalization::rms_norm ? "RMSNorm" : "LayerNorm with bias");
   text += row("parameters", "N", with_commas(num_parameters()),

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "base/dtype.hpp"
@@ -24,16 +23,6 @@ enum class Mlp : std::uint8_t {
   gelu,    ///< down(gelu_tanh(up(x))), Hendrycks & Gimpel 2016
 };
 
-/// RoPE scaling of Llama 3.1 (transformers `rope_type: llama3`): frequencies whose wavelength is
-/// above original/low are divided by factor, those below original/high stay, between them both are
-/// blended.
-struct RopeScaling {
-  double factor;
-  double low_freq_factor;
-  double high_freq_factor;
-  std::int64_t original_max_positions;
-};
-
 /// Parts and global sizes of a dense decoder (letters: base/dims.hpp), fixed for a run.
 struct Architecture {
   std::string model_type;  ///< Hugging Face's name of the family
@@ -52,7 +41,7 @@ struct Architecture {
   std::int64_t head_dim;      ///< D
   bool tied;                  ///< embedding and LM head are one weight
   double rope_theta;
-  std::optional<RopeScaling> rope_scaling = {};
+  kernels::RopeScaling rope_scaling = {};
   float norm_eps;
   double initializer_range;
   std::int64_t max_positions;

@@ -66,7 +66,7 @@ Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype
   logits_ = arena.allocate("logits", dtype, 1, s.vocab);
   local_logits_ = arena.allocate("local logits", DType::f32, 1, s.vocab);
   all_logits_ = arena.allocate("all logits", DType::f32, comm_.tensor->size(), s.vocab);
-  if (s.rotates && !arena.is_planning())
+  if (s.rotates && !arena.is_planning() && !rotates_by_length())
     kernels::fill_rope_table(context_, rope_, s.head_dim, architecture.rope_frequencies());
 }
 
@@ -74,6 +74,15 @@ std::span<const float> Decoder::append(std::span<const std::uint32_t> tokens) {
   ESPALIER_ASSERT(
       !tokens.empty() && length_ + static_cast<std::int64_t>(tokens.size()) <= max_tokens_,
       "{} tokens at {} of {}", tokens.size(), length_, max_tokens_);
+  if (rotates_by_length()) {
+    // As transformers does with a cache: tokens that come together are turned by the frequencies of
+    // the length that they reach; those before them stay as they were turned.
+    const auto rows = [&](const View& table) {
+      return table.row_range(length_, static_cast<std::int64_t>(tokens.size()));
+    };
+    kernels::fill_rope_table(context_, {.cos = rows(rope_.cos), .sin = rows(rope_.sin)},
+                             sizes_.head_dim, architecture_.rope_frequencies(), length_);
+  }
   while (!tokens.empty()) {
     const auto count = std::min(tokens.size(), static_cast<std::size_t>(chunk_tokens_));
     append_chunk(tokens.first(count));
@@ -127,6 +136,10 @@ void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
   }
   norm(w.final_norm);
   length_ += count;
+}
+
+bool Decoder::rotates_by_length() const {
+  return sizes_.rotates && architecture_.rope_scaling.type == kernels::RopeType::dynamic;
 }
 
 ConstView Decoder::positions(std::int64_t count) const {

@@ -31,6 +31,7 @@ class Decoder {
   std::int64_t length() const { return length_; }  ///< tokens in the cache
 
  private:
+  bool rotates_by_length() const;  ///< the table of RoPE depends on the sequence's length
   void append_chunk(std::span<const std::uint32_t> tokens);
   device::ConstView positions(std::int64_t count) const;  ///< (1, count) i32 of the chunk
   void attention(std::size_t layer, std::int64_t count);

@@ -3,7 +3,28 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tokenizer/unicode.hpp"
+
 namespace espalier::tokenizer {
+namespace {
+
+/// Where the last character of a text begins.
+std::size_t begin_of_last(std::string_view text) {
+  std::size_t at = text.size() - 1;
+  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+  return at;
+}
+bool is_space(std::string_view text, std::size_t at) {
+  return (UnicodeTable::instance().flags(decode_utf8(text.data() + at).value) & kSpace) != 0;
+}
+bool ends_with_word(std::string_view text) {
+  return !text.empty() && is_word(decode_utf8(text.data() + begin_of_last(text)).value);
+}
+bool begins_with_word(std::string_view text) {
+  return !text.empty() && is_word(decode_utf8(text.data()).value);
+}
+
+}  // namespace
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens)
     : tokens_(std::move(tokens)), nodes_(1, Node{0, 0, kNone, 0}) {
@@ -40,7 +61,7 @@ std::uint32_t AddedTokens::add_node(char byte, std::uint32_t next_sibling) {
 }
 
 AddedTokens::Occurrence AddedTokens::find(std::string_view text, std::size_t from) const {
-  if (tokens_.empty()) return {nullptr, text.size()};
+  if (tokens_.empty()) return {nullptr, text.size(), text.size()};
   for (std::size_t i = from; i < text.size(); ++i) {
     if (only_first_byte_ >= 0) {
       const void* found = std::memchr(text.data() + i, only_first_byte_, text.size() - i);
@@ -53,9 +74,33 @@ AddedTokens::Occurrence AddedTokens::find(std::string_view text, std::size_t fro
       if (nodes_[node].token != kNone) longest = nodes_[node].token;
       if (next == text.size()) break;
     }
-    if (longest != kNone) return {&tokens_[longest], i};
+    if (longest != kNone) return {&tokens_[longest], i, i + tokens_[longest].content.size()};
   }
-  return {nullptr, text.size()};
+  return {nullptr, text.size(), text.size()};
+}
+
+AddedTokens::Occurrence AddedTokens::Search::next() {
+  while (true) {
+    Occurrence found = tokens_.find(text_, searched_);
+    if (found.token == nullptr) return found;
+    searched_ = found.end;
+    if (found.token->single_word &&
+        (ends_with_word(text_.substr(0, found.begin)) || begins_with_word(text_.substr(found.end))))
+      continue;
+    if (found.token->lstrip)
+      while (found.begin > taken_) {
+        const std::size_t last = begin_of_last(text_.substr(0, found.begin));
+        if (!is_space(text_, last)) break;
+        found.begin = last;
+      }
+    // What the token before took is not given back.
+    if (found.token->lstrip && found.begin < taken_) found.begin = taken_;
+    if (found.token->rstrip)
+      while (found.end < text_.size() && is_space(text_, found.end))
+        found.end += static_cast<std::size_t>(decode_utf8(text_.data() + found.end).num_bytes);
+    taken_ = found.end;
+    return found;
+  }
 }
 
 }  // namespace espalier::tokenizer

@@ -16,10 +16,22 @@ class AddedTokens {
   bool empty() const { return tokens_.empty(); }
 
   struct Occurrence {
-    const AddedToken* token;  ///< nullptr: none
-    std::size_t begin;
+    const AddedToken* token;  ///< nullptr: no more; both places are then the end of the text
+    std::size_t begin, end;   ///< with the white space that goes with the token
   };
-  Occurrence find(std::string_view text, std::size_t from) const;
+  /// The occurrences in a text, in order. A token of single words is passed over between letters;
+  /// one that takes white space before or after it (lstrip, rstrip) takes none that another took.
+  class Search {
+   public:
+    Search(const AddedTokens& tokens, std::string_view text) : tokens_(tokens), text_(text) {}
+    Occurrence next();
+
+   private:
+    const AddedTokens& tokens_;
+    std::string_view text_;
+    std::size_t searched_ = 0;  // the last occurrence, without its white space, ends here
+    std::size_t taken_ = 0;     // and here with it
+  };
 
  private:
   /// A beginning of tokens. Text full of "<" meets Llama-3's 256 tokens at every byte: a tree asks
@@ -30,6 +42,7 @@ class AddedTokens {
     char byte;
   };
   static constexpr std::uint32_t kNone = 0xFFFFFFFFu;
+  Occurrence find(std::string_view text, std::size_t from) const;
   std::uint32_t child_of(std::uint32_t node, char byte) const;
   std::uint32_t add_node(char byte, std::uint32_t next_sibling);
 

@@ -34,6 +34,10 @@ Bpe::Bpe(const std::array<std::uint32_t, 256>& byte_ids, std::size_t num_merges)
   for (std::uint16_t byte = 0; byte < 256; ++byte) byte_of_[byte_ids[byte]] = byte;
 }
 
+Bpe::Bpe(std::size_t num_merges) : merges_(num_merges) {
+  results_.reserve(num_merges);
+}
+
 void Bpe::add_merge(const Merge& merge, std::uint32_t rank) {
   merges_.insert(merge.left, merge.right, rank);
   results_.resize(rank + 1);
@@ -78,15 +82,9 @@ void Bpe::encode(std::string_view piece, std::vector<std::uint32_t>& ids, Scratc
   encode_long(piece, ids, scratch);
 }
 
-void Bpe::encode_short(std::string_view piece, std::vector<std::uint32_t>& ids) const {
-  std::array<std::uint32_t, kShortPiece> symbols;
-  std::array<std::uint32_t, kShortPiece> ranks;  // ranks[i] joins symbols i and i + 1
-  std::size_t count = piece.size();
-  const auto byte = [piece](std::size_t i) { return static_cast<unsigned char>(piece[i]); };
-  for (std::size_t i = 0; i < count; ++i) symbols[i] = byte_ids_[byte(i)];
-  for (std::size_t i = 0; i + 1 < count; ++i)
-    ranks[i] = byte_ranks_[256 * std::size_t{byte(i)} + byte(i + 1)];
-
+/// Merges `count` symbols in place and returns how many are left; ranks[i] joins i and i + 1.
+inline std::size_t Bpe::merge_short(std::uint32_t* symbols, std::uint32_t* ranks,
+                                    std::size_t count) const {
   while (count > 1) {
     std::size_t best = 0;
     std::uint32_t lowest = ranks[0];
@@ -105,6 +103,17 @@ void Bpe::encode_short(std::string_view piece, std::vector<std::uint32_t>& ids) 
     if (best > 0) ranks[best - 1] = merges_.rank_of(symbols[best - 1], symbols[best]);
     if (best + 1 < count) ranks[best] = merges_.rank_of(symbols[best], symbols[best + 1]);
   }
+  return count;
+}
+
+void Bpe::encode_short(std::string_view piece, std::vector<std::uint32_t>& ids) const {
+  std::array<std::uint32_t, kShortPiece> symbols;
+  std::array<std::uint32_t, kShortPiece> ranks;
+  const auto byte = [piece](std::size_t i) { return static_cast<unsigned char>(piece[i]); };
+  for (std::size_t i = 0; i < piece.size(); ++i) symbols[i] = byte_ids_[byte(i)];
+  for (std::size_t i = 0; i + 1 < piece.size(); ++i)
+    ranks[i] = byte_ranks_[256 * std::size_t{byte(i)} + byte(i + 1)];
+  const std::size_t count = merge_short(symbols.data(), ranks.data(), piece.size());
   ids.insert(ids.end(), symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(count));
 }
 
@@ -112,13 +121,39 @@ void Bpe::encode_long(std::string_view piece, std::vector<std::uint32_t>& ids,
                       Scratch& scratch) const {
   ESPALIER_ASSERT(piece.size() < kNoRank, "a piece of {} bytes", piece.size());
   auto& symbols = scratch.symbols;
-  auto& candidates = scratch.candidates;
   const auto count = static_cast<std::uint32_t>(piece.size());
   symbols.resize(count);
-  candidates.clear();
   for (std::uint32_t i = 0; i < count; ++i)
-    symbols[i] = {byte_ids_[static_cast<unsigned char>(piece[i])], i == 0 ? kNoRank : i - 1,
-                  i + 1 == count ? kNoRank : i + 1, kNoRank};
+    symbols[i].id = byte_ids_[static_cast<unsigned char>(piece[i])];
+  merge_long(ids, scratch);
+}
+
+void Bpe::encode_symbols(std::vector<std::uint32_t>& symbols, std::vector<std::uint32_t>& ids,
+                         Scratch& scratch) const {
+  ESPALIER_ASSERT(symbols.size() < kNoRank, "a piece of {} symbols", symbols.size());
+  if (symbols.size() > kShortPiece) {
+    scratch.symbols.resize(symbols.size());
+    for (std::size_t i = 0; i < symbols.size(); ++i) scratch.symbols[i].id = symbols[i];
+    return merge_long(ids, scratch);
+  }
+  std::array<std::uint32_t, kShortPiece> ranks;
+  for (std::size_t i = 0; i + 1 < symbols.size(); ++i)
+    ranks[i] = merges_.rank_of(symbols[i], symbols[i + 1]);
+  const std::size_t count = merge_short(symbols.data(), ranks.data(), symbols.size());
+  ids.insert(ids.end(), symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+/// Merges the ids of scratch.symbols.
+void Bpe::merge_long(std::vector<std::uint32_t>& ids, Scratch& scratch) const {
+  auto& symbols = scratch.symbols;
+  auto& candidates = scratch.candidates;
+  const auto count = static_cast<std::uint32_t>(symbols.size());
+  candidates.clear();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    symbols[i].previous = i == 0 ? kNoRank : i - 1;
+    symbols[i].next = i + 1 == count ? kNoRank : i + 1;
+    symbols[i].rank = kNoRank;
+  }
 
   // A candidate in the heap is out of date when its symbol no longer has its rank. It never gets
   // that rank again, because the bytes of a pair only grow.

@@ -72,6 +72,8 @@ class CandidateHeap {
 class Bpe {
  public:
   Bpe(const std::array<std::uint32_t, 256>& byte_ids, std::size_t num_merges);
+  /// For symbols that are not bytes: only encode_symbols may be called.
+  explicit Bpe(std::size_t num_merges);
   /// Ranks must be given in rising order, from 0 to num_merges - 1; some may be left out.
   void add_merge(const Merge& merge, std::uint32_t rank);
   std::uint32_t byte_id(unsigned char byte) const { return byte_ids_[byte]; }
@@ -89,7 +91,13 @@ class Bpe {
   /// Appends the ids of `piece`. Time is O(n log n) in its bytes; fewer than 2^32 - 1 bytes.
   void encode(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
 
+  /// The same for a piece that is given as ids of its symbols, which it overwrites.
+  void encode_symbols(std::vector<std::uint32_t>& symbols, std::vector<std::uint32_t>& ids,
+                      Scratch& scratch) const;
+
  private:
+  std::size_t merge_short(std::uint32_t* symbols, std::uint32_t* ranks, std::size_t count) const;
+  void merge_long(std::vector<std::uint32_t>& ids, Scratch& scratch) const;
   void encode_short(std::string_view piece, std::vector<std::uint32_t>& ids) const;
   void encode_long(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
   std::array<std::uint32_t, 256> byte_ids_;

@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "tokenizer/definition.hpp"
+#include "tokenizer/json_parts.hpp"
 #include "tokenizer/unicode.hpp"
 
 namespace espalier::tokenizer {
@@ -39,9 +40,13 @@ class Reader {
   }
 
   Definition read() {
+    const Refuse refuse_part = [this](const std::string& what) { refuse("{}", what); };
+    read_normalizer(root_.value("normalizer", json()), definition_, refuse_part);
+    if (!read_pre_tokenizer(root_.value("pre_tokenizer", json()), definition_, refuse_part)) {
+      definition_.characters.emplace();
+      read_decoder(root_.value("decoder", json()), *definition_.characters, refuse_part);
+    }
     read_model(root_["model"]);
-    read_normalizer(root_.value("normalizer", json()));
-    read_pre_tokenizer(root_.value("pre_tokenizer", json()));
     read_added(root_.value("added_tokens", json::array()));
     return std::move(definition_);
   }
@@ -73,10 +78,6 @@ class Reader {
              {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
              {"added_tokens", json::array({separator})}};
   }
-  static std::string type_of(const json& object) {
-    return object.is_object() ? object.value("type", json("?")).dump() : object.dump();
-  }
-
   /// GPT-2's byte alphabet: printable bytes stand for themselves, the others take the code points
   /// from 256 on, in order.
   void make_alphabet() {
@@ -103,7 +104,7 @@ class Reader {
   void read_model(const json& model) {
     // Files written before 2021 name no type; they are BPE when they have merges.
     if (model.contains("type") && model["type"] != "BPE")
-      refuse("the model is {}, only byte-level BPE is supported", model["type"].dump());
+      refuse("the model is {}, only BPE is supported", model["type"].dump());
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const json value = model.value(key, json());
       if (!value.is_null() && value != "")
@@ -111,20 +112,22 @@ class Reader {
     }
     const json dropout = model.value("dropout", json());
     if (!dropout.is_null() && dropout != 0.0) refuse("model.dropout is not supported");
-    for (const char* key : {"byte_fallback", "fuse_unk"})
-      if (model.value(key, json(false)) == true) refuse("model.{} is not supported", key);
     definition_.ignore_merges = model.value("ignore_merges", json(false)) == true;
 
     if (!model.contains("vocab") || !model["vocab"].is_object()) refuse("there is no model.vocab");
     std::string bytes;
     for (const auto& [symbol, id] : model["vocab"].items()) {
       if (!id.is_number_unsigned()) refuse("the id of {} is {}", json(symbol).dump(), id.dump());
-      const bool is_bytes = to_bytes(symbol, bytes);
+      const bool is_bytes = definition_.characters || to_bytes(symbol, bytes);
+      if (definition_.characters) bytes = symbol;
       definition_.add_token(file_, id.get<std::uint64_t>(), is_bytes ? bytes : symbol,
                             is_bytes ? Token::Kind::bytes : Token::Kind::literal);
       ids_.emplace(symbol, id.get<std::uint32_t>());
     }
-    definition_.find_bytes(file_);
+    if (definition_.characters)
+      read_characters(model);
+    else
+      definition_.find_bytes(file_);
     if (!model.contains("merges") || !model["merges"].is_array())
       refuse("there is no model.merges");
     if (model["merges"].size() >= kMaxMerges)
@@ -132,6 +135,28 @@ class Reader {
              kMaxMerges - 1);
     definition_.merges.reserve(model["merges"].size());
     for (const json& merge : model["merges"]) read_merge(merge);
+  }
+
+  /// What becomes of characters outside the vocabulary. Hugging Face drops them without a word where
+  /// neither is there.
+  void read_characters(const json& model) {
+    CharacterAlphabet& characters = *definition_.characters;
+    characters.has_byte_fallback = member(model, "byte_fallback", false);
+    characters.fuses_unknown = member(model, "fuse_unk", false);
+    if (const auto name = member<std::string>(model, "unk_token", ""); !name.empty()) {
+      const auto found = ids_.find(name);
+      if (found == ids_.end())
+        refuse("model.unk_token {} is not in the vocabulary", json(name).dump());
+      characters.unknown = found->second;
+    }
+    if (characters.unknown) return;
+    if (!characters.has_byte_fallback)
+      refuse(
+          "a vocabulary of characters without byte_fallback and unk_token is not supported: "
+          "characters outside it would be lost (the pre_tokenizer has no ByteLevel)");
+    for (int byte = 0; byte < 256; ++byte)
+      if (const auto token = fmt::format("<0x{:02X}>", byte); !ids_.contains(token))
+        refuse("model.byte_fallback without unk_token, and the vocabulary has no {}", token);
   }
 
   /// "left right", or ["left", "right"] since tokenizers 0.20.
@@ -160,73 +185,22 @@ class Reader {
     definition_.merges.push_back({id_of(left), id_of(right), id_of(left + right)});
   }
 
-  void read_normalizer(const json& normalizer) {
-    if (normalizer.is_null()) return;
-    const std::string type = type_of(normalizer);
-    if (type == "\"NFC\"") {
-      definition_.nfc = true;
-    } else if (type == "\"Sequence\"" && normalizer.contains("normalizers")) {
-      for (const json& part : normalizer["normalizers"]) read_normalizer(part);
-    } else {
-      refuse("the normalizer {} is not supported (NFC or none)", type);
-    }
-  }
-
-  void read_pre_tokenizer(const json& pre_tokenizer) {
-    const auto parts = pre_tokenizer.is_object() && pre_tokenizer.contains("pretokenizers")
-                           ? pre_tokenizer["pretokenizers"]
-                           : json::array({pre_tokenizer});
-    bool has_bytes = false, has_split = false;
-    for (const json& part : parts) {
-      const std::string type = type_of(part);
-      if (type == "\"Split\"" && !has_bytes && !has_split) {
-        read_split(part);
-        has_split = true;
-      } else if (type == "\"ByteLevel\"" && !has_bytes) {
-        has_bytes = true;
-        if (part.value("add_prefix_space", json(true)) != false)
-          refuse("pre_tokenizer: ByteLevel with add_prefix_space is not supported");
-        if (part.value("use_regex", json(true)) == true) {
-          if (has_split) refuse("pre_tokenizer: Split before ByteLevel with use_regex");
-          definition_.pre_tokenizer = PreTokenizer::gpt2;
-          has_split = true;
-        }
-      } else {
-        refuse("the pre_tokenizer {} is not supported", type);
-      }
-    }
-    if (!has_bytes) refuse("the pre_tokenizer has no ByteLevel: only byte-level BPE is supported");
-    if (!has_split) refuse("pre_tokenizer: ByteLevel without a Split is not supported");
-  }
-
-  void read_split(const json& split) {
-    const json pattern = split.value("pattern", json::object());
-    const json regex = pattern.is_object() ? pattern.value("Regex", json()) : json();
-    if (!regex.is_string()) refuse("pre_tokenizer: Split has no pattern.Regex");
-    if (split.value("behavior", json("")) != "Isolated" ||
-        split.value("invert", json(false)) != false)
-      refuse("pre_tokenizer: only Split with behavior Isolated and invert false is supported");
-    const auto known = pre_tokenizer_from_regex(regex.get_ref<const std::string&>());
-    if (!known)
-      refuse("the pre_tokenizer's expression is not known (GPT-2, Qwen2/3 and Llama-3 are): {}",
-             regex.get<std::string>());
-    definition_.pre_tokenizer = *known;
-  }
-
   void read_added(const json& added) {
     if (!added.is_array()) refuse("added_tokens is not a list");
     for (const json& entry : added) {
       if (!entry.is_object() || !entry.value("content", json()).is_string() ||
           !entry.value("id", json()).is_number_unsigned())
         refuse("added_tokens holds {}", entry.dump());
-      AddedToken token{entry["content"].get<std::string>(), 0,
-                       entry.value("normalized", json(false)) == true};
+      const auto flag = [&entry](const char* key) { return member(entry, key, false); };
+      AddedToken token{.content = entry["content"].get<std::string>(),
+                       .normalized = flag("normalized"),
+                       .special = flag("special"),
+                       .single_word = flag("single_word"),
+                       .lstrip = flag("lstrip"),
+                       .rstrip = flag("rstrip")};
       const auto id = entry["id"].get<std::uint64_t>();
       const std::string name = json(token.content).dump();
       if (token.content.empty()) refuse("an added token is empty");
-      for (const char* flag : {"single_word", "lstrip", "rstrip"})
-        if (entry.value(flag, json(false)) == true)
-          refuse("added token {}: {} is not supported", name, flag);
       const auto known = ids_.find(token.content);
       if (known != ids_.end() && known->second != id)
         refuse("added token {} has id {}, but {} in the vocabulary", name, id, known->second);

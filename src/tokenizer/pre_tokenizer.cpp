@@ -45,4 +45,16 @@ std::string_view regex_of(PreTokenizer pre_tokenizer) {
   return "";
 }
 
+const char* detail::end_of_piece(PreTokenizer kind, const Scanner& scan, const char* p) {
+  switch (kind) {
+    case PreTokenizer::gpt2:
+      return next_piece_of_gpt2(scan, p);
+    case PreTokenizer::qwen:
+      return next_piece_of_qwen(scan, p, 1);
+    case PreTokenizer::llama3:
+      return next_piece_of_qwen(scan, p, 3);
+  }
+  return scan.end();
+}
+
 }  // namespace espalier::tokenizer

@@ -23,6 +23,8 @@ std::string_view regex_of(PreTokenizer pre_tokenizer);
 
 namespace detail {
 
+/// What the loops are made of is always inlined: a call per character would cost a tenth of the
+/// whole, and the compiler leaves one where it finds a function in several places.
 class Scanner {
  public:
   Scanner(const char* end, const UnicodeTable& table)
@@ -32,13 +34,13 @@ class Scanner {
     CharFlags kind;  ///< kLetter, kNumber, kSpace or 0
     const char* next;
   };
-  Char at(const char* p) const {
+  [[gnu::always_inline]] Char at(const char* p) const {
     const auto byte = static_cast<unsigned char>(*p);
     if (byte < 0x80) return {ascii_[byte], p + 1};  // ASCII has no flags of NFC
     const CodePoint c = decode_utf8(p);
     return {static_cast<CharFlags>(table_.flags(c.value) & kClassMask), p + c.num_bytes};
   }
-  const char* run(const char* p, CharFlags kind) const {
+  [[gnu::always_inline]] const char* run(const char* p, CharFlags kind) const {
     while (p < end_) {
       const auto byte = static_cast<unsigned char>(*p);
       if (byte < 0x80) {
@@ -85,7 +87,7 @@ class Scanner {
 
   /// \s+(?!\S)|\s+ where `next` follows the first white space: all of it at the end of the text,
   /// all but the last one before something else.
-  const char* spaces(const char* next) const {
+  [[gnu::always_inline]] const char* spaces(const char* next) const {
     const char* last = nullptr;  // where the last white space begins, when it is not the first
     while (next < end_) {
       const Char c = at(next);
@@ -96,7 +98,7 @@ class Scanner {
     return end_;
   }
   /// \s*[\r\n]+ where there is a line end in the white space at p; otherwise nullptr.
-  const char* through_last_newline(const char* p) const {
+  [[gnu::always_inline]] const char* through_last_newline(const char* p) const {
     const char* found = nullptr;
     while (p < end_) {
       const Char c = at(p);
@@ -117,7 +119,8 @@ class Scanner {
 
 /// '(?i:s|t|re|ve|m|ll|d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N}{1,digits} |
 ///  ?[^\s\p{L}\p{N}]+[\r\n]* | \s*[\r\n]+ | \s+(?!\S) | \s+
-inline const char* next_piece_of_qwen(const Scanner& scan, const char* p, int digits) {
+[[gnu::always_inline]] inline const char* next_piece_of_qwen(const Scanner& scan, const char* p,
+                                                             int digits) {
   const Scanner::Char first = scan.at(p);
   if (first.kind == kLetter) return scan.run(first.next, kLetter);
   if (first.kind == kNumber) return scan.run_at_most(first.next, kNumber, digits - 1);
@@ -136,7 +139,7 @@ inline const char* next_piece_of_qwen(const Scanner& scan, const char* p, int di
 }
 
 /// '(s|t|re|ve|m|ll|d) |  ?\p{L}+ |  ?\p{N}+ |  ?[^\s\p{L}\p{N}]+ | \s+(?!\S) | \s+
-inline const char* next_piece_of_gpt2(const Scanner& scan, const char* p) {
+[[gnu::always_inline]] inline const char* next_piece_of_gpt2(const Scanner& scan, const char* p) {
   const Scanner::Char first = scan.at(p);
   if (*p == '\'') {
     const char* q = scan.contraction<false>(first.next);
@@ -149,6 +152,10 @@ inline const char* next_piece_of_gpt2(const Scanner& scan, const char* p) {
   }
   return scan.spaces(first.next);
 }
+
+/// The end of the piece that begins at p, behind a call: the loop of a whole text, below, is fast
+/// because everything is inlined in it, and the compiler does that for few callers.
+const char* end_of_piece(PreTokenizer kind, const Scanner& scan, const char* p);
 
 }  // namespace detail
 

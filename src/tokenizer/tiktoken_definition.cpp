@@ -54,7 +54,7 @@ void choose_model(Definition& definition) {
     definition.added.push_back({std::move(content), static_cast<std::uint32_t>(id++), false});
   };
   if (num_ranks == kLlama3Ranks) {
-    definition.pre_tokenizer = PreTokenizer::llama3;
+    definition.splits = {{.scanner = PreTokenizer::llama3}};
     // As Llama 3.1 to 3.3 name them (llama_models/llama3/tokenizer.py).
     constexpr int kNumSpecial = 256;
     for (const char* name : {"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>",
@@ -66,8 +66,9 @@ void choose_model(Definition& definition) {
       add(fmt::format("<|reserved_special_token_{}|>", i));
     return;
   }
-  definition.pre_tokenizer = num_ranks == kGpt2Ranks ? PreTokenizer::gpt2 : PreTokenizer::qwen;
-  definition.nfc = definition.pre_tokenizer == PreTokenizer::qwen;
+  const bool is_gpt2 = num_ranks == kGpt2Ranks;
+  definition.splits = {{.scanner = is_gpt2 ? PreTokenizer::gpt2 : PreTokenizer::qwen}};
+  if (!is_gpt2) definition.normalizer = {{.kind = NormalizerStep::Kind::nfc}};
   add("<|endoftext|>");
 }
 

@@ -12,8 +12,10 @@
 #include "base/text.hpp"
 #include "tokenizer/added_tokens.hpp"
 #include "tokenizer/bpe.hpp"
+#include "tokenizer/character_coding.hpp"
 #include "tokenizer/definition.hpp"
-#include "tokenizer/pre_tokenizer.hpp"
+#include "tokenizer/normalizer.hpp"
+#include "tokenizer/split_steps.hpp"
 #include "tokenizer/unicode.hpp"
 #include "tokenizer/word_cache.hpp"
 
@@ -44,7 +46,10 @@ Definition read_definition(const std::filesystem::path& path) {
 struct Tokenizer::Scratch {
   WordCache cache;
   Bpe::Scratch bpe;
-  std::string normalized;
+  Normalization normalization;
+  std::string marked;
+  std::vector<std::uint32_t> symbols;
+  Regex::Scratch regex;
 };
 
 struct Tokenizer::Implementation {
@@ -52,15 +57,22 @@ struct Tokenizer::Implementation {
   void mark_unreachable();
   std::string canonical_form() const;
   void encode_raw(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
-  void encode_segment(std::string_view text, std::vector<std::uint32_t>& ids,
+  void encode_segment(std::string_view text, bool begins_document, std::vector<std::uint32_t>& ids,
                       Scratch& scratch) const;
+  void encode_marked(std::string_view text, bool begins_document, std::vector<std::uint32_t>& ids,
+                     Scratch& scratch) const;
   void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
+  template <class Cutter>
+  void encode_pieces(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch,
+                     Cutter&& cut) const;
   void encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids,
                     Scratch& scratch) const;
+  void merge(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
 
   std::filesystem::path path;
   Definition definition;
   Bpe bpe;
+  std::optional<CharacterCoding> characters;
   AddedTokens raw_added, normalized_added;
   std::unordered_map<std::string_view, std::uint32_t> unreachable;  // see mark_unreachable
   std::string identity;
@@ -68,20 +80,36 @@ struct Tokenizer::Implementation {
 };
 
 Tokenizer::Implementation::Implementation(const std::filesystem::path& from, Definition read)
-    : path(from), definition(std::move(read)), bpe(definition.byte_ids, definition.merges.size()) {
+    : path(from),
+      definition(std::move(read)),
+      bpe(definition.characters ? Bpe(definition.merges.size())
+                                : Bpe(definition.byte_ids, definition.merges.size())) {
   for (std::uint32_t rank = 0; rank < definition.merges.size(); ++rank)
     bpe.add_merge(definition.merges[rank], rank);
+  // Special tokens come first where two have the same text.
+  std::vector<AddedToken> in_order = definition.added;
+  std::stable_partition(in_order.begin(), in_order.end(),
+                        [](const AddedToken& token) { return token.special; });
   std::vector<AddedToken> raw, normalized;
-  for (AddedToken token : definition.added) {
+  Regex::Scratch scratch;
+  Normalization normalization;
+  for (AddedToken& token : in_order) {
     const auto needed = std::size_t{token.id} + 1;
     if (definition.tokens.size() < needed) definition.tokens.resize(needed);
-    definition.tokens[token.id] = {token.content, Token::Kind::literal};
-    if (token.normalized) {
-      const std::string content = token.content;
-      if (definition.nfc) normalize_nfc(content, table, token.content);
-    }
+    Token& known = definition.tokens[token.id];
+    if (!definition.characters || known.kind == Token::Kind::none)
+      known = {token.content, Token::Kind::literal};
+    if (token.normalized)
+      token.content =
+          std::string(normalization.apply(definition.normalizer, token.content, table, scratch));
     (token.normalized ? normalized : raw).push_back(std::move(token));
   }
+  if (definition.characters) {
+    characters.emplace(definition);
+    for (const AddedToken& token : normalized) characters->set_text(token.id, token.content);
+  }
+  if (CharacterCoding::words_never_merge(definition))
+    definition.splits = {{.kind = SplitStep::Kind::marks}};
   raw_added = AddedTokens(std::move(raw));
   normalized_added = AddedTokens(std::move(normalized));
   if (definition.ignore_merges) mark_unreachable();
@@ -91,22 +119,37 @@ Tokenizer::Implementation::Implementation(const std::filesystem::path& from, Def
 /// "Ignore merges" takes a piece that is a token without merging. That differs from merging only
 /// for tokens that their own merges do not lead to: usually none, and then the rule is dropped.
 void Tokenizer::Implementation::mark_unreachable() {
-  Bpe::Scratch scratch;
+  Scratch scratch;
   std::vector<std::uint32_t> ids;
   for (std::uint32_t id = 0; id < definition.tokens.size(); ++id) {
     const Token& token = definition.tokens[id];
     if (token.kind != Token::Kind::bytes) continue;
     ids.clear();
-    bpe.encode(token.bytes, ids, scratch);
+    merge(token.bytes, ids, scratch);
     if (ids.size() != 1) unreachable.emplace(token.bytes, id);
   }
 }
 
 /// What decides about ids, independent of the file's format and of the order in it.
 std::string Tokenizer::Implementation::canonical_form() const {
+  const auto names_of = [](const auto& steps) {
+    std::string names;
+    for (const auto& step : steps) {
+      const std::string name = name_of(step);
+      if (!name.empty()) names += names.empty() ? name : "; " + name;
+    }
+    return names.empty() ? std::string("none") : names;
+  };
   std::string form = fmt::format(
       "espalier tokenizer 1\nnormalizer {}\npre_tokenizer {}\nwhole_pieces {}\n",
-      definition.nfc ? "nfc" : "none", name_of(definition.pre_tokenizer), !unreachable.empty());
+      names_of(definition.normalizer), names_of(definition.splits), !unreachable.empty());
+  if (!definition.prefix.mark.empty())
+    form += fmt::format("prefix {} {}\n", definition.prefix.mark,
+                        static_cast<int>(definition.prefix.scheme));
+  if (const auto& alphabet = definition.characters)
+    form += fmt::format("characters, bytes {}, unknown {} {}\n", alphabet->has_byte_fallback,
+                        alphabet->unknown ? fmt::format("{}", *alphabet->unknown) : "none",
+                        alphabet->fuses_unknown);
   const auto number = [&form](std::uint64_t value) {
     for (int shift = 0; shift < 32; shift += 8)
       form.push_back(static_cast<char>((value >> shift) & 0xFF));
@@ -131,7 +174,8 @@ std::string Tokenizer::Implementation::canonical_form() const {
   std::sort(added.begin(), added.end(), [](auto* a, auto* b) { return a->id < b->id; });
   for (const AddedToken* token : added) {
     number(token->id);
-    number(token->normalized ? 1 : 0);
+    number((token->normalized ? 1u : 0u) | (token->single_word ? 2u : 0u) |
+           (token->lstrip ? 4u : 0u) | (token->rstrip ? 8u : 0u));
     text(token->content);
   }
   return form;
@@ -140,37 +184,61 @@ std::string Tokenizer::Implementation::canonical_form() const {
 /// Text that may be ill-formed -> added tokens and what lies between them.
 void Tokenizer::Implementation::encode_raw(std::string_view text, std::vector<std::uint32_t>& ids,
                                            Scratch& scratch) const {
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const auto found = raw_added.find(text, begin);
-    if (found.begin > begin) encode_segment(text.substr(begin, found.begin - begin), ids, scratch);
+  AddedTokens::Search search(raw_added, text);
+  for (std::size_t done = 0;;) {
+    const auto found = search.next();
+    if (found.begin > done)
+      encode_segment(text.substr(done, found.begin - done), done == 0, ids, scratch);
     if (found.token == nullptr) break;
     ids.push_back(found.token->id);
-    begin = found.begin + found.token->content.size();
+    done = found.end;
   }
 }
 
 /// Text without raw added tokens -> normalised, split at the added tokens looked for after that.
-void Tokenizer::Implementation::encode_segment(std::string_view text,
+void Tokenizer::Implementation::encode_segment(std::string_view text, bool begins_document,
                                                std::vector<std::uint32_t>& ids,
                                                Scratch& scratch) const {
-  if (definition.nfc && !is_surely_nfc(text, table)) {
-    normalize_nfc(text, table, scratch.normalized);
-    text = scratch.normalized;
-  }
-  if (normalized_added.empty()) return encode_plain(text, ids, scratch);
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const auto found = normalized_added.find(text, begin);
-    if (found.begin > begin) encode_plain(text.substr(begin, found.begin - begin), ids, scratch);
+  if (!definition.normalizer.empty())
+    text = scratch.normalization.apply(definition.normalizer, text, table, scratch.regex);
+  if (normalized_added.empty()) return encode_marked(text, begins_document, ids, scratch);
+  AddedTokens::Search search(normalized_added, text);
+  for (std::size_t done = 0;;) {
+    const auto found = search.next();
+    if (found.begin > done)
+      encode_marked(text.substr(done, found.begin - done), begins_document && done == 0, ids,
+                    scratch);
     if (found.token == nullptr) break;
     ids.push_back(found.token->id);
-    begin = found.begin + found.token->content.size();
+    done = found.end;
   }
+}
+
+/// Text without added tokens.
+void Tokenizer::Implementation::encode_marked(std::string_view text, bool begins_document,
+                                              std::vector<std::uint32_t>& ids,
+                                              Scratch& scratch) const {
+  encode_plain(with_mark(definition.prefix, text, begins_document, scratch.marked), ids, scratch);
 }
 
 void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<std::uint32_t>& ids,
                                              Scratch& scratch) const {
+  const auto& splits = definition.splits;
+  // Two functions: in that of the scanners everything is one loop.
+  if (splits.size() == 1 && splits.front().kind == SplitStep::Kind::scanner)
+    encode_pieces(text, ids, scratch,
+                  [&](auto& take) { for_each_piece(splits.front().scanner, text, table, take); });
+  else
+    encode_pieces(text, ids, scratch, [&](auto& take) {
+      for_each_piece(std::span(splits), text, table, scratch.regex, take);
+    });
+}
+
+/// `cut` calls what it is given for every piece of the text.
+template <class Cutter>
+void Tokenizer::Implementation::encode_pieces(std::string_view text,
+                                              std::vector<std::uint32_t>& ids, Scratch& scratch,
+                                              Cutter&& cut) const {
   // Pieces are cut some at a time, so that the cache's memory arrives while the next ones are cut.
   struct Cut {
     const char* begin;
@@ -209,7 +277,7 @@ void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<
     ids.resize(at);
     num_cuts = 0;
   };
-  for_each_piece(definition.pre_tokenizer, text, table, [&](const char* begin, const char* end) {
+  const auto take = [&](const char* begin, const char* end) {
     Cut& cut = cuts[num_cuts++];
     cut.begin = begin;
     cut.size = static_cast<std::size_t>(end - begin);
@@ -218,7 +286,8 @@ void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<
       scratch.cache.prefetch(cut.key);
     }
     if (num_cuts == cuts.size()) take_all();
-  });
+  };
+  cut(take);
   take_all();
 }
 
@@ -229,7 +298,14 @@ void Tokenizer::Implementation::encode_piece(std::string_view piece,
     const auto whole = unreachable.find(piece);
     if (whole != unreachable.end()) return ids.push_back(whole->second);
   }
-  bpe.encode(piece, ids, scratch.bpe);
+  merge(piece, ids, scratch);
+}
+
+void Tokenizer::Implementation::merge(std::string_view piece, std::vector<std::uint32_t>& ids,
+                                      Scratch& scratch) const {
+  if (!characters) return bpe.encode(piece, ids, scratch.bpe);
+  characters->symbols_of(piece, scratch.symbols);
+  bpe.encode_symbols(scratch.symbols, ids, scratch.bpe);
 }
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& path) {
@@ -257,9 +333,11 @@ std::vector<std::uint32_t> Tokenizer::encode(std::string_view text) const {
   return ids;
 }
 
-std::string Tokenizer::decode(std::span<const std::uint32_t> ids) const {
+std::string Tokenizer::decode(std::span<const std::uint32_t> ids, TextPlace place) const {
   const auto& tokens = implementation_->definition.tokens;
   std::string text;
+  if (implementation_->characters)
+    return implementation_->characters->decode(ids, place == TextPlace::whole);
   for (const std::uint32_t id : ids)
     if (id < tokens.size()) text += tokens[id].bytes;
   return text;

@@ -10,8 +10,16 @@
 
 namespace espalier::tokenizer {
 
-/// Byte-level BPE, equal in ids to Hugging Face `tokenizers` for the pre-tokenisers of GPT-2,
-/// Qwen2/3 and Llama-3.
+/// Where a text of ids stands in what a reader sees.
+enum class TextPlace : std::uint8_t {
+  whole,      ///< alone: the blank that a tokenizer puts before every text is taken away
+  continued,  ///< behind other text, which it continues
+};
+
+/// BPE over bytes, or over characters with their bytes for those that the vocabulary has not
+/// (SentencePiece's), equal in ids to Hugging Face `tokenizers`. Pre-tokenisers are sequences of
+/// Split, Digits, ByteLevel and Metaspace; the expressions of GPT-2, Qwen2/3 and Llama-3 are cut by
+/// hand-written scanners, others by PCRE2. Normalisers are NFC, Prepend and Replace.
 ///
 /// Invalid UTF-8 in the text: each maximal ill-formed part becomes U+FFFD (Unicode 15, section 3.9,
 /// "U+FFFD substitution of maximal subparts", as Python's errors="replace") before anything else.
@@ -38,7 +46,7 @@ class Tokenizer {
   std::vector<std::uint32_t> encode(std::string_view text) const;
   /// Bytes of the ids, joined. Special tokens are written as their text. An id that has no token (a
   /// hole, or a row that pads the embedding) has no bytes either.
-  std::string decode(std::span<const std::uint32_t> ids) const;
+  std::string decode(std::span<const std::uint32_t> ids, TextPlace place = TextPlace::whole) const;
 
   std::uint32_t size() const;              ///< one more than the largest id
   bool has_token(std::uint32_t id) const;  ///< not every id below size() need have one

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <map>
 
+#include "tokenizer/unicode_categories.hpp"
+
 namespace espalier::tokenizer {
 namespace {
 
@@ -75,6 +77,31 @@ UnicodeTable::UnicodeTable() {
 const UnicodeTable& UnicodeTable::instance() {
   static const UnicodeTable table;
   return table;
+}
+
+bool is_word(std::uint32_t c) {
+  for (const CategoryRange& range : categories_after_unicode_14())
+    if (c >= range.first && c <= range.last)
+      return range.category[0] == 'L' || range.category[0] == 'M' || range.category == "Nd" ||
+             range.category == "Nl" || range.category == "Pc";
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+             (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189) || c == 0x200C ||
+             c == 0x200D;
+  }
 }
 
 void append_utf8(std::uint32_t c, std::string& text) {

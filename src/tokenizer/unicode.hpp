@@ -44,7 +44,7 @@ struct CodePoint {
   int num_bytes;
 };
 
-inline CodePoint decode_utf8(const char* text) {
+[[gnu::always_inline]] inline CodePoint decode_utf8(const char* text) {
   const auto byte = [text](int i) {
     return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i]));
   };
@@ -56,6 +56,10 @@ inline CodePoint decode_utf8(const char* text) {
       ((lead & 0x07) << 18) | ((byte(1) & 0x3F) << 12) | ((byte(2) & 0x3F) << 6) | (byte(3) & 0x3F),
       4};
 }
+
+/// Whether a code point is of a word (\w): letters, marks, digits, numbers that are letters,
+/// connecting signs, letters in circles and squares, and the two joiners.
+bool is_word(std::uint32_t code_point);
 
 void append_utf8(std::uint32_t code_point, std::string& text);
 

@@ -260,9 +260,31 @@ def adversarial():
     yield b"\x00" * 1000
 
 
+def added():
+    """Added tokens of many families in text: beside white space, letters and each other."""
+    rng = random.Random(16)
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<unk>", "<bos>", "<|user|>",
+             "<|end|>", "<|assistant|>", "<left>", "<right>", "<both>", "word", "wo", "mask", " blank",
+             "caf\u00e9", "cafe\u0301", "|||EMAIL_ADDRESS|||", "<\uff5cUser\uff5c>", "\u00f8",
+             "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<0x41>", "<0xE4>", "\u2581", "\u2581\u2581",
+             "\n\n", "\n\n\n", "  ", "   ", " " * 9, " " * 30, "\t\t", "\t" * 12]
+    between = ["", "", " ", "  ", "\n", "\r\n", "\t", "\u3000", "\u00a0", "a", "B", "_", "7", "-", ".", "'s",
+               "\u0301", "\u200d", "\u24b6", "\u4e2d", "\u00bd", "\u2167", "hello", " the", "iPhone", "HTTPServer",
+               "\U0001F469\u200D\U0001F4BB", "12345", "x\u2581y"]
+    for _ in range(40_000):
+        parts = []
+        for _ in range(rng.randint(1, 12)):
+            parts.append(rng.choice(names if rng.random() < 0.4 else between))
+        yield "".join(parts).encode()
+    for c in range(0x110000):  # what is of a word, and what is white space
+        if not 0xD800 <= c < 0xE000:
+            x = chr(c)
+            yield f"word{x} {x}word {x}<both>{x} .{x}<left>{x}<right>{x}wo{x}".encode()
+
+
 CORPORA = {"entries": entries, "chunks": chunks, "code": code, "cjk": cjk, "mixed": mixed,
            "code-points": code_points, "blanks": blanks, "contractions": contractions,
-           "canonical": canonical, "adversarial": adversarial, "hard": hard_texts}
+           "canonical": canonical, "adversarial": adversarial, "hard": hard_texts, "added": added}
 
 
 def documents(name, packages=None):

@@ -57,14 +57,19 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
   p.model.model_type = gpt2 ? "gpt2" : integer("qk_norm") != 0 ? "qwen3" : "llama";
   p.model.max_position_embeddings = integer("max_position_embeddings");
   p.model.rope_theta = f.attribute("/", "rope_theta");
-  if (f.has_attribute("/", "rope_factor")) {
-    p.model.rope_type = "llama3";
-    p.model.rope_factor = f.attribute("/", "rope_factor");
-    p.model.rope_low_freq_factor = f.attribute("/", "rope_low_freq_factor");
-    p.model.rope_high_freq_factor = f.attribute("/", "rope_high_freq_factor");
-    p.model.rope_original_max_position_embeddings =
-        integer("rope_original_max_position_embeddings");
-  }
+  const auto rope = [&](const char* name, auto& value) {
+    if (!f.has_attribute("/", name)) return;
+    value = static_cast<std::remove_reference_t<decltype(value)>>(f.attribute("/", name));
+    if (p.model.rope_type == "default") p.model.rope_type = "llama3";  // older files name none
+  };
+  for (const std::string type : {"linear", "dynamic", "yarn", "llama3"})
+    if (f.has_attribute("/", "rope_is_" + type)) p.model.rope_type = type;
+  rope("rope_factor", p.model.rope_factor);
+  rope("rope_low_freq_factor", p.model.rope_low_freq_factor);
+  rope("rope_high_freq_factor", p.model.rope_high_freq_factor);
+  rope("rope_original_max_position_embeddings", p.model.rope_original_max_position_embeddings);
+  rope("rope_beta_fast", p.model.rope_beta_fast);
+  rope("rope_beta_slow", p.model.rope_beta_slow);
   p.model.rms_norm_eps = f.attribute("/", "rms_norm_eps");
   p.parallel = {.tensor = tensor,
                 .data = data,

@@ -31,7 +31,8 @@ double logits_error(const Hdf5Fixture& fixture, std::int64_t position,
 }  // namespace
 
 TEST_CASE("greedy decoding continues as transformers' generate does") {
-  const auto name = GENERATE(as<std::string>{}, "untied_k2", "llama3", "llama2", "gpt2");
+  const auto name =
+      GENERATE(as<std::string>{}, "untied_k2", "llama3", "llama2", "dynamic", "yarn", "gpt2");
   const Hdf5Fixture fixture(testing::fixture_path(name));
   const int tensor = testing::session().size();
   CAPTURE(name, tensor);
@@ -48,7 +49,8 @@ TEST_CASE("greedy decoding continues as transformers' generate does") {
 
   constexpr std::size_t kPrompt = 12;
   std::span<const float> logits = decoder.append(std::span(expected).first(kPrompt));
-  CHECK(logits_error(fixture, kPrompt - 1, logits) < 1e-5);
+  // The logits of the fixture are those of the whole sequence, whose length dynamic RoPE follows.
+  if (name != "dynamic") CHECK(logits_error(fixture, kPrompt - 1, logits) < 1e-5);
   for (std::size_t i = kPrompt; i < expected.size(); ++i) {
     const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
     REQUIRE(static_cast<std::uint32_t>(best) == expected[i]);

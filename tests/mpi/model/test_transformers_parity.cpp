@@ -62,6 +62,19 @@ TEST_CASE("logits, loss and every gradient agree with transformers in fp32") {
   }
 }
 
+TEST_CASE("scaled RoPE: logits, loss and gradients above the original length agree") {
+  const auto name = GENERATE(as<std::string>{}, "linear", "dynamic", "yarn");
+  const Hdf5Fixture fixture(fixture_path(name));
+  const Layout l{testing::session().size(), 1, testing::session().size() > 1, 1, false};
+  CAPTURE(name, l.tensor);
+  ModelOnGrid model(fixture, parameters_of(fixture, l));
+  if (l.tensor == 1) CHECK(1e12 * model.divergence(fixture) < 1.0);
+  CHECK(model.logits_error(fixture) < 1e-5);
+  CHECK(model.train(fixture.words("tokens"), 2) ==
+        Approx(fixture.doubles("loss")[0]).epsilon(1e-6));
+  CHECK(model.gradient_error(fixture) < 1e-5);
+}
+
 TEST_CASE("logits, loss and gradients agree wherever the loss is cut into chunks") {
   const Hdf5Fixture fixture(fixture_path("untied_k2"));
   // Within an owner's tokens, across owners, all of a rank's, all.

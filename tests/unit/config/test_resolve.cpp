@@ -131,6 +131,75 @@ TEST_CASE("the model's sizes must agree") {
   expect_words(error_of(p), {"sequence_length = 65536", "max_position_embeddings = 40960"});
 }
 
+TEST_CASE("each type of RoPE scaling has its own keys and limits") {
+  const auto run_with = [](const std::string& type) {
+    Parameters p = small_run();
+    p.model.model_type = "llama";
+    p.model.max_position_embeddings = 256;
+    p.model.rope_type = type;
+    p.model.rope_factor = 4.0;
+    return p;
+  };
+  for (const std::string type : {"linear", "dynamic", "yarn", "llama3"}) {
+    CAPTURE(type);
+    Parameters p = run_with(type);
+    CHECK_NOTHROW(config::resolve(p, 1));
+    p = run_with(type);
+    p.model.rope_factor = 0.5;
+    expect_words(error_of(p), {"rope_factor = 0.5"});
+  }
+  for (const std::string type : {"linear", "dynamic", "llama3"}) {
+    CAPTURE(type);
+    Parameters p = run_with(type);
+    p.model.rope_beta_fast = 16.0;
+    p.model.rope_truncate = false;
+    expect_words(error_of(p), {type.c_str(), "rope_beta_fast = 16.0, rope_truncate"});
+  }
+  Parameters p = run_with("yarn");
+  p.model.rope_low_freq_factor = 2.0;
+  expect_words(error_of(p), {"rope_type = \"yarn\"", "rope_low_freq_factor = 2.0"});
+  p = run_with("yarn");
+  p.model.rope_beta_fast = 0.5;
+  expect_words(error_of(p), {"rope_beta_fast = 0.5", "below model.rope_beta_slow = 1"});
+  p = run_with("yarn");
+  p.model.rope_theta = 1.0;
+  expect_words(error_of(p), {"rope_theta = 1", "above 1"});
+  p = run_with("dynamic");
+  p.model.head_dim = 2;
+  expect_words(error_of(p), {"head_dim = 2", "dynamic"});
+  p = run_with("longrope");
+  expect_words(error_of(p), {"longrope", "yarn"});
+}
+
+TEST_CASE("sequences may be as long as the scaling of RoPE stretches them") {
+  config::ModelParameters m;
+  m.max_position_embeddings = 4096;
+  CHECK(config::longest_sequence(m) == 4096);
+  m.rope_factor = 2.5;
+  CHECK(config::longest_sequence(m) == 4096);  // no type, no meaning
+  m.rope_type = "linear";
+  CHECK(config::longest_sequence(m) == 10240);
+  m.rope_type = "dynamic";
+  CHECK(config::longest_sequence(m) == 10240);
+  m.rope_type = "yarn";
+  m.rope_original_max_position_embeddings = 1024;
+  CHECK(config::longest_sequence(m) == 4096);
+  m.rope_factor = 8.0;
+  CHECK(config::longest_sequence(m) == 8192);
+  m.rope_factor = 1e300;  // positions are 32-bit integers
+  CHECK(config::longest_sequence(m) == 2147483647);
+
+  Parameters p = small_run();
+  p.model.max_position_embeddings = 64;
+  p.model.rope_type = "dynamic";
+  p.model.rope_factor = 2.0;
+  p.training.sequence_length = 128;
+  CHECK_NOTHROW(config::resolve(p, 1));
+  p.training.sequence_length = 129;
+  expect_words(error_of(p),
+               {"sequence_length = 129", "max_position_embeddings = 64", "128 tokens"});
+}
+
 TEST_CASE("the family and its positions must agree") {
   Parameters p = small_run();
   p.model.model_type = "llama";
@@ -140,10 +209,10 @@ TEST_CASE("the family and its positions must agree") {
   expect_words(error_of(p), {"rope_high_freq_factor = 4", "above model.rope_low_freq_factor = 4"});
   p = small_run();
   p.model.rope_factor = 32.0;
-  expect_words(error_of(p), {"rope_factor = 32", "rope_type", "llama3"});
+  expect_words(error_of(p), {"rope_factor = 32", "rope_type = \"default\""});
   p = small_run();
   p.model.rope_original_max_position_embeddings = 4096;
-  expect_words(error_of(p), {"rope_original_max_position_embeddings = 4096", "llama3"});
+  expect_words(error_of(p), {"rope_original_max_position_embeddings = 4096", "rope_type"});
 
   Parameters gpt2 = small_run();
   gpt2.model.model_type = "gpt2";

@@ -87,12 +87,75 @@ TEST_CASE("Llama 3.1's scaling is read from both places and under both names") {
     }
 }
 
+TEST_CASE("linear, dynamic and YaRN's scaling are read as transformers reads them") {
+  const auto with = [](const std::string& rope, const std::string& more = "") {
+    return read(kLlama + R"(, "max_position_embeddings": 4096, "rope_scaling": )" + rope + more +
+                "}");
+  };
+  CHECK(with(R"({"type": "linear", "factor": 4.0})").rope_type == "linear");
+  CHECK(with(R"({"rope_type": "linear", "factor": 4})").rope_factor == 4.0);
+  CHECK(with(R"({"rope_type": "dynamic", "factor": 2.5})").rope_type == "dynamic");
+  const auto yarn = with(R"({"rope_type": "yarn", "factor": 4.0,
+    "original_max_position_embeddings": 1024, "beta_fast": 16, "beta_slow": 2,
+    "attention_factor": 0.9, "mscale": 1.1, "mscale_all_dim": 0.7, "truncate": false})");
+  CHECK(yarn.rope_type == "yarn");
+  CHECK(yarn.rope_factor == 4.0);
+  CHECK(yarn.rope_original_max_position_embeddings == 1024);
+  CHECK(yarn.rope_beta_fast == 16.0);
+  CHECK(yarn.rope_beta_slow == 2.0);
+  CHECK(yarn.rope_attention_factor == 0.9);
+  CHECK(yarn.rope_mscale == 1.1);
+  CHECK(yarn.rope_mscale_all_dim == 0.7);
+  CHECK_FALSE(yarn.rope_truncate);
+  // What is not given: the length is max_position_embeddings, zero and null are as good as absent,
+  // but for truncate, and for the factor, which is then the ratio of the lengths.
+  const auto plain = with(R"({"rope_type": "yarn", "factor": 4.0, "beta_fast": null,
+    "beta_slow": 0, "attention_factor": null, "truncate": null})");
+  CHECK(plain.rope_original_max_position_embeddings == 4096);
+  CHECK(plain.rope_beta_fast == 32.0);
+  CHECK(plain.rope_beta_slow == 1.0);
+  CHECK(plain.rope_attention_factor == 0.0);
+  CHECK_FALSE(plain.rope_truncate);
+  CHECK(with(R"({"rope_type": "yarn", "factor": null, "original_max_position_embeddings": 512})")
+            .rope_factor == 8.0);
+  CHECK(with(R"({"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 512})",
+             R"(, "original_max_position_embeddings": 2048)")
+            .rope_original_max_position_embeddings == 2048);
+  // A type takes only what its formula asks for.
+  const auto linear = with(R"({"rope_type": "linear", "factor": 4.0, "beta_fast": 5,
+    "original_max_position_embeddings": 77, "low_freq_factor": 9})");
+  CHECK(linear.rope_beta_fast == 32.0);
+  CHECK(linear.rope_original_max_position_embeddings == 8192);
+
+  const auto refused = [](const std::string& rope) {
+    return refusal(kLlama + R"(, "rope_scaling": )" + rope + "}");
+  };
+  for (const std::string type : {"linear", "dynamic", "yarn"}) {
+    const std::string message = refused(R"({"rope_type": ")" + type + R"("})");
+    CHECK(message.find(type) != std::string::npos);
+    CHECK(message.find("without factor") != std::string::npos);
+  }
+  CHECK(refused(R"({"rope_type": "linear", "factor": null})").find("factor") != std::string::npos);
+  CHECK(refused(R"({"rope_type": "linear", "factor": 0.5})").find("0.5") != std::string::npos);
+  CHECK(refused(R"({"rope_type": "longrope", "factor": 2.0})").find("longrope") !=
+        std::string::npos);
+  CHECK(refused(R"({"rope_type": 3, "factor": 2.0})").find("rope_type = 3") != std::string::npos);
+  CHECK(refused(R"({"rope_type": "yarn", "factor": 2.0, "attention_factor": 0})")
+            .find("attention_factor") != std::string::npos);
+}
+
+TEST_CASE("swish is silu by another name") {
+  CHECK_NOTHROW(read(kLlama + R"(, "hidden_act": "swish"})"));
+  CHECK_NOTHROW(read(kLlama + R"(, "hidden_act": null})"));
+  CHECK(refusal(kLlama + R"(, "hidden_act": "Swish"})").find("Swish") != std::string::npos);
+}
+
 TEST_CASE("everything that would change the numbers is named in one message") {
   const std::string message = refusal(kLlama + R"(, "attention_bias": true, "hidden_act": "gelu",
-    "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}, "pretraining_tp": 2,
+    "rope_scaling": {"rope_type": "longrope", "factor": 2.0}, "pretraining_tp": 2,
     "vocab_size_typo": 1})");
   for (const char* word :
-       {"attention_bias = true", "hidden_act = \"gelu\"", "\"dynamic\"", "pretraining_tp = 2"})
+       {"attention_bias = true", "hidden_act = \"gelu\"", "\"longrope\"", "pretraining_tp = 2"})
     CHECK(message.find(word) != std::string::npos);
   CHECK(message.find("typo") == std::string::npos);  // what transformers does not know it ignores
   const std::string gpt2 = refusal(R"({"model_type": "gpt2", "add_cross_attention": true,
@@ -136,13 +199,55 @@ TEST_CASE("what is written is read back the same") {
   }
 }
 
+TEST_CASE("every scaling of RoPE is written so that it is read back the same") {
+  config::ModelParameters m = read(kLlama + R"(, "max_position_embeddings": 96})");
+  m.rope_factor = 3.5;
+  const auto check = [&] {
+    CAPTURE(m.rope_type);
+    const std::string text = write_config({.model = m, .dtype = "float32"});
+    CHECK(differences(m, read(text)).empty());
+    return text;
+  };
+  m.rope_type = "linear";
+  check();
+  m.rope_type = "dynamic";
+  check();
+  m.rope_type = "llama3";
+  m.rope_original_max_position_embeddings = 48;
+  check();
+  m.rope_type = "yarn";
+  // Some readers take a null or a zero literally.
+  CHECK(check().find("attention_factor") == std::string::npos);
+  m.rope_beta_fast = 20.0;
+  m.rope_beta_slow = 3.0;
+  m.rope_attention_factor = 0.9;
+  m.rope_mscale = 1.5;
+  m.rope_mscale_all_dim = 0.5;
+  m.rope_truncate = false;
+  check();
+}
+
+TEST_CASE("scalings of RoPE differ where their formula does") {
+  auto a = read(kLlama + "}");
+  auto b = a;
+  a.rope_type = b.rope_type = "yarn";
+  b.rope_beta_fast = 16.0;
+  CHECK(differences(a, b).find("rope_beta_fast: 32.0 there, 16.0 here") != std::string::npos);
+  a.rope_type = b.rope_type = "linear";
+  CHECK(differences(a, b).empty());
+  b.max_position_embeddings = 99;
+  CHECK(differences(a, b).empty());
+  a.rope_type = b.rope_type = "dynamic";  // stretches from there on
+  CHECK(differences(a, b).find("max_position_embeddings") != std::string::npos);
+}
+
 TEST_CASE("models differ where the weights would mean something else, and only there") {
   const auto a = read(kLlama + "}");
   auto b = a;
   b.max_position_embeddings = 99;
   b.initializer_range = 0.5;
   b.initial_weights = "x";
-  b.rope_factor = 2.0;  // no meaning without llama3
+  b.rope_factor = 2.0;  // no meaning without a type
   CHECK(differences(a, b).empty());
   b.rope_type = "llama3";
   b.rms_norm_eps = 1e-5;

@@ -1,5 +1,6 @@
 #include "kernels/qk_norm_rope.hpp"
 #include "kernels/rmsnorm.hpp"
+#include "rope_frequencies.hpp"
 #include "support.hpp"
 
 namespace espalier {
@@ -301,10 +302,11 @@ TEST_CASE("Llama 3.1's scaled frequencies are transformers' to the last bit", "[
   device::Context rope_context;
   kernels::fill_rope_table(rope_context, {cosine.view(), sine.view()}, 64,
                            {.theta = 5e5,
-                            .factor = 32.0,
-                            .low_freq_factor = 1.0,
-                            .high_freq_factor = 4.0,
-                            .original_positions = 8192});
+                            .scaling = {.type = kernels::RopeType::llama3,
+                                        .factor = 32.0,
+                                        .original_positions = 8192,
+                                        .low_freq_factor = 1.0,
+                                        .high_freq_factor = 4.0}});
   for (std::int64_t p : {1, 1000, 4095})
     for (std::int64_t i = 0; i < 32; ++i) {
       CAPTURE(p, i);
@@ -312,6 +314,47 @@ TEST_CASE("Llama 3.1's scaled frequencies are transformers' to the last bit", "[
       CHECK(cosine.at(p, i) == std::cos(angle));
       CHECK(sine.at(p, i) == std::sin(angle));
     }
+}
+
+TEST_CASE("linear, dynamic and YaRN's frequencies are transformers' to the last bit", "[rope]") {
+  for (const testing::RopeFrequenciesOf& c : testing::rope_frequencies_of_transformers()) {
+    const auto half = std::ssize(c.expected);
+    Matrix<float> cosine(c.length, half), sine(c.length, half);
+    device::Context rope_context;
+    kernels::fill_rope_table(rope_context, {cosine.view(), sine.view()}, c.head_dim, c.frequencies);
+    const auto scaling = static_cast<float>(c.attention_scaling);
+    for (const std::int64_t p : {std::int64_t{1}, c.length / 2, c.length - 1})
+      for (std::int64_t i = 0; i < half; ++i) {
+        CAPTURE(static_cast<int>(c.frequencies.scaling.type), c.length, p, i);
+        const float angle = static_cast<float>(p) * c.expected[static_cast<std::size_t>(i)];
+        CHECK(cosine.at(p, i) == std::cos(angle) * scaling);
+        CHECK(sine.at(p, i) == std::sin(angle) * scaling);
+      }
+  }
+}
+
+TEST_CASE("a part of the RoPE table is that part of the whole, whatever was filled before",
+          "[rope]") {
+  const kernels::RopeScaling dynamic = {
+      .type = kernels::RopeType::dynamic, .factor = 4.0, .original_positions = 16};
+  const kernels::RopeFrequencies frequencies{.theta = 1e4, .scaling = dynamic};
+  Matrix<float> cosine(40, 4), sine(40, 4), part_cosine(40, 4), part_sine(40, 4);
+  device::Context rope_context;
+  kernels::fill_rope_table(rope_context, {cosine.view(), sine.view()}, 8, frequencies);
+  const auto fill = [&](std::int64_t first, std::int64_t count) {
+    kernels::fill_rope_table(
+        rope_context,
+        {part_cosine.view().row_range(first, count), part_sine.view().row_range(first, count)}, 8,
+        frequencies, first);
+  };
+  fill(0, 30);
+  fill(30, 10);
+  for (std::int64_t i = 0; i < 4; ++i) {
+    CHECK(part_cosine.at(35, i) == cosine.at(35, i));
+    CHECK(part_sine.at(39, i) == sine.at(39, i));
+  }
+  // Rows of the shorter sequence have its frequencies.
+  CHECK(part_sine.at(29, 3) != sine.at(29, 3));
 }
 
 }  // namespace espalier

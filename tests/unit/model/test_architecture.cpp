@@ -56,13 +56,45 @@ TEST_CASE("the family decides the parts, rope_type the scaling") {
   CHECK((a.normalization == model::Normalization::rms_norm));
   CHECK_FALSE(a.qk_norm);
   CHECK_FALSE(a.biases);
-  CHECK(a.rope_frequencies().factor == 32.0);
-  CHECK(a.rope_frequencies().original_positions == 8192);
+  CHECK((a.rope_frequencies().scaling.type == kernels::RopeType::llama3));
+  CHECK(a.rope_frequencies().scaling.factor == 32.0);
+  CHECK(a.rope_frequencies().scaling.original_positions == 8192);
   p.rope_type = "default";
-  CHECK(Architecture::from(p).rope_frequencies().factor == 0.0);
+  CHECK((Architecture::from(p).rope_frequencies().scaling.type == kernels::RopeType::standard));
   p.model_type = "mamba";
   CHECK_THROWS_WITH(Architecture::from(p),
                     Catch::Contains("mamba") && Catch::Contains("qwen3, llama, gpt2"));
+}
+
+TEST_CASE("each type of RoPE scaling takes its own keys") {
+  config::ModelParameters p;
+  p.hidden_size = p.vocab_size = p.intermediate_size = 64;
+  p.num_hidden_layers = p.num_attention_heads = p.num_key_value_heads = 1;
+  p.head_dim = 64;
+  p.max_position_embeddings = 4096;
+  p.rope_factor = 4.0;
+  const auto scaling = [&](const std::string& type) {
+    p.rope_type = type;
+    return Architecture::from(p).rope_scaling;
+  };
+  CHECK(scaling("linear").factor == 4.0);
+  CHECK(scaling("dynamic").original_positions == 4096);  // there is no other original length
+  p.rope_original_max_position_embeddings = 1024;
+  CHECK(scaling("yarn").original_positions == 1024);
+  CHECK(scaling("yarn").beta_fast == 32.0);
+  CHECK(scaling("yarn").truncate);
+  // Attention factors of transformers 5.24 for factors of 4 and 40.
+  CHECK(scaling("yarn").attention_factor == Approx(1.138629436111989).epsilon(1e-15));
+  p.rope_factor = 40.0;
+  p.rope_mscale = 1.0;
+  CHECK(scaling("yarn").attention_factor == Approx(1.3688879454113937).epsilon(1e-15));
+  p.rope_mscale_all_dim = 0.5;  // both together
+  CHECK(scaling("yarn").attention_factor == Approx(1.1557219901962608).epsilon(1e-15));
+  p.rope_attention_factor = 0.83;  // wins
+  CHECK(scaling("yarn").attention_factor == 0.83);
+  p.rope_factor = 1.0;
+  p.rope_attention_factor = p.rope_mscale = 0.0;
+  CHECK(scaling("yarn").attention_factor == 1.0);
 }
 
 TEST_CASE("an architecture is what the resolved parameters say") {
@@ -114,9 +146,12 @@ TEST_CASE("the description has every size and part") {
   CHECK(gpt2.find("rope") == std::string::npos);
 
   Architecture llama = testing::llama3_8b();
-  llama.rope_scaling = {.factor = 8.0,
-                        .low_freq_factor = 1.0,
-                        .high_freq_factor = 4.0,
-                        .original_max_positions = 8192};
+  llama.rope_scaling = {.type = kernels::RopeType::llama3, .factor = 8.0};
   expect_words(llama.describe(), {"rope factor", "8.0", "Llama 3.1, from 8,192 positions"});
+  llama.rope_scaling.type = kernels::RopeType::yarn;
+  llama.rope_scaling.attention_factor = 1.2079441541679836;
+  expect_words(llama.describe(), {"rope factor", "YaRN, from 8,192 positions", "beta 32.0, 1.0",
+                                  "attention factor 1.20794"});
+  llama.rope_scaling.type = kernels::RopeType::dynamic;
+  expect_words(llama.describe(), {"dynamic NTK, from 8,192 positions"});
 }

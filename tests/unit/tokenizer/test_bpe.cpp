@@ -111,7 +111,8 @@ TEST_CASE("The leftmost and longest added token is found", "[bpe]") {
     const AddedTokens added(tokens);
     CHECK(added.empty() == tokens.empty());
     const std::string text = some_text(random() % 40, 4);
-    for (std::size_t from = 0; from <= text.size(); ++from) {
+    AddedTokens::Search search(added, text);
+    for (std::size_t from = 0;;) {
       std::size_t begin = from;
       const AddedToken* expected = nullptr;
       for (; begin < text.size() && expected == nullptr; ++begin)
@@ -119,13 +120,17 @@ TEST_CASE("The leftmost and longest added token is found", "[bpe]") {
           if (text.compare(begin, token.content.size(), token.content) == 0 &&
               (expected == nullptr || token.content.size() > expected->content.size()))
             expected = &token;
-      const auto found = added.find(text, from);
+      const auto found = search.next();
       INFO(text << " from " << from);
       REQUIRE((found.token == nullptr) == (expected == nullptr));
-      if (expected != nullptr) {
-        REQUIRE(found.token->id == expected->id);  // of equals the first
-        REQUIRE(found.begin == begin - 1);
+      if (expected == nullptr) {
+        REQUIRE(found.begin == text.size());
+        break;
       }
+      REQUIRE(found.token->id == expected->id);  // of equals the first
+      REQUIRE(found.begin == begin - 1);
+      REQUIRE(found.end == found.begin + expected->content.size());
+      from = found.end;
     }
   }
 }
