@@ -3,93 +3,97 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
-#include <fstream>
+#include <system_error>
 #include <thread>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 
 namespace espalier::io {
+
+namespace fs = std::filesystem;
+
 namespace {
 
-std::string this_process() {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
-  return fmt::format("process {} on {}", ::getpid(), host.data());
+void sleep_for(double seconds) {
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
-/// Who wrote it: the holder, or one that was killed.
-std::string holder_of(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  std::string holder;
-  std::getline(file, holder);
-  return holder.empty() ? "another process" : holder;
+/// What flock says where the file system, its server or its mount has no locks.
+bool means_no_locks(int error) {
+  return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == ENOTSUP ||
+         error == EINVAL;
 }
 
-/// Whether the open file still has its name: its holder may have removed it meanwhile.
-bool has_name(int file, const std::filesystem::path& path) {
+/// Whether the name still stands for the file that is open: the holder before may have removed it.
+bool is_there(const FileDescriptor& file) {
   struct stat opened {
   }, named{};
-  return ::fstat(file, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+  return ::fstat(file.get(), &opened) == 0 && ::stat(file.path().c_str(), &named) == 0 &&
          opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
 }  // namespace
 
-FileLock::FileLock(const std::filesystem::path& path, const std::string& use)
-    : path_(path), use_(use) {
-  constexpr int kAttempts = 20;
-  for (int attempt = 0; !try_to_take(); ++attempt) {
-    require(attempt < kAttempts, ExitStatus::io_error,
-            "{} by another job: {} holds {}. Wait for its end, or choose another name", use_,
-            holder_of(path_), path_.string());
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+FileLock::FileLock(const fs::path& path, LockPurpose purpose, LockPatience patience)
+    : path_(path), purpose_(std::move(purpose)) {
+  if (!patience.pause) patience.pause = sleep_for;
+  if (take_of_kernel(patience)) {
+    const std::string record = LockHolder::this_process().text();
+    file_.resize(0);
+    file_.write_at(record.data(), record.size(), 0);
+    return;
   }
-  const std::string text = this_process() + "\n";
-  if (::ftruncate(file_, 0) != 0 ||
-      ::write(file_, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    // Only for the message that another process would print.
-  }
+  log::warn(
+      "the file system of {} has no locks: other jobs are kept out by a record in that file that "
+      "its holder renews, which takes {:.0f} s at the start, and up to {:.0f} s where a job on "
+      "another host was killed",
+      path_.string(), patience.lease.settle, patience.lease.silence);
+  lease_ = std::make_unique<LockLease>(path_, purpose_, patience.lease, patience.pause);
 }
 
-bool FileLock::try_to_take() {
-  // Who makes the file has it, also where there are no locks.
-  bool made = true;
-  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (file_ < 0 && errno == EEXIST) {
-    made = false;
-    file_ = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
-    if (file_ < 0 && errno == ENOENT) return false;  // just removed
+/// False when the file system has no locks.
+bool FileLock::take_of_kernel(const LockPatience& patience) {
+  constexpr double kBetweenTries = 0.1;
+  bool said = false;
+  for (double waited = 0.0;; waited += kBetweenTries) {
+    // Each time: the holder before may have removed the folder, too.
+    if (path_.has_parent_path()) create_folder(path_.parent_path());
+    file_ = FileDescriptor(path_, O_RDWR | O_CREAT);
+    if (patience.without_locks) return false;
+    int status;
+    do {
+      status = ::flock(file_.get(), LOCK_EX | LOCK_NB);
+    } while (status != 0 && errno == EINTR);
+    if (status == 0 && is_there(file_)) return true;
+    if (status != 0 && means_no_locks(errno)) return false;
+    if (status != 0 && errno != EWOULDBLOCK) fail_io("lock", path_, errno);
+    if (waited >= patience.seconds) fail_held(path_, purpose_);
+    if (const auto holder = holder_in(path_); holder && !said && waited > 1.0) {
+      log::info("waiting for the job that holds {}: {}", path_.string(), holder->describe());
+      said = true;
+    }
+    patience.pause(kBetweenTries);
   }
-  require(file_ >= 0, ExitStatus::io_error, "{}: the lock file cannot be made: {}", path_.string(),
-          std::strerror(errno));
-  int status = 0;
-  do {
-    status = ::flock(file_, LOCK_EX | LOCK_NB);
-  } while (status != 0 && errno == EINTR);
-  const bool held_elsewhere = status != 0 && errno == EWOULDBLOCK;
-  const bool no_locks = status != 0 && !held_elsewhere;
-  if (!held_elsewhere && !(no_locks && !made) && has_name(file_, path_)) return true;
-  ::close(file_);
-  file_ = -1;
-  require(!(no_locks && !made), ExitStatus::io_error,
-          "{} by another job, or was when that job was killed: {} made {}, and this file system "
-          "has no locks. If that process is no longer there, remove the file",
-          use_, holder_of(path_), path_.string());
-  return false;
 }
 
 FileLock::~FileLock() {
-  if (file_ < 0) return;
-  // Removed while it is held: who opened it before sees that it has lost its name, and tries again.
+  if (lease_) return;
+  // While the lock is held: whoever waits for it sees afterwards that the name has gone.
   std::error_code ignored;
-  std::filesystem::remove(path_, ignored);
-  ::close(file_);
+  fs::remove(path_, ignored);
+}
+
+void FileLock::require_held() const {
+  if (!lease_ || lease_->is_held()) return;
+  const auto holder = holder_in(path_);
+  fail(ExitStatus::io_error,
+       "another job has taken {} while this one stood still: {}. This one ends, so that they do "
+       "not write into each other's files",
+       path_.string(), holder ? holder->describe() : "it has not said who it is");
 }
 
 }  // namespace espalier::io

@@ -1,27 +1,45 @@
 #pragma once
 #include <filesystem>
-#include <string>
+#include <functional>
+#include <memory>
+
+#include "io/checkpoint_files.hpp"
+#include "io/lock_lease.hpp"
 
 namespace espalier::io {
 
-/// A lock that one process at a time holds, on a file made for it. It goes with the process,
-/// however it ends. On a file system without locks (NFS without lockd, Lustre without -o flock) the
-/// file itself is the lock: one that a killed process left has to be removed by hand.
+/// How long to wait for the job before, whose ranks may still be ending.
+struct LockPatience {
+  double seconds = 10.0;
+  LeaseTimes lease = {};
+  std::function<void(double seconds)> pause = {};  ///< for tests; empty: sleeps
+  bool without_locks = false;                      ///< for tests: as on a file system that has none
+};
+
+/// A lock that one job at a time holds, on a file made for it. The kernel's lock goes with the
+/// process, however it ends: what a dead job left stops nobody. A file system without locks (NFS
+/// without lockd, Lustre without -o flock) is told, and a lease (lock_lease.hpp) stands in.
 class FileLock {
  public:
-  /// Takes the lock, waiting a moment for a process that is just ending. Throws Error (io_error)
-  /// that says who holds it, and `use`: what it is for ("data/shards is being written").
-  FileLock(const std::filesystem::path& path, const std::string& use);
-  ~FileLock();  ///< removes the file
+  /// Makes the folder of `path`, too. Throws Error (io_error): another job holds the lock (host,
+  /// process, job and since when are named), or the file cannot be made.
+  FileLock(const std::filesystem::path& path, LockPurpose purpose, LockPatience patience = {});
+  /// Removes the file; one with a lease stays, empty.
+  ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
+  /// Throws Error (io_error) when another job has taken the lock, which can only happen to a lease:
+  /// nothing more may be written. Cheap; before every write.
+  void require_held() const;
+
  private:
-  bool try_to_take();
+  bool take_of_kernel(const LockPatience& patience);
 
   std::filesystem::path path_;
-  std::string use_;
-  int file_ = -1;
+  LockPurpose purpose_;
+  FileDescriptor file_;
+  std::unique_ptr<LockLease> lease_;
 };
 
 }  // namespace espalier::io

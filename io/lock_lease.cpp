@@ -35,21 +35,18 @@ std::optional<LockHolder> holder_in(const fs::path& path) {
   return LockHolder::parse(record_in(path));
 }
 
-void fail_held(const fs::path& path) {
+void fail_held(const fs::path& path, const LockPurpose& purpose) {
   const std::optional<LockHolder> holder = holder_in(path);
-  fail(
-      ExitStatus::io_error,
-      "another job is running in {}: {}. Wait for its end, end it ({}), or set output.directory to "
-      "another folder",
-      path.parent_path().string(), holder ? holder->describe() : "it has not said who it is",
-      holder ? holder->remedy() : "see the queue of your batch system");
+  fail(ExitStatus::io_error, "{}: {}. Wait for its end, end it ({}), or {}", purpose.busy,
+       holder ? holder->describe() : "it has not said who it is",
+       holder ? holder->remedy() : "see the queue of your batch system", purpose.remedy);
 }
 
-LockLease::LockLease(const fs::path& path, const LeaseTimes& times,
+LockLease::LockLease(const fs::path& path, const LockPurpose& purpose, const LeaseTimes& times,
                      const std::function<void(double)>& pause)
     : path_(path), times_(times) {
   do {
-    if (!wait_until_free(times, pause)) fail_held(path);
+    if (!wait_until_free(times, pause)) fail_held(path, purpose);
     write_record();
     pause(times.settle);
   } while (!look());
@@ -82,8 +79,7 @@ bool LockLease::wait_until_free(const LeaseTimes& times,
     counts = counts || record != first;
     if (waited >= times.silence) return !counts && !holder->is_on_this_machine();
     if (waited == 0.0)
-      log::info("waiting for the job that holds {}: {}", path_.parent_path().string(),
-                holder->describe());
+      log::info("waiting for the job that holds {}: {}", path_.string(), holder->describe());
     pause(kBetweenLooks);
   }
 }

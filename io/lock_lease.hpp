@@ -6,6 +6,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "io/lock_holder.hpp"
@@ -20,6 +21,12 @@ struct LeaseTimes {
   double silence = 30.0;
 };
 
+/// What a lock is for, as another job that wants it is told.
+struct LockPurpose {
+  std::string busy;    ///< "another job is running in runs/a"
+  std::string remedy;  ///< what else the other may do: "set output.directory to another folder"
+};
+
 /// A lock where the file system has none (errno ENOLCK and the like): the holder writes who it is
 /// into the file and counts on in it. Where nobody counts, nobody holds; a process of this machine
 /// is looked for instead. Two jobs that find the file free at the same time both write, wait, and
@@ -29,7 +36,7 @@ class LockLease {
  public:
   /// Takes the lease of the file, which exists. `pause` sleeps. Throws Error (io_error) that names
   /// the holder when there is one. `times.beat` 0: no thread counts (for tests).
-  LockLease(const std::filesystem::path& path, const LeaseTimes& times,
+  LockLease(const std::filesystem::path& path, const LockPurpose& purpose, const LeaseTimes& times,
             const std::function<void(double)>& pause);
   ~LockLease();  ///< empties the file, if the lease is still held
   LockLease(const LockLease&) = delete;
@@ -60,6 +67,6 @@ class LockLease {
 std::optional<LockHolder> holder_in(const std::filesystem::path& path);
 
 /// Throws the Error (io_error) of a lock that another job holds.
-[[noreturn]] void fail_held(const std::filesystem::path& path);
+[[noreturn]] void fail_held(const std::filesystem::path& path, const LockPurpose& purpose);
 
 }  // namespace espalier::io

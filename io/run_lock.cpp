@@ -1,111 +1,23 @@
 #include "io/run_lock.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <chrono>
-#include <iterator>
 #include <system_error>
-#include <thread>
-
-#include "base/error.hpp"
-#include "base/log.hpp"
 
 namespace espalier::io {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-constexpr const char* kLockName = ".lock";
-
-void sleep_for(double seconds) {
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-}
-
-/// What flock says where the file system, its server or its mount has no locks.
-bool means_no_locks(int error) {
-  return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == ENOTSUP ||
-         error == EINVAL;
-}
-
-/// Whether the name still stands for the file that is open: the holder before may have removed it.
-bool is_there(const FileDescriptor& file) {
-  struct stat opened {
-  }, named{};
-  return ::fstat(file.get(), &opened) == 0 && ::stat(file.path().c_str(), &named) == 0 &&
-         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
-}
-
-}  // namespace
-
 RunLock::RunLock(const fs::path& directory, LockPatience patience) : directory_(directory) {
-  if (!patience.pause) patience.pause = sleep_for;
   std::error_code ignored;
   made_directory_ = !fs::exists(directory, ignored);
-  if (take_of_kernel(patience)) {
-    const std::string record = LockHolder::this_process().text();
-    file_.resize(0);
-    file_.write_at(record.data(), record.size(), 0);
-    return;
-  }
-  log::warn(
-      "the file system of {} has no locks: a job is kept out of another's run directory by a "
-      "record "
-      "in {} that its holder renews, which takes {:.0f} s at the start, and up to {:.0f} s where a "
-      "job on another host was killed",
-      directory.string(), kLockName, patience.lease.settle, patience.lease.silence);
-  lease_ = std::make_unique<LockLease>(file_.path(), patience.lease, patience.pause);
-}
-
-/// False when the file system has no locks.
-bool RunLock::take_of_kernel(const LockPatience& patience) {
-  constexpr double kBetweenTries = 0.1;
-  bool said = false;
-  for (double waited = 0.0;; waited += kBetweenTries) {
-    create_folder(directory_);
-    file_ = FileDescriptor(directory_ / kLockName, O_RDWR | O_CREAT);
-    if (patience.without_locks) return false;
-    int status;
-    do {
-      status = ::flock(file_.get(), LOCK_EX | LOCK_NB);
-    } while (status != 0 && errno == EINTR);
-    if (status == 0 && is_there(file_)) return true;
-    if (status != 0 && means_no_locks(errno)) return false;
-    if (status != 0 && errno != EWOULDBLOCK) fail_io("lock", file_.path(), errno);
-    if (waited >= patience.seconds) fail_held(file_.path());
-    if (const auto holder = holder_in(file_.path()); holder && !said && waited > 1.0) {
-      log::info("waiting for the job that runs in {}: {}", directory_.string(), holder->describe());
-      said = true;
-    }
-    patience.pause(kBetweenTries);
-  }
+  const LockPurpose purpose{.busy = "another job is running in " + directory.string(),
+                            .remedy = "set output.directory to another folder"};
+  lock_.emplace(directory / ".lock", purpose, std::move(patience));
 }
 
 RunLock::~RunLock() {
-  if (lease_) return;
-  // While the lock is held: whoever waits for it sees afterwards that the name has gone.
-  std::error_code error;
-  const bool is_empty = std::distance(fs::directory_iterator(directory_, error), {}) == 1;
-  if (made_directory_ && is_empty && !error) {
-    fs::remove(file_.path(), error);
-    fs::remove(directory_, error);
-  } else {
-    static_cast<void>(::ftruncate(file_.get(), 0));
-  }
-}
-
-void RunLock::require_held() const {
-  if (!lease_ || lease_->is_held()) return;
-  const auto holder = holder_in(file_.path());
-  fail(
-      ExitStatus::io_error,
-      "another job has taken {} while this one stood still: {}. This one ends, so that they do not "
-      "write into each other's files",
-      directory_.string(), holder ? holder->describe() : "it has not said who it is");
+  lock_.reset();
+  std::error_code ignored;
+  if (made_directory_) fs::remove(directory_, ignored);  // only when it is empty
 }
 
 }  // namespace espalier::io

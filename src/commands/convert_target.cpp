@@ -52,9 +52,10 @@ void ConvertTarget::require_free() const {
 
 void ConvertTarget::create(parallel::MpiSession& session, const std::function<void()>& fill) {
   on_rank_0(session, [&] {
-    io::create_folder(partial_.parent_path());
-    lock_ = std::make_unique<io::FileLock>(partial_.string() + ".lock",
-                                           fmt::format("{} is being written", name()));
+    lock_ = std::make_unique<io::FileLock>(
+        partial_.string() + ".lock",
+        io::LockPurpose{.busy = fmt::format("{} is being written by another job", name()),
+                        .remedy = "choose another target"});
     require_free();  // another job may have been faster
     is_created_ = true;
     std::error_code error;

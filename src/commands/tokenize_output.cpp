@@ -57,23 +57,14 @@ void remove_unfinished(const std::filesystem::path& folder) {
   for (const auto& path : ours) std::filesystem::remove(path, error);
 }
 
-/// Where the lock file lies: beside the output, whose parents are made for it.
-std::filesystem::path lock_place(const std::filesystem::path& unfinished) {
-  std::error_code error;
-  std::filesystem::create_directories(unfinished.parent_path(), error);
-  require(!error, ExitStatus::io_error, "{}: the folder cannot be made: {}",
-          unfinished.parent_path().string(), error.message());
-  std::filesystem::path place = unfinished;
-  place += ".lock";
-  return place;
-}
-
 }  // namespace
 
 OutputFolder::OutputFolder(const std::filesystem::path& output)
     : output_(output),
       unfinished_(unfinished_folder(output)),
-      lock_(lock_place(unfinished_), fmt::format("{} is being written", output.string())) {
+      lock_(unfinished_.string() + ".lock",
+            {.busy = fmt::format("{} is being written by another job", output.string()),
+             .remedy = "choose another tokenize.output"}) {
   const auto present = first_in(output_);
   require(present.empty(), ExitStatus::bad_configuration,
           "{}: the folder must be new or empty, and holds files ({}, ...), which are not "

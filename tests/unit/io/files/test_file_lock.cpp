@@ -19,9 +19,12 @@ using espalier::testing::write_file;
 
 namespace {
 
+const io::LockPurpose kPurpose{.busy = "data/shards is being written by another job",
+                               .remedy = "choose another tokenize.output"};
+
 std::string refusal(const std::filesystem::path& path) {
   try {
-    const FileLock lock(path, "data/shards is being written");
+    const FileLock lock(path, kPurpose, {.seconds = 0.0});
   } catch (const Error& error) {
     CHECK(error.status() == ExitStatus::io_error);
     return error.what();
@@ -42,10 +45,10 @@ TEST_CASE("A lock is held by one, named to the other, and gone afterwards", "[fi
   const ScratchFolder folder;
   const auto path = folder / "x.lock";
   {
-    const FileLock lock(path, "x");
+    const FileLock lock(path, kPurpose);
     CHECK_THAT(refusal(path), Contains("data/shards is being written by another job") &&
                                   Contains("process " + std::to_string(::getpid())) &&
-                                  Contains("x.lock"));
+                                  Contains("choose another tokenize.output"));
   }
   CHECK_FALSE(std::filesystem::exists(path));
   CHECK(refusal(path) == "");
@@ -57,25 +60,25 @@ TEST_CASE("What a killed process left is no lock", "[file_lock]") {
   CHECK(refusal(folder / "x.lock") == "");
 }
 
-TEST_CASE("Without locks the file is the lock, and the message says what to do", "[file_lock]") {
+TEST_CASE("Without locks a lease keeps others out", "[file_lock]") {
   for (const int error : {ENOLCK, ENOSYS, EOPNOTSUPP}) {
     const ScratchFolder folder;
     const auto path = folder / "x.lock";
     const testing::NoLocks none(error);
-    {
-      const FileLock lock(path, "x");
-      CHECK_THAT(refusal(path), Contains("no locks") && Contains("x.lock") &&
-                                    Contains("process " + std::to_string(::getpid())));
-    }
-    CHECK(refusal(path) == "");
-    write_file(path, "process 1 on elsewhere\n");
-    CHECK_THAT(refusal(path), Contains("process 1 on elsewhere") && Contains("remove the file"));
+    const io::LockPatience patience{.lease = {.beat = 0.0}, .pause = [](double) {}};
+    const FileLock lock(path, kPurpose, patience);
+    CHECK_THROWS_WITH(FileLock(path, kPurpose, patience),
+                      Contains("data/shards is being written by another job") &&
+                          Contains("process " + std::to_string(::getpid())));
+    lock.require_held();
   }
 }
 
-TEST_CASE("A lock whose folder is not there is an error", "[file_lock]") {
+TEST_CASE("The folder of a lock is made, and a lock that cannot be made is named", "[file_lock]") {
   const ScratchFolder folder;
-  CHECK_THAT(refusal(folder / "none/x.lock"), Contains("x.lock") && Contains("No such file"));
+  CHECK(refusal(folder / "new/x.lock") == "");
+  write_file(folder / "file", "x");
+  CHECK_THAT(refusal(folder / "file/x.lock"), Contains((folder / "file").string()));
 }
 
 TEST_CASE("Processes that want the same lock are never inside together", "[file_lock]") {
@@ -85,7 +88,7 @@ TEST_CASE("Processes that want the same lock are never inside together", "[file_
     if (::fork() != 0) continue;
     for (int done = 0; done < kRounds;) {
       try {
-        const FileLock lock(folder / "x.lock", "x");
+        const FileLock lock(folder / "x.lock", kPurpose, {.seconds = 1.0});
         count(folder / "number");
         ++done;
       } catch (const Error&) {
