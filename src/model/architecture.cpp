@@ -12,8 +12,8 @@ namespace {
 
 using kernels::RopeType;
 
-/// transformers' choice when attention_factor is not given: for the factor t = 0.1 ln(factor) + 1 of
-/// Peng et al. 2023, or the quotient of two such with weights before the logarithm.
+/// transformers' choice when attention_factor is not given: 0.1 ln(factor) + 1 of Peng et al. 2023,
+/// or the quotient of two such with weights before the logarithm.
 double yarn_attention_factor(const config::ModelParameters& p) {
   if (p.rope_attention_factor != 0.0) return p.rope_attention_factor;
   const auto scale = [&](double weight) {

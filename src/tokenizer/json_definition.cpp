@@ -137,8 +137,8 @@ class Reader {
     for (const json& merge : model["merges"]) read_merge(merge);
   }
 
-  /// What becomes of characters outside the vocabulary. Hugging Face drops them without a word where
-  /// neither is there.
+  /// What becomes of characters outside the vocabulary. Without either Hugging Face drops them
+  /// silently.
   void read_characters(const json& model) {
     CharacterAlphabet& characters = *definition_.characters;
     characters.has_byte_fallback = member(model, "byte_fallback", false);

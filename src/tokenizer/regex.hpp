@@ -15,8 +15,8 @@ class UnsupportedExpression : public std::runtime_error {
 };
 
 /// An expression in the syntax of tokenizer.json (oniguruma's Ruby syntax) for PCRE2: constructs
-/// that both read alike are passed on, those that they read differently are spelled out (\s, \w, \h,
-/// properties of code points that are newer than the library's Unicode). Throws
+/// that both read alike are passed on, those that they read differently are spelled out (\s, \w,
+/// \h, properties of code points that are newer than the library's Unicode). Throws
 /// UnsupportedExpression that names what is neither.
 std::string translate_to_pcre2(std::string_view expression);
 /// An expression that matches `text` and nothing else.
