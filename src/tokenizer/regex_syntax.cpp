@@ -12,9 +12,8 @@ namespace espalier::tokenizer {
 namespace {
 
 /// White_Space; \s of PCRE2 has U+180E, too.
-constexpr std::string_view kSpaces =
-    R"(\x{09}-\x{0D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A})"
-    R"(\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
+constexpr std::string_view kSpaces = R"(\x{09}-\x{0D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A})"
+                                     R"(\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 /// \w of oniguruma beside letters, marks, letter-like numbers, digits and connecting signs: letters
 /// and numbers in circles, and those of Latin-1.
 constexpr std::string_view kOtherWords =
