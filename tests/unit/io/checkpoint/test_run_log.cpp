@@ -121,10 +121,11 @@ TEST_CASE("a log that cannot be written is an error that names the file") {
 TEST_CASE("somebody else's table of the same name is not cut") {
   for (const char* name : {"history.csv", "validation.csv"}) {
     const ScratchFolder scratch;
+    const RunLock lock(scratch.path());
     const fs::path path = scratch.path() / name;
     std::ofstream(path) << "year,population\n1900,1650000000\n";
     try {
-      const RunLog log(scratch.path(), 0);
+      const RunLog log(lock, 0);
       FAIL("no error was thrown");
     } catch (const Error& error) {
       CHECK(error.status() == ExitStatus::bad_configuration);
@@ -133,6 +134,6 @@ TEST_CASE("somebody else's table of the same name is not cut") {
     CHECK(text_of(path) == "year,population\n1900,1650000000\n");
     // What a kill left of a run's own header is no such table.
     std::ofstream(path) << "step,";
-    const RunLog log(scratch.path(), 0);
+    const RunLog log(lock, 0);
   }
 }
