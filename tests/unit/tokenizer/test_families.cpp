@@ -138,7 +138,7 @@ TEST_CASE("what continues a text keeps its blank", "[families]") {
   const Ids snowman = tokenizer.encode("x\xE2\x98\x83");
   REQUIRE(snowman.size() == 4);
   CHECK(tokenizer.decode({&snowman[1], 1}, TextPlace::continued) == "\xE2");
-  CHECK_THROWS_WITH(tokenizer.decode(Ids{tokenizer.size()}), Contains("no token with id"));
+  CHECK(tokenizer.decode(Ids{tokenizer.size()}).empty());  // a row that pads the embedding
 }
 
 TEST_CASE("a word goes on over the ends of added tokens of single words", "[families]") {
