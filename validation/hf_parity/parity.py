@@ -64,6 +64,7 @@ class Espalier:
 
     def logits(self, checkpoint, tokens, grid, dtype="float32"):
         out = self.folder / "logits.h5"
+        out.unlink(missing_ok=True)  # the program overwrites nothing
         text = self.run(grid[0] * grid[1], "eval", checkpoint, "--tokens", tokens, "--logits", out,
                         f"training.dtype={dtype}", *self.grid_keys(grid))
         with h5py.File(out) as file:
