@@ -62,13 +62,13 @@ config::Parameters parameters_of_checkpoint(const std::string& named,
   }
   p.data.verify_checksum = requested.data.verify_checksum;
   if (!requested.data.tokenizer.empty()) p.data.tokenizer = requested.data.tokenizer;
+  if (!requested.data.validation.empty()) p.data.validation = requested.data.validation;
+  const config::ModelParameters trained = p.model;
+  io::read_parameters({}, "command line", overrides, p);
   // Its own copy, wherever the file was and whatever has become of it; another one that is named
   // counts.
   const std::string kept = train::kept_tokenizer(folder, reader.info());
   if (p.data.tokenizer == of_training && !kept.empty()) p.data.tokenizer = kept;
-  if (!requested.data.validation.empty()) p.data.validation = requested.data.validation;
-  const config::ModelParameters trained = p.model;
-  io::read_parameters({}, "command line", overrides, p);
   if (const std::string keys = huggingface::differences(trained, p.model); !keys.empty())
     log::warn("the command line changes what the weights compute:\n  {}", keys);
   p.evaluation.checkpoint = p.generate.checkpoint = folder.string();

@@ -3,6 +3,7 @@ import fcntl
 import json
 import pathlib
 import re
+import shutil
 import struct
 import sys
 import unittest
@@ -277,6 +278,10 @@ class BadInput(RunCase):
         gone.write_text(pathlib.Path(BYTES).read_text())
         espalier(1, "convert", source, self.folder / "lost", f"data.tokenizer={gone}")
         gone.unlink()
+        # A checkpoint has a copy of its own.
+        espalier(1, "convert", self.folder / "lost", self.folder / "kept-out")
+        self.assertTrue((self.folder / "kept-out/tokenizer.json").exists())
+        shutil.rmtree(self.folder / "lost/tokenizer")
         output = espalier(1, "convert", self.folder / "lost", self.folder / "lost-out")
         self.assertIn("warning", output)
         self.assertIn("tokenizer.json", output)
