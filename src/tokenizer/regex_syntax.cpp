@@ -15,10 +15,11 @@ namespace {
 constexpr std::string_view kSpaces = R"(\x{09}-\x{0D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A})"
                                      R"(\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 /// \w of oniguruma beside letters, marks, letter-like numbers, digits and connecting signs: letters
-/// and numbers in circles, and those of Latin-1.
-constexpr std::string_view kOtherWords =
-    R"(\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})"
-    R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+/// and numbers in circles.
+constexpr std::string_view kCircled =
+    R"(\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+/// And numbers of Latin-1, which it takes from another table outside of classes than within.
+constexpr std::string_view kLatin1Numbers = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 /// General categories. Mn and Mc are left out: one mark has changed from one to the other.
 constexpr std::array<std::string_view, 33> kCategories = {
     "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "N",  "Nd", "Nl", "No",
@@ -229,7 +230,8 @@ class Translator {
       case 'w':
       case 'W':
         return put_set(members_of("L") + members_of("M") + members_of("Nl") + members_of("Nd") +
-                           members_of("Pc") + std::string(kOtherWords),
+                           members_of("Pc") + std::string(kCircled) +
+                           std::string(in_class ? "" : kLatin1Numbers),
                        c == 'W', in_class);
       case 'h':
       case 'H':  // of Ruby: hexadecimal digits

@@ -37,6 +37,9 @@ TEST_CASE("expressions find what oniguruma finds where PCRE2 alone would not", "
   CHECK(matches("[^\\s]+", "a\xE1\xA0\x8E b") == "a\xE1\xA0\x8E|b|");
   CHECK(matches("\\w+", "a\xCC\x81_7-\xE2\x92\xB6\xC2\xBD.\xE2\x80\x8C") ==
         "a\xCC\x81_7|\xE2\x92\xB6\xC2\xBD|");
+  // Within a class the numbers of Latin-1 are no part of words.
+  CHECK(matches("[\\w]+", "a\xC2\xBD\xE2\x92\xB6\xC2\xB2 ") == "a|\xE2\x92\xB6|");
+  CHECK(matches("[^\\w\\s]+", "a\xC2\xBD\xC2\xB9 ") == "\xC2\xBD\xC2\xB9|");
   CHECK(matches("\\h+", "09afAFg\t") == "09afAF|");
   CHECK(matches("\\d", "7\xD9\xA3\xE2\x85\xA7") == "7|\xD9\xA3|");
   // Lines: $ and ^ stand at their ends, \z only at the text's.
