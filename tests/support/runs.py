@@ -39,7 +39,11 @@ def mpirun(ranks):
 
 
 def command(ranks, *arguments):
+    """With ESPALIER_TEST_SIMD in the environment, all that computes does at that SIMD level."""
     words = [BINARY, *map(str, arguments)]
+    level = os.environ.get("ESPALIER_TEST_SIMD")
+    if level and words[1] in ("train", "eval", "generate") and "device.simd" not in str(words):
+        words.append(f"device.simd={level}")
     return words if ranks == 1 else [*mpirun(ranks), *words]
 
 
