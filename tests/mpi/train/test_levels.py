@@ -53,7 +53,8 @@ class Levels(RunCase):
 
     def test_auto_takes_the_best_and_a_lower_one_is_explained(self):
         best = levels_here()[-1]
-        output = self.train("auto", "training.steps=2", "schedule.warmup_steps=1")
+        output = self.train("auto", "training.steps=2", "schedule.warmup_steps=1",
+                            "device.simd=auto")
         self.assertIn(f"SIMD level {best},", output)
         self.assertNotIn("because of device.simd", output)
         if best != "portable":
