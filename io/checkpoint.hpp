@@ -29,10 +29,9 @@ struct CheckpointInfo {
   std::string resolved_input;  ///< TOML (config::to_toml)
   std::string tokenizer_identity;
   std::string tokenizer_file = {};  ///< kept in the checkpoint, from its folder; empty: none is
-  std::string data_identity =
-      {};             ///< of the training data, for people and to compare; empty: unknown
-  std::string build;  ///< version, git revision, compiler, libraries
-  std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
+  std::string data_identity = {};   ///< of the training data, to compare; empty: unknown
+  std::string build;                ///< version, git revision, compiler, libraries
+  std::string grid;                 ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
   /// Weights without the moments of the optimiser (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.

@@ -88,7 +88,7 @@ FileLock::~FileLock() {
 }
 
 void FileLock::require_held() const {
-  if (!lease_ || lease_->is_held()) return;
+  if (is_held()) return;
   const auto holder = holder_in(path_);
   fail(ExitStatus::io_error,
        "another job has taken {} while this one stood still: {}. This one ends, so that they do "

@@ -29,8 +29,10 @@ class FileLock {
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
+  /// False when another job has taken the lock, which can only happen to a lease.
+  bool is_held() const { return lease_ == nullptr || lease_->is_held(); }
   /// Throws Error (io_error) when another job has taken the lock, which can only happen to a lease:
-  /// nothing more may be written. Cheap; before every write.
+  /// nothing more may be written. Cheap.
   void require_held() const;
 
  private:

@@ -2,15 +2,17 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 
 namespace espalier::io {
@@ -40,19 +42,19 @@ std::string this_machine() {
   return line_of("/proc/sys/kernel/random/boot_id") + " " + processes.string();
 }
 
-/// Ticks from the boot to the start of the process (proc(5), stat, field 22); 0: there is none, or
-/// it has ended and only waits for its parent.
-std::uint64_t start_of(std::int64_t pid) {
+/// Ticks from the boot to the start of the process (proc(5), stat, field 22); 0: it has ended and
+/// only waits for its parent; nothing: /proc does not show it.
+std::optional<std::uint64_t> start_of(std::int64_t pid) {
   const std::string stat = line_of(fmt::format("/proc/{}/stat", pid));
   // The name, in parentheses, may hold anything: fields are counted behind it.
   const std::size_t name_end = stat.rfind(") ");
-  if (name_end == std::string::npos) return 0;
+  if (name_end == std::string::npos) return std::nullopt;
   std::string_view rest = std::string_view(stat).substr(name_end + 2);
   if (rest.starts_with('Z') || rest.starts_with('X')) return 0;
   constexpr int kFieldsBetween = 19;  // from the state, field 3
   for (int field = 0; field < kFieldsBetween; ++field) {
     const std::size_t space = rest.find(' ');
-    if (space == std::string_view::npos) return 0;
+    if (space == std::string_view::npos) return std::nullopt;
     rest.remove_prefix(space + 1);
   }
   std::uint64_t ticks = 0;
@@ -77,7 +79,7 @@ LockHolder LockHolder::this_process() {
           .job = job_of_environment(),
           .since = fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(now)),
           .machine = this_machine(),
-          .start = start_of(::getpid())};
+          .start = start_of(::getpid()).value_or(0)};
 }
 
 std::string LockHolder::text() const {
@@ -120,7 +122,11 @@ bool LockHolder::is_on_this_machine() const {
 }
 
 bool LockHolder::is_dead() const {
-  return is_on_this_machine() && start_of(pid) != start;
+  if (!is_on_this_machine()) return false;
+  if (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) return true;
+  // /proc may hide the processes of others (hidepid): what cannot be read is no other start.
+  const std::optional<std::uint64_t> start_now = start_of(pid);
+  return start_now && *start_now != start;
 }
 
 }  // namespace espalier::io

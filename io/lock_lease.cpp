@@ -24,15 +24,18 @@ namespace {
 constexpr std::size_t kRecordBytes = 1024;
 
 /// Opened anew each time: only then a network file system asks its server.
-std::string record_in(const fs::path& path) {
+/// Nothing when it cannot be read, which says nothing about the lock.
+std::optional<std::string> record_in(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::string record(std::istreambuf_iterator<char>(file), {});
+  if (!file.is_open() || file.bad()) return std::nullopt;
+  return record;
 }
 
 }  // namespace
 
 std::optional<LockHolder> holder_in(const fs::path& path) {
-  return LockHolder::parse(record_in(path));
+  return LockHolder::parse(record_in(path).value_or(""));
 }
 
 void fail_held(const fs::path& path, const LockPurpose& purpose) {
@@ -70,15 +73,15 @@ LockLease::~LockLease() {
 bool LockLease::wait_until_free(const LeaseTimes& times,
                                 const std::function<void(double)>& pause) const {
   constexpr double kBetweenLooks = 0.5;
-  const std::string first = record_in(path_);
+  const std::optional<std::string> first = record_in(path_);
   bool counts = false;
   for (double waited = 0.0;; waited += kBetweenLooks) {
-    const std::string record = record_in(path_);
-    const std::optional<LockHolder> holder = LockHolder::parse(record);
-    if (!holder || holder->is_dead()) return true;
+    const std::optional<std::string> record = record_in(path_);
+    const std::optional<LockHolder> holder = LockHolder::parse(record.value_or(""));
+    if (record && (!holder || holder->is_dead())) return true;
     counts = counts || record != first;
-    if (waited >= times.silence) return !counts && !holder->is_on_this_machine();
-    if (waited == 0.0)
+    if (waited >= times.silence) return holder && !counts && !holder->is_on_this_machine();
+    if (waited == 0.0 && holder)
       log::info("waiting for the job that holds {}: {}", path_.string(), holder->describe());
     pause(kBetweenLooks);
   }
@@ -93,7 +96,7 @@ void LockLease::write_record() {
 }
 
 bool LockLease::look() {
-  held_ = holder_in(path_) == self_;
+  if (const auto record = record_in(path_)) held_ = LockHolder::parse(*record) == self_;
   looked_ = Clock::now();
   return held_;
 }

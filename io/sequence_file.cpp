@@ -1,4 +1,5 @@
 #include "io/sequence_file.hpp"
+#include "io/input_file.hpp"
 
 #include <fcntl.h>
 
@@ -25,6 +26,8 @@ void require_new_logits(const fs::path& path) {
 }
 
 SequenceFile read_sequences(const fs::path& path, std::int64_t vocab_size) {
+  require(!is_stream(path), ExitStatus::bad_data,
+          "{}: is a stream, and HDF5 needs a file: write it to one first", path.string());
   require(fs::is_regular_file(path), ExitStatus::bad_data, "{}: there is no such file",
           path.string());
   const auto lock = hdf5_lock();
@@ -64,6 +67,9 @@ struct LogitsFile::Implementation {
   fs::path path, temporary;
   std::optional<Hdf5Output> file;
   Hdf5Dataset dataset;
+  bool is_unfinished = false;  ///< the temporary file is ours
+
+  ~Implementation();  ///< removes an unfinished file, also after a constructor that failed
 };
 
 LogitsFile::LogitsFile(fs::path path, std::int64_t num_sequences, std::int64_t sequence_length,
@@ -79,6 +85,7 @@ LogitsFile::LogitsFile(fs::path path, std::int64_t num_sequences, std::int64_t s
           "writes it, or one that was killed has left it. Remove it, or choose another {}",
           m.temporary.string(), kLogitsKey);
   FileDescriptor(m.temporary, O_WRONLY | O_CREAT | O_EXCL);  // of two at once, one makes it
+  m.is_unfinished = true;
   const std::array<hsize_t, 3> dims{static_cast<hsize_t>(num_sequences),
                                     static_cast<hsize_t>(sequence_length),
                                     static_cast<hsize_t>(vocab_size)};
@@ -92,14 +99,15 @@ LogitsFile::LogitsFile(fs::path path, std::int64_t num_sequences, std::int64_t s
                                            H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)));
 }
 
-LogitsFile::~LogitsFile() {
-  if (!implementation_->file) return;
+LogitsFile::Implementation::~Implementation() {
+  if (!is_unfinished) return;
   const auto lock = hdf5_lock();
-  implementation_->dataset = {};
-  implementation_->file.reset();
+  dataset = {};
+  file.reset();
   std::error_code ignored;
-  fs::remove(implementation_->temporary, ignored);
+  fs::remove(temporary, ignored);
 }
+LogitsFile::~LogitsFile() = default;
 
 void LogitsFile::write(std::int64_t sequence, Part positions, Part ids, const float* logits,
                        std::int64_t stride) {
@@ -132,9 +140,13 @@ void LogitsFile::finish() {
   m.dataset = {};
   m.file->close();
   m.file.reset();
+  m.is_unfinished = false;
   std::error_code error;
   // What came there since the beginning is not overwritten either; the logits are kept beside it.
-  require_new_logits(m.path);
+  require(!fs::exists(fs::symlink_status(m.path, error)), ExitStatus::bad_configuration,
+          "{}: has come there meanwhile and is not overwritten. The logits are complete in {}: "
+          "rename it",
+          m.path.string(), m.temporary.string());
   fs::rename(m.temporary, m.path, error);
   require(!error, ExitStatus::io_error, "{}: cannot be renamed to {}: {}", m.temporary.string(),
           m.path.string(), error.message());

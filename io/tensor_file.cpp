@@ -47,6 +47,13 @@ void write_part(hid_t file, const std::filesystem::path& path, const TensorPart&
 
 void create_tensor_file(const std::filesystem::path& path, std::span<const TensorSpec> table) {
   const auto lock = hdf5_lock();
+  std::error_code ignored;
+  require(
+      !std::filesystem::exists(path, ignored) || H5Fis_hdf5(path.c_str()) > 0,
+      ExitStatus::bad_configuration,
+      "{}: is there already, is no HDF5 file and is not overwritten. Move it, or choose another "
+      "output.directory",
+      path.string());
   Hdf5Output file(path);
   std::set<std::string> made;
   for (const TensorSpec& spec : table) {

@@ -184,7 +184,11 @@ std::string MpiCommunicator::broadcast(std::string text, int root) {
   auto bytes = static_cast<std::int64_t>(text.size());
   check_mpi(MPI_Bcast(&bytes, 1, MPI_INT64_T, root, communicator_), "MPI_Bcast");
   text.resize(static_cast<std::size_t>(bytes));
-  check_mpi(MPI_Bcast(text.data(), narrow<int>(bytes), MPI_CHAR, root, communicator_), "MPI_Bcast");
+  constexpr std::int64_t kPart = std::int64_t{1} << 30;  // MPI counts with int
+  for (std::int64_t begin = 0; begin < bytes; begin += kPart)
+    check_mpi(MPI_Bcast(text.data() + begin, narrow<int>(std::min(kPart, bytes - begin)), MPI_CHAR,
+                        root, communicator_),
+              "MPI_Bcast");
   if (rank() == root) bytes_sent_ += bytes * (size() - 1);
   return text;
 }

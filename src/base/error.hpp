@@ -13,7 +13,7 @@ enum class ExitStatus : int {
   bad_data = 65,           ///< shard, checkpoint, text or tokenizer that cannot be used
   internal = 70,           ///< a fault of the program
   io_error = 74,           ///< disk full, not writable, unreadable
-  stopped_early = 75,      ///< stopped with a checkpoint: submit the same command again
+  stopped_early = 75,      ///< asked to stop or out of time: submit the same command again
   bad_configuration = 78,  ///< parameter file or grid
 };
 

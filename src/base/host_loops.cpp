@@ -3,6 +3,9 @@
 #include <Kokkos_Core.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
 #include <vector>
 
 #include "base/integers.hpp"
@@ -49,10 +52,25 @@ void host_for_tasks(std::int64_t count, FunctionRef<void(std::int64_t)> body) {
     for (std::int64_t task = 0; task < count; ++task) body(task);
     return;
   }
+  // An exception must not leave a thread of the loop: the first one is thrown behind it.
+  std::exception_ptr first;
+  std::atomic<bool> failed = false;
+  std::mutex mutex;
+  const auto guarded = [&](std::int64_t task) {
+    if (failed) return;
+    try {
+      body(task);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failed.exchange(true)) first = std::current_exception();
+    }
+  };
+  const auto* one = &guarded;
   Kokkos::parallel_for(
       Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Dynamic>,
                           Kokkos::IndexType<std::int64_t>>(0, count, Kokkos::ChunkSize(1)),
-      [=](std::int64_t task) { body(task); });
+      [=](std::int64_t task) { (*one)(task); });
+  if (first) std::rethrow_exception(first);
 }
 
 double host_sum(std::int64_t count, std::int64_t slice,

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "commands/build_info.hpp"
 #include "commands/help.hpp"
+#include "io/home_path.hpp"
 #include "tokenizer/unicode.hpp"
 
 namespace espalier::commands {
@@ -84,10 +85,19 @@ bool is_override(const std::string& word) {
   return equals != std::string::npos && word.substr(0, equals).find('/') == std::string::npos;
 }
 
+/// A path of the command line, with its ~.
+std::string expanded(std::string path) {
+  if (const std::string wrong = io::expand_home(path); !wrong.empty()) fail_usage(wrong);
+  return path;
+}
+
 /// Words of a command that is given file names and overrides.
 void take_paths_and_overrides(const Words& words, CommandLine& line) {
   for (const std::string& word : words.rest)
-    (is_override(word) ? line.overrides : line.paths).push_back(word);
+    if (is_override(word))
+      line.overrides.push_back(word);
+    else
+      line.paths.push_back(expanded(word));
   if (line.paths.empty())
     fail_usage(fmt::format("name a file or folder: espalier {} {}", line.command->name,
                            line.command->arguments));
@@ -134,7 +144,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     if (words.rest.empty())
       fail_usage(fmt::format("name a file or folder: espalier {} {}", line.command->name,
                              line.command->arguments));
-    line.paths = words.rest;
+    for (const std::string& word : words.rest) line.paths.push_back(expanded(word));
     return line;
   }
   if (line.command->run_on_paths_with_input != nullptr) {
@@ -150,7 +160,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
             fmt::format("two input files, {} and {}: name one (a change to it is written "
                         "section.key=value)",
                         line.input_file, word));
-      line.input_file = word;
+      line.input_file = expanded(word);
     }
   }
   if (line.input_file.empty() && line.overrides.empty())

@@ -19,8 +19,8 @@ const std::array kCommands = {
             .details =
                 "Trains the model of [model] on the token shards of [data]. When output.directory\n"
                 "holds a complete checkpoint, the run continues from it, on any grid. Before the\n"
-                "end of the time limit, or when it is asked to stop (SIGTERM, SIGUSR2), it writes\n"
-                "a checkpoint and ends with status 75: submit the same command again.\n"
+                "end of the time limit, or when it is asked to stop (SIGTERM, SIGUSR1, SIGUSR2),\n"
+                "it writes a checkpoint and ends with status 75: submit the same command again.\n"
                 "\n"
                 "--dry-run on one process prints the resolved input, the grid and the memory plan\n"
                 "for parallel.tensor x parallel.data ranks, whatever machine it runs on.\n",

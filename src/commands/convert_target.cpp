@@ -3,15 +3,20 @@
 #include "base/error.hpp"
 #include "io/checkpoint_files.hpp"
 #include "parallel/on_rank_0.hpp"
+#include "train/kept_tokenizer.hpp"
 
 namespace espalier::commands {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// A name that only a conversion gives to a file of the folder that it is writing.
-bool is_of_a_conversion(const fs::path& file) {
-  const std::string name = file.filename().string();
+/// A file, or the folder with the tokenizer of a checkpoint, whose name only a conversion gives in
+/// the folder that it is writing.
+bool is_of_a_conversion(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  std::error_code ignored;
+  if (!entry.is_regular_file(ignored))
+    return entry.is_directory(ignored) && name == train::kTokenizerFolder;
   return name == "config.json" || name == "generation_config.json" || name == "master.h5" ||
          name == "COMPLETE" || name == "model.safetensors.index.json" ||
          name.starts_with("rank-") || name.ends_with(".safetensors") ||
@@ -43,8 +48,7 @@ void ConvertTarget::require_free() const {
           "choose another target",
           name());
   for (const auto& entry : fs::directory_iterator(partial_, ignored))
-    require(entry.is_regular_file(ignored) && is_of_a_conversion(entry.path()),
-            ExitStatus::bad_configuration,
+    require(is_of_a_conversion(entry), ExitStatus::bad_configuration,
             "{} is needed while the target is written, but holds {}, which no conversion has "
             "made: move it, or choose another target",
             partial_.string(), entry.path().filename().string());
@@ -57,7 +61,6 @@ void ConvertTarget::create(parallel::MpiSession& session, const std::function<vo
         io::LockPurpose{.busy = fmt::format("{} is being written by another job", name()),
                         .remedy = "choose another target"});
     require_free();  // another job may have been faster
-    is_created_ = true;
     std::error_code error;
     fs::remove_all(partial_, error);
     if (error) io::fail_io("remove", partial_, error.value());
@@ -65,10 +68,10 @@ void ConvertTarget::create(parallel::MpiSession& session, const std::function<vo
     fill();
     return std::string();
   });
-  is_created_ = true;
 }
 
 void ConvertTarget::publish() {
+  lock_->require_held();
   io::flush_folder(partial_);
   io::rename_path(partial_, target_);  // replaces an empty folder
   io::flush_folder(fs::absolute(target_).parent_path());
@@ -77,7 +80,7 @@ void ConvertTarget::publish() {
 
 void ConvertTarget::discard() const {
   std::error_code ignored;
-  if (is_created_) fs::remove_all(partial_, ignored);
+  if (lock_ != nullptr && lock_->is_held()) fs::remove_all(partial_, ignored);
 }
 
 }  // namespace espalier::commands

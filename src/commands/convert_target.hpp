@@ -28,11 +28,11 @@ class ConvertTarget {
   void create(parallel::MpiSession& session, const std::function<void()>& fill);
   /// Gives the folder its name. Throws Error (io_error).
   void publish();
+  /// Removes what was written; does something on rank 0 alone, while no other job has the target.
   void discard() const;
 
  private:
   std::filesystem::path target_, partial_;
-  bool is_created_ = false;
   std::unique_ptr<io::FileLock> lock_;  ///< rank 0
 };
 

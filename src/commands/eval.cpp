@@ -31,13 +31,14 @@ std::vector<std::uint32_t> tokens_of_text(const std::vector<std::string>& docume
   std::vector<std::uint32_t> ids;
   std::size_t num_bytes = 0;
   std::size_t num_text_ids = 0;
+  const auto scratch = tokenizer.make_scratch();
   for (const std::string& document : documents) {
     if (!ids.empty()) ids.push_back(train::require_separator(marks, tokenizer));
     ids.insert(ids.end(), marks.begin.begin(), marks.begin.end());
-    const std::vector<std::uint32_t> more = tokenizer.encode(document);
-    ids.insert(ids.end(), more.begin(), more.end());
+    const std::size_t begin = ids.size();
+    tokenizer.encode(document, ids, *scratch);
     num_bytes += document.size();
-    num_text_ids += more.size();
+    num_text_ids += ids.size() - begin;
   }
   bytes_per_token = static_cast<double>(num_bytes) / static_cast<double>(num_text_ids);
   if (marks.begin.empty() && !trained.parameters.data.document_mask && marks.separator)
@@ -108,16 +109,22 @@ ExitStatus evaluate_text(TrainedModel& trained, const std::vector<std::string>& 
   return report(trained, result, trained.parameters.evaluation.text, interruption);
 }
 
-/// Shards whose documents begin otherwise than those that the model knows.
+/// Shards whose documents begin otherwise than those that the model knows. On every rank: a wrong
+/// key of [data] is an error that all of them meet.
 void warn_of_begin(const TrainedModel& trained, const train::Dataset& dataset) {
-  if (trained.parameters.data.tokenizer.empty() || log::rank() != 0) return;
+  if (trained.parameters.data.tokenizer.empty()) return;
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(trained.parameters.data.tokenizer, ignored)) return;
   const auto tokenizer = tokenizer::Tokenizer::from_file(trained.parameters.data.tokenizer);
   const auto begin = train::document_marks(trained.parameters.data, tokenizer).begin;
+  if (log::rank() != 0) return;
   if (!begin.empty() && !dataset.documents_begin_with(begin))
     log::warn("{}: its documents do not begin with {}, which data.begin_of_document asks for",
               trained.parameters.data.validation, tokenizer.decode(begin));
+  const auto usual = train::usual_begin(trained.parameters.data.tokenizer, tokenizer);
+  if (begin.empty() && !usual.empty() && dataset.documents_begin_with(usual))
+    log::warn("{}: its documents begin with {}, which the model does not know there",
+              trained.parameters.data.validation, tokenizer.decode(usual));
 }
 
 ExitStatus evaluate_shards(TrainedModel& trained, bool verify, bool dry_run,
@@ -149,9 +156,9 @@ ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, b
       io::require_new_logits(e.logits);
       return std::string();
     });
+  const train::RunControl control(parameters.run);
   std::vector<std::string> documents;
   if (!e.text.empty()) documents = read_documents(session, e.text, parameters.tokenize);
-  const train::RunControl control(parameters.run);
   TrainedModel trained(session, parameters);
   const Interruption interruption(control, session.world());
   if (!e.tokens.empty()) return evaluate_sequences(trained, session, control, dry_run);

@@ -32,8 +32,8 @@ std::uint32_t pick(std::span<const float> logits, std::span<const std::uint32_t>
                    const config::GenerateParameters& p, double u) {
   require(std::all_of(tokens.begin(), tokens.end(),
                       [&](std::uint32_t id) { return std::isfinite(logits[id]); }),
-          ExitStatus::bad_data,
-          "the model gives logits that are not finite: its weights are broken");
+          ExitStatus::internal, "the logits of {} are not finite: its weights are broken",
+          p.checkpoint);
   // Ties are broken by id, so that every rank and every run agrees.
   const auto is_more_likely = [&](std::uint32_t a, std::uint32_t b) {
     return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
@@ -167,8 +167,12 @@ void answer_person(TrainedModel& trained, const Language& language, const std::s
   if (const std::string why = obstacle(trained, ids.size()); !why.empty())
     throw Error(ExitStatus::bad_configuration, why, Met::by_every_rank);
   print(language.tokenizer.decode(prompt_ids));
+  bool is_first = true;
   continue_text(trained, language, ids, 0, [&](std::uint32_t id) {
-    print(language.tokenizer.decode({&id, 1}));
+    print(language.tokenizer.decode({&id, 1}, prompt_ids.empty() && is_first
+                                                  ? tokenizer::TextPlace::whole
+                                                  : tokenizer::TextPlace::continued));
+    is_first = false;
   });
   print("\n");
 }
@@ -195,8 +199,10 @@ void answer_program(TrainedModel& trained, const Language& language,
     std::vector<std::uint32_t> answer;
     continue_text(trained, language, ids, number++,
                   [&](std::uint32_t id) { answer.push_back(id); });
+    const std::string text = language.tokenizer.decode(
+        answer, prompt_ids.empty() ? tokenizer::TextPlace::whole : tokenizer::TextPlace::continued);
     print(fmt::format("{{\"prompt\": {}, \"text\": {}, \"tokens\": [{}]}}\n", in_json,
-                      io::json_string(language.tokenizer.decode(answer)), fmt::join(answer, ", ")));
+                      io::json_string(text), fmt::join(answer, ", ")));
   }
   if (num_refused > 0)
     throw Error(

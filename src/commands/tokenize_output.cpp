@@ -82,7 +82,7 @@ OutputFolder::OutputFolder(const std::filesystem::path& output)
 }
 
 OutputFolder::~OutputFolder() {
-  if (!discards_) return;
+  if (!discards_ || !lock_.is_held()) return;
   std::error_code ignored;
   std::vector<std::filesystem::path> ours;
   for (const auto& entry : std::filesystem::directory_iterator(unfinished_, ignored))
@@ -93,6 +93,7 @@ OutputFolder::~OutputFolder() {
 
 // One rename: a reader, or a person after a crash, sees all shards or none.
 void OutputFolder::publish() {
+  lock_.require_held();
   discards_ = false;
   std::error_code error;
   std::filesystem::rename(unfinished_, final_place(output_), error);  // over an empty folder, too

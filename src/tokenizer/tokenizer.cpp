@@ -102,6 +102,9 @@ Tokenizer::Implementation::Implementation(const std::filesystem::path& from, Def
     if (token.normalized)
       token.content =
           std::string(normalization.apply(definition.normalizer, token.content, table, scratch));
+    require(!token.content.empty(), ExitStatus::bad_data,
+            "{}: nothing is left of the added token with id {} after the normalizer", path.string(),
+            token.id);
     (token.normalized ? normalized : raw).push_back(std::move(token));
   }
   if (definition.characters) {
@@ -323,8 +326,12 @@ std::shared_ptr<Tokenizer::Scratch> Tokenizer::make_scratch() const {
 
 void Tokenizer::encode(std::string_view text, std::vector<std::uint32_t>& ids,
                        Scratch& scratch) const {
-  if (is_valid_utf8(text)) return implementation_->encode_raw(text, ids, scratch);
-  implementation_->encode_raw(replace_ill_formed(text), ids, scratch);
+  try {
+    if (is_valid_utf8(text)) return implementation_->encode_raw(text, ids, scratch);
+    implementation_->encode_raw(replace_ill_formed(text), ids, scratch);
+  } catch (const Error& error) {
+    fail(error.status(), "{}: {}", implementation_->path.string(), error.what());
+  }
 }
 
 std::vector<std::uint32_t> Tokenizer::encode(std::string_view text) const {
@@ -368,8 +375,7 @@ std::uint32_t Tokenizer::end_of_text() const {
   if (const auto id = find_end_of_text()) return *id;
   fail(ExitStatus::bad_data,
        "{}: no added token can separate documents (<|endoftext|>, <|end_of_text|> or </s>): name "
-       "one "
-       "of its tokens with data.document_separator_token",
+       "one of its tokens with data.document_separator_token",
        implementation_->path.string());
 }
 

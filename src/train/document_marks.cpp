@@ -22,8 +22,10 @@ std::uint32_t named_token(const char* key, const std::string& name,
   return ids.front();
 }
 
-std::vector<std::uint32_t> put_before_a_text(const std::filesystem::path& file,
-                                             const tokenizer::Tokenizer& tokenizer) {
+}  // namespace
+
+std::vector<std::uint32_t> usual_begin(const std::filesystem::path& file,
+                                       const tokenizer::Tokenizer& tokenizer) {
   const auto extension = file.extension();
   if (extension != ".tiktoken" && extension != ".model")
     return tokenizer.encode(huggingface::prompt_prefix(file));
@@ -32,13 +34,11 @@ std::vector<std::uint32_t> put_before_a_text(const std::filesystem::path& file,
   return id ? std::vector{*id} : std::vector<std::uint32_t>();
 }
 
-}  // namespace
-
 DocumentMarks document_marks(const config::DataParameters& data,
                              const tokenizer::Tokenizer& tokenizer) {
   DocumentMarks marks;
   if (data.begin_of_document == "auto")
-    marks.begin = put_before_a_text(data.tokenizer, tokenizer);
+    marks.begin = usual_begin(data.tokenizer, tokenizer);
   else if (data.begin_of_document != "none")
     marks.begin = {named_token("begin_of_document", data.begin_of_document, tokenizer)};
   marks.separator =

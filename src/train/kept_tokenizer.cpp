@@ -4,22 +4,20 @@
 #include <cerrno>
 #include <fstream>
 #include <iterator>
-#include <string_view>
 
 #include "io/checkpoint_files.hpp"
+#include "tokenizer/definition.hpp"
 
 namespace espalier::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kFolder = "tokenizer";
-
 io::KeptFile read(const fs::path& path) {
   std::ifstream stream(path, std::ios::binary);
   std::string bytes(std::istreambuf_iterator<char>(stream), {});
   if (stream.bad() || !stream.is_open()) io::fail_io("read", path, EIO);
-  return {(fs::path(kFolder) / path.filename()).string(), std::move(bytes)};
+  return {(fs::path(kTokenizerFolder) / path.filename()).string(), std::move(bytes)};
 }
 
 }  // namespace
@@ -29,9 +27,12 @@ KeptTokenizer tokenizer_to_keep(const fs::path& file) {
   if (file.empty()) return kept;
   kept.files.push_back(read(file));
   kept.file = kept.files.front().name;
-  // A file of another name lies among files that are not its own.
+  // A file of another name lies among files that are not its own, except that a vocabulary cannot
+  // be read without its merges.
   const std::string name = file.filename().string();
-  if (name != "tokenizer.json" && name != "vocab.json") return kept;
+  const bool is_json = file.extension() == ".json";
+  if (!is_json || (name != "tokenizer.json" && tokenizer::read_definition(file).is_tokenizer_json))
+    return kept;
   for (const char* companion : kTokenizerCompanions) {
     const fs::path beside = file.parent_path() / companion;
     std::error_code ignored;

@@ -8,12 +8,16 @@
 
 namespace espalier::train {
 
+/// The folder of a checkpoint that holds its tokenizer.
+inline constexpr const char* kTokenizerFolder = "tokenizer";
+
 /// What lies beside tokenizer.json (or vocab.json) in a Hugging Face folder and belongs to it.
 inline constexpr std::array kTokenizerCompanions = {"tokenizer_config.json",
                                                     "special_tokens_map.json",
                                                     "added_tokens.json",
                                                     "vocab.json",
                                                     "merges.txt",
+                                                    "vocab.bpe",
                                                     "chat_template.jinja",
                                                     "chat_template.json"};
 

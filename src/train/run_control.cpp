@@ -1,11 +1,8 @@
 #include "train/run_control.hpp"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <charconv>
 #include <cmath>
-#include <csignal>
 #include <cstdlib>
 #include <ctime>
 #include <limits>
@@ -19,11 +16,6 @@
 
 namespace espalier::train {
 namespace {
-
-std::atomic<bool> stop_signal{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
-
-constexpr std::array kSignals{SIGTERM, SIGUSR2, SIGINT};
 
 double slurm_end_s() {
   std::string oddity;
@@ -71,23 +63,10 @@ RunControl::RunControl(const config::RunParameters& parameters)
     : limit_s_(std::min(slurm_end_s(), parameters.time_limit.empty()
                                            ? std::numeric_limits<double>::infinity()
                                            : parse_duration_s(parameters.time_limit))),
-      margin_s_(parameters.time_margin) {
-  stop_signal = false;
-  for (const int number : kSignals) {
-    struct sigaction action {};
-    action.sa_handler = [](int) { stop_signal = true; };
-    // A second Ctrl-C ends the program the usual way.
-    action.sa_flags = SA_RESTART | (number == SIGINT ? static_cast<int>(SA_RESETHAND) : 0);
-    sigaction(number, &action, nullptr);
-  }
-}
-
-RunControl::~RunControl() {
-  for (const int number : kSignals) std::signal(number, SIG_DFL);
-}
+      margin_s_(parameters.time_margin) {}
 
 bool RunControl::signal_received() const {
-  return stop_signal;
+  return stop_requested();
 }
 
 double RunControl::elapsed_s() const {

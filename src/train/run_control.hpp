@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "base/stop_request.hpp"
 #include "config/parameters.hpp"
 #include "parallel/communicator.hpp"
 
@@ -12,7 +13,7 @@ namespace espalier::train {
 /// Why a run ended.
 enum class StopReason : std::uint8_t {
   finished,    ///< all steps done
-  signal,      ///< SIGTERM, SIGUSR2 or SIGINT
+  signal,      ///< one of StopSignals
   time_limit,  ///< run.time_limit, or the end of the Slurm job
   stop_after,  ///< run.stop_after
 };
@@ -27,13 +28,10 @@ double announced_end_s(const char* text, std::int64_t now, std::string& oddity);
 /// only set a flag; the loop asks once per step or round, and the ranks agree by an all-reduce.
 class RunControl {
  public:
-  /// Installs handlers for SIGTERM, SIGUSR2 and SIGINT until destruction, and reads the time limit:
-  /// the earlier of run.time_limit and the end of the job that Slurm announces
-  /// (SLURM_JOB_END_TIME). Rank 0 warns when that one is ignored.
+  /// Hears signals (StopSignals) until destruction, and reads the time limit: the earlier of
+  /// run.time_limit and the end of the job that Slurm announces (SLURM_JOB_END_TIME). Rank 0 warns
+  /// when that one is ignored.
   explicit RunControl(const config::RunParameters& parameters);
-  ~RunControl();
-  RunControl(const RunControl&) = delete;
-  RunControl& operator=(const RunControl&) = delete;
 
   bool signal_received() const;
   /// Whether something of `seconds` would no longer fit before the limit less its margin.
@@ -46,6 +44,7 @@ class RunControl {
   std::string describe_limit() const;
 
  private:
+  StopSignals signals_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   double limit_s_;  ///< seconds from the start; infinity: none
   double margin_s_;

@@ -165,6 +165,7 @@ Trainer::StepSums Trainer::agree(double loss_sum, double square_sum, double next
   out_of_time_ = sums.out_of_time > 0.0;
   if (checkpoints_->is_saving() && sums.written == static_cast<double>(session_.size())) {
     auto inner = worker_.context.profiler().scope(Phase::checkpoint);
+    if (lock_) lock_->require_held();
     checkpoints_->commit();
   }
   return sums;

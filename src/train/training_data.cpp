@@ -91,8 +91,17 @@ bool TrainingData::documents_begin_with(std::span<const std::uint32_t> tokens) c
 }
 
 void agree_on_begin(config::DataParameters& p, const TrainingData& data, bool warns) {
-  if (p.tokenizer.empty() || p.begin_of_document == "none") return;
+  if (p.tokenizer.empty()) return;
   const auto tokenizer = tokenizer::Tokenizer::from_file(p.tokenizer);
+  if (p.begin_of_document == "none") {
+    const std::vector<std::uint32_t> usual = usual_begin(p.tokenizer, tokenizer);
+    if (warns && !usual.empty() && data.documents_begin_with(usual))
+      log::warn(
+          "the documents of the shards begin with {}, but data.begin_of_document = \"none\": eval "
+          "and generate will not put it before a text",
+          tokenizer.decode(usual));
+    return;
+  }
   const DocumentMarks marks = document_marks(p, tokenizer);
   if (marks.begin.empty() || data.documents_begin_with(marks.begin)) return;
   if (warns)

@@ -1,6 +1,7 @@
 """Weights survive Hugging Face -> checkpoint -> Hugging Face bit by bit, on any number of ranks."""
 import json
 import pathlib
+import shutil
 import sys
 import unittest
 
@@ -8,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from support import hf_folder  # noqa: E402
 from support.runs import BYTES, RunCase, espalier, killed_at_change  # noqa: E402
 
+FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "fixtures/tokenizer"
 SCALED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
 
@@ -149,7 +151,8 @@ class Roundtrip(RunCase):
     def test_killed(self):
         """A conversion that is killed, at whatever change of a file, leaves nothing under the
         target's name, and the next one succeeds."""
-        source = self.make("killed", hf_folder.tiny_config())
+        source = self.make("killed", hf_folder.tiny_config(vocab_size=1100))
+        shutil.copy(FIXTURES / "gpt2.json", source / "tokenizer.json")
         checkpoint, target = self.folder / "killed-ckpt", self.folder / "killed-out"
         for start, end, least in ((source, checkpoint, 8), (checkpoint, target, 4)):
             change = 1

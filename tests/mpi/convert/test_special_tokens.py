@@ -61,6 +61,20 @@ class SpecialTokens(RunCase):
                           "generate.max_new_tokens=3", *overrides, status=status)
         return [json.loads(line) for line in output.splitlines() if line.startswith("{")], output
 
+    def test_words_keep_their_blanks(self):
+        """A decoder that takes the blank of the first word leaves those of an answer."""
+        document = json.loads((FIXTURES / "families/llama-2.json").read_text())
+        document["model"] = json.loads((FIXTURES / "families/characters.model").read_text())
+        word, likely = next((token[1:], i) for token, i in document["model"]["vocab"].items()
+                            if token.startswith("\u2581") and token[1:].isalpha() and i < VOCABULARY)
+        source = self.source("blanks", json.dumps(document), likely)
+        checkpoint, _ = self.convert(source)
+        answers, _ = self.answers(checkpoint, "one\n")
+        self.assertEqual(answers[0]["text"], f" {word}" * 3)
+        output = espalier(1, "generate", checkpoint, "--prompt", "one", "generate.temperature=0",
+                          "generate.max_new_tokens=3")
+        self.assertIn("one" + f" {word}" * 3, output)
+
     def test_there_and_back(self):
         settings = ('{"bos_token_id": 1000, "do_sample": true,\n "eos_token_id": [1002, 1000], '
                     '"pad_token_id": 1000, "temperature": 0.6, "top_k": 20, "top_p": 0.95, '

@@ -95,6 +95,16 @@ class BadInput(RunCase):
                    "training.steps=5", environ=home, cwd=self.folder)
         self.assertTrue((self.folder / "home-run/history.csv").exists())
         self.assertFalse((self.folder / "~").exists())
+        # The same where no key says that it is a path.
+        espalier(1, "inspect", "~/home-run/checkpoints/step-00000005", environ=home)
+        output = espalier(1, "convert", "~/home-run", "~/converted", environ=home,
+                          cwd=self.folder)
+        self.assertTrue((self.folder / "converted/config.json").exists(), output)
+        # A key that is wrong is met by every rank of an evaluation.
+        for ranks in (1, 2):
+            output = espalier(ranks, "eval", "~/home-run", f"data.validation={self.data}",
+                              "data.begin_of_document=two words", environ=home, status=78)
+            self.assertIn("data.begin_of_document", output)
         self.refused(CONFIGURATION, ["output.directory", "~nobody-here"],
                      "output.directory=~nobody-here/run")
         self.refused(DATA, [f'{self.folder}/nowhere'], f"data.train={self.folder}/nowhere")
@@ -241,6 +251,10 @@ class BadInput(RunCase):
                 self.assertIn(words, output)
         output = espalier(1, "eval", broken, f"data.validation={self.data}", status=70)
         self.assertIn("loss", output)
+        output = espalier(1, "generate", broken, "--prompt", "a",
+                          "generate.max_new_tokens=4", status=70)
+        for words in ("not finite", str(broken)):
+            self.assertIn(words, output)
         # Training meets it in its first step or in the validation.
         self.train("from-nan", f"model.initial_weights={folder}", status=70)
 

@@ -66,7 +66,7 @@ class Levels(RunCase):
         if levels_here()[-1] == "portable":
             self.skipTest("this processor has one level")
         self.train("moved", "device.simd=portable", "run.stop_after=10", status=75)
-        output = self.train("moved")
+        output = self.train("moved", "device.simd=auto")
         self.assertIn(f"SIMD level {levels_here()[-1]} (was portable)", output)
         self.assertIn("continuing", output)
 

@@ -47,6 +47,12 @@ class LookingInside(RunCase):
                            f"parallel.zero_stage={stage}", ranks=tensor * data)
                 self.assertEqual(difference(self.folder / "gradients/gradients.h5",
                                             self.folder / name / "gradients.h5", 1e-6), "")
+        foreign = self.folder / "foreign/gradients.h5"
+        foreign.parent.mkdir()
+        foreign.write_text("mine")
+        output = self.train("foreign", *options, status=78)
+        self.assertIn(str(foreign), output)
+        self.assertEqual(foreign.read_text(), "mine")
         # A comparison that could not fail would say nothing.
         self.train("other", *options, "training.seed=9")
         self.assertIn("embed_tokens",
