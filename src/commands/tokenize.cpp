@@ -199,14 +199,16 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   const std::string& tokenizer_file = parameters.data.tokenizer;
 
   // 1. The input and the tokenizer; what cannot be used is one message, not one a rank.
-  Files files;  // rank 0
+  Files files;                                   // rank 0
+  std::optional<tokenizer::Tokenizer> read_here;  // large ones take a second
   on_rank_0(session, [&] {
     files = find_inputs(how, session.size());
-    const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
-    train::require_separator(train::document_marks(parameters.data, tokenizer), tokenizer);
+    read_here.emplace(tokenizer::Tokenizer::from_file(tokenizer_file));
+    train::require_separator(train::document_marks(parameters.data, *read_here), *read_here);
     return std::string();
   });
-  const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
+  if (!read_here) read_here.emplace(tokenizer::Tokenizer::from_file(tokenizer_file));
+  const tokenizer::Tokenizer& tokenizer = *read_here;
   const train::DocumentMarks marks = train::document_marks(parameters.data, tokenizer);
 
   // 2. A place for the shards, before anything is read: a stream is there once. From here on a
@@ -277,6 +279,7 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   on_rank_0(session, [&] {
     const io::CorpusCounts counts = output->counts();
     print_skipped(counts, how.document_separator);
+    if (counts.total().num_documents == 0) output->discard();
     require(counts.total().num_documents > 0, ExitStatus::bad_data,
             "the input holds no text: {} file(s), {} ...", files.size(), files.front().string());
     output->publish(

@@ -37,6 +37,8 @@ class OutputFolder {
   OutputFolder& operator=(const OutputFolder&) = delete;
   /// Throws Error (io_error) when another job has taken the lock.
   void require_held() const { lock_.require_held(); }
+  /// Leaves nothing, whatever is done: the input is of no use.
+  void discard() { keeps_ = false; }
   /// The counts of all units that are done, together.
   io::CorpusCounts counts() const;
   /// When every unit is done: puts the report beside the shards and gives the folder its name.

@@ -42,7 +42,7 @@ void TokenizePipeline::give(std::optional<std::size_t> unit) {
 
 bool TokenizePipeline::is_done() const {
   const std::lock_guard lock(mutex_);
-  return no_more_units_ && !reading_ && num_taken_ == num_read_;
+  return no_more_units_ && !reading_ && num_taken_ == num_read_ && read_error_ == nullptr;
 }
 
 std::unique_ptr<DocumentBatch> TokenizePipeline::take(double seconds) {
@@ -50,6 +50,7 @@ std::unique_ptr<DocumentBatch> TokenizePipeline::take(double seconds) {
   const auto is_there = [&] {
     return error_ != nullptr || (!encoded_.empty() && encoded_.begin()->first == num_taken_);
   };
+  const auto has_failed = [&] { return read_error_ != nullptr && num_taken_ == num_read_; };
   // A wish for a unit ends the waiting, too.
   for_writer_.wait_for(lock, std::chrono::duration<double>(seconds),
                        [&] { return is_there() || (reader_ == nullptr && !no_more_units_); });

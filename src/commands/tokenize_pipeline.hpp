@@ -41,7 +41,7 @@ class TokenizePipeline {
   /// The unit that is read next; nothing: there is no other.
   void give(std::optional<std::size_t> unit);
   /// The next batch in the order of reading; null: none was there in `seconds`. Throws what reading
-  /// threw.
+  /// threw, when everything before it was taken.
   std::unique_ptr<DocumentBatch> take(double seconds);
   /// Everything that was given was taken.
   bool is_done() const;
@@ -63,7 +63,7 @@ class TokenizePipeline {
   std::condition_variable for_workers_, for_writer_;
   std::unique_ptr<UnitReader> reader_;
   bool reading_ = false, no_more_units_ = false, stopped_ = false;
-  std::exception_ptr error_;
+  std::exception_ptr read_error_, error_;
   std::deque<std::pair<std::uint64_t, Batch>> read_;  // by number, in order
   std::map<std::uint64_t, Batch> encoded_;            // by number
   std::uint64_t num_read_ = 0, num_taken_ = 0;        // batches

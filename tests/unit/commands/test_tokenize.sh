@@ -142,7 +142,7 @@ exec 8<>"$folder/held.jsonl"
 first=$!
 until [ -d "$folder/raced.unfinished" ] || ! kill -0 "$first"; do sleep 0.1; done
 expect 74 "raced is being written by another job" tokenize.output="$folder/raced" 8>&-
-grep -q "process $first on" "$folder/out" || fail "the other job is not named"
+grep -q "process $first," "$folder/out" || fail "the other job is not named"
 head -n 50 "$folder/long.jsonl" >&8
 exec 8>&-
 wait "$first" || { fail "status $? of the first of two jobs"; cat "$folder/first"; }
