@@ -69,6 +69,7 @@ std::vector<TextPart> cut_text(const std::filesystem::path& path,
 std::uint64_t document_border(const std::filesystem::path& path, std::string_view separator,
                               std::uint64_t position) {
   if (position == 0) return 0;
+  position = std::min<std::uint64_t>(position, std::filesystem::file_size(path));
   const std::uint64_t length = separator.size();
   // From here on no occurrence is missed that overlaps one that ends at `position`.
   const std::uint64_t first = position - std::min(position, 2 * length);

@@ -50,7 +50,7 @@ struct TextSource::Implementation {
     if (at_end) return false;
     if (begin > 0) {  // drop what was given out before the buffer grows
       buffer.erase(0, begin);
-      if (own != kAll) own -= begin;
+      if (own != kAll) own -= std::min(own, begin);
       begin = 0;
     }
     const std::size_t old_size = buffer.size();

@@ -52,9 +52,11 @@ std::unique_ptr<DocumentBatch> TokenizePipeline::take(double seconds) {
   };
   const auto has_failed = [&] { return read_error_ != nullptr && num_taken_ == num_read_; };
   // A wish for a unit ends the waiting, too.
-  for_writer_.wait_for(lock, std::chrono::duration<double>(seconds),
-                       [&] { return is_there() || (reader_ == nullptr && !no_more_units_); });
+  for_writer_.wait_for(lock, std::chrono::duration<double>(seconds), [&] {
+    return is_there() || has_failed() || (reader_ == nullptr && !no_more_units_);
+  });
   if (error_ != nullptr) std::rethrow_exception(error_);
+  if (has_failed()) std::rethrow_exception(read_error_);
   if (!is_there()) return nullptr;
   Batch batch = std::move(encoded_.begin()->second);
   encoded_.erase(encoded_.begin());
@@ -100,9 +102,22 @@ void TokenizePipeline::read(std::unique_lock<std::mutex>& lock) {
   UnitReader& reader = *reader_;
   lock.unlock();
   auto batch = std::make_unique<DocumentBatch>();
-  reader.fill(*batch);
+  std::exception_ptr error;
+  try {
+    reader.fill(*batch);
+  } catch (...) {
+    error = std::current_exception();
+  }
   lock.lock();
   reading_ = false;
+  if (error != nullptr) {  // what was read before is still encoded: units may be whole
+    read_error_ = error;
+    no_more_units_ = true;
+    reader_.reset();
+    for_workers_.notify_all();
+    for_writer_.notify_all();
+    return;
+  }
   bytes_held_ += batch->text.size();
   if (batch->ends_unit) reader_.reset();
   read_.emplace_back(num_read_++, std::move(batch));
