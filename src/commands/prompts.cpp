@@ -53,7 +53,8 @@ std::vector<Prompt> prompts_of_file(const std::filesystem::path& file, std::stri
   return prompts_of_text(file, text, format == io::TextFormat::json_lines, text_key);
 }
 
-std::string read_prompt_file(const std::filesystem::path& file, const std::vector<std::string>& text_key) {
+std::string read_prompt_file(const std::filesystem::path& file,
+                             const std::vector<std::string>& text_key) {
   const io::NamedKind kind = io::kind_of_name(file);
   require(kind.refusal.empty(), ExitStatus::bad_data, "{}: {}", file.string(), kind.refusal);
   std::string text = read_whole(file);

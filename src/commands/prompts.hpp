@@ -22,7 +22,8 @@ std::vector<Prompt> prompts_of_text(const std::filesystem::path& file, std::stri
 
 /// The text of a file of prompts or of standard input ("-"), unpacked as tokenize.input is. Throws
 /// Error (bad_data) when it is no text or prompts_of_file would find none, and as io::ByteSource.
-std::string read_prompt_file(const std::filesystem::path& file, const std::vector<std::string>& text_key);
+std::string read_prompt_file(const std::filesystem::path& file,
+                             const std::vector<std::string>& text_key);
 
 /// The prompts in the text of this file: JSON lines by its name, or by its beginning where the name
 /// does not say. Throws as prompts_of_text.

@@ -199,7 +199,7 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   const std::string& tokenizer_file = parameters.data.tokenizer;
 
   // 1. The input and the tokenizer; what cannot be used is one message, not one a rank.
-  Files files;                                   // rank 0
+  Files files;                                    // rank 0
   std::optional<tokenizer::Tokenizer> read_here;  // large ones take a second
   on_rank_0(session, [&] {
     files = find_inputs(how, session.size());

@@ -47,8 +47,9 @@ struct DocumentBatch {
 };
 
 /// The documents of one unit in order, each file opened and read once. The split of a document is a
-/// random number addressed by (unit, document in the unit): a pure function of the input. A damaged
-/// file gives the documents that end before the damage (tokenize.on_bad_file = "skip"), or an Error.
+/// random number addressed by (unit, document in the unit): a pure function of the input. A
+/// damaged file gives the documents that end before the damage (tokenize.on_bad_file = "skip"), or
+/// an Error.
 class UnitReader {
  public:
   UnitReader(const io::CorpusManifest& manifest, std::size_t unit,
@@ -83,7 +84,8 @@ class UnitReader {
 };
 
 /// A value of tokenize.source_key as the name of a folder: letters, digits, '.', '_' and '-' stay,
-/// others become '_' with a hash behind the name, so that no two values share one. Empty: "unknown".
+/// others become '_' with a hash behind the name, so that no two values share one. Empty:
+/// "unknown".
 std::string source_folder(const std::string& value);
 
 }  // namespace espalier::commands

@@ -65,8 +65,9 @@ struct TokenizeParameters {
           p.validation_fraction);
     visit(Field{.name = "shard_tokens",
                 .unit = "tokens",
-                .meaning = "tokens per shard, about; a small corpus is cut into shards of a 64th of it, "
-                           "but of 4 MiB of text at least",
+                .meaning =
+                    "tokens per shard, about; a small corpus is cut into shards of a 64th of it, "
+                    "but of 4 MiB of text at least",
                 .min = 1},
           p.shard_tokens);
   }
