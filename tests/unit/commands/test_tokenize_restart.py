@@ -22,10 +22,14 @@ class Restart(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(os.path.realpath(tempfile.mkdtemp(prefix="espalier-test-")))
         self.text = self.folder / "text.jsonl"
+        self.write_text(1)
+
+    def write_text(self, length):
         with open(self.text, "w") as file:
             for i in range(400):
                 meta = {"set": ["web", "books"][i % 2]} if i % 50 else {}
-                file.write(json.dumps({"text": f"document {i} " * (i % 13 + 1), "meta": meta}) + "\n")
+                file.write(json.dumps({"text": f"document {i} " * (i % 13 + 1) * length,
+                                       "meta": meta}) + "\n")
 
     def tearDown(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -40,7 +44,7 @@ class Restart(unittest.TestCase):
         expected = shards(self.folder / "whole")
         self.assertEqual({name.split("/")[0] for name in expected}, {"web", "books", "unknown"})
         went_on = 0
-        for number in range(1, 1000, 5):
+        for number in range(1, 1000, 9):
             output = self.folder / f"killed{number}"
             was_killed = killed_at_change(number, output, *self.arguments(output.name))
             if not output.exists():
@@ -54,6 +58,7 @@ class Restart(unittest.TestCase):
 
     def test_other_ranks_go_on_and_another_input_does_not(self):
         output = self.folder / "shards"
+        self.write_text(8)  # the bad line is behind what is read as a sample
         espalier(1, *self.arguments("whole"))
         # A bad line in the last unit: the units before it are kept.
         good = self.text.read_text()
