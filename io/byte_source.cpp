@@ -31,22 +31,23 @@ bool PackedSource::refill() {
 }
 
 void PackedSource::damaged(const char* reason) const {
-  fail(ExitStatus::bad_data,
-       "{}: damaged {} data near byte {}: {}. Fetch or pack the file again; if it is not packed, "
-       "correct its name",
-       file_->path().string(), kind_, position(), reason);
+  throw DamagedFileError(fmt::format(
+      "{}: damaged {} data near byte {}: {}. Fetch or pack the file again; if it is not "
+      "packed, correct its name",
+      file_->path().string(), kind_, position(), reason));
 }
 
 void PackedSource::cut_off() const {
-  fail(ExitStatus::bad_data,
-       "{}: the {} data ends too early: the file is cut off. Fetch or pack it again",
-       file_->path().string(), kind_);
+  throw DamagedFileError(
+      fmt::format("{}: the {} data ends too early: the file is cut off. Fetch or pack it again",
+                  file_->path().string(), kind_));
 }
 
-std::unique_ptr<ByteSource> ByteSource::open(const std::filesystem::path& path) {
-  auto file = std::make_unique<InputFile>(path);
+namespace {
+
+std::unique_ptr<ByteSource> unpacked(std::unique_ptr<InputFile> file) {
   Packing packing = packing_of(file->peek(kPackingBytes));
-  if (packing == Packing::none) packing = kind_of_name(path).packing;
+  if (packing == Packing::none) packing = kind_of_name(file->path()).packing;
   switch (packing) {
     case Packing::gzip:
       return unpack_gzip(std::move(file));
@@ -60,6 +61,17 @@ std::unique_ptr<ByteSource> ByteSource::open(const std::filesystem::path& path) 
       break;
   }
   return std::make_unique<PlainSource>(std::move(file));
+}
+
+}  // namespace
+
+std::unique_ptr<ByteSource> ByteSource::open(const std::filesystem::path& path) {
+  return unpacked(std::make_unique<InputFile>(path));
+}
+
+std::unique_ptr<ByteSource> ByteSource::open(const std::filesystem::path& path, std::uint64_t begin,
+                                             std::uint64_t end) {
+  return unpacked(std::make_unique<InputFile>(path, begin, end));
 }
 
 }  // namespace espalier::io

@@ -43,6 +43,15 @@ InputFile::InputFile(const std::filesystem::path& path) : path_(path) {
   ::posix_fadvise(file_, 0, 0, POSIX_FADV_SEQUENTIAL);
 }
 
+InputFile::InputFile(const std::filesystem::path& path, std::uint64_t begin, std::uint64_t end)
+    : InputFile(path) {
+  if (begin > 0 && ::lseek(file_, static_cast<off_t>(begin), SEEK_SET) < 0)
+    fail(ExitStatus::io_error, "{}: byte {} cannot be reached: {}", path_.string(), begin,
+         std::strerror(errno));
+  position_ = begin;
+  left_ = end > begin ? end - begin : 0;
+}
+
 InputFile::~InputFile() {
   if (owned_ && file_ >= 0) ::close(file_);
 }
@@ -73,8 +82,11 @@ std::size_t InputFile::read(std::span<char> out) {
 std::size_t InputFile::read_from_system(std::span<char> out) {
   for (;;) {
     if (is_stream_) wait_for_stream();
-    const ssize_t count = ::read(file_, out.data(), out.size());
-    if (count >= 0) return static_cast<std::size_t>(count);
+    const ssize_t count = ::read(file_, out.data(), std::min<std::uint64_t>(out.size(), left_));
+    if (count >= 0) {
+      left_ -= static_cast<std::uint64_t>(count);
+      return static_cast<std::size_t>(count);
+    }
     if (errno == EINTR || errno == EAGAIN) continue;
     fail(ExitStatus::io_error, "{}: cannot be read at byte {}: {}", path_.string(),
          position_ + peeked_.size(), std::strerror(errno));

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,9 @@ class InputFile {
   /// Opens it; a named pipe need not have its writer yet. Throws Error (bad_data) when it is
   /// missing, a folder, a block device or a socket, or cannot be opened.
   explicit InputFile(const std::filesystem::path& path);
+  /// Bytes `begin` to `end` (or the end of the file) of a file that is no stream, alone. Positions
+  /// count from the file's first byte.
+  InputFile(const std::filesystem::path& path, std::uint64_t begin, std::uint64_t end);
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
@@ -30,8 +34,10 @@ class InputFile {
   /// Fills the front of `out` and returns how much; 0 only at the end. Throws Error (io_error) when
   /// reading fails, Error (stopped_early) when a stop is requested and this is a stream.
   std::size_t read(std::span<char> out);
-  std::uint64_t position() const { return position_; }  ///< bytes given out by read()
-  std::uint64_t size() const { return size_; }          ///< on the disk; a pipe: 0
+  std::uint64_t position() const {
+    return position_;
+  }                                             ///< behind the last byte that read() gave out
+  std::uint64_t size() const { return size_; }  ///< on the disk; a pipe: 0
   const std::filesystem::path& path() const { return path_; }
 
  private:
@@ -45,6 +51,7 @@ class InputFile {
   std::string peeked_;
   std::uint64_t position_ = 0;
   std::uint64_t size_ = 0;
+  std::uint64_t left_ = std::numeric_limits<std::uint64_t>::max();  ///< of the range
 };
 
 }  // namespace espalier::io

@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace espalier::io {
 
@@ -36,8 +38,32 @@ class BadLineError : public std::runtime_error {
   BadLine kind_;
 };
 
-/// The string under `key` of the JSON object in `line`. Throws BadLineError.
-std::string json_text(std::string_view line, const std::string& key);
+/// What is taken from a line. A name means the key that is spelt so; where there is none, dots
+/// divide it into keys of objects in objects ("meta.text"). Of equal keys the last one counts.
+struct JsonKeys {
+  std::vector<std::string> text = {"text"};  ///< several: their strings, joined by a newline
+  std::string source = {};                   ///< of the value that names the source; empty: none
+};
+
+/// Reads lines that hold a JSON object each, all of which must be valid: simdjson's tree parser
+/// makes the pass, and a line that it does not take goes to nlohmann's, which knows what is wrong.
+class JsonLineReader {
+ public:
+  explicit JsonLineReader(JsonKeys keys);
+  ~JsonLineReader();
+  JsonLineReader(JsonLineReader&&) noexcept;
+  JsonLineReader& operator=(JsonLineReader&&) noexcept;
+  /// Sets `text`, and `source` to the string under keys.source; empty where that is missing or no
+  /// string. Throws BadLineError.
+  void read(std::string_view line, std::string& text, std::string& source);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+/// The text of one line. Throws BadLineError.
+std::string json_text(std::string_view line, const std::vector<std::string>& keys);
 
 /// `text` as a JSON string with its quotes; what is not UTF-8 becomes U+FFFD.
 std::string json_string(std::string_view text);

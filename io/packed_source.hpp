@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -17,7 +19,7 @@ class PackedSource : public ByteSource {
  protected:
   /// Makes packed bytes available; false at the end of the file.
   bool refill();
-  /// Throw Error (bad_data).
+  /// Throw DamagedFileError.
   [[noreturn]] void damaged(const char* reason) const;
   [[noreturn]] void cut_off() const;
   std::span<char> input_;
@@ -33,5 +35,10 @@ std::unique_ptr<ByteSource> unpack_gzip(std::unique_ptr<InputFile> file);
 std::unique_ptr<ByteSource> unpack_bzip2(std::unique_ptr<InputFile> file);
 std::unique_ptr<ByteSource> unpack_xz(std::unique_ptr<InputFile> file);
 std::unique_ptr<ByteSource> unpack_zstd(std::unique_ptr<InputFile> file);
+
+/// Where the frames of a Zstandard file begin, in bytes, found by their headers without unpacking
+/// anything: the first is 0. Skippable frames belong to the frame before them. Empty: the file is
+/// damaged, or no Zstandard file.
+std::vector<std::uint64_t> zstd_frame_begins(const std::filesystem::path& path);
 
 }  // namespace espalier::io

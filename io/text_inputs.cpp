@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "io/byte_source.hpp"
 #include "io/input_file.hpp"
 #include "io/text_source.hpp"
 
@@ -93,7 +94,8 @@ void find_repetitions(TextInputs& inputs, const std::string& key) {
 }
 
 /// All mistakes at once, as far as a screen holds them.
-void require_texts(const TextInputs& inputs, std::optional<TextFormat> format) {
+void require_texts(const TextInputs& inputs, std::optional<TextFormat> format,
+                   bool allows_damaged) {
   constexpr std::size_t kMostShown = 20;
   std::string problems;
   std::size_t count = 0;
@@ -101,6 +103,10 @@ void require_texts(const TextInputs& inputs, std::optional<TextFormat> format) {
     if (is_stream(file)) continue;
     try {
       const TextSource opened(file, {.format = format});
+    } catch (const DamagedFileError& error) {
+      if (allows_damaged) continue;
+      if (++count <= kMostShown)
+        problems += (problems.empty() ? "" : "\n  ") + std::string(error.what());
     } catch (const Error& error) {
       if (error.status() != ExitStatus::bad_data) throw;
       if (++count <= kMostShown)
@@ -115,7 +121,7 @@ void require_texts(const TextInputs& inputs, std::optional<TextFormat> format) {
 }  // namespace
 
 TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional<TextFormat> format,
-                            const std::string& key) {
+                            const std::string& key, bool allows_damaged) {
   TextInputs inputs;
   Walk walk(format);
   for (const std::string& name : names) {
@@ -139,7 +145,7 @@ TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional
   }
   inputs.left_out = walk.left_out();
   find_repetitions(inputs, key);
-  require_texts(inputs, format);
+  require_texts(inputs, format, allows_damaged);
   return inputs;
 }
 

@@ -25,8 +25,9 @@ struct TextInputs {
 /// `format`: any name that is not hidden), sorted by path; links are followed, a folder is
 /// entered once. "-" is standard input. Every file, but no stream, is opened and its first bytes
 /// looked at. Throws Error (bad_data) that lists what is missing, what is no text, and a stream
-/// that is named twice; `key` is the parameter that named them.
+/// that is named twice; `key` is the parameter that named them. `allows_damaged`: packed
+/// files that are damaged at their beginning are listed like others.
 TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional<TextFormat> format,
-                            const std::string& key);
+                            const std::string& key, bool allows_damaged = false);
 
 }  // namespace espalier::io

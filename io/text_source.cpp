@@ -4,11 +4,13 @@
 
 #include "base/error.hpp"
 #include "io/byte_source.hpp"
+#include "io/text_parts.hpp"
 
 namespace espalier::io {
 namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
+const std::string kLineEnd = "\n";
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 bool is_blank(std::string_view line) {
@@ -32,21 +34,92 @@ struct TextSource::Implementation {
   std::string buffer;     // read but not yet given out, from `begin` on
   std::size_t begin = 0;  // first byte of the next piece
   bool at_end = false;
-  std::uint64_t line = 0;
+  std::uint64_t line = 0;  // in the part
   TextCounts counts;
+  JsonLineReader json{{}};
+  std::string piece;   // a line
+  std::string source;  // of the last document
+
+  // Of a part that is not the whole file.
+  TextPart part;
+  bool in_frames = false;               // of Zstandard
+  std::size_t own = std::string::npos;  // bytes of the buffer that belong to the part
+  static constexpr std::size_t kAll = std::string::npos;
 
   bool read_more() {
     if (at_end) return false;
     if (begin > 0) {  // drop what was given out before the buffer grows
       buffer.erase(0, begin);
+      if (own != kAll) own -= std::min(own, begin);
       begin = 0;
     }
     const std::size_t old_size = buffer.size();
     buffer.resize(old_size + std::max(kBlockBytes, old_size / 2));
-    const std::size_t count = bytes->read(std::span(buffer).subspan(old_size));
+    std::size_t count = bytes->read(std::span(buffer).subspan(old_size));
+    if (count == 0 && in_frames && own == kAll && part.end < bytes->size()) {
+      own = old_size;  // the rest of the last line, and the line that begins at the end
+      bytes = ByteSource::open(path, part.end, TextPart::kEndOfFile);
+      count = bytes->read(std::span(buffer).subspan(old_size));
+    }
     buffer.resize(old_size + count);
     at_end = count == 0;
     return !at_end;
+  }
+
+  /// Whether everything that belongs to the part was given out.
+  bool is_done() const { return own != kAll && begin > own; }
+
+  /// Passes over the line that belongs to the part before.
+  void skip_line_of_frames() {
+    for (;;) {
+      const std::size_t found = buffer.find('\n', begin);
+      if (found != buffer.npos) {
+        // A line's end behind the part's: everything here is of the part before.
+        begin = found + 1;
+        if (own != kAll && found >= own) own = 0;  // is_done()
+        return;
+      }
+      begin = buffer.size();
+      if (!read_more()) return;
+    }
+  }
+
+  /// What lies before the part, for messages.
+  std::uint64_t lines_before() const {
+    if (part.begin == 0) return 0;
+    const auto before = ByteSource::open(path, 0, part.begin);
+    std::string block(kBlockBytes, '\0');
+    std::uint64_t lines = 0;
+    while (const std::size_t count = before->read(block))
+      lines += static_cast<std::uint64_t>(
+          std::count(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(count), '\n'));
+    return lines + (in_frames ? 1 : 0);
+  }
+
+  void open(TextPart wanted) {
+    if (wanted == TextPart{}) {
+      bytes = ByteSource::open(path);
+      return decide_format();
+    }
+    {  // the head of the file, wherever the part is
+      Implementation whole;
+      whole.path = path;
+      whole.options = options;
+      whole.bytes = ByteSource::open(path);
+      whole.decide_format();
+      format = whole.format;
+      by_content = whole.by_content;
+    }
+    part = wanted;
+    in_frames = packing_of_file(path) != Packing::none;
+    if (!in_frames) {
+      const std::string& separator = format == TextFormat::plain ? options.separator : kLineEnd;
+      part.begin = document_border(path, separator, wanted.begin);
+      part.end = document_border(path, separator, wanted.end);
+    }
+    bytes = ByteSource::open(path, part.begin, part.end);
+    if (part.begin == 0) return decide_format();
+    if (in_frames) skip_line_of_frames();
   }
 
   /// What the file is, from its name and its first bytes.
@@ -69,13 +142,14 @@ struct TextSource::Implementation {
   }
 
   /// The text up to the next `separator` (not part of it) or the end; false when there is no more.
-  bool next_piece(std::string_view separator, std::string& piece) {
+  bool next_piece(std::string_view separator, std::string& found_piece) {
+    if (is_done()) return false;
     std::size_t searched = 0;  // bytes of the piece that hold no separator
     for (;;) {
       if (!separator.empty()) {
         const std::size_t found = buffer.find(separator, begin + searched);
         if (found != buffer.npos) {
-          piece.assign(buffer, begin, found - begin);
+          found_piece.assign(buffer, begin, found - begin);
           begin = found + separator.size();
           ++counts.separators;
           return true;
@@ -86,8 +160,8 @@ struct TextSource::Implementation {
       }
       if (!read_more()) break;
     }
-    if (begin == buffer.size()) return false;
-    piece.assign(buffer, begin);
+    if (begin >= buffer.size()) return false;
+    found_piece.assign(buffer, begin);
     begin = buffer.size();
     return true;
   }
@@ -104,17 +178,16 @@ struct TextSource::Implementation {
   }
 
   bool next_json(std::string& document) {
-    std::string text;
-    while (next_piece("\n", text)) {
+    while (next_piece(kLineEnd, piece)) {
       ++line;
-      if (is_blank(text)) continue;
+      if (is_blank(piece)) continue;
       try {
-        document = json_text(text, options.text_key);
+        json.read(piece, document, source);
       } catch (const BadLineError& error) {
         if (!options.skip_bad_lines)
           fail(ExitStatus::bad_data,
                "{}:{}: {}. Correct the line, or set tokenize.on_bad_line = \"skip\"{}",
-               path.string(), line, error.what(),
+               path.string(), lines_before() + line, error.what(),
                by_content ? "; what begins like this file is taken for JSON lines, unless "
                             "tokenize.format = \"text\""
                           : "");
@@ -129,11 +202,14 @@ struct TextSource::Implementation {
 };
 
 TextSource::TextSource(const std::filesystem::path& path, Options options)
+    : TextSource(path, std::move(options), TextPart{}) {}
+
+TextSource::TextSource(const std::filesystem::path& path, Options options, TextPart part)
     : implementation_(std::make_unique<Implementation>()) {
   implementation_->path = path;
   implementation_->options = std::move(options);
-  implementation_->bytes = ByteSource::open(path);
-  implementation_->decide_format();
+  implementation_->json = JsonLineReader(implementation_->options.keys);
+  implementation_->open(part);
 }
 
 TextSource::~TextSource() = default;
@@ -142,6 +218,10 @@ bool TextSource::next(std::string& document) {
   Implementation& self = *implementation_;
   return self.format == TextFormat::json_lines ? self.next_json(document)
                                                : self.next_plain(document);
+}
+
+const std::string& TextSource::source() const {
+  return implementation_->source;
 }
 
 TextFormat TextSource::format() const {

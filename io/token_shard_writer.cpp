@@ -14,12 +14,13 @@
 namespace espalier::io {
 namespace {
 
-constexpr std::size_t kBufferTokens = std::size_t{1} << 20;
+// Small, because a corpus of many sources has many writers at once.
+constexpr std::size_t kBufferTokens = std::size_t{1} << 18;
 
 [[noreturn]] void write_failed(const std::filesystem::path& path, const char* action) {
   fail(ExitStatus::io_error,
-       "{}: cannot {}: {}. The unfinished shard is removed; make room or "
-       "choose another tokenize.output",
+       "{}: cannot {}: {}. The unfinished shard is removed; make room and "
+       "start again, or choose another tokenize.output",
        path.string(), action, std::strerror(errno));
 }
 
@@ -121,7 +122,6 @@ TokenShardWriter::TokenShardWriter(const std::filesystem::path& path, ShardInfo 
           path.string());
   self.spool_file = ::open(self.spool.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (self.spool_file < 0) write_failed(self.spool, "create");
-  self.buffer.reserve(kBufferTokens);
 }
 
 TokenShardWriter::~TokenShardWriter() {

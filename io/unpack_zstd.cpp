@@ -1,7 +1,11 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.hpp"
+#include "io/mapped_file.hpp"
 #include "io/packed_source.hpp"
 
 namespace espalier::io {
@@ -55,7 +59,25 @@ class ZstdSource final : public PackedSource {
   bool frame_done_ = false;  // an empty file is not a frame
 };
 
+constexpr std::array<std::byte, 4> kFrameMagic{std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F},
+                                               std::byte{0xFD}};
+
 }  // namespace
+
+std::vector<std::uint64_t> zstd_frame_begins(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  std::vector<std::uint64_t> begins;
+  std::span<const std::byte> rest = file.bytes();
+  while (!rest.empty()) {
+    const std::size_t size = ZSTD_findFrameCompressedSize(rest.data(), rest.size());
+    if (ZSTD_isError(size)) return {};
+    if (std::equal(kFrameMagic.begin(), kFrameMagic.end(), rest.begin()))
+      begins.push_back(file.bytes().size() - rest.size());
+    rest = rest.subspan(size);
+  }
+  if (!begins.empty()) begins.front() = 0;
+  return begins;
+}
 
 std::unique_ptr<ByteSource> unpack_zstd(std::unique_ptr<InputFile> file) {
   return std::make_unique<ZstdSource>(std::move(file));

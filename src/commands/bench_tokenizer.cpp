@@ -19,17 +19,20 @@ constexpr std::size_t kLongestDocument = 1'000'000;  // longer ones are cut for 
 constexpr int kRounds = 5;
 
 std::vector<std::string> read_texts(const config::TokenizeParameters& how) {
-  DocumentReader reader(find_inputs(how, 1), how);
   std::vector<std::string> texts;
-  Document document;
-  while (reader.num_bytes() < kMostBytes && reader.next(document)) {
-    std::string_view rest = document.text;
-    while (!rest.empty()) {
-      std::size_t size = std::min(rest.size(), kLongestDocument);
-      const std::size_t line_end = rest.find('\n', size);
-      size = line_end == rest.npos ? rest.size() : line_end + 1;
-      texts.emplace_back(rest.substr(0, size));
-      rest.remove_prefix(size);
+  std::uint64_t num_bytes = 0;
+  for (const auto& file : find_inputs(how, 1)) {
+    io::TextSource source(file, text_options(how));
+    for (std::string document; num_bytes < kMostBytes && source.next(document);) {
+      num_bytes += document.size();
+      std::string_view rest = document;
+      while (!rest.empty()) {
+        std::size_t size = std::min(rest.size(), kLongestDocument);
+        const std::size_t line_end = rest.find('\n', size);
+        size = line_end == rest.npos ? rest.size() : line_end + 1;
+        texts.emplace_back(rest.substr(0, size));
+        rest.remove_prefix(size);
+      }
     }
   }
   return texts;

@@ -90,7 +90,9 @@ const std::array kCommands = {
                 "A document is what data.begin_of_document puts first (Llama 3's\n"
                 "<|begin_of_text|>), its text and data.document_separator_token.\n"
                 "The shards appear when all are done. Stopped (SIGTERM, SIGINT, SIGUSR1,\n"
-                "SIGUSR2) it leaves nothing and ends with status 75.\n",
+                "SIGUSR2, run.time_limit) it keeps what is done in <output>.unfinished and ends\n"
+                "with status 75; the same command goes on. --dry-run estimates tokens, space\n"
+                "and time.\n",
             .use = config::Use::tokenizing,
             .run = tokenize},
     Command{.name = "inspect",

@@ -63,7 +63,7 @@ std::uint32_t pick(std::span<const float> logits, std::span<const std::uint32_t>
 
 /// The prompts, the same on every rank: of the file, or the one of generate.prompt.
 std::vector<Prompt> all_prompts(const config::Parameters& p, parallel::MpiSession& session) {
-  const std::string& key = p.tokenize.text_key;
+  const std::vector<std::string>& key = p.tokenize.text_key;
   if (const std::string& file = p.generate.prompts; !file.empty()) {
     // A stream is there once, and what is wrong with a file is told once.
     const std::string text =

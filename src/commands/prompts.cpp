@@ -29,7 +29,7 @@ std::string read_whole(const std::filesystem::path& file) {
 }  // namespace
 
 std::vector<Prompt> prompts_of_text(const std::filesystem::path& file, std::string_view text,
-                                    bool json_lines, const std::string& text_key) {
+                                    bool json_lines, const std::vector<std::string>& text_key) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::vector<Prompt> prompts;
   for (std::uint64_t number = 1; !text.empty(); ++number) {
@@ -47,13 +47,14 @@ std::vector<Prompt> prompts_of_text(const std::filesystem::path& file, std::stri
 }
 
 std::vector<Prompt> prompts_of_file(const std::filesystem::path& file, std::string_view text,
-                                    const std::string& text_key) {
+                                    const std::vector<std::string>& text_key) {
   const io::TextFormat format =
       io::kind_of_name(file).format.value_or(io::format_of_content(text.substr(0, io::kHeadBytes)));
   return prompts_of_text(file, text, format == io::TextFormat::json_lines, text_key);
 }
 
-std::string read_prompt_file(const std::filesystem::path& file, const std::string& text_key) {
+std::string read_prompt_file(const std::filesystem::path& file,
+                             const std::vector<std::string>& text_key) {
   const io::NamedKind kind = io::kind_of_name(file);
   require(kind.refusal.empty(), ExitStatus::bad_data, "{}: {}", file.string(), kind.refusal);
   std::string text = read_whole(file);

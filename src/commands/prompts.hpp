@@ -18,15 +18,16 @@ struct Prompt {
 /// prompt. Plain text: every other line is one. JSON lines: of every other line the value of
 /// `text_key`, which may be empty. Throws Error (bad_data) that names `file` and the line.
 std::vector<Prompt> prompts_of_text(const std::filesystem::path& file, std::string_view text,
-                                    bool json_lines, const std::string& text_key);
+                                    bool json_lines, const std::vector<std::string>& text_key);
 
 /// The text of a file of prompts or of standard input ("-"), unpacked as tokenize.input is. Throws
 /// Error (bad_data) when it is no text or prompts_of_file would find none, and as io::ByteSource.
-std::string read_prompt_file(const std::filesystem::path& file, const std::string& text_key);
+std::string read_prompt_file(const std::filesystem::path& file,
+                             const std::vector<std::string>& text_key);
 
 /// The prompts in the text of this file: JSON lines by its name, or by its beginning where the name
 /// does not say. Throws as prompts_of_text.
 std::vector<Prompt> prompts_of_file(const std::filesystem::path& file, std::string_view text,
-                                    const std::string& text_key);
+                                    const std::vector<std::string>& text_key);
 
 }  // namespace espalier::commands

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <chrono>
 #include <future>
-#include <mutex>
 #include <optional>
 
 #include "base/host_loops.hpp"
@@ -11,14 +10,20 @@
 #include "commands/commands.hpp"
 #include "commands/tokenize_input.hpp"
 #include "commands/tokenize_output.hpp"
+#include "commands/tokenize_pipeline.hpp"
+#include "commands/tokenize_plan.hpp"
+#include "commands/tokenize_report.hpp"
+#include "io/input_file.hpp"
 #include "parallel/on_rank_0.hpp"
+#include "parallel/shared_counters.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
+#include "train/run_control.hpp"
 
-// Text to token shards. Every rank reads all the text, which is cheap beside encoding it, and
-// encodes the shards whose number is its rank modulo the number of ranks. Which documents make a
-// shard follows from the text alone (DocumentReader), so the files are the same, byte for byte, for
-// any number of ranks and threads.
+// Text to token shards. Rank 0 decides which pieces of which files make which shards, before
+// anything is encoded (io/corpus_manifest.hpp); ranks take these units one after another, whoever
+// is free. A unit's shards follow from its input alone, so that the files are the same, byte for
+// byte, for any number of ranks and threads, and however often a job was stopped on the way.
 
 namespace espalier::commands {
 namespace {
@@ -29,189 +34,162 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-Files shared_inputs(parallel::MpiSession& session, const config::TokenizeParameters& how) {
-  const std::string joined = on_rank_0(session, [&] {
-    std::string names;
-    for (const auto& file : find_inputs(how, session.size())) names += file.string() + '\0';
-    return names;
-  });
-  Files files;
-  for (std::size_t at = 0; at < joined.size(); at = joined.find('\0', at) + 1)
-    files.emplace_back(joined.c_str() + at);
-  return files;
-}
+/// What the ranks tell one another while they work.
+enum Counter : int { kNextUnit, kStop, kDiskBytes, kTextBytes, kDocuments, kNumCounters };
 
-/// Bytes of text per token, from the beginning of the text: shards are cut by bytes, which every
-/// rank can count without encoding.
-double estimate_bytes_per_token(const tokenizer::Tokenizer& tokenizer,
-                                const train::DocumentMarks& marks, DocumentReader& reader) {
-  constexpr std::uint64_t kSampleBytes = 2'000'000;
-  const auto scratch = tokenizer.make_scratch();
-  std::vector<std::uint32_t> ids;
-  std::uint64_t num_bytes = 0;
-  for (const std::string& document : reader.look_ahead(kSampleBytes)) {
-    const std::string_view text = std::string_view(document).substr(0, kSampleBytes);
-    num_bytes += text.size();
-    ids.insert(ids.end(), marks.begin.begin(), marks.begin.end());
-    tokenizer.encode(text, ids, *scratch);
-    ids.push_back(*marks.separator);
-  }
-  return ids.empty() ? 1.0 : static_cast<double>(num_bytes) / static_cast<double>(ids.size());
-}
-
-/// Documents of this rank, some megabytes at a time.
-struct Batch {
-  std::vector<Document> documents;
-  std::uint64_t documents_seen = 0;  ///< of all ranks, so far
-  std::uint64_t bytes_seen = 0;
-  double fraction_read = 0.0;
-  bool is_last = false;
+/// What is the same for all units.
+struct Corpus {
+  const config::TokenizeParameters& how;
+  const tokenizer::Tokenizer& tokenizer;
+  const train::DocumentMarks& marks;
+  const io::CorpusManifest& manifest;
+  io::ShardInfo info;             ///< of the tokenizer
+  std::vector<std::size_t> todo;  ///< units
+  bool has_stream = false;
 };
 
-Batch read_batch(DocumentReader& reader, int rank, int num_ranks, std::uint64_t wanted_bytes) {
-  // Another rank's share ends the batch too, later, so that rank 0's display moves.
-  const std::uint64_t seen_before = reader.num_bytes();
-  Batch batch;
-  std::uint64_t num_bytes = 0;
-  Document document;
-  while (num_bytes < wanted_bytes && reader.num_bytes() - seen_before < 16 * wanted_bytes) {
-    if (!reader.next(document)) {
-      batch.is_last = true;
-      break;
-    }
-    if (document.shard % static_cast<std::uint64_t>(num_ranks) != static_cast<std::uint64_t>(rank))
-      continue;
-    num_bytes += document.text.size();
-    batch.documents.push_back(std::move(document));
-  }
-  batch.documents_seen = reader.num_documents();
-  batch.bytes_seen = reader.num_bytes();
-  batch.fraction_read = reader.fraction_read();
-  return batch;
-}
-
-/// Encodes documents on all host threads. Scratches, with their caches of words, are kept from
-/// batch to batch.
-class ParallelEncoder {
+/// Shows rank 0 how far all ranks are, and a request to stop of one to all.
+class Liaison {
  public:
-  /// `marks` have a separator.
-  ParallelEncoder(const tokenizer::Tokenizer& tokenizer, train::DocumentMarks marks)
-      : tokenizer_(tokenizer), marks_(std::move(marks)) {}
-
-  /// ids[d]: of document d, with what stands before it and the separator at the end.
-  void encode(const std::vector<Document>& documents,
-              std::vector<std::vector<std::uint32_t>>& ids) {
-    ids.resize(documents.size());
-    // A task is some documents in a row: short ones would spend their time taking tasks.
-    constexpr std::size_t kTaskBytes = 200'000;
-    std::vector<std::size_t> begins{0};
-    std::size_t num_bytes = 0;
-    for (std::size_t d = 0; d < documents.size(); ++d) {
-      num_bytes += documents[d].text.size();
-      if (num_bytes < kTaskBytes && d + 1 < documents.size()) continue;
-      begins.push_back(d + 1);
-      num_bytes = 0;
-    }
-    host_for_tasks(static_cast<std::int64_t>(begins.size()) - 1, [&](std::int64_t task) {
-      const auto scratch = take();
-      const auto t = static_cast<std::size_t>(task);
-      for (std::size_t d = begins[t]; d < begins[t + 1]; ++d) {
-        ids[d] = marks_.begin;
-        tokenizer_.encode(documents[d].text, ids[d], *scratch);
-        ids[d].push_back(*marks_.separator);
-      }
-      give_back(scratch);
-    });
+  Liaison(parallel::MpiSession& session, const Corpus& corpus, const train::RunControl& limit)
+      : session_(session), corpus_(corpus), limit_(limit), counters_(session, kNumCounters) {
+    for (const std::size_t unit : corpus.todo)
+      disk_bytes_ += static_cast<double>(corpus.manifest.unit_bytes(corpus.manifest.units[unit]));
   }
+
+  /// The next unit that nobody has; nothing: there is none.
+  std::optional<std::size_t> next_unit() {
+    const auto next = static_cast<std::size_t>(counters_.add(kNextUnit, 1));
+    return next < corpus_.todo.size() ? std::optional(corpus_.todo[next]) : std::nullopt;
+  }
+  void count(const DocumentBatch& batch) {
+    mine_[kDiskBytes] += static_cast<std::int64_t>(batch.disk_bytes);
+    mine_[kTextBytes] += static_cast<std::int64_t>(batch.text.size());
+    mine_[kDocuments] += static_cast<std::int64_t>(batch.documents.size());
+  }
+  /// Whether any rank was asked to stop, or the time is up. To be asked often.
+  bool must_stop() {
+    counters_.help();
+    if (stopping_) return true;
+    const bool mine = stop_requested() || limit_.out_of_time(0.0);
+    if (mine) counters_.add(kStop, 1);
+    if (mine || seconds_since(last_talk_) > kTalkInterval_s) {
+      last_talk_ = Clock::now();
+      stopping_ = mine || counters_.add(kStop, 0) > 0;
+      share();
+    }
+    return stopping_;
+  }
+  void share() {
+    for (const int counter : {kDiskBytes, kTextBytes, kDocuments})
+      counters_.add(counter, std::exchange(mine_[counter], 0));
+    if (session_.rank() == 0) show();
+  }
+  double text_bytes() { return static_cast<double>(counters_.add(kTextBytes, 0)); }
+  double seconds() const { return seconds_since(start_); }
 
  private:
-  using Scratch = std::shared_ptr<tokenizer::Tokenizer::Scratch>;
-  Scratch take() {
-    const std::lock_guard lock(mutex_);
-    if (free_.empty()) return tokenizer_.make_scratch();
-    Scratch scratch = std::move(free_.back());
-    free_.pop_back();
-    return scratch;
-  }
-  void give_back(Scratch scratch) {
-    const std::lock_guard lock(mutex_);
-    free_.push_back(std::move(scratch));
+  static constexpr double kTalkInterval_s = 0.25, kLineInterval_s = 60.0;
+
+  void show() {
+    const auto value = [&](Counter counter) {
+      return static_cast<double>(counters_.add(counter, 0));
+    };
+    const TokenizeProgress progress{
+        .documents = value(kDocuments),
+        .text_bytes = value(kTextBytes),
+        .fraction = corpus_.has_stream || disk_bytes_ == 0.0
+                        ? -1.0
+                        : std::min(value(kDiskBytes) / disk_bytes_, 1.0),
+        .seconds = seconds()};
+    log::live(describe_progress(progress));
+    if (seconds_since(last_line_) < kLineInterval_s) return;
+    last_line_ = Clock::now();
+    log::info("{}", describe_progress(progress));
   }
 
-  const tokenizer::Tokenizer& tokenizer_;
-  train::DocumentMarks marks_;
-  std::mutex mutex_;
-  std::vector<Scratch> free_;
+  parallel::MpiSession& session_;
+  const Corpus& corpus_;
+  const train::RunControl& limit_;
+  parallel::SharedCounters counters_;
+  double disk_bytes_ = 0.0;
+  std::int64_t mine_[kNumCounters] = {};
+  bool stopping_ = false;
+  Clock::time_point start_ = Clock::now(), last_talk_ = start_, last_line_ = start_;
 };
 
-/// "a.txt, b.txt" or, when there are many, the first and how many.
-std::string describe_source(const Files& files) {
-  std::string names;
-  for (const auto& file : files) {
-    if (names.size() > 1000) return fmt::format("{}, ... ({} files)", names, files.size());
-    names += (names.empty() ? "" : ", ") + file.filename().string();
+/// What the shards of a unit say of themselves.
+io::ShardInfo info_of(const Corpus& corpus, std::size_t unit) {
+  std::vector<std::string> paths;
+  for (const auto& part : corpus.manifest.units[unit])
+    paths.push_back(corpus.manifest.files[part.file].path);
+  io::ShardInfo info = corpus.info;
+  info.source = describe_files(paths);
+  return info;
+}
+
+/// Takes units and makes their shards, until there are no more or someone must stop. Returns how
+/// many this rank has finished.
+std::size_t work(const Corpus& corpus, Liaison& liaison, const OutputFolder* output) {
+  constexpr double kPatience_s = 0.02;  // so often somebody else may need this thread
+  TokenizePipeline pipeline(corpus.tokenizer, corpus.marks, corpus.manifest, corpus.how,
+                            num_host_threads());
+  std::unique_ptr<UnitWriter> writer;
+  // The last unit is flushed to the disk while the next one is at work.
+  std::future<void> finishing;
+  std::size_t num_finished = 0;
+  const auto wait_for_last = [&] {
+    if (!finishing.valid()) return;
+    finishing.get();
+    ++num_finished;
+    if (output != nullptr) output->require_held();
+  };
+  while (!pipeline.is_done() && !liaison.must_stop()) {
+    if (pipeline.wants_unit()) pipeline.give(liaison.next_unit());
+    const auto batch = pipeline.take(kPatience_s);
+    if (batch == nullptr) continue;
+    if (writer == nullptr)
+      writer =
+          std::make_unique<UnitWriter>(corpus.how.output, batch->unit, info_of(corpus, batch->unit),
+                                       static_cast<std::uint64_t>(corpus.how.shard_tokens));
+    writer->append(*batch);
+    liaison.count(*batch);
+    if (!batch->ends_unit) continue;
+    wait_for_last();
+    finishing = std::async(
+        std::launch::async,
+        [whole = std::move(writer), counts = std::move(batch->counts)] { whole->finish(counts); });
   }
-  return names;
+  wait_for_last();
+  liaison.share();
+  return num_finished;
 }
 
-void show_progress(const Batch& batch, double seconds) {
-  const std::string so_far =
-      fmt::format("{} documents | {} of text | {:.1f} MB/s",
-                  with_commas(static_cast<std::int64_t>(batch.documents_seen)),
-                  human_bytes(static_cast<double>(batch.bytes_seen)),
-                  static_cast<double>(batch.bytes_seen) / 1e6 / std::max(seconds, 1e-3));
-  if (batch.fraction_read < 0.0)  // a stream: nobody knows how long it is
-    return log::live(so_far);
-  log::live(fmt::format(
-      "{:3.0f} % | {} | {} left", 100.0 * batch.fraction_read, so_far,
-      human_duration(seconds * (1.0 - batch.fraction_read) / std::max(batch.fraction_read, 1e-3))));
+void print_plan(const Corpus& corpus, const std::string& tokenizer_file) {
+  const tokenizer::Tokenizer& tokenizer = corpus.tokenizer;
+  const io::CorpusManifest& manifest = corpus.manifest;
+  log::info("tokenizer   {} ({} ids, identity {})", tokenizer_file, tokenizer.size(),
+            tokenizer.identity());
+  log::info("documents   {}text, {}",
+            corpus.marks.begin.empty() ? "" : tokenizer.decode(corpus.marks.begin) + ", ",
+            tokenizer.decode({&*corpus.marks.separator, 1}));
+  std::vector<std::string> paths;
+  for (const auto& file : manifest.files) paths.push_back(file.path);
+  log::info("input       {} file(s): {}", manifest.files.size(), describe_files(paths));
+  log::info("units       {}, each of which makes shards of its own (about {:.2f} bytes per token)",
+            with_commas(static_cast<std::int64_t>(manifest.units.size())),
+            manifest.bytes_per_token);
 }
 
-/// What was passed over, and a separator that is not there. Rank 0.
-void print_input_counts(const InputCounts& counts, const std::string& separator) {
-  const auto number = [](std::uint64_t n) { return with_commas(static_cast<std::int64_t>(n)); };
-  for (std::size_t i = 0; i < counts.bad_lines.size(); ++i)
-    if (counts.bad_lines[i] > 0)
-      log::info("skipped     {} line(s): {}", number(counts.bad_lines[i]), io::kBadLineNames[i]);
-  if (counts.empty_documents > 0)
-    log::info("skipped     {} empty document(s)", number(counts.empty_documents));
-  if (!counts.without_separator.empty() && log::rank() == 0)
-    log::warn(
-        "tokenize.document_separator = {} does not occur in {} of {} plain text file(s), each of "
-        "which is one document: {}{}",
-        io::json_string(separator), counts.without_separator.size(), counts.num_plain,
-        describe_source(counts.without_separator),
-        counts.has_separator_with_crlf
-            ? ". It does with the line ends of Windows: write \\r\\n for \\n in it"
-            : "");
-}
-
-/// Whether any rank was asked to stop. Ranks that were not hear of it when they have done their
-/// part: they work without waiting for one another. Collective.
-bool must_stop(parallel::MpiSession& session) {
-  double stops[] = {stop_requested() ? 1.0 : 0.0};
-  session.world().all_reduce_sum(std::span<double>(stops));
-  return stops[0] > 0.0;
-}
-
-/// The closing table. Collective.
-void print_summary(parallel::MpiSession& session, const ShardSet& shards, double seconds) {
-  double total_bytes = 0.0;
-  for (const Split split : {Split::train, Split::validation}) {
-    const Written& written = shards.written(split);
-    double sums[] = {
-        static_cast<double>(written.num_documents), static_cast<double>(written.num_bytes),
-        static_cast<double>(written.num_tokens), static_cast<double>(written.num_shards)};
-    session.world().all_reduce_sum(std::span<double>(sums));
-    total_bytes += sums[1];
-    if (sums[0] == 0.0) continue;
-    const auto count = [&](int i) { return with_commas(static_cast<std::int64_t>(sums[i])); };
-    log::info("{:<10}  {} documents, {} bytes, {} tokens ({:.3f} bytes per token), {} shard(s)",
-              kSplitNames[static_cast<std::size_t>(split)], count(0), count(1), count(2),
-              sums[1] / sums[2], count(3));
-  }
-  log::info("time        {}, {:.1f} MB/s of text", human_duration(seconds),
-            total_bytes / 1e6 / std::max(seconds, 1e-3));
+ExitStatus say_stopped(const Corpus& corpus, std::size_t num_done) {
+  if (corpus.has_stream || num_done == 0)
+    log::info("stopped by a signal or the time limit: no unit is kept (status 75)");
+  else
+    log::info(
+        "stopped by a signal or the time limit: {} of {} units are done and kept; the same "
+        "command goes on (status 75)",
+        num_done, corpus.manifest.units.size());
+  return ExitStatus::stopped_early;
 }
 
 }  // namespace
@@ -219,20 +197,23 @@ void print_summary(parallel::MpiSession& session, const ShardSet& shards, double
 ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   const config::TokenizeParameters& how = parameters.tokenize;
   const std::string& tokenizer_file = parameters.data.tokenizer;
-  const auto start = Clock::now();
 
-  // 1. What there is to do: the same on every rank.
-  const Files files = shared_inputs(session, how);
-  on_rank_0(session, [&] {  // a tokenizer that cannot be used is one message, not one a rank
-    const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
-    train::require_separator(train::document_marks(parameters.data, tokenizer), tokenizer);
+  // 1. The input and the tokenizer; what cannot be used is one message, not one a rank.
+  Files files;                                    // rank 0
+  std::optional<tokenizer::Tokenizer> read_here;  // large ones take a second
+  on_rank_0(session, [&] {
+    files = find_inputs(how, session.size());
+    read_here.emplace(tokenizer::Tokenizer::from_file(tokenizer_file));
+    train::require_separator(train::document_marks(parameters.data, *read_here), *read_here);
     return std::string();
   });
-  const auto tokenizer = tokenizer::Tokenizer::from_file(tokenizer_file);
+  if (!read_here) read_here.emplace(tokenizer::Tokenizer::from_file(tokenizer_file));
+  const tokenizer::Tokenizer& tokenizer = *read_here;
   const train::DocumentMarks marks = train::document_marks(parameters.data, tokenizer);
 
   // 2. A place for the shards, before anything is read: a stream is there once. From here on a
   //    request to stop has something to put in order, and no rank must die of it.
+  const train::RunControl limit(parameters.run);
   const StopSignals signals;
   session.world().barrier();
   std::optional<OutputFolder> output;  // rank 0
@@ -242,68 +223,71 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
       return std::string();
     });
 
-  // 3. How much text makes a shard.
-  DocumentReader reader(files, how);
-  const double bytes_per_token = estimate_bytes_per_token(tokenizer, marks, reader);
-  const auto shard_bytes = static_cast<std::uint64_t>(
-      std::max(1.0, static_cast<double>(how.shard_tokens) * bytes_per_token));
-  reader.set_shard_bytes(shard_bytes);
-  log::info("tokenizer   {} ({} ids, identity {})", tokenizer_file, tokenizer.size(),
-            tokenizer.identity());
-  log::info("documents   {}text, {}",
-            marks.begin.empty() ? "" : tokenizer.decode(marks.begin) + ", ",
-            tokenizer.decode({&*marks.separator, 1}));
-  log::info("input       {} file(s): {}", files.size(), describe_source(files));
-  log::info("shards      {} of text each (about {:.2f} bytes per token)",
-            human_bytes(static_cast<double>(shard_bytes)), bytes_per_token);
-  if (dry_run) return ExitStatus::ok;
-
-  io::ShardInfo info;
-  info.tokenizer_identity = tokenizer.identity();
-  info.tokenizer_file = tokenizer_file;
-  info.vocabulary = tokenizer.size();
-  info.end_of_text = *marks.separator;
-  info.source = describe_source(files);
-  std::optional<ShardSet> shards(std::in_place, how.output, info);
-
-  // 4. Read, encode, write; the next batch is read while this one is encoded.
-  ParallelEncoder encoder(tokenizer, marks);
-  std::vector<std::vector<std::uint32_t>> ids;
-  const std::uint64_t batch_bytes = 4'000'000 * static_cast<std::uint64_t>(num_host_threads());
-  const auto read_next = [&] {
-    return std::async(std::launch::async, read_batch, std::ref(reader), session.rank(),
-                      session.size(), batch_bytes);
-  };
-  for (auto next = read_next(); next.valid() && !stop_requested();) {
-    const Batch batch = next.get();
-    if (!batch.is_last) next = read_next();
-    encoder.encode(batch.documents, ids);
-    for (std::size_t d = 0; d < batch.documents.size(); ++d)
-      shards->append(batch.documents[d].split, batch.documents[d].shard, ids[d],
-                     batch.documents[d].text.size());
-    show_progress(batch, seconds_since(start));
+  // 3. What there is to do, and what of it is done: the same on every rank.
+  CorpusSample sample;  // rank 0
+  const auto manifest = io::CorpusManifest::parse(
+      on_rank_0(session,
+                [&] {
+                  sample = sample_corpus(files, how, tokenizer, marks);
+                  return plan_corpus(files, how, tokenizer, marks, sample).text();
+                }),
+      "the manifest");
+  Corpus corpus{.how = how,
+                .tokenizer = tokenizer,
+                .marks = marks,
+                .manifest = manifest,
+                .info = {},
+                .todo = {},
+                .has_stream = false};
+  corpus.has_stream =
+      std::any_of(manifest.files.begin(), manifest.files.end(),
+                  [](const io::CorpusManifest::File& file) { return io::is_stream(file.path); });
+  print_plan(corpus, tokenizer_file);
+  if (dry_run) {
+    if (session.rank() == 0)
+      print_estimate(manifest, how, sample, session.size(), num_host_threads());
+    return ExitStatus::ok;
   }
-  if (must_stop(session)) {
-    shards.reset();
-    session.world().barrier();
+  const std::string done = on_rank_0(session, [&] {
+    std::string marks_of_units;
+    for (const bool is_done : output->take_up(manifest, !corpus.has_stream))
+      marks_of_units += is_done ? '1' : '0';
+    return marks_of_units;
+  });
+  for (std::size_t unit = 0; unit < done.size(); ++unit)
+    if (done[unit] == '0') corpus.todo.push_back(unit);
+  if (corpus.todo.size() < done.size())
+    log::info("goes on     {} of {} units are there", done.size() - corpus.todo.size(),
+              done.size());
+  corpus.info.tokenizer_identity = tokenizer.identity();
+  corpus.info.tokenizer_file = tokenizer_file;
+  corpus.info.vocabulary = tokenizer.size();
+  corpus.info.end_of_text = *marks.separator;
+
+  // 4. Read, encode, write.
+  Liaison liaison(session, corpus, limit);
+  double finished[] = {static_cast<double>(work(corpus, liaison, output ? &*output : nullptr))};
+  session.world().all_reduce_sum(std::span<double>(finished));
+  const auto num_left = static_cast<double>(corpus.todo.size()) - finished[0];
+  if (num_left > 0.0) {
     output.reset();
-    log::info("stopped by a signal after {} documents: no shard is kept (status 75)",
-              with_commas(static_cast<std::int64_t>(reader.num_documents())));
-    return ExitStatus::stopped_early;
+    return say_stopped(corpus, manifest.units.size() - static_cast<std::size_t>(num_left));
   }
-  print_input_counts(reader.counts(), how.document_separator);
-  require(reader.num_documents() > 0, ExitStatus::bad_data,
-          "the input holds no text: {} file(s), {} ...", files.size(), files.front().string());
-  shards->finish();
 
-  // 5. All or nothing.
-  session.world().barrier();
+  // 5. All shards appear at once, with what they are.
+  const double seconds = liaison.seconds(), text_bytes = liaison.text_bytes();
   on_rank_0(session, [&] {
-    output->publish();
+    const io::CorpusCounts counts = output->counts();
+    print_skipped(counts, how.document_separator);
+    if (counts.total().num_documents == 0) output->discard();
+    require(counts.total().num_documents > 0, ExitStatus::bad_data,
+            "the input holds no text: {} file(s), {} ...", files.size(), files.front().string());
+    output->publish(
+        io::corpus_report(counts, tokenizer.identity(), manifest.units.size(), seconds));
     output.reset();
+    print_report(counts, seconds, text_bytes);
     return std::string();
   });
-  print_summary(session, *shards, seconds_since(start));
   return ExitStatus::ok;
 }
 

@@ -1,15 +1,16 @@
 #pragma once
-#include <array>
 #include <cstdint>
-#include <deque>
 #include <filesystem>
-#include <limits>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/random.hpp"
 #include "config/parameters.hpp"
+#include "io/corpus_counts.hpp"
+#include "io/corpus_manifest.hpp"
 #include "io/text_source.hpp"
 
 namespace espalier::commands {
@@ -21,70 +22,70 @@ io::TextSource::Options text_options(const config::TokenizeParameters& how);
 
 /// The files that tokenize.input names (io/text_inputs.hpp), on one rank of `num_ranks`. Logs what
 /// was left out of folders and warns of what is read twice. Throws Error (bad_data) as it does, and
-/// for a stream where there is more than one rank: every rank reads all the text.
+/// (bad_configuration) for a stream where there is more than one rank.
 Files find_inputs(const config::TokenizeParameters& how, int num_ranks);
 
-enum class Split : std::uint8_t { train, validation };
-constexpr std::size_t kNumSplits = 2;
-constexpr const char* kSplitNames[kNumSplits] = {"train", "validation"};
-
-/// A document and where it belongs.
-struct Document {
+/// Some documents of a unit in a row, on their way from the reader to the writer.
+struct DocumentBatch {
+  struct Document {
+    std::size_t text_end = 0;  ///< in `text`; it begins where the one before ends
+    std::size_t id_end = 0;    ///< in `ids`, likewise
+    std::uint32_t source = 0;  ///< in `sources`
+    io::Split split = io::Split::train;
+  };
+  std::size_t unit = 0;
   std::string text;
-  Split split = Split::train;
-  std::uint64_t shard = 0;  ///< number within the split
+  std::vector<Document> documents;
+  std::vector<std::string> sources;  ///< file-name-safe; "" without tokenize.source_key
+  std::vector<std::uint32_t> ids;    ///< once they are encoded
+  std::uint64_t disk_bytes = 0;      ///< of the files, read for this batch
+  bool ends_unit = false;
+  io::CorpusCounts counts;  ///< of the unit, but for its sources; with ends_unit
+
+  std::string_view text_of(std::size_t document) const;
+  std::span<const std::uint32_t> ids_of(std::size_t document) const;
 };
 
-/// What was met in the files besides documents.
-struct InputCounts {
-  std::array<std::uint64_t, io::kNumBadLines> bad_lines{};  ///< passed over
-  std::uint64_t empty_documents = 0;                        ///< passed over
-  std::uint64_t num_plain = 0;                              ///< files of plain text
-  Files without_separator;  ///< of them, where tokenize.document_separator does not occur
-  bool has_separator_with_crlf = false;  ///< in one of these, with \r\n for \n
-};
-
-/// All documents of all files in order, each file opened and read once. To which split and shard a
-/// document belongs depends on the documents before it alone, so that every rank finds the same
-/// without asking:
-///   split   a random number addressed by the document's global number
-///   shard   the split's text so far, in pieces of about `shard_bytes` that end with a document
-class DocumentReader {
+/// The documents of one unit in order, each file opened and read once. The split of a document is a
+/// random number addressed by (unit, document in the unit): a pure function of the input. A
+/// damaged file gives the documents that end before the damage (tokenize.on_bad_file = "skip"), or
+/// an Error.
+class UnitReader {
  public:
-  DocumentReader(Files files, const config::TokenizeParameters& how);
-  /// The first documents, of at least `num_bytes` (or all); next() gives them, too. Before next().
-  const std::deque<std::string>& look_ahead(std::uint64_t num_bytes);
-  /// Without it, a split is one shard. Before next().
-  void set_shard_bytes(std::uint64_t shard_bytes) { shard_bytes_ = shard_bytes; }
-  /// The next document; false after the last. Throws as TextSource::next.
-  bool next(Document& document);
-
-  std::uint64_t num_documents() const { return num_documents_; }  ///< so far
-  std::uint64_t num_bytes() const { return num_bytes_; }          ///< of text, so far
-  /// Of the files, 0 to 1; below 0: not known, because a stream is among them.
-  double fraction_read() const;
-  const InputCounts& counts() const { return counts_; }  ///< of the files that are done
+  UnitReader(const io::CorpusManifest& manifest, std::size_t unit,
+             const config::TokenizeParameters& how);
+  /// The next documents, of about kBatchBytes; the last one may be larger. Sets ends_unit. Throws
+  /// as TextSource::next.
+  void fill(DocumentBatch& batch);
+  static constexpr std::size_t kBatchBytes = 1'000'000;
 
  private:
-  bool next_text(std::string& text);
-  void close_source();
+  using Part = io::CorpusManifest::Part;
+  bool next_document();
+  void open_part(const Part& part);
+  void close_part();
+  void note_time();
+  std::uint64_t disk_position() const;
 
-  Files files_;
+  const io::CorpusManifest& manifest_;
+  std::size_t unit_;
   io::TextSource::Options options_;
+  bool skips_damaged_;
   double validation_fraction_;
-  std::uint64_t shard_bytes_ = std::numeric_limits<std::uint64_t>::max();
   RandomStream split_of_;
-  std::size_t next_file_ = 0;
+  std::size_t next_part_ = 0;
   std::unique_ptr<io::TextSource> source_;
-  std::deque<std::string> ahead_;
-  InputCounts counts_;
-  bool has_streams_ = false;
+  std::string document_;
   std::uint64_t num_documents_ = 0;
-  std::uint64_t num_bytes_ = 0;
-  std::uint64_t bytes_of_files_ = 0;
-  std::uint64_t bytes_of_files_read_ = 0;
-  std::uint64_t shard_[kNumSplits] = {};  // the shard being filled
-  std::uint64_t bytes_in_shard_[kNumSplits] = {};
+  std::uint64_t disk_bytes_done_ = 0, disk_bytes_told_ = 0;
+  double part_seconds_ = 0.0;
+  double clock_ = 0.0;
+  io::CorpusCounts counts_;
 };
+
+/// A value of tokenize.source_key as the name of a folder: letters, digits, '.', '_' and '-' stay,
+/// others become '_' with a hash behind the name, so that no two values share one. Empty:
+/// "unknown".
+std::string source_folder(const std::string& value);
 
 }  // namespace espalier::commands

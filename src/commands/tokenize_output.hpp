@@ -2,8 +2,10 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
-#include <span>
+#include <string>
+#include <vector>
 
 #include "commands/tokenize_input.hpp"
 #include "io/file_lock.hpp"
@@ -11,57 +13,79 @@
 
 namespace espalier::commands {
 
-/// What this rank has written.
-struct Written {
-  std::uint64_t num_documents = 0;
-  std::uint64_t num_bytes = 0;
-  std::uint64_t num_tokens = 0;
-  std::uint64_t num_shards = 0;
-};
-
-/// The place of the shards of one run, on one rank. They are collected in the folder
-/// <output>.unfinished beside the output, which takes the output's name when all ranks are done: a
-/// run that was cut short, at whatever moment, leaves no half data set that a training could take
-/// for a whole one.
+/// The place of the shards of one tokenization, on rank 0. They are collected in the folder
+/// <output>.unfinished beside the output, which takes the output's name when all are there: a
+/// training never takes a half data set for a whole one. In the folder:
+///   manifest.json           what is to be done
+///   train-00012.h5 ...      shards of finished units; of a source in a folder of its name
+///   units/unit-00012.done   the counts of unit 12, written when its shards are in place
+///   units/unit-00012.part/  shards of a unit that is not done
 class OutputFolder {
  public:
-  /// Takes a lock beside the folder before it looks at anything; makes <output>.unfinished and
-  /// removes the shards that a killed run left there. Throws Error (io_error) when another job has
-  /// the lock, Error (bad_configuration) when the output holds anything, or that folder anything
-  /// that is no shard.
+  /// Takes a lock beside the folder before it looks at anything, and makes the folder. Throws Error
+  /// (io_error) when another job has the lock, Error (bad_configuration) when the output holds
+  /// anything, or the folder anything that is not of a tokenization.
   explicit OutputFolder(const std::filesystem::path& output);
-  /// Without publish(): removes the unfinished shards.
+  /// Takes up what an earlier job has left, and removes what that has not finished. Returns the
+  /// units that are done, by number. `goes_on`: false where an input cannot be read twice; then
+  /// nothing is taken up or left. Throws Error (bad_configuration) when finished units are there
+  /// and they are of another manifest.
+  std::vector<bool> take_up(const io::CorpusManifest& manifest, bool goes_on);
+  /// Without publish(): leaves finished units, if there are some, and removes everything else.
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
-  /// After every rank's ShardSet::finish: gives the folder its name.
-  void publish();
+  /// Throws Error (io_error) when another job has taken the lock.
+  void require_held() const { lock_.require_held(); }
+  /// Leaves nothing, whatever is done: the input is of no use.
+  void discard() { keeps_ = false; }
+  /// The counts of all units that are done, together.
+  io::CorpusCounts counts() const;
+  /// When every unit is done: puts the report beside the shards and gives the folder its name.
+  void publish(const std::string& report);
 
  private:
   std::filesystem::path output_, unfinished_;
   io::FileLock lock_;
-  bool discards_ = false;
+  bool made_ = false, keeps_ = false;
 };
 
-/// The shards that this rank writes.
-class ShardSet {
+/// The shards of one unit, on the rank that has taken it.
+class UnitWriter {
  public:
-  /// `info`: everything about the tokenizer and the source. There is an OutputFolder for `output`.
-  ShardSet(const std::filesystem::path& output, io::ShardInfo info);
+  /// More sources in one unit are an Error: each has files of its own open, and 1 MiB of buffer.
+  static constexpr std::size_t kMostSources = 300;
 
-  /// Documents of a split must come in order; a new shard number finishes the shard before.
-  void append(Split split, std::uint64_t shard, std::span<const std::uint32_t> tokens,
-              std::uint64_t num_bytes);
-  void finish();
-  const Written& written(Split split) const { return written_[static_cast<std::size_t>(split)]; }
+  /// `info`: of the tokenizer. `output`: as of OutputFolder. A shard of more than twice
+  /// `shard_tokens` goes on in another file: a large file that cannot be cut is one unit.
+  UnitWriter(const std::filesystem::path& output, std::size_t unit, io::ShardInfo info,
+             std::uint64_t shard_tokens);
+  ~UnitWriter();  ///< without finish(): removes the shards
+  UnitWriter(const UnitWriter&) = delete;
+  UnitWriter& operator=(const UnitWriter&) = delete;
+
+  std::size_t unit() const { return unit_; }
+  /// Documents in order; throws Error (io_error) when the disk is full.
+  void append(const DocumentBatch& batch);
+  /// Puts the shards in place, and then the mark that the unit is done, with `counts` and those of
+  /// the sources. May run on another thread.
+  void finish(io::CorpusCounts counts);
 
  private:
-  void finish(std::size_t split);
-  std::filesystem::path folder_;
+  struct Shards {
+    std::unique_ptr<io::TokenShardWriter> writer;
+    std::size_t num_files = 0;
+  };
+  using Key = std::pair<std::string, io::Split>;  // of a source
+  std::filesystem::path part_of(const Key& key, std::size_t file) const;
+  void append(const Key& key, std::span<const std::uint32_t> ids, std::uint64_t num_bytes);
+
+  std::filesystem::path folder_, parts_;
+  std::size_t unit_;
   io::ShardInfo info_;
-  std::array<std::unique_ptr<io::TokenShardWriter>, kNumSplits> writers_;
-  std::array<std::uint64_t, kNumSplits> shard_{};
-  std::array<Written, kNumSplits> written_{};
+  std::uint64_t shard_tokens_;
+  std::map<Key, Shards> shards_;
+  io::CorpusCounts counts_;
 };
 
 }  // namespace espalier::commands

@@ -14,9 +14,11 @@ struct TokenizeParameters {
   std::vector<std::string> input;
   std::string output = "";
   std::string format = "auto";
-  std::string text_key = "text";
+  std::vector<std::string> text_key = {"text"};
+  std::string source_key = "";
   std::string document_separator = "";
   std::string on_bad_line = "stop";
+  std::string on_bad_file = "stop";
   double validation_fraction = 0.0;
   std::int64_t shard_tokens = 100'000'000;
 
@@ -35,7 +37,14 @@ struct TokenizeParameters {
                 .meaning = "what the files are; auto: as their names and first bytes say",
                 .choices = {"auto", "text", "json_lines"}},
           p.format);
-    visit(Field{.name = "text_key", .meaning = "key of the text in JSON lines"}, p.text_key);
+    visit(Field{.name = "text_key",
+                .meaning = "key of the text in JSON lines, dots for keys of objects in objects "
+                           "(meta.text); several: their texts, joined by a newline"},
+          p.text_key);
+    visit(Field{.name = "source_key",
+                .meaning = "key in JSON lines whose values divide the corpus: a folder of shards "
+                           "for each below `output`; empty: none"},
+          p.source_key);
     visit(Field{.name = "document_separator",
                 .meaning = "text between documents of a plain text file; empty: a file is one "
                            "document"},
@@ -44,12 +53,22 @@ struct TokenizeParameters {
                 .meaning = "a JSON line without a usable text: stop, or skip it and count it",
                 .choices = {"stop", "skip"}},
           p.on_bad_line);
+    visit(Field{.name = "on_bad_file",
+                .meaning = "a packed file that is damaged or cut off: stop, or skip what is behind "
+                           "the damage and count it",
+                .choices = {"stop", "skip"}},
+          p.on_bad_file);
     visit(Field{.name = "validation_fraction",
                 .meaning = "share of documents that goes to the validation shards",
                 .min = 0,
                 .max = 1},
           p.validation_fraction);
-    visit(Field{.name = "shard_tokens", .unit = "tokens", .meaning = "tokens per shard", .min = 1},
+    visit(Field{.name = "shard_tokens",
+                .unit = "tokens",
+                .meaning =
+                    "tokens per shard, about; a small corpus is cut into shards of a 64th of it, "
+                    "but of 4 MiB of text at least",
+                .min = 1},
           p.shard_tokens);
   }
 };

@@ -108,6 +108,9 @@ void check_tokenizing(const Parameters& p, Use use, Problems& problems) {
     problems.add("tokenize.input is empty: list the text or JSON-lines files");
   if (p.tokenize.output.empty() && use == Use::tokenizing)
     problems.add("tokenize.output is not set: name the folder of the token shards");
+  const auto& keys = p.tokenize.text_key;
+  if (keys.empty() || std::find(keys.begin(), keys.end(), "") != keys.end())
+    problems.add("tokenize.text_key names nothing: name the key of the text in JSON lines");
   if (p.data.tokenizer.empty())
     problems.add("data.tokenizer is not set: name a tokenizer.json or .tiktoken file");
 }

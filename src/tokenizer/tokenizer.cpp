@@ -281,12 +281,12 @@ void Tokenizer::Implementation::encode_pieces(std::string_view text,
     num_cuts = 0;
   };
   const auto take = [&](const char* begin, const char* end) {
-    Cut& cut = cuts[num_cuts++];
-    cut.begin = begin;
-    cut.size = static_cast<std::size_t>(end - begin);
-    if (cut.size <= WordCache::kLongestPiece) {
-      cut.key = WordCache::key_of({begin, cut.size}, text_end);
-      scratch.cache.prefetch(cut.key);
+    Cut& piece = cuts[num_cuts++];
+    piece.begin = begin;
+    piece.size = static_cast<std::size_t>(end - begin);
+    if (piece.size <= WordCache::kLongestPiece) {
+      piece.key = WordCache::key_of({begin, piece.size}, text_end);
+      scratch.cache.prefetch(piece.key);
     }
     if (num_cuts == cuts.size()) take_all();
   };

@@ -13,7 +13,7 @@ namespace {
 
 Texts read(std::string_view text, bool json_lines = false) {
   Texts texts;
-  for (const Prompt& prompt : commands::prompts_of_text("p", text, json_lines, "text"))
+  for (const Prompt& prompt : commands::prompts_of_text("p", text, json_lines, {"text"}))
     texts.emplace_back(prompt.line, prompt.text);
   return texts;
 }
@@ -58,7 +58,7 @@ TEST_CASE("a file of prompts is JSON lines by its name, and has one at least") {
                       "a");
   const auto first_of = [&](const char* name) {
     const auto file = folder / name;
-    return commands::prompts_of_file(file, commands::read_prompt_file(file, "text"), "text")
+    return commands::prompts_of_file(file, commands::read_prompt_file(file, {"text"}), {"text"})
         .front()
         .text;
   };

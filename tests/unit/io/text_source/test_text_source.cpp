@@ -96,7 +96,7 @@ TEST_CASE("JSON lines hold a document each", "[text_source]") {
              "{\"text\": \"\\u00e9\\ud83d\\ude00\\u0000\"}");
   CHECK(read_all(path) == Texts{"one\nline", std::string("\xC3\xA9\xF0\x9F\x98\x80\0", 7)});
   write_file(folder / "b.json.zst", zstd("{\"body\":\"x\"}\n"));
-  CHECK(read_all(folder / "b.json.zst", {"", "body"}) == Texts{"x"});
+  CHECK(read_all(folder / "b.json.zst", {.keys = {.text = {"body"}}}) == Texts{"x"});
 }
 
 TEST_CASE("A bad JSON line is named by file and line", "[text_source]") {
