@@ -64,7 +64,7 @@ struct Tokenizer::Implementation {
   void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
   template <class Cutter>
   void encode_pieces(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch,
-                     Cutter&& cut) const;
+                     Cutter&& cutter) const;
   void encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids,
                     Scratch& scratch) const;
   void merge(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
@@ -234,11 +234,11 @@ void Tokenizer::Implementation::encode_plain(std::string_view text, std::vector<
     });
 }
 
-/// `cut` calls what it is given for every piece of the text.
+/// `cutter` calls what it is given for every piece of the text.
 template <class Cutter>
 void Tokenizer::Implementation::encode_pieces(std::string_view text,
                                               std::vector<std::uint32_t>& ids, Scratch& scratch,
-                                              Cutter&& cut) const {
+                                              Cutter&& cutter) const {
   // Pieces are cut some at a time, so that the cache's memory arrives while the next ones are cut.
   struct Cut {
     const char* begin;
@@ -287,7 +287,7 @@ void Tokenizer::Implementation::encode_pieces(std::string_view text,
     }
     if (num_cuts == cuts.size()) take_all();
   };
-  cut(take);
+  cutter(take);
   take_all();
 }
 
