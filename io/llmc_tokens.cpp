@@ -29,19 +29,15 @@ template <class... Args>
        fmt::format(format, std::forward<Args>(args)...));
 }
 
+/// By the magic number alone.
 Kind kind_of(const MappedFile& file) {
   const std::uint32_t magic = load(file, 0);
   for (const Kind& kind : kKinds) {
+    if (magic == kind.magic) return kind;
     if (magic == __builtin_bswap32(kind.magic))
       bad(file,
           "the file has the byte order of a big-endian machine. Write it again on a little-endian "
           "one");
-    if (magic != kind.magic) continue;
-    const std::uint32_t version = load(file, 1);
-    if (version != kind.version)
-      bad(file, "the file of llm.c has version {}, this program reads version {}", version,
-          kind.version);
-    return kind;
   }
   if (magic == kExamplesMagic)
     bad(file, "these are llm.c's multiple-choice questions, not a stream of tokens");
@@ -56,13 +52,15 @@ Kind kind_of(const MappedFile& file) {
 
 LlmcTokens::LlmcTokens(const std::filesystem::path& path) : file_(path) {
   const std::uint64_t file_bytes = file_.bytes().size();
-  if (file_bytes >= sizeof(std::uint32_t)) kind_of(file_);
+  const bool has_magic = file_bytes >= sizeof(std::uint32_t);
+  const Kind kind = has_magic ? kind_of(file_) : kKinds[0];
   if (file_bytes < kHeaderBytes)
-    bad(file_,
-        "the file has {} bytes, and the header of llm.c's alone has {}: cut short, or of "
-        "another format",
+    bad(file_, "the file has {} bytes, and the header of llm.c's alone has {}: cut short",
         file_bytes, kHeaderBytes);
-  const Kind kind = kind_of(file_);
+  const std::uint32_t version = load(file_, 1);
+  if (version != kind.version)
+    bad(file_, "the file of llm.c has version {}, this program reads version {}", version,
+        kind.version);
   const auto count = static_cast<std::int32_t>(load(file_, 2));
   if (count < 0) bad(file_, "the header speaks of {} ids: damaged", count);
   const std::uint64_t wanted =

@@ -1,8 +1,12 @@
 """Token files as other programs write them, from the layouts that they document: Megatron-LM's
 indexed dataset (megatron/core/datasets/indexed_dataset.py) and llm.c's dev/data/data_common.py.
-validation/token_files compares with the programs' own writers."""
+And token shards, read without Espalier."""
+import array
 import pathlib
+import re
 import struct
+import subprocess
+import tempfile
 
 CODES = {"uint8": 1, "int8": 2, "int16": 3, "int32": 4, "int64": 5, "uint16": 8}
 LETTERS = {"uint8": "B", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint16": "H",
@@ -41,3 +45,29 @@ def write_llmc(path, ids, model="gpt-2"):
     path.write_bytes(struct.pack("<256i", magic, version, len(ids), *[0] * 253)
                      + packed(ids, dtype))
     return path
+
+
+def h5dump(*words):
+    return subprocess.run(["h5dump", *map(str, words)], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
+
+
+def read_shard(path):
+    """Documents, as lists of ids, and what the shard says of itself."""
+    numbers = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, letter in (("tokens", "I"), ("documents", "Q")):
+            h5dump("-d", name, "-b", "LE", "-o", f"{folder}/{name}", path)
+            numbers[name] = array.array(letter, pathlib.Path(folder, name).read_bytes()).tolist()
+    ends = [*numbers["documents"], len(numbers["tokens"])]
+    documents = [numbers["tokens"][a:b] for a, b in zip(ends, ends[1:])]
+    about = {}
+    for name in ("tokenizer", "vocabulary", "end_of_text", "num_bytes", "num_tokens",
+                 "num_documents", "split"):
+        about[name] = re.search(r"\(0\): (.*)", h5dump("-a", name, path))[1]
+    return documents, about
+
+
+def read_shards(folder):
+    """Of every shard in a folder, by name."""
+    return {path.name: read_shard(path) for path in sorted(pathlib.Path(folder).glob("*.h5"))}
