@@ -15,8 +15,8 @@ struct ParquetCounts {
 };
 
 /// Texts of a Parquet file, a document a row, through Apache Arrow's library (CMake's
-/// ESPALIER_ARROW). A page of each column is held at a time, about 1 MB as most writers make them,
-/// never a file or a row group.
+/// ESPALIER_ARROW). A page of each column is held at a time, never a file or a row group: about
+/// 1 MB as most writers make them, else as much as the longest text, packed and unpacked.
 ///
 /// A column is one of strings or of bytes (Parquet's BYTE_ARRAY, dictionary-encoded or not), packed
 /// in whatever way the library unpacks (snappy, gzip, zstd, ...), outside of lists. Bytes need not
