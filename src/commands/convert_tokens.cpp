@@ -8,8 +8,8 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/shard_document.hpp"
+#include "commands/shard_folder.hpp"
 #include "commands/token_documents.hpp"
-#include "commands/tokenize_output.hpp"
 #include "io/toml_reader.hpp"
 #include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -184,9 +184,9 @@ void print_llmc_counts(const TokenDocuments& documents, const tokenizer::Tokeniz
 }
 
 /// The closing table. Collective.
-void print_summary(parallel::MpiSession& session, const ShardSet& shards, double seconds) {
-  for (const Split split : {Split::train, Split::validation}) {
-    const Written& written = shards.written(split);
+void print_summary(parallel::MpiSession& session, const TokenShardSet& shards, double seconds) {
+  for (const TokenSplit split : {TokenSplit::train, TokenSplit::validation}) {
+    const WrittenTokens& written = shards.written(split);
     double sums[] = {
         static_cast<double>(written.num_documents), static_cast<double>(written.num_bytes),
         static_cast<double>(written.num_tokens), static_cast<double>(written.num_shards)};
@@ -194,7 +194,7 @@ void print_summary(parallel::MpiSession& session, const ShardSet& shards, double
     if (sums[0] == 0.0) continue;
     const auto count = [&](int i) { return with_commas(static_cast<std::int64_t>(sums[i])); };
     log::info("{:<10}  {} documents, {} tokens of {} bytes of text ({:.3f} a token), {} shard(s)",
-              kSplitNames[static_cast<std::size_t>(split)], count(0), count(2), count(1),
+              kTokenSplitNames[static_cast<std::size_t>(split)], count(0), count(2), count(1),
               sums[1] / sums[2], count(3));
   }
   log::info("time        {}", human_duration(seconds));
@@ -214,12 +214,12 @@ class Places {
       : validation_fraction_(how.validation_fraction),
         shard_tokens_(static_cast<std::uint64_t>(how.shard_tokens)) {}
   struct Place {
-    Split split;
+    TokenSplit split;
     std::uint64_t shard;
   };
   Place next(std::uint64_t num_tokens) {
     const bool is_validation = split_of_.uniform(num_documents_++) < validation_fraction_;
-    const Split split = is_validation ? Split::validation : Split::train;
+    const TokenSplit split = is_validation ? TokenSplit::validation : TokenSplit::train;
     const auto s = static_cast<std::size_t>(split);
     if (tokens_in_shard_[s] >= shard_tokens_) {
       ++shard_[s];
@@ -235,8 +235,8 @@ class Places {
   std::uint64_t shard_tokens_;
   RandomStream split_of_{0, "validation split"};
   std::uint64_t num_documents_ = 0;
-  std::uint64_t shard_[kNumSplits] = {};
-  std::uint64_t tokens_in_shard_[kNumSplits] = {};
+  std::uint64_t shard_[kNumTokenSplits] = {};
+  std::uint64_t tokens_in_shard_[kNumTokenSplits] = {};
 };
 
 }  // namespace
@@ -267,7 +267,7 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
   // 2. A place for the shards.
   const StopSignals signals;
   session.world().barrier();
-  std::optional<OutputFolder> output;  // rank 0
+  std::optional<ShardFolder> output;  // rank 0
   on_rank_0(session, [&] {
     output.emplace(p.tokenize.output);
     return std::string();
@@ -278,7 +278,7 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
   info.vocabulary = tokenizer.size();
   info.end_of_text = *marks.separator;
   info.source = describe_source(inputs.files);
-  std::optional<ShardSet> shards(std::in_place, p.tokenize.output, info);
+  std::optional<TokenShardSet> shards(std::in_place, p.tokenize.output, info);
 
   // 3. Document by document.
   ShardDocument made(tokenizer, marks, p.data.tokenizer);
