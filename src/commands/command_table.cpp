@@ -95,6 +95,30 @@ const std::array kCommands = {
                 "and time.\n",
             .use = config::Use::tokenizing,
             .run = tokenize},
+    Command{
+        .name = "convert-tokens",
+        .arguments = "file|folder ... output data.tokenizer=FILE [section.key=value ...] "
+                     "[--dry-run]",
+        .summary = "turn token files of Megatron or llm.c into token shards",
+        .details =
+            "Reads tokens that another program has made with data.tokenizer, and writes\n"
+            "train-*.h5 and validation-*.h5 into the folder that the last word names.\n"
+            "  Megatron  a .bin with its .idx (either, or the prefix of both, is named); ids are\n"
+            "            integers of 8 to 64 bits, documents those of the index\n"
+            "  llm.c     a .bin with a header, GPT-2's (uint16) or Llama 3's (uint32); a document\n"
+            "            begins with the separator or, where that is one token, with what\n"
+            "            data.begin_of_document means; the file of the next number goes on with\n"
+            "            the last document\n"
+            "A folder stands for all such files below it. A document becomes what tokenize\n"
+            "makes: data.begin_of_document, text, data.document_separator_token. What is there\n"
+            "is kept, what is missing added, and the log says so for each file: whether\n"
+            "Megatron's were written with --append-eod need not be told. Documents without text\n"
+            "are passed over. tokenize.shard_tokens and tokenize.validation_fraction mean what\n"
+            "they mean there; memory is that of the longest document.\n"
+            "Damaged files and ids that the tokenizer has not end the command, and no shard is\n"
+            "left. Stopped (SIGTERM, SIGINT, SIGUSR1, SIGUSR2) it ends with status 75. The dry\n"
+            "run opens all files and says what they are.\n",
+        .run_on_paths_with_input = convert_tokens},
     Command{.name = "inspect",
             .arguments = "path ...",
             .summary = "print what is in a token shard, checkpoint or tokenizer",

@@ -33,6 +33,11 @@ ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> p
 ExitStatus convert(parallel::MpiSession& session, std::span<const std::string> paths,
                    std::span<const std::string> overrides, bool dry_run);
 
+/// Token files of Megatron and llm.c to token shards: all paths but the last to the folder that the
+/// last one names. `overrides` are section.key=value.
+ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::string> paths,
+                          std::span<const std::string> overrides, bool dry_run);
+
 /// An option of a command that is short for a key: `--tokens in.h5` for evaluation.tokens=in.h5.
 struct Option {
   std::string_view flag;
