@@ -11,8 +11,10 @@ set(ESPALIER_HAS_ARROW OFF)
 function(espalier_find_arrow_library result name)
   file(GLOB found "${ESPALIER_ARROW_ROOT}/lib${name}.so" "${ESPALIER_ARROW_ROOT}/lib${name}.so.*"
        "${ESPALIER_ARROW_ROOT}/lib/lib${name}.so")
-  list(APPEND found "")
-  list(GET found 0 first)
+  set(first "")
+  if(found)
+    list(GET found 0 first)
+  endif()
   set(${result} "${first}" PARENT_SCOPE)
 endfunction()
 
