@@ -9,7 +9,7 @@ find_program(ESPALIER_MPIRUN NAMES mpirun REQUIRED)
 
 # Seconds after which a test is taken to hang. Nothing is expected to be done in this time: a slow
 # machine with other load may need ten times as long as an idle one.
-set(ESPALIER_TEST_TIMEOUT 1800)
+set(ESPALIER_TEST_TIMEOUT 1800 CACHE STRING "Seconds after which a test is taken to hang")
 
 function(espalier_test name)
   cmake_parse_arguments(TEST "EVERY_SIMD_LEVEL" "LABEL" "SOURCES;LIBRARIES;RANKS" ${ARGN})

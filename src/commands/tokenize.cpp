@@ -49,9 +49,9 @@ struct Corpus {
 };
 
 /// Shows rank 0 how far all ranks are, and a request to stop of one to all.
-class Liaison {
+class Coordinator {
  public:
-  Liaison(parallel::MpiSession& session, const Corpus& corpus, const train::RunControl& limit)
+  Coordinator(parallel::MpiSession& session, const Corpus& corpus, const train::RunControl& limit)
       : session_(session), corpus_(corpus), limit_(limit), counters_(session, kNumCounters) {
     for (const std::size_t unit : corpus.todo)
       disk_bytes_ += static_cast<double>(corpus.manifest.unit_bytes(corpus.manifest.units[unit]));
@@ -130,7 +130,7 @@ io::ShardInfo info_of(const Corpus& corpus, std::size_t unit) {
 
 /// Takes units and makes their shards, until there are no more or someone must stop. Returns how
 /// many this rank has finished.
-std::size_t work(const Corpus& corpus, Liaison& liaison, const OutputFolder* output) {
+std::size_t work(const Corpus& corpus, Coordinator& coordinator, const OutputFolder* output) {
   constexpr double kPatience_s = 0.02;  // so often somebody else may need this thread
   TokenizePipeline pipeline(corpus.tokenizer, corpus.marks, corpus.manifest, corpus.how,
                             num_host_threads());
@@ -144,8 +144,8 @@ std::size_t work(const Corpus& corpus, Liaison& liaison, const OutputFolder* out
     ++num_finished;
     if (output != nullptr) output->require_held();
   };
-  while (!pipeline.is_done() && !liaison.must_stop()) {
-    if (pipeline.wants_unit()) pipeline.give(liaison.next_unit());
+  while (!pipeline.is_done() && !coordinator.must_stop()) {
+    if (pipeline.wants_unit()) pipeline.give(coordinator.next_unit());
     const auto batch = pipeline.take(kPatience_s);
     if (batch == nullptr) continue;
     if (writer == nullptr)
@@ -153,7 +153,7 @@ std::size_t work(const Corpus& corpus, Liaison& liaison, const OutputFolder* out
           std::make_unique<UnitWriter>(corpus.how.output, batch->unit, info_of(corpus, batch->unit),
                                        static_cast<std::uint64_t>(corpus.how.shard_tokens));
     writer->append(*batch);
-    liaison.count(*batch);
+    coordinator.count(*batch);
     if (!batch->ends_unit) continue;
     wait_for_last();
     finishing = std::async(
@@ -161,7 +161,7 @@ std::size_t work(const Corpus& corpus, Liaison& liaison, const OutputFolder* out
         [whole = std::move(writer), counts = std::move(batch->counts)] { whole->finish(counts); });
   }
   wait_for_last();
-  liaison.share();
+  coordinator.share();
   return num_finished;
 }
 
@@ -214,7 +214,6 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   // 2. A place for the shards, before anything is read: a stream is there once. From here on a
   //    request to stop has something to put in order, and no rank must die of it.
   const train::RunControl limit(parameters.run);
-  const StopSignals signals;
   session.world().barrier();
   std::optional<OutputFolder> output;  // rank 0
   if (!dry_run)
@@ -265,8 +264,8 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   corpus.info.end_of_text = *marks.separator;
 
   // 4. Read, encode, write.
-  Liaison liaison(session, corpus, limit);
-  double finished[] = {static_cast<double>(work(corpus, liaison, output ? &*output : nullptr))};
+  Coordinator coordinator(session, corpus, limit);
+  double finished[] = {static_cast<double>(work(corpus, coordinator, output ? &*output : nullptr))};
   session.world().all_reduce_sum(std::span<double>(finished));
   const auto num_left = static_cast<double>(corpus.todo.size()) - finished[0];
   if (num_left > 0.0) {
@@ -275,7 +274,7 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   }
 
   // 5. All shards appear at once, with what they are.
-  const double seconds = liaison.seconds(), text_bytes = liaison.text_bytes();
+  const double seconds = coordinator.seconds(), text_bytes = coordinator.text_bytes();
   on_rank_0(session, [&] {
     const io::CorpusCounts counts = output->counts();
     print_skipped(counts, how.document_separator);

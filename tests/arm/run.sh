@@ -71,7 +71,7 @@ build_programs() {
   local names
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DESPALIER_CUDA=OFF \
     -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/toolchains/aarch64-linux-gnu.cmake" \
-    -DESPALIER_SYSROOT="$sysroot" -DESPALIER_ARM_CPU="$processor"
+    -DESPALIER_SYSROOT="$sysroot" -DESPALIER_ARM_CPU="$processor" -DESPALIER_TEST_TIMEOUT=20000
   mapfile -t names < <(programs)
   cmake --build "$build" --parallel "$jobs" --target espalier "${names[@]}"
 }
