@@ -8,8 +8,9 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/shard_document.hpp"
-#include "commands/shard_folder.hpp"
 #include "commands/token_documents.hpp"
+#include "commands/token_shard_set.hpp"
+#include "commands/unfinished_folder.hpp"
 #include "io/toml_reader.hpp"
 #include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -185,8 +186,8 @@ void print_llmc_counts(const TokenDocuments& documents, const tokenizer::Tokeniz
 
 /// The closing table. Collective.
 void print_summary(parallel::MpiSession& session, const TokenShardSet& shards, double seconds) {
-  for (const TokenSplit split : {TokenSplit::train, TokenSplit::validation}) {
-    const WrittenTokens& written = shards.written(split);
+  for (const io::Split split : {io::Split::train, io::Split::validation}) {
+    const io::SplitCounts& written = shards.written(split);
     double sums[] = {
         static_cast<double>(written.num_documents), static_cast<double>(written.num_bytes),
         static_cast<double>(written.num_tokens), static_cast<double>(written.num_shards)};
@@ -194,7 +195,7 @@ void print_summary(parallel::MpiSession& session, const TokenShardSet& shards, d
     if (sums[0] == 0.0) continue;
     const auto count = [&](int i) { return with_commas(static_cast<std::int64_t>(sums[i])); };
     log::info("{:<10}  {} documents, {} tokens of {} bytes of text ({:.3f} a token), {} shard(s)",
-              kTokenSplitNames[static_cast<std::size_t>(split)], count(0), count(2), count(1),
+              io::kSplitNames[static_cast<std::size_t>(split)], count(0), count(2), count(1),
               sums[1] / sums[2], count(3));
   }
   log::info("time        {}", human_duration(seconds));
@@ -206,20 +207,20 @@ bool must_stop(parallel::MpiSession& session) {
   return stops[0] > 0.0;
 }
 
-/// Where a document goes: to the split that tokenize would give it, and, by the tokens of the split
-/// so far, to a shard.
+/// Where a document goes: to a split by its number, and, by the tokens of the split so far, to a
+/// shard.
 class Places {
  public:
   explicit Places(const config::TokenizeParameters& how)
       : validation_fraction_(how.validation_fraction),
         shard_tokens_(static_cast<std::uint64_t>(how.shard_tokens)) {}
   struct Place {
-    TokenSplit split;
+    io::Split split;
     std::uint64_t shard;
   };
   Place next(std::uint64_t num_tokens) {
     const bool is_validation = split_of_.uniform(num_documents_++) < validation_fraction_;
-    const TokenSplit split = is_validation ? TokenSplit::validation : TokenSplit::train;
+    const io::Split split = is_validation ? io::Split::validation : io::Split::train;
     const auto s = static_cast<std::size_t>(split);
     if (tokens_in_shard_[s] >= shard_tokens_) {
       ++shard_[s];
@@ -235,8 +236,8 @@ class Places {
   std::uint64_t shard_tokens_;
   RandomStream split_of_{0, "validation split"};
   std::uint64_t num_documents_ = 0;
-  std::uint64_t shard_[kNumTokenSplits] = {};
-  std::uint64_t tokens_in_shard_[kNumTokenSplits] = {};
+  std::uint64_t shard_[io::kNumSplits] = {};
+  std::uint64_t tokens_in_shard_[io::kNumSplits] = {};
 };
 
 }  // namespace
@@ -267,9 +268,13 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
   // 2. A place for the shards.
   const StopSignals signals;
   session.world().barrier();
-  std::optional<ShardFolder> output;  // rank 0
+  std::optional<UnfinishedFolder> output;  // rank 0
   on_rank_0(session, [&] {
-    output.emplace(p.tokenize.output);
+    output.emplace(p.tokenize.output, "output", [](const std::filesystem::directory_entry& entry) {
+      return is_shard(entry.path()) && entry.is_regular_file();
+    });
+    output->clear();
+    output->set_kept(false);
     return std::string();
   });
   io::ShardInfo info;

@@ -22,31 +22,8 @@ constexpr const char* kManifest = "manifest.json";
 constexpr const char* kReport = "report.json";
 constexpr const char* kUnits = "units";
 
-/// Where the output will lie: links followed, so that the folder can be renamed to it.
-fs::path final_place(const fs::path& output) {
-  std::error_code error;
-  fs::path place = fs::weakly_canonical(output, error);
-  if (error) place = fs::absolute(output);
-  return place.has_filename() ? place : place.parent_path();
-}
-
-fs::path unfinished_folder(const fs::path& output) {
-  fs::path folder = final_place(output);
-  folder += ".unfinished";
-  return folder;
-}
-
 std::string unit_name(std::size_t unit) {
   return fmt::format("unit-{:05}", unit);
-}
-
-/// A shard, or what its writer leaves when it is killed.
-bool is_shard(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return (name.ends_with(".h5") || name.ends_with(".h5.partial") ||
-          name.ends_with(".h5.tokens.partial")) &&
-         std::any_of(std::begin(io::kSplitNames), std::end(io::kSplitNames),
-                     [&](const std::string& split) { return name.starts_with(split + "-"); });
 }
 
 /// The number N of "<word>-N..."; nothing: there is none.
@@ -63,16 +40,6 @@ std::optional<std::size_t> unit_of_shard(const fs::path& path) {
   for (const char* split : io::kSplitNames)
     if (const auto unit = number_behind(name, std::string(split) + "-")) return unit;
   return std::nullopt;
-}
-
-std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
-  std::error_code error;
-  std::vector<fs::directory_entry> entries;
-  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
-       entry.increment(error))
-    entries.push_back(*entry);
-  std::sort(entries.begin(), entries.end());
-  return entries;
 }
 
 /// Whether a tokenization puts such a thing into its folder.
@@ -102,12 +69,6 @@ std::vector<fs::path> shards_in(const fs::path& folder) {
       if (is_shard(inner.path())) shards.push_back(inner.path());
   }
   return shards;
-}
-
-void remove_ours(const fs::path& folder) {
-  std::error_code ignored;
-  for (const auto& entry : entries_of(folder))
-    if (is_written_by_us(entry)) fs::remove_all(entry.path(), ignored);
 }
 
 std::string read_file(const fs::path& path) {
@@ -140,43 +101,21 @@ std::uint64_t num_shards(const io::CorpusCounts& counts) {
 }  // namespace
 
 OutputFolder::OutputFolder(const fs::path& output)
-    : output_(output),
-      unfinished_(unfinished_folder(output)),
-      lock_(unfinished_.string() + ".lock",
-            {.busy = fmt::format("{} is being written by another job", output.string()),
-             .remedy = "choose another tokenize.output"}) {
-  std::error_code error;
-  require(!fs::exists(output_, error) || fs::is_directory(output_, error),
-          ExitStatus::bad_configuration,
-          "{}: this is a file. tokenize.output is a folder: choose another", output_.string());
-  const auto present = entries_of(output_);
-  require(present.empty(), ExitStatus::bad_configuration,
-          "{}: the folder must be new or empty, and holds files ({}, ...), which are not "
-          "overwritten. Remove them, or choose another tokenize.output",
-          output_.string(), present.empty() ? "" : present.front().path().filename().string());
-  for (const auto& entry : entries_of(unfinished_))
-    require(is_written_by_us(entry), ExitStatus::bad_configuration,
-            "{}: the folder is needed for unfinished shards, but {} is none. Move it, or choose "
-            "another tokenize.output",
-            unfinished_.string(), entry.path().filename().string());
-  fs::create_directories(unfinished_ / kUnits, error);
-  require(!error, ExitStatus::io_error, "{}: the folder cannot be made: {}", unfinished_.string(),
-          error.message());
-  made_ = true;
-  keeps_ = true;
+    : folder_(output, "tokenize.output", is_written_by_us) {
+  io::create_folder(folder_.path() / kUnits);
 }
 
 std::vector<bool> OutputFolder::take_up(const io::CorpusManifest& manifest, bool goes_on) {
   keeps_ = goes_on;
   std::vector<bool> done(manifest.units.size(), false);
   std::map<std::size_t, std::uint64_t> wanted;  // shards of units that are done
-  for (const auto& entry : entries_of(unfinished_ / kUnits)) {
+  for (const auto& entry : entries_of(folder_.path() / kUnits)) {
     const auto unit = number_behind(entry.path().filename().string(), "unit-");
     if (unit && entry.path().extension() == ".done")
       wanted[*unit] =
           num_shards(io::CorpusCounts::parse(read_file(entry.path()), entry.path().string()));
   }
-  const fs::path manifest_file = unfinished_ / kManifest;
+  const fs::path manifest_file = folder_.path() / kManifest;
   std::error_code error;
   if (!wanted.empty()) {
     std::string difference = "an input can be read once only";
@@ -188,21 +127,21 @@ std::vector<bool> OutputFolder::take_up(const io::CorpusManifest& manifest, bool
     require(difference.empty(), ExitStatus::bad_configuration,
             "{}: holds {} finished unit(s) of an earlier job, which cannot be gone on with: {}. "
             "Start it as it was, or remove the folder, or choose another tokenize.output",
-            unfinished_.string(), wanted.size(), difference);
+            folder_.path().string(), wanted.size(), difference);
   }
 
-  // A unit whose shards are not all there any more is made again.
+  // A unit of which a shard is missing is done anew.
   std::map<std::size_t, std::uint64_t> found;
-  for (const fs::path& shard : shards_in(unfinished_))
+  for (const fs::path& shard : shards_in(folder_.path()))
     if (const auto unit = unit_of_shard(shard); unit && shard.extension() == ".h5") ++found[*unit];
   for (const auto& [unit, count] : wanted)
     if (unit < done.size() && found[unit] == count) done[unit] = true;
-  for (const fs::path& shard : shards_in(unfinished_)) {
+  for (const fs::path& shard : shards_in(folder_.path())) {
     const auto unit = unit_of_shard(shard);
     if (!unit || *unit >= done.size() || !done[*unit] || shard.extension() != ".h5")
       fs::remove(shard, error);
   }
-  for (const auto& entry : entries_of(unfinished_ / kUnits)) {
+  for (const auto& entry : entries_of(folder_.path() / kUnits)) {
     const auto unit = number_behind(entry.path().filename().string(), "unit-");
     const bool is_mark =
         unit && *unit < done.size() && done[*unit] && entry.path().extension() == ".done";
@@ -213,39 +152,29 @@ std::vector<bool> OutputFolder::take_up(const io::CorpusManifest& manifest, bool
 }
 
 OutputFolder::~OutputFolder() {
-  if (!made_ || !lock_.is_held()) return;
-  std::error_code ignored;
-  const auto units = entries_of(unfinished_ / kUnits);
+  const auto units = entries_of(folder_.path() / kUnits);
   const bool has_done = std::any_of(units.begin(), units.end(), [](const auto& entry) {
     return entry.path().extension() == ".done";
   });
-  if (keeps_ && has_done) return;
-  remove_ours(unfinished_);
-  fs::remove(unfinished_, ignored);  // only when nothing else is in it
+  if (!is_published_) folder_.set_kept(keeps_ && has_done);
 }
 
 io::CorpusCounts OutputFolder::counts() const {
   io::CorpusCounts sum;
-  for (const auto& entry : entries_of(unfinished_ / kUnits))
+  for (const auto& entry : entries_of(folder_.path() / kUnits))
     if (entry.path().extension() == ".done")
       sum.add(io::CorpusCounts::parse(read_file(entry.path()), entry.path().string()));
   return sum;
 }
 
-// One rename: a reader, or a person after a crash, sees all shards or none.
 void OutputFolder::publish(const std::string& report) {
-  lock_.require_held();
-  write_file(unfinished_ / kReport, report);
-  const fs::path place = final_place(output_);
-  std::error_code error;
-  fs::rename(unfinished_, place, error);  // over an empty folder, too
-  require(!error, ExitStatus::io_error,
-          "{}: the finished shards cannot be renamed to {}: {}. Nothing is lost: rename the folder "
-          "yourself",
-          unfinished_.string(), output_.string(), error.message());
-  made_ = false;
+  folder_.require_held();
+  write_file(folder_.path() / kReport, report);
+  const fs::path place = folder_.publish();
+  is_published_ = true;
   // Behind the rename: killed in between, a job leaves marks that mislead nobody.
-  fs::remove_all(place / kUnits, error);
+  std::error_code ignored;
+  fs::remove_all(place / kUnits, ignored);
 }
 
 UnitWriter::UnitWriter(const fs::path& output, std::size_t unit, io::ShardInfo info,

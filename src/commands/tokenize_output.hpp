@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "commands/tokenize_input.hpp"
-#include "io/file_lock.hpp"
+#include "commands/unfinished_folder.hpp"
 #include "io/token_shard.hpp"
 
 namespace espalier::commands {
@@ -22,9 +22,7 @@ namespace espalier::commands {
 ///   units/unit-00012.part/  shards of a unit that is not done
 class OutputFolder {
  public:
-  /// Takes a lock beside the folder before it looks at anything, and makes the folder. Throws Error
-  /// (io_error) when another job has the lock, Error (bad_configuration) when the output holds
-  /// anything, or the folder anything that is not of a tokenization.
+  /// Throws as UnfinishedFolder.
   explicit OutputFolder(const std::filesystem::path& output);
   /// Takes up what an earlier job has left, and removes what that has not finished. Returns the
   /// units that are done, by number. `goes_on`: false where an input cannot be read twice; then
@@ -36,7 +34,7 @@ class OutputFolder {
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
   /// Throws Error (io_error) when another job has taken the lock.
-  void require_held() const { lock_.require_held(); }
+  void require_held() const { folder_.require_held(); }
   /// Leaves nothing, whatever is done: the input is of no use.
   void discard() { keeps_ = false; }
   /// The counts of all units that are done, together.
@@ -45,9 +43,8 @@ class OutputFolder {
   void publish(const std::string& report);
 
  private:
-  std::filesystem::path output_, unfinished_;
-  io::FileLock lock_;
-  bool made_ = false, keeps_ = false;
+  UnfinishedFolder folder_;
+  bool keeps_ = true, is_published_ = false;
 };
 
 /// The shards of one unit, on the rank that has taken it.

@@ -2,19 +2,14 @@
 
 #include <fmt/core.h>
 
+#include "tokenizer/normalizer.hpp"
+
 namespace espalier::tokenizer {
 namespace {
 
 std::string replaced(std::string_view text, std::string_view pattern, std::string_view content) {
   std::string result;
-  std::size_t done = 0;
-  for (std::size_t at = text.find(pattern); at != text.npos;
-       at = text.find(pattern, at + pattern.size())) {
-    result += text.substr(done, at - done);
-    result += content;
-    done = at + pattern.size();
-  }
-  result += text.substr(done);
+  replace_all(text, pattern, content, result);
   return result;
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 namespace espalier::tokenizer {
-namespace {
 
 void replace_all(std::string_view text, std::string_view pattern, std::string_view content,
                  std::string& out) {
@@ -16,8 +15,6 @@ void replace_all(std::string_view text, std::string_view pattern, std::string_vi
   }
   out += text.substr(done);
 }
-
-}  // namespace
 
 std::string name_of(const NormalizerStep& step) {
   switch (step.kind) {

@@ -23,6 +23,10 @@ struct NormalizerStep {
   std::shared_ptr<const Regex> regex = {};  ///< nullptr: pattern is the text itself
 };
 
+/// Appends `text` to `out` with `content` for every occurrence of `pattern`, which is not empty.
+void replace_all(std::string_view text, std::string_view pattern, std::string_view content,
+                 std::string& out);
+
 /// For the identity of a tokenizer.
 std::string name_of(const NormalizerStep& step);
 
