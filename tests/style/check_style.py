@@ -4,11 +4,13 @@
 Usage: check_style.py {rooms,text,format} <source directory>
 
 rooms   every #include and every DOORS list against the tables of CONTRIBUTING.md
-text    columns, lines per file, #pragma once, unfinished work, paths of one machine
+text    columns, lines per file, #pragma once, unfinished work, paths of one machine,
+        scripts that cannot be executed
 format  clang-format 14, when it is installed (else status 77: skipped)
 
 Prints a line per finding, `file:line: what`, and ends with status 1 when there is any.
 """
+import os
 import pathlib
 import re
 import shutil
@@ -223,6 +225,8 @@ def check_text(root, findings):
         lines = read(path).split("\n")
         if lines[-1] != "":
             findings.add(path, len(lines), "the last line does not end")
+        if lines[0].startswith("#!") and not os.access(path, os.X_OK):
+            findings.add(path, 1, "begins with #! but cannot be executed: chmod +x")
         is_cmake = path.name == "CMakeLists.txt"
         for number, line in enumerate(lines, 1):
             if len(line) > MAX_COLUMNS and (path.suffix in NARROW or is_cmake):

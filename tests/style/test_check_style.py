@@ -112,9 +112,10 @@ class Checker(unittest.TestCase):
         self.write("parallel/blank.cpp", "int x; \n")
         self.write("parallel/tab.cpp", "\tint x;\n")
         self.write("parallel/cut.cpp", "int x;")
+        self.write("parallel/run.sh", "#!/bin/sh\n")
         self.expect("text", "wide.cpp:1: 101 columns", "long.cpp:801", "open.hpp:1: #pragma once",
                     "later.cpp:1: unfinished", "mine.cpp:1: a path of one machine",
-                    "blank.cpp:1", "tab.cpp:1", "cut.cpp:1", "8 findings")
+                    "blank.cpp:1", "tab.cpp:1", "cut.cpp:1", "run.sh:1: begins with #!", "9 findings")
 
     def test_a_kernel_that_names_what_is_cudas_own(self):
         self.write("parallel/one.cu", "int i = threadIdx.x;  // block_index() is fine\n")
