@@ -35,6 +35,8 @@ constexpr std::array kFormats = {
     NamedFormat{".ndjson", TextFormat::json_lines, true},
     NamedFormat{".jsonlines", TextFormat::json_lines, true},
     NamedFormat{".json", TextFormat::json_lines, true},
+    NamedFormat{".parquet", TextFormat::parquet, true},
+    NamedFormat{".pq", TextFormat::parquet, true},
 };
 
 constexpr std::string_view kAsJsonLines =
@@ -53,7 +55,6 @@ struct Foreign {
   std::string_view remedy;
 };
 constexpr std::array kForeignNames = {
-    Foreign{" .parquet .pq ", "Parquet", kAsJsonLines},
     Foreign{" .arrow .feather .ipc ", "Arrow", kAsJsonLines},
     Foreign{" .orc .avro .xlsx .xls .ods .sqlite .db ", "a table", kAsJsonLines},
     Foreign{" .csv .tsv ", "comma- or tab-separated values", kAsJsonLines},
@@ -207,6 +208,10 @@ Packing packing_of(std::string_view head) {
   return Packing::none;
 }
 
+bool is_parquet(std::string_view head) {
+  return head.starts_with("PAR1"sv);
+}
+
 std::string foreign_content(std::string_view head) {
   for (const Magic& magic : kMagics)
     if (head.size() >= magic.offset + magic.bytes.size() &&
@@ -240,6 +245,7 @@ TextFormat format_of_content(std::string_view head) {
 std::optional<TextFormat> text_format_from_name(std::string_view name) {
   if (name == "text") return TextFormat::plain;
   if (name == "json_lines") return TextFormat::json_lines;
+  if (name == "parquet") return TextFormat::parquet;
   return std::nullopt;
 }
 

@@ -16,6 +16,7 @@ enum class Packing : std::uint8_t { none, gzip, bzip2, xz, zstd };
 enum class TextFormat : std::uint8_t {
   plain,       ///< text, divided into documents by a separator
   json_lines,  ///< a JSON object per line
+  parquet,     ///< a row of a table per document
 };
 
 /// What a name says. Letter case does not count; a number behind the name (.jsonl.1, .txt.007,
@@ -37,12 +38,14 @@ Packing packing_of(std::string_view head);
 
 /// First bytes of the text, unpacked, from which the following decide (or all there are).
 inline constexpr std::size_t kHeadBytes = 4096;
+/// Whether a Parquet file begins so.
+bool is_parquet(std::string_view head);
 /// What is there in place of text, and what to do ("holds Parquet. ..."); empty: it may be text.
 std::string foreign_content(std::string_view head);
 /// Of a file whose name does not say: JSON lines when it begins with a JSON object.
 TextFormat format_of_content(std::string_view head);
 
-/// The value of tokenize.format ("auto", "text", "json_lines"); none: auto.
+/// The value of tokenize.format ("auto", "text", "json_lines", "parquet"); none: auto.
 std::optional<TextFormat> text_format_from_name(std::string_view name);
 
 }  // namespace espalier::io

@@ -26,6 +26,12 @@ BadLine kind_of(std::string_view message) {
   return ends_as_number ? BadLine::not_a_number : BadLine::not_json;
 }
 
+/// Texts of a document are joined by a newline, those that are empty left out.
+void append_text(std::string_view text, std::string& document) {
+  if (!document.empty() && !text.empty()) document += '\n';
+  document += text;
+}
+
 // The exact way, for every line there is ----------------------------------------------------------
 
 const nlohmann::json* member(const nlohmann::json& object, const std::string& key) {
@@ -85,8 +91,7 @@ void read_exactly(std::string_view line, const JsonKeys& keys, std::string& text
                          fmt::format("the value of \"{}\" is a {}, not a string. Set "
                                      "tokenize.text_key",
                                      key, found->type_name()));
-    if (&key != keys.text.data()) text += '\n';
-    text += found->get_ref<const std::string&>();
+    append_text(found->get_ref<const std::string&>(), text);
   }
   source.clear();
   if (keys.source.empty()) return;
@@ -181,8 +186,7 @@ struct JsonLineReader::Implementation {
     std::string_view found;
     for (const std::string& key : keys.text) {
       if (!find_value(object, key, value) || value.get(found) != simdjson::SUCCESS) return false;
-      if (&key != keys.text.data()) text += '\n';
-      text += found;
+      append_text(found, text);
     }
     source.clear();
     if (!keys.source.empty() && find_value(object, keys.source, value) &&

@@ -41,7 +41,7 @@ class BadLineError : public std::runtime_error {
 /// What is taken from a line. A name means the key that is spelt so; where there is none, dots
 /// divide it into keys of objects in objects ("meta.text"). Of equal keys the last one counts.
 struct JsonKeys {
-  std::vector<std::string> text = {"text"};  ///< several: their strings, joined by a newline
+  std::vector<std::string> text = {"text"};  ///< several: those not empty, joined by a newline
   std::string source = {};                   ///< of the value that names the source; empty: none
 };
 

@@ -7,16 +7,23 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <limits>
 #include <optional>
 #include <string_view>
 
 #include "base/error.hpp"
+#include "io/byte_source.hpp"
 
 namespace espalier::io {
 namespace {
 
 using FileReader = parquet::ParquetFileReader;
 using TextReader = parquet::ByteArrayReader;
+
+[[noreturn]] void damaged(const std::filesystem::path& path, const std::string& problem) {
+  throw DamagedFileError(
+      fmt::format("{}: {}. Fetch or write the file again", path.string(), problem));
+}
 
 std::unique_ptr<FileReader> open_file(const std::filesystem::path& path) {
   std::error_code error;
@@ -30,8 +37,7 @@ std::unique_ptr<FileReader> open_file(const std::filesystem::path& path) {
   try {
     return FileReader::OpenFile(path.string(), false, properties);
   } catch (const std::exception& exception) {
-    fail(ExitStatus::bad_data, "{}: cannot be read as Parquet: {}", path.string(),
-         exception.what());
+    damaged(path, fmt::format("cannot be read as Parquet: {}", exception.what()));
   }
 }
 
@@ -64,27 +70,38 @@ std::string list_columns(const parquet::SchemaDescriptor& schema) {
   return names;
 }
 
-std::vector<int> find_columns(const std::filesystem::path& path,
-                              const parquet::SchemaDescriptor& schema,
-                              const std::vector<std::string>& keys) {
-  std::vector<int> columns;
-  for (const std::string& key : keys) {
-    std::vector<int> found;
-    bool is_group = false;
-    for (int c = 0; c < schema.num_columns(); ++c) {
-      const std::string name = schema.Column(c)->path()->ToDotString();
-      if (name == key) found.push_back(c);
-      is_group |= name.starts_with(key + ".");
-    }
-    const char* problem = found.size() > 1            ? "is the name of several columns"
-                          : found.empty() && is_group ? "has other columns in it: name one"
-                          : found.empty()             ? "is no column"
-                          : !is_text(*schema.Column(found.front())) ? "is no text"
-                                                                    : nullptr;
-    require(problem == nullptr, ExitStatus::bad_data, "{}: \"{}\" {}; there are {}", path.string(),
-            key, problem == nullptr ? "" : problem, list_columns(schema));
-    columns.push_back(found.front());
+/// The column of this name. `parameter` is the one that names it.
+int find_column(const std::filesystem::path& path, const parquet::SchemaDescriptor& schema,
+                const std::string& key, const char* parameter) {
+  std::vector<int> found;
+  bool is_group = false;
+  for (int c = 0; c < schema.num_columns(); ++c) {
+    const std::string name = schema.Column(c)->path()->ToDotString();
+    if (name == key) found.push_back(c);
+    is_group |= name.starts_with(key + ".");
   }
+  const char* problem = found.size() > 1            ? "is the name of several columns"
+                        : found.empty() && is_group ? "has other columns in it: name one"
+                        : found.empty()             ? "is no column"
+                        : !is_text(*schema.Column(found.front())) ? "is no text"
+                                                                  : nullptr;
+  require(problem == nullptr, ExitStatus::bad_data, "{}: \"{}\" {}; there are {}. Set {}",
+          path.string(), key, problem == nullptr ? "" : problem, list_columns(schema), parameter);
+  return found.front();
+}
+
+struct Columns {
+  std::vector<int> texts;
+  std::optional<int> source;
+};
+
+Columns find_columns(const std::filesystem::path& path, const parquet::SchemaDescriptor& schema,
+                     const ParquetSource::Options& options) {
+  Columns columns;
+  for (const std::string& key : options.text_keys)
+    columns.texts.push_back(find_column(path, schema, key, "tokenize.text_key"));
+  if (!options.source_key.empty())
+    columns.source = find_column(path, schema, options.source_key, "tokenize.source_key");
   return columns;
 }
 
@@ -129,18 +146,32 @@ class Column {
   std::int64_t num_values_ = 0, value_ = 0;
 };
 
-std::vector<ParquetSource::RowGroup> row_groups_of(const parquet::FileMetaData& metadata,
-                                                   const std::vector<int>& columns) {
+/// Of all columns, whatever their order: a row group is not told where it begins.
+std::uint64_t begin_of(const parquet::RowGroupMetaData& group) {
+  std::int64_t begin = std::numeric_limits<std::int64_t>::max();
+  for (int c = 0; c < group.num_columns(); ++c) {
+    const auto chunk = group.ColumnChunk(c);
+    begin = std::min(begin, chunk->data_page_offset());
+    if (chunk->has_dictionary_page() && chunk->dictionary_page_offset() > 0)
+      begin = std::min(begin, chunk->dictionary_page_offset());
+  }
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(begin, 0));
+}
+
+std::vector<ParquetSource::RowGroup> row_groups_of(const std::filesystem::path& path,
+                                                   const parquet::FileMetaData& metadata,
+                                                   const std::vector<int>& texts) {
   std::vector<ParquetSource::RowGroup> groups;
   for (int g = 0; g < metadata.num_row_groups(); ++g) {
     const auto group = metadata.RowGroup(g);
-    ParquetSource::RowGroup sizes{.num_rows = static_cast<std::uint64_t>(group->num_rows())};
-    for (const int c : columns) {
-      const auto chunk = group->ColumnChunk(c);
-      sizes.packed_bytes += static_cast<std::uint64_t>(chunk->total_compressed_size());
-      sizes.bytes += static_cast<std::uint64_t>(chunk->total_uncompressed_size());
-    }
-    groups.push_back(sizes);
+    ParquetSource::RowGroup described{.begin = begin_of(*group),
+                                      .num_rows = static_cast<std::uint64_t>(group->num_rows())};
+    for (const int c : texts)
+      described.bytes +=
+          static_cast<std::uint64_t>(group->ColumnChunk(c)->total_uncompressed_size());
+    if (!groups.empty() && described.begin < groups.back().begin)
+      damaged(path, fmt::format("row group {} begins before the one before", g));
+    groups.push_back(described);
   }
   return groups;
 }
@@ -153,8 +184,7 @@ auto guarded(const std::filesystem::path& path, Action&& action) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& exception) {
-    fail(ExitStatus::bad_data, "{}: the Parquet file is damaged: {}", path.string(),
-         exception.what());
+    damaged(path, fmt::format("the Parquet file is damaged: {}", exception.what()));
   }
 }
 
@@ -164,12 +194,15 @@ struct ParquetSource::Implementation {
   std::filesystem::path path;
   Options options;
   std::unique_ptr<FileReader> file;
-  std::vector<int> columns;
+  Columns columns;
   std::vector<RowGroup> groups;  // of the whole file
   std::size_t end_group = 0, next_group = 0;
-  std::vector<Column> open;  // of the row group that is being read
+  std::uint64_t end = 0;  // of the last row group, about: the footer is behind it
+  // Of the row group that is being read.
+  std::vector<Column> texts;
+  std::optional<Column> sources;
   std::uint64_t row = 0, num_rows = 0;
-  std::uint64_t position = 0;  // of the row groups before that
+  std::string source;
   ParquetCounts counts;
 
   bool open_next_group();
@@ -178,12 +211,13 @@ struct ParquetSource::Implementation {
 
 /// False after the last.
 bool ParquetSource::Implementation::open_next_group() {
-  if (num_rows > 0) position += groups[next_group - 1].packed_bytes;
   row = num_rows = 0;
-  open.clear();
+  texts.clear();
+  sources.reset();
   if (next_group >= end_group) return false;
   const auto reader = file->RowGroup(static_cast<int>(next_group));
-  for (const int column : columns) open.emplace_back(reader->Column(column));
+  for (const int column : columns.texts) texts.emplace_back(reader->Column(column));
+  if (columns.source) sources.emplace(reader->Column(*columns.source));
   num_rows = groups[next_group++].num_rows;
   return true;
 }
@@ -191,13 +225,14 @@ bool ParquetSource::Implementation::open_next_group() {
 /// Whether the row has a text.
 bool ParquetSource::Implementation::read_row(std::string& document) {
   document.clear();
-  for (Column& column : open) {
+  for (Column& column : texts) {
     const auto text = column.next();
     if (!text) ++counts.null_texts;
     if (!text || text->empty()) continue;
-    if (!document.empty()) document += options.joint;
+    if (!document.empty()) document += '\n';
     document += *text;
   }
+  if (sources) source = sources->next().value_or("");
   ++row;
   ++counts.rows;
   return !document.empty();
@@ -207,31 +242,39 @@ bool ParquetSource::is_available() {
   return true;
 }
 
+std::string ParquetSource::why_not_available() {
+  return {};
+}
+
 std::vector<ParquetSource::RowGroup> ParquetSource::row_groups(const std::filesystem::path& path,
                                                                const Options& options) {
   const auto file = open_file(path);
   return guarded(path, [&] {
     const auto metadata = file->metadata();
-    return row_groups_of(*metadata, find_columns(path, *metadata->schema(), options.text_keys));
+    return row_groups_of(path, *metadata, find_columns(path, *metadata->schema(), options).texts);
   });
 }
 
-ParquetSource::ParquetSource(const std::filesystem::path& path, Options options,
-                             int first_row_group, int num_row_groups)
+ParquetSource::ParquetSource(const std::filesystem::path& path, Options options, TextPart part)
     : implementation_(std::make_unique<Implementation>()) {
-  ESPALIER_ASSERT(first_row_group >= 0 && num_row_groups >= 0);
   Implementation& self = *implementation_;
   self.path = path;
   self.options = std::move(options);
   self.file = open_file(path);
   guarded(path, [&] {
     const auto metadata = self.file->metadata();
-    self.columns = find_columns(path, *metadata->schema(), self.options.text_keys);
-    self.groups = row_groups_of(*metadata, self.columns);
-    self.next_group = std::min(static_cast<std::size_t>(first_row_group), self.groups.size());
-    self.end_group =
-        std::min(self.next_group + static_cast<std::size_t>(num_row_groups), self.groups.size());
+    self.columns = find_columns(path, *metadata->schema(), self.options);
+    self.groups = row_groups_of(path, *metadata, self.columns.texts);
   });
+  const auto first_from = [&](std::uint64_t position) {
+    const auto found =
+        std::partition_point(self.groups.begin(), self.groups.end(),
+                             [&](const RowGroup& group) { return group.begin < position; });
+    return static_cast<std::size_t>(found - self.groups.begin());
+  };
+  self.next_group = first_from(part.begin);
+  self.end_group = first_from(part.end);
+  self.end = std::min<std::uint64_t>(part.end, std::filesystem::file_size(path));
 }
 
 ParquetSource::ParquetSource(ParquetSource&&) noexcept = default;
@@ -247,8 +290,9 @@ bool ParquetSource::next(std::string& document) {
       ++self.counts.empty_documents;
     }
   } catch (const std::exception& exception) {
-    fail(ExitStatus::bad_data, "{}: row group {} is damaged at row {}: {}", self.path.string(),
-         self.next_group == 0 ? 0 : self.next_group - 1, self.row, exception.what());
+    damaged(self.path, fmt::format("row group {} is damaged at row {}: {}",
+                                   self.next_group == 0 ? 0 : self.next_group - 1, self.row,
+                                   exception.what()));
   }
 }
 
@@ -256,13 +300,20 @@ const ParquetCounts& ParquetSource::counts() const {
   return implementation_->counts;
 }
 
-std::uint64_t ParquetSource::packed_position() const {
+const std::string& ParquetSource::source() const {
+  return implementation_->source;
+}
+
+std::uint64_t ParquetSource::position() const {
   const Implementation& self = *implementation_;
-  if (self.row == 0) return self.position;
+  const auto begin_of_group = [&](std::size_t g) {
+    return g < self.end_group ? self.groups[g].begin : self.end;
+  };
+  if (self.row == 0) return begin_of_group(self.next_group);
+  const std::uint64_t begin = begin_of_group(self.next_group - 1);
   const double share = static_cast<double>(self.row) / static_cast<double>(self.num_rows);
-  return self.position +
-         static_cast<std::uint64_t>(
-             share * static_cast<double>(self.groups[self.next_group - 1].packed_bytes));
+  return begin + static_cast<std::uint64_t>(
+                     share * static_cast<double>(begin_of_group(self.next_group) - begin));
 }
 
 }  // namespace espalier::io

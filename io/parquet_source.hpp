@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "io/text_part.hpp"
+
 namespace espalier::io {
 
 /// What was met in Parquet files besides documents.
@@ -25,36 +27,37 @@ class ParquetSource {
  public:
   struct Options {
     /// Columns; "meta.text" is the field text of the column meta. With several, the texts that are
-    /// not empty are joined.
+    /// not empty are joined by a newline, as in JSON lines (JsonKeys).
     std::vector<std::string> text_keys = {"text"};
-    std::string joint = "\n\n";  ///< between texts of a document
+    std::string source_key = {};  ///< column of the value that names the source; empty: none
   };
   struct RowGroup {
+    std::uint64_t begin = 0;  ///< its first byte in the file
     std::uint64_t num_rows = 0;
-    std::uint64_t packed_bytes = 0;  ///< of the text columns, in the file
-    std::uint64_t bytes = 0;         ///< of these, unpacked: about the size of the text
+    std::uint64_t bytes = 0;  ///< of the text columns, unpacked: about the size of the text
   };
 
   /// Whether this program was built with Arrow. Without it everything below throws Error (bad_data)
-  /// that says what to do.
+  /// that says what to do, as why_not_available() does; empty with it.
   static bool is_available();
-  /// The row groups of a file, from its footer alone. Throws as the constructor.
+  static std::string why_not_available();
+  /// The row groups of a file in order, from its footer alone. Throws as the constructor.
   static std::vector<RowGroup> row_groups(const std::filesystem::path& path,
                                           const Options& options);
 
-  /// Rows of `num_row_groups` row groups from `first_row_group` on, of those that are there. Throws
-  /// Error (bad_data) naming the file: when it is not there or is no Parquet file, and, with the
-  /// columns that there are, when a key names none, one that is no text, or one in a list.
-  ParquetSource(const std::filesystem::path& path, Options options, int first_row_group = 0,
-                int num_row_groups = 1 << 30);
+  /// Rows of the row groups that begin in `part`. Throws Error (bad_data) naming the file: when it
+  /// is not there and, with the columns that there are, when a key names none, one that is no text,
+  /// or one in a list; DamagedFileError when it is no Parquet file, or a damaged one.
+  ParquetSource(const std::filesystem::path& path, Options options, TextPart part = {});
   ParquetSource(ParquetSource&&) noexcept;
   ~ParquetSource();
-  /// The next document; false after the last. Throws Error (bad_data) with file and row group when
-  /// the data are damaged.
+  /// The next document; false after the last. Throws DamagedFileError with file and row group.
   bool next(std::string& document);
+  /// Of the last document: the value in the column `source_key`; empty: none.
+  const std::string& source() const;
   const ParquetCounts& counts() const;
-  /// Of RowGroup::packed_bytes, read so far: for progress.
-  std::uint64_t packed_position() const;
+  /// About where in the file the reader is, for progress.
+  std::uint64_t position() const;
 
  private:
   struct Implementation;

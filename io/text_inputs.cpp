@@ -69,7 +69,7 @@ class Walk {
       found.push_back(path);
       return;
     }
-    leave_out("names that say neither text (.txt) nor JSON lines (.jsonl)", path);
+    leave_out("names that say neither text (.txt) nor JSON lines (.jsonl) nor Parquet", path);
   }
 
   void leave_out(const char* why, const fs::path& path) { left_out_[why].insert(path); }
@@ -139,7 +139,7 @@ TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional
     const auto found = walk.texts_of(name);
     require(!found.empty(), ExitStatus::bad_data,
             "{}: the folder holds no text, nor does a folder in it (.txt, .jsonl, .ndjson, "
-            ".json; also .gz, .bz2, .xz, .zst). Correct {}, or name the files themselves",
+            ".json, .parquet; also .gz, .bz2, .xz, .zst). Correct {}, or name the files themselves",
             name, key);
     inputs.files.insert(inputs.files.end(), found.begin(), found.end());
   }

@@ -6,8 +6,21 @@
 #include "base/error.hpp"
 #include "io/input_file.hpp"
 #include "io/packed_source.hpp"
+#include "io/parquet_source.hpp"
 
 namespace espalier::io {
+namespace {
+
+bool holds_parquet(const std::filesystem::path& path, const TextSource::Options& options) {
+  if (options.format.value_or(TextFormat::parquet) != TextFormat::parquet) return false;
+  return is_parquet(InputFile(path).peek(kPackingBytes));
+}
+
+ParquetSource::Options parquet_options(const TextSource::Options& options) {
+  return {.text_keys = options.keys.text, .source_key = options.keys.source};
+}
+
+}  // namespace
 
 Packing packing_of_file(const std::filesystem::path& path) {
   InputFile file(path);
@@ -15,8 +28,16 @@ Packing packing_of_file(const std::filesystem::path& path) {
   return packing != Packing::none ? packing : kind_of_name(path).packing;
 }
 
-std::uint64_t estimated_text_bytes(Packing packing, std::uint64_t num_bytes) {
-  switch (packing) {
+std::uint64_t estimated_text_bytes(const std::filesystem::path& path,
+                                   const TextSource::Options& options) {
+  if (holds_parquet(path, options)) {
+    std::uint64_t bytes = 0;
+    for (const auto& group : ParquetSource::row_groups(path, parquet_options(options)))
+      bytes += group.bytes;
+    return bytes;
+  }
+  const std::uint64_t num_bytes = std::filesystem::file_size(path);
+  switch (packing_of_file(path)) {
     case Packing::none:
       return num_bytes;
     case Packing::gzip:
@@ -29,12 +50,44 @@ std::uint64_t estimated_text_bytes(Packing packing, std::uint64_t num_bytes) {
   return num_bytes;
 }
 
+namespace {
+
+/// From the beginning to the first of `cuts`, to the next, and to the end of the file.
+std::vector<TextPart> parts_between(const std::vector<std::uint64_t>& cuts, std::uint64_t size) {
+  std::vector<TextPart> parts;
+  std::uint64_t begin = 0;
+  for (const std::uint64_t cut : cuts) {
+    parts.push_back({begin, cut});
+    begin = cut;
+  }
+  parts.push_back({begin, size});
+  return parts;
+}
+
+std::vector<TextPart> cut_row_groups(const std::filesystem::path& path,
+                                     const TextSource::Options& options, std::uint64_t text_bytes) {
+  std::vector<std::uint64_t> cuts;
+  std::uint64_t held = 0;  // text of the part
+  for (const auto& group : ParquetSource::row_groups(path, parquet_options(options))) {
+    if (held > 0 && held + group.bytes / 2 > text_bytes) {
+      cuts.push_back(group.begin);
+      held = 0;
+    }
+    held += group.bytes;
+  }
+  if (cuts.empty()) return {{}};
+  return parts_between(cuts, std::filesystem::file_size(path));
+}
+
+}  // namespace
+
 std::vector<TextPart> cut_text(const std::filesystem::path& path,
                                const TextSource::Options& options, std::uint64_t text_bytes) {
+  if (holds_parquet(path, options)) return cut_row_groups(path, options, text_bytes);
   const std::vector<TextPart> whole(1);
   const std::uint64_t size = std::filesystem::file_size(path);
   const Packing packing = packing_of_file(path);
-  const std::uint64_t estimate = estimated_text_bytes(packing, size);
+  const std::uint64_t estimate = estimated_text_bytes(path, options);
   if (estimate < 2 * text_bytes || (packing != Packing::none && packing != Packing::zstd))
     return whole;
   const bool has_lines = TextSource(path, options).format() == TextFormat::json_lines;
@@ -56,14 +109,7 @@ std::vector<TextPart> cut_text(const std::filesystem::path& path,
     }
   }
   if (cuts.empty()) return whole;
-  std::vector<TextPart> parts;
-  std::uint64_t begin = 0;
-  for (const std::uint64_t cut : cuts) {
-    parts.push_back({begin, cut});
-    begin = cut;
-  }
-  parts.push_back({begin, size});
-  return parts;
+  return parts_between(cuts, size);
 }
 
 std::uint64_t document_border(const std::filesystem::path& path, std::string_view separator,

@@ -12,13 +12,15 @@ namespace espalier::io {
 /// The packing of a file that is no stream, by its first bytes, else by its name.
 Packing packing_of_file(const std::filesystem::path& path);
 
-/// About how many bytes of text a file of `packing` and `num_bytes` holds. No file is looked at:
-/// packed text is taken to be three or four times as long.
-std::uint64_t estimated_text_bytes(Packing packing, std::uint64_t num_bytes);
+/// About how many bytes of text a file that is no stream holds. Packed text is taken to be three or
+/// four times as long; Parquet says how long its columns are. Throws as ParquetSource.
+std::uint64_t estimated_text_bytes(const std::filesystem::path& path,
+                                   const TextSource::Options& options);
 
 /// Parts of about `text_bytes` bytes of text each, in order and without gaps, for TextSource:
 ///   not packed            JSON lines, and plain text with a separator: anywhere
 ///   Zstandard             JSON lines, between frames, where a file has several
+///   Parquet               between row groups
 ///   everything else       one part
 /// `path` is no stream. Depends on the file and the options alone. Throws as TextSource.
 std::vector<TextPart> cut_text(const std::filesystem::path& path,

@@ -4,6 +4,8 @@
 
 #include "base/error.hpp"
 #include "io/byte_source.hpp"
+#include "io/input_file.hpp"
+#include "io/parquet_source.hpp"
 #include "io/text_parts.hpp"
 
 namespace espalier::io {
@@ -39,6 +41,8 @@ struct TextSource::Implementation {
   JsonLineReader json{{}};
   std::string piece;   // a line
   std::string source;  // of the last document
+
+  std::unique_ptr<ParquetSource> parquet;  // from the first row on
 
   // Of a part that is not the whole file.
   TextPart part;
@@ -111,6 +115,7 @@ struct TextSource::Implementation {
       by_content = whole.by_content;
     }
     part = wanted;
+    if (format == TextFormat::parquet) return;
     in_frames = packing_of_file(path) != Packing::none;
     if (!in_frames) {
       const std::string& separator = format == TextFormat::plain ? options.separator : kLineEnd;
@@ -128,6 +133,8 @@ struct TextSource::Implementation {
     }
     const NamedKind named = kind_of_name(path);
     const std::string shown = path == "-" ? "- (standard input)" : path.string();
+    if (options.format.value_or(TextFormat::parquet) == TextFormat::parquet && is_parquet(buffer))
+      return take_parquet(shown);
     const std::string foreign = foreign_content(buffer);
     require(foreign.empty(), ExitStatus::bad_data, "{}: {}", shown, foreign);
     if (options.format) {
@@ -137,8 +144,38 @@ struct TextSource::Implementation {
       by_content = !named.format;
       format = by_content ? format_of_content(buffer) : *named.format;
     }
+    if (format == TextFormat::parquet)
+      throw DamagedFileError(
+          fmt::format("{}: is no Parquet file, or a damaged one: it does not begin with PAR1. "
+                      "Fetch or write it "
+                      "again, or correct {}",
+                      shown, options.format ? "tokenize.format" : "its name"));
     if (format == TextFormat::plain && buffer.starts_with(kByteOrderMark))
       begin = kByteOrderMark.size();
+  }
+
+  /// Parquet is read from its end, and by rows: not through `bytes`.
+  void take_parquet(const std::string& shown) {
+    const char* problem = is_stream(path) ? "cannot be read from a stream: write it to a file"
+                          : packing_of_file(path) != Packing::none
+                              ? "and is packed once more: unpack it"
+                              : nullptr;
+    require(problem == nullptr, ExitStatus::bad_data, "{}: holds Parquet, which {}", shown,
+            problem == nullptr ? "" : problem);
+    require(ParquetSource::is_available(), ExitStatus::bad_data, "{}: {}", shown,
+            ParquetSource::why_not_available());
+    constexpr std::uint64_t kMagicBytes = 4;
+    const std::uint64_t size = bytes->size();
+    std::string tail(kMagicBytes, '\0');
+    InputFile(path, size - std::min(size, kMagicBytes), size).read(tail);
+    if (size < 2 * kMagicBytes || !is_parquet(tail))
+      throw DamagedFileError(
+          fmt::format("{}: the Parquet file is cut off: it does not end as it begins, with PAR1. "
+                      "Fetch or write "
+                      "it again",
+                      shown));
+    format = TextFormat::parquet;
+    bytes.reset();
   }
 
   /// The text up to the next `separator` (not part of it) or the end; false when there is no more.
@@ -199,6 +236,18 @@ struct TextSource::Implementation {
     }
     return false;
   }
+
+  bool next_parquet(std::string& document) {
+    if (parquet == nullptr)
+      parquet = std::make_unique<ParquetSource>(
+          path,
+          ParquetSource::Options{.text_keys = options.keys.text, .source_key = options.keys.source},
+          part);
+    const bool found = parquet->next(document);
+    source = parquet->source();
+    counts.empty_documents = parquet->counts().empty_documents;
+    return found;
+  }
 };
 
 TextSource::TextSource(const std::filesystem::path& path, Options options)
@@ -216,8 +265,15 @@ TextSource::~TextSource() = default;
 
 bool TextSource::next(std::string& document) {
   Implementation& self = *implementation_;
-  return self.format == TextFormat::json_lines ? self.next_json(document)
-                                               : self.next_plain(document);
+  switch (self.format) {
+    case TextFormat::plain:
+      return self.next_plain(document);
+    case TextFormat::json_lines:
+      return self.next_json(document);
+    case TextFormat::parquet:
+      return self.next_parquet(document);
+  }
+  return false;
 }
 
 const std::string& TextSource::source() const {
@@ -233,11 +289,15 @@ const TextCounts& TextSource::counts() const {
 }
 
 std::uint64_t TextSource::compressed_position() const {
-  return implementation_->bytes->position();
+  const Implementation& self = *implementation_;
+  if (self.format != TextFormat::parquet) return self.bytes->position();
+  return self.parquet == nullptr ? self.part.begin : self.parquet->position();
 }
 
 std::uint64_t TextSource::compressed_size() const {
-  return implementation_->bytes->size();
+  const Implementation& self = *implementation_;
+  return self.format == TextFormat::parquet ? std::filesystem::file_size(self.path)
+                                            : self.bytes->size();
 }
 
 }  // namespace espalier::io

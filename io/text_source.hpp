@@ -2,13 +2,13 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "io/file_kind.hpp"
 #include "io/json_text.hpp"
+#include "io/text_part.hpp"
 
 namespace espalier::io {
 
@@ -21,20 +21,13 @@ struct TextCounts {
   bool has_separator_with_crlf = false;
 };
 
-/// A piece of a file, in bytes as it lies on the disk: see cut_text (io/text_parts.hpp).
-struct TextPart {
-  static constexpr std::uint64_t kEndOfFile = std::numeric_limits<std::uint64_t>::max();
-  std::uint64_t begin = 0;
-  std::uint64_t end = kEndOfFile;
-  bool operator==(const TextPart&) const = default;
-};
-
-/// Documents of one text or JSON-lines file or stream ("-": standard input), plain or packed, in
-/// order; read once, and no more of it held than a block and a document.
+/// Documents of one text, JSON-lines or Parquet file or stream ("-": standard input), plain or
+/// packed, in order; read once, and no more of it held than a block and a document.
 /// Plain text: documents are divided by `separator` (empty: the file is one document, read whole);
 /// a byte-order mark of UTF-8 at the beginning is dropped. JSON lines: one document per line, as
-/// `keys` say; blank lines are passed over. A document without a byte is passed over too.
-/// What the file is: io/file_kind.hpp.
+/// `keys` say; blank lines are passed over. Parquet: one document per row, the texts of the columns
+/// that `keys` name; the file is no stream, and not packed once more (io/parquet_source.hpp). A
+/// document without a byte is passed over too. What the file is: io/file_kind.hpp.
 class TextSource {
  public:
   struct Options {
@@ -44,18 +37,21 @@ class TextSource {
     bool skip_bad_lines = false;  ///< JSON lines; else the first one is an Error
   };
   /// Reads the first bytes. Throws Error (bad_data) for what is not there or no text, with what it
-  /// is instead and what to do; and as ByteSource.
+  /// is instead and what to do; and as ByteSource. Of Parquet the rest, its columns too, is looked
+  /// at by the first next().
   TextSource(const std::filesystem::path& path, Options options);
   /// The documents that belong to a part of a file. Those of all parts of a file, in order, are the
   /// documents of the file, whatever the cuts:
   ///   not packed   a part has the documents that begin in it
   ///   Zstandard    parts are whole frames, and a part has the lines that begin behind its first
   ///                byte, up to and with its end: the first one reads to a line's end behind that
+  ///   Parquet      a part has the row groups that begin in it
   TextSource(const std::filesystem::path& path, Options options, TextPart part);
   ~TextSource();
-  /// The next document; false at the end. Throws Error (bad_data) with file and line.
+  /// The next document; false at the end. Throws Error (bad_data) with file and line, and as
+  /// ByteSource and ParquetSource.
   bool next(std::string& document);
-  /// Of the last document: the value of keys.source in JSON lines; empty: none.
+  /// Of the last document: the value of keys.source in JSON lines or Parquet; empty: none.
   const std::string& source() const;
   TextFormat format() const;
   const TextCounts& counts() const;           ///< so far

@@ -40,10 +40,16 @@ CorpusManifest::File describe_file(const std::filesystem::path& path) {
           .mtime_ns = std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
 }
 
-/// Text in the file, about.
-std::uint64_t text_bytes_of(const CorpusManifest::File& file) {
+/// Text in the file, about; of a damaged one, its bytes.
+std::uint64_t text_bytes_of(const CorpusManifest::File& file,
+                            const config::TokenizeParameters& how) {
   if (file.num_bytes == 0) return 0;
-  return io::estimated_text_bytes(io::packing_of_file(file.path), file.num_bytes);
+  try {
+    return io::estimated_text_bytes(file.path, text_options(how));
+  } catch (const io::DamagedFileError&) {
+    if (how.on_bad_file != "skip") throw;
+    return file.num_bytes;
+  }
 }
 
 /// The one place that divides a file, by its kind.
@@ -65,9 +71,8 @@ std::string kind_of(const CorpusManifest::File& file, const config::TokenizePara
   if (file.num_bytes == 0) return "empty";
   const auto format = how.format == "auto" ? io::kind_of_name(file.path).format
                                            : io::text_format_from_name(how.format);
-  const char* name = !format                            ? "as the content says"
-                     : *format == io::TextFormat::plain ? "text"
-                                                        : "JSON lines";
+  constexpr const char* kFormats[] = {"text", "JSON lines", "Parquet"};
+  const char* name = !format ? "as the content says" : kFormats[static_cast<std::size_t>(*format)];
   return name + std::string(kPackings[static_cast<std::size_t>(io::packing_of_file(file.path))]);
 }
 
@@ -134,7 +139,7 @@ CorpusManifest plan_corpus(const Files& files, const config::TokenizeParameters&
   std::uint64_t total = 0;
   for (const auto& file : files) {
     manifest.files.push_back(describe_file(file));
-    text_bytes.push_back(text_bytes_of(manifest.files.back()));
+    text_bytes.push_back(text_bytes_of(manifest.files.back(), how));
     total += text_bytes.back();
   }
   const auto shard_bytes = static_cast<std::uint64_t>(
@@ -179,7 +184,7 @@ void print_estimate(const CorpusManifest& manifest, const config::TokenizeParame
     Kind& kind = kinds[kind_of(file, how)];
     ++kind.files;
     kind.bytes += static_cast<double>(file.num_bytes);
-    kind.text += static_cast<double>(io::is_stream(file.path) ? 0 : text_bytes_of(file));
+    kind.text += static_cast<double>(io::is_stream(file.path) ? 0 : text_bytes_of(file, how));
   }
   for (const auto& [name, kind] : kinds) {
     text += kind.text;

@@ -25,8 +25,9 @@ struct TokenizeParameters {
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "input",
-                .meaning = "files of text or JSON lines (.txt, .jsonl, .ndjson, .json; also .gz, "
-                           ".bz2, .xz, .zst), folders of them, or \"-\": standard input",
+                .meaning =
+                    "files of text, JSON lines or Parquet (.txt, .jsonl, .ndjson, .json, also .gz, "
+                    ".bz2, .xz, .zst; .parquet), folders of them, or \"-\": standard input",
                 .is_path = true},
           p.input);
     visit(Field{.name = "output",
@@ -35,15 +36,16 @@ struct TokenizeParameters {
           p.output);
     visit(Field{.name = "format",
                 .meaning = "what the files are; auto: as their names and first bytes say",
-                .choices = {"auto", "text", "json_lines"}},
+                .choices = {"auto", "text", "json_lines", "parquet"}},
           p.format);
     visit(Field{.name = "text_key",
-                .meaning = "key of the text in JSON lines, dots for keys of objects in objects "
-                           "(meta.text); several: their texts, joined by a newline"},
+                .meaning =
+                    "key of the text in JSON lines, column in Parquet; dots for keys of objects in "
+                    "objects (meta.text); several: their texts, joined by a newline"},
           p.text_key);
     visit(Field{.name = "source_key",
-                .meaning = "key in JSON lines whose values divide the corpus: a folder of shards "
-                           "for each below `output`; empty: none"},
+                .meaning = "key or column whose values divide the corpus: a folder of shards for "
+                           "each below `output`; empty: none"},
           p.source_key);
     visit(Field{.name = "document_separator",
                 .meaning = "text between documents of a plain text file; empty: a file is one "
@@ -54,8 +56,9 @@ struct TokenizeParameters {
                 .choices = {"stop", "skip"}},
           p.on_bad_line);
     visit(Field{.name = "on_bad_file",
-                .meaning = "a packed file that is damaged or cut off: stop, or skip what is behind "
-                           "the damage and count it",
+                .meaning =
+                    "a packed file or one of Parquet that is damaged or cut off: stop, or skip "
+                    "what is behind the damage and count it",
                 .choices = {"stop", "skip"}},
           p.on_bad_file);
     visit(Field{.name = "validation_fraction",

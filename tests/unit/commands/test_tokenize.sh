@@ -74,6 +74,45 @@ expect 0 "1 documents" tokenize.output="$folder/foo" "tokenize.input=[\"$folder/
   tokenize.format=text
 grep -q 'document_separator = "\\n\\n\\n" does not occur in 1 of 1' "$folder/out" ||
   fail "a separator that never occurs is not said"
+
+# Parquet gives the shards of the same text as JSON lines, where the program can read it. All files
+# have the same name, which the shards hold, and their first bytes say what they are.
+mkdir "$folder/lines" "$folder/table"
+python3 -c 'for i in range(230):
+  if i % 7 not in (0, 3):
+    print("{\"text\": \"row %d%s%s\"}" % (i, " äöü" * (i < 5), "x" * (3000 * (i % 50 == 1))))
+' >"$folder/lines/rows"
+# rows <status> <words> <input> <output> ...
+rows() {
+  expect "$1" "$2" "tokenize.input=[\"$3\"]" tokenize.output="$folder/$4" \
+    tokenize.validation_fraction=0.2 tokenize.shard_tokens=100000 "${@:5}"
+}
+same_as_lines() {
+  cp "$source/tests/fixtures/parquet/$1.parquet" "$folder/table/rows"
+  rows 0 "35 documents" "$folder/table/rows" "of-$1" "${@:2}"
+  diff -r -x report.json -x manifest.json "$folder/of-lines" "$folder/of-$1" ||
+    fail "$1.parquet gives other shards than its text as JSON lines"
+}
+zstd=$source/tests/fixtures/parquet/zstd.parquet
+if [ "$HAS_ARROW" = ON ]; then
+  rows 0 "35 documents" "$folder/lines/rows" of-lines
+  for name in snappy-dictionary gzip zstd-dictionary pages-v2 large-string; do
+    same_as_lines $name
+  done
+  same_as_lines nested tokenize.text_key=meta.text
+  rows 65 "is no column; there are id (INT64), text (String)" "$zstd" x tokenize.text_key=body
+  rows 65 "is no text; there are id (INT64), text (String). Set tokenize.source_key" "$zstd" x \
+    tokenize.source_key=id
+  head -c 1500 "$zstd" >"$folder/table/cut.parquet"
+  rows 65 "the Parquet file is cut off" "$folder/table/cut.parquet" x
+  rows 0 "35 documents" "$folder/lines/rows\", \"$folder/table/cut.parquet" with-cut \
+    tokenize.on_bad_file=skip
+  grep -q "cut.parquet" "$folder/with-cut/report.json" || fail "a cut Parquet file is not counted"
+  rows 65 "cannot be read from a stream" - x < <(cat "$zstd")
+else
+  rows 65 "jobscripts/fetch-arrow.sh" "$zstd" x
+fi
+
 printf '{"text": "good"}\n{"text": "a", "x": NaN}\n{"text": "\\ud800"}\n' >"$folder/bad2.jsonl"
 expect 65 "tokenize.on_bad_line" tokenize.output="$folder/x" "tokenize.input=[\"$folder/bad2.jsonl\"]"
 expect 0 "skipped     1 line(s): NaN" tokenize.output="$folder/skip" \

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "io/parquet_source.hpp"
+#include "io/text_parts.hpp"
 #include "support/scratch_folder.hpp"
 
 using namespace espalier;
@@ -46,9 +47,10 @@ Texts read_all(ParquetSource source) {
   return texts;
 }
 
-std::string error_of(const std::filesystem::path& path, const Texts& keys = {"text"}) {
+std::string error_of(const std::filesystem::path& path, const Texts& keys = {"text"},
+                     const std::string& source_key = "") {
   try {
-    read_all(ParquetSource(path, {.text_keys = keys}));
+    read_all(ParquetSource(path, {.text_keys = keys, .source_key = source_key}));
   } catch (const Error& error) {
     CHECK(error.status() == ExitStatus::bad_data);
     CHECK_THAT(error.what(), Contains(path.filename().string()));
@@ -86,28 +88,27 @@ TEST_CASE("row groups are read by themselves", "[parquet]") {
   REQUIRE(groups.size() == 3);
   CHECK(groups[0].num_rows == kGroup);
   CHECK(groups[2].num_rows == 30);
-  std::uint64_t packed = 0;
-  for (const auto& group : groups) {
-    CHECK(group.bytes > group.packed_bytes);
-    packed += group.packed_bytes;
-  }
-  CHECK(packed < std::filesystem::file_size(path));
+  CHECK(groups[0].begin == 4);
+  CHECK(groups[1].begin < groups[2].begin);
+  const std::uint64_t file_size = std::filesystem::file_size(path);
+  CHECK(groups[2].begin < file_size);
+  for (const auto& group : groups) CHECK(group.bytes > 300);
 
-  const auto part = [&](int first, int count) {
-    return read_all(ParquetSource(path, {}, first, count));
+  const auto part = [&](std::uint64_t begin, std::uint64_t end) {
+    return read_all(ParquetSource(path, {}, {begin, end}));
   };
-  CHECK(part(0, 1) == expected(0, 100));
-  CHECK(part(1, 1) == expected(100, 200));
-  CHECK(part(1, 2) == expected(100));
-  CHECK(part(2, 7) == expected(200));
-  CHECK(part(0, 0).empty());
-  CHECK(part(3, 1).empty());
+  CHECK(part(0, groups[1].begin) == expected(0, 100));
+  CHECK(part(groups[1].begin, groups[2].begin) == expected(100, 200));
+  CHECK(part(5, groups[2].begin + 1) == expected(100));
+  CHECK(part(groups[1].begin + 1, file_size) == expected(200));
+  CHECK(part(0, 4).empty());
+  CHECK(part(groups[2].begin + 1, TextPart::kEndOfFile).empty());
 
   ParquetSource source(path, {});
   std::uint64_t position = 0;
-  for (std::string text; source.next(text); position = source.packed_position())
-    CHECK(source.packed_position() >= position);
-  CHECK(source.packed_position() == packed);
+  for (std::string text; source.next(text); position = source.position())
+    CHECK(source.position() >= position);
+  CHECK(source.position() == file_size);
 }
 
 TEST_CASE("fields of structs are columns, and several texts are joined", "[parquet]") {
@@ -118,8 +119,48 @@ TEST_CASE("fields of structs are columns, and several texts are joined", "[parqu
     joined.push_back("title " + std::to_string(i));
     if (!text_of(i).empty()) joined.back() += "\n" + text_of(i);
   }
-  CHECK(read_all(ParquetSource(path, {.text_keys = {"title", "meta.text"}, .joint = "\n"})) ==
-        joined);
+  CHECK(read_all(ParquetSource(path, {.text_keys = {"title", "meta.text"}})) == joined);
+}
+
+TEST_CASE("the source of a document is a column", "[parquet]") {
+  ParquetSource source(fixture("nested"), {.text_keys = {"title"}, .source_key = "meta.url"});
+  std::string text;
+  for (std::size_t i = 0; i < kRows; ++i) {
+    REQUIRE(source.next(text));
+    CHECK(source.source() == (i % 7 == 0 ? "" : "u" + std::to_string(i)));
+  }
+  CHECK_FALSE(source.next(text));
+  CHECK_THAT(error_of(fixture("nested"), {"title"}, "id"),
+             Contains("\"id\" is no text") && Contains("tokenize.source_key"));
+}
+
+TEST_CASE("a Parquet file is a text like others, and is cut between row groups", "[parquet]") {
+  const auto path = fixture("snappy");
+  const TextSource::Options options;
+  const auto read = [&](TextPart part) {
+    Texts texts;
+    TextSource source(path, options, part);
+    CHECK(source.format() == TextFormat::parquet);
+    for (std::string text; source.next(text);) texts.push_back(text);
+    return texts;
+  };
+  CHECK(read({}) == expected());
+  const std::uint64_t size = estimated_text_bytes(path, options);
+  CHECK(cut_text(path, options, size) == std::vector<TextPart>(1));
+  const auto parts = cut_text(path, options, 1);
+  REQUIRE(parts.size() == 3);
+  CHECK(parts.front().begin == 0);
+  CHECK(parts.back().end == std::filesystem::file_size(path));
+  Texts all;
+  for (const TextPart& part : parts)
+    for (std::string& text : read(part)) all.push_back(std::move(text));
+  CHECK(all == expected());
+  const ScratchFolder folder;  // the bytes say what it is, and a name does not hide it
+  std::filesystem::copy_file(path, folder / "table.txt");
+  std::string text;
+  CHECK(TextSource(folder / "table.txt", {}).next(text));
+  CHECK_THROWS_WITH(TextSource(folder / "table.txt", {.format = TextFormat::plain}),
+                    Contains("holds Parquet, not text"));
 }
 
 TEST_CASE("a file without rows has no documents", "[parquet]") {

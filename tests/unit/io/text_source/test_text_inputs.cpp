@@ -52,7 +52,7 @@ TEST_CASE("A folder stands for all texts below it, and says what it leaves out",
   write_file(folder / "b/deep/x.NDJSON.gz", testing::gzip(json));
   write_file(folder / "b/y.jsonl.1", json);
   write_file(folder / "README.md", "not for training");
-  write_file(folder / "w.parquet", "PAR1");
+  write_file(folder / "w.csv", "a,b");
   write_file(folder / "_SUCCESS", "");
   write_file(folder / ".cache/hidden.txt", "text");
   fs::create_symlink("nowhere", folder / "dangling.txt");
@@ -64,7 +64,7 @@ TEST_CASE("A folder stands for all texts below it, and says what it leaves out",
                                               folder / "b/y.jsonl.1", folder / "c.txt"});
   CHECK(inputs.streams.empty());
   CHECK(inputs.named_twice.empty());
-  for (const char* name : {"README.md", "w.parquet", "_SUCCESS"})
+  for (const char* name : {"README.md", "w.csv", "_SUCCESS"})
     CHECK_THAT(why_left_out(inputs, name), Contains("names that say neither"));
   CHECK_THAT(why_left_out(inputs, ".cache"), Contains("hidden"));
   CHECK_THAT(why_left_out(inputs, "dangling.txt"), Contains("lead nowhere"));

@@ -204,8 +204,10 @@ TEST_CASE("What is no text is refused by what it is", "[text_source]") {
     write_file(folder / name, bytes);
     return error_of(folder / name);
   };
-  CHECK_THAT(refusal("a.parquet", "PAR1"), Contains("Parquet"));
+  for (const char* bytes : {"PAR1", "{}\n", ""})
+    CHECK_THAT(refusal("a.parquet", bytes), Contains("a.parquet: ") && Contains("Parquet"));
   CHECK_THAT(refusal("a.jsonl", "PAR1"), Contains("Parquet"));
+  CHECK_THAT(refusal("a.parquet.gz", gzip("PAR1....PAR1")), Contains("packed once more"));
   CHECK_THAT(refusal("a.txt.gz", gzip(std::string("\xFF\xFEh\0i\0", 6))), Contains("UTF-16"));
   CHECK_THAT(refusal("a.txt.gz", gzip(gzip("text"))), Contains("packed twice"));
   CHECK_THAT(refusal("a.csv", "text,id\n"), Contains("tokenize.format"));
