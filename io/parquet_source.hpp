@@ -16,6 +16,8 @@ struct ParquetCounts {
   std::uint64_t empty_documents = 0;  ///< rows whose texts are null or empty: passed over
 };
 
+class ParquetReader;
+
 /// Texts of a Parquet file, a document a row, through Apache Arrow's library (CMake's
 /// ESPALIER_ARROW). A page of each column is held at a time, never a file or a row group: about
 /// 1 MB as most writers make them, else as much as the longest text, packed and unpacked.
@@ -37,8 +39,8 @@ class ParquetSource {
     std::uint64_t bytes = 0;  ///< of the text columns, unpacked: about the size of the text
   };
 
-  /// Whether this program was built with Arrow. Without it everything below throws Error (bad_data)
-  /// that says what to do, as why_not_available() does; empty with it.
+  /// Whether the program was built with Arrow and can load it. Without it everything below throws
+  /// Error (bad_data) that says what to do, as why_not_available() does; empty with it.
   static bool is_available();
   static std::string why_not_available();
   /// The row groups of a file in order, from its footer alone. Throws as the constructor.
@@ -60,8 +62,7 @@ class ParquetSource {
   std::uint64_t position() const;
 
  private:
-  struct Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  std::unique_ptr<ParquetReader> reader_;
 };
 
 }  // namespace espalier::io

@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash jobscripts/install-dependencies.sh tests
+bash jobscripts/fetch-arrow.sh || echo "Without Apache Arrow, its tests are skipped by name." >&2
 # A quickstart on a machine without a GPU has configured the kernels away.
 cmake --preset release "-DESPALIER_CUDA=${ESPALIER_CUDA:-AUTO}"
 cmake --build build
