@@ -77,12 +77,13 @@ const std::array kCommands = {
             .arguments = "input.toml [section.key=value ...]",
             .summary = "turn text into token shards",
             .details =
-                "Reads tokenize.input (text or JSON lines), encodes it with data.tokenizer\n"
-                "and writes train-*.h5 and validation-*.h5 into tokenize.output.\n"
+                "Reads tokenize.input (text, JSON lines or Parquet), encodes it with\n"
+                "data.tokenizer and writes train-*.h5 and validation-*.h5 into tokenize.output.\n"
                 "An input is a file, a folder (all texts below it; what is left out is said),\n"
                 "or \"-\", standard input; pipes are read once and want a single rank. Packed\n"
-                "files (.gz, .bz2, .xz, .zst) are unpacked. What is neither text nor JSON lines\n"
-                "by its first bytes or its name is refused; tokenize.format decides otherwise.\n"
+                "files (.gz, .bz2, .xz, .zst) are unpacked. What is none of these kinds by its\n"
+                "first bytes or its name is refused; tokenize.format decides otherwise.\n"
+                "A row of Parquet is a document, and tokenize.text_key its column.\n"
                 "Plain text need not be valid UTF-8: each maximal ill-formed part counts as\n"
                 "U+FFFD (Unicode section 3.9, as Python's errors=\"replace\"). JSON lines\n"
                 "must be valid: a bad line ends the command with its file and line, or is\n"
