@@ -65,6 +65,16 @@ struct Tokenizer::Implementation {
   template <class Cutter>
   void encode_pieces(std::string_view text, std::vector<std::uint32_t>& ids, Scratch& scratch,
                      Cutter&& cutter) const;
+  /// A piece, not yet looked up. They are cut some at a time, so that the cache's memory arrives
+  /// while the next ones are cut.
+  struct Cut {
+    const char* begin;
+    std::size_t size;
+    WordCache::Key key;  // of no use past WordCache::kLongestPiece
+  };
+  static constexpr std::size_t kCutsAtATime = 32;
+  void encode_cuts(std::span<const Cut> cuts, std::vector<std::uint32_t>& ids,
+                   Scratch& scratch) const;
   void encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids,
                     Scratch& scratch) const;
   void merge(std::string_view piece, std::vector<std::uint32_t>& ids, Scratch& scratch) const;
@@ -242,44 +252,9 @@ template <class Cutter>
 void Tokenizer::Implementation::encode_pieces(std::string_view text,
                                               std::vector<std::uint32_t>& ids, Scratch& scratch,
                                               Cutter&& cutter) const {
-  // Pieces are cut some at a time, so that the cache's memory arrives while the next ones are cut.
-  struct Cut {
-    const char* begin;
-    std::size_t size;
-    WordCache::Key key;  // of no use past WordCache::kLongestPiece
-  };
-  constexpr std::size_t kCutsAtATime = 32;
   std::array<Cut, kCutsAtATime> cuts;
   std::size_t num_cuts = 0;
   const char* text_end = text.data() + text.size();
-  const auto take_all = [&] {
-    // Room for all of them first: then a known piece is one look-up and one store of fixed size.
-    constexpr std::size_t kRoom = WordCache::kInlineIds * kCutsAtATime;
-    std::size_t at = ids.size();
-    ids.resize(at + kRoom);
-    for (std::size_t i = 0; i < num_cuts; ++i) {
-      const std::string_view piece(cuts[i].begin, cuts[i].size);
-      const bool may_be_known = piece.size() <= WordCache::kLongestPiece;
-      const auto known =
-          may_be_known ? scratch.cache.find(cuts[i].key, piece) : std::span<const std::uint32_t>();
-      if (!known.empty() && known.size() <= WordCache::kInlineIds) [[likely]] {
-        std::memcpy(ids.data() + at, known.data(), sizeof(std::uint32_t) * WordCache::kInlineIds);
-        at += known.size();
-        continue;
-      }
-      ids.resize(at);
-      if (!known.empty()) {
-        ids.insert(ids.end(), known.begin(), known.end());
-      } else {
-        encode_piece(piece, ids, scratch);
-        if (may_be_known) scratch.cache.insert(cuts[i].key, piece, std::span(ids).subspan(at));
-      }
-      at = ids.size();
-      ids.resize(at + kRoom);
-    }
-    ids.resize(at);
-    num_cuts = 0;
-  };
   const auto take = [&](const char* begin, const char* end) {
     Cut& piece = cuts[num_cuts++];
     piece.begin = begin;
@@ -288,10 +263,43 @@ void Tokenizer::Implementation::encode_pieces(std::string_view text,
       piece.key = WordCache::key_of({begin, piece.size}, text_end);
       scratch.cache.prefetch(piece.key);
     }
-    if (num_cuts == cuts.size()) take_all();
+    if (num_cuts == kCutsAtATime) {
+      encode_cuts(cuts, ids, scratch);
+      num_cuts = 0;
+    }
   };
   cutter(take);
-  take_all();
+  encode_cuts(std::span(cuts).first(num_cuts), ids, scratch);
+}
+
+void Tokenizer::Implementation::encode_cuts(std::span<const Cut> cuts,
+                                            std::vector<std::uint32_t>& ids,
+                                            Scratch& scratch) const {
+  // Room for all of them first: then a known piece is one look-up and one store of fixed size.
+  constexpr std::size_t kRoom = WordCache::kInlineIds * kCutsAtATime;
+  std::size_t at = ids.size();
+  ids.resize(at + kRoom);
+  for (const Cut& cut : cuts) {
+    const std::string_view piece(cut.begin, cut.size);
+    const bool may_be_known = piece.size() <= WordCache::kLongestPiece;
+    const auto known =
+        may_be_known ? scratch.cache.find(cut.key, piece) : std::span<const std::uint32_t>();
+    if (!known.empty() && known.size() <= WordCache::kInlineIds) [[likely]] {
+      std::memcpy(ids.data() + at, known.data(), sizeof(std::uint32_t) * WordCache::kInlineIds);
+      at += known.size();
+      continue;
+    }
+    ids.resize(at);
+    if (!known.empty()) {
+      ids.insert(ids.end(), known.begin(), known.end());
+    } else {
+      encode_piece(piece, ids, scratch);
+      if (may_be_known) scratch.cache.insert(cut.key, piece, std::span(ids).subspan(at));
+    }
+    at = ids.size();
+    ids.resize(at + kRoom);
+  }
+  ids.resize(at);
 }
 
 void Tokenizer::Implementation::encode_piece(std::string_view piece,
