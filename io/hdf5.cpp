@@ -84,7 +84,8 @@ void hdf5_close(Hdf5File&& file, const std::filesystem::path& path) {
   ESPALIER_HDF5(io_error, path, H5Fclose(file.release()));
 }
 
-Hdf5Output::Hdf5Output(const std::filesystem::path& path) : path_(path), file_(H5I_INVALID_HID) {
+Hdf5Output::Hdf5Output(const std::filesystem::path& path, Start start)
+    : path_(path), file_(H5I_INVALID_HID) {
   const Hdf5PropertyList access = hdf5_file_access(path);
   // Layouts before 1.8 have no checksums over HDF5's own structures.
   ESPALIER_HDF5(io_error, path,
@@ -92,6 +93,10 @@ Hdf5Output::Hdf5Output(const std::filesystem::path& path) : path_(path), file_(H
   ESPALIER_HDF5(io_error, path, H5Pset_alignment(access.get(), 1, 64));
   // Array data goes straight to the file: nothing of it is left for a close that could fail.
   ESPALIER_HDF5(io_error, path, H5Pset_sieve_buf_size(access.get(), 0));
+  if (start == Start::as_is) {
+    file_ = ESPALIER_HDF5(io_error, path, H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()));
+    return;
+  }
   // Without the times at which groups were made, equal contents are equal files.
   const Hdf5PropertyList creation(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_FILE_CREATE)));
   ESPALIER_HDF5(io_error, path, H5Pset_obj_track_times(creation.get(), false));

@@ -85,8 +85,12 @@ void hdf5_close(Hdf5File&& file, const std::filesystem::path& path);
 /// them; HDF5's own structures carry checksums.
 class Hdf5Output {
  public:
-  /// Creates the file, or empties the one that is there. Throws Error (io_error).
-  explicit Hdf5Output(const std::filesystem::path& path);
+  enum class Start {
+    empty,  ///< the file is created, or emptied
+    as_is   ///< the file was made by an output
+  };
+  /// Throws Error (io_error).
+  explicit Hdf5Output(const std::filesystem::path& path, Start start = Start::empty);
   ~Hdf5Output();
   Hdf5Output(const Hdf5Output&) = delete;
   Hdf5Output& operator=(const Hdf5Output&) = delete;

@@ -4,12 +4,27 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <new>
 #include <numeric>
 
 namespace espalier {
 
 std::uint64_t hash_bytes(std::span<const std::byte> bytes, std::uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+BytesHash::BytesHash()
+    : state_(XXH3_createState(), [](XXH3_state_s* state) { XXH3_freeState(state); }) {
+  if (state_ == nullptr) throw std::bad_alloc();
+  XXH3_64bits_reset(state_.get());
+}
+
+void BytesHash::add(std::span<const std::byte> bytes) {
+  XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
+}
+
+std::uint64_t BytesHash::value() const {
+  return XXH3_64bits_digest(state_.get());
 }
 
 std::uint64_t hash_text(std::string_view text) {

@@ -1,14 +1,27 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+struct XXH3_state_s;  // of xxhash.h
+
 namespace espalier {
 
 /// 64-bit XXH3 of bytes: checksums of shards and checkpoints, identity of tokenizers.
 std::uint64_t hash_bytes(std::span<const std::byte> bytes, std::uint64_t seed = 0);
+/// hash_bytes of bytes that come one part after another.
+class BytesHash {
+ public:
+  BytesHash();
+  void add(std::span<const std::byte> bytes);
+  std::uint64_t value() const;  ///< of all so far
+
+ private:
+  std::unique_ptr<XXH3_state_s, void (*)(XXH3_state_s*)> state_;
+};
 std::uint64_t hash_text(std::string_view text);
 
 /// The candidate with the smallest edit distance to `word`, or empty when none is near
