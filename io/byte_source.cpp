@@ -30,14 +30,27 @@ bool PackedSource::refill() {
   return !input_.empty();
 }
 
-void PackedSource::damaged(const char* reason) const {
+std::size_t PackedSource::read(std::span<char> out) {
+  if (damage_ != nullptr) std::rethrow_exception(damage_);
+  try {
+    return unpack(out);
+  } catch (const DamagedFileError&) {
+    if (num_unpacked_ == 0) throw;
+    damage_ = std::current_exception();
+    return num_unpacked_;
+  }
+}
+
+void PackedSource::damaged(const char* reason, std::size_t num_unpacked) {
+  num_unpacked_ = num_unpacked;
   throw DamagedFileError(fmt::format(
       "{}: damaged {} data near byte {}: {}. Fetch or pack the file again; if it is not "
       "packed, correct its name",
       file_->path().string(), kind_, position(), reason));
 }
 
-void PackedSource::cut_off() const {
+void PackedSource::cut_off(std::size_t num_unpacked) {
+  num_unpacked_ = num_unpacked;
   throw DamagedFileError(
       fmt::format("{}: the {} data ends too early: the file is cut off. Fetch or pack it again",
                   file_->path().string(), kind_));

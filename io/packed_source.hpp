@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <vector>
@@ -9,24 +10,30 @@
 
 namespace espalier::io {
 
-/// What unpackers share: the packed bytes at hand, and what is said of bad ones.
+/// What unpackers share: the packed bytes at hand, and what is said of bad ones. What was unpacked
+/// before the damage is given out first.
 class PackedSource : public ByteSource {
  public:
   PackedSource(std::unique_ptr<InputFile> file, const char* kind);
+  std::size_t read(std::span<char> out) final;
   std::uint64_t position() const override { return file_->position() - input_.size(); }
   std::uint64_t size() const override { return file_->size(); }
 
  protected:
   /// Makes packed bytes available; false at the end of the file.
   bool refill();
-  /// Throw DamagedFileError.
-  [[noreturn]] void damaged(const char* reason) const;
-  [[noreturn]] void cut_off() const;
+  /// As read(), but that damaged() and cut_off() may be called.
+  virtual std::size_t unpack(std::span<char> out) = 0;
+  /// Throw DamagedFileError. `num_unpacked` bytes of this call are good.
+  [[noreturn]] void damaged(const char* reason, std::size_t num_unpacked = 0);
+  [[noreturn]] void cut_off(std::size_t num_unpacked = 0);
   std::span<char> input_;
 
  private:
   std::unique_ptr<InputFile> file_;
-  const char* kind_;  ///< "gzip"
+  const char* kind_;              ///< "gzip"
+  std::size_t num_unpacked_ = 0;  ///< before the damage
+  std::exception_ptr damage_;     ///< for the next call
   std::vector<char> chunk_;
 };
 

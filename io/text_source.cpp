@@ -1,6 +1,7 @@
 #include "io/text_source.hpp"
 
 #include <algorithm>
+#include <exception>
 
 #include "base/error.hpp"
 #include "io/byte_source.hpp"
@@ -36,7 +37,8 @@ struct TextSource::Implementation {
   std::string buffer;     // read but not yet given out, from `begin` on
   std::size_t begin = 0;  // first byte of the next piece
   bool at_end = false;
-  std::uint64_t line = 0;  // in the part
+  std::exception_ptr damage;  // behind the buffer
+  std::uint64_t line = 0;     // in the part
   TextCounts counts;
   JsonLineReader json{{}};
   std::string piece;   // a line
@@ -51,6 +53,7 @@ struct TextSource::Implementation {
   static constexpr std::size_t kAll = std::string::npos;
 
   bool read_more() {
+    if (damage != nullptr) std::rethrow_exception(damage);
     if (at_end) return false;
     if (begin > 0) {  // drop what was given out before the buffer grows
       buffer.erase(0, begin);
@@ -59,7 +62,13 @@ struct TextSource::Implementation {
     }
     const std::size_t old_size = buffer.size();
     buffer.resize(old_size + std::max(kBlockBytes, old_size / 2));
-    std::size_t count = bytes->read(std::span(buffer).subspan(old_size));
+    std::size_t count = 0;
+    try {
+      count = bytes->read(std::span(buffer).subspan(old_size));
+    } catch (const DamagedFileError&) {
+      buffer.resize(old_size);
+      throw;
+    }
     if (count == 0 && in_frames && own == kAll && part.end < bytes->size()) {
       own = old_size;  // the rest of the last line, and the line that begins at the end
       bytes = ByteSource::open(path, part.end, TextPart::kEndOfFile);
@@ -129,7 +138,12 @@ struct TextSource::Implementation {
 
   /// What the file is, from its name and its first bytes.
   void decide_format() {
-    while (buffer.size() < kHeadBytes && read_more()) {
+    try {
+      while (buffer.size() < kHeadBytes && read_more()) {
+      }
+    } catch (const DamagedFileError&) {
+      if (!options.reads_damaged || buffer.empty()) throw;
+      damage = std::current_exception();
     }
     const NamedKind named = kind_of_name(path);
     const std::string shown = path == "-" ? "- (standard input)" : path.string();

@@ -35,6 +35,9 @@ class TextSource {
     JsonKeys keys = {};
     std::optional<TextFormat> format = std::nullopt;  ///< none: as name and content say
     bool skip_bad_lines = false;  ///< JSON lines; else the first one is an Error
+    /// Of a damaged file the documents that end before the damage are given, and then next()
+    /// throws; else the constructor may.
+    bool reads_damaged = false;
   };
   /// Reads the first bytes. Throws Error (bad_data) for what is not there or no text, with what it
   /// is instead and what to do; and as ByteSource. Of Parquet the rest, its columns too, is looked

@@ -24,7 +24,7 @@ class Bzip2Source final : public PackedSource {
   Bzip2Source(const Bzip2Source&) = delete;
   Bzip2Source& operator=(const Bzip2Source&) = delete;
 
-  std::size_t read(std::span<char> out) override {
+  std::size_t unpack(std::span<char> out) override {
     std::size_t filled = 0;
     while (filled == 0) {
       // Output may still wait inside the stream when the input is used up.
@@ -64,7 +64,7 @@ class Bzip2Source final : public PackedSource {
       end_stream();
       ++num_streams_;
     } else if (status != BZ_OK) {
-      damaged(reason_of(status));
+      damaged(reason_of(status), filled);
     }
     return filled;
   }

@@ -17,7 +17,7 @@ class GzipSource final : public PackedSource {
   GzipSource(const GzipSource&) = delete;
   GzipSource& operator=(const GzipSource&) = delete;
 
-  std::size_t read(std::span<char> out) override {
+  std::size_t unpack(std::span<char> out) override {
     std::size_t filled = 0;
     while (filled == 0) {
       if (!refill()) {
@@ -51,7 +51,8 @@ class GzipSource final : public PackedSource {
       inside_member_ = false;
       ++num_members_;
     } else if (status != Z_OK && status != Z_BUF_ERROR) {
-      damaged(stream_.msg != nullptr ? stream_.msg : zError(status));
+      damaged(stream_.msg != nullptr ? stream_.msg : zError(status),
+              out.size() - stream_.avail_out);
     }
     return out.size() - stream_.avail_out;
   }

@@ -34,7 +34,7 @@ class XzSource final : public PackedSource {
   XzSource(const XzSource&) = delete;
   XzSource& operator=(const XzSource&) = delete;
 
-  std::size_t read(std::span<char> out) override {
+  std::size_t unpack(std::span<char> out) override {
     if (done_) return 0;
     std::size_t filled = 0;
     while (filled == 0 && !done_) {
@@ -49,9 +49,9 @@ class XzSource final : public PackedSource {
       if (status == LZMA_STREAM_END)
         done_ = true;
       else if (status == LZMA_BUF_ERROR && at_end)
-        cut_off();
+        cut_off(filled);
       else if (status != LZMA_OK && status != LZMA_BUF_ERROR)
-        damaged(reason_of(status));
+        damaged(reason_of(status), filled);
     }
     return filled;
   }

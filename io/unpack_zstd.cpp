@@ -38,7 +38,7 @@ class ZstdSource final : public PackedSource {
   ZstdSource(const ZstdSource&) = delete;
   ZstdSource& operator=(const ZstdSource&) = delete;
 
-  std::size_t read(std::span<char> out) override {
+  std::size_t unpack(std::span<char> out) override {
     ZSTD_outBuffer output{out.data(), out.size(), 0};
     while (output.pos == 0) {
       // Output may still wait inside the stream when the input is used up.
@@ -46,7 +46,7 @@ class ZstdSource final : public PackedSource {
       if (at_end && frame_done_) return 0;
       ZSTD_inBuffer packed{input_.data(), input_.size(), 0};
       const std::size_t status = ZSTD_decompressStream(stream_, &output, &packed);
-      if (ZSTD_isError(status)) damaged(reason_of(status));
+      if (ZSTD_isError(status)) damaged(reason_of(status), output.pos);
       input_ = input_.subspan(packed.pos);
       frame_done_ = status == 0;
       if (at_end && output.pos == 0 && !frame_done_) cut_off();

@@ -42,7 +42,8 @@ io::TextSource::Options text_options(const config::TokenizeParameters& how) {
   return {.separator = how.document_separator,
           .keys = {.text = how.text_key, .source = how.source_key},
           .format = io::text_format_from_name(how.format),
-          .skip_bad_lines = how.on_bad_line == "skip"};
+          .skip_bad_lines = how.on_bad_line == "skip",
+          .reads_damaged = how.on_bad_file == "skip"};
 }
 
 Files find_inputs(const config::TokenizeParameters& how, int num_ranks) {

@@ -182,6 +182,34 @@ TEST_CASE("Damaged packed files are errors", "[text_source]") {
   CHECK_THAT(error_of(folder / "flipped.gz"), Contains("damaged gzip data"));
 }
 
+TEST_CASE("The documents that end before a damage are given where that is wanted",
+          "[text_source]") {
+  const ScratchFolder folder;
+  const auto lines = [](int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += "{\"text\": \"document " + std::to_string(i) + "\"}\n";
+    return text;
+  };
+  using Pack = std::string (*)(const std::string&);
+  for (const auto& [name, pack] : {std::pair<const char*, Pack>{"a.jsonl.gz", gzip},
+                                   {"a.jsonl.zst", zstd},
+                                   {"a.jsonl.bz2", bzip2},
+                                   {"a.jsonl.xz", xz}}) {
+    INFO(name);
+    for (const int length : {3, 3000}) {  // within the first bytes, from which the kind is seen
+      write_file(folder / name, pack(lines(length)) + "rubbish that is long enough");
+      TextSource source(folder / name, {.reads_damaged = true});
+      std::string document;
+      for (int i = 0; i < length; ++i) {
+        REQUIRE(source.next(document));
+        CHECK(document == "document " + std::to_string(i));
+      }
+      CHECK_THROWS_WITH(source.next(document), Contains("damaged"));
+      CHECK_THROWS_WITH(source.next(document), Contains("damaged"));
+    }
+  }
+}
+
 TEST_CASE("A text that is not there is an error", "[text_source]") {
   const ScratchFolder folder;
   CHECK_THAT(error_of(folder / "absent.txt"), Contains("No such file"));
