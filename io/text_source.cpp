@@ -1,6 +1,7 @@
 #include "io/text_source.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 
 #include "base/error.hpp"
@@ -192,13 +193,22 @@ struct TextSource::Implementation {
     bytes.reset();
   }
 
+  /// As buffer.find(), which takes three times as long where text is full of the first letter.
+  std::size_t find(std::string_view separator, std::size_t from) const {
+    const void* found =
+        ::memmem(buffer.data() + from, buffer.size() - from, separator.data(), separator.size());
+    return found == nullptr
+               ? buffer.npos
+               : static_cast<std::size_t>(static_cast<const char*>(found) - buffer.data());
+  }
+
   /// The text up to the next `separator` (not part of it) or the end; false when there is no more.
   bool next_piece(std::string_view separator, std::string& found_piece) {
     if (is_done()) return false;
     std::size_t searched = 0;  // bytes of the piece that hold no separator
     for (;;) {
       if (!separator.empty()) {
-        const std::size_t found = buffer.find(separator, begin + searched);
+        const std::size_t found = find(separator, begin + searched);
         if (found != buffer.npos) {
           found_piece.assign(buffer, begin, found - begin);
           begin = found + separator.size();

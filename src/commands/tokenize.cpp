@@ -175,7 +175,7 @@ void print_plan(const Corpus& corpus, const std::string& tokenizer_file) {
             tokenizer.decode({&*corpus.marks.separator, 1}));
   std::vector<std::string> paths;
   for (const auto& file : manifest.files) paths.push_back(file.path);
-  log::info("input       {} file(s): {}", manifest.files.size(), describe_files(paths));
+  log::info("input       {} file(s): {}", manifest.files.size(), describe_files(paths, 200));
   log::info("units       {}, each of which makes shards of its own (about {:.2f} bytes per token)",
             with_commas(static_cast<std::int64_t>(manifest.units.size())),
             manifest.bytes_per_token);

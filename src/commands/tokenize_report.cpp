@@ -23,10 +23,10 @@ std::string describe(const io::SplitCounts& counts) {
 
 }  // namespace
 
-std::string describe_files(const std::vector<std::string>& paths) {
+std::string describe_files(const std::vector<std::string>& paths, std::size_t longest) {
   std::string names;
   for (const std::string& path : paths) {
-    if (names.size() > 1000) return fmt::format("{}, ... ({} files)", names, paths.size());
+    if (names.size() > longest) return fmt::format("{}, ... ({} files)", names, paths.size());
     names += (names.empty() ? "" : ", ") + std::filesystem::path(path).filename().string();
   }
   return names;
@@ -84,7 +84,8 @@ void print_report(const io::CorpusCounts& counts, double seconds, double text_by
       log::info("slow file   {}: {:.1f} s to read {}", counts.slowest[i].path,
                 counts.slowest[i].seconds,
                 human_bytes(static_cast<double>(counts.slowest[i].num_bytes)));
-  log::info("time        {}, {:.1f} MB/s of text", human_duration(seconds),
+  log::info("time        {}, {:.1f} MB/s of text",
+            seconds < 60.0 ? fmt::format("{:.1f} s", seconds) : human_duration(seconds),
             text_bytes / 1e6 / std::max(seconds, 1e-3));
 }
 

@@ -9,7 +9,7 @@
 namespace espalier::commands {
 
 /// "a.txt, b.txt" or, when there are many, the first and how many.
-std::string describe_files(const std::vector<std::string>& paths);
+std::string describe_files(const std::vector<std::string>& paths, std::size_t longest = 1000);
 
 /// The numbers of all ranks so far, and how far that is.
 struct TokenizeProgress {

@@ -18,6 +18,8 @@ def documents_of(texts, words=700):
     for path in texts:
         for paragraph in pathlib.Path(path).read_text(errors="replace").split("\n\n"):
             paragraph = paragraph.strip("\n")
+            if not paragraph:
+                continue
             lines.append(paragraph)
             count += paragraph.count(" ") + 1
             if count >= words:
@@ -25,7 +27,7 @@ def documents_of(texts, words=700):
                 lines, count = [], 0
     if lines:
         documents.append("\n\n".join(lines))
-    return [document for document in documents if document]
+    return documents
 
 
 def as_text(documents):
