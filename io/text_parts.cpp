@@ -97,8 +97,16 @@ std::vector<TextPart> cut_text(const std::filesystem::path& path,
   std::vector<std::uint64_t> cuts;
   const std::uint64_t num_parts = estimate / text_bytes;
   if (packing == Packing::none) {
+    // Where documents begin, so that a reader need not search: it would do so once a part, and of
+    // a document as long as many parts again and again.
     const std::uint64_t bytes = (size + num_parts - 1) / num_parts;
-    for (std::uint64_t begin = bytes; begin < size; begin += bytes) cuts.push_back(begin);
+    for (std::uint64_t wanted = bytes; wanted < size;) {
+      const std::uint64_t begin =
+          document_border(path, has_lines ? "\n" : options.separator, wanted);
+      if (begin >= size) break;
+      cuts.push_back(begin);
+      wanted = begin + bytes;
+    }
   } else {
     const std::uint64_t packed_bytes = size / num_parts;
     std::uint64_t last = 0;

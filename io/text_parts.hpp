@@ -18,7 +18,7 @@ std::uint64_t estimated_text_bytes(const std::filesystem::path& path,
                                    const TextSource::Options& options);
 
 /// Parts of about `text_bytes` bytes of text each, in order and without gaps, for TextSource:
-///   not packed            JSON lines, and plain text with a separator: anywhere
+///   not packed            JSON lines, and plain text with a separator: where documents begin
 ///   Zstandard             JSON lines, between frames, where a file has several
 ///   Parquet               between row groups
 ///   everything else       one part

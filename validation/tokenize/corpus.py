@@ -13,20 +13,19 @@ SEPARATOR = "\n\n\n"
 
 
 def documents_of(texts, words=700):
-    """The texts in documents of about so many words, cut at blank lines: as long as web pages."""
+    """The texts in documents of about so many words, cut at line ends: as long as web pages."""
     documents, lines, count = [], [], 0
     for path in texts:
-        for paragraph in pathlib.Path(path).read_text(errors="replace").split("\n\n"):
-            paragraph = paragraph.strip("\n")
-            if not paragraph:
-                continue
-            lines.append(paragraph)
-            count += paragraph.count(" ") + 1
+        for line in pathlib.Path(path).read_text(errors="replace").split("\n"):
+            if not line and (not lines or not lines[-1]):
+                continue  # no two blank lines in a row: they are the separator
+            lines.append(line)
+            count += len(line.split())
             if count >= words:
-                documents.append("\n\n".join(lines))
+                documents.append("\n".join(lines).rstrip("\n"))
                 lines, count = [], 0
     if lines:
-        documents.append("\n\n".join(lines))
+        documents.append("\n".join(lines).rstrip("\n"))
     return documents
 
 

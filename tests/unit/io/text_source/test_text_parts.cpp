@@ -123,6 +123,10 @@ TEST_CASE("Files are cut where that can be done exactly", "[text_parts]") {
       CHECK(parts.front().begin == 0);
       CHECK(parts.back().end == std::filesystem::file_size(folder / name));
       for (std::size_t i = 1; i < parts.size(); ++i) CHECK(parts[i].begin == parts[i - 1].end);
+      // A reader of a part need not search for the first document.
+      if (const char* end = std::string_view(name).ends_with(".jsonl") ? "\n" : nullptr)
+        for (const TextPart& part : parts)
+          CHECK(io::document_border(folder / name, end, part.begin) == part.begin);
     }
     CHECK(read_parts(folder / name, options, parts) == read_part(folder / name, options));
     return parts.size();
