@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "device/gpu.hpp"
 #include "kernels/attention_cudnn.hpp"
 
 namespace espalier::kernels {
@@ -34,6 +35,21 @@ std::string missing_for_tensor_cores(const AttentionRequest& request) {
     return fmt::format("a head_dim of 64 or 128, not {}", request.shape.head_dim);
   if (!request.aligned) return "rows that begin at multiples of 16 bytes";
   return "";
+}
+
+/// Asks the program's own code, where the device it would run on is here; elsewhere a plan is made,
+/// for a program that is compiled for that device.
+std::string missing_for_warpgroups(int compute_capability) {
+#ifdef ESPALIER_HAS_CUDA
+  static const std::string missing =
+      device::Gpu::first_compute_capability(device::Backend::cuda) == kHopper
+          ? cuda::missing_in_warpgroup_code()
+          : "";
+  return compute_capability == kHopper ? missing : "";
+#else
+  static_cast<void>(compute_capability);
+  return "";
+#endif
 }
 
 /// dQ is summed in fp32, dK and dV are written for every query head before those of a group are
@@ -150,7 +166,9 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
       if (request.compute_capability != 0 && request.compute_capability != kHopper)
         return fmt::format("a GPU of compute capability 9.0, not {}.{}",
                            request.compute_capability / 10, request.compute_capability % 10);
-      return missing_for_tensor_cores(request);
+      if (std::string missing = missing_for_tensor_cores(request); !missing.empty())
+        return missing;
+      return missing_for_warpgroups(request.compute_capability);
     case AttentionProvider::cudnn:
       return cudnn_lacks(request);
   }

@@ -49,6 +49,12 @@ std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest
 /// before the first step. Of the request, shape, dtype, device and documents matter.
 void require_for_training(AttentionProvider asked, AttentionRequest request);
 
+namespace cuda {
+/// Of the code that the current device, of compute capability 9.0, would run: what the provider
+/// wgmma needs and it has not. Empty when it is there.
+std::string missing_in_warpgroup_code();
+}  // namespace cuda
+
 /// What every provider expects of the views. They may have more rows than the shape: a cache.
 void check_attention(const AttentionForward& a);
 void check_attention(const AttentionBackward& a);

@@ -265,6 +265,12 @@ void launch_forward(const Queue& queue, const Forward& a) {
 
 }  // namespace wgmma_forward
 
+std::string missing_in_warpgroup_code() {
+  // All kernels of warpgroups are compiled for the same targets.
+  if (most_threads(wgmma_forward::forward_tile<128>) >= kWarpgroupBlock) return "";
+  return "kernels compiled for 90a: build this program with -DESPALIER_CUDA_ARCHITECTURES=90a";
+}
+
 void attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
   using namespace wgmma_forward;
   const AttentionShape& s = a.shape;

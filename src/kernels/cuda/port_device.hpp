@@ -48,6 +48,14 @@ inline int compute_capability() {
   return 10 * major + minor;
 }
 
+template <class... Parameters>
+int most_threads(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)),
+        "cudaFuncGetAttributes");
+  return attributes.maxThreadsPerBlock;
+}
+
 ESPALIER_DEVICE int thread_index() {
   return static_cast<int>(threadIdx.x);
 }

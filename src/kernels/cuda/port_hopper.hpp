@@ -2,7 +2,7 @@
 // What kernels use of Hopper beside port.hpp, in the same two implementations.
 //
 //   kHasWarpgroupProducts      false where the compiler's target has none of this: a kernel leaves
-//                              its body out (if constexpr)
+//                              its body out (if constexpr), and cannot be launched
 //   ESPALIER_ONE_BLOCK_KERNEL(threads)   a kernel of which a multiprocessor runs one block at a
 //                              time: the compiler then knows how many registers a thread begins
 //                              with, without which it ignores raise_registers

@@ -8,7 +8,10 @@
 #include "kernels/cuda/tensor_extents.hpp"
 
 #define ESPALIER_GRID_CONSTANT __grid_constant__
-#define ESPALIER_ONE_BLOCK_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+// A kernel whose body is left out takes a single warp: the driver refuses to launch it with more,
+// and most_threads tells.
+#define ESPALIER_ONE_BLOCK_KERNEL(threads) \
+  __global__ void __launch_bounds__(kHasWarpgroupProducts ? (threads) : kWarpSize, 1)
 
 namespace espalier::kernels::ESPALIER_GPU {
 

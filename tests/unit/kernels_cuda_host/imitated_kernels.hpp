@@ -1,0 +1,21 @@
+#pragma once
+#include <string>
+#include <vector>
+
+// The part of CUDA's runtime that loads and launches kernels, beside device_cuda/imitated_cuda.hpp:
+// it keeps what was launched and runs nothing. Refuses what the driver refuses.
+
+namespace espalier::testing {
+
+struct Launch {
+  std::string kernel;  ///< its mangled name
+  int num_blocks, block_threads;
+  std::size_t shared_bytes;
+};
+struct KernelCode {
+  bool has_warpgroups = true;  ///< false: as compiled for 90 instead of 90a
+  std::vector<Launch> launches;
+};
+KernelCode& kernel_code();
+
+}  // namespace espalier::testing
