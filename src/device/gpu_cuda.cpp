@@ -18,6 +18,10 @@ namespace {
 static_assert(std::is_same_v<Stream, cudaStream_t> && std::is_same_v<Event, cudaEvent_t> &&
               std::is_same_v<Graph, cudaGraphExec_t>);
 
+/// Of CUDA 13.x (release notes of CUDA 13, "CUDA Toolkit and Minimum Required Driver Version").
+constexpr int kOldestDriver = 580;
+static_assert(CUDART_VERSION / 1000 == 13);
+
 std::string version_text(int version) {  // 13000 is 13.0
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
@@ -298,6 +302,11 @@ std::string why_no_cuda_gpu() {
                                  : "driver " + version_text(driver));
 }
 
+  std::string why = "libcuda.so.1 is not loaded: is there a driver?";
+  if (driver > 0) why = "driver of CUDA " + version_text(driver);
+  if (driver > 0 && driver / 1000 < CUDART_VERSION / 1000)
+    why += fmt::format(", this program needs one of CUDA {}.0, which is NVIDIA's {} or later",
+                       CUDART_VERSION / 1000, kOldestDriver);
 int compute_capability_of_cuda_gpu(int ordinal) {
   const cudaDeviceProp properties = properties_of(ordinal);
   return 10 * properties.major + properties.minor;
