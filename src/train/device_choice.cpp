@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,6 +18,8 @@ namespace {
 
 using device::Backend;
 using device::Gpu;
+
+constexpr const char* kGemmChoicesFile = "gemm_choices.txt";  ///< of a checkpoint
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(ExitStatus::bad_configuration, message, Met::by_every_rank);
@@ -249,3 +253,24 @@ void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
 }
 
 }  // namespace espalier::train
+std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm) {
+  const std::string text = gemm.choices();
+  if (text.empty()) return {};
+  return {{kGemmChoicesFile, text}};
+}
+
+void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
+                         const std::filesystem::path& folder) {
+  std::string text;
+  if (session.rank() == 0) {
+    std::ifstream in(folder / kGemmChoicesFile, std::ios::binary);
+    text.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  text = session.world().broadcast(text, 0);
+  if (text.empty() || gemm.resume_choices(text) || session.rank() != 0) return;
+  log::warn(
+      "{}: its matrix products were chosen for another GPU or library (\"{}\"); they are chosen "
+      "anew, and the run goes on with other roundings",
+      folder.string(), text.substr(0, text.find('\n')));
+}
+

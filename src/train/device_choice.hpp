@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -8,6 +9,7 @@
 #include "device/arena.hpp"
 #include "device/gemm.hpp"
 #include "device/gpu.hpp"
+#include "io/checkpoint.hpp"
 #include "parallel/session.hpp"
 
 namespace espalier::train {
@@ -56,6 +58,15 @@ struct VisibleGpus {
 };
 /// For every rank the ordinal of its GPU: its own one as long as there are enough, the first that
 /// are free in rank order; with `share`, further ranks take those with the fewest ranks. Throws
+/// The matrix algorithms of this job as a file of its checkpoints; none where nothing was measured.
+/// After share_gemm_choices.
+std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm);
+/// Takes up the algorithms of the checkpoint in `folder`, so that the run goes on bit for bit
+/// although the machine that measured them, or what it kept, is gone (collective). The log says so
+/// when they are of another GPU model or library. Without such a file nothing happens.
+void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
+                         const std::filesystem::path& folder);
+
 /// Error (bad_configuration, met by every rank) when there are not enough.
 std::vector<int> assign_gpus(std::span<const VisibleGpus> ranks, bool share);
 

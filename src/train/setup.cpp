@@ -169,8 +169,6 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   }
   // After this the run directory exists for every rank.
   validated_step_ = std::stoll(session.world().broadcast(std::to_string(validated_step_), 0));
-  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, worker_.context,
-                                                    *model_.memory.optimizer, session.world());
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
@@ -230,6 +228,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
+  resume_gemm_choices(session_, worker_.context.gemm(), folder);
   limit_length();
   const std::string changes =
       changes_of_course(info, earlier, parameters_, training_data_.identity());
