@@ -23,6 +23,15 @@ void print_fit(const config::Parameters& parameters, const parallel::GridShape& 
     log::info("no GPU here ({}): set device.memory_gib to learn whether the plan fits",
               Gpu::why_none(Backend::cuda));
 }
+  const int capability = plan::planned_capability(parameters.device, Backend::cuda);
+  if (capability == 0) {
+    log::info("attention: set device.compute_capability to learn who would compute it");
+    return;
+  }
+  const auto plan = plan::JobMemory::planned(parameters, {shape, 0}, Backend::cuda, capability);
+  log::info("{}", plan.activations->describe_attention(plan.dtype));
+  if (const std::string why = Gpu::why_without_code_for(capability); !why.empty())
+    log::info("missing: {}", why);
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "base/error.hpp"
 #include "device/gpu.hpp"
@@ -103,6 +104,17 @@ bool is_keys(const AttentionShape& s, const device::ConstView& view) {
   return view.rows >= s.batch * s.kv_length && view.cols == s.num_kv_heads * s.head_dim;
 }
 bool is_lse(const AttentionShape& s, const device::ConstView& view) {
+/// What automatic takes on such a device, the fastest first. The emulated GPU could do all: it
+/// takes what runs on every device.
+std::vector<AttentionProvider> preferences(int compute_capability) {
+  std::vector<AttentionProvider> result;
+  if (is_blackwell(compute_capability)) result.push_back(AttentionProvider::cudnn);
+  if (compute_capability == kHopper) result.push_back(AttentionProvider::wgmma);
+  result.push_back(AttentionProvider::mma);
+  result.push_back(AttentionProvider::reference);
+  return result;
+}
+
   return view.rows == s.batch * s.num_q_heads && view.cols == s.query_length;
 }
 bool is_first_keys(const AttentionShape& s, const device::ConstView& view) {
@@ -177,16 +189,11 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
 
 AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request) {
   if (asked == AttentionProvider::automatic) {
-    // The emulated GPU could do all: it takes what runs on every device.
-    const auto fits = [&](AttentionProvider provider, bool preferred = true) {
-      return preferred && supports(provider, request);
-    };
-    asked = fits(AttentionProvider::cudnn, is_blackwell(request.compute_capability))
-                ? AttentionProvider::cudnn
-            : fits(AttentionProvider::wgmma, request.compute_capability == kHopper)
-                ? AttentionProvider::wgmma
-            : fits(AttentionProvider::mma) ? AttentionProvider::mma
-                                           : AttentionProvider::reference;
+    const auto preferred = preferences(request.compute_capability);
+    const auto fitting =
+        std::find_if(preferred.begin(), preferred.end(),
+                     [&](AttentionProvider provider) { return supports(provider, request); });
+    asked = fitting == preferred.end() ? AttentionProvider::reference : *fitting;
   }
   const std::string missing = what_is_missing(asked, request);
   require(missing.empty(), ExitStatus::bad_configuration,
@@ -208,6 +215,24 @@ std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest
 
 void require_for_training(AttentionProvider asked, AttentionRequest request) {
   choose(asked, request);
+std::string describe_choice(AttentionProvider asked, AttentionRequest request) {
+  std::string taken, reasons;
+  for (const bool backward : {false, true}) {
+    request.backward = backward;
+    request.scratch_elements = backward ? backward_scratch_elements(asked, request) : 0;
+    const AttentionProvider provider = choose(asked, request);
+    taken += fmt::format("{} by {}", backward ? ", backward" : "forward", name_of(provider));
+    if (asked != AttentionProvider::automatic) continue;
+    for (const AttentionProvider better : preferences(request.compute_capability)) {
+      if (better == provider) break;
+      const std::string reason =
+          fmt::format("; {} needs {}", name_of(better), what_is_missing(better, request));
+      if (reasons.find(reason) == std::string::npos) reasons += reason;
+    }
+  }
+  return taken + reasons;
+}
+
   request.backward = true;
   request.scratch_elements = backward_scratch_elements(asked, request);
   choose(asked, request);

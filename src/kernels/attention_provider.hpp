@@ -40,6 +40,11 @@ inline bool supports(AttentionProvider provider, const AttentionRequest& request
 /// (bad_configuration) when the one asked for does not: it says what is missing.
 AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request);
 
+/// "forward by wgmma, backward by wgmma; cudnn needs ...": what choose takes for both passes of
+/// training, and for each provider that automatic would rather take on this device what it needs.
+/// Throws as choose. Of the request, shape, dtype, device and documents matter.
+std::string describe_choice(AttentionProvider asked, AttentionRequest request);
+
 /// f32 elements of scratch for the backward pass when `asked` is what the user asked for: that of
 /// cudnn counts where it is asked for by name, and where automatic will take it, which depends on
 /// the request's device. request.scratch_elements is not looked at.

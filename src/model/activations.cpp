@@ -136,3 +136,7 @@ void Activations::require_attention(DType dtype) const {
 }
 
 }  // namespace espalier::model
+std::string Activations::describe_attention(DType dtype) const {
+  return "attention: " + kernels::describe_choice(shape.attention, attention_request(*this, dtype));
+}
+

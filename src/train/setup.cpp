@@ -150,6 +150,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       forward_order_(model_.memory.weights->forward_order()) {
   log_devices(session, worker_);
   if (!parameters.data.validation.empty())
+  if (worker_.gpu != nullptr)
+    log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
   agree_on_begin(parameters_.data, training_data_, session.rank() == 0);
