@@ -101,6 +101,7 @@ struct DeviceParameters {
   bool tune_gemm = true;
   bool graphs = false;
   double memory_gib = 0.0;
+  std::int64_t compute_capability = 0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -143,6 +144,12 @@ struct DeviceParameters {
                 .min = 0},
           p.memory_gib);
   }
+    visit(
+        Field{.name = "compute_capability",
+              .meaning = "of the GPU that --dry-run plans for where it is not: 80 A100, 86 A6000, "
+                         "89 L40, 90 H100, 100 B200, 103 B300; 0: of the GPU that is there",
+              .min = 0},
+        p.compute_capability);
 };
 
 struct MemoryParameters {

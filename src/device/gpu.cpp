@@ -37,6 +37,20 @@ std::vector<std::string> Gpu::uuids() {
 }
 
 int Gpu::first_compute_capability(Backend backend) {
+std::string Gpu::why_without_code(int ordinal) {
+  return why_no_code_for_cuda_gpu(ordinal);
+}
+std::string Gpu::why_without_code_for(int compute_capability) {
+  const std::string_view architectures = cuda_architectures();
+  if (architectures.empty()) return why_no_cuda_gpu();
+  if (has_code_for(architectures, compute_capability)) return "";
+  return fmt::format(
+      "kernels for compute capability {}.{}: those of this program are compiled for {}; build it "
+      "with -DESPALIER_CUDA_ARCHITECTURES={}",
+      compute_capability / 10, compute_capability % 10, architectures,
+      architecture_for(compute_capability));
+}
+
   const bool is_there = backend == Backend::cuda && num_cuda_gpus() > 0;
   return is_there ? compute_capability_of_cuda_gpu(0) : 0;
 }
@@ -71,6 +85,10 @@ bool has_code_for(std::string_view architectures, int compute_capability) {
 }
 
 void Gpu::refuse_memory(std::string_view what, std::int64_t bytes) const {
+std::string architecture_for(int compute_capability) {
+  return fmt::format("{}{}", compute_capability, compute_capability == 90 ? "a" : "");
+}
+
   const auto human = [](std::int64_t size) { return human_bytes(static_cast<double>(size)); };
   fail(ExitStatus::bad_configuration,
        "rank {}, GPU {} ({}): {} ({} bytes) for \"{}\" cannot be had, {} of {} are free; use a "

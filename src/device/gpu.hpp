@@ -25,6 +25,11 @@ class Gpu {
   /// Tell GPUs apart on a node, by ordinal; of the back-end cuda.
   static std::vector<std::string> uuids();
   /// Of the first GPU of this process, without opening it: 90, 100; 0 where there is none.
+  /// Why GPU `ordinal` of the back-end cuda cannot be used: the program has no code for it, and for
+  /// which architecture it must be built. Empty where it can.
+  static std::string why_without_code(int ordinal);
+  /// The same for GPUs of a compute capability, which need not be here.
+  static std::string why_without_code_for(int compute_capability);
   static int first_compute_capability(Backend backend);
   /// Throws Error (bad_configuration) when `ordinal` cannot be had, with why_none, or when the
   /// kernels were not compiled for its architecture.

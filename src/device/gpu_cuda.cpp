@@ -61,13 +61,9 @@ class CudaGpu final : public Gpu {
     d.compute_capability = 10 * properties.major + properties.minor;
     d.multiprocessors = properties.multiProcessorCount;
     d.memory_bytes = narrow<std::int64_t>(properties.totalGlobalMem);
-    require(has_code_for(ESPALIER_CUDA_ARCHITECTURES, d.compute_capability),
-            ExitStatus::bad_configuration,
-            "GPU {} ({}) has compute capability {}.{}, the kernels of this program are compiled "
-            "for {}; build it with -DESPALIER_CUDA_ARCHITECTURES={}, or use device.backend = "
-            "\"host\"",
-            ordinal, d.name, properties.major, properties.minor, ESPALIER_CUDA_ARCHITECTURES,
-            d.compute_capability);
+    const std::string why = why_no_code(ordinal, properties);
+    require(why.empty(), ExitStatus::bad_configuration, "{}, or use device.backend = \"host\"",
+            why);
     make_current();
     char bus[32] = {};
     check(cudaDeviceGetPCIBusId(bus, sizeof bus, ordinal), "cudaDeviceGetPCIBusId");
@@ -320,3 +316,11 @@ std::shared_ptr<Gpu> open_cuda_gpu(int ordinal) {
 }
 
 }  // namespace espalier::device
+std::string why_no_code_for_cuda_gpu(int ordinal) {
+  return why_no_code(ordinal, properties_of(ordinal));
+}
+
+std::string_view cuda_architectures() {
+  return ESPALIER_CUDA_ARCHITECTURES;
+}
+

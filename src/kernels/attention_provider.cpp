@@ -202,19 +202,6 @@ AttentionProvider choose(AttentionProvider asked, const AttentionRequest& reques
   return asked;
 }
 
-std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest request) {
-  request.backward = true;
-  request.scratch_elements = cudnn_scratch_elements(request.shape);
-  const bool by_cudnn =
-      asked == AttentionProvider::cudnn ||
-      (asked == AttentionProvider::automatic && is_blackwell(request.compute_capability) &&
-       supports(AttentionProvider::cudnn, request));
-  const std::int64_t elements = attention_backward_scratch_elements(request.shape);
-  return by_cudnn ? std::max(elements, request.scratch_elements) : elements;
-}
-
-void require_for_training(AttentionProvider asked, AttentionRequest request) {
-  choose(asked, request);
 std::string describe_choice(AttentionProvider asked, AttentionRequest request) {
   std::string taken, reasons;
   for (const bool backward : {false, true}) {
