@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "device/gpu.hpp"
 #include "kernels/attention_cudnn.hpp"
+#include "kernels/cuda/shared_limits.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -36,6 +37,19 @@ std::string missing_for_tensor_cores(const AttentionRequest& request) {
     return fmt::format("a head_dim of 64 or 128, not {}", request.shape.head_dim);
   if (!request.aligned) return "rows that begin at multiples of 16 bytes";
   return "";
+}
+
+/// Of the provider reference; the tiles of the others fit every device that they are for.
+std::string missing_shared_memory(const AttentionRequest& request) {
+  const std::int64_t head_dim = request.shape.head_dim;
+  const std::int64_t bytes =
+      request.backward ? reference_backward_bytes(head_dim) : reference_forward_bytes(head_dim);
+  const std::int64_t most = most_shared_bytes(request.compute_capability);
+  if (bytes <= most) return "";
+  return fmt::format(
+      "{} bytes of shared memory for head_dim {}, not the {} of compute capability "
+      "{}.{}",
+      bytes, head_dim, most, request.compute_capability / 10, request.compute_capability % 10);
 }
 
 /// Asks the program's own code, where the device it would run on is here; elsewhere a plan is made,
@@ -171,7 +185,7 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
       if (request.shape.head_dim > kMaxReferenceHeadDim || request.shape.head_dim % 2 != 0)
         return fmt::format("an even head_dim of at most {}, not {}", kMaxReferenceHeadDim,
                            request.shape.head_dim);
-      return "";
+      return missing_shared_memory(request);
     case AttentionProvider::mma:
       return missing_for_tensor_cores(request);
     case AttentionProvider::wgmma:

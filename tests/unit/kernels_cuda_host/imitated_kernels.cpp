@@ -70,7 +70,8 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* fu
   return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
-  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value > kMostShared)
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize ||
+      value > kernel_code().shared_bytes)
     return cudaErrorInvalidValue;
   kernels().at(function).shared_bytes = value;
   return cudaSuccess;
@@ -81,8 +82,9 @@ cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void**
   if (static_cast<int>(block.x) > most_threads(kernel) ||
       shared_bytes > static_cast<std::size_t>(kernel.shared_bytes))
     return cudaErrorInvalidValue;
-  kernel_code().launches.push_back(
-      {kernel.name, static_cast<int>(grid.x), static_cast<int>(block.x), shared_bytes});
+  kernel_code().launches.push_back({kernel.name, static_cast<int>(grid.x),
+                                    static_cast<int>(block.x), shared_bytes,
+                                    *static_cast<const void* const*>(arguments[0])});
   return cudaSuccess;
 }
 
@@ -90,7 +92,9 @@ cudaError_t cudaMemsetAsync(void*, int, std::size_t, cudaStream_t) {
   return cudaErrorNotSupported;  // cuDNN's alone
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  *value = attribute == cudaDevAttrComputeCapabilityMajor         ? 9
+           : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? kernel_code().shared_bytes
+                                                                  : 0;
   return cudaSuccess;
 }
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,

@@ -13,7 +13,8 @@ struct Launch {
   std::size_t shared_bytes;
 };
 struct KernelCode {
-  bool has_warpgroups = true;  ///< false: as compiled for 90 instead of 90a
+  bool has_warpgroups = true;     ///< false: as compiled for 90 instead of 90a
+  int shared_bytes = 227 * 1024;  ///< that a block can ask for
   std::vector<Launch> launches;
 };
 KernelCode& kernel_code();
