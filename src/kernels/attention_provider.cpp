@@ -192,8 +192,7 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
       if (request.compute_capability != 0 && request.compute_capability != kHopper)
         return fmt::format("a GPU of compute capability 9.0, not {}.{}",
                            request.compute_capability / 10, request.compute_capability % 10);
-      if (std::string missing = missing_for_tensor_cores(request); !missing.empty())
-        return missing;
+      if (std::string missing = missing_for_tensor_cores(request); !missing.empty()) return missing;
       return missing_for_warpgroups(request.compute_capability);
     case AttentionProvider::cudnn:
       return cudnn_lacks(request);

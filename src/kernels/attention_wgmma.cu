@@ -238,6 +238,7 @@ forward_tile(ESPALIER_GRID_CONSTANT const Forward a) {
     const Tiles<kHeadDim> tiles;
     const Place place = place_of(a, block_index());
     if (thread_index() == 0) {
+      prefetch_maps(a.q, a.k, a.v, a.o);
       tiles.queries_come.init(1);
       tiles.keys.init();
       tiles.values.init();

@@ -118,16 +118,17 @@ void Optimizer::wait_for_gradients(device::Context& context) {
 double Optimizer::square_sum(device::Context& context) {
   wait_for_gradients(context);
   const auto scope = context.profiler().scope(Phase::clipping);
-  std::int64_t count = 0;
+  gradients_.clear();
   for (const StatePiece& state : state_) {
     const OwnedPiece& piece = state.piece;
     if (!piece.writes) continue;
     const View& gradient = tensors_[static_cast<std::size_t>(piece.tensor)].gradient;
     const std::int64_t first =
         piece.row_begin + piece.written.row_begin - piece.rectangle.row_begin;
-    kernels::sum_of_squares(context, square_sums_.row_range(count++, 1),
-                            gradient.row_range(first, piece.written.rows()));
+    gradients_.push_back(gradient.row_range(first, piece.written.rows()));
   }
+  const auto count = static_cast<std::int64_t>(gradients_.size());
+  kernels::sums_of_squares(context, square_sums_.row_range(0, count), gradients_);
   double sum = 0.0;
   for (const double square_sum : context.download<double>(square_sums_.row_range(0, count)))
     sum += square_sum;

@@ -85,6 +85,7 @@ class Optimizer {
   std::vector<StatePiece> state_;
   device::View square_sums_;  ///< (pieces, 1) f64
   std::vector<kernels::AdamW> rectangles_;
+  std::vector<device::ConstView> gradients_;  ///< of square_sum; kept for its memory
   int num_tensor_, num_data_;
   bool sequence_parallel_;
   bool overlap_ = false;

@@ -3,7 +3,7 @@
 the exponentials of a turn stand between the wait for the scores and the wait for all products: they
 would run after the products, not beside them. Where they do not, for a target without wgmma, it
 fails unless their code is bound to fewer threads than they are launched with: the driver then
-refuses what would leave the results as they were.
+refuses what would leave the results as they were. Tensor maps must be prefetched.
 
 Usage: check_overlap.py <cuobjdump> <folder with *.cu.o>
 
@@ -42,6 +42,9 @@ def main():
         for (architecture, mangled), instructions in kernels.items():
             multiplies = any(one.opcode.startswith("HGMMA") for one in instructions)
             most = threads.get((architecture, mangled), 1024)
+            if multiplies and not any(one.opcode.startswith("UTMACCTL.PF") for one in instructions):
+                num_bad += 1
+                print(f"  {mangled} for {architecture}: its tensor maps are not prefetched")
             if multiplies != (architecture == "sm_90a") or multiplies != (most >= BLOCK_THREADS):
                 num_bad += 1
                 print(f"  {mangled} for {architecture}: {'multiplies' if multiplies else 'empty'}, "

@@ -11,11 +11,13 @@ struct Launch {
   std::string kernel;  ///< its mangled name
   int num_blocks, block_threads;
   std::size_t shared_bytes;
+  const void* first_pointer;  ///< where the first argument begins with one
 };
 struct KernelCode {
   bool has_warpgroups = true;     ///< false: as compiled for 90 instead of 90a
   int shared_bytes = 227 * 1024;  ///< that a block can ask for
   std::vector<Launch> launches;
+  int tensor_maps = 0;  ///< encoded by the driver
 };
 KernelCode& kernel_code();
 

@@ -1,4 +1,4 @@
-// What the operators' host code asks of the CUDA runtime, over an imitated one: nothing is computed.
+// What the operators' host code asks of CUDA's runtime, over an imitated one: nothing is computed.
 #include <catch2/catch.hpp>
 
 #include "device/arena.hpp"
@@ -6,6 +6,8 @@
 #include "imitated_kernels.hpp"
 #include "kernels/attention_provider.hpp"
 #include "kernels/cuda/attention_providers.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/workspace.hpp"
 #include "support/expect_error.hpp"
 
 namespace espalier::kernels {
@@ -66,6 +68,47 @@ TEST_CASE("code of Hopper without warpgroups is not chosen, and cannot be launch
   cuda::attention_forward_wgmma(forward.context.queue(), forward.arguments);
   CHECK(count_of("wgmma") == 1);
   CHECK(cuda::missing_in_warpgroup_code().empty());
+}
+
+TEST_CASE("tensor maps are made once for the same matrices", "[cuda]") {
+  Forward forward;
+  kernel_code().tensor_maps = 0;
+  for (int step = 0; step < 3; ++step)
+    cuda::attention_forward_wgmma(forward.context.queue(), forward.arguments);
+  CHECK(kernel_code().tensor_maps == 4);  // q, k, v, o
+  forward.arguments.v = forward.arguments.k;
+  cuda::attention_forward_wgmma(forward.context.queue(), forward.arguments);
+  CHECK(kernel_code().tensor_maps == 4);  // the same memory in the same form
+  forward.arguments.v = forward.arguments.q;
+  forward.arguments.shape.num_kv_heads = 4;
+  forward.arguments.k = forward.arguments.q;
+  cuda::attention_forward_wgmma(forward.context.queue(), forward.arguments);
+  CHECK(kernel_code().tensor_maps == 5);  // as keys, a box of other rows; as values the same again
+}
+
+TEST_CASE("more shared memory than the GPU gives a block is refused with both numbers", "[cuda]") {
+  Forward forward;
+  kernel_code().launches.clear();
+  kernel_code().shared_bytes = 99 * 1024;
+  CHECK_THROWS_WITH(cuda::attention_forward_wgmma(forward.context.queue(), forward.arguments),
+                    Catch::Contains("bytes of shared memory") && Catch::Contains("101376"));
+  CHECK(kernel_code().launches.empty());
+  cuda::attention_forward_mma(forward.context.queue(), forward.arguments);
+  CHECK(count_of("attention_mma") == 1);
+  kernel_code().shared_bytes = 227 * 1024;
+}
+
+TEST_CASE("the squares of many gradients are summed in two launches", "[cuda]") {
+  device::Context context(device::Gpu::open(device::Backend::cuda, 0),
+                          workspace_elements(device::Backend::cuda, 64, 64));
+  device::Arena arena = device::Arena::backed("gradients", 4 << 20, context.shared_gpu());
+  std::vector<device::ConstView> gradients;
+  for (int i = 0; i < kMaxSquareSums; ++i)
+    gradients.push_back(arena.allocate(fmt::format("gradient {}", i), DType::f32, 16, 64 + i));
+  const device::View sums = arena.allocate("sums", DType::f64, kMaxSquareSums, 1);
+  kernel_code().launches.clear();
+  sums_of_squares(context, sums, gradients);
+  CHECK(kernel_code().launches.size() == 2);
 }
 
 }  // namespace espalier::kernels
