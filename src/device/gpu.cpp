@@ -32,11 +32,11 @@ std::string Gpu::why_none(Backend backend) {
 
 std::vector<std::string> Gpu::uuids() {
   std::vector<std::string> result;
-  for (int i = 0; i < num_cuda_gpus(); ++i) result.push_back(uuid_of_cuda_gpu(i));
+  for (int i = 0; i < num_cuda_gpus(); ++i)
+    result.push_back(why_without_code(i).empty() ? uuid_of_cuda_gpu(i) : std::string());
   return result;
 }
 
-int Gpu::first_compute_capability(Backend backend) {
 std::string Gpu::why_without_code(int ordinal) {
   return why_no_code_for_cuda_gpu(ordinal);
 }
@@ -51,6 +51,7 @@ std::string Gpu::why_without_code_for(int compute_capability) {
       architecture_for(compute_capability));
 }
 
+int Gpu::first_compute_capability(Backend backend) {
   const bool is_there = backend == Backend::cuda && num_cuda_gpus() > 0;
   return is_there ? compute_capability_of_cuda_gpu(0) : 0;
 }
@@ -84,11 +85,11 @@ bool has_code_for(std::string_view architectures, int compute_capability) {
   return false;
 }
 
-void Gpu::refuse_memory(std::string_view what, std::int64_t bytes) const {
 std::string architecture_for(int compute_capability) {
   return fmt::format("{}{}", compute_capability, compute_capability == 90 ? "a" : "");
 }
 
+void Gpu::refuse_memory(std::string_view what, std::int64_t bytes) const {
   const auto human = [](std::int64_t size) { return human_bytes(static_cast<double>(size)); };
   fail(ExitStatus::bad_configuration,
        "rank {}, GPU {} ({}): {} ({} bytes) for \"{}\" cannot be had, {} of {} are free; use a "

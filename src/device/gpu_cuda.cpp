@@ -51,6 +51,16 @@ std::string uuid_text(const cudaUUID_t& uuid) {  // as nvidia-smi -L writes it
   return text;
 }
 
+std::string why_no_code(int ordinal, const cudaDeviceProp& properties) {
+  const int capability = 10 * properties.major + properties.minor;
+  if (has_code_for(ESPALIER_CUDA_ARCHITECTURES, capability)) return "";
+  return fmt::format(
+      "GPU {} ({}) has compute capability {}.{}, the kernels of this program are compiled for {}; "
+      "build it with -DESPALIER_CUDA_ARCHITECTURES={}",
+      ordinal, properties.name, properties.major, properties.minor, ESPALIER_CUDA_ARCHITECTURES,
+      architecture_for(capability));
+}
+
 class CudaGpu final : public Gpu {
  public:
   explicit CudaGpu(int ordinal) : Gpu(Backend::cuda, ordinal) {
@@ -292,17 +302,15 @@ std::string why_no_cuda_gpu() {
   int driver = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   cudaGetLastError();
-  return fmt::format("CUDA finds no GPU{}: \"{}\" ({}; {})", among, cudaGetErrorString(status),
-                     cudaGetErrorName(status),
-                     driver == 0 ? "libcuda.so.1 is not loaded: is there a driver?"
-                                 : "driver " + version_text(driver));
-}
-
   std::string why = "libcuda.so.1 is not loaded: is there a driver?";
   if (driver > 0) why = "driver of CUDA " + version_text(driver);
   if (driver > 0 && driver / 1000 < CUDART_VERSION / 1000)
     why += fmt::format(", this program needs one of CUDA {}.0, which is NVIDIA's {} or later",
                        CUDART_VERSION / 1000, kOldestDriver);
+  return fmt::format("CUDA finds no GPU{}: \"{}\" ({}; {})", among, cudaGetErrorString(status),
+                     cudaGetErrorName(status), why);
+}
+
 int compute_capability_of_cuda_gpu(int ordinal) {
   const cudaDeviceProp properties = properties_of(ordinal);
   return 10 * properties.major + properties.minor;
@@ -311,11 +319,6 @@ std::string uuid_of_cuda_gpu(int ordinal) {
   return uuid_text(properties_of(ordinal).uuid);
 }
 
-std::shared_ptr<Gpu> open_cuda_gpu(int ordinal) {
-  return std::make_shared<CudaGpu>(ordinal);
-}
-
-}  // namespace espalier::device
 std::string why_no_code_for_cuda_gpu(int ordinal) {
   return why_no_code(ordinal, properties_of(ordinal));
 }
@@ -324,3 +327,8 @@ std::string_view cuda_architectures() {
   return ESPALIER_CUDA_ARCHITECTURES;
 }
 
+std::shared_ptr<Gpu> open_cuda_gpu(int ordinal) {
+  return std::make_shared<CudaGpu>(ordinal);
+}
+
+}  // namespace espalier::device

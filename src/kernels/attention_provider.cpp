@@ -104,6 +104,17 @@ std::string cudnn_lacks(const AttentionRequest& request) {
   return missing_for_cudnn();
 }
 
+/// What automatic takes on such a device, the fastest first. The emulated GPU could do all: it
+/// takes what runs on every device.
+std::vector<AttentionProvider> preferences(int compute_capability) {
+  std::vector<AttentionProvider> result;
+  if (is_blackwell(compute_capability)) result.push_back(AttentionProvider::cudnn);
+  if (compute_capability == kHopper) result.push_back(AttentionProvider::wgmma);
+  result.push_back(AttentionProvider::mma);
+  result.push_back(AttentionProvider::reference);
+  return result;
+}
+
 void check_shape(const AttentionShape& s) {
   ESPALIER_ASSERT(s.num_kv_heads > 0 && s.num_q_heads % s.num_kv_heads == 0 &&
                       s.head_dim % 2 == 0 && s.first_query_position >= 0 &&
@@ -118,17 +129,6 @@ bool is_keys(const AttentionShape& s, const device::ConstView& view) {
   return view.rows >= s.batch * s.kv_length && view.cols == s.num_kv_heads * s.head_dim;
 }
 bool is_lse(const AttentionShape& s, const device::ConstView& view) {
-/// What automatic takes on such a device, the fastest first. The emulated GPU could do all: it
-/// takes what runs on every device.
-std::vector<AttentionProvider> preferences(int compute_capability) {
-  std::vector<AttentionProvider> result;
-  if (is_blackwell(compute_capability)) result.push_back(AttentionProvider::cudnn);
-  if (compute_capability == kHopper) result.push_back(AttentionProvider::wgmma);
-  result.push_back(AttentionProvider::mma);
-  result.push_back(AttentionProvider::reference);
-  return result;
-}
-
   return view.rows == s.batch * s.num_q_heads && view.cols == s.query_length;
 }
 bool is_first_keys(const AttentionShape& s, const device::ConstView& view) {
@@ -233,6 +233,19 @@ std::string describe_choice(AttentionProvider asked, AttentionRequest request) {
   return taken + reasons;
 }
 
+std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest request) {
+  request.backward = true;
+  request.scratch_elements = cudnn_scratch_elements(request.shape);
+  const bool by_cudnn =
+      asked == AttentionProvider::cudnn ||
+      (asked == AttentionProvider::automatic && is_blackwell(request.compute_capability) &&
+       supports(AttentionProvider::cudnn, request));
+  const std::int64_t elements = attention_backward_scratch_elements(request.shape);
+  return by_cudnn ? std::max(elements, request.scratch_elements) : elements;
+}
+
+void require_for_training(AttentionProvider asked, AttentionRequest request) {
+  choose(asked, request);
   request.backward = true;
   request.scratch_elements = backward_scratch_elements(asked, request);
   choose(asked, request);

@@ -148,3 +148,4 @@ std::string Activations::describe_attention(DType dtype) const {
   return "attention: " + kernels::describe_choice(shape.attention, attention_request(*this, dtype));
 }
 
+}  // namespace espalier::model

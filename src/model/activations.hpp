@@ -87,6 +87,9 @@ struct Activations {
   /// Throws Error (bad_configuration) when the provider of attention that was asked for cannot do
   /// what will be asked of it on this GPU. The host has no providers.
   void require_attention(DType dtype) const;
+  /// "attention: forward by wgmma, backward by wgmma", and what better providers would need; of a
+  /// training on a GPU. Throws as require_attention.
+  std::string describe_attention(DType dtype) const;
 
   ActivationShape shape;
   kernels::AttentionShape attention;     ///< of every block's attention, forward and backward
@@ -94,9 +97,6 @@ struct Activations {
   device::View x_final;                  ///< (T_loc, H) the residual stream after the last block
   device::View norm_final;               ///< (norm_rows, T_loc) f32
   device::View n_final;                  ///< (T_loc, H)
-  /// "attention: forward by wgmma, backward by wgmma", and what better providers would need; of a
-  /// training on a GPU. Throws as require_attention.
-  std::string describe_attention(DType dtype) const;
   kernels::RopeTable rope;               ///< (S, D/2) f32 each; no data without RoPE
 
   // The batch: its copy, on a GPU only, and what is gathered from it (kernels/batch_inputs.hpp).

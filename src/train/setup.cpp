@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/device_choice.hpp"
 #include "train/initial_weights.hpp"
 #include "train/restart.hpp"
 #include "train/trainer.hpp"
@@ -149,9 +150,9 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                    .documents = document_rule(parameters.data)},
       forward_order_(model_.memory.weights->forward_order()) {
   log_devices(session, worker_);
-  if (!parameters.data.validation.empty())
   if (worker_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
+  if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
   agree_on_begin(parameters_.data, training_data_, session.rank() == 0);
@@ -227,10 +228,10 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
         Met::by_every_rank);
   keep_special_tokens(parameters_.model, earlier.model);
   load_state(worker_.context, reader, *model_.memory.optimizer);
+  resume_gemm_choices(session_, worker_.context.gemm(), folder);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
-  resume_gemm_choices(session_, worker_.context.gemm(), folder);
   limit_length();
   const std::string changes =
       changes_of_course(info, earlier, parameters_, training_data_.identity());
