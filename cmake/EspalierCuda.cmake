@@ -2,8 +2,8 @@
 # of each file's registers and spills is wanted (tests/unit/kernels_cuda/check_registers.py).
 set(ESPALIER_CUDA AUTO CACHE STRING "Compile the CUDA kernels: ON, OFF, or AUTO where nvcc is")
 set_property(CACHE ESPALIER_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(ESPALIER_CUDA_ARCHITECTURES "90a;100a" CACHE STRING
-    "Architectures: 90a is Hopper, 100a B200; for mma.sync kernels also 80 and 120")
+set(ESPALIER_CUDA_ARCHITECTURES "80;90a;100;120" CACHE STRING
+    "Architectures: 80 A100, A6000 and L40; 90a Hopper; 100 B200 and B300; 120 RTX")
 
 include(EspalierCudaArchitectures)
 espalier_cuda_architectures(espalier_cuda_architectures_used ${ESPALIER_CUDA_ARCHITECTURES})

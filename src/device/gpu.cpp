@@ -77,7 +77,9 @@ bool has_code_for(std::string_view architectures, int compute_capability) {
     int built_for = 0;
     const auto [rest, error] = std::from_chars(one.data(), one.data() + one.size(), built_for);
     if (error != std::errc{}) continue;
-    const bool specific = rest != one.data() + one.size();  // "a", "f"
+    // "a" is for that architecture alone, "f" for its family: for all that counts here the same as
+    // nothing, later ones of the same major version.
+    const bool specific = rest != one.data() + one.size() && *rest == 'a';
     if (built_for == compute_capability) return true;
     if (!specific && built_for / 10 == compute_capability / 10 && built_for < compute_capability)
       return true;

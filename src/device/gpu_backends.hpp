@@ -21,7 +21,8 @@ std::string_view cuda_architectures();  ///< that the kernels are compiled for; 
 std::shared_ptr<Gpu> open_cuda_gpu(int ordinal);
 
 /// Whether kernels compiled for `architectures` ("90a 100a") run on a GPU of this compute
-/// capability (90, 100): "90a" is for 9.0 alone, "80" for 8.0 to 8.9.
+/// capability (90, 100): "90a" is for 9.0 alone, "80" for 8.0 to 8.9, "100" and
+/// "100f" for 10.0 to 10.9.
 bool has_code_for(std::string_view architectures, int compute_capability);
 /// What to compile for, for such a GPU: "90a", "100".
 std::string architecture_for(int compute_capability);

@@ -15,6 +15,6 @@ void set_zero(device::Context& context, device::View out);
 /// kMaxSquareSums views.
 void sums_of_squares(device::Context& context, device::View out,
                      std::span<const device::ConstView> in);
-constexpr int kMaxSquareSums = 48;  ///< what 4 KiB of kernel arguments hold
+constexpr int kMaxSquareSums = 64;  ///< what 4 KiB of kernel arguments hold
 
 }  // namespace espalier::kernels

@@ -95,6 +95,7 @@ JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel
     if (parameters.device.memory_gib > 0.0 && allowed.free_bytes < room.free_bytes) {
       room.free_bytes = allowed.free_bytes;
       room.whose = allowed.whose;
+      room.has_context = allowed.has_context;
     }
     const std::string why = why_not_fitting(parameters, grid, room);
     require(why.empty(), ExitStatus::bad_configuration, "{}", why);

@@ -120,7 +120,7 @@ void add_elementwise_cases(std::vector<Case>& cases) {
     cases.push_back({named("set_zero f64"), bound(set_zero_of_any_case<double>)});
     cases.push_back({named("set_zero i32"), bound(set_zero_of_any_case<std::int32_t>)});
     cases.push_back({named("set_zero u32"), bound(set_zero_of_any_case<std::uint32_t>)});
-    for (const std::int64_t count : {1, rows == 5 ? 50 : 3})
+    for (const std::int64_t count : {1, rows == 5 ? 70 : 3})
       cases.push_back({named(fmt::format("sums_of_squares of {}", count).c_str()),
                        [=, rows = rows, cols = cols, padding = padding] {
                          return sums_of_squares_case(count, rows, cols, padding);
