@@ -2,8 +2,11 @@
 # of each file's registers and spills is wanted (tests/unit/kernels_cuda/check_registers.py).
 set(ESPALIER_CUDA AUTO CACHE STRING "Compile the CUDA kernels: ON, OFF, or AUTO where nvcc is")
 set_property(CACHE ESPALIER_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(ESPALIER_CUDA_ARCHITECTURES "90a;100a" CACHE STRING
-    "Architectures: 90a is Hopper, 100a B200; for mma.sync kernels also 80 and 120")
+set(ESPALIER_CUDA_ARCHITECTURES "80;90a;100;120" CACHE STRING
+    "Architectures: 80 A100, A6000 and L40; 90a Hopper; 100 B200 and B300; 120 RTX")
+
+include(EspalierCudaArchitectures)
+espalier_cuda_architectures(espalier_cuda_architectures_used ${ESPALIER_CUDA_ARCHITECTURES})
 
 set(ESPALIER_HAS_CUDA OFF)
 if(NOT ESPALIER_CUDA STREQUAL "OFF")
@@ -38,7 +41,7 @@ if(NOT ESPALIER_CUDA STREQUAL "OFF")
   endif()
 endif()
 if(ESPALIER_HAS_CUDA)
-  message(STATUS "CUDA kernels: ${ESPALIER_NVCC} for ${ESPALIER_CUDA_ARCHITECTURES}")
+  message(STATUS "CUDA kernels: ${ESPALIER_NVCC} for ${espalier_cuda_architectures_used}")
   # The runtime is linked statically, so that the program starts on machines without CUDA. It loads
   # the driver itself; cuBLASLt, NCCL and cuDNN are loaded when they are first needed.
   add_library(espalier_cuda INTERFACE)
@@ -119,7 +122,7 @@ set(espalier_nvcc_flags
 if(ESPALIER_WARNINGS_AS_ERRORS)
   list(APPEND espalier_nvcc_flags -Werror all-warnings -Xcompiler -Werror)
 endif()
-foreach(architecture IN LISTS ESPALIER_CUDA_ARCHITECTURES)
+foreach(architecture IN LISTS espalier_cuda_architectures_used)
   list(APPEND espalier_nvcc_flags
        -gencode arch=compute_${architecture},code=sm_${architecture})
 endforeach()

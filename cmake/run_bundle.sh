@@ -6,8 +6,9 @@ root=$(cd "$(dirname "$0")" && pwd)
 if [ -f "$root/lib.tar.gz" ]; then
   tar -xzf "$root/lib.tar.gz" -C "$root" --no-same-owner && rm -f "$root/lib.tar.gz"
 fi
-# cuBLAS, NCCL and cuDNN may be there as Python packages only (nvidia-cublas and others, PyTorch's).
-# They come last: what the system knows goes first.
+# cuBLAS, NCCL and cuDNN may be there as Python packages only (nvidia-cublas and others, PyTorch's),
+# and so may NVRTC, which cuDNN compiles with: the packages of CUDA 12 have a folder each, those of
+# CUDA 13 one for all. They come last: what the system knows goes first.
 if [ -z "${ESPALIER_CUDA_LIBRARIES+set}" ]; then
   ESPALIER_CUDA_LIBRARIES=$(python3 -c '
 import glob, os, sys
@@ -16,7 +17,7 @@ for path in sys.path:
     for pattern in ("nvidia/*/lib", "torch/lib"):
         for folder in sorted(glob.glob(os.path.join(path, pattern))):
             if any(glob.glob(os.path.join(folder, name + ".so*"))
-                   for name in ("libcublasLt", "libnccl", "libcudnn")):
+                   for name in ("libcublasLt", "libnccl", "libcudnn", "libnvrtc")):
                 found.append(folder)
 print(":".join(dict.fromkeys(found)))' 2>/dev/null)
   export ESPALIER_CUDA_LIBRARIES

@@ -10,6 +10,7 @@
 #include "device/context.hpp"
 #include "model/architecture.hpp"
 #include "plan/memory_plan.hpp"
+#include "train/device_choice.hpp"
 
 namespace espalier::commands {
 
@@ -18,6 +19,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   std::map<std::string, int> ranks_per_host;
   for (const std::string& host : session.host_names()) ++ranks_per_host[host];
   const std::string lower_level = why_not_better(session, parameters.device);
+  const device::Backend backend = train::choose_backend(session, parameters.device);
   if (session.rank() != 0) return;
   log::info("{}", build_description());
   if (!parameters.run.name.empty()) log::info("run \"{}\"", parameters.run.name);
@@ -28,9 +30,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   log::info("{} rank{} on {} host{}: {}", session.size(), session.size() == 1 ? "" : "s",
             ranks_per_host.size(), ranks_per_host.size() == 1 ? "" : "s", hosts);
   // Which GPU a rank has is known, and said, when the job's devices are opened.
-  const std::string& backend = parameters.device.backend;
-  if (backend == "host" || (backend == "auto" && device::Gpu::count(device::Backend::cuda) == 0))
-    log::info("device: {}", device::Context().describe());
+  if (backend == device::Backend::host) log::info("device: {}", device::Context().describe());
   if (!lower_level.empty()) log::info("{}", lower_level);
   const parallel::ProcessGrid grid(shape, 0);
   log::info("process grid: {}{}, ZeRO stage {}\n{}", grid.describe(),
@@ -48,8 +48,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
       human_count(static_cast<double>(t.steps) *
                   static_cast<double>(t.global_batch_size * t.sequence_length)),
       t.dtype);
-  log::info("{}", plan::describe_memory_plan(parameters, shape,
-                                             plan::planned_backend(parameters.device)));
+  log::info("{}", plan::describe_memory_plan(parameters, shape, backend));
 }
 
 }  // namespace espalier::commands

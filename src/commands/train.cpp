@@ -3,6 +3,7 @@
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
 #include "plan/memory_fit.hpp"
+#include "train/device_choice.hpp"
 #include "train/trainer.hpp"
 
 namespace espalier::commands {
@@ -22,6 +23,15 @@ void print_fit(const config::Parameters& parameters, const parallel::GridShape& 
   else if (parameters.device.backend == "cuda")
     log::info("no GPU here ({}): set device.memory_gib to learn whether the plan fits",
               Gpu::why_none(Backend::cuda));
+  const int capability = plan::planned_capability(parameters.device, Backend::cuda);
+  if (capability == 0) {
+    log::info("attention: set device.compute_capability to learn who would compute it");
+    return;
+  }
+  const auto plan = plan::JobMemory::planned(parameters, {shape, 0}, Backend::cuda, capability);
+  log::info("{}", plan.activations->describe_attention(plan.dtype));
+  if (const std::string why = Gpu::why_without_code_for(capability); !why.empty())
+    log::info("missing: {}", why);
 }
 
 }  // namespace
@@ -31,8 +41,8 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
   if (dry_run) {
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
-    if (plan::planned_backend(parameters.device) == device::Backend::cuda && session.rank() == 0)
-      print_fit(parameters, shape);
+    const device::Backend backend = train::choose_backend(session, parameters.device);
+    if (backend == device::Backend::cuda && session.rank() == 0) print_fit(parameters, shape);
     train::check_files(parameters);
     log::info("dry run: nothing was trained");
     return ExitStatus::ok;

@@ -101,12 +101,14 @@ struct DeviceParameters {
   bool tune_gemm = true;
   bool graphs = false;
   double memory_gib = 0.0;
+  std::int64_t compute_capability = 0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "backend",
-                .meaning = "who computes; auto: cuda where the program has it and a GPU is, else "
-                           "host. emulated runs the CUDA kernels on the host, slowly, to test them",
+                .meaning = "who computes; auto: cuda where every rank has a GPU of its own that "
+                           "the program has code for, else host. emulated runs the CUDA kernels on "
+                           "the host, slowly, to test them",
                 .choices = {"auto", "host", "cuda", "emulated"}},
           p.backend);
     visit(Field{.name = "simd",
@@ -142,6 +144,12 @@ struct DeviceParameters {
                            "For --dry-run where the GPU is not, or to leave some to others",
                 .min = 0},
           p.memory_gib);
+    visit(
+        Field{.name = "compute_capability",
+              .meaning = "of the GPU that --dry-run plans for where it is not: 80 A100, 86 A6000, "
+                         "89 L40, 90 H100, 100 B200, 103 B300; 0: of the GPU that is there",
+              .min = 0},
+        p.compute_capability);
   }
 };
 

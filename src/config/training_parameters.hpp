@@ -19,7 +19,7 @@ struct TrainingParameters {
   std::int64_t tokens = 0;
   std::string dtype = "bfloat16";
   std::int64_t seed = 1;
-  std::int64_t loss_chunk_tokens = 1024;
+  std::int64_t loss_chunk_tokens = 0;
   std::int64_t log_interval = 10;
 
   template <class Self, class Visit>
@@ -61,8 +61,10 @@ struct TrainingParameters {
           p.seed);
     visit(Field{.name = "loss_chunk_tokens",
                 .unit = "tokens",
-                .meaning = "tokens whose logits exist at one time",
-                .min = 1,
+                .meaning =
+                    "tokens whose logits exist at one time; 0: 1024, on a GPU more, as long as "
+                    "a rank's logits take at most 1.25 GiB",
+                .min = 0,
                 .max = 1 << 24},
           p.loss_chunk_tokens);
     visit(Field{.name = "log_interval",

@@ -81,6 +81,9 @@ std::string Gemm::choices() const {
 void Gemm::adopt_choices(const std::string& choices) {
   engine_->adopt_choices(choices);
 }
+bool Gemm::resume_choices(const std::string& choices) {
+  return engine_->resume_choices(choices);
+}
 void Gemm::save_choices() const {
   engine_->save_choices();
 }

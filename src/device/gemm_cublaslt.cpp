@@ -115,6 +115,15 @@ class CublasLtGemm final : public GemmEngine {
     products_.clear();
     is_settled_ = true;
   }
+  bool resume_choices(const std::string& choices) override {
+    if (!tuned_) return true;
+    if (!choices_.is_ours(choices)) return false;
+    choices_.clear();
+    choices_.adopt(choices);
+    products_.clear();
+    is_cache_read_ = true;  // what was measured since then by others may differ
+    return true;
+  }
   void save_choices() const override {
     if (num_measured_ > 0) choices_.save(choices_.cache_file());
   }

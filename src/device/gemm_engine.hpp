@@ -30,6 +30,7 @@ class GemmEngine {
   /// See Gemm.
   virtual std::string choices() const { return {}; }
   virtual void adopt_choices(const std::string&) {}
+  virtual bool resume_choices(const std::string&) { return true; }
   virtual void save_choices() const {}
   virtual void set_tuning(bool) {}
 };

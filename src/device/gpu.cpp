@@ -32,8 +32,23 @@ std::string Gpu::why_none(Backend backend) {
 
 std::vector<std::string> Gpu::uuids() {
   std::vector<std::string> result;
-  for (int i = 0; i < num_cuda_gpus(); ++i) result.push_back(uuid_of_cuda_gpu(i));
+  for (int i = 0; i < num_cuda_gpus(); ++i)
+    result.push_back(why_without_code(i).empty() ? uuid_of_cuda_gpu(i) : std::string());
   return result;
+}
+
+std::string Gpu::why_without_code(int ordinal) {
+  return why_no_code_for_cuda_gpu(ordinal);
+}
+std::string Gpu::why_without_code_for(int compute_capability) {
+  const std::string_view architectures = cuda_architectures();
+  if (architectures.empty()) return why_no_cuda_gpu();
+  if (has_code_for(architectures, compute_capability)) return "";
+  return fmt::format(
+      "kernels for compute capability {}.{}: those of this program are compiled for {}; build it "
+      "with -DESPALIER_CUDA_ARCHITECTURES={}",
+      compute_capability / 10, compute_capability % 10, architectures,
+      architecture_for(compute_capability));
 }
 
 int Gpu::first_compute_capability(Backend backend) {
@@ -62,12 +77,18 @@ bool has_code_for(std::string_view architectures, int compute_capability) {
     int built_for = 0;
     const auto [rest, error] = std::from_chars(one.data(), one.data() + one.size(), built_for);
     if (error != std::errc{}) continue;
-    const bool specific = rest != one.data() + one.size();  // "a", "f"
+    // "a" is for that architecture alone, "f" for its family: for all that counts here the same as
+    // nothing, later ones of the same major version.
+    const bool specific = rest != one.data() + one.size() && *rest == 'a';
     if (built_for == compute_capability) return true;
     if (!specific && built_for / 10 == compute_capability / 10 && built_for < compute_capability)
       return true;
   }
   return false;
+}
+
+std::string architecture_for(int compute_capability) {
+  return fmt::format("{}{}", compute_capability, compute_capability == 90 ? "a" : "");
 }
 
 void Gpu::refuse_memory(std::string_view what, std::int64_t bytes) const {

@@ -22,8 +22,14 @@ class Gpu {
   /// Why there is none: "this program was built without CUDA", "no CUDA driver", ... ; empty if
   /// count > 0.
   static std::string why_none(Backend backend);
-  /// Tell GPUs apart on a node, by ordinal; of the back-end cuda.
+  /// Tell GPUs apart on a node, by ordinal; of the back-end cuda. Empty for a GPU that this program
+  /// has no code for.
   static std::vector<std::string> uuids();
+  /// Why GPU `ordinal` of the back-end cuda cannot be used: the program has no code for it, and for
+  /// which architecture it must be built. Empty where it can.
+  static std::string why_without_code(int ordinal);
+  /// The same for GPUs of a compute capability, which need not be here.
+  static std::string why_without_code_for(int compute_capability);
   /// Of the first GPU of this process, without opening it: 90, 100; 0 where there is none.
   static int first_compute_capability(Backend backend);
   /// Throws Error (bad_configuration) when `ordinal` cannot be had, with why_none, or when the

@@ -18,6 +18,10 @@ namespace {
 static_assert(std::is_same_v<Stream, cudaStream_t> && std::is_same_v<Event, cudaEvent_t> &&
               std::is_same_v<Graph, cudaGraphExec_t>);
 
+/// Of CUDA 13.x (release notes of CUDA 13, "CUDA Toolkit and Minimum Required Driver Version").
+constexpr int kOldestDriver = 580;
+static_assert(CUDART_VERSION / 1000 == 13);
+
 std::string version_text(int version) {  // 13000 is 13.0
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
@@ -47,6 +51,16 @@ std::string uuid_text(const cudaUUID_t& uuid) {  // as nvidia-smi -L writes it
   return text;
 }
 
+std::string why_no_code(int ordinal, const cudaDeviceProp& properties) {
+  const int capability = 10 * properties.major + properties.minor;
+  if (has_code_for(ESPALIER_CUDA_ARCHITECTURES, capability)) return "";
+  return fmt::format(
+      "GPU {} ({}) has compute capability {}.{}, the kernels of this program are compiled for {}; "
+      "build it with -DESPALIER_CUDA_ARCHITECTURES={}",
+      ordinal, properties.name, properties.major, properties.minor, ESPALIER_CUDA_ARCHITECTURES,
+      architecture_for(capability));
+}
+
 class CudaGpu final : public Gpu {
  public:
   explicit CudaGpu(int ordinal) : Gpu(Backend::cuda, ordinal) {
@@ -57,13 +71,9 @@ class CudaGpu final : public Gpu {
     d.compute_capability = 10 * properties.major + properties.minor;
     d.multiprocessors = properties.multiProcessorCount;
     d.memory_bytes = narrow<std::int64_t>(properties.totalGlobalMem);
-    require(has_code_for(ESPALIER_CUDA_ARCHITECTURES, d.compute_capability),
-            ExitStatus::bad_configuration,
-            "GPU {} ({}) has compute capability {}.{}, the kernels of this program are compiled "
-            "for {}; build it with -DESPALIER_CUDA_ARCHITECTURES={}, or use device.backend = "
-            "\"host\"",
-            ordinal, d.name, properties.major, properties.minor, ESPALIER_CUDA_ARCHITECTURES,
-            d.compute_capability);
+    const std::string why = why_no_code(ordinal, properties);
+    require(why.empty(), ExitStatus::bad_configuration, "{}, or use device.backend = \"host\"",
+            why);
     make_current();
     char bus[32] = {};
     check(cudaDeviceGetPCIBusId(bus, sizeof bus, ordinal), "cudaDeviceGetPCIBusId");
@@ -292,10 +302,13 @@ std::string why_no_cuda_gpu() {
   int driver = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   cudaGetLastError();
+  std::string why = "libcuda.so.1 is not loaded: is there a driver?";
+  if (driver > 0) why = "driver of CUDA " + version_text(driver);
+  if (driver > 0 && driver / 1000 < CUDART_VERSION / 1000)
+    why += fmt::format(", this program needs one of CUDA {}.0, which is NVIDIA's {} or later",
+                       CUDART_VERSION / 1000, kOldestDriver);
   return fmt::format("CUDA finds no GPU{}: \"{}\" ({}; {})", among, cudaGetErrorString(status),
-                     cudaGetErrorName(status),
-                     driver == 0 ? "libcuda.so.1 is not loaded: is there a driver?"
-                                 : "driver " + version_text(driver));
+                     cudaGetErrorName(status), why);
 }
 
 int compute_capability_of_cuda_gpu(int ordinal) {
@@ -304,6 +317,14 @@ int compute_capability_of_cuda_gpu(int ordinal) {
 }
 std::string uuid_of_cuda_gpu(int ordinal) {
   return uuid_text(properties_of(ordinal).uuid);
+}
+
+std::string why_no_code_for_cuda_gpu(int ordinal) {
+  return why_no_code(ordinal, properties_of(ordinal));
+}
+
+std::string_view cuda_architectures() {
+  return ESPALIER_CUDA_ARCHITECTURES;
 }
 
 std::shared_ptr<Gpu> open_cuda_gpu(int ordinal) {

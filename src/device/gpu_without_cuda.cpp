@@ -20,6 +20,12 @@ std::string uuid_of_cuda_gpu(int) {
 int compute_capability_of_cuda_gpu(int) {
   fail(ExitStatus::internal, "{}", kWhy);
 }
+std::string why_no_code_for_cuda_gpu(int) {
+  return kWhy;
+}
+std::string_view cuda_architectures() {
+  return "";
+}
 std::shared_ptr<Gpu> open_cuda_gpu(int) {
   fail(ExitStatus::internal, "{}", kWhy);
 }

@@ -2,6 +2,7 @@
 // 2023) with the probabilities kept in registers.
 #include "kernels/cuda/attention_products.hpp"
 #include "kernels/cuda/attention_providers.hpp"
+#include "kernels/cuda/shared_limits.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -188,10 +189,12 @@ forward_tile(Forward a) {
 template <int kHeadDim>
 void launch_forward(const Queue& queue, const Forward& a) {
   constexpr std::int64_t kTiles = 5;  // queries, keys and values twice
+  constexpr std::int64_t kBytes = kTiles * shared_bytes<bf16>(kTileRows * kHeadDim);
+  static_assert(kBytes <= kSharedBytesEverywhere);
   launch(forward_tile<kHeadDim>,
          {.num_blocks = std::int64_t{a.num_tiles} * a.batch * a.num_q_heads,
           .block_threads = kAttentionThreads,
-          .shared_bytes = kTiles * shared_bytes<bf16>(kTileRows * kHeadDim)},
+          .shared_bytes = kBytes},
          queue, a);
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/heads.hpp"
+#include "kernels/cuda/shared_limits.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -61,6 +62,7 @@ struct Tiles {
   using Passing = SharedTile<kPassingRows, kHeadDim>;
   static constexpr std::int64_t kBytes =
       2 * shared_bytes<bf16>(Own::kElements) + 4 * shared_bytes<bf16>(Passing::kElements);
+  static_assert(kBytes <= kSharedBytesEverywhere);
 
   SharedArray<bf16> own, passing;
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "base/error.hpp"
+#include "device/gpu.hpp"
 #include "kernels/attention_cudnn.hpp"
+#include "kernels/cuda/shared_limits.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -34,6 +37,34 @@ std::string missing_for_tensor_cores(const AttentionRequest& request) {
     return fmt::format("a head_dim of 64 or 128, not {}", request.shape.head_dim);
   if (!request.aligned) return "rows that begin at multiples of 16 bytes";
   return "";
+}
+
+/// Of the provider reference; the tiles of the others fit every device that they are for.
+std::string missing_shared_memory(const AttentionRequest& request) {
+  const std::int64_t head_dim = request.shape.head_dim;
+  const std::int64_t bytes =
+      request.backward ? reference_backward_bytes(head_dim) : reference_forward_bytes(head_dim);
+  const std::int64_t most = most_shared_bytes(request.compute_capability);
+  if (bytes <= most) return "";
+  return fmt::format(
+      "{} bytes of shared memory for head_dim {}, not the {} of compute capability "
+      "{}.{}",
+      bytes, head_dim, most, request.compute_capability / 10, request.compute_capability % 10);
+}
+
+/// Asks the program's own code, where the device it would run on is here; elsewhere a plan is made,
+/// for a program that is compiled for that device.
+std::string missing_for_warpgroups(int compute_capability) {
+#ifdef ESPALIER_HAS_CUDA
+  static const std::string missing =
+      device::Gpu::first_compute_capability(device::Backend::cuda) == kHopper
+          ? cuda::missing_in_warpgroup_code()
+          : "";
+  return compute_capability == kHopper ? missing : "";
+#else
+  static_cast<void>(compute_capability);
+  return "";
+#endif
 }
 
 /// dQ is summed in fp32, dK and dV are written for every query head before those of a group are
@@ -71,6 +102,17 @@ std::string cudnn_lacks(const AttentionRequest& request) {
     return fmt::format("{} elements of scratch, not {}", cudnn_scratch_elements(s),
                        request.scratch_elements);
   return missing_for_cudnn();
+}
+
+/// What automatic takes on such a device, the fastest first. The emulated GPU could do all: it
+/// takes what runs on every device.
+std::vector<AttentionProvider> preferences(int compute_capability) {
+  std::vector<AttentionProvider> result;
+  if (is_blackwell(compute_capability)) result.push_back(AttentionProvider::cudnn);
+  if (compute_capability == kHopper) result.push_back(AttentionProvider::wgmma);
+  result.push_back(AttentionProvider::mma);
+  result.push_back(AttentionProvider::reference);
+  return result;
 }
 
 void check_shape(const AttentionShape& s) {
@@ -143,14 +185,15 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
       if (request.shape.head_dim > kMaxReferenceHeadDim || request.shape.head_dim % 2 != 0)
         return fmt::format("an even head_dim of at most {}, not {}", kMaxReferenceHeadDim,
                            request.shape.head_dim);
-      return "";
+      return missing_shared_memory(request);
     case AttentionProvider::mma:
       return missing_for_tensor_cores(request);
     case AttentionProvider::wgmma:
       if (request.compute_capability != 0 && request.compute_capability != kHopper)
         return fmt::format("a GPU of compute capability 9.0, not {}.{}",
                            request.compute_capability / 10, request.compute_capability % 10);
-      return missing_for_tensor_cores(request);
+      if (std::string missing = missing_for_tensor_cores(request); !missing.empty()) return missing;
+      return missing_for_warpgroups(request.compute_capability);
     case AttentionProvider::cudnn:
       return cudnn_lacks(request);
   }
@@ -159,22 +202,35 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
 
 AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request) {
   if (asked == AttentionProvider::automatic) {
-    // The emulated GPU could do all: it takes what runs on every device.
-    const auto fits = [&](AttentionProvider provider, bool preferred = true) {
-      return preferred && supports(provider, request);
-    };
-    asked = fits(AttentionProvider::cudnn, is_blackwell(request.compute_capability))
-                ? AttentionProvider::cudnn
-            : fits(AttentionProvider::wgmma, request.compute_capability == kHopper)
-                ? AttentionProvider::wgmma
-            : fits(AttentionProvider::mma) ? AttentionProvider::mma
-                                           : AttentionProvider::reference;
+    const auto preferred = preferences(request.compute_capability);
+    const auto fitting =
+        std::find_if(preferred.begin(), preferred.end(),
+                     [&](AttentionProvider provider) { return supports(provider, request); });
+    asked = fitting == preferred.end() ? AttentionProvider::reference : *fitting;
   }
   const std::string missing = what_is_missing(asked, request);
   require(missing.empty(), ExitStatus::bad_configuration,
           "attention: the provider {} needs {}; set device.attention = \"auto\"", name_of(asked),
           missing);
   return asked;
+}
+
+std::string describe_choice(AttentionProvider asked, AttentionRequest request) {
+  std::string taken, reasons;
+  for (const bool backward : {false, true}) {
+    request.backward = backward;
+    request.scratch_elements = backward ? backward_scratch_elements(asked, request) : 0;
+    const AttentionProvider provider = choose(asked, request);
+    taken += fmt::format("{} by {}", backward ? ", backward" : "forward", name_of(provider));
+    if (asked != AttentionProvider::automatic) continue;
+    for (const AttentionProvider better : preferences(request.compute_capability)) {
+      if (better == provider) break;
+      const std::string reason =
+          fmt::format("; {} needs {}", name_of(better), what_is_missing(better, request));
+      if (reasons.find(reason) == std::string::npos) reasons += reason;
+    }
+  }
+  return taken + reasons;
 }
 
 std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest request) {

@@ -40,6 +40,11 @@ inline bool supports(AttentionProvider provider, const AttentionRequest& request
 /// (bad_configuration) when the one asked for does not: it says what is missing.
 AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request);
 
+/// "forward by wgmma, backward by wgmma; cudnn needs ...": what choose takes for both passes of
+/// training, and for each provider that automatic would rather take on this device what it needs.
+/// Throws as choose. Of the request, shape, dtype, device and documents matter.
+std::string describe_choice(AttentionProvider asked, AttentionRequest request);
+
 /// f32 elements of scratch for the backward pass when `asked` is what the user asked for: that of
 /// cudnn counts where it is asked for by name, and where automatic will take it, which depends on
 /// the request's device. request.scratch_elements is not looked at.
@@ -48,6 +53,12 @@ std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest
 /// Throws Error (bad_configuration), as choose does, when training with `asked` would be refused:
 /// before the first step. Of the request, shape, dtype, device and documents matter.
 void require_for_training(AttentionProvider asked, AttentionRequest request);
+
+namespace cuda {
+/// Of the code that the current device, of compute capability 9.0, would run: what the provider
+/// wgmma needs and it has not. Empty when it is there.
+std::string missing_in_warpgroup_code();
+}  // namespace cuda
 
 /// What every provider expects of the views. They may have more rows than the shape: a cache.
 void check_attention(const AttentionForward& a);

@@ -112,8 +112,7 @@ void attention_forward_reference(const Queue& queue, const AttentionForward& a) 
           launch(forward_tile<T, kCount>,
                  {.num_blocks = num_tiles * s.batch * s.num_q_heads,
                   .block_threads = kRowsThreads,
-                  .shared_bytes = 3 * shared_bytes<float>(row_tile_elements(s.head_dim)) +
-                                  shared_bytes<float>(kRows * kRows)},
+                  .shared_bytes = reference_forward_bytes(s.head_dim)},
                  queue,
                  {.q = heads_of<T>(a.q),
                   .k = heads_of<T>(a.k),

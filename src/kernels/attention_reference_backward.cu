@@ -190,8 +190,7 @@ void attention_backward_reference(const Queue& queue, const AttentionBackward& a
   const bool aligned = all_aligned(a.q, a.k, a.v, a.o, a.d_o, a.d_q, a.d_k, a.d_v);
   const std::int64_t rows = s.batch * s.query_length * s.num_q_heads;
   const std::int64_t tiles = div_ceil(s.query_length, kRows) * s.batch;
-  const std::int64_t tile_bytes = shared_bytes<float>(row_tile_elements(s.head_dim));
-  const std::int64_t weight_bytes = shared_bytes<float>(kRows * kRows);
+  const std::int64_t bytes = reference_backward_bytes(s.head_dim);
   dispatch(a.q.dtype, [&]<class T>(T) {
     const Backward<T> arguments{.q = heads_of<T>(a.q),
                                 .k = heads_of<T>(a.k),
@@ -215,12 +214,11 @@ void attention_backward_reference(const Queue& queue, const AttentionBackward& a
     with_head_width<T>(aligned, s.head_dim, [&]<int kCount>(Columns<kCount>) {
       launch(delta_of_rows<T, kCount>, {div_ceil(rows, kRowsThreads / kWarpSize), kRowsThreads},
              queue, arguments);
-      launch(gradient_of_keys<T, kCount>,
-             {tiles * s.num_kv_heads, kRowsThreads, 4 * tile_bytes + 2 * weight_bytes}, queue,
+      launch(gradient_of_keys<T, kCount>, {tiles * s.num_kv_heads, kRowsThreads, bytes}, queue,
              arguments);
       launch(gradient_of_queries<T, kCount>,
-             {tiles * s.num_q_heads, kRowsThreads, 4 * tile_bytes + weight_bytes}, queue,
-             arguments);
+             {tiles * s.num_q_heads, kRowsThreads, bytes - shared_bytes<float>(kRows * kRows)},
+             queue, arguments);
     });
   });
 }

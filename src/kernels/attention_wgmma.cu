@@ -238,6 +238,7 @@ forward_tile(ESPALIER_GRID_CONSTANT const Forward a) {
     const Tiles<kHeadDim> tiles;
     const Place place = place_of(a, block_index());
     if (thread_index() == 0) {
+      prefetch_maps(a.q, a.k, a.v, a.o);
       tiles.queries_come.init(1);
       tiles.keys.init();
       tiles.values.init();
@@ -264,6 +265,12 @@ void launch_forward(const Queue& queue, const Forward& a) {
 }
 
 }  // namespace wgmma_forward
+
+std::string missing_in_warpgroup_code() {
+  // All kernels of warpgroups are compiled for the same targets.
+  if (most_threads(wgmma_forward::forward_tile<128>) >= kWarpgroupBlock) return "";
+  return "kernels compiled for 90a: build this program with -DESPALIER_CUDA_ARCHITECTURES=90a";
+}
 
 void attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
   using namespace wgmma_forward;

@@ -35,6 +35,10 @@ struct Backward {
   float scale;
 };
 
+ESPALIER_DEVICE void prefetch_tensors(const Backward& a) {
+  prefetch_maps(a.own[0], a.own[1], a.passing[0], a.passing[1], a.results[0], a.results[1]);
+}
+
 /// The shared memory of a block.
 template <int kPassingRows, int kHeadDim>
 struct Tiles {
@@ -259,6 +263,7 @@ gradient_of_keys(ESPALIER_GRID_CONSTANT const Backward a) {
   if constexpr (kHasWarpgroupProducts) {
     const KeysTiles<kHeadDim> tiles;
     const KeysPlace place = keys_place(a, block_index());
+    if (thread_index() == 0) prefetch_tensors(a);
     tiles.make_barriers(1 + kRowWarps);
     if (warpgroup() < kConsumers) {
       raise_registers<kConsumerRegisters>();
@@ -364,6 +369,7 @@ gradient_of_queries(ESPALIER_GRID_CONSTANT const Backward a) {
   if constexpr (kHasWarpgroupProducts) {
     const Tiles<kPassingKeys, kHeadDim> tiles;
     const QueriesPlace place = queries_place(a, block_index());
+    if (thread_index() == 0) prefetch_tensors(a);
     tiles.make_barriers(1);
     if (warpgroup() < kConsumers) {
       raise_registers<kConsumerRegisters>();

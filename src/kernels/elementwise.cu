@@ -29,35 +29,68 @@ zero_tile(Rows<T> out, Tiling tiling) {
   });
 }
 
-/// Blocks that share the sum of squares, whatever the device: their number shapes the sum.
+/// Blocks that share a matrix's sum of squares, whatever the device: their number shapes the sum.
 constexpr int kSquareBlocks = 1024;
 
-/// Vectors are summed in fp32, everything else in fp64: 10^10 elements keep their digits.
+/// Matrices of one launch.
+struct Matrices {
+  struct Matrix {
+    Rows<const float> rows;
+    Tiling tiling{0, 0, false};
+    bool aligned;              ///< of each for itself: the width of vectors shapes the sum, too
+    std::int64_t first_block;  ///< counted through all; its blocks end where the next's begin
+  };
+  Matrix at[kMaxSquareSums];
+  std::int64_t num_blocks = 0;
+  int count = 0;
+
+  ESPALIER_DEVICE std::int64_t end_block(int i) const {
+    return i + 1 < count ? at[i + 1].first_block : num_blocks;
+  }
+};
+
+/// What a thread adds up of a matrix. Vectors are summed in fp32, everything else in fp64: 10^10
+/// elements keep their digits.
 template <int kCount>
-ESPALIER_KERNEL(kTileThreads)
-squares_of_tiles(double* partials, Rows<const float> in, Tiling tiling) {
-  SharedAllocator shared;
-  const auto sums = shared.take<double>(kMaxWarps);
+ESPALIER_DEVICE double squares_of_thread(const Matrices::Matrix& in) {
   double sum = 0.0;
-  for (std::int64_t i = block_index(); i < tiling.num_tiles(); i += kSquareBlocks) {
-    const Tile tile = tiling.tile(i);
+  for (std::int64_t i = block_index() - in.first_block; i < in.tiling.num_tiles();
+       i += kSquareBlocks) {
+    const Tile tile = in.tiling.tile(i);
     for_columns<kCount>(tile.count, [&](int c, auto columns) {
-      const auto x = load(in.at(tile, c), columns);
+      const auto x = load(in.rows.at(tile, c), columns);
       sum += static_cast<double>(sum_of(x * x));
     });
   }
-  sum = block_sum(sum, sums);
+  return sum;
+}
+
+template <int kCount>
+ESPALIER_KERNEL(kTileThreads)
+squares_of_tiles(double* partials, Matrices matrices) {
+  SharedAllocator shared;
+  const auto sums = shared.take<double>(kMaxWarps);
+  int which = matrices.count - 1;
+  while (matrices.at[which].first_block > block_index()) --which;
+  const Matrices::Matrix& in = matrices.at[which];
+  const double sum =
+      block_sum(in.aligned ? squares_of_thread<kCount>(in) : squares_of_thread<1>(in), sums);
   if (thread_index() == 0) write_element(partials + block_index(), sum);
 }
 
+/// A block for each matrix.
 ESPALIER_KERNEL(kTileThreads)
-add_up_squares(double* out, const double* partials, int count) {
+add_up_squares(Rows<double> out, const double* partials, Matrices matrices) {
   SharedAllocator shared;
   const auto sums = shared.take<double>(kMaxWarps);
+  const int which = static_cast<int>(block_index());
+  const std::int64_t end = matrices.end_block(which);
   double sum = 0.0;
-  for (int i = thread_index(); i < count; i += num_threads()) sum += read_element(partials + i);
+  for (std::int64_t i = matrices.at[which].first_block + thread_index(); i < end;
+       i += num_threads())
+    sum += read_element(partials + i);
   sum = block_sum(sum, sums);
-  if (thread_index() == 0) write_element(out, sum);
+  if (thread_index() == 0) write_element(out.row(which), sum);
 }
 
 LaunchShape shape_of(const Tiling& tiling) {
@@ -98,17 +131,25 @@ void set_zero(const Queue& queue, device::View out) {
   });
 }
 
-void sum_of_squares(const Queue& queue, device::View out, device::ConstView in) {
-  const Tiling tiling(in.rows, in.cols, all_contiguous(in));
-  const int blocks = static_cast<int>(std::min<std::int64_t>(kSquareBlocks, tiling.num_tiles()));
-  auto* partials = workspace<double>(queue, blocks);
-  constexpr std::int64_t kSharedBytes = shared_bytes<double>(kMaxWarps);
-  with_width<kFullWidth<float>>(all_aligned(in), [&]<int kCount>(Columns<kCount>) {
-    launch(squares_of_tiles<kCount>, {blocks, kTileThreads, kSharedBytes}, queue, partials,
-           rows_of<float>(in), tiling);
-  });
-  launch(add_up_squares, {1, kTileThreads, kSharedBytes}, queue, out.as<double>(),
-         static_cast<const double*>(partials), blocks);
+void sums_of_squares(const Queue& queue, device::View out, std::span<const device::ConstView> in) {
+  for (std::size_t first = 0; first < in.size(); first += kMaxSquareSums) {
+    const auto some = in.subspan(first, std::min<std::size_t>(kMaxSquareSums, in.size() - first));
+    Matrices matrices{};
+    for (const device::ConstView& view : some) {
+      const Tiling tiling(view.rows, view.cols, all_contiguous(view));
+      matrices.at[matrices.count++] = {rows_of<float>(view), tiling, all_aligned(view),
+                                       matrices.num_blocks};
+      matrices.num_blocks += std::min<std::int64_t>(kSquareBlocks, tiling.num_tiles());
+    }
+    auto* partials = workspace<double>(queue, matrices.num_blocks);
+    constexpr std::int64_t kSharedBytes = shared_bytes<double>(kMaxWarps);
+    launch(squares_of_tiles<kFullWidth<float>>, {matrices.num_blocks, kTileThreads, kSharedBytes},
+           queue, partials, matrices);
+    const auto begin = static_cast<std::int64_t>(first);
+    launch(add_up_squares, {matrices.count, kTileThreads, kSharedBytes}, queue,
+           rows_of<double>(out.row_range(begin, matrices.count)),
+           static_cast<const double*>(partials), matrices);
+  }
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -1,4 +1,6 @@
 #pragma once
+#include <span>
+
 #include "device/context.hpp"
 #include "device/view.hpp"
 
@@ -8,8 +10,11 @@ namespace espalier::kernels {
 void cast(device::Context& context, device::View out, device::ConstView in);
 /// All elements = 0.
 void set_zero(device::Context& context, device::View out);
-/// out (1, 1) f64 = sum of squares of an f32 view, in an order that does not depend on the thread
-/// count.
-void sum_of_squares(device::Context& context, device::View out, device::ConstView in);
+/// out (n, 1) f64: row i = sum of squares of in[i], an f32 view of n, in an order that does not
+/// depend on the thread count nor on the other views. On a GPU two launches for up to
+/// kMaxSquareSums views.
+void sums_of_squares(device::Context& context, device::View out,
+                     std::span<const device::ConstView> in);
+constexpr int kMaxSquareSums = 64;  ///< what 4 KiB of kernel arguments hold
 
 }  // namespace espalier::kernels

@@ -65,13 +65,13 @@ void set_zero(device::Context&, device::View out) {
             });
 }
 
-void sum_of_squares(device::Context&, device::View out, device::ConstView in) {
-  double& result = *out.as<double>();
+namespace {
+
+double sum_of_squares(const device::ConstView& in) {
   const bool contiguous = in.is_contiguous();
   const std::int64_t cols = contiguous ? in.size() : in.cols;
   const std::int64_t rows = contiguous ? 1 : in.rows;
-  result = 0.0;
-  if (in.size() == 0) return;
+  if (in.size() == 0) return 0.0;
   const auto sum_of_part = [](const float* p, std::int64_t count) {
     double sum = 0.0;
     for (std::int64_t first = 0; first < count; first += kRun) {
@@ -85,10 +85,17 @@ void sum_of_squares(device::Context&, device::View out, device::ConstView in) {
     return sum;
   };
   const std::int64_t parts = (cols + kPart - 1) / kPart;
-  result = host_sum(rows * parts, 1, [&](std::int64_t i, std::int64_t) {
+  return host_sum(rows * parts, 1, [&](std::int64_t i, std::int64_t) {
     const std::int64_t first = i % parts * kPart;
     return sum_of_part(in.as<float>(i / parts) + first, std::min(kPart, cols - first));
   });
+}
+
+}  // namespace
+
+void sums_of_squares(device::Context&, device::View out, std::span<const device::ConstView> in) {
+  for (std::size_t i = 0; i < in.size(); ++i)
+    *out.as<double>(static_cast<std::int64_t>(i)) = sum_of_squares(in[i]);
 }
 
 }  // namespace espalier::kernels::host::ESPALIER_SIMD

@@ -53,9 +53,9 @@ void set_zero(Context& context, device::View out) {
   ESPALIER_CHOOSE(context, set_zero, out)
   account(context, cost_of_set_zero(out));
 }
-void sum_of_squares(Context& context, device::View out, device::ConstView in) {
-  ESPALIER_CHOOSE(context, sum_of_squares, out, in)
-  account(context, cost_of_sum_of_squares(in));
+void sums_of_squares(Context& context, device::View out, std::span<const device::ConstView> in) {
+  ESPALIER_CHOOSE(context, sums_of_squares, out, in)
+  for (const device::ConstView& view : in) account(context, cost_of_sum_of_squares(view));
 }
 void add_losses(Context& context, device::View sum, device::ConstView losses) {
   ESPALIER_CHOOSE(context, add_losses, sum, losses)

@@ -3,6 +3,7 @@
 #include "kernels/cuda/scatter_rows.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -43,7 +44,8 @@ void add_up_slices(const Queue& queue, float* out, const float* partials, std::i
 }
 
 std::int64_t workspace_elements(std::int64_t width, std::int64_t num_tokens) {
-  constexpr std::int64_t kForSquares = 2 * 1024;  // sum_of_squares: 1024 numbers in fp64
+  // sums_of_squares: 1024 numbers in fp64 for each matrix.
+  constexpr std::int64_t kForSquares = 2 * 1024 * kMaxSquareSums;
   return std::max({kPartialVectors * kMaxSlices * round_up(width, 4), kForSquares,
                    kSortElements * std::max<std::int64_t>(num_tokens, 1)});
 }

@@ -25,7 +25,8 @@ using device::Queue;
   ESPALIER_OPERATORS(ESPALIER_DECLARE)                                                   \
   void cast(device::Context& context, device::View out, device::ConstView in);           \
   void set_zero(device::Context& context, device::View out);                             \
-  void sum_of_squares(device::Context& context, device::View out, device::ConstView in); \
+  void sums_of_squares(device::Context& context, device::View out,                       \
+                       std::span<const device::ConstView> in);                           \
   void add_losses(device::Context& context, device::View sum, device::ConstView losses); \
   void adamw(device::Context& context, std::span<const AdamW> rectangles);               \
   }
@@ -40,7 +41,8 @@ ESPALIER_SIMD_LEVELS(ESPALIER_HOST_SIBLINGS)
   ESPALIER_OPERATORS(ESPALIER_DECLARE)                                             \
   void cast(const Queue& queue, device::View out, device::ConstView in);           \
   void set_zero(const Queue& queue, device::View out);                             \
-  void sum_of_squares(const Queue& queue, device::View out, device::ConstView in); \
+  void sums_of_squares(const Queue& queue, device::View out,                       \
+                       std::span<const device::ConstView> in);                     \
   void add_losses(const Queue& queue, device::View sum, device::ConstView losses); \
   /* All rectangles in as few launches as their arguments allow. */                \
   void adamw(const Queue& queue, std::span<const AdamW> rectangles);               \

@@ -64,11 +64,20 @@ Recompute recompute_from_name(std::string_view name) {
   return Recompute::none;
 }
 
+std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu) {
+  constexpr std::int64_t kFew = 1024, kMostBytes = std::int64_t{5} << 28;
+  if (!on_gpu) return kFew;
+  const std::int64_t row_bytes = sizes.vocab * static_cast<std::int64_t>(size_of(dtype));
+  return std::max(kFew, kMostBytes / row_bytes / kFew * kFew);
+}
+
 Activations::Activations(const LocalSizes& s, const ActivationShape& requested, DType dtype,
                          device::Arena& arena)
     : shape(requested) {
   const std::int64_t num_tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
+  if (shape.loss_chunk_tokens == 0)
+    shape.loss_chunk_tokens = usual_loss_chunk(s, dtype, shape.on_gpu);
   shape.loss_chunk_tokens = std::min(shape.loss_chunk_tokens, num_tokens);
   const std::int64_t chunk = shape.loss_chunk_tokens;
 
@@ -133,6 +142,10 @@ void Activations::require_attention(DType dtype) const {
     kernels::require_for_training(shape.attention, attention_request(*this, dtype));
   else
     kernels::choose(shape.attention, attention_request(*this, dtype));
+}
+
+std::string Activations::describe_attention(DType dtype) const {
+  return "attention: " + kernels::describe_choice(shape.attention, attention_request(*this, dtype));
 }
 
 }  // namespace espalier::model

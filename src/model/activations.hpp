@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -58,7 +59,7 @@ struct BlockActivations {
 struct ActivationShape {
   std::int64_t micro_batch_size;   ///< B
   std::int64_t sequence_length;    ///< S
-  std::int64_t loss_chunk_tokens;  ///< Tc, at most T
+  std::int64_t loss_chunk_tokens;  ///< Tc, at most T; asked for as 0: usual_loss_chunk
   int tensor_size;
   bool splits_tokens;   ///< sequence parallelism with more than one tensor rank
   bool training;        ///< false: blocks share one set, no gradients
@@ -71,6 +72,13 @@ struct ActivationShape {
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
 
+/// Tokens whose logits (Tc, V_loc) exist at one time where nobody says another number. After every
+/// chunk the fp32 gradient of the LM head is read and written once more: with 1024 tokens that
+/// takes a GPU a third of the time of the head's three products (8 V H bytes at 3.3 TB/s beside
+/// 6 V H Tc FLOPs at 740 TFLOP/s, an H100), hence as many as 1.25 GiB of logits hold, in
+/// steps of 1024. The host's caches prefer few.
+std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu);
+
 /// Everything a micro-batch needs beside weights, laid out once in one arena.
 struct Activations {
   Activations(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
@@ -79,6 +87,9 @@ struct Activations {
   /// Throws Error (bad_configuration) when the provider of attention that was asked for cannot do
   /// what will be asked of it on this GPU. The host has no providers.
   void require_attention(DType dtype) const;
+  /// "attention: forward by wgmma, backward by wgmma", and what better providers would need; of a
+  /// training on a GPU. Throws as require_attention.
+  std::string describe_attention(DType dtype) const;
 
   ActivationShape shape;
   kernels::AttentionShape attention;     ///< of every block's attention, forward and backward

@@ -18,6 +18,10 @@ using parallel::RowPieces;
 
 namespace {
 
+/// Buckets whose weights are asked for before the one that is waited for is used, beside a tensor
+/// group.
+constexpr std::size_t kGatherAhead = 1;
+
 int count_buckets(const std::vector<LocalTensor>& tensors) {
   int count = 0;
   for (const LocalTensor& tensor : tensors) {
@@ -118,16 +122,17 @@ void Optimizer::wait_for_gradients(device::Context& context) {
 double Optimizer::square_sum(device::Context& context) {
   wait_for_gradients(context);
   const auto scope = context.profiler().scope(Phase::clipping);
-  std::int64_t count = 0;
+  gradients_.clear();
   for (const StatePiece& state : state_) {
     const OwnedPiece& piece = state.piece;
     if (!piece.writes) continue;
     const View& gradient = tensors_[static_cast<std::size_t>(piece.tensor)].gradient;
     const std::int64_t first =
         piece.row_begin + piece.written.row_begin - piece.rectangle.row_begin;
-    kernels::sum_of_squares(context, square_sums_.row_range(count++, 1),
-                            gradient.row_range(first, piece.written.rows()));
+    gradients_.push_back(gradient.row_range(first, piece.written.rows()));
   }
+  const auto count = static_cast<std::int64_t>(gradients_.size());
+  kernels::sums_of_squares(context, square_sums_.row_range(0, count), gradients_);
   double sum = 0.0;
   for (const double square_sum : context.download<double>(square_sums_.row_range(0, count)))
     sum += square_sum;
@@ -138,6 +143,7 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
                        const Update& update,
                        const std::function<void(std::int64_t)>& before_overwrite) {
   const auto scope = context.profiler().scope(Phase::optimizer);
+  enqueue_gathers(context, gathering_.order.size());  // of buckets that nobody has used
   gathered_.wait_for_all(context);
   // A GPU takes many pieces in one launch; the host gains nothing by that, and piece by piece the
   // checkpoint writer is waited for as late as possible.
@@ -183,13 +189,27 @@ void Optimizer::begin_gather_weights(device::Context& context, parallel::GridCom
                   num_buckets_);
   const auto scope = context.profiler().scope(Phase::weight_communication);
   context.fork_side();
-  for (const int bucket : order) {
-    comm.data->all_gather_pieces(buckets_[static_cast<std::size_t>(bucket)].weights);
+  gathering_.data = comm.data.get();
+  gathering_.order.assign(order.begin(), order.end());
+  gathering_.next = 0;
+  enqueue_gathers(context, num_tensor_ > 1 ? 1 + kGatherAhead : order.size());
+}
+
+void Optimizer::enqueue_gathers(device::Context& context, std::size_t end) {
+  for (end = std::min(end, gathering_.order.size()); gathering_.next < end; ++gathering_.next) {
+    const int bucket = gathering_.order[gathering_.next];
+    gathering_.data->all_gather_pieces(buckets_[static_cast<std::size_t>(bucket)].weights);
     gathered_.record(context, bucket, num_buckets_);
   }
 }
 
 void Optimizer::wait_for_weights(device::Context& context, int bucket) {
+  if (gathering_.next < gathering_.order.size()) {
+    const auto place = std::find(gathering_.order.begin(), gathering_.order.end(), bucket);
+    const auto scope = context.profiler().scope(Phase::weight_communication);
+    enqueue_gathers(context, static_cast<std::size_t>(place - gathering_.order.begin()) + 1 +
+                                 kGatherAhead);
+  }
   gathered_.wait(context, bucket);
 }
 

@@ -60,7 +60,10 @@ class Optimizer {
   /// All-gather of the updated weights over the data axis (stage 1). Collective.
   void gather_weights(device::Context& context, parallel::GridCommunicators& comm);
   /// The same beside what the GPU computes next, a group of messages per bucket in the given order:
-  /// that of their first use. Whoever uses a bucket's weights calls wait_for_weights before; update
+  /// that of their first use. With tensor ranks only the first two at once, then one ahead of what is
+  /// waited for: NCCL launches what several communicators are given in the order of the calls, and
+  /// the first collective of the tensor group would come after the last gather. Every rank calls
+  /// alike. Whoever uses a bucket's weights calls wait_for_weights before; update
   /// waits for all of them itself. On the host, and without overlap, this is gather_weights.
   void begin_gather_weights(device::Context& context, parallel::GridCommunicators& comm,
                             std::span<const int> order);
@@ -85,6 +88,7 @@ class Optimizer {
   std::vector<StatePiece> state_;
   device::View square_sums_;  ///< (pieces, 1) f64
   std::vector<kernels::AdamW> rectangles_;
+  std::vector<device::ConstView> gradients_;  ///< of square_sum; kept for its memory
   int num_tensor_, num_data_;
   bool sequence_parallel_;
   bool overlap_ = false;
@@ -100,6 +104,15 @@ class Optimizer {
   std::vector<Bucket> buckets_;
   std::vector<parallel::RowPieces> weights_;  ///< of all buckets
   BucketEvents gathered_;
+
+  /// What is gathered beside the computation: order[next ..] is still to be asked for.
+  struct Gathering {
+    parallel::Communicator* data = nullptr;
+    std::vector<int> order;
+    std::size_t next = 0;
+  };
+  Gathering gathering_;
+  void enqueue_gathers(device::Context& context, std::size_t end);
 };
 
 /// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping); NaN when the norm is NaN.

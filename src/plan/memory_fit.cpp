@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/integers.hpp"
 #include "base/text.hpp"
 
 namespace espalier::plan {
@@ -24,10 +25,29 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Roo
   } catch (const Error&) {
     return std::nullopt;
   }
-  return JobMemory::planned(p, {shape, rank}, room.backend, room.compute_capability).total_bytes();
+  return JobMemory::planned(p, {shape, rank}, room.backend, room.compute_capability).total_bytes() +
+         library_bytes(p, shape, room);
 }
 
 }  // namespace
+
+std::int64_t library_bytes(const config::Parameters& p, const parallel::GridShape& shape,
+                           const Room& room) {
+  if (room.backend != device::Backend::cuda) return 0;
+  constexpr std::int64_t kMiB = 1 << 20;
+  std::int64_t bytes = 256 * kMiB;
+  if (!room.has_context) bytes += 512 * kMiB;
+  // A rank receives through buffers of each protocol, per channel: Simple 4 MiB, LL 8 lines of 16
+  // bytes for 512 threads, LL128 120 words for 640 threads, the latter two for 8 steps.
+  constexpr std::int64_t kChannels = 32;
+  constexpr std::int64_t kConnection =
+      4 * kMiB + std::int64_t{8} * 512 * 8 * 16 + std::int64_t{120} * 640 * 8 * 8;
+  const int num_kv_heads = narrow<int>(p.model.num_key_value_heads);
+  const std::int64_t communicators =
+      (shape.tensor > 1 ? 1 + (p.parallel.overlap_tensor ? 1 : 0) : 0) + (shape.data > 1 ? 1 : 0) +
+      (shape.tensor > num_kv_heads ? 1 : 0);
+  return p.device.communicator == "mpi" ? bytes : bytes + communicators * kChannels * kConnection;
+}
 
 std::vector<Alternative> alternatives(const config::Parameters& parameters,
                                       const parallel::ProcessGrid& grid, const Room& room) {
@@ -97,18 +117,22 @@ Room room_of(const config::DeviceParameters& parameters) {
   const double gib = parameters.memory_gib;
   return {.backend = device::Backend::cuda,
           .free_bytes = static_cast<std::int64_t>(gib * static_cast<double>(std::int64_t{1} << 30)),
-          .whose = fmt::format("device.memory_gib = {}", gib)};
+          .whose = fmt::format("device.memory_gib = {}", gib),
+          .compute_capability = narrow<int>(parameters.compute_capability),
+          .has_context = false};
 }
 
 std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                             const Room& room) {
   const JobMemory plan =
       JobMemory::planned(parameters, grid, room.backend, room.compute_capability);
-  if (plan.total_bytes() <= room.free_bytes) return {};
+  const std::int64_t libraries = library_bytes(parameters, grid.shape(), room);
+  if (plan.total_bytes() + libraries <= room.free_bytes) return {};
   std::string text = fmt::format("rank {} needs {}, but {}:\n", grid.rank(),
-                                 human(plan.total_bytes()), room.whose);
+                                 human(plan.total_bytes() + libraries), room.whose);
   for (const JobMemory::Line& line : plan.lines())
     text += fmt::format("  {:<17} {:>12}\n", line.name, human(line.bytes));
+  if (libraries > 0) text += fmt::format("  {:<17} {:>12}\n", "CUDA and NCCL", human(libraries));
   text += "what would help:";
   for (const Alternative& a : alternatives(parameters, grid, room))
     text += fmt::format("\n  {:<58} {:>12}{}", a.change, human(a.total_bytes),
@@ -129,8 +153,9 @@ std::string describe_fit(const config::Parameters& parameters, const parallel::G
   }
   const std::string why = why_not_fitting(parameters, {shape, largest_rank}, room);
   if (!why.empty()) return "does not fit: " + why;
-  return fmt::format("fits: {}, a rank needs at most {} and what CUDA and NCCL take for themselves",
-                     room.whose, human(largest));
+  const std::int64_t libraries = library_bytes(parameters, shape, room);
+  return fmt::format("fits: {}, a rank needs at most {}, of which about {} for CUDA and NCCL",
+                     room.whose, human(largest + libraries), human(libraries));
 }
 
 }  // namespace espalier::plan

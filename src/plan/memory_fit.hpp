@@ -19,7 +19,16 @@ struct Room {
   std::int64_t free_bytes;
   std::string whose;           ///< "GPU 0 (NVIDIA H100 80GB HBM3) has 78.9 GiB free of 79.1 GiB"
   int compute_capability = 0;  ///< 0: not known
+  bool has_context = true;     ///< whether CUDA's context of this rank is in it already
 };
+/// About what a rank's libraries take beside the plan; 0 where no CUDA is.
+///   code that is loaded when it is first used (cuBLASLt, NCCL, cuDNN, kernels): 256 MiB, a guess
+///   CUDA's context, where free_bytes still has it: 512 MiB, a guess
+///   NCCL, per communicator of more than one rank: 32 channels of 9.2 MiB, the buffers of its three
+///     protocols as NCCL's src/init.cc sizes them unless NCCL_BUFFSIZE and its like are set
+std::int64_t library_bytes(const config::Parameters& parameters, const parallel::GridShape& shape,
+                           const Room& room);
+
 /// What makes the training plan of this rank smaller, the least costly first: ZeRO where it is off,
 /// stronger modes of memory.recompute, smaller micro-batches, both, more tensor ranks. Of
 /// micro-batches and tensor sizes it names the first that fits into `room`, else the last there is.

@@ -95,6 +95,7 @@ JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel
     if (parameters.device.memory_gib > 0.0 && allowed.free_bytes < room.free_bytes) {
       room.free_bytes = allowed.free_bytes;
       room.whose = allowed.whose;
+      room.has_context = allowed.has_context;
     }
     const std::string why = why_not_fitting(parameters, grid, room);
     require(why.empty(), ExitStatus::bad_configuration, "{}", why);
@@ -147,17 +148,15 @@ std::vector<int> corner_ranks(const parallel::GridShape& shape) {
   return ranks;
 }
 
-device::Backend planned_backend(const config::DeviceParameters& parameters) {
-  using device::Backend;
-  if (parameters.backend == "emulated") return Backend::emulated;
-  if (parameters.backend == "cuda") return Backend::cuda;
-  const bool has_gpu = parameters.backend == "auto" && device::Gpu::count(Backend::cuda) > 0;
-  return has_gpu ? Backend::cuda : Backend::host;
+int planned_capability(const config::DeviceParameters& parameters, device::Backend backend) {
+  if (backend != device::Backend::cuda) return 0;
+  return parameters.compute_capability > 0 ? narrow<int>(parameters.compute_capability)
+                                           : device::Gpu::first_compute_capability(backend);
 }
 
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape, device::Backend backend) {
-  const int capability = device::Gpu::first_compute_capability(backend);
+  const int capability = planned_capability(parameters.device, backend);
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
   for (const int rank : corner_ranks(shape)) {

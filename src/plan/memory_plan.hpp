@@ -77,9 +77,8 @@ std::int64_t workspace_elements(const config::Parameters& parameters,
 /// division lie at the ends of the tensor and data axes.
 std::vector<int> corner_ranks(const parallel::GridShape& shape);
 
-/// Who will compute, as far as it is known before GPUs are opened: device.backend, and for "auto"
-/// cuda where this process sees a GPU.
-device::Backend planned_backend(const config::DeviceParameters& parameters);
+/// device.compute_capability, or that of the GPU that is here; 0: not known.
+int planned_capability(const config::DeviceParameters& parameters, device::Backend backend);
 
 /// Table for the banner and --dry-run: the memory of rank 0, and the smallest and largest total
 /// over the ranks (the corners of the tensor and data axes are the ones that differ). It needs no

@@ -9,6 +9,7 @@
 #include "base/log.hpp"
 #include "kernels/elementwise.hpp"
 #include "plan/memory_plan.hpp"
+#include "train/device_choice.hpp"
 #include "train/host_values.hpp"
 #include "train/kept_tokenizer.hpp"
 
@@ -149,10 +150,12 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
   KeptTokenizer tokenizer;
   if (world.rank() == 0) tokenizer = tokenizer_to_keep(parameters.data.tokenizer);
   tokenizer_file_ = tokenizer.file;
+  std::vector<io::KeptFile> kept = std::move(tokenizer.files);
+  for (io::KeptFile& file : gemm_choices_to_keep(context.gemm())) kept.push_back(std::move(file));
   writer_ = std::make_unique<io::CheckpointWriter>(
       checkpoint_directory(parameters), world.rank(), world.size(),
       parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context),
-      std::move(tokenizer.files));
+      std::move(kept));
   indices_ = world_.all_gather(io::CheckpointWriter::encode_index(pieces()));
 }
 

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,6 +18,8 @@ namespace {
 
 using device::Backend;
 using device::Gpu;
+
+constexpr const char* kGemmChoicesFile = "gemm_choices.txt";  ///< of a checkpoint
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(ExitStatus::bad_configuration, message, Met::by_every_rank);
@@ -76,10 +80,10 @@ class Node {
   }
   void share(std::size_t rank) {
     const auto& visible = ranks_[rank].uuids;
-    const auto least = std::min_element(visible.begin(), visible.end(),
-                                        [this](const std::string& a, const std::string& b) {
-                                          return sharers_[a].size() < sharers_[b].size();
-                                        });
+    const std::string* least = nullptr;
+    for (const std::string& uuid : visible)
+      if (!uuid.empty() && (least == nullptr || sharers_[uuid].size() < sharers_[*least].size()))
+        least = &uuid;
     sharers_[*least].push_back(rank);
   }
   void write(std::vector<int>& ordinals) const {
@@ -96,12 +100,12 @@ class Node {
  private:
   bool give(std::size_t rank, std::set<std::string>& asked) {
     for (const std::string& uuid : ranks_[rank].uuids)
-      if (!owners_.contains(uuid)) {
+      if (!uuid.empty() && !owners_.contains(uuid)) {
         owners_[uuid] = rank;
         return true;
       }
     for (const std::string& uuid : ranks_[rank].uuids)
-      if (asked.insert(uuid).second && give(owners_.at(uuid), asked)) {
+      if (!uuid.empty() && asked.insert(uuid).second && give(owners_.at(uuid), asked)) {
         owners_[uuid] = rank;
         return true;
       }
@@ -112,6 +116,99 @@ class Node {
   std::map<std::string, std::size_t> owners_;
   std::map<std::string, std::vector<std::size_t>> sharers_;  ///< beside the owner
 };
+
+/// Ranks by their hosts.
+std::map<std::string, std::vector<std::size_t>> members_of_hosts(
+    std::span<const VisibleGpus> ranks) {
+  std::map<std::string, std::vector<std::size_t>> hosts;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) hosts[ranks[rank].host].push_back(rank);
+  return hosts;
+}
+
+/// Writes the ordinals of one host's ranks, or returns why there are not enough GPUs.
+std::string assign_on_host(std::span<const VisibleGpus> ranks,
+                           const std::vector<std::size_t>& members, bool share,
+                           std::vector<int>& ordinals) {
+  Node node(ranks);
+  std::set<std::string> distinct;
+  std::vector<std::size_t> left_over;
+  for (const std::size_t rank : members) {
+    const std::string& host = ranks[rank].host;
+    if (!ranks[rank].problem.empty())
+      return fmt::format("rank {} on {}: {}", rank, host, ranks[rank].problem);
+    for (const std::string& uuid : ranks[rank].uuids)
+      if (!uuid.empty()) distinct.insert(uuid);
+    if (!node.give(rank)) left_over.push_back(rank);
+  }
+  if (!left_over.empty() && !share)
+    return fmt::format(
+        "{} has {} rank{} and {} GPU{} to give them (rank {} is left without); start as many "
+        "ranks per node as it has GPUs (srun --ntasks-per-node, mpirun --map-by ppr:{}:node), or "
+        "let ranks share one with device.share_gpus = true, which is slow",
+        ranks[members.front()].host, members.size(), members.size() == 1 ? "" : "s",
+        distinct.size(), distinct.size() == 1 ? "" : "s", left_over.front(), distinct.size());
+  for (const std::size_t rank : left_over) node.share(rank);
+  node.write(ordinals);
+  return "";
+}
+
+/// What this rank sees.
+VisibleGpus visible_gpus() {
+  VisibleGpus result;
+  try {
+    result.uuids = Gpu::uuids();
+    if (result.uuids.empty()) result.problem = Gpu::why_none(Backend::cuda);
+    const bool usable = std::any_of(result.uuids.begin(), result.uuids.end(),
+                                    [](const std::string& uuid) { return !uuid.empty(); });
+    if (!usable && result.problem.empty()) result.problem = Gpu::why_without_code(0);
+  } catch (const Error& error) {
+    result.problem = error.what();
+  }
+  return result;
+}
+
+/// What every rank sees (collective).
+std::vector<VisibleGpus> visible_gpus(parallel::MpiSession& session,
+                                      const std::vector<std::string>& hosts) {
+  const VisibleGpus mine = visible_gpus();
+  std::string text;
+  for (const std::string& uuid : mine.uuids) text += uuid + '\n';
+  const std::vector<std::string> seen = session.world().all_gather(text);
+  const std::vector<std::string> problems = session.world().all_gather(mine.problem);
+  std::vector<VisibleGpus> ranks;
+  for (std::size_t rank = 0; rank < seen.size(); ++rank)
+    ranks.push_back({hosts[rank], split_lines(seen[rank]), problems[rank]});
+  return ranks;
+}
+
+struct Choice {
+  Backend backend;
+  int ordinal = -1;           ///< of this rank's GPU
+  std::string why_host = {};  ///< although there are GPUs
+};
+/// The same back-end on every rank, or the same error (collective).
+Choice choose(parallel::MpiSession& session, const config::DeviceParameters& parameters,
+              const std::vector<std::string>& hosts) {
+  if (parameters.backend == "host") return {Backend::host};
+  if (parameters.backend == "emulated") return {Backend::emulated};
+  const std::vector<VisibleGpus> ranks = visible_gpus(session, hosts);
+  const auto mine = static_cast<std::size_t>(session.rank());
+  if (parameters.backend == "auto") {
+    std::string why_host;
+    const std::vector<int> ordinals = assign_gpus_or_host(ranks, parameters.share_gpus, why_host);
+    if (!ordinals.empty()) return {Backend::cuda, ordinals[mine]};
+    const bool any = std::any_of(ranks.begin(), ranks.end(),
+                                 [](const VisibleGpus& r) { return !r.uuids.empty(); });
+    return {Backend::host, -1, any ? why_host : std::string()};
+  }
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank)
+    if (!ranks[rank].problem.empty())
+      refuse(
+          fmt::format("device.backend = \"cuda\": rank {} on {}: {}. Use device.backend = "
+                      "\"host\" or \"auto\", or run on machines with a GPU",
+                      rank, hosts[rank], ranks[rank].problem));
+  return {Backend::cuda, assign_gpus(ranks, parameters.share_gpus)[mine]};
+}
 
 std::string device_of_rank(const Gpu* gpu) {
   if (gpu == nullptr) return "host";
@@ -125,73 +222,51 @@ std::string device_of_rank(const Gpu* gpu) {
 }  // namespace
 
 std::vector<int> assign_gpus(std::span<const VisibleGpus> ranks, bool share) {
-  std::map<std::string, std::vector<std::size_t>> hosts;
-  for (std::size_t rank = 0; rank < ranks.size(); ++rank) hosts[ranks[rank].host].push_back(rank);
   std::vector<int> ordinals(ranks.size(), -1);
-  for (const auto& [host, members] : hosts) {
-    Node node(ranks);
-    std::set<std::string> distinct;
-    std::vector<std::size_t> left_over;
-    for (const std::size_t rank : members) {
-      distinct.insert(ranks[rank].uuids.begin(), ranks[rank].uuids.end());
-      ESPALIER_ASSERT(!ranks[rank].uuids.empty(), "rank {} sees no GPU", rank);
-      if (!node.give(rank)) left_over.push_back(rank);
-    }
-    if (!left_over.empty() && !share)
-      refuse(fmt::format(
-          "{} has {} rank{} and {} GPU{} to give them (rank {} is left without); start as many "
-          "ranks per node as it has GPUs (srun --ntasks-per-node, mpirun --map-by ppr:{}:node), or "
-          "let ranks share one with device.share_gpus = true, which is slow",
-          host, members.size(), members.size() == 1 ? "" : "s", distinct.size(),
-          distinct.size() == 1 ? "" : "s", left_over.front(), distinct.size()));
-    for (const std::size_t rank : left_over) node.share(rank);
-    node.write(ordinals);
+  for (const auto& [host, members] : members_of_hosts(ranks)) {
+    const std::string shortage = assign_on_host(ranks, members, share, ordinals);
+    if (!shortage.empty()) refuse(shortage);
   }
   return ordinals;
 }
 
+std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool share,
+                                     std::string& why_host) {
+  std::vector<int> ordinals(ranks.size(), -1);
+  std::string complete_host;
+  why_host.clear();
+  for (const auto& [host, members] : members_of_hosts(ranks)) {
+    const std::string shortage = assign_on_host(ranks, members, share, ordinals);
+    if (shortage.empty())
+      complete_host = host;
+    else if (why_host.empty())
+      why_host = shortage;
+  }
+  if (why_host.empty()) return ordinals;
+  if (!complete_host.empty())
+    refuse(
+        fmt::format("device.backend = \"auto\": {}. But {} has a GPU for each of its ranks: leave "
+                    "the other node out, or use device.backend = \"host\"",
+                    why_host, complete_host));
+  return {};
+}
+
 std::shared_ptr<Gpu> choose_gpu(parallel::MpiSession& session,
                                 const config::DeviceParameters& parameters) {
-  if (parameters.backend == "host") return nullptr;
   const std::vector<std::string> hosts = session.host_names();
-  if (parameters.backend == "emulated")
+  const Choice choice = choose(session, parameters, hosts);
+  if (choice.backend == Backend::emulated)
     return Gpu::open(Backend::emulated, rank_on_host(hosts, session.rank()));
+  if (choice.backend == Backend::cuda) return open_together(session, hosts, choice.ordinal);
+  if (!choice.why_host.empty() && session.rank() == 0)
+    log::info("device.backend = \"auto\" takes the host: {}", choice.why_host);
+  return nullptr;
+}
 
-  std::vector<std::string> uuids;
-  std::string problem;
-  try {
-    uuids = Gpu::uuids();
-    if (uuids.empty()) problem = Gpu::why_none(Backend::cuda);
-  } catch (const Error& error) {
-    problem = error.what();
-  }
-  if (const auto complaint = first_complaint(session, problem)) {
-    const std::string who = fmt::format("rank {} on {}", complaint->rank,
-                                        hosts[static_cast<std::size_t>(complaint->rank)]);
-    if (parameters.backend == "cuda")
-      refuse(
-          fmt::format("device.backend = \"cuda\": {}: {}. Use device.backend = \"host\" or "
-                      "\"auto\", or run on machines with a GPU",
-                      who, complaint->text));
-    // A node that lost its GPU must not make the others of a large job compute on their hosts.
-    std::vector<double> has_gpu{uuids.empty() ? 0.0 : 1.0};
-    session.world().all_reduce_sum(has_gpu);
-    if (has_gpu[0] > 0.0)
-      refuse(
-          fmt::format("device.backend = \"auto\": {} has no GPU ({}), but {} of {} ranks have one. "
-                      "Leave that node out, or use device.backend = \"host\"",
-                      who, complaint->text, has_gpu[0], session.size()));
-    return nullptr;
-  }
-
-  std::string mine;
-  for (const std::string& uuid : uuids) mine += uuid + '\n';
-  const std::vector<std::string> seen = session.world().all_gather(mine);
-  std::vector<VisibleGpus> ranks;
-  for (std::size_t rank = 0; rank < seen.size(); ++rank)
-    ranks.push_back({hosts[rank], split_lines(seen[rank])});
-  const std::vector<int> ordinals = assign_gpus(ranks, parameters.share_gpus);
-  return open_together(session, hosts, ordinals[static_cast<std::size_t>(session.rank())]);
+device::Backend choose_backend(parallel::MpiSession& session,
+                               const config::DeviceParameters& parameters) {
+  if (parameters.backend == "cuda") return Backend::cuda;
+  return choose(session, parameters, session.host_names()).backend;
 }
 
 device::Backend backend_of(const std::shared_ptr<Gpu>& gpu) {
@@ -246,6 +321,27 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
 void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
   gemm.adopt_choices(session.world().broadcast(gemm.choices(), 0));
   if (session.rank() == 0) gemm.save_choices();
+}
+
+std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm) {
+  const std::string text = gemm.choices();
+  if (text.empty()) return {};
+  return {{kGemmChoicesFile, text}};
+}
+
+void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
+                         const std::filesystem::path& folder) {
+  std::string text;
+  if (session.rank() == 0) {
+    std::ifstream in(folder / kGemmChoicesFile, std::ios::binary);
+    text.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  text = session.world().broadcast(text, 0);
+  if (text.empty() || gemm.resume_choices(text) || session.rank() != 0) return;
+  log::warn(
+      "{}: its matrix products were chosen for another GPU or library (\"{}\"); they are chosen "
+      "anew, and the run goes on with other roundings",
+      folder.string(), text.substr(0, text.find('\n')));
 }
 
 }  // namespace espalier::train

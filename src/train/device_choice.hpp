@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -8,18 +9,26 @@
 #include "device/arena.hpp"
 #include "device/gemm.hpp"
 #include "device/gpu.hpp"
+#include "io/checkpoint.hpp"
 #include "parallel/session.hpp"
 
 namespace espalier::train {
 
-/// The GPU of this rank, or null for the host (collective). `auto` is cuda where every rank has a
-/// GPU, else host. The ranks of a node take its GPUs in rank order, out of those that each of them
-/// sees (CUDA_VISIBLE_DEVICES, or Slurm, may show each rank another one).
+/// The GPU of this rank, or null for the host (collective). The ranks of a node take its GPUs in
+/// rank order, out of those that each of them sees (CUDA_VISIBLE_DEVICES, or Slurm, may show each
+/// rank another one) and that the program has code for. `auto` is cuda where every rank has one of
+/// its own, else host, which the log explains where GPUs are.
 ///
 /// Throws Error (bad_configuration, on every rank) when a rank has no GPU or cannot open it, and
-/// when a node has more ranks than GPUs, unless device.share_gpus.
+/// when a node has more ranks than GPUs, unless device.share_gpus; with `auto` only when another
+/// node has enough.
 std::shared_ptr<device::Gpu> choose_gpu(parallel::MpiSession& session,
                                         const config::DeviceParameters& parameters);
+
+/// What choose_gpu will choose, without opening it and without a line in the log (collective): for
+/// a plan, which can be made for cuda on a machine without a GPU.
+device::Backend choose_backend(parallel::MpiSession& session,
+                               const config::DeviceParameters& parameters);
 
 /// Where `gpu` computes; null is the host.
 device::Backend backend_of(const std::shared_ptr<device::Gpu>& gpu);
@@ -49,14 +58,30 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
 /// keep the old ones (Context::use_graphs forgets them). The ranks have the same products.
 void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm);
 
+/// The matrix algorithms of this job as a file of its checkpoints; none where nothing was measured.
+/// After share_gemm_choices.
+std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm);
+/// Takes up the algorithms of the checkpoint in `folder`, so that the run goes on bit for bit
+/// although the machine that measured them, or what it kept, is gone (collective). The log says so
+/// when they are of another GPU model or library. Without such a file nothing happens.
+void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
+                         const std::filesystem::path& folder);
+
 /// What a rank sees of its node.
 struct VisibleGpus {
   std::string host;
-  std::vector<std::string> uuids;  ///< by ordinal
+  std::vector<std::string> uuids;  ///< by ordinal; empty where the program has no code for it
+  std::string problem = {};        ///< why none of them can be used; empty where one can
 };
 /// For every rank the ordinal of its GPU: its own one as long as there are enough, the first that
 /// are free in rank order; with `share`, further ranks take those with the fewest ranks. Throws
-/// Error (bad_configuration, met by every rank) when there are not enough.
+/// Error (bad_configuration, met by every rank) when there are not enough, or a rank sees none.
 std::vector<int> assign_gpus(std::span<const VisibleGpus> ranks, bool share);
+
+/// The same for `auto`: empty where no node has enough, with the first one's reason in `why_host`.
+/// That only some have is no job for the hosts of all, but for a person: a node has lost its GPU.
+/// Throws as above, with the node to leave out.
+std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool share,
+                                     std::string& why_host);
 
 }  // namespace espalier::train

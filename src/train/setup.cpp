@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "parallel/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/device_choice.hpp"
 #include "train/initial_weights.hpp"
 #include "train/restart.hpp"
 #include "train/trainer.hpp"
@@ -149,6 +150,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                    .documents = document_rule(parameters.data)},
       forward_order_(model_.memory.weights->forward_order()) {
   log_devices(session, worker_);
+  if (worker_.gpu != nullptr)
+    log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
         open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
@@ -169,8 +172,6 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   }
   // After this the run directory exists for every rank.
   validated_step_ = std::stoll(session.world().broadcast(std::to_string(validated_step_), 0));
-  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, worker_.context,
-                                                    *model_.memory.optimizer, session.world());
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
@@ -227,6 +228,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
         Met::by_every_rank);
   keep_special_tokens(parameters_.model, earlier.model);
   load_state(worker_.context, reader, *model_.memory.optimizer);
+  resume_gemm_choices(session_, worker_.context.gemm(), folder);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;

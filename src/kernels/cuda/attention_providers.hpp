@@ -1,5 +1,7 @@
 #pragma once
 // The providers of attention that are built from this folder's sources.
+#include <string>
+
 #include "kernels/attention.hpp"
 #include "kernels/cuda/launch_shape.hpp"
 
@@ -12,7 +14,9 @@ void attention_forward_mma(const Queue& queue, const AttentionForward& a);
 /// passes of mma and wgmma begin with.
 void attention_delta(const Queue& queue, const AttentionBackward& a);
 void attention_backward_mma(const Queue& queue, const AttentionBackward& a);
-/// By Hopper's warpgroups and tensor memory accelerator; on other devices the kernels do nothing.
+/// By Hopper's warpgroups and tensor memory accelerator; compiled for another target the kernels
+/// are empty, and the driver refuses to launch them.
+std::string missing_in_warpgroup_code();  ///< see attention_provider.hpp
 void attention_forward_wgmma(const Queue& queue, const AttentionForward& a);
 void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a);
 

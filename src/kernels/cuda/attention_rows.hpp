@@ -3,23 +3,20 @@
 // kRows rows of a head in shared memory; a warp owns kOwnRows of them, and its lanes are the rows
 // of the tile that passes by (scores) or packs of columns (sums of rows).
 #include "kernels/cuda/pack.hpp"
+#include "kernels/cuda/shared_limits.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 
-constexpr int kRows = kWarpSize;
+constexpr int kRows = kReferenceRows;
+static_assert(kRows == kWarpSize);
 constexpr int kOwnRows = 4;
 constexpr int kRowsThreads = kRows / kOwnRows * kWarpSize;
 
 /// Columns of a tile for head_dim: whole packs of four.
 ESPALIER_DEVICE int padded_columns(int head_dim) {
   return (head_dim + 3) / 4 * 4;
-}
-/// Elements of a tile, on the host. Rows are a pack apart in the banks, so that a pack of every row
-/// is read without conflicts.
-inline std::int64_t row_tile_elements(std::int64_t head_dim) {
-  return kRows * ((head_dim + 3) / 4 * 4 + 4);
 }
 
 /// kRows rows of one head as fp32.

@@ -31,6 +31,14 @@ inline void require_launchable(const LaunchShape& shape) {
           shape.block_threads);
 }
 
+/// Throws where this device could not: `most` is what it gives a block.
+inline void require_shared_bytes(const LaunchShape& shape, std::int64_t most) {
+  require(shape.shared_bytes <= most, ExitStatus::internal,
+          "a kernel takes {} bytes of shared memory, this GPU gives a block {}: the model is too "
+          "wide for it; use a larger parallel.tensor, or another GPU",
+          shape.shared_bytes, most);
+}
+
 /// Bytes that `count` elements of T take in a block's shared memory: each array begins at a
 /// multiple of 16 bytes.
 template <class T>

@@ -29,10 +29,16 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, const Queue
   if (shape.num_blocks == 0) return;
   const auto* function = reinterpret_cast<const void*>(kernel);
   constexpr std::int64_t kWithoutAsking = 48 * 1024;
-  if (shape.shared_bytes > kWithoutAsking)
+  if (shape.shared_bytes > kWithoutAsking) {
+    int device = 0, most = 0;
+    check(cudaGetDevice(&device), "current device");
+    check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+          "shared memory");
+    require_shared_bytes(shape, most);
     check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                narrow<int>(shape.shared_bytes)),
           "cudaFuncSetAttribute");
+  }
   void* pointers[] = {&arguments...};
   check(cudaLaunchKernel(function, dim3(narrow<unsigned>(shape.num_blocks)),
                          dim3(narrow<unsigned>(shape.block_threads)), pointers,
@@ -46,6 +52,14 @@ inline int compute_capability() {
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "capability");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "capability");
   return 10 * major + minor;
+}
+
+template <class... Parameters>
+int most_threads(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)),
+        "cudaFuncGetAttributes");
+  return attributes.maxThreadsPerBlock;
 }
 
 ESPALIER_DEVICE int thread_index() {

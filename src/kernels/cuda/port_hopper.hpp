@@ -2,13 +2,16 @@
 // What kernels use of Hopper beside port.hpp, in the same two implementations.
 //
 //   kHasWarpgroupProducts      false where the compiler's target has none of this: a kernel leaves
-//                              its body out (if constexpr)
+//                              its body out (if constexpr), and cannot be launched
 //   ESPALIER_ONE_BLOCK_KERNEL(threads)   a kernel of which a multiprocessor runs one block at a
 //                              time: the compiler then knows how many registers a thread begins
 //                              with, without which it ignores raise_registers
 //   ESPALIER_GRID_CONSTANT     before a kernel's only parameter, const, when it holds a TensorMap
 //
-//   make_tensor_map(data, extents)   on the host: a TensorMap, which names boxes of a tensor
+//   make_tensor_map(data, extents)   on the host: a TensorMap, which names boxes of a tensor; made
+//                              once for the same arguments
+//   prefetch_maps(maps...)     by one thread, before it waits for anything: their first use then
+//                              does not wait for them
 //   load_box(map, coordinates, to, barrier)   one thread starts to copy the box that begins at
 //                              `coordinates` into shared memory, rows of 128 bytes with their
 //                              16-byte chunks swizzled (swizzled_tile.hpp); zeros outside of the

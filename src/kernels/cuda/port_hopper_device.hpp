@@ -3,12 +3,18 @@
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
+#include <map>
+#include <utility>
+
 #include "kernels/cuda/port.hpp"
 #include "kernels/cuda/ptx_hopper.hpp"
 #include "kernels/cuda/tensor_extents.hpp"
 
 #define ESPALIER_GRID_CONSTANT __grid_constant__
-#define ESPALIER_ONE_BLOCK_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+// A kernel whose body is left out takes a single warp: the driver refuses to launch it with more,
+// and most_threads tells.
+#define ESPALIER_ONE_BLOCK_KERNEL(threads) \
+  __global__ void __launch_bounds__(kHasWarpgroupProducts ? (threads) : kWarpSize, 1)
 
 namespace espalier::kernels::ESPALIER_GPU {
 
@@ -36,7 +42,7 @@ inline PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
   return encoder;
 }
 
-inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents) {
+inline TensorMap encode_tensor_map(const void* data, const TensorExtents& extents) {
   TensorMap map{};
   cuuint64_t sizes[kMaxTensorRank], stride_bytes[kMaxTensorRank];
   cuuint32_t box[kMaxTensorRank], steps[kMaxTensorRank];
@@ -54,6 +60,21 @@ inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents)
   require(status == CUDA_SUCCESS, ExitStatus::internal, "cuTensorMapEncodeTiled: error {}",
           static_cast<int>(status));
   return map;
+}
+
+/// A map depends on nothing but its arguments, and a training asks for the same ones in every step.
+inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents) {
+  constexpr std::size_t kMost = 4096;  // a cache of keys that grows asks for ever new ones
+  static thread_local std::map<std::pair<const void*, TensorExtents>, TensorMap> made;
+  const std::pair key(data, extents);
+  if (const auto known = made.find(key); known != made.end()) return known->second;
+  if (made.size() >= kMost) made.clear();
+  return made.emplace(key, encode_tensor_map(data, extents)).first->second;
+}
+
+template <class... Maps>
+ESPALIER_DEVICE void prefetch_maps(const Maps&... maps) {
+  (ptx::prefetch_tensormap(&maps), ...);
 }
 
 struct Barrier {

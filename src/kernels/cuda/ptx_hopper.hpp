@@ -48,6 +48,10 @@ __device__ __forceinline__ void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/// Begins to fetch a tensor map.
+__device__ __forceinline__ void prefetch_tensormap(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" : : "l"(map) : "memory");
+}
 /// A box of a tensor into shared memory; the bytes count for the barrier.
 __device__ __forceinline__ void cp_async_bulk_tensor_load(std::uint32_t to, const void* map, int x,
                                                           int y, std::uint32_t barrier) {

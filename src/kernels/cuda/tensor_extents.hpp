@@ -1,4 +1,5 @@
 #pragma once
+#include <compare>
 #include <cstdint>
 
 namespace espalier::kernels {
@@ -17,6 +18,7 @@ struct TensorExtents {
   std::int64_t size[kMaxTensorRank];    ///< elements
   std::int64_t stride[kMaxTensorRank];  ///< elements; of dimension 0 it is 1
   int box[kMaxTensorRank];              ///< elements; of dimension 0 kBoxColumns, at most 256
+  friend auto operator<=>(const TensorExtents&, const TensorExtents&) = default;
 };
 
 }  // namespace espalier::kernels

@@ -32,6 +32,11 @@ inline int compute_capability() {
   return 0;
 }
 
+template <class... Parameters>
+int most_threads(void (*)(Parameters...)) {
+  return 1024;
+}
+
 inline int thread_index() {
   return emulation::Block::current().thread_index();
 }

@@ -17,6 +17,9 @@ inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents)
   return TensorMap::make(data, extents);
 }
 
+template <class... Maps>
+void prefetch_maps(const Maps&...) {}
+
 struct Barrier {
   std::uint32_t address;
 

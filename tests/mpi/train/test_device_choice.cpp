@@ -60,6 +60,44 @@ TEST_CASE("more ranks than GPUs are refused on every rank, unless they may share
         Ordinals{0, 1, 0});
 }
 
+TEST_CASE("auto takes the hosts, with a reason, where no node has a GPU for each rank") {
+  std::string why;
+  CHECK(train::assign_gpus_or_host(on_one_node(2, {"a", "b"}), false, why) == Ordinals{0, 1});
+  CHECK(why.empty());
+  // Two ranks of a first trial on a machine with one GPU.
+  CHECK(train::assign_gpus_or_host(on_one_node(2, {"a"}), false, why).empty());
+  expect_words(why, {"node1", "2 ranks", "1 GPU", "device.share_gpus"});
+  CHECK(train::assign_gpus_or_host(on_one_node(2, {"a"}), true, why) == Ordinals{0, 0});
+  // A GPU without code is none: of another generation, or beside one that can be used.
+  const VisibleGpus without_code{"n", {""}, "GPU 0 (old) has compute capability 7.0"};
+  CHECK(train::assign_gpus_or_host(Ranks{without_code}, false, why).empty());
+  expect_words(why, {"rank 0 on n", "compute capability 7.0"});
+  CHECK(train::assign_gpus_or_host(Ranks{{"n", {"", "b"}}}, false, why) == Ordinals{1});
+  CHECK(train::assign_gpus_or_host(on_one_node(2, {"", "b"}), false, why).empty());
+  CHECK(train::assign_gpus_or_host(on_one_node(3, {"", "b"}), true, why) == Ordinals{1, 1, 1});
+  // No node has enough: the job is one for hosts.
+  CHECK(train::assign_gpus_or_host(
+            Ranks{{"n1", {"a"}}, {"n1", {"a"}}, {"n2", {}, "CUDA sees no GPU"}}, false, why)
+            .empty());
+  CHECK_FALSE(why.empty());
+}
+
+TEST_CASE("auto does not let a node that lost its GPU slow the others down") {
+  std::string why;
+  expect_words(message_of([&] {
+                 train::assign_gpus_or_host(
+                     Ranks{{"n1", {"a"}}, {"n2", {}, "CUDA sees no GPU"}, {"n3", {"c"}}}, false,
+                     why);
+               }),
+               {"device.backend", "auto", "rank 1 on n2", "CUDA sees no GPU", "n3", "host"});
+  expect_words(message_of([&] {
+                 train::assign_gpus_or_host(
+                     Ranks{{"n1", {"a", "b"}}, {"n1", {"a", "b"}}, {"n2", {"c"}}, {"n2", {"c"}}},
+                     false, why);
+               }),
+               {"n2 has 2 ranks", "1 GPU", "n1"});
+}
+
 TEST_CASE("the host is chosen, and no GPU for auto where none is") {
   parallel::MpiSession session(nullptr, nullptr);
   config::DeviceParameters parameters;
@@ -72,6 +110,7 @@ TEST_CASE("the host is chosen, and no GPU for auto where none is") {
   CHECK_THAT(text, Catch::StartsWith(who) && Catch::EndsWith(", host"));
   if (Gpu::count(Backend::cuda) > 0) return;
   parameters.backend = "auto";
+  CHECK(train::choose_backend(session, parameters) == Backend::host);
   CHECK(train::choose_gpu(session, parameters) == nullptr);
 }
 

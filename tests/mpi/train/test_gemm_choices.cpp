@@ -2,6 +2,8 @@
 // tests/unit/device_cuda.
 #include <catch2/catch.hpp>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include "device/arena.hpp"
 #include "device/context.hpp"
@@ -86,6 +88,54 @@ TEST_CASE("what a rank kept from an earlier run gives way to rank 0's choices") 
   if (rank.is_first() || others_look) CHECK(job.algorithm_for(16) == (rank.is_first() ? 2 : 1));
   train::share_gemm_choices(rank.session, job.context.gemm());
   CHECK(job.algorithm_for(16) == 2);
+}
+
+TEST_CASE("a run that goes on takes its checkpoint's choices, whatever the machine has kept") {
+  Rank rank;
+  const ScratchFolder checkpoint;
+  const auto folder =
+      std::filesystem::path(rank.session.world().broadcast(checkpoint.path().string(), 0));
+  {
+    Job job(rank);
+    job.algorithm_for(16);
+    train::share_gemm_choices(rank.session, job.context.gemm());
+    CHECK(job.algorithm_for(16) == 2);
+    const auto kept = train::gemm_choices_to_keep(job.context.gemm());
+    REQUIRE(kept.size() == 1);
+    if (rank.is_first()) std::ofstream(folder / kept.front().name) << kept.front().bytes;
+  }
+  rank.session.world().barrier();
+  // The cache is lost, or another run has filled it meanwhile; the times are others in any case.
+  const ScratchFolder other_cache;
+  setenv("XDG_CACHE_HOME", other_cache.path().c_str(), /*overwrite=*/1);
+  imitated_cublaslt()->milliseconds[0] = 0.125;
+  if (GENERATE(true, false)) {
+    Job other(rank);
+    CHECK(other.algorithm_for(16) == 0);
+    other.context.gemm().save_choices();
+  }
+  Job job(rank);
+  job.algorithm_for(16);  // as the measurement of the peak does before
+  train::resume_gemm_choices(rank.session, job.context.gemm(), folder);
+  CHECK(job.algorithm_for(16) == 2);
+  CHECK(job.algorithm_for(24) == 0);  // new: another grid's
+  train::share_gemm_choices(rank.session, job.context.gemm());
+  CHECK(job.algorithm_for(16) == 2);
+  CHECK(job.algorithm_for(24) == 0);
+  CHECK(train::gemm_choices_to_keep(job.context.gemm()).front().bytes.find("24") !=
+        std::string::npos);
+
+  Job untuned(rank);
+  untuned.context.gemm().set_tuning(false);
+  train::resume_gemm_choices(rank.session, untuned.context.gemm(), folder);
+  CHECK(train::gemm_choices_to_keep(untuned.context.gemm()).empty());
+
+  // Algorithms of another library mean nothing: all is measured.
+  imitated_cublaslt()->version = 130102;
+  Job newer(rank);
+  train::resume_gemm_choices(rank.session, newer.context.gemm(), folder);
+  CHECK(newer.algorithm_for(16) == 0);
+  rank.session.world().barrier();  // before rank 0's folder goes
 }
 
 TEST_CASE("what rank 0 had no memory to measure is measured nowhere") {

@@ -194,7 +194,9 @@ class LookingInside(RunCase):
         # Not the training's: the model may have been trained elsewhere.
         here = self.folder / "here.toml"
         tiny = pathlib.Path(TINY).read_text()
-        here.write_text(tiny + '\n[device]\nbackend = "emulated"\nattention = "cudnn"\n')
+        self.assertIn('backend = "host"', tiny)
+        here.write_text(tiny.replace('backend = "host"',
+                                     'backend = "emulated"\nattention = "cudnn"'))
         output = espalier(1, "eval", here, *self.keys("run")[1:], status=78)
         self.assertIn("cudnn", output)
 

@@ -60,6 +60,15 @@ TEST_CASE("kernels fit the architectures that they were compiled for", "[gpu]") 
   CHECK_FALSE(has_code_for("86", 80));
   CHECK_FALSE(has_code_for("80", 90));
   CHECK_FALSE(has_code_for("", 90));
+  CHECK(has_code_for("100f", 103));
+  CHECK_FALSE(has_code_for("100f", 120));
+  // The default list: A100, A6000, L40, H100, B200, B300, RTX, DGX Spark.
+  for (const int capability : {80, 86, 89, 90, 100, 103, 120, 121})
+    CHECK(has_code_for("80 90a 100 120", capability));
+  // What the refusal names must not be refused again, nor leave Hopper's attention out.
+  for (const int capability : {80, 86, 89, 90, 100, 103, 120})
+    CHECK(has_code_for(architecture_for(capability), capability));
+  CHECK(architecture_for(90) == "90a");
 }
 
 TEST_CASE("network devices are found under the GPU's PCI root, then on its NUMA node", "[gpu]") {

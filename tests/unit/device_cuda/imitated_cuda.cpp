@@ -92,6 +92,11 @@ CudaCounts& cuda_counts() {
   return counts;
 }
 
+CudaMachine& cuda_machine() {
+  static CudaMachine machine;
+  return machine;
+}
+
 }  // namespace espalier::testing
 
 using namespace espalier::testing;
@@ -118,13 +123,14 @@ cudaError_t imitated_launch(cudaStream_t stream, const std::function<void()>& wo
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  *count = cuda_machine().status == cudaSuccess ? 1 : 0;
+  return answer(cuda_machine().status);
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::strcpy(properties->name, "imitated GPU");
-  properties->major = 9;
+  properties->major = cuda_machine().major;
+  properties->minor = cuda_machine().minor;
   properties->multiProcessorCount = 132;
   properties->totalGlobalMem = kDeviceBytes;
   return cudaSuccess;
@@ -143,7 +149,7 @@ cudaError_t cudaDeviceGetPCIBusId(char* bus, int length, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  *version = cuda_machine().driver;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {

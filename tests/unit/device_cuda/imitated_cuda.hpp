@@ -16,6 +16,14 @@ struct CudaCounts {
   int streams = 0, events = 0, graphs = 0;
 };
 CudaCounts& cuda_counts();
+
+/// What the imitated machine has; a case that changes it puts it back.
+struct CudaMachine {
+  int driver = 13000;                ///< the CUDA version of its driver
+  cudaError_t status = cudaSuccess;  ///< of counting GPUs
+  int major = 9, minor = 0;          ///< of its GPU
+};
+CudaMachine& cuda_machine();
 /// Bytes of device memory there are in all.
 inline constexpr std::size_t kDeviceBytes = std::size_t{1} << 30;
 

@@ -9,6 +9,7 @@
 #include "device/context.hpp"
 #include "device/stopwatch.hpp"
 #include "imitated_cuda.hpp"
+#include "support/expect_error.hpp"
 #include "support/scratch_folder.hpp"
 #include "unit/device/gemm_under_test.hpp"
 
@@ -44,6 +45,30 @@ Gemm gemm_under_test() {
   static const std::shared_ptr<Gpu> gpu = the_gpu();
   static Stream stream = gpu->create_stream(false);
   return Gemm(gpu, stream);
+}
+
+TEST_CASE("a driver that is too old is named with the one that is needed", "[cuda]") {
+  testing::cuda_machine() = {.driver = 12040, .status = cudaErrorInsufficientDriver};
+  const std::string why = Gpu::why_none(Backend::cuda);
+  testing::expect_words(why, {"12.4", "CUDA 13.0", "580 or later"});
+  CHECK_THROWS_WITH(Gpu::open(Backend::cuda, 0), Catch::Contains("580"));
+  // Without any driver there is none to be replaced.
+  testing::cuda_machine().driver = 0;
+  CHECK_THAT(Gpu::why_none(Backend::cuda),
+             Catch::Contains("libcuda.so.1") && !Catch::Contains("580"));
+  testing::cuda_machine() = {};
+}
+
+TEST_CASE("a GPU without code is none, and the message names what to build for", "[cuda]") {
+  CHECK(Gpu::why_without_code(0).empty());
+  CHECK_FALSE(Gpu::uuids().front().empty());
+  testing::cuda_machine() = {.major = 7, .minor = 5};
+  testing::expect_words(Gpu::why_without_code(0),
+                        {"imitated GPU", "7.5", "-DESPALIER_CUDA_ARCHITECTURES=75"});
+  CHECK(Gpu::uuids() == std::vector<std::string>{""});
+  CHECK_THROWS_WITH(Gpu::open(Backend::cuda, 0),
+                    Catch::Contains("compute capability 7.5") && Catch::Contains("device.backend"));
+  testing::cuda_machine() = {};
 }
 
 TEST_CASE("what is made on the GPU is given back, and no call was a mistake", "[cuda]") {

@@ -17,8 +17,7 @@
 
 namespace espalier::testing {
 
-/// Where matrices of tests live. Tests that run on a device set it to memory that the device and
-/// the host both see.
+/// Where matrices of tests live. Tests that run on a device set it to memory that has a copy there.
 struct MatrixMemory {
   void* (*allocate)(std::size_t bytes) = std::malloc;
   void (*release)(void*) = std::free;

@@ -106,4 +106,50 @@ TEST_CASE("cudnn says what it cannot do, and automatic does without it there", "
   require_for_training(automatic, request(128, DType::bf16));
 }
 
+TEST_CASE("a device with little shared memory is known before anything is launched",
+          "[attention]") {
+  // 256 columns of fp32 in four tiles of 32 rows: more than an A6000 has, less than an A100.
+  AttentionRequest wide = request(256, DType::f32);
+  wide.backward = true;
+  for (const int capability : {0, 80, 90, 100}) {
+    wide.compute_capability = capability;
+    CHECK(refusal(AttentionProvider::automatic, wide) == "");
+  }
+  for (const int capability : {86, 89, 120}) {
+    wide.compute_capability = capability;
+    const std::string text = refusal(AttentionProvider::automatic, wide);
+    CHECK_THAT(text, Catch::Contains("reference needs 141312 bytes of shared memory") &&
+                         Catch::Contains("not the 101376"));
+    AttentionRequest usual = request(128, DType::bf16);
+    usual.compute_capability = capability;
+    for (const bool backward : {false, true}) {
+      usual.backward = backward;
+      CHECK(choose(AttentionProvider::automatic, usual) == AttentionProvider::mma);
+      CHECK(supports(AttentionProvider::reference, usual));
+    }
+  }
+}
+
+TEST_CASE("the choice is described with what the better providers need", "[attention]") {
+  const auto described = [](int compute_capability, const AttentionRequest& asked) {
+    AttentionRequest request = asked;
+    request.compute_capability = compute_capability;
+    return describe_choice(AttentionProvider::automatic, request);
+  };
+  const AttentionRequest usual = request(128, DType::bf16);
+  CHECK(described(80, usual) == "forward by mma, backward by mma");
+  CHECK(described(90, usual) == "forward by wgmma, backward by wgmma");
+  CHECK(described(80, request(96, DType::bf16)) ==
+        "forward by reference, backward by reference; mma needs a head_dim of 64 or 128, not 96");
+  CHECK(described(90, request(96, DType::bf16)) ==
+        "forward by reference, backward by reference; wgmma needs a head_dim of 64 or 128, not "
+        "96; mma needs a head_dim of 64 or 128, not 96");
+  AttentionRequest documents = usual;
+  documents.documents = true;
+  CHECK(described(100, documents) ==
+        "forward by mma, backward by mma; cudnn needs whole sequences: data.document_mask = false");
+  CHECK(describe_choice(AttentionProvider::reference, usual) ==
+        "forward by reference, backward by reference");
+}
+
 }  // namespace espalier::kernels

@@ -11,7 +11,7 @@ using testing::worst_error;
 
 double sum_of_squares(Context& context, device::ConstView in) {
   double sum = -1.0;
-  kernels::sum_of_squares(context, device::view_of(&sum, 1, 1), in);
+  kernels::sums_of_squares(context, device::view_of(&sum, 1, 1), {&in, 1});
   return sum;
 }
 

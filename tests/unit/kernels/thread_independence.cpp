@@ -78,7 +78,8 @@ struct Digest {
     mix(x);
     mix(p);
     double squares = 0.0;
-    kernels::sum_of_squares(context, device::view_of(&squares, 1, 1), make_f32(77, 999));
+    const device::ConstView in = make_f32(77, 999);
+    kernels::sums_of_squares(context, device::view_of(&squares, 1, 1), {&in, 1});
     hash = hash_bytes(std::as_bytes(std::span(&squares, 1)), hash);
   }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/siblings.hpp"
+#include "on_device.hpp"
 #include "unit/kernels/support.hpp"
 
 namespace espalier::testing {

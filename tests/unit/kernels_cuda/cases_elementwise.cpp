@@ -64,19 +64,35 @@ Verdict add_losses_case(std::int64_t count) {
   return verdict;
 }
 
-Verdict sum_of_squares_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
+/// `count` matrices, if need be more than one launch takes; the last has a row more.
+Verdict sums_of_squares_case(std::int64_t count, std::int64_t rows, std::int64_t cols,
+                             std::int64_t padding) {
   device::Context context;
   TestQueue queue;
-  Matrix<float> in(rows, cols, padding), want(1, 1), got(1, 1);
-  in.randomize("in", 1.3);
-  MatrixVector<double> sum(1, -1.0);
-  kernels::ESPALIER_GPU::sum_of_squares(queue, device::view_of(sum.data(), 1, 1), in.view());
-  double on_host = -1.0;
-  kernels::sum_of_squares(context, device::view_of(&on_host, 1, 1), in.view());
-  want.fill(on_host);
-  got.fill(sum[0]);
+  std::vector<Matrix<float>> matrices;
+  std::vector<device::ConstView> views;
+  for (std::int64_t i = 0; i < count; ++i) {
+    // Rows that are aligned beside such that are not.
+    matrices.emplace_back(i + 1 < count ? rows : rows + 1, cols + i % 2, padding);
+    matrices.back().randomize(fmt::format("in {}", i), 1.3);
+  }
+  for (const Matrix<float>& matrix : matrices) views.push_back(matrix.view());
+  MatrixVector<double> sums(static_cast<std::size_t>(count), -1.0);
+  std::vector<double> on_host(sums.size(), -1.0);
+  kernels::ESPALIER_GPU::sums_of_squares(queue, device::view_of(sums.data(), count, 1), views);
+  kernels::sums_of_squares(context, device::view_of(on_host.data(), count, 1), views);
+  Matrix<float> want(1, 1), got(1, 1);
   Verdict verdict;
-  verdict.close("sum_of_squares", got, want, 1e-6);
+  MatrixVector<double> alone(1, -1.0);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    want.fill(on_host[i]);
+    got.fill(sums[i]);
+    verdict.close("sums_of_squares", got, want, 1e-6);
+    if (i % 20 != 0) continue;
+    kernels::ESPALIER_GPU::sums_of_squares(queue, device::view_of(alone.data(), 1, 1),
+                                           std::span(views).subspan(i, 1));
+    verdict.expect("the same bits without the other matrices", alone[0] == sums[i]);
+  }
   return verdict;
 }
 
@@ -104,7 +120,11 @@ void add_elementwise_cases(std::vector<Case>& cases) {
     cases.push_back({named("set_zero f64"), bound(set_zero_of_any_case<double>)});
     cases.push_back({named("set_zero i32"), bound(set_zero_of_any_case<std::int32_t>)});
     cases.push_back({named("set_zero u32"), bound(set_zero_of_any_case<std::uint32_t>)});
-    cases.push_back({named("sum_of_squares"), bound(sum_of_squares_case)});
+    for (const std::int64_t count : {1, rows == 5 ? 70 : 3})
+      cases.push_back({named(fmt::format("sums_of_squares of {}", count).c_str()),
+                       [=, rows = rows, cols = cols, padding = padding] {
+                         return sums_of_squares_case(count, rows, cols, padding);
+                       }});
   }
   for (const std::int64_t count : {0, 1, 511, 1300})
     cases.push_back(

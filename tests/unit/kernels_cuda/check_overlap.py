@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Reads the machine code of attention by warpgroups and fails where the exponentials of a turn do
-not stand between the wait for the scores and the wait for all products: they would run after the
-products, not beside them.
+"""Reads the machine code of attention by warpgroups. Where the kernels multiply, it fails unless
+the exponentials of a turn stand between the wait for the scores and the wait for all products: they
+would run after the products, not beside them. Where they do not, for a target without wgmma, it
+fails unless their code is bound to fewer threads than they are launched with: the driver then
+refuses what would leave the results as they were. Tensor maps must be prefetched.
 
 Usage: check_overlap.py <cuobjdump> <folder with *.cu.o>
 
@@ -11,13 +13,14 @@ exponentials that were found. Status 77 when cuobjdump, or nvdisasm beside it, i
 import pathlib
 import sys
 
-from machine_code import kernels_of, require_disassembler
+from machine_code import kernels_of, most_threads_of, require_disassembler
 
 # Kernels, and the exponentials of a thread in a turn: half of a row's keys or queries.
 KERNELS = {
     "attention_wgmma.cu": {"forward_tile": 64},
     "attention_wgmma_backward.cu": {"gradient_of_queries": 64, "gradient_of_keys": 32},
 }
+BLOCK_THREADS = 384  # kWarpgroupBlock
 
 
 def exponentials_beside_products(instructions):
@@ -35,10 +38,23 @@ def main():
     num_bad = 0
     for file, expected in KERNELS.items():
         kernels = kernels_of(cuobjdump, folder / f"{file}.o")
+        threads = most_threads_of(cuobjdump, folder / f"{file}.o")
+        for (architecture, mangled), instructions in kernels.items():
+            multiplies = any(one.opcode.startswith("HGMMA") for one in instructions)
+            most = threads.get((architecture, mangled), 1024)
+            if multiplies and not any(one.opcode.startswith("UTMACCTL.PF") for one in instructions):
+                num_bad += 1
+                print(f"  {mangled} for {architecture}: its tensor maps are not prefetched")
+            if multiplies != (architecture == "sm_90a") or multiplies != (most >= BLOCK_THREADS):
+                num_bad += 1
+                print(f"  {mangled} for {architecture}: {'multiplies' if multiplies else 'empty'}, "
+                      f"and takes blocks of {most} threads")
         for name, wanted in expected.items():
             found = [exponentials_beside_products(instructions)
                      for (architecture, mangled), instructions in kernels.items()
                      if architecture == "sm_90a" and f"{len(name)}{name}" in mangled]
+            if not any(architecture == "sm_90a" for architecture, _ in kernels):
+                continue
             print(f"{file:29} {name:20} exponentials beside products: {found}, expected {wanted}")
             if len(found) != 2 or min(found) < wanted:  # head_dim 64 and 128
                 num_bad += 1

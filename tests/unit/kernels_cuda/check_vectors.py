@@ -28,7 +28,7 @@ KERNELS = {
     # bf16 beside four columns of fp32; fp32 to fp32: see gather_row.
     "elementwise.cu": {"cast_tile": ((8,), (8,)), "zero_tile": NONE,
                        "squares_of_tiles": ((), (4,))},
-    # fp32 that is stored as it was loaded nvcc loads in two halves for sm_100a, whether the source
+    # fp32 that is stored as it was loaded nvcc loads in two halves for sm_100, whether the source
     # says uint4 or one number of 128 bits.
     "embedding.cu": {"gather_row": ((), (8,))},
     "gelu.cu": {"forward_tile": NONE, "backward_tile": NONE},

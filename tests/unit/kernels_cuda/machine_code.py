@@ -21,15 +21,32 @@ def require_disassembler(cuobjdump):
         raise SystemExit(77)
 
 
-def kernels_of(cuobjdump, path):
-    """(architecture, mangled name) -> instructions, of all kernels in an object."""
-    # cuobjdump starts nvdisasm, which lies beside it.
+def output_of(cuobjdump, *arguments):
+    """What cuobjdump prints; it starts nvdisasm, which lies beside it."""
     environment = dict(os.environ)
     environment["PATH"] = f"{pathlib.Path(cuobjdump).parent}:{environment.get('PATH', '')}"
-    text = subprocess.run([cuobjdump, "-sass", path], check=True, capture_output=True, text=True,
+    return subprocess.run([cuobjdump, *arguments], check=True, capture_output=True, text=True,
                           env=environment).stdout
+
+
+def most_threads_of(cuobjdump, path):
+    """(architecture, mangled name) -> threads that a block can have, of all bounded kernels."""
+    threads, architecture, kernel = {}, "", ""
+    lines = output_of(cuobjdump, "-elf", path).splitlines()
+    for line, value in zip(lines, lines[2:]):
+        if match := ARCHITECTURE.match(line):
+            architecture = match.group(1)
+        elif line.startswith(".nv.info."):
+            kernel = line.removeprefix(".nv.info.").strip()
+        elif "EIATTR_MAX_THREADS" in line:
+            threads[architecture, kernel] = int(value.split()[1], 16)
+    return threads
+
+
+def kernels_of(cuobjdump, path):
+    """(architecture, mangled name) -> instructions, of all kernels in an object."""
     kernels, architecture, current = {}, "", None
-    for line in text.splitlines():
+    for line in output_of(cuobjdump, "-sass", path).splitlines():
         if match := ARCHITECTURE.match(line):
             architecture = match.group(1)
         elif match := FUNCTION.match(line):

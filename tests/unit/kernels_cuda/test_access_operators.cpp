@@ -181,8 +181,10 @@ TEST_CASE("memory traffic: element by element", "[access][table]") {
   check("set_zero", kernels::cost_of_set_zero(m.view()), kNothing,
         [&] { emulated::set_zero(queue, m.view()); });
   double squares = 0.0;
-  check("sum_of_squares", kernels::cost_of_sum_of_squares(gradient.view()), kNothing,
-        [&] { emulated::sum_of_squares(queue, device::view_of(&squares, 1, 1), gradient.view()); });
+  const device::ConstView one = gradient.view();
+  check("sums_of_squares", kernels::cost_of_sum_of_squares(one), kNothing, [&] {
+    emulated::sums_of_squares(queue, device::view_of(&squares, 1, 1), {&one, 1});
+  });
 }
 
 TEST_CASE("memory traffic: norms", "[access][table]") {

@@ -89,7 +89,7 @@ TEST_CASE("a wait that leaves one more group of copies under way is found", "[fa
 TEST_CASE("a row that seems one column longer is found", "[faults]") {
   for (const char* name : {"adamw", "add_losses", "attention", "attention_reference", "bias",
                            "cast", "cross_entropy", "embedding", "gelu", "layernorm", "positions",
-                           "rmsnorm", "set_zero", "sum_of_squares", "swiglu"}) {
+                           "rmsnorm", "set_zero", "sums_of_squares", "swiglu"}) {
     int num_found = 0;
     for (const Case& example : all_cases()) {
       if (operator_of(example) != name) continue;

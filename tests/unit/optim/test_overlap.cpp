@@ -16,14 +16,14 @@ namespace {
 
 /// Bucket 0: a block of two tensors; bucket 1: the embedding; bucket 2: the final norm.
 struct Job {
-  explicit Job(bool overlap, int num_data = 2) {
+  explicit Job(bool overlap, int num_data = 2, int num_tensor = 1) {
     for (const int i : {0, 1, 2, 3})
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
     optimizer = std::make_unique<optim::Optimizer>(
-        tensors, parallel::ProcessGrid({.data = num_data}, 0), 1, false, state_arena);
+        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1, false, state_arena);
     optimizer->set_overlap(overlap);
-    comm.tensor = std::make_unique<WrittenCommunicator>(1, gpu->log);
+    comm.tensor = std::make_unique<WrittenCommunicator>(num_tensor, gpu->log);
     comm.kv_replicas = std::make_unique<WrittenCommunicator>(1, gpu->log);
     comm.data = std::make_unique<WrittenCommunicator>(num_data, gpu->log);
   }
@@ -64,6 +64,29 @@ TEST_CASE("weights are gathered in the order of their use and waited for once ea
   job.optimizer->update(job.context, {}, {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},
                         {});
   CHECK(job.gpu->log.back() == "compute waits for data#4");
+}
+
+TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their use") {
+  Job job(/*overlap=*/true, /*num_data=*/2, /*num_tensor=*/2);
+  job.optimizer->begin_gather_weights(job.context, job.comm, std::vector<int>{1, 0, 2});
+  CHECK(job.gpu->log == Log{"data waits for compute#0", "gather of 1", "gather of 2"});
+  job.gpu->log.clear();
+  job.optimizer->wait_for_weights(job.context, 1);
+  CHECK(job.gpu->log == Log{"compute waits for data#2"});
+  job.optimizer->wait_for_weights(job.context, 0);
+  CHECK(job.gpu->log ==
+        Log{"compute waits for data#2", "gather of 1", "compute waits for data#3"});
+  job.optimizer->wait_for_weights(job.context, 1);
+  job.optimizer->wait_for_weights(job.context, 2);
+  CHECK(job.gpu->log.size() == 4);
+
+  // What no pass has used is gathered before the weights change.
+  job.optimizer->begin_gather_weights(job.context, job.comm, std::vector<int>{1, 0, 2});
+  job.gpu->log.clear();
+  job.optimizer->update(job.context, {}, {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},
+                        {});
+  CHECK(job.gpu->log.front() == "gather of 1");
+  CHECK(job.gpu->log.size() == 4);
 }
 
 TEST_CASE("without overlap the computation waits for every collective of the data axis") {

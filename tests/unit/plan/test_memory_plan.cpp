@@ -198,8 +198,6 @@ TEST_CASE("activations alone come from the source that is given, as much of them
 
 TEST_CASE("a plan for a GPU needs none, and names its workspaces and pinned memory") {
   config::Parameters p = qwen3_8b();
-  p.device.backend = "cuda";
-  CHECK(plan::planned_backend(p.device) == device::Backend::cuda);
   testing::expect_words(plan::describe_memory_plan(p, {}, device::Backend::cuda),
                         {"on its GPU", "kernel workspace", "GEMM workspace", "32.00 MiB",
                          "32.00 MiB of pinned memory"});
@@ -220,6 +218,53 @@ TEST_CASE("a plan can be held against the memory of a GPU that is not here") {
                         {"does not fit", "device.memory_gib = 80", "what would help"});
   p.device.memory_gib = 4000.0;
   CHECK(plan::describe_fit(p, {}, plan::room_of(p.device)).starts_with("fits"));
+}
+
+TEST_CASE("a GPU takes the loss in larger chunks, the larger the less of the vocabulary it has") {
+  config::Parameters p = qwen3_8b();
+  p.training.micro_batch_size = 8;  // 32,768 tokens
+  p.training.loss_chunk_tokens = 0;
+  const auto chunk = [&](const parallel::GridShape& shape, device::Backend backend) {
+    return plan::JobMemory::planned(p, {shape, 0}, backend).activations->shape.loss_chunk_tokens;
+  };
+  CHECK(chunk({}, device::Backend::host) == 1024);
+  CHECK(chunk({}, device::Backend::cuda) == 4096);  // 151,936 columns of bf16
+  CHECK(chunk({.tensor = 4}, device::Backend::cuda) == 17408);
+  p.training.dtype = "float32";
+  CHECK(chunk({}, device::Backend::cuda) == 2048);
+  p.training.loss_chunk_tokens = 512;
+  CHECK(chunk({}, device::Backend::cuda) == 512);
+}
+
+TEST_CASE("the fit leaves room for what CUDA and NCCL take for themselves") {
+  config::Parameters p = qwen3_8b();
+  plan::Room room{.backend = device::Backend::cuda, .free_bytes = 0, .whose = "a test"};
+  const auto bytes = [&](const parallel::GridShape& shape) {
+    return plan::library_bytes(p, shape, room);
+  };
+  const std::int64_t alone = bytes({});
+  CHECK(alone > 0);
+  // 32 channels, and of each the default buffers of NCCL's protocols.
+  const std::int64_t communicator = 32 * (4194304 + 524288 + 4915200);
+  CHECK(bytes({.data = 2}) == alone + communicator);
+  CHECK(bytes({.tensor = 2, .data = 2}) == alone + 2 * communicator);
+  CHECK(bytes({.tensor = 16, .data = 2}) == alone + 3 * communicator);  // replicated kv heads
+  p.parallel.overlap_tensor = true;
+  CHECK(bytes({.tensor = 2}) == alone + 2 * communicator);
+  p.device.communicator = "mpi";
+  CHECK(bytes({.tensor = 2}) == alone);
+  p = qwen3_8b();
+  room.has_context = false;
+  CHECK(bytes({}) > alone);
+
+  // A plan that fits to the byte does not fit a GPU.
+  const parallel::ProcessGrid grid({}, 0);
+  room.free_bytes = plan::JobMemory::planned(p, grid, room.backend).total_bytes();
+  testing::expect_words(plan::why_not_fitting(p, grid, room), {"CUDA and NCCL"});
+  CHECK(plan::describe_fit(p, {}, room).starts_with("does not fit"));
+  room.free_bytes += bytes({});
+  CHECK(plan::why_not_fitting(p, grid, room).empty());
+  CHECK(plan::describe_fit(p, {}, room).starts_with("fits"));
 }
 
 TEST_CASE("a plan for the host states where products of bf16 are widened, if they are") {
