@@ -81,7 +81,7 @@ struct Backward {
 ///   dx = inverse_std * (g - mean(g) - n * mean(g n)).
 /// What a row needs is asked for at once, as in rmsnorm.cu.
 template <class T, int kCount, int kPacks>
-ESPALIER_KERNEL(kMaxRowThreads)
+ESPALIER_KERNEL_OF_BLOCKS(kMaxRowThreads, kPacks == 0 ? 1 : 0)
 backward_slice(Backward<T> a) {
   SharedAllocator shared;
   ColumnSums<kCount, kPacks> d_weight(shared, a.width), d_bias(shared, a.width);

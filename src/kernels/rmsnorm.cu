@@ -69,7 +69,7 @@ struct Backward {
 /// A block has one row under way at a time: all that it needs of it is asked for at once, or the
 /// second half of a row would wait for memory as long as the first.
 template <class T, int kCount, int kPacks>
-ESPALIER_KERNEL(kMaxRowThreads)
+ESPALIER_KERNEL_OF_BLOCKS(kMaxRowThreads, kPacks == 0 ? 1 : 0)
 backward_slice(Backward<T> a) {
   SharedAllocator shared;
   ColumnSums<kCount, kPacks> d_weight(shared, a.width);

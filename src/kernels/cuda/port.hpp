@@ -5,6 +5,8 @@
 //
 //   ESPALIER_DEVICE            before a function that kernels call
 //   ESPALIER_KERNEL(threads)   before a kernel; at most `threads` per block
+//   ESPALIER_KERNEL_OF_BLOCKS(threads, blocks)   the same where a multiprocessor need not have room
+//                              for more than `blocks` at a time; 0: as many as the compiler likes
 //   launch(kernel, shape, queue, arguments...)
 //
 //   thread_index()             of the block, 0 .. num_threads() - 1;  lane(), warp(), num_warps()

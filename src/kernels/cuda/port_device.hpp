@@ -15,6 +15,8 @@
 
 #define ESPALIER_DEVICE __device__ __forceinline__
 #define ESPALIER_KERNEL(max_threads) __global__ void __launch_bounds__(max_threads)
+#define ESPALIER_KERNEL_OF_BLOCKS(max_threads, min_blocks) \
+  __global__ void __launch_bounds__(max_threads, min_blocks)
 
 namespace espalier::kernels::ESPALIER_GPU {
 

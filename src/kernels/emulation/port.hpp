@@ -16,6 +16,7 @@
 
 #define ESPALIER_DEVICE inline
 #define ESPALIER_KERNEL(max_threads) void
+#define ESPALIER_KERNEL_OF_BLOCKS(max_threads, min_blocks) void
 
 namespace espalier::kernels::ESPALIER_GPU {
 
