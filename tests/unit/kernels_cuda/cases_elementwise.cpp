@@ -76,7 +76,7 @@ Verdict sums_of_squares_case(std::int64_t count, std::int64_t rows, std::int64_t
     matrices.emplace_back(i + 1 < count ? rows : rows + 1, cols + i % 2, padding);
     matrices.back().randomize(fmt::format("in {}", i), 1.3);
   }
-  for (const Matrix<float>& matrix : matrices) views.push_back(matrix.view());
+  for (Matrix<float>& matrix : matrices) views.push_back(matrix.view());
   MatrixVector<double> sums(static_cast<std::size_t>(count), -1.0);
   std::vector<double> on_host(sums.size(), -1.0);
   kernels::ESPALIER_GPU::sums_of_squares(queue, device::view_of(sums.data(), count, 1), views);
