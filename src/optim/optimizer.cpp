@@ -207,8 +207,8 @@ void Optimizer::wait_for_weights(device::Context& context, int bucket) {
   if (gathering_.next < gathering_.order.size()) {
     const auto place = std::find(gathering_.order.begin(), gathering_.order.end(), bucket);
     const auto scope = context.profiler().scope(Phase::weight_communication);
-    enqueue_gathers(context, static_cast<std::size_t>(place - gathering_.order.begin()) + 1 +
-                                 kGatherAhead);
+    enqueue_gathers(context,
+                    static_cast<std::size_t>(place - gathering_.order.begin()) + 1 + kGatherAhead);
   }
   gathered_.wait(context, bucket);
 }

@@ -60,11 +60,11 @@ class Optimizer {
   /// All-gather of the updated weights over the data axis (stage 1). Collective.
   void gather_weights(device::Context& context, parallel::GridCommunicators& comm);
   /// The same beside what the GPU computes next, a group of messages per bucket in the given order:
-  /// that of their first use. With tensor ranks only the first two at once, then one ahead of what is
-  /// waited for: NCCL launches what several communicators are given in the order of the calls, and
-  /// the first collective of the tensor group would come after the last gather. Every rank calls
-  /// alike. Whoever uses a bucket's weights calls wait_for_weights before; update
-  /// waits for all of them itself. On the host, and without overlap, this is gather_weights.
+  /// that of their first use. With tensor ranks only the first two at once, then one ahead of what
+  /// is waited for: NCCL launches what several communicators are given in the order of the calls,
+  /// and the first collective of the tensor group would come after the last gather. Every rank
+  /// calls alike. Whoever uses a bucket's weights calls wait_for_weights before; update waits for
+  /// all of them itself. On the host, and without overlap, this is gather_weights.
   void begin_gather_weights(device::Context& context, parallel::GridCommunicators& comm,
                             std::span<const int> order);
   void wait_for_weights(device::Context& context, int bucket);

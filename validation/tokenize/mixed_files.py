@@ -151,7 +151,8 @@ def main():
     report = json.loads((folder / "out/report.json").read_text())
     print(json.dumps(made.expected, indent=1))
     for rank, (anonymous, file) in sorted(largest.items()):
-        print(f"process {rank}: {anonymous / 1024:.0f} MiB anonymous, {file / 1024:.0f} MiB of files")
+        print(f"process {rank}: {anonymous / 1024:.0f} MiB anonymous, "
+              f"{file / 1024:.0f} MiB of files")
     found = counts_of(report)
     print(f"{seconds:.0f} s; the same counts: {found == made.expected}")
     if found != made.expected:

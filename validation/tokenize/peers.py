@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """JSON lines to token ids on the disk: `espalier tokenize` on two ranks beside Hugging Face
-`tokenizers`, fed by Python's json in two processes, and `datatrove` with two tasks.
+`tokenizers`, fed by Python's json in two processes, and `datatrove` with two tasks
+(pip install tokenizers datatrove orjson).
 
     peers.py PROGRAM TOKENIZER FOLDER TEXT...      [ROUNDS=3]
 
@@ -45,7 +46,8 @@ def write_batch(encoder, batch, separator, ids, numpy):
 
 def run_hugging_face(tokenizer, inputs, output):
     output.mkdir()
-    jobs = [multiprocessing.Process(target=hugging_face, args=(tokenizer, path, output / f"{i}.bin"))
+    jobs = [multiprocessing.Process(target=hugging_face,
+                                    args=(tokenizer, path, output / f"{i}.bin"))
             for i, path in enumerate(inputs)]
     for job in jobs:
         job.start()

@@ -21,7 +21,8 @@ struct Job {
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
     optimizer = std::make_unique<optim::Optimizer>(
-        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1, false, state_arena);
+        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1, false,
+        state_arena);
     optimizer->set_overlap(overlap);
     comm.tensor = std::make_unique<WrittenCommunicator>(num_tensor, gpu->log);
     comm.kv_replicas = std::make_unique<WrittenCommunicator>(1, gpu->log);
@@ -74,8 +75,7 @@ TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their 
   job.optimizer->wait_for_weights(job.context, 1);
   CHECK(job.gpu->log == Log{"compute waits for data#2"});
   job.optimizer->wait_for_weights(job.context, 0);
-  CHECK(job.gpu->log ==
-        Log{"compute waits for data#2", "gather of 1", "compute waits for data#3"});
+  CHECK(job.gpu->log == Log{"compute waits for data#2", "gather of 1", "compute waits for data#3"});
   job.optimizer->wait_for_weights(job.context, 1);
   job.optimizer->wait_for_weights(job.context, 2);
   CHECK(job.gpu->log.size() == 4);
