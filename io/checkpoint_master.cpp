@@ -259,6 +259,7 @@ void read_master_file(const fs::path& path, CheckpointInfo& info, CheckpointInde
     info = read_info(file.get(), path);
     index = read_index(file.get(), path, info.num_ranks);
   } catch (const Error& error) {
+    if (error.status() != ExitStatus::bad_data) throw;  // it could not be read, whatever it holds
     // However it is damaged, there may be one before it.
     const std::string_view what = error.what();
     const char* stop = what.ends_with('.') ? "" : ".";

@@ -233,8 +233,13 @@ std::string foreign_content(std::string_view head) {
   return {};
 }
 
+std::string_view without_byte_order_mark(std::string_view text) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
+}
+
 TextFormat format_of_content(std::string_view head) {
-  if (head.starts_with("\xEF\xBB\xBF"sv)) head.remove_prefix(3);
+  head = without_byte_order_mark(head);
   const std::size_t brace = head.find_first_not_of(" \t\r\n"sv);
   if (brace == head.npos || head[brace] != '{') return TextFormat::plain;
   const std::size_t next = head.find_first_not_of(" \t"sv, brace + 1);

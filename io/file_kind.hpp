@@ -42,6 +42,8 @@ inline constexpr std::size_t kHeadBytes = 4096;
 bool is_parquet(std::string_view head);
 /// What is there in place of text, and what to do ("holds Parquet. ..."); empty: it may be text.
 std::string foreign_content(std::string_view head);
+/// The text without the byte-order mark of UTF-8 that it may begin with.
+std::string_view without_byte_order_mark(std::string_view text);
 /// Of a file whose name does not say: JSON lines when it begins with a JSON object.
 TextFormat format_of_content(std::string_view head);
 

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string_view>
 
 namespace espalier::io {
@@ -14,6 +15,8 @@ herr_t keep_description(unsigned, const H5E_error2_t* entry, void* text) {
     *static_cast<std::string*>(text) = entry->desc;
   return 0;
 }
+
+constexpr const char* kLockingVariable = "HDF5_USE_FILE_LOCKING";  ///< of HDF5
 
 /// The name of the function in the text of a call: "H5Dopen2(file, ...)" -> "H5Dopen2".
 std::string_view function_name(std::string_view call) {
@@ -57,6 +60,13 @@ void hdf5_failed(ExitStatus status, const std::filesystem::path& path, const cha
   std::string reason;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_description, &reason);
   H5Eclear2(H5E_DEFAULT);
+  // The variable has the last word over hdf5_file_access(). Nothing is known of the file then.
+  const char* const locking = std::getenv(kLockingVariable);
+  require(locking == nullptr || reason.find(" lock") == reason.npos, ExitStatus::io_error,
+          "{}: {} failed: {}. {}={} in the environment makes HDF5 lock every file, which is not "
+          "possible here: unset it (nothing here needs it)",
+          path.string(), function_name(call), reason, kLockingVariable,
+          locking == nullptr ? "" : locking);
   fail(status, "{}: {} failed{}{}", path.string(), function_name(call), reason.empty() ? "" : ": ",
        reason);
 }

@@ -47,7 +47,8 @@ using Hdf5Attribute = Hdf5Handle<H5Aclose>;
 using Hdf5PropertyList = Hdf5Handle<H5Pclose>;
 
 /// Throws Error(`status`): "<path>: <call> failed: <the deepest message of HDF5's error stack>",
-/// which quotes the operating system where it was the cause (no space left on device).
+/// which quotes the operating system where it was the cause (no space left on device). Where
+/// HDF5_USE_FILE_LOCKING asks for locks that cannot be had, Error (io_error) that says so.
 [[noreturn]] void hdf5_failed(ExitStatus status, const std::filesystem::path& path,
                               const char* call);
 

@@ -68,6 +68,13 @@ nlohmann::json parse_exactly(std::string_view line) {
   }
 }
 
+/// "an array", as a sentence has it.
+std::string kind_of_value(const nlohmann::json& value) {
+  if (value.is_null()) return "null";
+  if (value.is_boolean()) return value.get<bool>() ? "true" : "false";
+  return fmt::format("{} {}", value.is_structured() ? "an" : "a", value.type_name());
+}
+
 void read_exactly(std::string_view line, const JsonKeys& keys, std::string& text,
                   std::string& source) {
   const nlohmann::json object = parse_exactly(line);
@@ -88,9 +95,9 @@ void read_exactly(std::string_view line, const JsonKeys& keys, std::string& text
     }
     if (!found->is_string())
       throw BadLineError(BadLine::not_a_string,
-                         fmt::format("the value of \"{}\" is a {}, not a string. Set "
+                         fmt::format("the value of \"{}\" is {}, not a string. Set "
                                      "tokenize.text_key",
-                                     key, found->type_name()));
+                                     key, kind_of_value(*found)));
     append_text(found->get_ref<const std::string&>(), text);
   }
   source.clear();

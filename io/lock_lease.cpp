@@ -5,11 +5,9 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/whole_file.hpp"
 #include "io/checkpoint_files.hpp"
 
 namespace espalier::io {
@@ -26,10 +24,7 @@ constexpr std::size_t kRecordBytes = 1024;
 /// Opened anew each time: only then a network file system asks its server.
 /// Nothing when it cannot be read, which says nothing about the lock.
 std::optional<std::string> record_in(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string record(std::istreambuf_iterator<char>(file), {});
-  if (!file.is_open() || file.bad()) return std::nullopt;
-  return record;
+  return read_whole_file(path);
 }
 
 }  // namespace

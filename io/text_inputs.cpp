@@ -94,28 +94,39 @@ void find_repetitions(TextInputs& inputs, const std::string& key) {
 }
 
 /// All mistakes at once, as far as a screen holds them.
-void require_texts(const TextInputs& inputs, std::optional<TextFormat> format,
-                   bool allows_damaged) {
-  constexpr std::size_t kMostShown = 20;
-  std::string problems;
-  std::size_t count = 0;
+class Mistakes {
+ public:
+  void add(const std::string& sentence) {
+    if (++count_ <= kMostShown) text_ += (text_.empty() ? "" : "\n  ") + sentence;
+  }
+  void throw_if_any() const {
+    if (count_ == 0) return;
+    if (count_ == 1) fail(ExitStatus::bad_data, "{}", text_);
+    const std::string more =
+        count_ > kMostShown ? fmt::format("\n  and {} more", count_ - kMostShown) : "";
+    fail(ExitStatus::bad_data, "{} inputs cannot be read as text:\n  {}{}", count_, text_, more);
+  }
+
+ private:
+  static constexpr std::size_t kMostShown = 20;
+  std::string text_;
+  std::size_t count_ = 0;
+};
+
+/// Opens every file, but no stream.
+void look_into_texts(const TextInputs& inputs, std::optional<TextFormat> format,
+                     bool allows_damaged, Mistakes& mistakes) {
   for (const fs::path& file : inputs.files) {
     if (is_stream(file)) continue;
     try {
       const TextSource opened(file, {.format = format});
     } catch (const DamagedFileError& error) {
-      if (allows_damaged) continue;
-      if (++count <= kMostShown)
-        problems += (problems.empty() ? "" : "\n  ") + std::string(error.what());
+      if (!allows_damaged) mistakes.add(error.what());
     } catch (const Error& error) {
       if (error.status() != ExitStatus::bad_data) throw;
-      if (++count <= kMostShown)
-        problems += (problems.empty() ? "" : "\n  ") + std::string(error.what());
+      mistakes.add(error.what());
     }
   }
-  if (count > kMostShown) problems += fmt::format("\n  and {} more files", count - kMostShown);
-  if (count > 1) problems = fmt::format("{} files cannot be read as text:\n  {}", count, problems);
-  require(count == 0, ExitStatus::bad_data, "{}", problems);
 }
 
 }  // namespace
@@ -123,6 +134,7 @@ void require_texts(const TextInputs& inputs, std::optional<TextFormat> format,
 TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional<TextFormat> format,
                             const std::string& key, bool allows_damaged) {
   TextInputs inputs;
+  Mistakes mistakes;
   Walk walk(format);
   for (const std::string& name : names) {
     std::error_code error;
@@ -130,22 +142,26 @@ TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional
       inputs.files.emplace_back(name);
       continue;
     }
-    require(fs::exists(name, error), ExitStatus::bad_data,
-            "{}: there is no such file or folder. Correct {}", name, key);
+    if (!fs::exists(name, error)) {
+      mistakes.add(fmt::format("{}: there is no such file or folder. Correct {}", name, key));
+      continue;
+    }
     if (!fs::is_directory(name, error)) {
       inputs.files.emplace_back(name);
       continue;
     }
     const auto found = walk.texts_of(name);
-    require(!found.empty(), ExitStatus::bad_data,
-            "{}: the folder holds no text, nor does a folder in it (.txt, .jsonl, .ndjson, "
-            ".json, .parquet; also .gz, .bz2, .xz, .zst). Correct {}, or name the files themselves",
-            name, key);
+    if (found.empty())
+      mistakes.add(fmt::format(
+          "{}: the folder holds no text, nor does a folder in it (.txt, .jsonl, .ndjson, .json, "
+          ".parquet; also .gz, .bz2, .xz, .zst). Correct {}, or name the files themselves",
+          name, key));
     inputs.files.insert(inputs.files.end(), found.begin(), found.end());
   }
   inputs.left_out = walk.left_out();
   find_repetitions(inputs, key);
-  require_texts(inputs, format, allows_damaged);
+  look_into_texts(inputs, format, allows_damaged, mistakes);
+  mistakes.throw_if_any();
   return inputs;
 }
 

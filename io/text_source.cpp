@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
 const std::string kLineEnd = "\n";
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 bool is_blank(std::string_view line) {
   return line.find_first_not_of(" \t\r\n") == line.npos;
@@ -165,8 +164,7 @@ struct TextSource::Implementation {
                       "Fetch or write it "
                       "again, or correct {}",
                       shown, options.format ? "tokenize.format" : "its name"));
-    if (format == TextFormat::plain && buffer.starts_with(kByteOrderMark))
-      begin = kByteOrderMark.size();
+    if (format == TextFormat::plain) begin = buffer.size() - without_byte_order_mark(buffer).size();
   }
 
   /// Parquet is read from its end, and by rows: not through `bytes`.

@@ -7,12 +7,12 @@
 #include <cctype>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <sstream>
 
 #include "base/error.hpp"
+#include "base/whole_file.hpp"
 #include "config/unknown_names.hpp"
 #include "io/home_path.hpp"
 
@@ -306,11 +306,9 @@ void apply_model_file(std::string named, const std::string& input_file, Paramete
                       ? fmt::format("model.file = \"{}\" is not there", named)
                       : fmt::format("model.file = \"{}\" is neither at {} nor at {}", named,
                                     beside.lexically_normal().string(), named));
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  if (!stream) return cannot(fmt::format("model.file = {} cannot be read", path.string()));
-  apply(parse(text.str(), path.string()), path.string(), true, parameters, mistakes);
+  const std::optional<std::string> text = read_whole_file(path);
+  if (!text) return cannot(fmt::format("model.file = {} cannot be read", path.string()));
+  apply(parse(*text, path.string()), path.string(), true, parameters, mistakes);
 }
 
 // Overrides ---------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "parallel/session.hpp"
@@ -21,7 +22,7 @@ std::string on_rank_0(MpiSession& session, Action&& action) {
   if (result[0] == '!')
     throw Error(static_cast<ExitStatus>(std::stoi(result.substr(1, 3))), result.substr(4),
                 Met::by_every_rank);
-  return result.substr(1);
+  return std::move(result.erase(0, 1));
 }
 
 }  // namespace espalier::parallel

@@ -107,9 +107,7 @@ void take_paths_and_overrides(const Words& words, CommandLine& line) {
 void require_utf8(const Words& words) {
   const auto check = [](std::string_view key, const std::string& value) {
     if (!tokenizer::is_valid_utf8(value))
-      fail_usage(fmt::format(
-          "the value of {} is not UTF-8: write it so, or take it from a file or standard input",
-          key));
+      fail_usage(fmt::format("the value of {} is not UTF-8: write it so", key));
   };
   for (const auto& [flag, value] : words.options) check(flag, value);
   for (const std::string& word : words.rest)

@@ -153,52 +153,59 @@ void refuse_export_keys(std::span<const std::string> overrides) {
           Met::by_every_rank);
 }
 
-void import_folder(parallel::MpiSession& session, const fs::path& source, ConvertTarget& target,
-                   std::span<const std::string> overrides, const config::Parameters& asked,
-                   bool dry_run) {
-  // 1. What there is, looked at once.
+/// What the checkpoint will hold.
+struct Import {
+  std::string resolved_input;      ///< as TOML
+  std::string tokenizer_identity;  ///< rank 0; empty: none, or one that could not be read
+  config::Parameters parameters;   ///< of resolved_input
+  std::vector<TensorSpec> table;
+};
+
+/// Looks at the folder once, on rank 0, and refuses what cannot be converted. Collective.
+Import plan_import(parallel::MpiSession& session, const fs::path& source,
+                   std::span<const std::string> overrides, const config::Parameters& asked) {
   refuse_export_keys(overrides);
-  std::string identity;
-  const std::string resolved = on_rank_0(session, [&] {
+  Import plan;
+  plan.resolved_input = on_rank_0(session, [&] {
     const huggingface::ModelFolder folder(source);
     config::Parameters p = imported_parameters(folder, source, overrides);
     folder.require_tensors(model::tensor_table(model::Architecture::from(p.model)));
     if (folder.is_untied_by_weights()) log::warn("{}", huggingface::describe_untied(source));
     require_same_function(folder.model(), p);
-    identity = identity_of_tokenizer(p, source, !asked.data.tokenizer.empty());
+    plan.tokenizer_identity = identity_of_tokenizer(p, source, !asked.data.tokenizer.empty());
     return config::to_toml(p);
   });
-  config::Parameters p;
-  io::read_parameters(resolved, "command line", {}, p);
+  io::read_parameters(plan.resolved_input, "command line", {}, plan.parameters);
+  plan.table = model::tensor_table(model::Architecture::from(plan.parameters.model));
+  return plan;
+}
+
+void describe_import(const Import& plan, const huggingface::ModelFolder& folder,
+                     const fs::path& source, const ConvertTarget& target, int num_ranks) {
+  const config::Parameters& p = plan.parameters;
   const auto architecture = model::Architecture::from(p.model);
-  const std::vector<TensorSpec> table = model::tensor_table(architecture);
-  const huggingface::ModelFolder folder(source);
   log::info("source      {}: {}, {}", source.string(), p.model.model_type, folder.dtype());
   log::info("{}", architecture.describe());
-  log::info("target      {}: checkpoint of weights alone, {} file(s), {}", target.name(),
-            session.size(),
+  log::info("target      {}: checkpoint of weights alone, {} file(s), {}", target.name(), num_ranks,
             human_bytes(static_cast<double>(architecture.num_parameters()) * sizeof(float)));
-  log::info("tokenizer   {}", p.data.tokenizer.empty()
-                                  ? std::string("none: name data.tokenizer for text")
-                                  : fmt::format("{} ({})", p.data.tokenizer, identity));
-  if (dry_run) return;
+  log::info("tokenizer   {}",
+            p.data.tokenizer.empty()
+                ? std::string("none: name data.tokenizer for text")
+                : fmt::format("{} ({})", p.data.tokenizer, plan.tokenizer_identity));
+}
 
-  // 2. This rank's tensors.
-  target.create(session, [] {});
+/// Writes this rank's tensors and returns what the checkpoint's index says of them.
+std::string write_own_tensors(const parallel::MpiSession& session, const Import& plan,
+                              const huggingface::ModelFolder& folder, const ConvertTarget& target,
+                              const io::CheckpointInfo& info) {
   std::vector<std::uint64_t> bytes;
-  for (const TensorSpec& spec : table) bytes.push_back(master_bytes(spec));
+  for (const TensorSpec& spec : plan.table) bytes.push_back(master_bytes(spec));
   std::vector<const TensorSpec*> own;
   std::uint64_t own_bytes = 0;
   for (const std::size_t i : share_of(session.rank(), session.size(), bytes)) {
-    own.push_back(&table[i]);
+    own.push_back(&plan.table[i]);
     own_bytes += bytes[i];
   }
-  const io::CheckpointInfo info{.resolved_input = resolved,
-                                .tokenizer_identity = identity,
-                                .build = build_description(),
-                                .grid = fmt::format("espalier convert {}", source.string()),
-                                .num_ranks = session.size(),
-                                .weights_only = true};
   io::WeightsCheckpointWriter writer(target.partial(), info, session.rank(), own);
   Progress progress(own_bytes);
   std::vector<float> values;
@@ -209,21 +216,44 @@ void import_folder(parallel::MpiSession& session, const fs::path& source, Conver
     writer.write(i, values.data());
     progress.add(master_bytes(spec), spec.name);
   }
+  return writer.finish();
+}
 
-  // 3. All or nothing.
-  const std::vector<std::string> indices = session.world().all_gather(writer.finish());
+/// Adds the index and the tokenizer, and gives the checkpoint its name: all or nothing. On rank 0.
+void complete_import(const Import& plan, ConvertTarget& target, io::CheckpointInfo info,
+                     const std::vector<std::string>& indices) {
+  // One that could not be read has no identity, and a warning was given.
+  const train::KeptTokenizer kept = train::tokenizer_to_keep(
+      plan.tokenizer_identity.empty() ? std::string() : plan.parameters.data.tokenizer);
+  info.tokenizer_file = kept.file;
+  io::WeightsCheckpointWriter::complete(target.partial(), info, indices, kept.files);
+  target.publish();
+}
+
+void import_folder(parallel::MpiSession& session, const fs::path& source, ConvertTarget& target,
+                   std::span<const std::string> overrides, const config::Parameters& asked,
+                   bool dry_run) {
+  const Import plan = plan_import(session, source, overrides, asked);
+  const huggingface::ModelFolder folder(source);
+  describe_import(plan, folder, source, target, session.size());
+  if (dry_run) return;
+
+  target.create(session, [] {});
+  const io::CheckpointInfo info{.resolved_input = plan.resolved_input,
+                                .tokenizer_identity = plan.tokenizer_identity,
+                                .build = build_description(),
+                                .grid = fmt::format("espalier convert {}", source.string()),
+                                .num_ranks = session.size(),
+                                .weights_only = true};
+  const std::vector<std::string> indices =
+      session.world().all_gather(write_own_tensors(session, plan, folder, target, info));
   on_rank_0(session, [&] {
-    // One that could not be read has no identity, and a warning was given.
-    const train::KeptTokenizer kept =
-        train::tokenizer_to_keep(identity.empty() ? std::string() : p.data.tokenizer);
-    io::CheckpointInfo with_tokenizer = info;
-    with_tokenizer.tokenizer_file = kept.file;
-    io::WeightsCheckpointWriter::complete(target.partial(), with_tokenizer, indices, kept.files);
-    target.publish();
+    complete_import(plan, target, info, indices);
     return std::string();
   });
+  const auto num_parameters = model::Architecture::from(plan.parameters.model).num_parameters();
   log::info("{} is complete: {} parameters in {} tensors", target.name(),
-            with_commas(architecture.num_parameters()), table.size());
+            with_commas(num_parameters), plan.table.size());
 }
 
 // Checkpoint to Hugging Face ----------------------------------------------------------------------

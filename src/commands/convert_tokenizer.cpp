@@ -1,10 +1,10 @@
 #include "commands/convert_tokenizer.hpp"
 
 #include <array>
-#include <fstream>
-#include <iterator>
+#include <optional>
 
 #include "base/error.hpp"
+#include "base/whole_file.hpp"
 #include "huggingface/folder_writer.hpp"
 #include "huggingface/tokenizer_files.hpp"
 #include "tokenizer/definition.hpp"
@@ -18,10 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string read_all(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(stream), {});
-  require(stream.good() || stream.eof(), ExitStatus::io_error, "{}: cannot be read", file.string());
-  return text;
+  std::optional<std::string> text = read_whole_file(file);
+  require(text.has_value(), ExitStatus::io_error, "{}: cannot be read", file.string());
+  return std::move(*text);
 }
 
 bool is_tokenizer_json(const fs::path& file) {

@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/shard_document.hpp"
+#include "commands/stopped_early.hpp"
 #include "commands/token_documents.hpp"
 #include "commands/token_shard_set.hpp"
 #include "commands/unfinished_folder.hpp"
@@ -318,9 +319,8 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
     shards.reset();
     session.world().barrier();
     output.reset();
-    log::info("stopped by a signal after {} documents: no shard is kept (status 75)",
-              number(places.num_documents()));
-    return ExitStatus::stopped_early;
+    return stopped_early(train::StopReason::signal, fmt::format("{} documents: no shard is kept",
+                                                                number(places.num_documents())));
   }
   require(places.num_documents() > 0, ExitStatus::bad_data,
           "the input holds no document with a text: {} file(s), {} ...", inputs.files.size(),

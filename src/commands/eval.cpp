@@ -8,6 +8,7 @@
 #include "commands/commands.hpp"
 #include "commands/forward_pass.hpp"
 #include "commands/sequence_logits.hpp"
+#include "commands/stopped_early.hpp"
 #include "commands/text_documents.hpp"
 #include "commands/trained_model.hpp"
 #include "io/sequence_file.hpp"
@@ -21,33 +22,6 @@
 namespace espalier::commands {
 namespace {
 
-/// Every document behind what data.begin_of_document puts there, with the separator between them.
-/// Where nothing begins a document a separator stands in front, so that the first token is
-/// predicted too; a model that was trained with data.document_mask knows no separator there.
-std::vector<std::uint32_t> tokens_of_text(const std::vector<std::string>& documents,
-                                          const TrainedModel& trained, double& bytes_per_token) {
-  const auto tokenizer = trained.open_tokenizer();
-  const auto marks = train::document_marks(trained.parameters.data, tokenizer);
-  std::vector<std::uint32_t> ids;
-  std::size_t num_bytes = 0;
-  std::size_t num_text_ids = 0;
-  const auto scratch = tokenizer.make_scratch();
-  for (const std::string& document : documents) {
-    if (!ids.empty()) ids.push_back(train::require_separator(marks, tokenizer));
-    ids.insert(ids.end(), marks.begin.begin(), marks.begin.end());
-    const std::size_t begin = ids.size();
-    tokenizer.encode(document, ids, *scratch);
-    num_bytes += document.size();
-    num_text_ids += ids.size() - begin;
-  }
-  bytes_per_token = static_cast<double>(num_bytes) / static_cast<double>(num_text_ids);
-  if (marks.begin.empty() && !trained.parameters.data.document_mask && marks.separator)
-    ids.insert(ids.begin(), *marks.separator);
-  require(ids.size() >= 2, ExitStatus::bad_data, "{}: has no token to predict",
-          trained.parameters.evaluation.text);
-  return ids;
-}
-
 /// What a loop over the sequences asks before each round, and why it ended.
 class Interruption {
  public:
@@ -59,11 +33,7 @@ class Interruption {
     return !reason_;
   }
   ExitStatus status(const std::string& done) const {
-    if (!reason_) return ExitStatus::ok;
-    log::info("stopped {} after {} (status 75)",
-              *reason_ == train::StopReason::signal ? "by a signal" : "before the time limit",
-              done);
-    return ExitStatus::stopped_early;
+    return reason_ ? stopped_early(*reason_, done) : ExitStatus::ok;
   }
 
  private:
@@ -97,11 +67,28 @@ train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& se
 
 ExitStatus evaluate_text(TrainedModel& trained, const std::vector<std::string>& documents,
                          bool dry_run, Interruption interruption) {
-  double bytes_per_token = 0.0;
-  const std::vector<std::uint32_t> tokens = tokens_of_text(documents, trained, bytes_per_token);
+  const auto tokenizer = trained.open_tokenizer();
+  const auto marks = train::document_marks(trained.parameters.data, tokenizer);
+  EncodedText text = encode_documents(documents, tokenizer, marks,
+                                      [&] { return interruption.may_go_on(train::Pace{}); });
+  if (text.num_documents < documents.size())
+    return interruption.status(
+        fmt::format("{} of {} documents were tokenized, so that there is no "
+                    "loss",
+                    text.num_documents, documents.size()));
+  // Where nothing begins a document a separator stands in front, so that the first token is
+  // predicted too; a model that was trained with data.document_mask knows no separator there.
+  if (marks.begin.empty() && !trained.parameters.data.document_mask && marks.separator)
+    text.ids.insert(text.ids.begin(), *marks.separator);
+  if (text.ids.size() < 2)
+    throw Error(ExitStatus::bad_data,
+                fmt::format("{}: has no token to predict", trained.parameters.evaluation.text),
+                Met::by_every_rank);
   if (dry_run) return ExitStatus::ok;
-  const data::TokenStream stream({{tokens}});
-  const auto predicted = static_cast<std::int64_t>(tokens.size()) - 1;
+  const data::TokenStream stream({{text.ids}});
+  const double bytes_per_token =
+      static_cast<double>(text.num_text_bytes) / static_cast<double>(text.num_text_ids);
+  const auto predicted = static_cast<std::int64_t>(text.ids.size()) - 1;
   // A text shorter than a sequence is one short sequence.
   const std::int64_t length = std::min(trained.parameters.training.sequence_length, predicted);
   const train::Evaluation result =

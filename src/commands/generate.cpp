@@ -14,6 +14,7 @@
 #include "commands/commands.hpp"
 #include "commands/prompts.hpp"
 #include "commands/trained_model.hpp"
+#include "config/sequence_limit.hpp"
 #include "huggingface/special_tokens.hpp"
 #include "io/json_text.hpp"
 #include "kernels/attention_provider.hpp"
@@ -70,10 +71,10 @@ std::vector<Prompt> all_prompts(const config::Parameters& p, parallel::MpiSessio
         parallel::on_rank_0(session, [&] { return read_prompt_file(file, key); });
     return prompts_of_file(file, text, key);
   }
-  std::string prompt = p.generate.prompt;
-  if (prompt == "-" && session.rank() == 0)
-    prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-  return {{session.world().broadcast(prompt, 0)}};
+  if (p.generate.prompt != "-") return {{p.generate.prompt}};
+  return {{parallel::on_rank_0(session, [] {
+    return prompt_of_stream(std::string(std::istreambuf_iterator<char>(std::cin), {}));
+  })}};
 }
 
 /// What a tokenizer and the tables of the input make of the ends of a text.
@@ -111,15 +112,11 @@ std::string obstacle(const TrainedModel& trained, std::size_t num_tokens) {
   const std::int64_t max_new_tokens = trained.parameters.generate.max_new_tokens;
   if (num_tokens == 0)
     return "the prompt is empty and so is generate.prefix: there is nothing to continue";
-  const std::int64_t longest = config::longest_sequence(trained.parameters.model);
-  if (static_cast<std::int64_t>(num_tokens) + max_new_tokens > longest)
+  const config::ModelParameters& model = trained.parameters.model;
+  if (static_cast<std::int64_t>(num_tokens) + max_new_tokens > config::longest_sequence(model))
     return fmt::format(
-        "prompt ({} tokens) and generate.max_new_tokens = {} are longer than "
-        "model.max_position_embeddings = {}{}; ask for less",
-        num_tokens, max_new_tokens, trained.architecture.max_positions,
-        longest > trained.architecture.max_positions
-            ? fmt::format(" and the {} tokens to which model.rope_factor stretches", longest)
-            : "");
+        "prompt ({} tokens) and generate.max_new_tokens = {} are longer than {}; ask for less",
+        num_tokens, max_new_tokens, config::describe_longest_sequence(model));
   return {};
 }
 

@@ -3,29 +3,25 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <optional>
 
+#include "base/whole_file.hpp"
 #include "commands/checkpoint_input.hpp"
 #include "io/toml_reader.hpp"
 #include "parallel/on_rank_0.hpp"
 #include "train/initial_weights.hpp"
+#include "train/trainer.hpp"
 
 namespace espalier::commands {
 namespace {
 
 std::string read_text(const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored))
-    fail(ExitStatus::bad_configuration, "{} is a folder, not an input file", path);
-  errno = 0;
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  if (stream) text << stream.rdbuf();
-  if (!stream)
-    fail(ExitStatus::bad_configuration, "the input file {} cannot be read: {}", path,
-         std::strerror(errno));
-  return text.str();
+  std::optional<std::string> text = read_whole_file(path);
+  require(text.has_value() || errno != EISDIR, ExitStatus::bad_configuration,
+          "{} is a folder, not an input file", path);
+  require(text.has_value(), ExitStatus::bad_configuration, "the input file {} cannot be read: {}",
+          path, std::strerror(errno));
+  return std::move(*text);
 }
 
 /// What a command reads its input for.
@@ -43,6 +39,20 @@ int ranks_of(const CommandLine& line, const config::Parameters& parameters, int 
   return any_grid ? config::declared_ranks(parameters) : job_ranks;
 }
 
+/// config::resolve. Of a training its error also says what is not there of that which the input
+/// names: the next job would end for it.
+void resolve_or_tell_all(config::Parameters& parameters, const CommandLine& line, int job_ranks,
+                         const config::Mistakes& known) {
+  try {
+    config::resolve(parameters, ranks_of(line, parameters, job_ranks), use_of(line), known);
+  } catch (const Error& error) {
+    if (line.command->use != config::Use::training) throw;
+    std::string text = error.what();
+    for (const std::string& sentence : train::missing_inputs(parameters)) text += "\n" + sentence;
+    throw Error(error.status(), text, error.met());
+  }
+}
+
 config::Parameters read_by_rank_0(const CommandLine& line, int job_ranks) {
   config::Parameters parameters;
   std::error_code ignored;
@@ -54,7 +64,7 @@ config::Parameters read_by_rank_0(const CommandLine& line, int job_ranks) {
   if (!mistakes.none() && !line.command->takes_checkpoint) {
     // Whoever repairs these wants to know the others, too. The weights' own sizes are not read now.
     if (!parameters.model.initial_weights.empty()) mistakes.distrust("model.");
-    config::resolve(parameters, ranks_of(line, parameters, job_ranks), use_of(line), mistakes);
+    resolve_or_tell_all(parameters, line, job_ranks, mistakes);
   }
   mistakes.throw_if_any();
   // A run that starts from weights may leave its sizes to them; what it says of the model counts.
@@ -88,7 +98,7 @@ config::Parameters read_input(parallel::MpiSession& session, const CommandLine& 
 
 void resolve_input(const parallel::MpiSession& session, const CommandLine& line,
                    config::Parameters& parameters) {
-  config::resolve(parameters, ranks_of(line, parameters, session.size()), use_of(line));
+  resolve_or_tell_all(parameters, line, session.size(), {});
 }
 
 }  // namespace espalier::commands

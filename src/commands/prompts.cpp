@@ -7,11 +7,10 @@
 #include "io/byte_source.hpp"
 #include "io/file_kind.hpp"
 #include "io/json_text.hpp"
+#include "tokenizer/unicode.hpp"
 
 namespace espalier::commands {
 namespace {
-
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 std::string read_whole(const std::filesystem::path& file) {
   const auto source = io::ByteSource::open(file);
@@ -30,7 +29,7 @@ std::string read_whole(const std::filesystem::path& file) {
 
 std::vector<Prompt> prompts_of_text(const std::filesystem::path& file, std::string_view text,
                                     bool json_lines, const std::vector<std::string>& text_key) {
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  text = io::without_byte_order_mark(text);
   std::vector<Prompt> prompts;
   for (std::uint64_t number = 1; !text.empty(); ++number) {
     std::string_view line = text.substr(0, text.find('\n'));
@@ -51,6 +50,12 @@ std::vector<Prompt> prompts_of_file(const std::filesystem::path& file, std::stri
   const io::TextFormat format =
       io::kind_of_name(file).format.value_or(io::format_of_content(text.substr(0, io::kHeadBytes)));
   return prompts_of_text(file, text, format == io::TextFormat::json_lines, text_key);
+}
+
+std::string prompt_of_stream(std::string_view text) {
+  require(tokenizer::is_valid_utf8(text), ExitStatus::usage,
+          "--prompt -: standard input is not UTF-8: convert it, as iconv -f LATIN1 -t UTF-8 does");
+  return std::string(io::without_byte_order_mark(text));
 }
 
 std::string read_prompt_file(const std::filesystem::path& file,

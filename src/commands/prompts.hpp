@@ -20,6 +20,10 @@ struct Prompt {
 std::vector<Prompt> prompts_of_text(const std::filesystem::path& file, std::string_view text,
                                     bool json_lines, const std::vector<std::string>& text_key);
 
+/// The prompt that standard input holds. A byte-order mark at its beginning is no text, here too.
+/// Throws Error (usage) when it is not UTF-8, as a prompt of the command line must be.
+std::string prompt_of_stream(std::string_view text);
+
 /// The text of a file of prompts or of standard input ("-"), unpacked as tokenize.input is. Throws
 /// Error (bad_data) when it is no text or prompts_of_file would find none, and as io::ByteSource.
 std::string read_prompt_file(const std::filesystem::path& file,

@@ -8,9 +8,12 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/forward_pass.hpp"
+#include "commands/stopped_early.hpp"
+#include "config/sequence_limit.hpp"
 #include "data/batch.hpp"
 #include "io/sequence_file.hpp"
 #include "train/dataset.hpp"
+#include "train/evaluator.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -90,13 +93,10 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
                               const train::RunControl& control, bool dry_run) {
   const config::EvaluationParameters& e = trained.parameters.evaluation;
   const io::SequenceFile file = io::read_sequences(e.tokens, trained.architecture.vocab_size);
-  const std::int64_t longest = config::longest_sequence(trained.parameters.model);
-  require(file.sequence_length <= longest, ExitStatus::bad_data,
-          "{}: sequences of {} tokens are longer than model.max_position_embeddings = {}{}",
-          e.tokens, file.sequence_length, trained.architecture.max_positions,
-          longest > trained.architecture.max_positions
-              ? fmt::format(" and the {} tokens to which model.rope_factor stretches", longest)
-              : "");
+  const config::ModelParameters& model = trained.parameters.model;
+  require(file.sequence_length <= config::longest_sequence(model), ExitStatus::bad_data,
+          "{}: sequences of {} tokens are longer than {}", e.tokens, file.sequence_length,
+          config::describe_longest_sequence(model));
   if (dry_run) return ExitStatus::ok;
 
   ForwardPass forward(trained, 1, file.sequence_length);
@@ -140,18 +140,10 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
               with_commas(done * file.sequence_length), e.tokens,
               e.logits.empty() || stop ? "" : fmt::format("; logits in {}", e.logits));
   if (!std::isfinite(loss[0]))
-    throw Error(
-        ExitStatus::internal,
-        fmt::format("{} over {}: the loss is {}. The weights are damaged, or their products "
-                    "overflow: look into the checkpoint, or try training.dtype = "
-                    "\"float32\"",
-                    e.checkpoint, e.tokens, loss[0]),
-        Met::by_every_rank);
+    train::fail_not_finite(fmt::format("{} over {}", e.checkpoint, e.tokens), loss[0]);
   if (!stop) return ExitStatus::ok;
-  log::info("stopped {} after {} of {} sequences{} (status 75)",
-            *stop == train::StopReason::signal ? "by a signal" : "before the time limit", done,
-            file.num_sequences, e.logits.empty() ? "" : ", and no logits are kept");
-  return ExitStatus::stopped_early;
+  return stopped_early(*stop, fmt::format("{} of {} sequences{}", done, file.num_sequences,
+                                          e.logits.empty() ? "" : ", and no logits are kept"));
 }
 
 }  // namespace espalier::commands

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/stop_request.hpp"
 #include "commands/tokenize_input.hpp"
-#include "io/input_file.hpp"
 #include "parallel/on_rank_0.hpp"
 
 namespace espalier::commands {
@@ -13,7 +13,11 @@ namespace {
 std::vector<std::string> read_all(const std::string& path, const config::TokenizeParameters& how) {
   io::TextSource source(path, text_options(how));
   std::vector<std::string> documents;
-  for (std::string document; source.next(document);) documents.push_back(std::move(document));
+  for (std::string document; source.next(document);) {
+    require(!stop_requested(), ExitStatus::stopped_early, "stopped by a signal while reading {}",
+            path);
+    documents.push_back(std::move(document));
+  }
   return documents;
 }
 
@@ -43,21 +47,34 @@ std::vector<std::string> unpacked(std::string_view text) {
 
 std::vector<std::string> read_documents(parallel::MpiSession& session, const std::string& path,
                                         const config::TokenizeParameters& how) {
-  const bool stream = io::is_stream(path);
-  std::vector<std::string> documents;
-  if (stream && session.size() > 1) {
-    documents = unpacked(on_rank_0(session, [&] { return packed(read_all(path, how)); }));
-  } else {
-    if (!stream)
-      on_rank_0(session, [&] {  // one message, not one a rank
-        const io::TextSource opened(path, text_options(how));
-        return std::string();
-      });
-    documents = read_all(path, how);
+  return unpacked(on_rank_0(session, [&] {
+    const std::vector<std::string> documents = read_all(path, how);
+    require(!documents.empty(), ExitStatus::bad_data, "{}: holds no text", path);
+    return packed(documents);
+  }));
+}
+
+EncodedText encode_documents(const std::vector<std::string>& documents,
+                             const tokenizer::Tokenizer& tokenizer,
+                             const train::DocumentMarks& marks,
+                             const std::function<bool()>& may_go_on) {
+  EncodedText result;
+  std::size_t bytes_at_next_question = 0;
+  const auto scratch = tokenizer.make_scratch();
+  for (const std::string& document : documents) {
+    if (result.num_text_bytes >= bytes_at_next_question) {
+      if (!may_go_on()) break;
+      bytes_at_next_question = result.num_text_bytes + kBytesBetweenQuestions;
+    }
+    if (result.num_documents > 0) result.ids.push_back(train::require_separator(marks, tokenizer));
+    result.ids.insert(result.ids.end(), marks.begin.begin(), marks.begin.end());
+    const std::size_t begin = result.ids.size();
+    tokenizer.encode(document, result.ids, *scratch);
+    result.num_text_bytes += document.size();
+    result.num_text_ids += result.ids.size() - begin;
+    ++result.num_documents;
   }
-  if (documents.empty())
-    throw Error(ExitStatus::bad_data, fmt::format("{}: holds no text", path), Met::by_every_rank);
-  return documents;
+  return result;
 }
 
 }  // namespace espalier::commands

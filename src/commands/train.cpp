@@ -2,6 +2,7 @@
 #include "commands/banner.hpp"
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
+#include "commands/stopped_early.hpp"
 #include "plan/memory_fit.hpp"
 #include "train/device_choice.hpp"
 #include "train/trainer.hpp"
@@ -49,30 +50,18 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
   }
   print_banner(session, parameters, shape);
   train::Trainer trainer(session, parameters, build_description());
-  switch (trainer.run()) {
-    case train::StopReason::finished:
-      log::info("finished: all {} steps are done", trainer.step());
-      return ExitStatus::ok;
-    case train::StopReason::signal:
-      log::info(
-          "stopped by a signal after step {} with a checkpoint; start the same command again "
-          "to go on (status 75)",
-          trainer.step());
-      return ExitStatus::stopped_early;
-    case train::StopReason::time_limit:
-      log::info(
-          "stopped before the time limit after step {} with a checkpoint; start the same "
-          "command again to go on (status 75)",
-          trainer.step());
-      return ExitStatus::stopped_early;
-    case train::StopReason::stop_after:
-      log::info(
-          "stopped after step {} with a checkpoint, as run.stop_after = {} says; start the same "
-          "command again to go on (status 75)",
-          trainer.step(), parameters.run.stop_after);
-      return ExitStatus::stopped_early;
+  const train::StopReason reason = trainer.run();
+  if (reason == train::StopReason::finished) {
+    log::info("finished: all {} steps are done", trainer.step());
+    return ExitStatus::ok;
   }
-  return ExitStatus::internal;
+  const std::string wish =
+      reason == train::StopReason::stop_after
+          ? fmt::format(", as run.stop_after = {} says", parameters.run.stop_after)
+          : "";
+  return stopped_early(
+      reason, fmt::format("step {} with a checkpoint{}; start the same command again to go on",
+                          trainer.step(), wish));
 }
 
 }  // namespace espalier::commands

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "config/problems.hpp"
+#include "config/sequence_limit.hpp"
 
 namespace espalier::config {
 namespace {
@@ -75,13 +76,9 @@ void check_batches(const Parameters& p, bool has_grid, Problems& problems) {
   const TrainingParameters& t = p.training;
   if (t.sequence_length > longest_sequence(p.model))
     problems.add(
-        "training.sequence_length = {} is above model.max_position_embeddings = {}{}: shorten the "
-        "sequences, or raise the model's limit",
-        t.sequence_length, p.model.max_position_embeddings,
-        longest_sequence(p.model) > p.model.max_position_embeddings
-            ? fmt::format(" and the {} tokens to which model.rope_factor stretches",
-                          longest_sequence(p.model))
-            : "");
+        "training.sequence_length = {} is above {}: shorten the sequences, or raise the model's "
+        "limit",
+        t.sequence_length, describe_longest_sequence(p.model));
   if (!has_grid) return;
   if (p.parallel.sequence_parallel &&
       (t.micro_batch_size * t.sequence_length) % p.parallel.tensor != 0)

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "config/problems.hpp"
+#include "config/sequence_limit.hpp"
 
 namespace espalier::config {
 namespace {
@@ -86,6 +87,14 @@ std::int64_t longest_sequence(const ModelParameters& m) {
   // Positions are 32-bit integers.
   return std::max(m.max_position_embeddings,
                   static_cast<std::int64_t>(std::min(stretched, 2147483647.0)));
+}
+
+std::string describe_longest_sequence(const ModelParameters& m) {
+  const std::int64_t longest = longest_sequence(m);
+  std::string text = fmt::format("model.max_position_embeddings = {}", m.max_position_embeddings);
+  if (longest > m.max_position_embeddings)
+    text += fmt::format(" and the {} tokens to which model.rope_factor stretches", longest);
+  return text;
 }
 
 void resolve_model(ModelParameters& m, Problems& problems) {

@@ -63,12 +63,16 @@ Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators
 
 void require_finite(const Evaluation& result, const std::string& what) {
   if (!result.not_finite && std::isfinite(result.loss)) return;
+  fail_not_finite(what, result.loss,
+                  fmt::format(", first at sequence {}", result.not_finite.value_or(0)));
+}
+
+void fail_not_finite(const std::string& what, double loss, const std::string& where) {
   throw Error(
       ExitStatus::internal,
-      fmt::format(
-          "{}: the loss is {}, first at sequence {}. The weights are damaged, or their "
-          "products overflow: look into the checkpoint, or try training.dtype = \"float32\"",
-          what, result.loss, result.not_finite.value_or(0)),
+      fmt::format("{}: the loss is {}{}. The weights are damaged, or their products overflow: look "
+                  "into the checkpoint, or try training.dtype = \"float32\"",
+                  what, loss, where),
       Met::by_every_rank);
 }
 

@@ -27,6 +27,9 @@ struct Evaluation {
 
 /// Throws Error (internal, met by every rank) when the loss is not finite; `what` was evaluated.
 void require_finite(const Evaluation& result, const std::string& what);
+/// Throws that. `where`: ", first at sequence 3"; empty: not known.
+[[noreturn]] void fail_not_finite(const std::string& what, double loss,
+                                  const std::string& where = {});
 
 /// How long an evaluation takes, by its rounds so far; 0 where that is not known yet.
 struct Pace {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
-#include <iterator>
+#include <optional>
 
+#include "base/whole_file.hpp"
 #include "io/checkpoint_files.hpp"
 #include "tokenizer/definition.hpp"
 
@@ -14,10 +14,9 @@ namespace {
 namespace fs = std::filesystem;
 
 io::KeptFile read(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::string bytes(std::istreambuf_iterator<char>(stream), {});
-  if (stream.bad() || !stream.is_open()) io::fail_io("read", path, EIO);
-  return {(fs::path(kTokenizerFolder) / path.filename()).string(), std::move(bytes)};
+  std::optional<std::string> bytes = read_whole_file(path);
+  if (!bytes) io::fail_io("read", path, errno != 0 ? errno : EIO);
+  return {(fs::path(kTokenizerFolder) / path.filename()).string(), std::move(*bytes)};
 }
 
 }  // namespace

@@ -53,20 +53,11 @@ void require_writable(const std::filesystem::path& directory) {
           directory.string(), folder.string());
 }
 
-/// Everything that the input names and that is not there, at once.
 void require_inputs(const config::Parameters& p) {
-  std::string missing;
-  const auto look_for = [&](const std::string& key, const std::string& path) {
-    std::error_code ignored;
-    if (path.empty() || std::filesystem::exists(path, ignored)) return;
-    missing += fmt::format("{}{} = \"{}\" is not there", missing.empty() ? "" : "\n", key, path);
-  };
-  look_for("data.tokenizer", p.data.tokenizer);
-  look_for("data.train", p.data.train);
-  for (std::size_t i = 0; i < p.data.sources.size(); ++i)
-    look_for(fmt::format("data.sources[{}].train", i), p.data.sources[i].train);
-  look_for("data.validation", p.data.validation);
-  if (!missing.empty()) throw Error(ExitStatus::bad_data, missing, Met::by_every_rank);
+  std::string text;
+  for (const std::string& sentence : missing_inputs(p))
+    text += (text.empty() ? "" : "\n") + sentence;
+  if (!text.empty()) throw Error(ExitStatus::bad_data, text, Met::by_every_rank);
 }
 
 /// On rank 0 the lock of the run directory, else null. Collective: all ranks meet its error, or
@@ -90,6 +81,21 @@ double measure_peak(parallel::MpiSession& session, Worker& worker, const config:
 }
 
 }  // namespace
+
+std::vector<std::string> missing_inputs(const config::Parameters& p) {
+  std::vector<std::string> sentences;
+  const auto look_for = [&](const std::string& key, const std::string& path) {
+    std::error_code ignored;
+    if (!path.empty() && !std::filesystem::exists(path, ignored))
+      sentences.push_back(fmt::format("{} = \"{}\" is not there", key, path));
+  };
+  look_for("data.tokenizer", p.data.tokenizer);
+  look_for("data.train", p.data.train);
+  for (std::size_t i = 0; i < p.data.sources.size(); ++i)
+    look_for(fmt::format("data.sources[{}].train", i), p.data.sources[i].train);
+  look_for("data.validation", p.data.validation);
+  return sentences;
+}
 
 void check_files(const config::Parameters& p) {
   require_inputs(p);

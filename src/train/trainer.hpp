@@ -98,6 +98,10 @@ class Trainer {
 /// checkpoint) and tries the output directory, without the memory of a run.
 void check_files(const config::Parameters& parameters);
 
+/// A sentence for each tokenizer, shard or folder of shards that the input names and that is not
+/// there: `data.train = "shards" is not there`.
+std::vector<std::string> missing_inputs(const config::Parameters& parameters);
+
 /// Identity of data.tokenizer, empty when none is named.
 std::string tokenizer_identity(const config::Parameters& parameters);
 

@@ -16,6 +16,10 @@ BINARY = os.environ.get("ESPALIER_BINARY", str(ROOT / "build" / "espalier"))
 TINY = str(ROOT / "inputs/tests/tiny.toml")
 KILLED_AT_CHANGE = os.environ.get("ESPALIER_KILLED_AT_CHANGE",
                                   str(ROOT / "build" / "tests" / "libkilled_at_change.so"))
+# Environment of a run on a file system without locks (tests/support/no_locks.cpp).
+NO_LOCKS = {"LD_PRELOAD": os.environ.get("ESPALIER_NO_LOCKS",
+                                         str(ROOT / "build" / "tests" / "libno_locks.so")),
+            "ASAN_OPTIONS": "verify_asan_link_order=0"}
 BYTES = str(ROOT / "inputs/tests/bytes.tiktoken")
 
 # A run that is not over after so many seconds is taken to hang. Nothing is expected to be done in

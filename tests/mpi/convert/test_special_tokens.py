@@ -266,6 +266,10 @@ class SpecialTokens(RunCase):
                               env=environment(), capture_output=True, text=True)
         self.assertEqual(done.returncode, USAGE)
         self.assertIn("--prompt is not UTF-8", done.stderr)
+        done = subprocess.run([BINARY, "generate", str(checkpoint), "--prompt", "-"],
+                              env=environment(), capture_output=True, input=b"fox\xff")
+        self.assertEqual(done.returncode, USAGE)
+        self.assertIn(b"standard input is not UTF-8", done.stderr)
 
     def test_an_answer_that_nobody_gets_is_no_success(self):
         checkpoint, _ = self.convert(self.source("full", tokenizer_json("qwen"), likely=65))

@@ -82,6 +82,14 @@ class BadInput(RunCase):
                 self.assertIn(words, output)
             # A misspelt key is not also missing.
             self.assertEqual(len(output.strip().splitlines()), 6, output)
+        # Also what is not there, whether the keys are wrong by themselves or together.
+        for wrong, words in (("training.stepz=1", "did you mean training.steps?"),
+                             ("schedule.warmup_steps=50", "schedule.warmup_steps = 50")):
+            output = self.refused(CONFIGURATION, [words, 'data.train = "no-data" is not there',
+                                                  'data.tokenizer = "no-tokenizer" is not there'],
+                                  wrong, "data.train=no-data", "data.tokenizer=no-tokenizer",
+                                  ranks=2)
+            self.assertEqual(output.count("is not there"), 2)
         output = self.refused(DATA, ['data.train = "no-data"', 'data.validation = "no-validation"',
                                      'data.tokenizer = "no-tokenizer"'], "data.train=no-data",
                               "data.validation=no-validation", "data.tokenizer=no-tokenizer",
@@ -251,6 +259,18 @@ class BadInput(RunCase):
                 self.assertIn(words, output)
         output = espalier(1, "eval", broken, f"data.validation={self.data}", status=70)
         self.assertIn("loss", output)
+        # The logits are what one looks into then: they are kept.
+        tokens, logits = self.folder / "tokens.h5", self.folder / "nan-logits.h5"
+        (self.folder / "ids.txt").write_text("1 2 3")
+        subprocess.run(["h5import", self.folder / "ids.txt", "-dims", "1,3", "-path", "tokens",
+                        "-type", "TEXTIN", "-size", "32", "-outfile", tokens], check=True,
+                       capture_output=True)
+        for ranks, options in ((1, []), (2, ["--logits", logits])):
+            output = espalier(ranks, "eval", broken, "--tokens", tokens, *options, status=70)
+            for words in ("nan", "loss", str(broken), str(tokens), "float32"):
+                self.assertIn(words, output)
+            self.assertEqual(output.count("error:"), 1, output)
+        self.assertTrue(logits.exists())
         output = espalier(1, "generate", broken, "--prompt", "a",
                           "generate.max_new_tokens=4", status=70)
         for words in ("not finite", str(broken)):

@@ -4,14 +4,16 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import TINY, RunCase, espalier  # noqa: E402
+from support.runs import BYTES, NO_LOCKS, TINY, RunCase, espalier  # noqa: E402
 
 GRIDS = [(2, 1), (1, 2), (2, 2)]
 
@@ -129,11 +131,12 @@ class LookingInside(RunCase):
         for ranks, name, words in [(1, "absent.txt", "No such file"), (1, ".", "folder"),
                                    (2, "utf16.txt", "UTF-16"), (1, "table.csv", "tokenize.format"),
                                    (1, "nothing.txt", "holds no text"),
-                                   (1, "bad.jsonl", "bad.jsonl:2")]:
+                                   (2, "bad.jsonl", "bad.jsonl:2")]:
             with self.subTest(name=name):
                 output = espalier(ranks, "eval", run, "--text", self.folder / name, status=65)
                 self.assertIn(words, output)
                 self.assertIn(str(self.folder / name), output)
+                self.assertEqual(output.count("error:"), 1, output)
 
     def test_tokens_that_cannot_be_evaluated(self):
         run = self.folder / "run"
@@ -180,6 +183,49 @@ class LookingInside(RunCase):
         self.assertTrue(all(len(a["tokens"]) <= 6 for a in answers))
         one = espalier(1, "generate", self.folder / "run", "--prompt", "namespace", *keys)
         self.assertEqual(one, "namespace" + answers[0]["text"] + "\n")
+        self.assertEqual(one, espalier(1, "generate", self.folder / "run", "--prompt", "-", *keys,
+                                       stdin="\ufeffnamespace"))
+        # Packed, or a stream, which rank 0 reads for all.
+        text = prompts.read_text()
+        packed = self.folder / "prompts.txt.gz"
+        packed.write_bytes(gzip.compress(text.encode()))
+        pipe = self.folder / "pipe.txt"
+        os.mkfifo(pipe)
+        for ranks, name in [(2, packed), (1, "/dev/stdin"), (2, "-"), (1, pipe)]:
+            with self.subTest(name=name):
+                writer = threading.Thread(target=pipe.write_text, args=[text], daemon=True)
+                if name == pipe:
+                    writer.start()
+                self.assertEqual(lines[0], espalier(
+                    ranks, "generate", self.folder / "run", "--prompts", name, *keys,
+                    f"parallel.tensor={ranks}", stdin=text))
+        for ranks, name in [(2, self.folder), (1, self.folder / "no-prompts.txt")]:
+            output = espalier(ranks, "generate", self.folder / "run", "--prompts", name, status=65)
+            self.assertIn(str(name), output)
+            self.assertEqual(output.count("error:"), 1, output)
+
+    def test_file_systems_without_locks(self):
+        """Every command that writes or reads HDF5, as a whole; the user's own wish for locks."""
+        folder, run = self.folder / "no-locks", self.folder / "run"
+        folder.mkdir()
+        text = folder / "a.txt"
+        text.write_text("int main() { return 0; }")
+        espalier(1, "tokenize", f"data.tokenizer={BYTES}", f'tokenize.input=["{text}"]',
+                 f"tokenize.output={folder / 'shards'}", environ=NO_LOCKS)
+        self.assertTrue(list((folder / "shards").glob("train-*.h5")))
+        output = espalier(1, "eval", run, "--tokens", self.tokens, "--logits",
+                          folder / "logits.h5", environ=NO_LOCKS)
+        self.assertIn("loss", output)
+        self.assertTrue((folder / "logits.h5").exists())
+        espalier(1, "convert", run, folder / "exported", environ=NO_LOCKS)
+        espalier(1, "convert", folder / "exported", folder / "imported", environ=NO_LOCKS)
+        self.assertTrue((folder / "imported/COMPLETE").exists())
+        for words in (["--tokens", self.tokens], [f"data.validation={self.data}"]):
+            output = espalier(1, "eval", run, *words, status=74,
+                              environ=NO_LOCKS | {"HDF5_USE_FILE_LOCKING": "TRUE"})
+            self.assertIn("HDF5_USE_FILE_LOCKING=TRUE", output)
+            self.assertIn("unset it", output)
+            self.assertNotIn("damaged", output)
 
     def test_an_input_file_and_the_run_folder_say_the_same(self):
         by_folder = espalier(1, "eval", self.folder / "run")

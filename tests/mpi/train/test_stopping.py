@@ -1,5 +1,6 @@
 """Stop requests and limits reach everything long: validation, evaluation, the last steps."""
 import math
+import os
 import pathlib
 import re
 import shutil
@@ -109,8 +110,9 @@ class Stopping(RunCase):
             output = espalier(ranks, "eval", model, *words, "run.time_limit=6",
                               "run.time_margin=3", status=75)
             # How far it comes is a matter of the machine; what it says must fit together.
-            self.assertRegex(output, r"stopped before the time limit after (no|\d+ of \d+) seq")
-            self.assertEqual("step 5: loss " in output, "after no sequence" not in output, output)
+            self.assertRegex(output, r"stopped before the time limit after "
+                                     r"(no sequence|\d+ of \d+ sequences|0 of 1 documents)")
+            self.assertEqual("step 5: loss " in output, "no loss" not in output, output)
         log = self.folder / "eval.log"
         with open(log, "w") as file:
             process = subprocess.Popen(
@@ -124,6 +126,30 @@ class Stopping(RunCase):
             status = process.wait(timeout=HANG_S)
         self.assertEqual(status, 75, log.read_text())
         self.assertIn("stopped by a signal", log.read_text())
+
+    def test_a_text_that_is_read_and_tokenized_can_be_stopped(self):
+        self.train("reader", "training.steps=1", "schedule.warmup_steps=1")
+        model = self.folder / "reader"
+        text = self.folder / "three.jsonl"
+        text.write_text('{"text": "int main() { return 0; }"}\n' * 3)
+        # The margin is larger than the time to the end, however fast this goes.
+        for ranks in (1, 2):
+            output = espalier(ranks, "eval", model, "--text", text, "run.time_margin=100000",
+                              status=75,
+                              environ={"SLURM_JOB_END_TIME": str(int(time.time()) + 86400)})
+            self.assertIn("stopped before the time limit after 0 of 3 documents", output)
+            self.assertNotIn("step 1: loss", output)
+        pipe = self.folder / "pipe.txt"  # that nobody writes to
+        os.mkfifo(pipe)
+        process = self.start(1, "eval", model, "--text", pipe)
+        self.addCleanup(process.kill)
+        while not listens(process.pid, signal.SIGTERM):
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=HANG_S)
+        self.assertEqual(process.returncode, 75, output)
+        self.assertIn(f"stopped by a signal while reading {pipe}", output)
 
     def test_stop_after(self):
         """Any input can be tried: no other key has to be changed for it."""

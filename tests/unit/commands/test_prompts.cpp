@@ -38,6 +38,14 @@ TEST_CASE("a byte-order mark is no text at the beginning of a file, and only the
   CHECK(read(mark + R"({"text": "a"})", true) == Texts{{1, "a"}});
 }
 
+TEST_CASE("a prompt of standard input is UTF-8, without the byte-order mark before it") {
+  CHECK(commands::prompt_of_stream("\xEF\xBB\xBF fox\n") == " fox\n");
+  CHECK(commands::prompt_of_stream("fox\xEF\xBB\xBF") == "fox\xEF\xBB\xBF");
+  CHECK(commands::prompt_of_stream("").empty());
+  for (const char* text : {"fox\xFF", "r\xE9sum\xE9", "\xEF\xBB"})
+    CHECK_THROWS_WITH(commands::prompt_of_stream(text), Catch::Contains("not UTF-8"));
+}
+
 TEST_CASE("JSON lines give their text, which may be empty and may have line ends") {
   CHECK(read("{\"text\": \"a\\r\\n\"}\r\n\n{\"text\": \"\"}", true) ==
         Texts{{1, "a\r\n"}, {3, ""}});

@@ -68,7 +68,7 @@ grep -q "left out    1: names that say neither.*c.bin" "$folder/out1" || fail "c
 printf 'PAR1....' >"$folder/table.jsonl"
 printf 'a text' >"$folder/text.foo"
 expect 65 "Parquet" tokenize.output="$folder/x" "tokenize.input=[\"$folder/table.jsonl\"]"
-expect 65 "2 files cannot be read" tokenize.output="$folder/x" \
+expect 65 "2 inputs cannot be read" tokenize.output="$folder/x" \
   "tokenize.input=[\"$folder/table.jsonl\", \"$folder/text.foo\"]"
 expect 0 "1 documents" tokenize.output="$folder/foo" "tokenize.input=[\"$folder/text.foo\"]" \
   tokenize.format=text

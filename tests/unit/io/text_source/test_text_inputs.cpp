@@ -84,8 +84,13 @@ TEST_CASE("A folder without a text, a missing name and files that are no text ar
   const auto name = [&](const char* file) { return (folder / file).string(); };
   CHECK_THAT(error_of({name("empty")}), Contains("holds no text") && Contains("tokenize.input"));
   CHECK_THAT(error_of({name("none.txt")}), Contains("no such file") && Contains("tokenize.input"));
-  CHECK_THAT(error_of({name("a.parquet"), name("c.txt"), name("b.txt"), name("d.foo")}),
-             Contains("3 files") && Contains("Parquet") && Contains("UTF-16") && Contains("d.foo"));
+  CHECK_THAT(
+      error_of({name("a.parquet"), name("c.txt"), name("b.txt"), name("d.foo")}),
+      Contains("3 inputs") && Contains("Parquet") && Contains("UTF-16") && Contains("d.foo"));
+  CHECK_THAT(error_of({name("none.txt"), name("empty"), name("c.txt"), name("b.txt"), name("no")}),
+             Contains("4 inputs") && Contains("none.txt: there is no such") &&
+                 Contains("empty: the folder holds no text") && Contains("UTF-16") &&
+                 Contains("no: there is no such"));
   CHECK(list({name("d.foo")}, io::TextFormat::plain).files.size() == 1);
 }
 

@@ -116,7 +116,10 @@ TEST_CASE("A bad JSON line is named by file and line", "[text_source]") {
   CHECK_THAT(message("{\"body\": \"a\", \"id\": 1}"),
              Contains("no key \"text\" (there is: body, id)") && Contains("tokenize.text_key"));
   CHECK_THAT(message("{\"text\": 5}"), Contains("is a number, not a string"));
-  CHECK_THAT(message("{\"text\": null}"), Contains("is a null, not a string"));
+  CHECK_THAT(message("{\"text\": null}"), Contains("is null, not a string"));
+  CHECK_THAT(message("{\"text\": true}"), Contains("is true, not a string"));
+  CHECK_THAT(message("{\"text\": [\"a\"]}"), Contains("is an array, not a string"));
+  CHECK_THAT(message("{\"text\": {}}"), Contains("is an object, not a string"));
 }
 
 TEST_CASE("Packed files are unpacked on the way", "[text_source]") {
@@ -174,8 +177,14 @@ TEST_CASE("Damaged packed files are errors", "[text_source]") {
     CHECK_THAT(message(packed.substr(0, packed.size() / 2)), Contains("cut off"));
     CHECK_THAT(message(packed.substr(0, packed.size() - 1)), Contains("cut off"));
     CHECK_THAT(message(packed + "rubbish behind the end"), Contains("damaged"));
+    CHECK_THAT(message(packed + "xyz"), Contains("damaged"));
+    CHECK_THAT(message(packed + packed.substr(0, 3)), Contains("cut off"));
     CHECK_THAT(message("plain text under a wrong name"), Contains("damaged"));
   }
+  write_file(folder / "padded.xz", xz("one") + std::string(8, '\0'));
+  CHECK(read_all(folder / "padded.xz") == Texts{"one"});
+  write_file(folder / "padded.xz", xz("one") + std::string(6, '\0'));
+  CHECK_THAT(error_of(folder / "padded.xz"), Contains("damaged"));
   std::string flipped = gzip(text);
   flipped[flipped.size() / 2] = static_cast<char>(flipped[flipped.size() / 2] ^ 4);
   write_file(folder / "flipped.gz", flipped);
