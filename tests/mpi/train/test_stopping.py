@@ -105,10 +105,10 @@ class Stopping(RunCase):
     def test_evaluation_hears_signals_and_the_time_limit(self):
         self.train("model", "training.steps=5")
         model = str(self.folder / "model")
-        for ranks, words in ((1, [f"data.validation={self.large}"]),
-                             (2, ["--text", str(self.folder / "large.txt")])):
-            output = espalier(ranks, "eval", model, *words, "run.time_limit=6",
-                              "run.time_margin=3", status=75)
+        # A slow machine may spend the time on a text before its first sequence: that has a test below.
+        for ranks in (1, 2):
+            output = espalier(ranks, "eval", model, f"data.validation={self.large}",
+                              "run.time_limit=6", "run.time_margin=3", status=75)
             # How far it comes is a matter of the machine; what it says must fit together.
             self.assertRegex(output, r"stopped before the time limit after "
                                      r"(no sequence|\d+ of \d+ sequences|0 of 1 documents)")
