@@ -93,8 +93,8 @@ void find_repetitions(TextInputs& inputs, const std::string& key) {
   }
 }
 
-/// All mistakes at once, as far as a screen holds them.
-class Mistakes {
+/// All of them at once, as far as a screen holds them.
+class UnreadableInputs {
  public:
   void add(const std::string& sentence) {
     if (++count_ <= kMostShown) text_ += (text_.empty() ? "" : "\n  ") + sentence;
@@ -115,16 +115,16 @@ class Mistakes {
 
 /// Opens every file, but no stream.
 void look_into_texts(const TextInputs& inputs, std::optional<TextFormat> format,
-                     bool allows_damaged, Mistakes& mistakes) {
+                     bool allows_damaged, UnreadableInputs& unreadable) {
   for (const fs::path& file : inputs.files) {
     if (is_stream(file)) continue;
     try {
       const TextSource opened(file, {.format = format});
     } catch (const DamagedFileError& error) {
-      if (!allows_damaged) mistakes.add(error.what());
+      if (!allows_damaged) unreadable.add(error.what());
     } catch (const Error& error) {
       if (error.status() != ExitStatus::bad_data) throw;
-      mistakes.add(error.what());
+      unreadable.add(error.what());
     }
   }
 }
@@ -134,7 +134,7 @@ void look_into_texts(const TextInputs& inputs, std::optional<TextFormat> format,
 TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional<TextFormat> format,
                             const std::string& key, bool allows_damaged) {
   TextInputs inputs;
-  Mistakes mistakes;
+  UnreadableInputs unreadable;
   Walk walk(format);
   for (const std::string& name : names) {
     std::error_code error;
@@ -143,7 +143,7 @@ TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional
       continue;
     }
     if (!fs::exists(name, error)) {
-      mistakes.add(fmt::format("{}: there is no such file or folder. Correct {}", name, key));
+      unreadable.add(fmt::format("{}: there is no such file or folder. Correct {}", name, key));
       continue;
     }
     if (!fs::is_directory(name, error)) {
@@ -152,7 +152,7 @@ TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional
     }
     const auto found = walk.texts_of(name);
     if (found.empty())
-      mistakes.add(fmt::format(
+      unreadable.add(fmt::format(
           "{}: the folder holds no text, nor does a folder in it (.txt, .jsonl, .ndjson, .json, "
           ".parquet; also .gz, .bz2, .xz, .zst). Correct {}, or name the files themselves",
           name, key));
@@ -160,8 +160,8 @@ TextInputs list_text_inputs(const std::vector<std::string>& names, std::optional
   }
   inputs.left_out = walk.left_out();
   find_repetitions(inputs, key);
-  look_into_texts(inputs, format, allows_damaged, mistakes);
-  mistakes.throw_if_any();
+  look_into_texts(inputs, format, allows_damaged, unreadable);
+  unreadable.throw_if_any();
   return inputs;
 }
 

@@ -3,14 +3,16 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 #include <optional>
 #include <set>
-#include <sstream>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "base/whole_file.hpp"
 #include "io/checkpoint_files.hpp"
 
 namespace espalier::commands {
@@ -72,11 +74,10 @@ std::vector<fs::path> shards_in(const fs::path& folder) {
 }
 
 std::string read_file(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  require(stream.good(), ExitStatus::io_error, "{}: cannot be read", path.string());
-  return text.str();
+  std::optional<std::string> text = read_whole_file(path);
+  require(text.has_value(), ExitStatus::io_error, "{}: cannot be read: {}", path.string(),
+          std::strerror(errno));
+  return std::move(*text);
 }
 
 /// Whole or not at all.

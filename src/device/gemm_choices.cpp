@@ -8,11 +8,11 @@
 #include <charconv>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <system_error>
 
 #include "base/log.hpp"
+#include "base/whole_file.hpp"
 
 namespace espalier::device {
 namespace {
@@ -109,15 +109,14 @@ std::filesystem::path GemmChoices::cache_file() const {
 void GemmChoices::load(const std::filesystem::path& file) {
   std::error_code error;
   if (file.empty() || !std::filesystem::exists(file, error)) return;
-  std::ifstream in(file, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in || !is_ours(text))
+  const std::optional<std::string> text = read_whole_file(file);
+  if (!text || !is_ours(*text))
     log::warn(
         "{} is no file of matrix product choices for this GPU and library; they are measured "
         "again",
         file.string());
   else
-    adopt(text);
+    adopt(*text);
 }
 
 void GemmChoices::save(const std::filesystem::path& file) const {

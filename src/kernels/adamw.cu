@@ -2,10 +2,10 @@
 
 #include <cmath>
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

@@ -3,10 +3,10 @@
 
 #include "kernels/attention_cudnn.hpp"
 #include "kernels/attention_provider.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/port.hpp"
 #include "kernels/cuda/tiling.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

@@ -4,10 +4,10 @@
 // The two begin their products in turn: the softmax of one runs beside the products of the other.
 #include "kernels/cuda/attention_providers.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/block_order.hpp"
 #include "kernels/cuda/tiling.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 // It has a name because nvcc warns of what is not used in one without, and for targets without

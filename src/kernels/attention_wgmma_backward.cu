@@ -4,12 +4,12 @@
 // the results of one product to the left operand of the next in registers.
 #include <bit>
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/block_order.hpp"
 #include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/tiling.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 // Named as in attention_wgmma.cu.

@@ -1,11 +1,11 @@
 #include "kernels/batch_inputs.hpp"
 
 #include "base/integers.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/batch_inputs_shapes.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/cuda/port.hpp"
 #include "kernels/cuda/tiling.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

@@ -1,8 +1,8 @@
 #include "kernels/batch_inputs.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/batch_inputs_shapes.hpp"
 #include "kernels/cross_entropy.hpp"
-#include "kernels/siblings.hpp"
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/target.hpp"

@@ -1,7 +1,7 @@
 #include "kernels/bias.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"

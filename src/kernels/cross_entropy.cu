@@ -1,11 +1,11 @@
 #include "kernels/cross_entropy.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/math.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "base/host_loops.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"

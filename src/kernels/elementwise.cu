@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

@@ -1,7 +1,7 @@
-// Which sibling of an operator runs: the context says where.
+// On which back-end an operator runs: the context says where.
 #include "device/context.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/cost.hpp"
-#include "kernels/siblings.hpp"
 #include "kernels/workspace.hpp"
 
 namespace espalier::kernels {

@@ -1,10 +1,10 @@
 #include "kernels/positions.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/scatter_rows.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

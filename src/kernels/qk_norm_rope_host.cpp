@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "base/host_loops.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"

@@ -1,5 +1,6 @@
 #include "kernels/rmsnorm.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/own_columns.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/row_sums.hpp"
@@ -7,7 +8,6 @@
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/norm_shapes.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

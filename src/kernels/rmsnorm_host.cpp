@@ -1,10 +1,10 @@
 #include <cmath>
 
 #include "base/host_loops.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/norm_shapes.hpp"
 #include "kernels/rmsnorm.hpp"
-#include "kernels/siblings.hpp"
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"

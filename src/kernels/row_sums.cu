@@ -1,10 +1,10 @@
 #include "kernels/cuda/row_sums.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/cuda/scatter_rows.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/siblings.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {

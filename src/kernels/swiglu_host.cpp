@@ -1,6 +1,6 @@
 #include "base/host_loops.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/dispatch.hpp"
-#include "kernels/siblings.hpp"
 #include "kernels/swiglu.hpp"
 
 // Last: what follows is compiled for one SIMD level.

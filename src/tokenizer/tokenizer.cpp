@@ -4,12 +4,12 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iterator>
+#include <optional>
 #include <unordered_map>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "base/whole_file.hpp"
 #include "tokenizer/added_tokens.hpp"
 #include "tokenizer/bpe.hpp"
 #include "tokenizer/character_coding.hpp"
@@ -23,15 +23,12 @@ namespace espalier::tokenizer {
 namespace {
 
 std::string read_whole(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::error_code ignored;
-  require(file.good() && !std::filesystem::is_directory(path, ignored), ExitStatus::bad_data,
+  std::optional<std::string> text = read_whole_file(path);
+  require(text.has_value(), ExitStatus::bad_data,
           "{}: the tokenizer cannot be read: {}. Correct data.tokenizer (a tokenizer.json or "
           ".tiktoken file)",
-          path.string(), file.good() ? "it is a folder" : std::strerror(errno));
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  require(!file.bad(), ExitStatus::io_error, "{}: reading failed", path.string());
-  return text;
+          path.string(), errno == EISDIR ? "it is a folder" : std::strerror(errno));
+  return std::move(*text);
 }
 
 }  // namespace

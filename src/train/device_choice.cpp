@@ -3,8 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -12,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "base/whole_file.hpp"
 
 namespace espalier::train {
 namespace {
@@ -332,10 +331,7 @@ std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm) {
 void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
                          const std::filesystem::path& folder) {
   std::string text;
-  if (session.rank() == 0) {
-    std::ifstream in(folder / kGemmChoicesFile, std::ios::binary);
-    text.assign(std::istreambuf_iterator<char>(in), {});
-  }
+  if (session.rank() == 0) text = read_whole_file(folder / kGemmChoicesFile).value_or("");
   text = session.world().broadcast(text, 0);
   if (text.empty() || gemm.resume_choices(text) || session.rank() != 0) return;
   log::warn(

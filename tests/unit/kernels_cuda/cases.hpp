@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/siblings.hpp"
+#include "kernels/backends.hpp"
 #include "on_device.hpp"
 #include "unit/kernels/support.hpp"
 

@@ -3,7 +3,7 @@
 // where they run on a GPU. A call copies every matrix to memory of cudaMalloc, runs the operator on
 // these copies, waits, and copies them back. Managed memory would do without, but not every GPU and
 // driver has it in the same way, and training does not use it.
-#include "kernels/siblings.hpp"
+#include "kernels/backends.hpp"
 
 namespace espalier::kernels::on_device {
 

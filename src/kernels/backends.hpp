@@ -1,5 +1,5 @@
 #pragma once
-// The siblings of every operator: one contract (kernels/<op>.hpp), three places where it runs.
+// Every operator on every back-end: one contract (kernels/<op>.hpp), three places where it runs.
 //
 //   host      <op>_host.cpp, with the context's threads; once per SIMD level, host::avx2 and so on
 //   cuda      <op>.cu by nvcc, put into a queue; views are in the GPU's memory
@@ -20,7 +20,7 @@ using device::Queue;
 
 #define ESPALIER_DECLARE(function, Arguments) \
   void function(device::Context& context, const Arguments& a);
-#define ESPALIER_HOST_SIBLINGS(level, ...)                                               \
+#define ESPALIER_HOST_OPERATORS(level, ...)                                              \
   namespace level {                                                                      \
   ESPALIER_OPERATORS(ESPALIER_DECLARE)                                                   \
   void cast(device::Context& context, device::View out, device::ConstView in);           \
@@ -31,13 +31,13 @@ using device::Queue;
   void adamw(device::Context& context, std::span<const AdamW> rectangles);               \
   }
 namespace host {
-ESPALIER_SIMD_LEVELS(ESPALIER_HOST_SIBLINGS)
+ESPALIER_SIMD_LEVELS(ESPALIER_HOST_OPERATORS)
 }
-#undef ESPALIER_HOST_SIBLINGS
+#undef ESPALIER_HOST_OPERATORS
 #undef ESPALIER_DECLARE
 
 #define ESPALIER_DECLARE(function, Arguments) void function(const Queue& queue, const Arguments& a);
-#define ESPALIER_GPU_SIBLINGS                                                      \
+#define ESPALIER_GPU_OPERATORS                                                     \
   ESPALIER_OPERATORS(ESPALIER_DECLARE)                                             \
   void cast(const Queue& queue, device::View out, device::ConstView in);           \
   void set_zero(const Queue& queue, device::View out);                             \
@@ -50,12 +50,12 @@ ESPALIER_SIMD_LEVELS(ESPALIER_HOST_SIBLINGS)
   std::int64_t workspace_elements(std::int64_t width, std::int64_t num_tokens);
 
 namespace cuda {
-ESPALIER_GPU_SIBLINGS
+ESPALIER_GPU_OPERATORS
 }
 namespace emulated {
-ESPALIER_GPU_SIBLINGS
+ESPALIER_GPU_OPERATORS
 }
-#undef ESPALIER_GPU_SIBLINGS
+#undef ESPALIER_GPU_OPERATORS
 #undef ESPALIER_DECLARE
 
 }  // namespace espalier::kernels
