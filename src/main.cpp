@@ -4,6 +4,7 @@
 #include "base/host_loops.hpp"
 #include "base/log.hpp"
 #include "base/standard_streams.hpp"
+#include "base/stop_request.hpp"
 #include "commands/command_line.hpp"
 #include "commands/failure.hpp"
 #include "commands/input.hpp"
@@ -13,6 +14,8 @@
 int main(int argc, char** argv) {
   using namespace espalier;
   prepare_standard_streams();
+  // A scheduler may ask for an end at any moment, also while MPI starts on a thousand nodes.
+  std::optional<StopSignals> stop_signals(std::in_place);
   // Outlives the try block: whoever reports an error must know the rank, and may have to end the
   // other ranks.
   std::optional<parallel::MpiSession> session;
@@ -25,6 +28,12 @@ int main(int argc, char** argv) {
 
     // 2. The command line, before anything that costs time: a typo, or a question, ends here.
     const commands::CommandLine line = commands::parse_command_line(argc, argv);
+
+    // What does not stop early is ended by a signal as any program is.
+    if (!line.stops_early()) {
+      stop_signals.reset();
+      end_if_stop_requested();
+    }
 
     if (line.answer) {
       log::line(*line.answer);
