@@ -11,7 +11,7 @@
 #include "parallel/shard_map.hpp"
 
 // A checkpoint is a folder `step-00001234`:
-//   rank-00000.h5 ...  what each rank owns: one dataset per piece and field, as they lie in memory
+//   rank-00000.h5 ...  what each rank owns: one dataset per shard and field, as they lie in memory
 //   master.h5          every tensor as a global virtual dataset under /master, /exp_avg and
 //                      /exp_avg_sq with Hugging Face's names, the index of rectangles, metadata
 //   tokenizer/         the tokenizer's own files, so that the checkpoint can be used anywhere
@@ -45,11 +45,11 @@ struct KeptFile {
 };
 
 /// One rectangle of one tensor in memory, with `cols` contiguous columns per row.
-struct CheckpointPiece {
+struct CheckpointShard {
   std::string name;  ///< Hugging Face name
   std::int64_t global_rows, global_cols;
   bool is_vector;
-  parallel::Rectangle rectangle;  ///< global; empty pieces are left out
+  parallel::Rectangle rectangle;  ///< global; empty shards are left out
   const float* master;  ///< first element of the rectangle, as the next two: (rows, cols) f32
   const float* exp_avg;
   const float* exp_avg_sq;
@@ -66,26 +66,26 @@ struct CheckpointPiece {
 /// - every rank constructs its writer, and a barrier (any collective) lies between that and the
 ///   first begin: rank 0's constructor removes what crashed saves left in the directory;
 /// - every rank calls begin for the same step, and nothing else runs in the directory;
-/// - all calls come from the main thread; the pieces' memory outlives the save.
+/// - all calls come from the main thread; the shards' memory outlives the save.
 /// Errors of the thread (disk full, not writable) are kept and thrown by every later call of
 /// is_written, wait and before_overwrite, as Error (io_error) that names the last complete
 /// checkpoint, until discard().
 class CheckpointWriter {
  public:
   enum class Staging { copy, wait };
-  /// Copies `count` elements of a piece into host memory; called from the thread and from
+  /// Copies `count` elements of a shard into host memory; called from the thread and from
   /// before_overwrite, also at the same time.
   using Fetch = std::function<void(float* to, const float* from, std::int64_t count)>;
-  /// `directory` holds the checkpoints; rank 0 creates it. `fetch`: for pieces that do not lie in
+  /// `directory` holds the checkpoints; rank 0 creates it. `fetch`: for shards that do not lie in
   /// host memory; empty: the thread reads them where they are. `kept`: what rank 0 writes into
   /// every checkpoint. Throws Error (io_error).
   CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging,
                    Fetch fetch = {}, std::vector<KeptFile> kept = {});
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
 
-  /// The pieces' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
+  /// The shards' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
   /// used by rank 0: with it the thread also makes master.h5, which takes commit some 10 ms a rank.
-  void begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces,
+  void begin(const CheckpointInfo& info, std::vector<CheckpointShard> shards,
              std::span<const std::string> indices = {});
   bool is_saving() const;  ///< from begin to commit, release or discard
   bool is_written();       ///< this rank's file is on the disk; false when not saving
@@ -95,7 +95,7 @@ class CheckpointWriter {
 
   /// Text form of this rank's rectangles; rank 0 needs those of all ranks to write master.h5.
   /// They are the same in every save, so the caller gathers them once.
-  static std::string encode_index(std::span<const CheckpointPiece> pieces);
+  static std::string encode_index(std::span<const CheckpointShard> shards);
   /// Rank 0, after every rank is written: master.h5, rename, marker; then removes what `keep` and
   /// `keep_every` do not hold. `indices`: encode_index of every rank, in rank order. Throws Error
   /// (io_error); the save is then still to be discarded.
@@ -144,9 +144,9 @@ class WeightsCheckpointWriter {
 /// Reads any checkpoint on any grid: opens only the files whose rectangles it needs.
 class CheckpointReader {
  public:
-  /// `everything`: a piece of which only a part is needed is read whole, to check its checksum.
-  /// `whole_pieces`: checksums only of pieces that are needed whole; fewer bytes are read.
-  enum class Verify { everything, whole_pieces };
+  /// `everything`: a shard of which only a part is needed is read whole, to check its checksum.
+  /// `whole_shards`: checksums only of shards that are needed whole; fewer bytes are read.
+  enum class Verify { everything, whole_shards };
   /// Throws Error (bad_data): no marker, missing rank file, truncated, not a checkpoint.
   explicit CheckpointReader(const std::filesystem::path& folder,
                             Verify verify = Verify::everything);

@@ -159,12 +159,12 @@ void CheckpointReader::Implementation::check_rank_files() const {
 const RankFileContents& CheckpointReader::Implementation::contents(int rank) {
   auto& contents = contents_of_rank[static_cast<std::size_t>(rank)];
   if (!contents) {
-    std::vector<ExpectedPiece> pieces;
+    std::vector<ExpectedShard> shards;
     for (const IndexEntry* entry : entries_of_rank[static_cast<std::size_t>(rank)]) {
-      pieces.push_back(
+      shards.push_back(
           {index.tensors[static_cast<std::size_t>(entry->tensor)].name, entry->rectangle.size()});
     }
-    contents = read_rank_file(folder / rank_file_name(rank), rank, info, pieces);
+    contents = read_rank_file(folder / rank_file_name(rank), rank, info, shards);
   }
   return *contents;
 }
@@ -186,7 +186,7 @@ void CheckpointReader::Implementation::read_overlap(const IndexEntry& entry,
   const bool whole = overlap == entry.rectangle;
   const bool check = whole || verify == Verify::everything;
 
-  // Whole rows of the piece: they are contiguous in the file.
+  // Whole rows of the shard: they are contiguous in the file.
   parallel::Rectangle image = entry.rectangle;
   if (!check) {
     image.row_begin = overlap.row_begin;

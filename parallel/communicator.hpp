@@ -11,8 +11,8 @@
 namespace espalier::parallel {
 
 /// A tensor whose rows are divided over the ranks of a group: rank r has rows
-/// [begins[r], begins[r+1]); begins.size() == size + 1. Pieces may be empty.
-struct RowPieces {
+/// [begins[r], begins[r+1]); begins.size() == size + 1. Shards may be empty.
+struct RowShards {
   device::View full;
   std::vector<std::int64_t> begins;
 };
@@ -37,11 +37,11 @@ class Communicator {
   /// rank's place in `in`.
   virtual void reduce_scatter_sum(device::View out, device::ConstView in) = 0;
 
-  /// Grouped reduce-scatter in place: after it, this rank's piece of each tensor holds the sum over
+  /// Grouped reduce-scatter in place: after it, this rank's shard of each tensor holds the sum over
   /// ranks; the other rows are unspecified. One message per pair of ranks for the whole group.
-  virtual void reduce_scatter_pieces(std::span<const RowPieces> tensors) = 0;
-  /// Grouped all-gather in place: every rank's piece becomes known to all.
-  virtual void all_gather_pieces(std::span<const RowPieces> tensors) = 0;
+  virtual void reduce_scatter_shards(std::span<const RowShards> tensors) = 0;
+  /// Grouped all-gather in place: every rank's shard becomes known to all.
+  virtual void all_gather_shards(std::span<const RowShards> tensors) = 0;
 
   /// Small host values, summed in rank order in fp64: the same bits on every rank.
   virtual void all_reduce_sum(std::span<double> values) = 0;

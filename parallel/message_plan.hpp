@@ -15,7 +15,7 @@ struct Span {
 /// Cuts what a collective moves into messages of bounded size. Pure arithmetic on sizes: all ranks
 /// of a group that describe the same tensors get the same messages without talking.
 ///
-/// For each rank of the group there is a stream: that rank's pieces of all tensors, in order. A
+/// For each rank of the group there is a stream: that rank's shards of all tensors, in order. A
 /// stretch longer than the limit is cut; long stretches travel alone, straight from and to where
 /// they lie; short ones are packed together, so that a group of many small tensors costs as many
 /// messages as one large tensor.

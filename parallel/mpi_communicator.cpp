@@ -49,9 +49,9 @@ MpiCommunicator::~MpiCommunicator() {
 
 // --- Device views: each collective describes its streams and runs one or both exchanges. ---
 
-void MpiCommunicator::plan_pieces(std::span<const RowPieces> tensors) {
+void MpiCommunicator::plan_shards(std::span<const RowShards> tensors) {
   exchange_.plan().clear();
-  for (const RowPieces& tensor : tensors) {
+  for (const RowShards& tensor : tensors) {
     const View& full = tensor.full;
     require_contiguous("grouped collective", full);
     ESPALIER_ASSERT(full.dtype == tensors.front().full.dtype, "a group of {} and {}",
@@ -79,15 +79,15 @@ void MpiCommunicator::plan_even(std::byte* data, std::int64_t bytes) {
   }
 }
 
-void MpiCommunicator::reduce_scatter_pieces(std::span<const RowPieces> tensors) {
+void MpiCommunicator::reduce_scatter_shards(std::span<const RowShards> tensors) {
   if (size() == 1 || tensors.empty()) return;
-  plan_pieces(tensors);
+  plan_shards(tensors);
   exchange_.sum_in_place(tensors.front().full.dtype);
 }
 
-void MpiCommunicator::all_gather_pieces(std::span<const RowPieces> tensors) {
+void MpiCommunicator::all_gather_shards(std::span<const RowShards> tensors) {
   if (size() == 1 || tensors.empty()) return;
-  plan_pieces(tensors);
+  plan_shards(tensors);
   exchange_.gather();
 }
 

@@ -14,7 +14,7 @@ namespace espalier::parallel {
 /// are done here, in rank order, so that they neither depend on MPI's choice of algorithm nor
 /// round bf16 more than once.
 ///
-/// A reduce-scatter sends every rank its pieces and sums what arrives; an all-reduce is a
+/// A reduce-scatter sends every rank its shards and sums what arrives; an all-reduce is a
 /// reduce-scatter and an all-gather (Rabenseifner 2004), or one exchange when it is small. Each
 /// rank sends (n-1)/n of the data per half, the least possible.
 class MpiCommunicator final : public Communicator {
@@ -34,8 +34,8 @@ class MpiCommunicator final : public Communicator {
   void all_reduce_sum(device::View data) override;
   void all_gather(device::View out, device::ConstView in) override;
   void reduce_scatter_sum(device::View out, device::ConstView in) override;
-  void reduce_scatter_pieces(std::span<const RowPieces> tensors) override;
-  void all_gather_pieces(std::span<const RowPieces> tensors) override;
+  void reduce_scatter_shards(std::span<const RowShards> tensors) override;
+  void all_gather_shards(std::span<const RowShards> tensors) override;
   void all_reduce_sum(std::span<double> values) override;
   void all_reduce_max(std::span<double> values) override;
   void all_reduce_min(std::span<double> values) override;
@@ -47,8 +47,8 @@ class MpiCommunicator final : public Communicator {
   std::int64_t bytes_sent() const override { return bytes_sent_ + exchange_.bytes_sent(); }
 
  private:
-  // The streams of the exchange: each rank's pieces, or an even share of `data`.
-  void plan_pieces(std::span<const RowPieces> tensors);
+  // The streams of the exchange: each rank's shards, or an even share of `data`.
+  void plan_shards(std::span<const RowShards> tensors);
   void plan_even(std::byte* data, std::int64_t bytes);
   template <class Combine>
   void combine_values(std::span<double> values, Combine combine);

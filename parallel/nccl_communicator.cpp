@@ -16,7 +16,7 @@
 
 #include "base/error.hpp"
 #include "parallel/nccl_library.hpp"
-#include "parallel/nccl_pieces.hpp"
+#include "parallel/nccl_shards.hpp"
 #include "parallel/session.hpp"
 
 namespace espalier::parallel {
@@ -130,31 +130,31 @@ class NcclCommunicator final : public Communicator {
     count_sent(in.size_bytes());
   }
 
-  void reduce_scatter_pieces(std::span<const RowPieces> tensors) override {
-    grouped(tensors, /*sums=*/true, [&](const View& full, const PieceCall& call) {
+  void reduce_scatter_shards(std::span<const RowShards> tensors) override {
+    grouped(tensors, /*sums=*/true, [&](const View& full, const ShardCall& call) {
       const View rows = full.row_range(call.first_row, call.num_rows);
       const std::size_t count = count_of(rows);
       const ncclDataType_t type = type_of(full.dtype);
       switch (call.kind) {
-        case PieceCall::Kind::even:
+        case ShardCall::Kind::even:
           return check(nccl_.reduce_scatter(rows.data, own_rows(full, call).data, count, type,
                                             ncclSum, comm_, stream_),
                        "ncclReduceScatter");
-        case PieceCall::Kind::whole:
+        case ShardCall::Kind::whole:
           return check(nccl_.all_reduce(rows.data, rows.data, count, type, ncclSum, comm_, stream_),
                        "ncclAllReduce");
-        case PieceCall::Kind::owner:
+        case ShardCall::Kind::owner:
           return check(
               nccl_.reduce(rows.data, rows.data, count, type, ncclSum, call.owner, comm_, stream_),
               "ncclReduce");
       }
     });
   }
-  void all_gather_pieces(std::span<const RowPieces> tensors) override {
-    grouped(tensors, /*sums=*/false, [&](const View& full, const PieceCall& call) {
+  void all_gather_shards(std::span<const RowShards> tensors) override {
+    grouped(tensors, /*sums=*/false, [&](const View& full, const ShardCall& call) {
       const View rows = full.row_range(call.first_row, call.num_rows);
       const std::size_t bytes = count_of(rows) * size_of(full.dtype);
-      if (call.kind == PieceCall::Kind::even)
+      if (call.kind == ShardCall::Kind::even)
         check(
             nccl_.all_gather(own_rows(full, call).data, rows.data, bytes, ncclInt8, comm_, stream_),
             "ncclAllGather");
@@ -208,19 +208,19 @@ class NcclCommunicator final : public Communicator {
  private:
   /// All calls for the tensors in one group: as few launches as NCCL can make of them.
   template <class Call>
-  void grouped(std::span<const RowPieces> tensors, bool sums, Call&& call) {
+  void grouped(std::span<const RowShards> tensors, bool sums, Call&& call) {
     if (tensors.empty()) return;
     check(nccl_.group_start(), "ncclGroupStart");
     in_group_ = true;
-    for (const RowPieces& tensor : tensors) {
+    for (const RowShards& tensor : tensors) {
       const auto& [full, begins] = tensor;
       ESPALIER_ASSERT(std::ssize(begins) == size() + 1 &&
                           std::is_sorted(begins.begin(), begins.end()) && begins.front() >= 0 &&
                           begins.back() <= full.rows,
                       "a division of {} over {} ranks", device::describe(full), size());
       const auto row_bytes = full.cols * static_cast<std::int64_t>(size_of(full.dtype));
-      piece_calls(begins, row_bytes, sums, calls_);
-      for (const PieceCall& one : calls_) call(full, one);
+      shard_calls(begins, row_bytes, sums, calls_);
+      for (const ShardCall& one : calls_) call(full, one);
       count_sent((begins.back() - begins.front()) * row_bytes);
     }
     in_group_ = false;
@@ -228,7 +228,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   /// This rank's rows of an even call.
-  View own_rows(const View& full, const PieceCall& call) const {
+  View own_rows(const View& full, const ShardCall& call) const {
     return full.row_range(call.first_row + rank() * call.num_rows, call.num_rows);
   }
 
@@ -263,7 +263,7 @@ class NcclCommunicator final : public Communicator {
   std::string axis_;
   ncclComm_t comm_ = nullptr;
   std::vector<ncclWindow_t> windows_;
-  std::vector<PieceCall> calls_;  ///< of the tensor at hand; grows to the largest and stays
+  std::vector<ShardCall> calls_;  ///< of the tensor at hand; grows to the largest and stays
   bool in_group_ = false;
   std::int64_t bytes_sent_ = 0;
   std::optional<Watch> watch_;  ///< last: it ends first

@@ -12,7 +12,7 @@
 #include "parallel/mpi_check.hpp"
 #include "parallel/mpi_communicator.hpp"
 #include "parallel/nccl_communicator.hpp"
-#include "parallel/nccl_pieces.hpp"
+#include "parallel/nccl_shards.hpp"
 #include "parallel/staged_communicator.hpp"
 
 namespace espalier::parallel {
@@ -138,30 +138,31 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
     return std::make_unique<StagedCommunicator>(std::move(host), context->shared_gpu(),
                                                 queue.stream);
   };
-  using Side = device::Context::Side;
+  using CommunicationStream = device::Context::CommunicationStream;
   const device::Queue none;
   const device::Queue& compute = on_host ? none : context->queue();
-  const auto beside = [&](Side side) -> const device::Queue& {
-    return on_host ? none : context->side_queue(side);
+  const auto beside = [&](CommunicationStream stream) -> const device::Queue& {
+    return on_host ? none : context->communication_queue(stream);
   };
   GridCommunicators result;
   result.tensor = make(tensor_group, compute, "tensor");
   if (overlap_tensor && shape.tensor > 1)
-    result.tensor_beside = make(tensor_group, beside(Side::tensor), "tensor (beside)");
-  result.data = make(data_group, beside(Side::data), "data");
+    result.tensor_overlap =
+        make(tensor_group, beside(CommunicationStream::tensor), "tensor (beside)");
+  result.data = make(data_group, beside(CommunicationStream::data), "data");
   result.kv_replicas = make(rank / kv_replication, compute, "kv replicas");
   result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
   return result;
 }
 
-device::MemorySource memory_for_peers(MpiSession& session, const ProcessGrid& grid,
-                                      const device::Context& context, CollectiveLibrary library) {
+device::MemorySource registered_memory(MpiSession& session, const ProcessGrid& grid,
+                                       const device::Context& context, CollectiveLibrary library) {
   if (grid.shape().tensor == 1 || context.on_host()) return {};
   if (!uses_nccl(session.world(), *context.gpu(), library)) return {};
   return {.allocate = allocate_for_nccl, .release = release_for_nccl};
 }
 
-bool let_peers_reach(const GridCommunicators& communicators, device::View memory) {
+bool register_buffers(const GridCommunicators& communicators, device::View memory) {
   return register_with_nccl(*communicators.tensor, memory);
 }
 

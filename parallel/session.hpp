@@ -40,7 +40,7 @@ class MpiSession {
 struct GridCommunicators {
   std::unique_ptr<Communicator> tensor;
   /// The tensor group once more, for collectives beside the computation; null without.
-  std::unique_ptr<Communicator> tensor_beside;
+  std::unique_ptr<Communicator> tensor_overlap;
   std::unique_ptr<Communicator> data;
   /// The tensor ranks that hold the same kv heads when tensor > K (size 1 otherwise).
   std::unique_ptr<Communicator> kv_replicas;
@@ -50,24 +50,25 @@ struct GridCommunicators {
 /// every rank has it and a GPU of its own, else MPI through host memory.
 enum class CollectiveLibrary { automatic, mpi, nccl };
 /// Communicators for memory where `context` computes (null: the host): over the data axis in its
-/// side stream for it, over the others in its compute stream. `world` is for host values and texts.
-/// `overlap_tensor`: tensor_beside too, in the side stream of the tensor group.
+/// communication stream for it, over the others in its compute stream. `world` is for host values
+/// and texts. `overlap_tensor`: tensor_overlap too, in the communication stream of the tensor
+/// group.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
                                      int kv_replication, const device::Context* context = nullptr,
                                      CollectiveLibrary library = CollectiveLibrary::automatic,
                                      bool overlap_tensor = false);
 
 /// Where buffers for the tensor group's collectives should lie, so that peers reach them directly
-/// (let_peers_reach): NCCL's memory, where tensor groups have more than one rank and the library is
-/// NCCL; else no source. Collective.
-device::MemorySource memory_for_peers(MpiSession& session, const ProcessGrid& grid,
-                                      const device::Context& context,
-                                      CollectiveLibrary library = CollectiveLibrary::automatic);
+/// (register_buffers): NCCL's memory, where tensor groups have more than one rank and the library
+/// is NCCL; else no source. Collective.
+device::MemorySource registered_memory(MpiSession& session, const ProcessGrid& grid,
+                                       const device::Context& context,
+                                       CollectiveLibrary library = CollectiveLibrary::automatic);
 
-/// Registers `memory` of memory_for_peers with the tensor group's communicator, as
+/// Registers `memory` of registered_memory with the tensor group's communicator, as
 /// register_with_nccl has it: all of it, the same size and use on every rank; no data where this
 /// rank has none. Collective over the tensor group. False when peers do not reach it, which changes
 /// no result.
-bool let_peers_reach(const GridCommunicators& communicators, device::View memory);
+bool register_buffers(const GridCommunicators& communicators, device::View memory);
 
 }  // namespace espalier::parallel

@@ -95,24 +95,24 @@ void StagedCommunicator::broadcast(View data, int root) {
   wait();
 }
 
-std::vector<RowPieces> StagedCommunicator::stage(std::span<const RowPieces> tensors) {
+std::vector<RowShards> StagedCommunicator::stage(std::span<const RowShards> tensors) {
   std::int64_t bytes = 0;
-  for (const RowPieces& tensor : tensors) bytes += padded_bytes(tensor.full);
+  for (const RowShards& tensor : tensors) bytes += padded_bytes(tensor.full);
   std::byte* at = staging(bytes);
-  std::vector<RowPieces> staged;
-  for (const RowPieces& tensor : tensors) {
+  std::vector<RowShards> staged;
+  for (const RowShards& tensor : tensors) {
     staged.push_back({placed(tensor.full, at), tensor.begins});
     at += padded_bytes(tensor.full);
   }
   return staged;
 }
 
-void StagedCommunicator::reduce_scatter_pieces(std::span<const RowPieces> tensors) {
+void StagedCommunicator::reduce_scatter_shards(std::span<const RowShards> tensors) {
   if (size() == 1 || tensors.empty()) return;
-  const std::vector<RowPieces> staged = stage(tensors);
+  const std::vector<RowShards> staged = stage(tensors);
   for (std::size_t i = 0; i < tensors.size(); ++i) fetch(staged[i].full, tensors[i].full);
   wait();
-  host_->reduce_scatter_pieces(staged);
+  host_->reduce_scatter_shards(staged);
   const auto mine = static_cast<std::size_t>(rank());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::int64_t begin = tensors[i].begins[mine];
@@ -122,9 +122,9 @@ void StagedCommunicator::reduce_scatter_pieces(std::span<const RowPieces> tensor
   wait();
 }
 
-void StagedCommunicator::all_gather_pieces(std::span<const RowPieces> tensors) {
+void StagedCommunicator::all_gather_shards(std::span<const RowShards> tensors) {
   if (size() == 1 || tensors.empty()) return;
-  const std::vector<RowPieces> staged = stage(tensors);
+  const std::vector<RowShards> staged = stage(tensors);
   const auto mine = static_cast<std::size_t>(rank());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::int64_t begin = tensors[i].begins[mine];
@@ -132,7 +132,7 @@ void StagedCommunicator::all_gather_pieces(std::span<const RowPieces> tensors) {
     fetch(staged[i].full.row_range(begin, count), tensors[i].full.row_range(begin, count));
   }
   wait();
-  host_->all_gather_pieces(staged);
+  host_->all_gather_shards(staged);
   for (std::size_t i = 0; i < tensors.size(); ++i) store(tensors[i].full, staged[i].full);
   wait();
 }

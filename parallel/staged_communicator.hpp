@@ -27,8 +27,8 @@ class StagedCommunicator final : public Communicator {
   void all_reduce_sum(device::View data) override;
   void all_gather(device::View out, device::ConstView in) override;
   void reduce_scatter_sum(device::View out, device::ConstView in) override;
-  void reduce_scatter_pieces(std::span<const RowPieces> tensors) override;
-  void all_gather_pieces(std::span<const RowPieces> tensors) override;
+  void reduce_scatter_shards(std::span<const RowShards> tensors) override;
+  void all_gather_shards(std::span<const RowShards> tensors) override;
   void all_reduce_sum(std::span<double> values) override { host_->all_reduce_sum(values); }
   void all_reduce_max(std::span<double> values) override { host_->all_reduce_max(values); }
   void all_reduce_min(std::span<double> values) override { host_->all_reduce_min(values); }
@@ -51,7 +51,7 @@ class StagedCommunicator final : public Communicator {
   void fetch(const device::View& host, const device::ConstView& from);
   void store(const device::View& to, const device::ConstView& host);
   /// The tensors side by side in host memory.
-  std::vector<RowPieces> stage(std::span<const RowPieces> tensors);
+  std::vector<RowShards> stage(std::span<const RowShards> tensors);
   void wait() { gpu_->synchronize(stream_); }
 
   std::unique_ptr<Communicator> host_;

@@ -17,9 +17,9 @@ struct LocalTensor {
   int bucket;             ///< tensors of one bucket become final together in the backward pass
 };
 
-/// The piece of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
+/// The shard of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
 /// of the data group's even division at zero_stage 1.
-struct OwnedPiece {
+struct OwnedShard {
   std::int64_t tensor;              ///< index into the LocalTensors
   std::int64_t row_begin, row_end;  ///< local rows
   Rectangle rectangle;              ///< the same in global indices
@@ -32,7 +32,7 @@ struct OwnedPiece {
 class ZeroPartition {
  public:
   ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);
-  const std::vector<OwnedPiece>& pieces() const { return pieces_; }
+  const std::vector<OwnedShard>& shards() const { return shards_; }
   /// Row division of tensor `i` over the data group (size data + 1).
   const std::vector<std::int64_t>& begins(std::int64_t i) const {
     return begins_[static_cast<std::size_t>(i)];
@@ -40,7 +40,7 @@ class ZeroPartition {
   int zero_stage() const { return zero_stage_; }
 
  private:
-  std::vector<OwnedPiece> pieces_;
+  std::vector<OwnedShard> shards_;
   std::vector<std::vector<std::int64_t>> begins_;
   int zero_stage_;
 };

@@ -42,7 +42,7 @@ std::vector<Timed> phases_of(const device::Profiler& profiler, std::int64_t step
 /// What the plan says beside what is taken.
 std::string describe_memory(const BenchJob& job) {
   const auto planned = static_cast<double>(job.model.memory.total_bytes());
-  if (const device::Gpu* gpu = job.worker.context.gpu()) {
+  if (const device::Gpu* gpu = job.rank_context.context.gpu()) {
     const auto total = static_cast<double>(gpu->description().memory_bytes);
     return fmt::format("{} of its GPU as planned, {} of {} are taken", human_bytes(planned),
                        human_bytes(total - static_cast<double>(gpu->free_bytes())),
@@ -65,10 +65,10 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   print_banner(session, parameters, shape);
   if (dry_run) return ExitStatus::ok;
   BenchJob job(session, parameters);
-  const parallel::ProcessGrid& grid = job.worker.grid;
-  device::Context& context = job.worker.context;
-  train::log_devices(session, job.worker);
-  plan::JobMemory& memory = job.model.memory;
+  const parallel::ProcessGrid& grid = job.rank_context.grid;
+  device::Context& context = job.rank_context.context;
+  train::log_devices(session, job.rank_context);
+  plan::TrainingMemory& memory = job.model.memory;
   parallel::GridCommunicators& comm = job.model.communicators;
   model::Transformer& transformer = job.model.transformer;
   optim::Optimizer& optimizer = *memory.optimizer;
@@ -105,7 +105,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
                      [](std::int64_t) {});
     optimizer.begin_gather_weights(context, comm, forward_order);
     if (step == 1) {  // every product has been met now
-      train::share_gemm_choices(session, context.gemm());
+      train::share_gemm_algorithms(session, context.gemm());
       context.use_graphs(parameters.device.graphs);
     }
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
@@ -140,8 +140,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   log::info("bench: tokens_per_second {:.1f}", rate);
   log::info("bench: gemm_peak_gflops {:.1f} (before {:.1f}, after {:.1f})", peak * 1e-9,
             peak_before * 1e-9, peak_after * 1e-9);
-  log::info("bench: gemm_share {:.4f} (canonical), {:.4f} (full square)",
-            rate * flops.canonical / peak, rate * flops.full_square / peak);
+  log::info("bench: gemm_share {:.4f} (causal attention), {:.4f} (full attention)",
+            rate * flops.causal_attention / peak, rate * flops.full_attention / peak);
   return ExitStatus::ok;
 }
 

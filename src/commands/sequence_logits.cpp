@@ -34,7 +34,7 @@ data::MicroBatch batch_of(const io::SequenceFile& file, std::int64_t index) {
 class RoundLogits {
  public:
   RoundLogits(const TrainedModel& trained, std::int64_t sequence_length)
-      : grid_(trained.worker.grid.shape()),
+      : grid_(trained.rank_context.grid.shape()),
         vocab_size_(trained.architecture.vocab_size),
         length_(sequence_length),
         local_cols_(trained.weights->sizes().vocab),
@@ -44,10 +44,12 @@ class RoundLogits {
         gathered_(static_cast<std::size_t>(grid_.size() * rows_at_once_ * local_cols_)),
         arena_(device::Arena::backed(
             "logits",
-            trained.worker.gpu ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float))
-                               : 0,
-            trained.worker.gpu)) {
-    if (trained.worker.gpu) on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
+            trained.rank_context.gpu
+                ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float))
+                : 0,
+            trained.rank_context.gpu)) {
+    if (trained.rank_context.gpu)
+      on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
   }
 
   /// Where operators write what goes to own().
@@ -100,7 +102,7 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
   if (dry_run) return ExitStatus::ok;
 
   ForwardPass forward(trained, 1, file.sequence_length);
-  const std::int64_t per_round = trained.worker.grid.shape().data;
+  const std::int64_t per_round = trained.rank_context.grid.shape().data;
   const auto rounds = (file.num_sequences + per_round - 1) / per_round;
   std::optional<RoundLogits> logits;
   std::optional<io::LogitsFile> output;
@@ -119,13 +121,13 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
     if (stop) break;
     const double start_s = control.elapsed_s();
     const std::int64_t first = round * per_round;
-    const data::MicroBatch batch = batch_of(file, first + trained.worker.grid.data_rank());
+    const data::MicroBatch batch = batch_of(file, first + trained.rank_context.grid.data_rank());
     const double sum = forward.transformer().evaluate(train::as_batch(batch));
-    if (trained.worker.grid.tensor_rank() == 0) loss[0] += sum;
+    if (trained.rank_context.grid.tensor_rank() == 0) loss[0] += sum;
     if (logits) {
       forward.transformer().logits(train::as_batch(batch), logits->computed());
-      if (trained.worker.gpu)
-        trained.worker.context.download(logits->own().data, logits->computed());
+      if (trained.rank_context.gpu)
+        trained.rank_context.context.download(logits->own().data, logits->computed());
       logits->write(session.world(), output ? &*output : nullptr, first, file.num_sequences);
     }
     done = std::min(first + per_round, file.num_sequences);

@@ -29,7 +29,8 @@ void print_fit(const config::Parameters& parameters, const parallel::GridShape& 
     log::info("attention: set device.compute_capability to learn who would compute it");
     return;
   }
-  const auto plan = plan::JobMemory::planned(parameters, {shape, 0}, Backend::cuda, capability);
+  const auto plan =
+      plan::TrainingMemory::planned(parameters, {shape, 0}, Backend::cuda, capability);
   log::info("{}", plan.activations->describe_attention(plan.dtype));
   if (const std::string why = Gpu::why_without_code_for(capability); !why.empty())
     log::info("missing: {}", why);

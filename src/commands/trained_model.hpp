@@ -25,7 +25,7 @@ struct TrainedModel {
   std::string tokenizer_identity;  ///< of the training data; empty: not known
   model::Architecture architecture;
   DType dtype;
-  train::Worker worker;
+  train::RankContext rank_context;
   device::Arena weight_arena;
   std::unique_ptr<model::Weights> weights;
   parallel::GridCommunicators communicators;

@@ -78,14 +78,14 @@ std::string Gemm::describe() const {
 std::string Gemm::choices() const {
   return engine_->choices();
 }
-void Gemm::adopt_choices(const std::string& choices) {
-  engine_->adopt_choices(choices);
+void Gemm::adopt_algorithms(const std::string& choices) {
+  engine_->adopt_algorithms(choices);
 }
-bool Gemm::resume_choices(const std::string& choices) {
-  return engine_->resume_choices(choices);
+bool Gemm::resume_algorithms(const std::string& choices) {
+  return engine_->resume_algorithms(choices);
 }
-void Gemm::save_choices() const {
-  engine_->save_choices();
+void Gemm::save_algorithms() const {
+  engine_->save_algorithms();
 }
 void Gemm::set_tuning(bool tuned) {
   engine_->set_tuning(tuned);

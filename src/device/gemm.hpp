@@ -48,15 +48,15 @@ class Gemm {
   /// From now on these algorithms and no others that were measured or kept: a product that is not
   /// among them gets the library's first suggestion, on every rank that adopts the same text. Text
   /// of another GPU model or library is ignored.
-  void adopt_choices(const std::string& choices);
+  void adopt_algorithms(const std::string& choices);
   /// Begins with these algorithms, those of an earlier part of the same run, and not with what is
   /// kept on this machine; only products that are not among them are measured. False, and nothing
   /// is changed, for text of another GPU model or library. Before the products that are to take
   /// them; without effect where nothing is measured.
-  bool resume_choices(const std::string& choices);
+  bool resume_algorithms(const std::string& choices);
   /// Keeps what was measured for the next run, in $XDG_CACHE_HOME/espalier or ~/.cache/espalier;
   /// for one rank of a job. A file that cannot be written is a warning.
-  void save_choices() const;
+  void save_algorithms() const;
   /// Whether algorithms are measured at the first call of a shape (the default), unless they are
   /// known from an earlier run, or the library's first suggestion is taken. Before the first call.
   void set_tuning(bool tuned);

@@ -28,8 +28,8 @@ struct Backward {
   TensorMap own[2], passing[2], results[2];
   const float* lse;
   std::int64_t lse_stride;
-  const float* delta;              ///< (B * A_loc, S)
-  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
+  const float* delta;                  ///< (B * A_loc, S)
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   BlockOrder order;
   int num_q_heads, num_kv_heads, group, length;
   float scale;
@@ -90,8 +90,8 @@ struct Query {
 /// Of a query that there is not, all probabilities are zero.
 constexpr float kNoSuchQuery = 1e30f;
 ESPALIER_DEVICE int first_key_of(const Backward& a, int b, int query) {
-  return a.first_keys != nullptr
-             ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+  return a.document_start != nullptr
+             ? read_element(a.document_start + static_cast<std::int64_t>(b) * a.length + query)
              : 0;
 }
 ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
@@ -110,14 +110,14 @@ struct KeysPlace {
 ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   const auto [head, tile] = a.order.place(block);
   KeysPlace place;
-  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
-  // together.
+  // The document starts of a whole sequence are seen by most queries: they go first, so that blocks
+  // end together.
   place.first_key = tile * kOwnRows;
   place.kv_head = head % a.num_kv_heads;
   place.b = head / a.num_kv_heads;
   place.first_tile = place.first_key / kPassingQueries;
-  const int end =
-      end_of_queries(a.first_keys, place.b, a.length, place.first_key, place.first_key + kOwnRows);
+  const int end = end_of_queries(a.document_start, place.b, a.length, place.first_key,
+                                 place.first_key + kOwnRows);
   place.tiles_of_head = (end + kPassingQueries - 1) / kPassingQueries - place.first_tile;
   place.group = a.group;
   return place;
@@ -150,7 +150,7 @@ struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
 
   SharedArray<float> lse = Base::shared.template take<float>(kRows);
   SharedArray<float> delta = Base::shared.template take<float>(kRows);
-  SharedArray<std::int32_t> first_keys = Base::shared.template take<std::int32_t>(kRows);
+  SharedArray<std::int32_t> document_start = Base::shared.template take<std::int32_t>(kRows);
 
   ESPALIER_DEVICE static int row(int turn, int query) {
     return Base::Passing::stage(turn) * kPassingQueries + query;
@@ -164,7 +164,7 @@ struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
     const int at = row(turn, place);
     lse.set(at, query.lse);
     delta.set(at, query.delta);
-    first_keys.set(at, query.first_key);
+    document_start.set(at, query.first_key);
     warp_barrier();
     if (lane() == 0) this->passing[0].arrive(turn);
   }
@@ -217,16 +217,17 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
 
     read_columns(lse, tiles.lse, first_row);
     wait_for_products<1>(p);
-    // The last query sees the fewest of the first keys.
+    // The last query sees the fewest of the document starts.
     const int last_query =
         first_query + kPassingQueries < a.length ? kPassingQueries - 1 : a.length - 1 - first_query;
     if (first_query + 1 < first_key + kGroupRows ||
-        (a.first_keys != nullptr && tiles.first_keys.get(first_row + last_query) > first_key)) {
+        (a.document_start != nullptr &&
+         tiles.document_start.get(first_row + last_query) > first_key)) {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         const int key = first_key + group_row(i);
         const int first_seen =
-            a.first_keys != nullptr ? tiles.first_keys.get(first_row + group_col(i)) : 0;
+            a.document_start != nullptr ? tiles.document_start.get(first_row + group_col(i)) : 0;
         if (key > first_query + group_col(i) || key < first_seen) p[i] = kHidden;
       }
     }
@@ -312,7 +313,7 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   const float scale = a.scale * kLog2OfE;
   const Query rows[2] = {query_of(a, place.b, place.h, first_row + group_row(0)),
                          query_of(a, place.b, place.h, first_row + group_row(2))};
-  // The last query sees the fewest of the first keys.
+  // The last query sees the fewest of the document starts.
   const int last_row =
       first_row + kGroupRows < a.length ? first_row + kGroupRows - 1 : a.length - 1;
   const int last_first_key = first_key_of(a, place.b, last_row);
@@ -445,20 +446,21 @@ void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
                       a.scratch.size() >= a.lse.size(),
                   "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,
                   s.first_query_position, s.kv_length, describe(a.lse), describe(a.scratch));
-  const Backward arguments{
-      .own = {},
-      .passing = {},
-      .results = {},
-      .lse = a.lse.as<float>(),
-      .lse_stride = a.lse.stride,
-      .delta = a.scratch.as<float>(),
-      .first_keys = a.first_keys.data != nullptr ? a.first_keys.as<std::int32_t>() : nullptr,
-      .order = {},
-      .num_q_heads = narrow<int>(s.num_q_heads),
-      .num_kv_heads = narrow<int>(s.num_kv_heads),
-      .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
-      .length = narrow<int>(s.query_length),
-      .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+  const Backward arguments{.own = {},
+                           .passing = {},
+                           .results = {},
+                           .lse = a.lse.as<float>(),
+                           .lse_stride = a.lse.stride,
+                           .delta = a.scratch.as<float>(),
+                           .document_start = a.document_start.data != nullptr
+                                                 ? a.document_start.as<std::int32_t>()
+                                                 : nullptr,
+                           .order = {},
+                           .num_q_heads = narrow<int>(s.num_q_heads),
+                           .num_kv_heads = narrow<int>(s.num_kv_heads),
+                           .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
+                           .length = narrow<int>(s.query_length),
+                           .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   if (s.head_dim == 64)
     launch_backward<64>(queue, a, arguments);
   else

@@ -24,8 +24,8 @@ struct BatchInputs {
   std::int64_t num_counted;              ///< samples 0 .. num_counted - 1 have targets that count
   bool predict_across = true;            ///< false: a document's first token is nobody's target
   device::View tokens, targets;          ///< (1, B*S) u32
-  device::View positions;                ///< (1, B*S) i32
-  device::View first_keys;  ///< (1, B*S) i32, or data == nullptr: attention over whole samples
+  device::View position_ids;             ///< (1, B*S) i32
+  device::View document_start;  ///< (1, B*S) i32, or data == nullptr: attention over whole samples
 };
 void batch_inputs(device::Context& context, const BatchInputs& a);
 

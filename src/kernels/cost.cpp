@@ -114,7 +114,7 @@ Cost cost_of(const LayerNormBackward& a) {
 Cost cost_of(const BatchInputs& a) {
   return {.flops = 0.0,
           .bytes = bytes(a.samples) + bytes(a.document_positions) + bytes(a.tokens) +
-                   bytes(a.targets) + bytes(a.positions) + bytes(a.first_keys)};
+                   bytes(a.targets) + bytes(a.position_ids) + bytes(a.document_start)};
 }
 
 Cost cost_of(const PositionsForward& a) {

@@ -67,7 +67,7 @@ struct ActivationShape {
   Recompute recompute = Recompute::none;
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
   int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
-  bool documents = false;      ///< whether batches have first keys
+  bool documents = false;      ///< whether batches have document starts
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
@@ -103,8 +103,8 @@ struct Activations {
   device::View samples;             ///< (B, S+1) u32
   device::View document_positions;  ///< (B, S+1) i32
   device::View tokens, targets;     ///< (1, T) u32
-  device::View positions;           ///< (1, T) i32
-  device::View first_keys;          ///< (1, T) i32
+  device::View position_ids;        ///< (1, T) i32
+  device::View document_start;      ///< (1, T) i32
 
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor

@@ -41,10 +41,10 @@ void Transformer::backward(const Inputs& inputs, bool first, const BucketDone& b
                                            .first_row = sizes_.vocab_first,
                                            .d_table = g.embedding,
                                            .order = a_.token_order});
-    if (sizes_.positions > 0)
-      kernels::positions_backward(
-          context_,
-          {.positions = local_positions(inputs), .dx = a_.d_residual, .d_table = g.positions});
+    if (sizes_.num_positions > 0)
+      kernels::positions_backward(context_, {.position_ids = local_position_ids(inputs),
+                                             .dx = a_.d_residual,
+                                             .d_table = g.position_embedding});
   }
   bucket_done(num_layers);
 }
@@ -69,7 +69,7 @@ void Transformer::clear_gradients_without_gemm() {
     for (const LinearTensors* linear : {&b.qkv, &b.o, &b.gate_up, &b.down}) clear(linear->bias);
   }
   clear_norm(g.final_norm);
-  clear(g.positions);
+  clear(g.position_embedding);
   if (!architecture_.tied) clear(g.embedding);
 }
 

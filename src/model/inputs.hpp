@@ -18,10 +18,11 @@ struct Batch {
 
 /// What the model reads of it, where the operators run. The memory is that of Activations.
 struct Inputs {
-  device::ConstView tokens;      ///< (1, T) u32
-  device::ConstView targets;     ///< (1, T) u32, kernels::kIgnoredTarget where none counts
-  device::ConstView positions;   ///< (1, T) i32
-  device::ConstView first_keys;  ///< (1, T) i32, or data == nullptr: attention over whole sequences
+  device::ConstView tokens;        ///< (1, T) u32
+  device::ConstView targets;       ///< (1, T) u32, kernels::kIgnoredTarget where none counts
+  device::ConstView position_ids;  ///< (1, T) i32
+  device::ConstView
+      document_start;  ///< (1, T) i32, or data == nullptr: attention over whole sequences
 };
 
 /// Copies the batch to where the operators run and gathers the inputs from it.

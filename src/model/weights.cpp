@@ -11,20 +11,21 @@ LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& gr
   const std::int64_t n = grid.shape().tensor;
   const std::int64_t vocab = div_ceil(a.vocab_size, n);
   const std::int64_t first = std::min(a.vocab_size, vocab * grid.tensor_rank());
-  return {.hidden = a.hidden_size,
-          .head_dim = a.head_dim,
-          .num_heads = div_exact(a.num_heads, n),
-          .num_kv_heads = n <= a.num_kv_heads ? div_exact(a.num_kv_heads, n) : 1,
-          .intermediate = div_exact(a.intermediate, n),
-          .vocab = vocab,
-          .vocab_valid = std::min(vocab, a.vocab_size - first),
-          .vocab_first = first,
-          .num_layers = a.num_layers,
-          .kv_replication = parallel::kv_replication(a.num_kv_heads, static_cast<int>(n)),
-          .mlp_inputs = a.mlp == Mlp::swiglu ? 2 : 1,
-          .norm_rows = norm_statistics_rows(a.normalization),
-          .rotates = a.position_embedding == PositionEmbedding::rope,
-          .positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0};
+  return {
+      .hidden = a.hidden_size,
+      .head_dim = a.head_dim,
+      .num_heads = div_exact(a.num_heads, n),
+      .num_kv_heads = n <= a.num_kv_heads ? div_exact(a.num_kv_heads, n) : 1,
+      .intermediate = div_exact(a.intermediate, n),
+      .vocab = vocab,
+      .vocab_valid = std::min(vocab, a.vocab_size - first),
+      .vocab_first = first,
+      .num_layers = a.num_layers,
+      .kv_replication = parallel::kv_replication(a.num_kv_heads, static_cast<int>(n)),
+      .mlp_inputs = a.mlp == Mlp::swiglu ? 2 : 1,
+      .norm_rows = norm_statistics_rows(a.normalization),
+      .rotates = a.position_embedding == PositionEmbedding::rope,
+      .num_positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0};
 }
 
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& s, DType dtype,
@@ -42,7 +43,8 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
   };
   ModelTensors t;
   t.embedding = arena.allocate("embedding", dtype, s.vocab, s.hidden);
-  if (s.positions > 0) t.positions = arena.allocate("positions", dtype, s.positions, s.hidden);
+  if (s.num_positions > 0)
+    t.position_embedding = arena.allocate("positions", dtype, s.num_positions, s.hidden);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     BlockTensors b;
     const auto name = [&](const char* part) { return fmt::format("block {} {}", layer, part); };
@@ -94,7 +96,7 @@ std::vector<View> views_in_table_order(const ModelTensors& t, const LocalSizes& 
     }
   };
   views.push_back(t.embedding.row_range(0, s.vocab_valid));
-  if (s.positions > 0) views.push_back(t.positions);
+  if (s.num_positions > 0) views.push_back(t.position_embedding);
   for (const BlockTensors& b : t.blocks) {
     norm(b.input_layernorm);
     fused(b.qkv, {s.q_cols(), s.kv_cols(), s.kv_cols()});
@@ -153,7 +155,7 @@ std::vector<parallel::LocalTensor> Weights::local_tensors() const {
                     "{}: shard ({}, {}), view {}", spec.name, shard.rows(), shard.cols(),
                     device::describe(w[i]));
     // The table begins with the embeddings and ends with the final norm and the LM head.
-    const bool before_blocks = i == 0 || (i == 1 && sizes_.positions > 0);
+    const bool before_blocks = i == 0 || (i == 1 && sizes_.num_positions > 0);
     const int bucket = spec.layer >= 0
                            ? spec.layer
                            : static_cast<int>(sizes_.num_layers) + (before_blocks ? 0 : 1);

@@ -33,8 +33,8 @@ struct BlockTensors {
 
 /// All tensors of a rank, in one arena. When the model is tied, lm_head is the embedding.
 struct ModelTensors {
-  device::View embedding;  ///< (V_loc, H)
-  device::View positions;  ///< (max_positions, H); data == nullptr without learned ones
+  device::View embedding;           ///< (V_loc, H)
+  device::View position_embedding;  ///< (max_positions, H); data == nullptr without learned ones
   NormTensors final_norm;
   device::View lm_head;  ///< (V_loc, H)
   std::vector<BlockTensors> blocks;

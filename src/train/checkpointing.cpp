@@ -59,14 +59,14 @@ void require_same_model(const io::CheckpointReader& reader,
 void load_state(device::Context& context, io::CheckpointReader& reader,
                 optim::Optimizer& optimizer) {
   using Field = io::CheckpointReader::Field;
-  for (optim::StatePiece& state : optimizer.state()) {
-    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
-    if (state.piece.rectangle.empty()) continue;
+  for (optim::StateShard& state : optimizer.state()) {
+    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)];
+    if (state.shard.rectangle.empty()) continue;
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
           std::pair{Field::exp_avg_sq, state.v}})
       fill_from_host(context, view, [&, f = field](float* values) {
-        reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, state.piece.rectangle,
+        reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, state.shard.rectangle,
                     f, values);
       });
   }
@@ -151,27 +151,28 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
   if (world.rank() == 0) tokenizer = tokenizer_to_keep(parameters.data.tokenizer);
   tokenizer_file_ = tokenizer.file;
   std::vector<io::KeptFile> kept = std::move(tokenizer.files);
-  for (io::KeptFile& file : gemm_choices_to_keep(context.gemm())) kept.push_back(std::move(file));
+  for (io::KeptFile& file : gemm_algorithms_to_keep(context.gemm()))
+    kept.push_back(std::move(file));
   writer_ = std::make_unique<io::CheckpointWriter>(
       checkpoint_directory(parameters), world.rank(), world.size(),
       parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context),
       std::move(kept));
-  indices_ = world_.all_gather(io::CheckpointWriter::encode_index(pieces()));
+  indices_ = world_.all_gather(io::CheckpointWriter::encode_index(shards()));
 }
 
 CheckpointDriver::~CheckpointDriver() = default;
 
-std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
-  std::vector<io::CheckpointPiece> pieces;
+std::vector<io::CheckpointShard> CheckpointDriver::shards() const {
+  std::vector<io::CheckpointShard> shards;
   const auto states = optimizer_.state();
   for (std::size_t i = 0; i < states.size(); ++i) {
-    const optim::StatePiece& state = states[i];
-    const parallel::Rectangle& written = state.piece.written;
-    if (!state.piece.writes || written.empty()) continue;
+    const optim::StateShard& state = states[i];
+    const parallel::Rectangle& written = state.shard.written;
+    if (!state.shard.writes || written.empty()) continue;
     const parallel::TensorSpec& spec =
-        *optimizer_.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
-    const std::int64_t row = written.row_begin - state.piece.rectangle.row_begin;
-    pieces.push_back({.name = spec.name,
+        *optimizer_.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
+    const std::int64_t row = written.row_begin - state.shard.rectangle.row_begin;
+    shards.push_back({.name = spec.name,
                       .global_rows = spec.rows,
                       .global_cols = spec.cols,
                       .is_vector = spec.is_vector,
@@ -181,7 +182,7 @@ std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
                       .exp_avg_sq = state.v.as<float>(row),
                       .state_index = static_cast<std::int64_t>(i)});
   }
-  return pieces;
+  return shards;
 }
 
 void CheckpointDriver::begin(const io::CheckpointInfo& info) {
@@ -189,7 +190,7 @@ void CheckpointDriver::begin(const io::CheckpointInfo& info) {
   info_ = info;
   info_.tokenizer_file = tokenizer_file_;
   context_.synchronize();  // the last update is done
-  writer_->begin(info_, pieces(), indices_);
+  writer_->begin(info_, shards(), indices_);
   saving_ = true;
 }
 

@@ -28,7 +28,7 @@ std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& p
 void require_same_model(const io::CheckpointReader& reader,
                         const std::vector<parallel::TensorSpec>& table);
 
-/// Reads master weights and moments of this rank's pieces from a checkpoint of any grid.
+/// Reads master weights and moments of this rank's shards from a checkpoint of any grid.
 void load_state(device::Context& context, io::CheckpointReader& reader,
                 optim::Optimizer& optimizer);
 
@@ -59,7 +59,7 @@ class CheckpointDriver {
   void before_overwrite(std::int64_t state_index);
 
  private:
-  std::vector<io::CheckpointPiece> pieces() const;
+  std::vector<io::CheckpointShard> shards() const;
   const config::CheckpointParameters& parameters_;
   device::Context& context_;
   optim::Optimizer& optimizer_;

@@ -278,10 +278,10 @@ parallel::CollectiveLibrary collective_library(const config::DeviceParameters& p
   return parallel::CollectiveLibrary::automatic;
 }
 
-void let_peers_reach_activations(const parallel::GridCommunicators& communicators,
-                                 const device::Arena& activations) {
+void register_activations(const parallel::GridCommunicators& communicators,
+                          const device::Arena& activations) {
   const device::View memory = activations.from_source();
-  const bool reached = parallel::let_peers_reach(communicators, memory);
+  const bool reached = parallel::register_buffers(communicators, memory);
   if (memory.data == nullptr) return;
   log::info("tensor collectives of rank 0: activations {}",
             reached ? "are registered with NCCL, peers reach them directly"
@@ -317,23 +317,23 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
           hosts[0], headings[0], rank, hosts[rank], headings[rank]));
 }
 
-void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
-  gemm.adopt_choices(session.world().broadcast(gemm.choices(), 0));
-  if (session.rank() == 0) gemm.save_choices();
+void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm) {
+  gemm.adopt_algorithms(session.world().broadcast(gemm.choices(), 0));
+  if (session.rank() == 0) gemm.save_algorithms();
 }
 
-std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm) {
+std::vector<io::KeptFile> gemm_algorithms_to_keep(const device::Gemm& gemm) {
   const std::string text = gemm.choices();
   if (text.empty()) return {};
   return {{kGemmChoicesFile, text}};
 }
 
-void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
-                         const std::filesystem::path& folder) {
+void resume_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm,
+                            const std::filesystem::path& folder) {
   std::string text;
   if (session.rank() == 0) text = read_whole_file(folder / kGemmChoicesFile).value_or("");
   text = session.world().broadcast(text, 0);
-  if (text.empty() || gemm.resume_choices(text) || session.rank() != 0) return;
+  if (text.empty() || gemm.resume_algorithms(text) || session.rank() != 0) return;
   log::warn(
       "{}: its matrix products were chosen for another GPU or library (\"{}\"); they are chosen "
       "anew, and the run goes on with other roundings",

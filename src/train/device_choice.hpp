@@ -39,8 +39,8 @@ parallel::CollectiveLibrary collective_library(const config::DeviceParameters& p
 /// Where the activations are NCCL's memory: registers them with the tensor group, so that its
 /// collectives go from one GPU's activations to another's without copies between, and says in the
 /// log whether they do (collective).
-void let_peers_reach_activations(const parallel::GridCommunicators& communicators,
-                                 const device::Arena& activations);
+void register_activations(const parallel::GridCommunicators& communicators,
+                          const device::Arena& activations);
 
 /// A line per rank, for the banner (collective): "rank 0: node017, GPU 0 NVIDIA H100 80GB HBM3,
 /// NUMA 0, mlx5_0". Neighbours that say the same share one: "ranks 0-3: node017, host".
@@ -56,16 +56,16 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
 /// products have equal bits everywhere, and rank 0 keeps them for the next run (collective). For
 /// when every product has been met: nothing is measured later. Graphs that were captured before
 /// keep the old ones (Context::use_graphs forgets them). The ranks have the same products.
-void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm);
+void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm);
 
 /// The matrix algorithms of this job as a file of its checkpoints; none where nothing was measured.
-/// After share_gemm_choices.
-std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm);
+/// After share_gemm_algorithms.
+std::vector<io::KeptFile> gemm_algorithms_to_keep(const device::Gemm& gemm);
 /// Takes up the algorithms of the checkpoint in `folder`, so that the run goes on bit for bit
 /// although the machine that measured them, or what it kept, is gone (collective). The log says so
 /// when they are of another GPU model or library. Without such a file nothing happens.
-void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
-                         const std::filesystem::path& folder);
+void resume_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm,
+                            const std::filesystem::path& folder);
 
 /// What a rank sees of its node.
 struct VisibleGpus {

@@ -51,9 +51,9 @@ InitialWeights::InitialWeights(const config::Parameters& p,
     there_ = folder_->model();
   } else {
     source_ = find_checkpoint_at(p.model.initial_weights);
-    // A rank of a larger grid needs a part of most pieces: those it does not need are not read.
+    // A rank of a larger grid needs a part of most shards: those it does not need are not read.
     checkpoint_ =
-        std::make_unique<io::CheckpointReader>(source_, io::CheckpointReader::Verify::whole_pieces);
+        std::make_unique<io::CheckpointReader>(source_, io::CheckpointReader::Verify::whole_shards);
     there_ = model_of(*checkpoint_, source_);
   }
   const std::string refused = huggingface::differences(there_, p.model, p.checkpoint.allow_changes);
@@ -80,10 +80,10 @@ InitialWeights::InitialWeights(const config::Parameters& p,
 InitialWeights::~InitialWeights() = default;
 
 void InitialWeights::load(device::Context& context, optim::Optimizer& optimizer) {
-  for (optim::StatePiece& state : optimizer.state()) {
-    const parallel::Rectangle& rectangle = state.piece.rectangle;
+  for (optim::StateShard& state : optimizer.state()) {
+    const parallel::Rectangle& rectangle = state.shard.rectangle;
     if (rectangle.empty()) continue;
-    const auto& spec = *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
+    const auto& spec = *optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
     fill_from_host(context, state.master, [&](float* values) {
       if (folder_)
         folder_->read(spec, rectangle, values);
@@ -128,11 +128,11 @@ void keep_special_tokens(config::ModelParameters& to, const config::ModelParamet
 
 void randomize_masters(device::Context& context, const model::Architecture& architecture,
                        std::int64_t seed, optim::Optimizer& optimizer) {
-  for (optim::StatePiece& state : optimizer.state()) {
-    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
+  for (optim::StateShard& state : optimizer.state()) {
+    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)];
     fill_from_host(context, state.master, [&](float* values) {
       model::initialize(architecture, *tensor.spec, static_cast<std::uint64_t>(seed),
-                        state.piece.rectangle, values);
+                        state.shard.rectangle, values);
     });
   }
 }

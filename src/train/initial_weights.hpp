@@ -25,7 +25,7 @@ class InitialWeights {
   InitialWeights(const config::Parameters& p, std::span<const parallel::TensorSpec> table);
   ~InitialWeights();
 
-  /// Master weights of this rank's pieces, and zeros for their moments.
+  /// Master weights of this rank's shards, and zeros for their moments.
   void load(device::Context& context, optim::Optimizer& optimizer);
   std::string describe() const;
   const config::ModelParameters& model() const { return there_; }  ///< what is said there
@@ -42,7 +42,7 @@ class InitialWeights {
 /// Gives `to` the special tokens and the settings of generation of `from`, where it has none.
 void keep_special_tokens(config::ModelParameters& to, const config::ModelParameters& from);
 
-/// Random master weights of this rank's pieces (model::initialize), the same on every grid.
+/// Random master weights of this rank's shards (model::initialize), the same on every grid.
 void randomize_masters(device::Context& context, const model::Architecture& architecture,
                        std::int64_t seed, optim::Optimizer& optimizer);
 

@@ -74,8 +74,9 @@ std::unique_ptr<io::RunLock> lock_run_directory(parallel::MpiSession& session,
 }
 
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
-double measure_peak(parallel::MpiSession& session, Worker& worker, const config::Parameters& p) {
-  std::array<double, 1> peak{measure_gemm_peak(session, worker, p, 0.3)};
+double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
+                    const config::Parameters& p) {
+  std::array<double, 1> peak{measure_gemm_peak(session, rank_context, p, 0.3)};
   session.world().all_reduce_sum(peak);
   return peak[0];
 }
@@ -142,21 +143,21 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       parameters_(parameters),
       build_(with_simd_level(build)),
       control_(parameters.run),
-      worker_(session, parameters),
-      gemm_peak_(measure_peak(session, worker_, parameters)),
-      model_(session, parameters, worker_),
+      rank_context_(session, parameters),
+      gemm_peak_(measure_peak(session, rank_context_, parameters)),
+      model_(session, parameters, rank_context_),
       training_data_(parameters, train::tokenizer_identity(parameters),
                      session.rank() == 0 && parameters.data.verify_checksum),
       batch_shape_{.sequence_length = parameters.training.sequence_length,
                    .micro_batch_size = parameters.training.micro_batch_size,
-                   .num_micro_batches =
-                       div_exact(parameters.training.global_batch_size,
-                                 parameters.training.micro_batch_size * worker_.grid.shape().data),
-                   .data_rank = worker_.grid.data_rank(),
+                   .num_micro_batches = div_exact(
+                       parameters.training.global_batch_size,
+                       parameters.training.micro_batch_size * rank_context_.grid.shape().data),
+                   .data_rank = rank_context_.grid.data_rank(),
                    .documents = document_rule(parameters.data)},
       forward_order_(model_.memory.weights->forward_order()) {
-  log_devices(session, worker_);
-  if (worker_.gpu != nullptr)
+  log_devices(session, rank_context_);
+  if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
   if (!parameters.data.validation.empty())
     validation_data_.emplace(
@@ -185,7 +186,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
               attended);
   progress_ =
       std::make_unique<Progress>(parameters_, model_.memory.architecture, attended, gemm_peak_);
-  worker_.context.profiler().reset();
+  rank_context_.context.profiler().reset();
 }
 
 Trainer::~Trainer() {
@@ -201,16 +202,16 @@ void Trainer::start_or_continue() {
   } else if (!parameters_.model.initial_weights.empty()) {
     InitialWeights initial(parameters_, model_.memory.weights->table);
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
-    initial.load(worker_.context, optimizer);
+    initial.load(rank_context_.context, optimizer);
     keep_special_tokens(parameters_.model, initial.model());
     log::info("new run: weights from {}", initial.describe());
   } else {
-    randomize_masters(worker_.context, model_.memory.architecture, parameters_.training.seed,
+    randomize_masters(rank_context_.context, model_.memory.architecture, parameters_.training.seed,
                       optimizer);
     log::info("new run: weights from seed {}", parameters_.training.seed);
   }
-  optimizer.weights_from_master(worker_.context);
-  optimizer.gather_weights(worker_.context, model_.communicators);
+  optimizer.weights_from_master(rank_context_.context);
+  optimizer.gather_weights(rank_context_.context, model_.communicators);
 }
 
 void Trainer::limit_length() {
@@ -233,8 +234,8 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
                     folder.string(), info.tokenizer_identity, identity),
         Met::by_every_rank);
   keep_special_tokens(parameters_.model, earlier.model);
-  load_state(worker_.context, reader, *model_.memory.optimizer);
-  resume_gemm_choices(session_, worker_.context.gemm(), folder);
+  load_state(rank_context_.context, reader, *model_.memory.optimizer);
+  resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
@@ -259,7 +260,7 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .tokenizer_identity = training_data_.tokenizer_identity(),
           .data_identity = training_data_.identity(),
           .build = build_,
-          .grid = worker_.grid.describe(),
+          .grid = rank_context_.grid.describe(),
           .num_ranks = session_.size()};
 }
 

@@ -18,7 +18,7 @@ using device::Phase;
 using Clock = std::chrono::steady_clock;
 
 /// What the ranks tell each other once per step, in one all-reduce, before any weight changes.
-struct Trainer::StepSums {
+struct Trainer::StepScalars {
   double loss = 0.0;          ///< sum of token losses of the step
   double square_sum = 0.0;    ///< of the gradients
   double stop_signals = 0.0;  ///< ranks that got a signal
@@ -40,40 +40,40 @@ StepReport Trainer::train_step() {
 
   for (std::int64_t micro = 0; micro < batch_shape_.num_micro_batches; ++micro) {
     {
-      auto phase = worker_.context.profiler().scope(Phase::data);
+      auto phase = rank_context_.context.profiler().scope(Phase::data);
       data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, micro,
                              batch_);
     }
     const bool last = micro + 1 == batch_shape_.num_micro_batches;
     const auto reduce = [&](int bucket) {
-      if (last) optimizer.reduce_bucket(worker_.context, model_.communicators, bucket);
+      if (last) optimizer.reduce_bucket(rank_context_.context, model_.communicators, bucket);
     };
     model_.transformer.train(as_batch(batch_), static_cast<float>(1.0 / step_targets),
                              /*first=*/micro == 0, reduce);
   }
   const double loss_sum = model_.transformer.take_loss_sum();
 
-  const double square_sum = optimizer.square_sum(worker_.context);
-  const StepSums sums = agree(loss_sum, square_sum, slowest_step_s_);
+  const double square_sum = optimizer.square_sum(rank_context_.context);
+  const StepScalars sums = exchange_step_scalars(loss_sum, square_sum, slowest_step_s_);
   require_finite(sums, loss_sum, square_sum);  // before any weight is touched
 
   if (parameters_.debug.dump_gradients && step_ == 0)
-    dump_gradients(worker_.context,
+    dump_gradients(rank_context_.context,
                    std::filesystem::path(parameters_.output.directory) / "gradients.h5", optimizer,
                    session_.world());
   const double norm = std::sqrt(sums.square_sum);
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        step_ + 1, training.steps);
-  optimizer.update(worker_.context, parameters_.optimizer,
+  optimizer.update(rank_context_.context, parameters_.optimizer,
                    {.learning_rate = learning_rate,
                     .gradient_scale = optim::clip_scale(norm, parameters_.optimizer.max_grad_norm),
                     .step = step_ + 1},
                    [&](std::int64_t state) {
                      if (!checkpoints_->is_saving()) return;
-                     auto phase = worker_.context.profiler().scope(Phase::checkpoint);
+                     auto phase = rank_context_.context.profiler().scope(Phase::checkpoint);
                      checkpoints_->before_overwrite(state);
                    });
-  optimizer.begin_gather_weights(worker_.context, model_.communicators, forward_order_);
+  optimizer.begin_gather_weights(rank_context_.context, model_.communicators, forward_order_);
 
   ++step_;
   samples_consumed_ += static_cast<std::uint64_t>(training.global_batch_size);
@@ -85,23 +85,23 @@ StepReport Trainer::train_step() {
           .seconds = std::chrono::duration<double>(Clock::now() - start).count()};
 }
 
-void Trainer::rehearse() {
+void Trainer::warm_up() {
   // The second adds to the weights' gradients, which is another product than the first's.
   const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
   data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, 0, batch_);
   for (std::int64_t micro = 0; micro < num; ++micro)
     model_.transformer.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
   model_.transformer.take_loss_sum();
-  share_gemm_choices(session_, worker_.context.gemm());
-  worker_.context.use_graphs(parameters_.device.graphs);
-  worker_.context.profiler().reset();
+  share_gemm_algorithms(session_, rank_context_.context.gemm());
+  rank_context_.context.use_graphs(parameters_.device.graphs);
+  rank_context_.context.profiler().reset();
 }
 
 StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
-  if (worker_.gpu != nullptr && step_ < steps) rehearse();
-  // Every checkpoint keeps the matrix algorithms, which the rehearsal has chosen.
-  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, worker_.context,
+  if (rank_context_.gpu != nullptr && step_ < steps) warm_up();
+  // Every checkpoint keeps the matrix algorithms, which the warm-up has chosen.
+  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, rank_context_.context,
                                                     *model_.memory.optimizer, session_.world());
   // What a stop request cut off in the job before.
   if (step_ > 0 && is_due(parameters_.validation.interval)) validate();
@@ -116,7 +116,7 @@ StopReason Trainer::run() {
   if (!all_steps || parameters_.checkpoint.at_end) save();
   if (all_steps && parameters_.validation.at_end) validate();
   {
-    auto phase = worker_.context.profiler().scope(Phase::checkpoint);
+    auto phase = rank_context_.context.profiler().scope(Phase::checkpoint);
     checkpoints_->finish();
   }
   if (all_steps && data_end_run_)
@@ -124,7 +124,7 @@ StopReason Trainer::run() {
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(samples_consumed_));
   log::info("{}", progress_->summary());
-  log::info("{}", phase_table(worker_.context.profiler(), session_.world()));
+  log::info("{}", phase_table(rank_context_.context.profiler(), session_.world()));
   if (all_steps && !validation_left_) return StopReason::finished;
   if (stop_signal_) return StopReason::signal;
   return out_of_time_ ? StopReason::time_limit : StopReason::stop_after;
@@ -155,26 +155,27 @@ void Trainer::announce_epochs() {
   if (!begun.empty()) log::info("step {}: {} begins", step_, begun);
 }
 
-Trainer::StepSums Trainer::agree(double loss_sum, double square_sum, double next_s) {
-  auto phase = worker_.context.profiler().scope(Phase::clipping);
+Trainer::StepScalars Trainer::exchange_step_scalars(double loss_sum, double square_sum,
+                                                    double next_s) {
+  auto phase = rank_context_.context.profiler().scope(Phase::clipping);
   // The tensor ranks of a group all have the group's loss: one of them tells it.
-  std::array<double, 5> values{worker_.grid.tensor_rank() == 0 ? loss_sum : 0.0, square_sum,
+  std::array<double, 5> values{rank_context_.grid.tensor_rank() == 0 ? loss_sum : 0.0, square_sum,
                                control_.signal_received() ? 1.0 : 0.0,
                                control_.out_of_time(next_s) ? 1.0 : 0.0,
                                checkpoints_->is_written() ? 1.0 : 0.0};
   session_.world().all_reduce_sum(values);
-  const StepSums sums{values[0], values[1], values[2], values[3], values[4]};
+  const StepScalars sums{values[0], values[1], values[2], values[3], values[4]};
   stop_signal_ = sums.stop_signals > 0.0;
   out_of_time_ = sums.out_of_time > 0.0;
   if (checkpoints_->is_saving() && sums.written == static_cast<double>(session_.size())) {
-    auto inner = worker_.context.profiler().scope(Phase::checkpoint);
+    auto inner = rank_context_.context.profiler().scope(Phase::checkpoint);
     if (lock_) lock_->require_held();
     checkpoints_->commit();
   }
   return sums;
 }
 
-void Trainer::require_finite(const StepSums& sums, double loss_sum, double square_sum) {
+void Trainer::require_finite(const StepScalars& sums, double loss_sum, double square_sum) {
   if (std::isfinite(sums.loss) && std::isfinite(sums.square_sum)) return;
   // Rare, so it may cost collectives. A rank's own loss tells whose batch it was; the gradients
   // have been summed over the ranks by now, so they are asked only when every loss is finite.
@@ -204,15 +205,15 @@ void Trainer::validate() {
   if (!validation_data_ || validated_step_ == step_) return;
   validation_left_ = true;
   if (is_urgent()) return;
-  auto phase = worker_.context.profiler().scope(Phase::validation);
+  auto phase = rank_context_.context.profiler().scope(Phase::validation);
   // Between rounds as between steps: who wants to stop is heard, a written save made complete. One
   // that would not end in time is left to the next job.
   const auto may_go_on = [&](const Pace& pace) {
-    agree(0.0, 0.0, pace.left_s);
+    exchange_step_scalars(0.0, 0.0, pace.left_s);
     return !is_urgent();
   };
   const Evaluation result = evaluate(
-      model_.transformer, model_.communicators, worker_.grid,
+      model_.transformer, model_.communicators, rank_context_.grid,
       {&validation_data_->stream(), validation_data_->bytes_per_token(), batch_shape_.documents},
       parameters_.training.micro_batch_size, parameters_.training.sequence_length,
       parameters_.validation.sequences, may_go_on, validation_round_s_);
@@ -248,7 +249,7 @@ void Trainer::leave_validation(const Evaluation& result) {
 void Trainer::save() {
   if (saved_step_ == step_) return;
   saved_step_ = step_;
-  auto phase = worker_.context.profiler().scope(Phase::checkpoint);
+  auto phase = rank_context_.context.profiler().scope(Phase::checkpoint);
   checkpoints_->begin(checkpoint_info());
 }
 

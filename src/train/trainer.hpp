@@ -35,19 +35,19 @@ class Trainer {
   StopReason run();
 
   std::int64_t step() const { return step_; }
-  const device::Context& context() const { return worker_.context; }
+  const device::Context& context() const { return rank_context_.context; }
 
  private:
-  struct StepSums;
+  struct StepScalars;
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   void limit_length();  ///< training.steps, when the data end the run
   StepReport train_step();
   /// `next_s`: how long what comes next may take.
-  StepSums agree(double loss_sum, double square_sum, double next_s);
+  StepScalars exchange_step_scalars(double loss_sum, double square_sum, double next_s);
   /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
   /// is; a save that is running is completed first.
-  void require_finite(const StepSums& sums, double loss_sum, double square_sum);
+  void require_finite(const StepScalars& sums, double loss_sum, double square_sum);
   void record(const StepReport& report);
   void announce_epochs();
   void validate();
@@ -60,7 +60,7 @@ class Trainer {
   /// Forward and backward of a micro-batch or two whose gradients nobody takes: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
   /// other run on this grid.
-  void rehearse();
+  void warm_up();
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
@@ -70,7 +70,7 @@ class Trainer {
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
-  Worker worker_;
+  RankContext rank_context_;
   double gemm_peak_;  ///< FLOP/s of all ranks; taken before the memory below, which leaves no room
   DistributedModel model_;
   TrainingData training_data_;

@@ -19,7 +19,7 @@ void save(parallel::Communicator& world, CheckpointWriter& writer, SimulatedRank
   info.num_ranks = world.size();
   info.grid = fmt::format("tensor {} x data {}", num_tensor, world.size() / num_tensor);
   state.set_step(step);
-  writer.begin(info, state.pieces(), indices);
+  writer.begin(info, state.shards(), indices);
   // The update begins while the writers are at work.
   for (std::int64_t i = 0; i < state.num_states(); ++i) {
     writer.before_overwrite(i);
@@ -52,7 +52,7 @@ TEST_CASE("every process writes its file, and a checkpoint of any of the grids i
     const int num_data = world.size() / num_tensor;
     SimulatedRank state(world.rank() % num_tensor, num_tensor, world.rank() / num_tensor, num_data);
     CheckpointWriter writer(directory, world.rank(), world.size(), CheckpointWriter::Staging::copy);
-    const auto indices = world.all_gather(CheckpointWriter::encode_index(state.pieces()));
+    const auto indices = world.all_gather(CheckpointWriter::encode_index(state.shards()));
     for (int round = 0; round < 3; ++round) {
       save(world, writer, state, indices, ++step, num_tensor);
       const auto newest = newest_checkpoint(directory);

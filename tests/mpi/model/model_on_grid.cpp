@@ -132,28 +132,28 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       grid(shape_of(p), session().rank()),
       gpu(std::move(on)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
-      memory(plan::JobMemory::backed(
+      memory(plan::TrainingMemory::backed(
           parameters, grid, context,
-          parallel::memory_for_peers(session(), grid, context, library_of_test()))),
+          parallel::registered_memory(session(), grid, context, library_of_test()))),
       communicators(parallel::make_communicators(
           session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
           library_of_test(), parameters.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =
-      parallel::let_peers_reach(communicators, memory.activation_arena.from_source());
+      parallel::register_buffers(communicators, memory.activation_arena.from_source());
   const bool over_nccl = gpu && library_of_test() == parallel::CollectiveLibrary::nccl;
   REQUIRE(reached == (over_nccl && grid.shape().tensor > 1));
 }
 
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on)
     : ModelOnGrid(p, std::move(on), WithoutWeights{}) {
-  for (optim::StatePiece& state : memory.optimizer->state()) {
+  for (optim::StateShard& state : memory.optimizer->state()) {
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
     model::initialize(
         memory.architecture,
-        *memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
-        static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle, master.data());
+        *memory.optimizer->tensors()[static_cast<std::size_t>(state.shard.tensor)].spec,
+        static_cast<std::uint64_t>(p.training.seed), state.shard.rectangle, master.data());
     context.upload(state.master, master.data());
   }
   memory.optimizer->weights_from_master(context);
@@ -163,12 +163,12 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
     : ModelOnGrid(p, gpu_of_test(), WithoutWeights{}) {
   optim::Optimizer& optimizer = *memory.optimizer;
-  for (optim::StatePiece& state : optimizer.state()) {
+  for (optim::StateShard& state : optimizer.state()) {
     const parallel::TensorSpec& spec =
-        *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
+        *optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
     const std::vector<float> values = read_tensor(fixture, "weights/", spec).values;
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
-    for_each(state.piece.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
+    for_each(state.shard.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
       master[static_cast<std::size_t>(r * state.master.cols + c)] = values[g];
     });
     context.upload(state.master, master.data());
@@ -264,14 +264,14 @@ double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
 
 double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
   double error = 0.0;
-  for (const optim::StatePiece& state : memory.optimizer->state()) {
+  for (const optim::StateShard& state : memory.optimizer->state()) {
     const parallel::LocalTensor& tensor =
-        memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)];
+        memory.optimizer->tensors()[static_cast<std::size_t>(state.shard.tensor)];
     const FixtureTensor expected = read_tensor(fixture, "gradients/", *tensor.spec);
     const std::int64_t cols = tensor.gradient.cols;
     const std::vector<float> gradient = context.download<float>(tensor.gradient.row_range(
-        state.piece.row_begin, state.piece.row_end - state.piece.row_begin));
-    for_each(state.piece.rectangle, tensor.spec->cols,
+        state.shard.row_begin, state.shard.row_end - state.shard.row_begin));
+    for_each(state.shard.rectangle, tensor.spec->cols,
              [&](std::int64_t r, std::int64_t c, std::size_t g) {
                const double found = gradient[static_cast<std::size_t>(r * cols + c)];
                error =

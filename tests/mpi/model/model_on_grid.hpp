@@ -43,7 +43,7 @@ struct ModelOnGrid {
   double logits_error(const Hdf5Fixture& fixture);
   /// KL(fixture's fp32 logits || ours) in nats, mean over the tokens; on one rank.
   double divergence(const Hdf5Fixture& fixture);
-  /// For every owned piece: largest |difference| relative to the largest gradient of the tensor in
+  /// For every owned shard: largest |difference| relative to the largest gradient of the tensor in
   /// Hugging Face's files (GPT-2's key bias alone has a gradient of zero: softmax does not see it).
   double gradient_error(const Hdf5Fixture& fixture);
   double gradient_norm();
@@ -61,7 +61,7 @@ struct ModelOnGrid {
   parallel::ProcessGrid grid;
   std::shared_ptr<device::Gpu> gpu;  ///< null: the host
   device::Context context;
-  plan::JobMemory memory;
+  plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
   model::Transformer transformer;
 

@@ -11,7 +11,7 @@ using testing::ModelOnGrid;
 
 struct Outcome {
   std::vector<double> losses;
-  std::vector<float> gradients;  // of the owned pieces, after the last step
+  std::vector<float> gradients;  // of the owned shards, after the last step
   std::vector<float> masters;
   bool operator==(const Outcome&) const = default;
 };
@@ -49,12 +49,12 @@ Outcome train(const Hdf5Fixture& fixture, const config::Parameters& p, bool docu
                      [](std::int64_t) {});
     optimizer.gather_weights(model.context, model.communicators);
   }
-  for (const optim::StatePiece& state : optimizer.state()) {
+  for (const optim::StateShard& state : optimizer.state()) {
     const device::View& gradient =
-        optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].gradient;
+        optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].gradient;
     append_rows(
         model.context, outcome.gradients,
-        gradient.row_range(state.piece.row_begin, state.piece.row_end - state.piece.row_begin));
+        gradient.row_range(state.shard.row_begin, state.shard.row_end - state.shard.row_begin));
     append_rows(model.context, outcome.masters, state.master);
   }
   return outcome;

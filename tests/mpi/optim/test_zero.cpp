@@ -51,11 +51,11 @@ template <class T>
 void check_same_state(SyntheticModel<T>& everywhere, SyntheticModel<T>& divided) {
   std::size_t next = 0;
   for (const auto& whole : everywhere.optimizer().state()) {
-    if (whole.piece.written.empty()) continue;
+    if (whole.shard.written.empty()) continue;
     const auto& part = divided.optimizer().state()[next++];
-    REQUIRE(part.piece.tensor == whole.piece.tensor);
-    REQUIRE(part.piece.rectangle == whole.piece.written);
-    const std::int64_t row = part.piece.row_begin;
+    REQUIRE(part.shard.tensor == whole.shard.tensor);
+    REQUIRE(part.shard.rectangle == whole.shard.written);
+    const std::int64_t row = part.shard.row_begin;
     REQUIRE(same_bits(part.master.template as<float>(), whole.master.template as<float>(row),
                       part.master.size()));
     REQUIRE(same_bits(part.m.template as<float>(), whole.m.template as<float>(row), part.m.size()));

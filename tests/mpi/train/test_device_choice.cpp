@@ -140,6 +140,6 @@ TEST_CASE("every rank of a node has an emulated GPU of its own") {
     CHECK_THAT(text, Catch::Contains(fmt::format("rank {}: ", rank)) &&
                          Catch::Contains(fmt::format("GPU {} emulated GPU", rank)));
   device::Gemm gemm(gpu, nullptr);
-  train::share_gemm_choices(session, gemm);  // the host's library has none
+  train::share_gemm_algorithms(session, gemm);  // the host's library has none
   CHECK(gemm.choices().empty());
 }

@@ -164,10 +164,10 @@ TEST_CASE("a graph repeats what was captured, with its costs", "[graphs]") {
         ++num_bodies;
         const auto scope = context.profiler().scope(Phase::norm);
         context.profiler().add_cost(10.0, 20.0);
-        context.fork_side();
+        context.fork_communication();
         gpu->copy_on_device(row.as<float>() + to, row.as<float>() + to - 1, {1, 4, 4, 4},
                             context.queue().stream);
-        context.join_side();
+        context.join_communication();
       };
     };
     for (int step = 0; step < 5; ++step) {

@@ -121,15 +121,15 @@ TEST_CASE("measuring finds the fastest algorithm and leaves the output alone", "
   CHECK(ms_of(untuned) == Approx(3.0));
 
   // Another rank takes over what was measured, and so does the next run.
-  untuned.gemm().adopt_choices(tuned.gemm().choices());
+  untuned.gemm().adopt_algorithms(tuned.gemm().choices());
   ms_of(untuned);
   CHECK(ms_of(untuned) == Approx(1.0));
-  tuned.gemm().save_choices();
+  tuned.gemm().save_algorithms();
   Context next(gpu);
   CHECK(ms_of(next) == Approx(1.0));
 }
 
-TEST_CASE("a graph repeats products, copies and the side stream", "[cuda]") {
+TEST_CASE("a graph repeats products, copies and the communication stream", "[cuda]") {
   Context context(the_gpu(), 100);
   OnGpu x(context, 8, 16, "x"), w(context, 4, 16, "w");
   Arena arena = Arena::backed("y", 3 * 8 * 4 * 4, context.shared_gpu());
@@ -139,10 +139,10 @@ TEST_CASE("a graph repeats products, copies and the side stream", "[cuda]") {
   const auto body = [&] {
     const Profiler::Scope scope(context.profiler(), Phase::mlp);
     context.gemm().forward(y, x.view, w.view);
-    context.fork_side();
+    context.fork_communication();
     context.gpu()->copy_on_device(copied.data, y.data, {8, 16, 16, 16},
-                                  context.side_queue().stream);
-    context.join_side();
+                                  context.communication_queue().stream);
+    context.join_communication();
   };
   std::vector<float> first;
   for (int call = 0; call < 4; ++call) {

@@ -81,13 +81,13 @@ void SimulatedRank::overwrite(std::int64_t index, std::int64_t step) {
   }
 }
 
-std::vector<CheckpointPiece> SimulatedRank::pieces() const {
-  std::vector<CheckpointPiece> pieces;
+std::vector<CheckpointShard> SimulatedRank::shards() const {
+  std::vector<CheckpointShard> shards;
   for (std::size_t i = 0; i < states_.size(); ++i) {
     const State& state = states_[i];
     const TensorSpec& spec = specs_[state.tensor];
     if (!state.writes) continue;
-    pieces.push_back({.name = spec.name,
+    shards.push_back({.name = spec.name,
                       .global_rows = spec.rows,
                       .global_cols = spec.cols,
                       .is_vector = spec.is_vector,
@@ -97,7 +97,7 @@ std::vector<CheckpointPiece> SimulatedRank::pieces() const {
                       .exp_avg_sq = state.fields[2].data(),
                       .state_index = static_cast<std::int64_t>(i)});
   }
-  return pieces;
+  return shards;
 }
 
 SimulatedRun::SimulatedRun(const fs::path& where, int num_tensor, int num_data,
@@ -127,7 +127,7 @@ CheckpointInfo SimulatedRun::info(std::int64_t step) const {
 void SimulatedRun::begin(std::int64_t step) {
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     // Every other step leaves master.h5 to commit.
-    writers[i]->begin(info(step), ranks[i].pieces(),
+    writers[i]->begin(info(step), ranks[i].shards(),
                       step % 2 == 0 ? indices() : std::vector<std::string>());
   }
 }
@@ -139,7 +139,7 @@ void SimulatedRun::wait() {
 std::vector<std::string> SimulatedRun::indices() const {
   std::vector<std::string> indices;
   for (const SimulatedRank& rank : ranks) {
-    indices.push_back(CheckpointWriter::encode_index(rank.pieces()));
+    indices.push_back(CheckpointWriter::encode_index(rank.shards()));
   }
   return indices;
 }

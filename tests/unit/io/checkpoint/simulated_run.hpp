@@ -28,7 +28,7 @@ class SimulatedRank {
  public:
   SimulatedRank(int tensor, int num_tensor, int data, int num_data);
   void set_step(std::int64_t step);  ///< fills all state with that step's values
-  std::vector<CheckpointPiece> pieces() const;
+  std::vector<CheckpointShard> shards() const;
   std::int64_t num_states() const { return static_cast<std::int64_t>(states_.size()); }
   /// Overwrites one state with the values of `step`, as the update does.
   void overwrite(std::int64_t state, std::int64_t step);

@@ -41,13 +41,13 @@ struct Group {
     return element<T>(r + 100 * static_cast<int>(i), j);
   }
   std::vector<std::vector<T>> memory;
-  std::vector<parallel::RowPieces> tensors;
+  std::vector<parallel::RowShards> tensors;
 };
 
 template <class T>
-void check_reduce_scatter_pieces(parallel::Communicator& comm) {
+void check_reduce_scatter_shards(parallel::Communicator& comm) {
   Group<T> group(comm);
-  comm.reduce_scatter_pieces(group.tensors);
+  comm.reduce_scatter_shards(group.tensors);
   const auto rank = static_cast<std::size_t>(comm.rank());
   for (std::size_t i = 0; i < group.tensors.size(); ++i) {
     const auto& [full, begins] = group.tensors[i];
@@ -62,9 +62,9 @@ void check_reduce_scatter_pieces(parallel::Communicator& comm) {
 }
 
 template <class T>
-void check_all_gather_pieces(parallel::Communicator& comm) {
+void check_all_gather_shards(parallel::Communicator& comm) {
   Group<T> group(comm);
-  comm.all_gather_pieces(group.tensors);
+  comm.all_gather_shards(group.tensors);
   for (std::size_t i = 0; i < group.tensors.size(); ++i) {
     const auto& [full, begins] = group.tensors[i];
     for (std::int64_t row = 0; row < full.rows; ++row) {

@@ -1,4 +1,4 @@
-#include "device/gemm_choices.hpp"
+#include "device/gemm_algorithm_cache.hpp"
 
 #include <fmt/core.h>
 #include <unistd.h>
@@ -19,14 +19,14 @@ namespace {
 
 constexpr std::size_t kDigits = 16;  // of a 64-bit word
 
-std::string to_hex(const GemmChoices::Algorithm& algorithm) {
+std::string to_hex(const GemmAlgorithmCache::Algorithm& algorithm) {
   std::string text;
   for (const std::uint64_t word : algorithm) text += fmt::format("{:016x}", word);
   return text;
 }
 
-std::optional<GemmChoices::Algorithm> from_hex(std::string_view text) {
-  GemmChoices::Algorithm algorithm{};
+std::optional<GemmAlgorithmCache::Algorithm> from_hex(std::string_view text) {
+  GemmAlgorithmCache::Algorithm algorithm{};
   if (text.size() != kDigits * algorithm.size()) return std::nullopt;
   for (std::size_t i = 0; i < algorithm.size(); ++i) {
     const char* begin = text.data() + i * kDigits;
@@ -45,31 +45,31 @@ std::string as_file_name(std::string_view text) {
 
 }  // namespace
 
-const GemmChoices::Algorithm* GemmChoices::find(const GemmProblem& problem) const {
+const GemmAlgorithmCache::Algorithm* GemmAlgorithmCache::find(const GemmProblem& problem) const {
   const auto found = lines_.find(describe(problem));
   return found == lines_.end() ? nullptr : &found->second;
 }
 
-void GemmChoices::set(const GemmProblem& problem, const Algorithm& algorithm) {
+void GemmAlgorithmCache::set(const GemmProblem& problem, const Algorithm& algorithm) {
   lines_[describe(problem)] = algorithm;
 }
 
-std::string GemmChoices::heading() const {
+std::string GemmAlgorithmCache::heading() const {
   return fmt::format("espalier gemm choices, {}, {}", gpu_, library_);
 }
 
-bool GemmChoices::is_ours(std::string_view text) const {
+bool GemmAlgorithmCache::is_ours(std::string_view text) const {
   return text.substr(0, text.find('\n')) == heading();
 }
 
-std::string GemmChoices::text() const {
+std::string GemmAlgorithmCache::text() const {
   std::string text = heading() + '\n';
   for (const auto& [problem, algorithm] : lines_)
     text += fmt::format("{}: {}\n", problem, to_hex(algorithm));
   return text;
 }
 
-int GemmChoices::adopt(std::string_view text) {
+int GemmAlgorithmCache::adopt(std::string_view text) {
   if (!is_ours(text)) return 0;
   const auto next_line = [&text] {
     const auto end = std::min(text.find('\n'), text.size());
@@ -92,7 +92,7 @@ int GemmChoices::adopt(std::string_view text) {
   return num_taken;
 }
 
-std::filesystem::path GemmChoices::cache_file() const {
+std::filesystem::path GemmAlgorithmCache::cache_file() const {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
   std::filesystem::path folder;
@@ -106,7 +106,7 @@ std::filesystem::path GemmChoices::cache_file() const {
          fmt::format("gemm-{}-{}.txt", as_file_name(gpu_), as_file_name(library_));
 }
 
-void GemmChoices::load(const std::filesystem::path& file) {
+void GemmAlgorithmCache::load(const std::filesystem::path& file) {
   std::error_code error;
   if (file.empty() || !std::filesystem::exists(file, error)) return;
   const std::optional<std::string> text = read_whole_file(file);
@@ -119,9 +119,9 @@ void GemmChoices::load(const std::filesystem::path& file) {
     adopt(*text);
 }
 
-void GemmChoices::save(const std::filesystem::path& file) const {
+void GemmAlgorithmCache::save(const std::filesystem::path& file) const {
   if (file.empty()) return;
-  GemmChoices all(gpu_, library_);
+  GemmAlgorithmCache all(gpu_, library_);
   all.load(file);
   all.adopt(text());
   std::error_code error;

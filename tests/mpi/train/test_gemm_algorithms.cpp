@@ -28,7 +28,7 @@ struct Rank {
   }
   ~Rank() { *imitated_cublaslt() = {}; }
   bool is_first() const { return session.rank() == 0; }
-  std::vector<std::string> all_choices(device::Gemm& gemm) {
+  std::vector<std::string> all_algorithms(device::Gemm& gemm) {
     return session.world().all_gather(gemm.choices());
   }
 
@@ -64,10 +64,10 @@ TEST_CASE("ranks that measured other times take rank 0's choices") {
   Rank rank;
   Job job(rank);
   CHECK(job.algorithm_for(16) == (rank.is_first() ? 2 : 1));
-  const std::vector<std::string> before = rank.all_choices(job.context.gemm());
+  const std::vector<std::string> before = rank.all_algorithms(job.context.gemm());
   if (rank.session.size() > 1) CHECK(before[1] != before[0]);
-  train::share_gemm_choices(rank.session, job.context.gemm());
-  for (const std::string& choices : rank.all_choices(job.context.gemm()))
+  train::share_gemm_algorithms(rank.session, job.context.gemm());
+  for (const std::string& choices : rank.all_algorithms(job.context.gemm()))
     CHECK(choices == before[0]);
   CHECK(job.algorithm_for(16) == 2);
   // A product that was not met before is not measured, which each rank would do for itself.
@@ -82,11 +82,11 @@ TEST_CASE("what a rank kept from an earlier run gives way to rank 0's choices") 
   if (rank.is_first() == first_has_store) {
     Job earlier(rank);
     earlier.algorithm_for(16);
-    earlier.context.gemm().save_choices();
+    earlier.context.gemm().save_algorithms();
   }
   Job job(rank);
   if (rank.is_first() || others_look) CHECK(job.algorithm_for(16) == (rank.is_first() ? 2 : 1));
-  train::share_gemm_choices(rank.session, job.context.gemm());
+  train::share_gemm_algorithms(rank.session, job.context.gemm());
   CHECK(job.algorithm_for(16) == 2);
 }
 
@@ -98,9 +98,9 @@ TEST_CASE("a run that goes on takes its checkpoint's choices, whatever the machi
   {
     Job job(rank);
     job.algorithm_for(16);
-    train::share_gemm_choices(rank.session, job.context.gemm());
+    train::share_gemm_algorithms(rank.session, job.context.gemm());
     CHECK(job.algorithm_for(16) == 2);
-    const auto kept = train::gemm_choices_to_keep(job.context.gemm());
+    const auto kept = train::gemm_algorithms_to_keep(job.context.gemm());
     REQUIRE(kept.size() == 1);
     if (rank.is_first()) std::ofstream(folder / kept.front().name) << kept.front().bytes;
   }
@@ -112,28 +112,28 @@ TEST_CASE("a run that goes on takes its checkpoint's choices, whatever the machi
   if (GENERATE(true, false)) {
     Job other(rank);
     CHECK(other.algorithm_for(16) == 0);
-    other.context.gemm().save_choices();
+    other.context.gemm().save_algorithms();
   }
   Job job(rank);
   job.algorithm_for(16);  // as the measurement of the peak does before
-  train::resume_gemm_choices(rank.session, job.context.gemm(), folder);
+  train::resume_gemm_algorithms(rank.session, job.context.gemm(), folder);
   CHECK(job.algorithm_for(16) == 2);
   CHECK(job.algorithm_for(24) == 0);  // new: another grid's
-  train::share_gemm_choices(rank.session, job.context.gemm());
+  train::share_gemm_algorithms(rank.session, job.context.gemm());
   CHECK(job.algorithm_for(16) == 2);
   CHECK(job.algorithm_for(24) == 0);
-  CHECK(train::gemm_choices_to_keep(job.context.gemm()).front().bytes.find("24") !=
+  CHECK(train::gemm_algorithms_to_keep(job.context.gemm()).front().bytes.find("24") !=
         std::string::npos);
 
   Job untuned(rank);
   untuned.context.gemm().set_tuning(false);
-  train::resume_gemm_choices(rank.session, untuned.context.gemm(), folder);
-  CHECK(train::gemm_choices_to_keep(untuned.context.gemm()).empty());
+  train::resume_gemm_algorithms(rank.session, untuned.context.gemm(), folder);
+  CHECK(train::gemm_algorithms_to_keep(untuned.context.gemm()).empty());
 
   // Algorithms of another library mean nothing: all is measured.
   imitated_cublaslt()->version = 130102;
   Job newer(rank);
-  train::resume_gemm_choices(rank.session, newer.context.gemm(), folder);
+  train::resume_gemm_algorithms(rank.session, newer.context.gemm(), folder);
   CHECK(newer.algorithm_for(16) == 0);
   rank.session.world().barrier();  // before rank 0's folder goes
 }
@@ -146,7 +146,7 @@ TEST_CASE("what rank 0 had no memory to measure is measured nowhere") {
     taken = rank.gpu->allocate("nearly all", rank.gpu->free_bytes() - (std::int64_t{72} << 10));
   CHECK(job.algorithm_for(48) == (rank.is_first() ? 0 : 1));
   rank.gpu->release(taken);
-  train::share_gemm_choices(rank.session, job.context.gemm());
+  train::share_gemm_algorithms(rank.session, job.context.gemm());
   CHECK(job.algorithm_for(48) == 0);
 }
 
@@ -164,6 +164,6 @@ TEST_CASE("another version of the library on a node is refused by every rank, wi
   Job untuned(rank);
   untuned.context.gemm().set_tuning(false);
   train::require_same_products(rank.session, untuned.context.gemm());
-  train::share_gemm_choices(rank.session, untuned.context.gemm());
+  train::share_gemm_algorithms(rank.session, untuned.context.gemm());
   CHECK(untuned.algorithm_for(16) == 0);
 }

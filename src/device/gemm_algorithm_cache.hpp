@@ -16,12 +16,12 @@ namespace espalier::device {
 ///
 /// As text: a line "espalier gemm choices, <GPU>, <library>", then a line "<problem>: <hex>" for
 /// each, sorted, so that equal choices are equal texts.
-class GemmChoices {
+class GemmAlgorithmCache {
  public:
   /// The library's description of an algorithm (cublasLtMatmulAlgo_t), which only it understands.
   using Algorithm = std::array<std::uint64_t, 8>;
 
-  GemmChoices(std::string gpu, std::string library)
+  GemmAlgorithmCache(std::string gpu, std::string library)
       : gpu_(std::move(gpu)), library_(std::move(library)) {}
 
   const Algorithm* find(const GemmProblem& problem) const;

@@ -1,17 +1,17 @@
 #include <catch2/catch.hpp>
 
 #include "parallel/nccl_communicator.hpp"
-#include "parallel/nccl_pieces.hpp"
+#include "parallel/nccl_shards.hpp"
 #include "parallel/shard_map.hpp"
 
 using namespace espalier::parallel;
-using Kind = PieceCall::Kind;
+using Kind = ShardCall::Kind;
 
 namespace {
 
-std::vector<PieceCall> calls_of(std::int64_t rows, int ranks, std::int64_t row_bytes, bool sums) {
-  std::vector<PieceCall> calls{{Kind::whole, 7, 7, 7}};  // from the tensor before
-  piece_calls(data_row_begins(rows, ranks), row_bytes, sums, calls);
+std::vector<ShardCall> calls_of(std::int64_t rows, int ranks, std::int64_t row_bytes, bool sums) {
+  std::vector<ShardCall> calls{{Kind::whole, 7, 7, 7}};  // from the tensor before
+  shard_calls(data_row_begins(rows, ranks), row_bytes, sums, calls);
   return calls;
 }
 
@@ -19,28 +19,28 @@ std::vector<PieceCall> calls_of(std::int64_t rows, int ranks, std::int64_t row_b
 
 TEST_CASE("rows that divide evenly are one call, for every matrix of Qwen3") {
   for (const bool sums : {false, true}) {
-    CHECK(calls_of(4096, 8, 4 * 4096, sums) == std::vector<PieceCall>{{Kind::even, 0, 0, 512}});
+    CHECK(calls_of(4096, 8, 4 * 4096, sums) == std::vector<ShardCall>{{Kind::even, 0, 0, 512}});
     // Hidden sizes, MLP sizes, heads x head_dim, head_dim and vocabulary of 0.6B to 32B.
     for (const std::int64_t rows :
          {1024, 2048, 2560, 4096, 5120, 3072, 6144, 9728, 12288, 17408, 25600, 8192, 128, 151936})
       for (const int ranks : {2, 4, 8, 16, 32, 64, 128})
         CHECK(calls_of(rows, ranks, 2, sums) ==
-              std::vector<PieceCall>{{Kind::even, 0, 0, rows / ranks}});
+              std::vector<ShardCall>{{Kind::even, 0, 0, rows / ranks}});
   }
 }
 
 TEST_CASE("uneven rows are one call per owner, or one sum of all when they are few") {
   const std::int64_t large = kWholeSumBytes;  // bytes of a row
-  CHECK(calls_of(10, 4, large, true) == std::vector<PieceCall>{{Kind::owner, 0, 0, 3},
+  CHECK(calls_of(10, 4, large, true) == std::vector<ShardCall>{{Kind::owner, 0, 0, 3},
                                                                {Kind::owner, 1, 3, 3},
                                                                {Kind::owner, 2, 6, 3},
                                                                {Kind::owner, 3, 9, 1}});
-  CHECK(calls_of(5, 4, large, false) == std::vector<PieceCall>{{Kind::owner, 0, 0, 2},
+  CHECK(calls_of(5, 4, large, false) == std::vector<ShardCall>{{Kind::owner, 0, 0, 2},
                                                                {Kind::owner, 1, 2, 2},
                                                                {Kind::owner, 2, 4, 1}});
-  CHECK(calls_of(10, 4, 4, true) == std::vector<PieceCall>{{Kind::whole, 0, 0, 10}});
+  CHECK(calls_of(10, 4, 4, true) == std::vector<ShardCall>{{Kind::whole, 0, 0, 10}});
   CHECK(calls_of(2, 3, 4, false) ==
-        std::vector<PieceCall>{{Kind::owner, 0, 0, 1}, {Kind::owner, 1, 1, 1}});
+        std::vector<ShardCall>{{Kind::owner, 0, 0, 1}, {Kind::owner, 1, 1, 1}});
   CHECK(calls_of(0, 3, 4, true).empty());
 }
 
@@ -57,7 +57,7 @@ TEST_CASE("the calls cover every row once, owned by whom it belongs to") {
     for (std::int64_t rows = 0; rows < 40; ++rows) {
       const auto begins = data_row_begins(rows, ranks);
       std::int64_t next = 0;
-      for (const PieceCall& call : calls_of(rows, ranks, kWholeSumBytes, false)) {
+      for (const ShardCall& call : calls_of(rows, ranks, kWholeSumBytes, false)) {
         if (call.kind == Kind::even) {
           CHECK(call.num_rows * ranks == rows);
           next = rows;

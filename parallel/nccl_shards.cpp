@@ -1,4 +1,4 @@
-#include "parallel/nccl_pieces.hpp"
+#include "parallel/nccl_shards.hpp"
 
 #include <algorithm>
 
@@ -8,8 +8,8 @@
 
 namespace espalier::parallel {
 
-void piece_calls(std::span<const std::int64_t> begins, std::int64_t row_bytes, bool sums,
-                 std::vector<PieceCall>& calls) {
+void shard_calls(std::span<const std::int64_t> begins, std::int64_t row_bytes, bool sums,
+                 std::vector<ShardCall>& calls) {
   ESPALIER_ASSERT(begins.size() >= 2, "{} begins", begins.size());
   calls.clear();
   const std::int64_t first = begins.front();
@@ -20,17 +20,17 @@ void piece_calls(std::span<const std::int64_t> begins, std::int64_t row_bytes, b
   for (std::size_t r = 0; r + 1 < begins.size(); ++r)
     even = even && begins[r + 1] - begins[r] == share;
   if (even) {
-    calls.push_back({PieceCall::Kind::even, 0, first, share});
+    calls.push_back({ShardCall::Kind::even, 0, first, share});
     return;
   }
   if (sums && rows * row_bytes <= kWholeSumBytes) {
-    calls.push_back({PieceCall::Kind::whole, 0, first, rows});
+    calls.push_back({ShardCall::Kind::whole, 0, first, rows});
     return;
   }
   for (std::size_t r = 0; r + 1 < begins.size(); ++r)
     if (begins[r + 1] > begins[r])
       calls.push_back(
-          {PieceCall::Kind::owner, static_cast<int>(r), begins[r], begins[r + 1] - begins[r]});
+          {ShardCall::Kind::owner, static_cast<int>(r), begins[r], begins[r + 1] - begins[r]});
 }
 
 std::string ranks_that_share(const std::vector<std::string>& gpus) {
