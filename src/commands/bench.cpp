@@ -63,7 +63,10 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const config::TrainingParameters& t = parameters.training;
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
-  if (dry_run) return ExitStatus::ok;
+  if (dry_run) {
+    print_gpu_plan(session, parameters, shape);
+    return ExitStatus::ok;
+  }
   BenchJob job(session, parameters);
   const parallel::ProcessGrid& grid = job.rank_context.grid;
   device::Context& context = job.rank_context.context;

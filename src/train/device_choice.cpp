@@ -155,6 +155,7 @@ std::string assign_on_host(std::span<const VisibleGpus> ranks,
 VisibleGpus visible_gpus() {
   VisibleGpus result;
   try {
+    result.has_driver = Gpu::has_driver();
     result.uuids = Gpu::uuids();
     if (result.uuids.empty()) result.problem = Gpu::why_none(Backend::cuda);
     const bool usable = std::any_of(result.uuids.begin(), result.uuids.end(),
@@ -174,16 +175,17 @@ std::vector<VisibleGpus> visible_gpus(parallel::MpiSession& session,
   for (const std::string& uuid : mine.uuids) text += uuid + '\n';
   const std::vector<std::string> seen = session.world().all_gather(text);
   const std::vector<std::string> problems = session.world().all_gather(mine.problem);
+  const std::vector<double> drivers = session.world().all_gather(mine.has_driver ? 1.0 : 0.0);
   std::vector<VisibleGpus> ranks;
   for (std::size_t rank = 0; rank < seen.size(); ++rank)
-    ranks.push_back({hosts[rank], split_lines(seen[rank]), problems[rank]});
+    ranks.push_back({hosts[rank], split_lines(seen[rank]), problems[rank], drivers[rank] > 0.0});
   return ranks;
 }
 
 struct Choice {
   Backend backend;
   int ordinal = -1;           ///< of this rank's GPU
-  std::string why_host = {};  ///< although there are GPUs
+  std::string why_host = {};  ///< although a GPU could be expected
 };
 /// The same back-end on every rank, or the same error (collective).
 Choice choose(parallel::MpiSession& session, const config::DeviceParameters& parameters,
@@ -196,9 +198,7 @@ Choice choose(parallel::MpiSession& session, const config::DeviceParameters& par
     std::string why_host;
     const std::vector<int> ordinals = assign_gpus_or_host(ranks, parameters.share_gpus, why_host);
     if (!ordinals.empty()) return {Backend::cuda, ordinals[mine]};
-    const bool any = std::any_of(ranks.begin(), ranks.end(),
-                                 [](const VisibleGpus& r) { return !r.uuids.empty(); });
-    return {Backend::host, -1, any ? why_host : std::string()};
+    return {Backend::host, -1, why_host};
   }
   for (std::size_t rank = 0; rank < ranks.size(); ++rank)
     if (!ranks[rank].problem.empty())
@@ -247,6 +247,10 @@ std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool sh
         fmt::format("device.backend = \"auto\": {}. But {} has a GPU for each of its ranks: leave "
                     "the other node out, or use device.backend = \"host\"",
                     why_host, complete_host));
+  const bool expected = std::any_of(ranks.begin(), ranks.end(), [](const VisibleGpus& r) {
+    return r.has_driver || !r.uuids.empty();
+  });
+  if (!expected) why_host.clear();
   return {};
 }
 
