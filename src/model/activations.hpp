@@ -11,14 +11,14 @@
 
 namespace espalier::model {
 
-/// What the backward pass of a block makes again instead of finding it (memory.recompute). Every
-/// mode has the same bits: what is made again comes from the same operators on the same operands.
+/// What the backward pass of a block recomputes instead of finding it (memory.recompute). Every
+/// mode has the same bits: what is recomputed comes from the same operators on the same operands.
 ///
-/// Bytes of each buffer per token of a rank and per block, and what it costs to make it again. w:
+/// Bytes of each buffer per token of a rank and per block, and what it costs to recompute it. w:
 /// bytes of the dtype; all sizes the rank's own; with sequence parallelism the rows marked (s) hold
 /// 1/tensor of the tokens. A buffer that is not kept exists once, for all blocks.
 ///
-/// | buffer              | bytes            | kept up to | made again by                          |
+/// | buffer              | bytes            | kept up to | recomputed by                          |
 /// |---------------------|------------------|------------|----------------------------------------|
 /// | x (s)               | w H              | full       |                                        |
 /// | n1, n2 (s)          | 2 w H            | none       | norms of x and x_mid                   |
@@ -34,7 +34,7 @@ namespace espalier::model {
 /// to FLOPs, 1 byte per H FLOPs; its gathered input is needed by the backward pass anyhow. `full`
 /// repeats a block's forward pass but the product and the sum that end it, whose result is the next
 /// block's x; two collectives of the tensor group per block (three with sequence parallelism, of
-/// which the backward pass needs one anyhow) are repeated. The last block is never made again.
+/// which the backward pass needs one anyhow) are repeated. The last block is never recomputed.
 enum class Recompute : std::uint8_t { none, selective, mlp, full };
 /// "none", "selective", "mlp" or "full".
 Recompute recompute_from_name(std::string_view name);

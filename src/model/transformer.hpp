@@ -84,7 +84,7 @@ class Transformer {
   void head_statistics(device::ConstView targets, std::int64_t tokens);
   // backward.cpp
   void backward(const Inputs& inputs, bool first, const BucketDone& bucket_done);
-  void make_again(std::int64_t layer, const Inputs& inputs);
+  void recompute_block(std::int64_t layer, const Inputs& inputs);
   /// The buffers that all blocks share hold another block's results.
   bool was_overwritten(std::int64_t layer) const { return layer + 1 < sizes_.num_layers; }
   void mlp_backward(std::int64_t layer, bool first);

@@ -38,11 +38,19 @@ struct ModelTensors {
   NormTensors final_norm;
   device::View lm_head;  ///< (V_loc, H)
   std::vector<BlockTensors> blocks;
+
+  /// Where a row of the tensor table lies, without padding: (rows_loc, cols_loc), a vector (n, 1).
+  device::View of(const parallel::TensorSpec& spec, const LocalSizes& sizes) const;
 };
 
-/// Lays out one set of tensors in `arena`, in the tensor table's order.
+/// Lays out one set of tensors in `arena`.
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& sizes,
                               DType dtype, device::Arena& arena);
+
+/// The bucket of a weight: those of one are gathered together, and become final together in the
+/// backward pass. Blocks 0 .. L-1 have one each, L is that of the embeddings, L+1 that of the final
+/// norm and the LM head that is not tied.
+int bucket_of(const parallel::TensorSpec& spec, std::int64_t num_layers);
 
 /// Weights and gradients of a rank, joined with the tensor table.
 /// Buckets in the order in which the backward pass makes them final:

@@ -66,7 +66,7 @@ TEST_CASE("a pass waits for every bucket before it uses its weights") {
   CHECK(order == model.memory.weights->forward_order());
 }
 
-TEST_CASE("an emulated GPU has the same bits with overlap and whatever is made again") {
+TEST_CASE("an emulated GPU has the same bits with overlap and whatever is recomputed") {
   const int size = testing::session().size();
   std::vector<std::uint32_t> tokens;
   for (std::uint32_t i = 0; i < 2 * 33; ++i) tokens.push_back(i * i % 97);

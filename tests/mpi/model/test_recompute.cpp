@@ -62,7 +62,7 @@ Outcome train(const Hdf5Fixture& fixture, const config::Parameters& p, bool docu
 
 }  // namespace
 
-TEST_CASE("losses, gradients and weights have the same bits whatever is made again") {
+TEST_CASE("losses, gradients and weights have the same bits whatever is recomputed") {
   const std::string name = GENERATE("tied_k1", "untied_k2", "llama3", "gpt2");
   const std::string dtype = GENERATE("float32", "bfloat16");
   const bool document_mask = GENERATE(false, true);
