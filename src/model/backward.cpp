@@ -55,7 +55,7 @@ void Transformer::clear_gradients_without_gemm() {
   auto phase = context_.profiler().scope(Phase::norm);
   const ModelTensors& g = weights_.gradients;
   const auto clear = [&](const View& gradient) {
-    if (gradient.data != nullptr) kernels::set_zero(context_, gradient);
+    if (gradient.exists()) kernels::set_zero(context_, gradient);
   };
   const auto clear_norm = [&](const NormTensors& norm) {
     clear(norm.weight);

@@ -52,7 +52,7 @@ class Transformer {
   template <class Body>
   void run_block(Pass pass, std::int64_t layer, bool first, const Inputs& inputs, Body&& body) {
     if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
-    const bool masked = inputs.document_start.data != nullptr;
+    const bool masked = inputs.document_start.exists();
     const auto key =
         ((static_cast<std::uint64_t>(layer) * 2 + (pass == Pass::forward ? 0 : 1)) * 2 +
          (first ? 1 : 0)) *

@@ -8,12 +8,12 @@
 
 namespace espalier::model {
 
-/// A norm's tensors, (1, H) each; RMSNorm has no bias (data == nullptr).
+/// A norm's tensors, (1, H) each; RMSNorm has no bias (absent).
 struct NormTensors {
   device::View weight, bias;
 };
 
-/// A linear layer's tensors; data == nullptr without bias.
+/// A linear layer's tensors; absent without bias.
 struct LinearTensors {
   device::View weight;  ///< (out, in)
   device::View bias;    ///< (1, out)
@@ -24,7 +24,7 @@ struct LinearTensors {
 struct BlockTensors {
   NormTensors input_layernorm;
   LinearTensors qkv;            ///< ((A_loc + 2 K_loc) D, H): q rows, k rows, v rows
-  device::View q_norm, k_norm;  ///< (1, D); data == nullptr without QK-norm
+  device::View q_norm, k_norm;  ///< (1, D); absent without QK-norm
   LinearTensors o;              ///< (H, A_loc*D)
   NormTensors post_attention_layernorm;
   LinearTensors gate_up;  ///< (2 F_loc, H): gate rows, then up rows; without a gate (F_loc, H)
@@ -34,7 +34,7 @@ struct BlockTensors {
 /// All tensors of a rank, in one arena. When the model is tied, lm_head is the embedding.
 struct ModelTensors {
   device::View embedding;           ///< (V_loc, H)
-  device::View position_embedding;  ///< (max_positions, H); data == nullptr without learned ones
+  device::View position_embedding;  ///< (max_positions, H); absent without learned ones
   NormTensors final_norm;
   device::View lm_head;  ///< (V_loc, H)
   std::vector<BlockTensors> blocks;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "model/initialize.hpp"
+#include "parallel/counting_communicator.hpp"
 
 namespace espalier::testing {
 
@@ -126,6 +127,17 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 
 }  // namespace
 
+/// Counted, but for those of NCCL, which know their memory.
+static parallel::GridCommunicators communicators_of(const config::Parameters& p,
+                                                    const parallel::ProcessGrid& grid,
+                                                    int kv_replication,
+                                                    const device::Context& context) {
+  auto made = parallel::make_communicators(session(), grid, kv_replication, &context,
+                                           library_of_test(), p.parallel.overlap_tensor);
+  const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
+  return over_nccl ? std::move(made) : parallel::counted(std::move(made));
+}
+
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
                          WithoutWeights)
     : parameters(p),
@@ -135,9 +147,8 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(parallel::make_communicators(
-          session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
-          library_of_test(), parameters.parallel.overlap_tensor)),
+      communicators(communicators_of(
+          parameters, grid, static_cast<int>(memory.weights->sizes().kv_replication), context)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =
