@@ -30,8 +30,11 @@ struct CheckpointInfo {
   std::string tokenizer_identity;
   std::string tokenizer_file = {};  ///< kept in the checkpoint, from its folder; empty: none is
   std::string data_identity = {};   ///< of the training data, to compare; empty: unknown
-  std::string build;                ///< version, git revision, compiler, libraries
-  std::string grid;                 ///< "tensor 2 x data 4 = 8 ranks"
+  /// Where the weights went on in another function, as checkpoint.allow_changes said: a line each,
+  /// "after step 40: model.rope_theta = 500000.0 (was 10000.0)"; empty: nowhere.
+  std::string allowed_changes = {};
+  std::string build;  ///< version, git revision, compiler, libraries
+  std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
   /// Weights without the moments of the optimiser (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.

@@ -167,6 +167,7 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
     check_tokenizing(p, use, problems);
     return problems.mistakes().throw_if_any();
   }
+  check_allowed_changes(p.checkpoint.allow_changes, problems);
   if (has_model) resolve_model(p.model, problems);
   // A checkpoint is evaluated on whatever ranks there are, not on those it was trained on.
   if (!trains) p.parallel.data = 0;

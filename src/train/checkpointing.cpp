@@ -31,8 +31,8 @@ std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& p
   return found;
 }
 
-void require_same_model(const io::CheckpointReader& reader,
-                        const std::vector<parallel::TensorSpec>& table) {
+std::string other_tensors(const io::CheckpointReader& reader,
+                          const std::vector<parallel::TensorSpec>& table) {
   std::map<std::string, const parallel::TensorSpec*> expected;
   for (const parallel::TensorSpec& spec : table) expected[spec.name] = &spec;
   std::string problems;
@@ -48,6 +48,12 @@ void require_same_model(const io::CheckpointReader& reader,
   }
   for (const auto& [name, spec] : expected)
     if (problems.size() < 900) problems += fmt::format("\n  {}: missing in the checkpoint", name);
+  return problems;
+}
+
+void require_same_model(const io::CheckpointReader& reader,
+                        const std::vector<parallel::TensorSpec>& table) {
+  const std::string problems = other_tensors(reader, table);
   if (!problems.empty())
     throw Error(ExitStatus::bad_data,
                 fmt::format("the checkpoint of step {} is of another model:{}\nUse its [model] "

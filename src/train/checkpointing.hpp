@@ -23,6 +23,10 @@ std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& p
                                                      const std::string& named,
                                                      parallel::Communicator& world);
 
+/// A line for each of the first tensors that only the checkpoint or only the table has, or that has
+/// another shape there; empty: they are the same.
+std::string other_tensors(const io::CheckpointReader& reader,
+                          const std::vector<parallel::TensorSpec>& table);
 /// Checks that every tensor of the table is in the checkpoint with its shape and nothing else is;
 /// throws Error (bad_data) that says which model it is of.
 void require_same_model(const io::CheckpointReader& reader,

@@ -102,7 +102,7 @@ void check_files(const config::Parameters& p) {
   require_inputs(p);
   // A copy, with training.steps as the data allow.
   config::Parameters limited = p;
-  std::string data_identity;
+  std::string data_identity, data_tokenizer;
   const auto folder = io::newest_checkpoint(checkpoint_directory(p));
   std::optional<io::CheckpointReader> reader;
   if (folder) reader.emplace(*folder);
@@ -115,18 +115,17 @@ void check_files(const config::Parameters& p) {
     agree_on_begin(limited.data, data, true);
     limit_steps_to_data(limited, data, position);
     data_identity = data.identity();
+    data_tokenizer = data.tokenizer_identity();
     log::info("{}", data.describe(samples_of_run(limited, position)));
   }
   if (!p.data.validation.empty())
     log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
   if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);
   if (reader) {
-    require_same_model(*reader, model::tensor_table(model::Architecture::from(p.model)));
-    require_continuable(reader->info(), *folder);
-    const config::Parameters earlier = input_of(reader->info(), *folder);
-    require_same_function(earlier, p, *folder);
-    const std::string changes = changes_of_course(reader->info(), earlier, limited, data_identity);
-    if (!changes.empty()) log::info("the input has changed since then:\n{}", changes);
+    const config::Parameters earlier = require_continuable(
+        *reader, *folder, p, model::tensor_table(model::Architecture::from(p.model)),
+        data_tokenizer);
+    tell_changes_of_course(reader->info(), *folder, earlier, limited, data_identity);
     log::info("would continue {} (step {})", folder->string(), reader->info().step);
   } else if (!p.model.initial_weights.empty()) {
     const InitialWeights initial(p, model::tensor_table(model::Architecture::from(p.model)));
@@ -220,19 +219,11 @@ void Trainer::limit_length() {
 
 void Trainer::continue_from(const std::filesystem::path& folder) {
   io::CheckpointReader reader(folder);
-  require_same_model(reader, model_.memory.weights->table);
   const io::CheckpointInfo& info = reader.info();
-  require_continuable(info, folder);
-  const config::Parameters earlier = input_of(info, folder);
-  require_same_function(earlier, parameters_, folder);
-  const std::string identity = training_data_.tokenizer_identity();
-  if (!info.tokenizer_identity.empty() && info.tokenizer_identity != identity)
-    throw Error(
-        ExitStatus::bad_data,
-        fmt::format("{}: trained with tokenizer {}, the shards are of tokenizer {}; use the "
-                    "same shards or another output.directory",
-                    folder.string(), info.tokenizer_identity, identity),
-        Met::by_every_rank);
+  const config::Parameters earlier =
+      require_continuable(reader, folder, parameters_, model_.memory.weights->table,
+                          training_data_.tokenizer_identity());
+  allowed_changes_ = allowed_changes(info, earlier, parameters_);
   keep_special_tokens(parameters_.model, earlier.model);
   load_state(rank_context_.context, reader, *model_.memory.optimizer);
   resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);
@@ -240,12 +231,7 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
   limit_length();
-  const std::string changes =
-      changes_of_course(info, earlier, parameters_, training_data_.identity());
-  if (!changes.empty() && session_.rank() == 0)
-    log::warn(
-        "the input has changed since {} was written; the run goes on with the new values:\n{}",
-        folder.string(), changes);
+  tell_changes_of_course(info, folder, earlier, parameters_, training_data_.identity());
   log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), step_,
             samples_consumed_, info.grid);
 }
@@ -259,6 +245,7 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .resolved_input = config::to_toml(parameters_),
           .tokenizer_identity = training_data_.tokenizer_identity(),
           .data_identity = training_data_.identity(),
+          .allowed_changes = allowed_changes_,
           .build = build_,
           .grid = rank_context_.grid.describe(),
           .num_ranks = session_.size()};

@@ -81,6 +81,7 @@ class Trainer {
   std::int64_t step_ = 0;           ///< steps done
   std::int64_t first_step_ = 0;     ///< steps done before this job
   std::uint64_t samples_consumed_ = 0;
+  std::string allowed_changes_;    ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;  ///< rank 0
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;
