@@ -252,7 +252,8 @@ struct DataParameters {
                 .changes = Changes::course},
           p.document_mask);
     visit(Field{.name = "predict_across_documents",
-                .meaning = "false: the first token of a document is nobody's target",
+                .meaning =
+                    "false: the first token of a document is not a target of the document before",
                 .changes = Changes::course},
           p.predict_across_documents);
     visit(Field{.name = "verify_checksum",

@@ -16,7 +16,7 @@ bool is_relevant(std::string_view table, Use use) {
          table == "output";
 }
 
-/// Gives the member `name` of `values` the value that it has when nobody sets it, or the smallest
+/// Gives the member `name` of `values` the value that it has when it is not set, or the smallest
 /// one where a size has none: what is checked next must not fail for this one's sake.
 template <class Table>
 void make_valid(Table& values, const Field& wrong) {

@@ -11,7 +11,7 @@ namespace espalier::device {
 /// A non-owning, row-major matrix of one dtype: (rows, cols) with `stride` elements from one row to
 /// the next. Everything the program computes on is a matrix; a vector is (1, n).
 ///
-/// A view that nobody has set is absent: an operand that this model does not have. One with a size
+/// A default view is absent: an operand that this model does not have. One with a size
 /// and no data is planned: its memory is only being counted (Arena::planning, Context::Counting).
 /// Operators ask exists(), so that they are told the same in both cases.
 template <bool kConst>

@@ -22,7 +22,7 @@ struct BatchInputs {
   device::ConstView samples;             ///< (B, S+1) u32
   device::ConstView document_positions;  ///< (B, S+1) i32, or absent: no documents
   std::int64_t num_counted;              ///< samples 0 .. num_counted - 1 have targets that count
-  bool predict_across = true;            ///< false: a document's first token is nobody's target
+  bool predict_across = true;            ///< false: a document's first token is no target
   device::View tokens, targets;          ///< (1, B*S) u32
   device::View position_ids;             ///< (1, B*S) i32
   device::View document_start;           ///< (1, B*S) i32, or absent: attention over whole samples

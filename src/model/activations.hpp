@@ -72,7 +72,7 @@ struct ActivationShape {
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
 
-/// Tokens whose logits (Tc, V_loc) exist at one time where nobody says another number. After every
+/// Tokens whose logits (Tc, V_loc) exist at one time by default. After every
 /// chunk the fp32 gradient of the LM head is read and written once more: with 1024 tokens that
 /// takes a GPU a third of the time of the head's three products (8 V H bytes at 3.3 TB/s beside
 /// 6 V H Tc FLOPs at 740 TFLOP/s, an H100), hence as many as 1.25 GiB of logits hold, in

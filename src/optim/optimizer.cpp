@@ -143,7 +143,7 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
                        const Update& update,
                        const std::function<void(std::int64_t)>& before_overwrite) {
   const auto scope = context.profiler().scope(Phase::optimizer);
-  enqueue_gathers(context, gathering_.order.size());  // of buckets that nobody has used
+  enqueue_gathers(context, gathering_.order.size());  // of buckets that no pass has used
   gathered_.wait_for_all(context);
   // A GPU takes many shards in one launch; the host gains nothing by that, and shard by shard the
   // checkpoint writer is waited for as late as possible.

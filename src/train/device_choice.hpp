@@ -80,7 +80,7 @@ struct VisibleGpus {
 std::vector<int> assign_gpus(std::span<const VisibleGpus> ranks, bool share);
 
 /// The same for `auto`: empty where no node has enough, with the first one's reason in `why_host`,
-/// which is empty, too, where no node has a GPU or a driver for one: nobody expects one there.
+/// which is empty, too, where no node has a GPU or a driver for one: none is expected there.
 /// That only some have is no job for the hosts of all, but for a person: a node has lost its GPU.
 /// Throws as above, with the node to leave out.
 std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool share,

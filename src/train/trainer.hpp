@@ -57,7 +57,7 @@ class Trainer {
   /// Asked to stop now: only the checkpoint matters.
   bool is_urgent() const { return stop_signal_ || out_of_time_; }
   bool has_enough_steps() const;  ///< of run.stop_after
-  /// Forward and backward of a micro-batch or two whose gradients nobody takes: every matrix
+  /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
   /// other run on this grid.
   void warm_up();
