@@ -53,11 +53,11 @@ std::string uuid_text(const cudaUUID_t& uuid) {  // as nvidia-smi -L writes it
 
 std::string why_no_code(int ordinal, const cudaDeviceProp& properties) {
   const int capability = 10 * properties.major + properties.minor;
-  if (has_code_for(ESPALIER_CUDA_ARCHITECTURES, capability)) return "";
+  if (has_code_for(cuda_architectures(), capability)) return "";
   return fmt::format(
       "GPU {} ({}) has compute capability {}.{}, the kernels of this program are compiled for {}; "
       "build it with -DESPALIER_CUDA_ARCHITECTURES={}",
-      ordinal, properties.name, properties.major, properties.minor, ESPALIER_CUDA_ARCHITECTURES,
+      ordinal, properties.name, properties.major, properties.minor, cuda_architectures(),
       architecture_for(capability));
 }
 
@@ -331,10 +331,6 @@ std::string uuid_of_cuda_gpu(int ordinal) {
 
 std::string why_no_code_for_cuda_gpu(int ordinal) {
   return why_no_code(ordinal, properties_of(ordinal));
-}
-
-std::string_view cuda_architectures() {
-  return ESPALIER_CUDA_ARCHITECTURES;
 }
 
 std::shared_ptr<Gpu> open_cuda_gpu(int ordinal) {
