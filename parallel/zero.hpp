@@ -4,8 +4,8 @@
 
 #include "device/view.hpp"
 #include "parallel/communicator.hpp"
-#include "parallel/grid.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/grid.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::parallel {
 

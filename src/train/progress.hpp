@@ -7,7 +7,7 @@
 #include "device/profiler.hpp"
 #include "model/architecture.hpp"
 #include "parallel/communicator.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::train {
 

@@ -129,15 +129,15 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
                          WithoutWeights)
     : parameters(p),
-      grid(shape_of(p), session().rank()),
+      grid(shape_of(p), session().rank(),
+           parallel::views_of(p.model.num_key_value_heads, shape_of(p))),
       gpu(std::move(on)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(parallel::make_communicators(
-          session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
-          library_of_test(), parameters.parallel.overlap_tensor)),
+      communicators(parallel::make_communicators(session(), grid, &context, library_of_test(),
+                                                 parameters.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =

@@ -3,7 +3,7 @@
 #include "device/arena.hpp"
 #include "parallel/mpi_check.hpp"
 #include "parallel/session.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 #include "parallel/staged_communicator.hpp"
 #include "rank_data.hpp"
 

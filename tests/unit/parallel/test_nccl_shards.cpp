@@ -2,7 +2,7 @@
 
 #include "parallel/nccl_communicator.hpp"
 #include "parallel/nccl_shards.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 using namespace espalier::parallel;
 using Kind = ShardCall::Kind;
