@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "device/view.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 #include "parallel/layout/grid.hpp"
 #include "parallel/layout/shard_map.hpp"
 

@@ -6,7 +6,7 @@
 #include "config/parameters.hpp"
 #include "device/profiler.hpp"
 #include "model/architecture.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 #include "parallel/layout/grid.hpp"
 
 namespace espalier::train {

@@ -1,4 +1,4 @@
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 #include <catch2/catch.hpp>
 #include <set>

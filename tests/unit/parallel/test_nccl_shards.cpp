@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 
-#include "parallel/nccl_communicator.hpp"
-#include "parallel/nccl_shards.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/nccl_shards.hpp"
 #include "parallel/layout/shard_map.hpp"
 
 using namespace espalier::parallel;

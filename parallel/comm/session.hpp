@@ -5,7 +5,7 @@
 
 #include "device/arena.hpp"
 #include "device/context.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 #include "parallel/layout/grid.hpp"
 
 namespace espalier::parallel {

@@ -1,4 +1,4 @@
-#include "parallel/message_plan.hpp"
+#include "parallel/comm/message_plan.hpp"
 
 #include <algorithm>
 

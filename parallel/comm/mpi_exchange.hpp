@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "device/view.hpp"
-#include "parallel/message_plan.hpp"
+#include "parallel/comm/message_plan.hpp"
 
 namespace espalier::parallel {
 

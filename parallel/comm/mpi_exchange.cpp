@@ -1,12 +1,12 @@
-#include "parallel/mpi_exchange.hpp"
+#include "parallel/comm/mpi_exchange.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/integers.hpp"
-#include "parallel/mpi_check.hpp"
-#include "parallel/rank_sum.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/rank_sum.hpp"
 
 namespace espalier::parallel {
 

@@ -1,4 +1,4 @@
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 #include <mpi.h>
 #include <unistd.h>
@@ -9,11 +9,11 @@
 #include <exception>
 
 #include "base/error.hpp"
-#include "parallel/mpi_check.hpp"
-#include "parallel/mpi_communicator.hpp"
-#include "parallel/nccl_communicator.hpp"
-#include "parallel/nccl_shards.hpp"
-#include "parallel/staged_communicator.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/mpi_communicator.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/nccl_shards.hpp"
+#include "parallel/comm/staged_communicator.hpp"
 
 namespace espalier::parallel {
 namespace {
