@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 // A checkpoint is a folder `step-00001234`:
 //   rank-00000.h5 ...  what each rank owns: one dataset per shard and field, as they lie in memory

@@ -5,7 +5,7 @@
 
 #include "device/context.hpp"
 #include "device/view.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 
 namespace espalier::parallel {
 

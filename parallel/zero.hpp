@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "device/view.hpp"
-#include "parallel/communicator.hpp"
-#include "parallel/grid.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/layout/grid.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::parallel {
 

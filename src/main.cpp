@@ -9,7 +9,7 @@
 #include "commands/failure.hpp"
 #include "commands/input.hpp"
 #include "commands/simd_choice.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 int main(int argc, char** argv) {
   using namespace espalier;

@@ -2,7 +2,7 @@
 #include "commands/roofline.hpp"
 #include "config/parameters.hpp"
 #include "data/batch.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
 

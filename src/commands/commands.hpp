@@ -5,7 +5,7 @@
 
 #include "base/error.hpp"
 #include "config/parameters.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 

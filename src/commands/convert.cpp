@@ -16,7 +16,7 @@
 #include "io/checkpoint_files.hpp"
 #include "io/toml_reader.hpp"
 #include "model/tensor_table.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
 #include "train/document_marks.hpp"

@@ -12,7 +12,7 @@
 #include "commands/text_documents.hpp"
 #include "commands/trained_model.hpp"
 #include "io/sequence_file.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 #include "train/evaluator.hpp"

@@ -9,7 +9,7 @@
 #include <system_error>
 #include <thread>
 
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 namespace {

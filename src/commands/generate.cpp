@@ -19,7 +19,7 @@
 #include "io/json_text.hpp"
 #include "kernels/attention_provider.hpp"
 #include "model/decoder.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 

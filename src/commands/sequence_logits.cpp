@@ -35,7 +35,9 @@ class RoundLogits {
  public:
   RoundLogits(const TrainedModel& trained, std::int64_t sequence_length)
       : grid_(trained.rank_context.grid.shape()),
-        vocab_size_(trained.architecture.vocab_size),
+        lm_head_({.name = "lm_head",
+                  .rows = trained.architecture.vocab_size,
+                  .shard = parallel::ShardRule::vocab_rows}),
         length_(sequence_length),
         local_cols_(trained.weights->sizes().vocab),
         rows_at_once_(std::clamp<std::int64_t>(kGatheredElements / (grid_.size() * local_cols_), 1,
@@ -70,10 +72,10 @@ class RoundLogits {
       for (int rank = 0; rank < grid_.size(); ++rank) {
         const parallel::ProcessGrid place(grid_, rank);
         const std::int64_t sequence = first + place.data_rank();
-        const std::int64_t first_id = place.tensor_rank() * local_cols_;
-        const std::int64_t count = std::min(local_cols_, vocab_size_ - first_id);
-        if (sequence < num_sequences && count > 0)
-          file->write(sequence, {row, rows}, {first_id, count},
+        const parallel::Rectangle ids =
+            parallel::tensor_shard(lm_head_, place.tensor_rank(), grid_.tensor);
+        if (sequence < num_sequences && !ids.empty())
+          file->write(sequence, {row, rows}, {ids.row_begin, ids.rows()},
                       all.row_range(rank * rows, rows).as<float>(), local_cols_);
       }
     }
@@ -83,7 +85,8 @@ class RoundLogits {
   static constexpr std::int64_t kGatheredElements = std::int64_t{1} << 24;  ///< 64 MiB
 
   parallel::GridShape grid_;
-  std::int64_t vocab_size_, length_, local_cols_, rows_at_once_;
+  parallel::TensorSpec lm_head_;
+  std::int64_t length_, local_cols_, rows_at_once_;
   std::vector<float> own_, gathered_;
   device::Arena arena_;
   device::View on_gpu_;  ///< (S, V_loc) f32; no data on the host

@@ -5,7 +5,7 @@
 #include "config/parameters.hpp"
 #include "device/arena.hpp"
 #include "model/weights.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/distributed_model.hpp"
 

@@ -8,7 +8,7 @@
 #include "kernels/qk_norm_rope.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::model {
 

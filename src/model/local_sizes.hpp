@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "model/architecture.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::model {
 

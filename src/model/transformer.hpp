@@ -7,7 +7,7 @@
 #include "model/inputs.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::model {
 

@@ -9,17 +9,19 @@ using device::View;
 
 LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& grid) {
   const std::int64_t n = grid.shape().tensor;
-  const std::int64_t vocab = div_ceil(a.vocab_size, n);
-  const std::int64_t first = std::min(a.vocab_size, vocab * grid.tensor_rank());
+  const parallel::TensorSpec embedding{
+      .name = "embedding", .rows = a.vocab_size, .shard = parallel::ShardRule::vocab_rows};
+  const parallel::Rectangle rows =
+      parallel::tensor_shard(embedding, grid.tensor_rank(), grid.shape().tensor);
   return {
       .hidden = a.hidden_size,
       .head_dim = a.head_dim,
       .num_heads = div_exact(a.num_heads, n),
       .num_kv_heads = n <= a.num_kv_heads ? div_exact(a.num_kv_heads, n) : 1,
       .intermediate = div_exact(a.intermediate, n),
-      .vocab = vocab,
-      .vocab_valid = std::min(vocab, a.vocab_size - first),
-      .vocab_first = first,
+      .vocab = parallel::allocated_rows(embedding, grid.shape().tensor),
+      .vocab_valid = rows.rows(),
+      .vocab_first = rows.row_begin,
       .num_layers = a.num_layers,
       .kv_replication = parallel::kv_replication(a.num_kv_heads, static_cast<int>(n)),
       .mlp_inputs = a.mlp == Mlp::swiglu ? 2 : 1,

@@ -9,7 +9,7 @@
 #include "device/context.hpp"
 #include "kernels/adamw.hpp"
 #include "optim/bucket_events.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "parallel/zero.hpp"
 
 namespace espalier::optim {

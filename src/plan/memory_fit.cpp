@@ -145,7 +145,7 @@ std::string describe_fit(const config::Parameters& parameters, const parallel::G
                          const Room& room) {
   int largest_rank = 0;
   std::int64_t largest = 0;
-  for (const int rank : corner_ranks(shape)) {
+  for (const int rank : parallel::corner_ranks(shape)) {
     const std::int64_t total =
         TrainingMemory::planned(parameters, {shape, rank}, room.backend, room.compute_capability)
             .total_bytes();

@@ -1,7 +1,6 @@
 #include "plan/memory_plan.hpp"
 
 #include <algorithm>
-#include <set>
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
@@ -141,14 +140,6 @@ std::int64_t workspace_elements(const config::Parameters& p, const parallel::Pro
                                      p.training.micro_batch_size * p.training.sequence_length);
 }
 
-std::vector<int> corner_ranks(const parallel::GridShape& shape) {
-  std::vector<int> ranks;
-  for (const int t : std::set<int>{0, shape.tensor - 1})
-    for (const int d : std::set<int>{0, shape.data - 1})
-      ranks.push_back(d * shape.tensor * shape.context + t);
-  return ranks;
-}
-
 int planned_capability(const config::DeviceParameters& parameters, device::Backend backend) {
   if (backend != device::Backend::cuda) return 0;
   return parameters.compute_capability > 0 ? narrow<int>(parameters.compute_capability)
@@ -160,7 +151,7 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   const int capability = planned_capability(parameters.device, backend);
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
-  for (const int rank : corner_ranks(shape)) {
+  for (const int rank : parallel::corner_ranks(shape)) {
     const std::int64_t total =
         TrainingMemory::planned(parameters, {shape, rank}, backend, capability).total_bytes();
     smallest = smallest == 0 ? total : std::min(smallest, total);

@@ -10,7 +10,7 @@
 #include "model/activations.hpp"
 #include "model/weights.hpp"
 #include "optim/optimizer.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::plan {
 
@@ -75,15 +75,11 @@ class TrainingMemory {
 std::int64_t workspace_elements(const config::Parameters& parameters,
                                 const parallel::ProcessGrid& grid, device::Backend backend);
 
-/// The ranks that differ: padding of the last vocabulary shard and the remainders of the ZeRO
-/// division lie at the ends of the tensor and data axes.
-std::vector<int> corner_ranks(const parallel::GridShape& shape);
-
 /// device.compute_capability, or that of the GPU that is here; 0: not known.
 int planned_capability(const config::DeviceParameters& parameters, device::Backend backend);
 
 /// Table for the banner and --dry-run: the memory of rank 0, and the smallest and largest total
-/// over the ranks (the corners of the tensor and data axes are the ones that differ). It needs no
+/// over the ranks (those at the ends of the axes are the ones that differ). It needs no
 /// GPU to plan for one; where there is one, its architecture says what attention takes.
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape, device::Backend backend);

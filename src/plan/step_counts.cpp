@@ -76,7 +76,8 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
   device::Context context(device::Context::Counting{backend});
   TrainingMemory memory = TrainingMemory::planned(p, grid, backend, compute_capability);
   parallel::GridCommunicators communicators = parallel::counting_communicators(
-      grid, narrow<int>(memory.weights->sizes().kv_replication), p.parallel.overlap_tensor);
+      grid.with({.kv_replication = narrow<int>(memory.weights->sizes().kv_replication)}),
+      p.parallel.overlap_tensor);
   model::Transformer transformer(memory.architecture, *memory.weights, *memory.activations, context,
                                  communicators);
   transformer.set_before_use(

@@ -5,7 +5,7 @@
 #include "config/parameters.hpp"
 #include "device/profiler.hpp"
 #include "model/transformer.hpp"
-#include "parallel/counting_communicator.hpp"
+#include "parallel/comm/counting_communicator.hpp"
 #include "plan/memory_plan.hpp"
 
 namespace espalier::plan {

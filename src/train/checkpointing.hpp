@@ -10,7 +10,7 @@
 #include "io/checkpoint.hpp"
 #include "model/tensor_table.hpp"
 #include "optim/optimizer.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::train {
 

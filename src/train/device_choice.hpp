@@ -10,7 +10,7 @@
 #include "device/gemm.hpp"
 #include "device/gpu.hpp"
 #include "io/checkpoint.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::train {
 

@@ -14,7 +14,8 @@ parallel::GridShape grid_shape(const config::Parameters& parameters) {
 }
 
 RankContext::RankContext(parallel::MpiSession& session, const config::Parameters& p)
-    : grid(grid_shape(p), session.rank()),
+    : grid(grid_shape(p), session.rank(),
+           parallel::views_of(p.model.num_key_value_heads, grid_shape(p))),
       gpu(choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, backend_of(gpu))) {
   context.gemm().set_tuning(p.device.tune_gemm);
@@ -39,9 +40,9 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
           p, rank_context.grid, rank_context.context,
           parallel::registered_memory(session, rank_context.grid, rank_context.context,
                                       collective_library(p.device)))),
-      communicators(parallel::make_communicators(
-          session, rank_context.grid, narrow<int>(memory.weights->sizes().kv_replication),
-          &rank_context.context, collective_library(p.device), p.parallel.overlap_tensor)),
+      communicators(parallel::make_communicators(session, rank_context.grid, &rank_context.context,
+                                                 collective_library(p.device),
+                                                 p.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
                   communicators) {
   register_activations(communicators, memory.activation_arena);

@@ -4,7 +4,7 @@
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "model/transformer.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 
 namespace espalier::train {

@@ -6,8 +6,8 @@
 #include "config/parameters.hpp"
 #include "device/profiler.hpp"
 #include "model/architecture.hpp"
-#include "parallel/communicator.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::train {
 

@@ -5,7 +5,7 @@
 
 #include "config/parameters.hpp"
 #include "io/checkpoint.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::train {
 

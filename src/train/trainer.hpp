@@ -8,7 +8,7 @@
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "io/run_log.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "train/checkpointing.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 #include "support/forwarding_gpu.hpp"
 
 namespace espalier::testing {

@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "unit/io/checkpoint/simulated_run.hpp"
 
 using namespace espalier;

@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "model/initialize.hpp"
-#include "parallel/counting_communicator.hpp"
+#include "parallel/comm/counting_communicator.hpp"
 
 namespace espalier::testing {
 
@@ -130,10 +130,9 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 /// Counted, but for those of NCCL, which know their memory.
 static parallel::GridCommunicators communicators_of(const config::Parameters& p,
                                                     const parallel::ProcessGrid& grid,
-                                                    int kv_replication,
                                                     const device::Context& context) {
-  auto made = parallel::make_communicators(session(), grid, kv_replication, &context,
-                                           library_of_test(), p.parallel.overlap_tensor);
+  auto made = parallel::make_communicators(session(), grid, &context, library_of_test(),
+                                           p.parallel.overlap_tensor);
   const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
   return over_nccl ? std::move(made) : parallel::counted(std::move(made));
 }
@@ -141,14 +140,14 @@ static parallel::GridCommunicators communicators_of(const config::Parameters& p,
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
                          WithoutWeights)
     : parameters(p),
-      grid(shape_of(p), session().rank()),
+      grid(shape_of(p), session().rank(),
+           parallel::views_of(p.model.num_key_value_heads, shape_of(p))),
       gpu(std::move(on)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(communicators_of(
-          parameters, grid, static_cast<int>(memory.weights->sizes().kv_replication), context)),
+      communicators(communicators_of(parameters, grid, context)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =

@@ -5,7 +5,7 @@
 
 #include "device/context.hpp"
 #include "model/transformer.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 #include "support/hdf5_fixture.hpp"
 

@@ -6,8 +6,8 @@
 
 #include "device/arena.hpp"
 #include "mpi/parallel/shard_checks.hpp"
-#include "parallel/nccl_communicator.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/session.hpp"
 #include "support/expect_error.hpp"
 #include "support/forwarding_gpu.hpp"
 

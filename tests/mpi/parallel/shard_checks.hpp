@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "device/view.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 #include "rank_data.hpp"
 
 namespace espalier::testing {

@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "device/view.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 #include "shard_checks.hpp"
 
 using namespace espalier;

@@ -1,10 +1,10 @@
 #include <catch2/catch.hpp>
 
 #include "device/arena.hpp"
-#include "parallel/mpi_check.hpp"
-#include "parallel/session.hpp"
-#include "parallel/shard_map.hpp"
-#include "parallel/staged_communicator.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/session.hpp"
+#include "parallel/comm/staged_communicator.hpp"
+#include "parallel/layout/shard_map.hpp"
 #include "rank_data.hpp"
 
 using namespace espalier;

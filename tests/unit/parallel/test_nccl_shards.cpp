@@ -1,8 +1,8 @@
 #include <catch2/catch.hpp>
 
-#include "parallel/nccl_communicator.hpp"
-#include "parallel/nccl_shards.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/nccl_shards.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 using namespace espalier::parallel;
 using Kind = ShardCall::Kind;

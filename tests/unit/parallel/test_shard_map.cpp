@@ -1,4 +1,4 @@
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 #include <catch2/catch.hpp>
 #include <string>

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/checkpoint.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 #include "support/scratch_folder.hpp"
 
 // The optimiser state of a small model on every rank of a grid, in one process without MPI, and

@@ -1,5 +1,5 @@
 #include "base/error.hpp"
-#include "parallel/nccl_communicator.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
 
 namespace espalier::parallel {
 

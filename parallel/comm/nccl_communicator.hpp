@@ -4,7 +4,7 @@
 
 #include "device/gpu.hpp"
 #include "device/queue.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 
 namespace espalier::parallel {
 

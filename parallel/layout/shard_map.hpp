@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/grid.hpp"
-#include "parallel/weight_role.hpp"
+#include "parallel/layout/grid.hpp"
+#include "parallel/layout/weight_role.hpp"
 
 // Pure arithmetic: which part of which tensor lies where. No MPI, no memory.
 
@@ -22,6 +22,10 @@ namespace espalier::parallel {
 ///
 /// With n > K, n/K tensor ranks hold the rows of the same kv head.
 enum class ShardRule : std::uint8_t { none, rows, columns, vocab_rows, kv_rows };
+
+/// Whether the rule can divide `count` of what must not be cut (heads, columns, rows; K for
+/// kv_rows) over n tensor ranks: evenly, save vocab_rows, which only must leave none without a row.
+bool divides(ShardRule rule, std::int64_t count, std::int64_t n);
 
 enum class Init : std::uint8_t { normal, ones, zeros };
 
@@ -79,6 +83,8 @@ Rectangle tensor_shard(const TensorSpec& spec, int t, int n);
 std::int64_t allocated_rows(const TensorSpec& spec, int n);
 /// n / K for n > K, else 1. Requires that one divides the other.
 int kv_replication(std::int64_t num_kv_heads, int n);
+/// The views of the grid of a model with so many key and value heads.
+GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape);
 /// Whether this tensor rank is the one that counts (norm, checkpoint): false on all but the first
 /// rank of those that hold the same rectangle.
 bool counts_here(const TensorSpec& spec, int t, int n);

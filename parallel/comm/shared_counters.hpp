@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::parallel {
 

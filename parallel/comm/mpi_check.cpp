@@ -1,4 +1,4 @@
-#include "parallel/mpi_check.hpp"
+#include "parallel/comm/mpi_check.hpp"
 
 #include <mpi.h>
 

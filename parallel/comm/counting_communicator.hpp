@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "parallel/communicator.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::parallel {
 
@@ -58,8 +58,7 @@ class CountingCommunicator : public Communicator {
 };
 
 /// The communicators of a rank of a grid that is only planned.
-GridCommunicators counting_communicators(const ProcessGrid& grid, int kv_replication,
-                                         bool overlap_tensor);
+GridCommunicators counting_communicators(const ProcessGrid& grid, bool overlap_tensor);
 /// The same groups, counted from now on.
 GridCommunicators counted(GridCommunicators communicators);
 /// By group and collective: {"tensor", {"all_gather", ...}}. Of counting communicators only.

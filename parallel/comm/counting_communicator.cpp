@@ -1,7 +1,7 @@
-#include "parallel/counting_communicator.hpp"
+#include "parallel/comm/counting_communicator.hpp"
 
 #include "base/error.hpp"
-#include "parallel/mpi_communicator.hpp"
+#include "parallel/comm/mpi_communicator.hpp"
 
 namespace espalier::parallel {
 
@@ -121,18 +121,16 @@ std::int64_t CountingCommunicator::bytes_sent() const {
   return bytes;
 }
 
-GridCommunicators counting_communicators(const ProcessGrid& grid, int kv_replication,
-                                         bool overlap_tensor) {
-  const auto make = [](int rank, int size) {
-    return std::make_unique<CountingCommunicator>(rank, size);
+GridCommunicators counting_communicators(const ProcessGrid& grid, bool overlap_tensor) {
+  const auto make = [&](Span span) {
+    return std::make_unique<CountingCommunicator>(grid.index_in(span), grid.size_of(span));
   };
-  const int tensor = grid.shape().tensor;
   GridCommunicators result;
-  result.tensor = make(grid.tensor_rank(), tensor);
-  if (overlap_tensor && tensor > 1) result.tensor_overlap = make(grid.tensor_rank(), tensor);
-  result.data = make(grid.data_rank(), grid.shape().data);
-  result.kv_replicas = make(grid.tensor_rank() % kv_replication, kv_replication);
-  result.world = make(grid.rank(), grid.size());
+  result.tensor = make(Span::tensor);
+  if (overlap_tensor && grid.shape().tensor > 1) result.tensor_overlap = make(Span::tensor);
+  result.data = make(Span::data);
+  result.kv_replicas = make(Span::kv_replicas);
+  result.world = make(Span::world);
   return result;
 }
 

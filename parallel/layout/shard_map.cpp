@@ -1,4 +1,4 @@
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 #include <algorithm>
 
@@ -17,7 +17,7 @@ void require_divisible(bool condition, fmt::format_string<Args...> format, Args&
 }
 
 std::int64_t even_share(const TensorSpec& spec, std::int64_t count, const char* what, int n) {
-  require_divisible(count % n == 0,
+  require_divisible(divides(spec.shard, count, n),
                     "{}: {} {} cannot be divided evenly over parallel.tensor = {}; choose a "
                     "divisor",
                     spec.name, count, what, n);
@@ -25,6 +25,21 @@ std::int64_t even_share(const TensorSpec& spec, std::int64_t count, const char* 
 }
 
 }  // namespace
+
+bool divides(ShardRule rule, std::int64_t count, std::int64_t n) {
+  switch (rule) {
+    case ShardRule::none:
+      return true;
+    case ShardRule::rows:
+    case ShardRule::columns:
+      return count % n == 0;
+    case ShardRule::vocab_rows:
+      return (n - 1) * div_ceil(count, n) < count;
+    case ShardRule::kv_rows:
+      return count % n == 0 || n % count == 0;
+  }
+  fail(ExitStatus::internal, "an unknown shard rule");
+}
 
 Rectangle intersect(const Rectangle& a, const Rectangle& b) {
   const Rectangle both{std::max(a.row_begin, b.row_begin), std::min(a.row_end, b.row_end),
@@ -68,12 +83,15 @@ std::int64_t allocated_rows(const TensorSpec& spec, int n) {
 
 int kv_replication(std::int64_t num_kv_heads, int n) {
   ESPALIER_ASSERT(num_kv_heads > 0 && n > 0, "K = {}, n = {}", num_kv_heads, n);
-  const bool divides = n > num_kv_heads ? n % num_kv_heads == 0 : num_kv_heads % n == 0;
-  require_divisible(divides,
+  require_divisible(divides(ShardRule::kv_rows, num_kv_heads, n),
                     "parallel.tensor = {} and model.num_key_value_heads = {}: one must divide the "
                     "other",
                     n, num_kv_heads);
   return n > num_kv_heads ? narrow<int>(n / num_kv_heads) : 1;
+}
+
+GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape) {
+  return {.kv_replication = kv_replication(num_kv_heads, shape.tensor)};
 }
 
 bool counts_here(const TensorSpec& spec, int t, int n) {

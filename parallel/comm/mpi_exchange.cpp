@@ -1,12 +1,12 @@
-#include "parallel/mpi_exchange.hpp"
+#include "parallel/comm/mpi_exchange.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/integers.hpp"
-#include "parallel/mpi_check.hpp"
-#include "parallel/rank_sum.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/rank_sum.hpp"
 
 namespace espalier::parallel {
 
@@ -103,14 +103,14 @@ void MpiExchange::post_sum_round(std::size_t round) {
     const int to = (rank_ + shift) % size_;
     const auto theirs = plan_.messages(to);
     if (round >= theirs.size()) continue;
-    const auto spans = plan_.spans(to, theirs[round]);
-    const std::byte* data = spans.front().data;
-    if (spans.size() > 1) {
+    const auto stretches = plan_.stretches(to, theirs[round]);
+    const std::byte* data = stretches.front().data;
+    if (stretches.size() > 1) {
       std::byte* packed = send_slot(round, to);
       data = packed;
-      for (const Span& span : spans) {
-        std::memcpy(packed, span.data, static_cast<std::size_t>(span.bytes));
-        packed += span.bytes;
+      for (const Stretch& stretch : stretches) {
+        std::memcpy(packed, stretch.data, static_cast<std::size_t>(stretch.bytes));
+        packed += stretch.bytes;
       }
     }
     post_send(round, data, theirs[round].bytes, to);
@@ -122,13 +122,13 @@ void MpiExchange::sum_round(std::size_t round, DType dtype, Place place) {
   const auto mine = plan_.messages(rank_);
   if (round >= mine.size()) return;
   std::int64_t offset = 0;
-  for (const Span& span : plan_.spans(rank_, mine[round])) {
+  for (const Stretch& stretch : plan_.stretches(rank_, mine[round])) {
     for (int source = 0; source < size_; ++source)
       sources_[static_cast<std::size_t>(source)] =
-          source == rank_ ? span.data : receive_slot(round, source) + offset;
-    sum_in_rank_order(dtype, sources_, place(span),
-                      span.bytes / static_cast<std::int64_t>(size_of(dtype)));
-    offset += span.bytes;
+          source == rank_ ? stretch.data : receive_slot(round, source) + offset;
+    sum_in_rank_order(dtype, sources_, place(stretch),
+                      stretch.bytes / static_cast<std::int64_t>(size_of(dtype)));
+    offset += stretch.bytes;
   }
 }
 
@@ -144,12 +144,12 @@ void MpiExchange::sum(DType dtype, Place place) {
 }
 
 void MpiExchange::sum_in_place(DType dtype) {
-  sum(dtype, [](const Span& span) { return span.data; });
+  sum(dtype, [](const Stretch& stretch) { return stretch.data; });
 }
 
 void MpiExchange::sum_into(const View& out) {
   auto* next = static_cast<std::byte*>(out.data);
-  sum(out.dtype, [&](const Span& span) { return std::exchange(next, next + span.bytes); });
+  sum(out.dtype, [&](const Stretch& stretch) { return std::exchange(next, next + stretch.bytes); });
 }
 
 // --- All-gather: rank d's stream is what d sends to everyone. ---
@@ -159,20 +159,20 @@ void MpiExchange::post_gather_round(std::size_t round) {
     const int from = (rank_ - shift + size_) % size_;
     const auto theirs = plan_.messages(from);
     if (round >= theirs.size()) continue;
-    const auto spans = plan_.spans(from, theirs[round]);
-    std::byte* place = spans.size() == 1 ? spans.front().data : receive_slot(round, from);
+    const auto stretches = plan_.stretches(from, theirs[round]);
+    std::byte* place = stretches.size() == 1 ? stretches.front().data : receive_slot(round, from);
     post_receive(round, place, theirs[round].bytes, from);
   }
   const auto mine = plan_.messages(rank_);
   if (round >= mine.size()) return;
-  const auto spans = plan_.spans(rank_, mine[round]);
-  const std::byte* data = spans.front().data;
-  if (spans.size() > 1) {
+  const auto stretches = plan_.stretches(rank_, mine[round]);
+  const std::byte* data = stretches.front().data;
+  if (stretches.size() > 1) {
     std::byte* packed = send_slot(round, rank_);
     data = packed;
-    for (const Span& span : spans) {
-      std::memcpy(packed, span.data, static_cast<std::size_t>(span.bytes));
-      packed += span.bytes;
+    for (const Stretch& stretch : stretches) {
+      std::memcpy(packed, stretch.data, static_cast<std::size_t>(stretch.bytes));
+      packed += stretch.bytes;
     }
   }
   for (int shift = 1; shift < size_; ++shift)
@@ -183,12 +183,12 @@ void MpiExchange::unpack_round(std::size_t round) {
   for (int source = 0; source < size_; ++source) {
     const auto theirs = plan_.messages(source);
     if (source == rank_ || round >= theirs.size()) continue;
-    const auto spans = plan_.spans(source, theirs[round]);
-    if (spans.size() == 1) continue;
+    const auto stretches = plan_.stretches(source, theirs[round]);
+    if (stretches.size() == 1) continue;
     const std::byte* packed = receive_slot(round, source);
-    for (const Span& span : spans) {
-      std::memcpy(span.data, packed, static_cast<std::size_t>(span.bytes));
-      packed += span.bytes;
+    for (const Stretch& stretch : stretches) {
+      std::memcpy(stretch.data, packed, static_cast<std::size_t>(stretch.bytes));
+      packed += stretch.bytes;
     }
   }
 }

@@ -1,4 +1,4 @@
-#include "parallel/mpi_communicator.hpp"
+#include "parallel/comm/mpi_communicator.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <exception>
 
 #include "base/integers.hpp"
-#include "parallel/mpi_check.hpp"
+#include "parallel/comm/mpi_check.hpp"
 
 namespace espalier::parallel {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "device/view.hpp"
-#include "parallel/message_plan.hpp"
+#include "parallel/comm/message_plan.hpp"
 
 namespace espalier::parallel {
 
@@ -71,7 +71,7 @@ class MpiExchange {
 
   void post_sum_round(std::size_t round);
   void post_gather_round(std::size_t round);
-  /// The sum of each span of this rank's stream, in order, goes to place(span).
+  /// The sum of each stretch of this rank's stream, in order, goes to place(stretch).
   template <class Place>
   void sum(DType dtype, Place place);
   template <class Place>

@@ -5,8 +5,8 @@
 
 #include "device/arena.hpp"
 #include "device/context.hpp"
-#include "parallel/communicator.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::parallel {
 
@@ -54,7 +54,7 @@ enum class CollectiveLibrary { automatic, mpi, nccl };
 /// and texts. `overlap_tensor`: tensor_overlap too, in the communication stream of the tensor
 /// group.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
-                                     int kv_replication, const device::Context* context = nullptr,
+                                     const device::Context* context = nullptr,
                                      CollectiveLibrary library = CollectiveLibrary::automatic,
                                      bool overlap_tensor = false);
 

@@ -1,4 +1,4 @@
-#include "parallel/staged_communicator.hpp"
+#include "parallel/comm/staged_communicator.hpp"
 
 #include "base/integers.hpp"
 

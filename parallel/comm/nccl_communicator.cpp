@@ -1,4 +1,4 @@
-#include "parallel/nccl_communicator.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
 
 #include <cuda_runtime_api.h>
 
@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "parallel/nccl_library.hpp"
-#include "parallel/nccl_shards.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/nccl_library.hpp"
+#include "parallel/comm/nccl_shards.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::parallel {
 

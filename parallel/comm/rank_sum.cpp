@@ -1,8 +1,8 @@
-#include "parallel/rank_sum.hpp"
+#include "parallel/comm/rank_sum.hpp"
 
 #include "base/error.hpp"
 #include "base/host_loops.hpp"
-#include "parallel/rank_sum_level.hpp"
+#include "parallel/comm/rank_sum_level.hpp"
 
 namespace espalier::parallel {
 namespace {

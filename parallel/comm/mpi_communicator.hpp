@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/communicator.hpp"
-#include "parallel/mpi_exchange.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/comm/mpi_exchange.hpp"
 
 namespace espalier::parallel {
 

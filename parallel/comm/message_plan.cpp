@@ -1,4 +1,4 @@
-#include "parallel/message_plan.hpp"
+#include "parallel/comm/message_plan.hpp"
 
 #include <algorithm>
 
@@ -15,7 +15,7 @@ MessagePlan::MessagePlan(int num_ranks, std::int64_t limit_bytes)
 
 void MessagePlan::clear() {
   for (Stream& stream : streams_) {
-    stream.spans.clear();
+    stream.stretches.clear();
     stream.messages.clear();
   }
 }
@@ -26,11 +26,11 @@ void MessagePlan::append(int rank, void* data, std::int64_t bytes) {
   while (bytes > 0) {
     const std::int64_t part = std::min(bytes, limit_bytes_);
     const bool joins = part < alone_bytes_ && !stream.messages.empty() &&
-                       stream.spans.back().bytes < alone_bytes_ &&
+                       stream.stretches.back().bytes < alone_bytes_ &&
                        stream.messages.back().bytes + part <= limit_bytes_;
-    if (!joins) stream.messages.push_back({stream.spans.size(), 0, 0});
-    stream.spans.push_back({place, part});
-    stream.messages.back().num_spans += 1;
+    if (!joins) stream.messages.push_back({stream.stretches.size(), 0, 0});
+    stream.stretches.push_back({place, part});
+    stream.messages.back().num_stretches += 1;
     stream.messages.back().bytes += part;
     place += part;
     bytes -= part;

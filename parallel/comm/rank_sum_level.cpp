@@ -3,7 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "parallel/rank_sum_level.hpp"
+#include "parallel/comm/rank_sum_level.hpp"
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"

@@ -7,7 +7,7 @@
 namespace espalier::parallel {
 
 /// A stretch of contiguous memory.
-struct Span {
+struct Stretch {
   std::byte* data;
   std::int64_t bytes;
 };
@@ -21,10 +21,10 @@ struct Span {
 /// messages as one large tensor.
 class MessagePlan {
  public:
-  /// A message of at most `limit_bytes`. More than one span: it is packed.
+  /// A message of at most `limit_bytes`. More than one stretch: it is packed.
   struct Message {
-    std::size_t first_span;
-    std::size_t num_spans;
+    std::size_t first_stretch;
+    std::size_t num_stretches;
     std::int64_t bytes;
   };
 
@@ -36,15 +36,15 @@ class MessagePlan {
   void append(int rank, void* data, std::int64_t bytes);
 
   std::span<const Message> messages(int rank) const { return stream(rank).messages; }
-  std::span<const Span> spans(int rank, const Message& message) const {
-    return std::span(stream(rank).spans).subspan(message.first_span, message.num_spans);
+  std::span<const Stretch> stretches(int rank, const Message& message) const {
+    return std::span(stream(rank).stretches).subspan(message.first_stretch, message.num_stretches);
   }
   /// Messages of the longest stream.
   std::size_t num_rounds() const;
 
  private:
   struct Stream {
-    std::vector<Span> spans;
+    std::vector<Stretch> stretches;
     std::vector<Message> messages;
   };
   const Stream& stream(int rank) const { return streams_[static_cast<std::size_t>(rank)]; }

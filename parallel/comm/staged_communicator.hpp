@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "device/gpu.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 
 namespace espalier::parallel {
 

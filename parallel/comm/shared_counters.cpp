@@ -1,4 +1,4 @@
-#include "parallel/shared_counters.hpp"
+#include "parallel/comm/shared_counters.hpp"
 
 #include <mpi.h>
 
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "parallel/mpi_check.hpp"
+#include "parallel/comm/mpi_check.hpp"
 
 namespace espalier::parallel {
 

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::parallel {
 

@@ -1,4 +1,4 @@
-#include "parallel/nccl_shards.hpp"
+#include "parallel/comm/nccl_shards.hpp"
 
 #include <algorithm>
 

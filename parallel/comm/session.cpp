@@ -1,4 +1,4 @@
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 #include <mpi.h>
 #include <unistd.h>
@@ -9,11 +9,11 @@
 #include <exception>
 
 #include "base/error.hpp"
-#include "parallel/mpi_check.hpp"
-#include "parallel/mpi_communicator.hpp"
-#include "parallel/nccl_communicator.hpp"
-#include "parallel/nccl_shards.hpp"
-#include "parallel/staged_communicator.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/mpi_communicator.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/nccl_shards.hpp"
+#include "parallel/comm/staged_communicator.hpp"
 
 namespace espalier::parallel {
 namespace {
@@ -24,10 +24,11 @@ MPI_Comm duplicate_of_world() {
   return duplicate;
 }
 
-/// The ranks with the same colour, in world order.
-MPI_Comm split_of_world(int color, int rank) {
+/// The ranks of this rank's group, in world order. Collective over the world.
+MPI_Comm communicator_of(const ProcessGrid& grid, Span span) {
   MPI_Comm group = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split(MPI_COMM_WORLD, color, rank, &group), "MPI_Comm_split");
+  check_mpi(MPI_Comm_split(MPI_COMM_WORLD, grid.first_of(span), grid.rank(), &group),
+            "MPI_Comm_split");
   return group;
 }
 
@@ -106,9 +107,8 @@ void MpiSession::abort(int status) {
 }
 
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
-                                     int kv_replication, const device::Context* context,
-                                     CollectiveLibrary library, bool overlap_tensor) {
-  const GridShape& shape = grid.shape();
+                                     const device::Context* context, CollectiveLibrary library,
+                                     bool overlap_tensor) {
   if (grid.size() != session.size()) {
     throw Error(ExitStatus::bad_configuration,
                 fmt::format("the process grid {} does not fit a job of {} ranks; change "
@@ -118,19 +118,13 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   }
   ESPALIER_ASSERT(grid.rank() == session.rank(), "grid of rank {} on rank {}", grid.rank(),
                   session.rank());
-  ESPALIER_ASSERT(kv_replication > 0 && shape.tensor % kv_replication == 0,
-                  "kv replication {} of {} tensor ranks", kv_replication, shape.tensor);
 
-  const int rank = grid.rank();
-  const int tensor_group = rank / shape.tensor;
-  const int outer = grid.pipeline_rank() * shape.context + grid.context_rank();
-  const int data_group = outer * shape.tensor + grid.tensor_rank();
   const auto staging = std::make_shared<Staging>();
   const bool on_host = context == nullptr || context->on_host();
   const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
-  const auto make = [&](int group, const device::Queue& queue,
+  const auto make = [&](Span span, const device::Queue& queue,
                         const char* axis) -> std::unique_ptr<Communicator> {
-    auto host = std::make_unique<MpiCommunicator>(split_of_world(group, rank), staging);
+    auto host = std::make_unique<MpiCommunicator>(communicator_of(grid, span), staging);
     if (on_host) return host;
     // A group of one rank only copies, now and then.
     if (through_nccl && host->size() > 1)
@@ -145,12 +139,12 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
     return on_host ? none : context->communication_queue(stream);
   };
   GridCommunicators result;
-  result.tensor = make(tensor_group, compute, "tensor");
-  if (overlap_tensor && shape.tensor > 1)
+  result.tensor = make(Span::tensor, compute, "tensor");
+  if (overlap_tensor && grid.shape().tensor > 1)
     result.tensor_overlap =
-        make(tensor_group, beside(CommunicationStream::tensor), "tensor (beside)");
-  result.data = make(data_group, beside(CommunicationStream::data), "data");
-  result.kv_replicas = make(rank / kv_replication, compute, "kv replicas");
+        make(Span::tensor, beside(CommunicationStream::tensor), "tensor (beside)");
+  result.data = make(Span::data, beside(CommunicationStream::data), "data");
+  result.kv_replicas = make(Span::kv_replicas, compute, "kv replicas");
   result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
   return result;
 }

@@ -1,4 +1,4 @@
-#include "parallel/nccl_library.hpp"
+#include "parallel/comm/nccl_library.hpp"
 
 #include <dlfcn.h>
 #include <fmt/core.h>
