@@ -2,6 +2,14 @@
 
 namespace espalier::parallel {
 
+Rectangle written_shard(const TensorSpec& spec, const ProcessGrid& grid) {
+  const int t = grid.tensor_rank();
+  const int num_tensor = grid.shape().tensor;
+  // Context ranks hold the same weights; the first of them speaks for all.
+  if (!counts_here(spec, t, num_tensor) || grid.context_rank() != 0) return {};
+  return owned_shard(spec, t, num_tensor, grid.data_rank(), grid.shape().data);
+}
+
 ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid,
                              int zero_stage)
     : zero_stage_(zero_stage) {
@@ -26,9 +34,7 @@ ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const Process
     if (piece.rectangle.empty()) continue;
     piece.row_begin = piece.rectangle.row_begin - shard.row_begin;
     piece.row_end = piece.rectangle.row_end - shard.row_begin;
-    // Context ranks hold the same weights; the first of them speaks for all.
-    const bool speaks = counts_here(spec, t, num_tensor) && grid.context_rank() == 0;
-    piece.writes = speaks && !piece.written.empty();
+    piece.writes = !written_shard(spec, grid).empty();
     pieces_.push_back(piece);
   }
 }

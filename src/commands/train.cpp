@@ -3,6 +3,7 @@
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
 #include "commands/stopped_early.hpp"
+#include "parallel/on_rank_0.hpp"
 #include "plan/memory_fit.hpp"
 #include "train/device_choice.hpp"
 #include "train/trainer.hpp"
@@ -44,7 +45,10 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
     print_banner(session, parameters, shape);
     const device::Backend backend = train::choose_backend(session, parameters.device);
     if (backend == device::Backend::cuda && session.rank() == 0) print_fit(parameters, shape);
-    train::check_files(parameters);
+    parallel::on_rank_0(session, [&] {
+      train::check_files(parameters);
+      return std::string();
+    });
     log::info("dry run: nothing was trained");
     return ExitStatus::ok;
   }

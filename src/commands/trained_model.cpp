@@ -24,7 +24,9 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       dtype(dtype_from_name(p.training.dtype)),
       worker(session, without_tuning(p)),
       weight_arena(device::Arena::planning("weights")) {
-  io::CheckpointReader reader(p.evaluation.checkpoint);
+  io::CheckpointReader reader(p.evaluation.checkpoint, io::CheckpointReader::Verify::everything,
+                              train::wanted_weights(model::tensor_table(architecture), worker.grid),
+                              train::company(session));
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;
   model::Weights planned(architecture, worker.grid, dtype, weight_arena, nullptr);

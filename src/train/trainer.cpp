@@ -101,8 +101,9 @@ StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
   if (worker_.gpu != nullptr && step_ < steps) rehearse();
   // Every checkpoint keeps the matrix algorithms, which the rehearsal has chosen.
-  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, worker_.context,
-                                                    *model_.memory.optimizer, session_.world());
+  checkpoints_ =
+      std::make_unique<CheckpointDriver>(parameters_, worker_.context, *model_.memory.optimizer,
+                                         worker_.grid.shape(), session_.world());
   // What a stop request cut off in the job before.
   if (step_ > 0 && is_due(parameters_.validation.interval)) validate();
   while (step_ < steps && !is_urgent() && !has_enough_steps()) {
