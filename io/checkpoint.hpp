@@ -153,6 +153,26 @@ class CheckpointReader {
   /// Throws Error (bad_data): no marker, missing rank file, truncated, not a checkpoint.
   explicit CheckpointReader(const std::filesystem::path& folder,
                             Verify verify = Verify::everything);
+
+  /// A rectangle that a rank will read.
+  struct Wanted {
+    std::string tensor;
+    parallel::Rectangle rectangle;
+  };
+  /// What the ranks of a job have in common, to read a checkpoint together.
+  struct Company {
+    int rank, num_ranks;
+    /// Runs the action on rank 0 and gives its text to all ranks, which meet its error. Collective.
+    std::function<std::string(const std::function<std::string()>&)> on_rank_0;
+    /// The least of all ranks' numbers. Collective.
+    std::function<double(double)> least;
+  };
+  /// As above on every rank of a job, which all meet the error: rank 0 reads master.h5 and tells
+  /// the others; of the index, which grows with the ranks that wrote the checkpoint, a rank keeps
+  /// what stands in the same files as a rectangle that it wants, and only such rectangles can be
+  /// read (rank 0 keeps all). Each rank looks at the sizes of its share of the files. Collective.
+  CheckpointReader(const std::filesystem::path& folder, Verify verify,
+                   std::span<const Wanted> wanted, const Company& company);
   ~CheckpointReader();
   const CheckpointInfo& info() const;
 

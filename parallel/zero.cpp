@@ -2,6 +2,14 @@
 
 namespace espalier::parallel {
 
+Rectangle written_shard(const TensorSpec& spec, const ProcessGrid& grid) {
+  const int t = grid.tensor_rank();
+  const int num_tensor = grid.shape().tensor;
+  // Context ranks hold the same weights; the first of them speaks for all.
+  if (!counts_here(spec, t, num_tensor) || grid.context_rank() != 0) return {};
+  return owned_shard(spec, t, num_tensor, grid.data_rank(), grid.shape().data);
+}
+
 ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid,
                              int zero_stage)
     : zero_stage_(zero_stage) {
@@ -26,9 +34,7 @@ ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const Process
     if (shard.rectangle.empty()) continue;
     shard.row_begin = shard.rectangle.row_begin - held.row_begin;
     shard.row_end = shard.rectangle.row_end - held.row_begin;
-    // Context ranks hold the same weights; the first of them speaks for all.
-    const bool speaks = counts_here(spec, t, num_tensor) && grid.context_rank() == 0;
-    shard.writes = speaks && !shard.written.empty();
+    shard.writes = !written_shard(spec, grid).empty();
     shards_.push_back(shard);
   }
 }

@@ -27,6 +27,9 @@ struct OwnedShard {
   Rectangle written;  ///< what it writes: rectangle at stage 1; its ZeRO rows at stage 0
 };
 
+/// What the rank at this place of the grid writes of a tensor to checkpoints; empty: nothing.
+Rectangle written_shard(const TensorSpec& spec, const ProcessGrid& grid);
+
 /// Which rows of which tensor belong to whom. Pure; the same on every rank that asks for the same
 /// coordinates.
 class ZeroPartition {

@@ -117,10 +117,12 @@ std::vector<std::int64_t> data_row_begins(std::int64_t local_rows, int data_size
 Rectangle owned_shard(const TensorSpec& spec, int t, int num_tensor, int d, int num_data) {
   ESPALIER_ASSERT(0 <= d && d < num_data, "data rank {} of {}", d, num_data);
   Rectangle shard = tensor_shard(spec, t, num_tensor);
-  const auto begins = data_row_begins(shard.rows(), num_data);
+  // As data_row_begins, of which only two are needed: rank 0 asks for every rank of the grid.
+  const std::int64_t share = div_ceil(shard.rows(), num_data);
   const std::int64_t first = shard.row_begin;
-  shard.row_begin = first + begins[static_cast<std::size_t>(d)];
-  shard.row_end = first + begins[static_cast<std::size_t>(d) + 1];
+  const std::int64_t last = shard.row_end;
+  shard.row_begin = std::min(last, first + d * share);
+  shard.row_end = std::min(last, first + (d + 1) * share);
   return shard;
 }
 

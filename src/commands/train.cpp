@@ -3,6 +3,7 @@
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
 #include "commands/stopped_early.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "train/device_choice.hpp"
 #include "train/trainer.hpp"
 
@@ -14,7 +15,10 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
     print_gpu_plan(session, parameters, shape);
-    train::check_files(parameters);
+    parallel::on_rank_0(session, [&] {
+      train::check_files(parameters);
+      return std::string();
+    });
     log::info("dry run: nothing was trained");
     return ExitStatus::ok;
   }

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "base/whole_file.hpp"
 
 namespace espalier::train {
@@ -192,6 +194,17 @@ Choice choose(parallel::MpiSession& session, const config::DeviceParameters& par
               const std::vector<std::string>& hosts) {
   if (parameters.backend == "host") return {Backend::host};
   if (parameters.backend == "emulated") return {Backend::emulated};
+  // Where no rank has a GPU there is nothing to tell each other.
+  if (parameters.backend == "auto") {
+    std::array<double, 1> gpus{1.0};
+    try {
+      gpus[0] = static_cast<double>(Gpu::count(Backend::cuda));
+    } catch (const Error&) {
+      // One that cannot be asked is a problem to tell.
+    }
+    session.world().all_reduce_max(gpus);
+    if (gpus[0] == 0.0) return {Backend::host};
+  }
   const std::vector<VisibleGpus> ranks = visible_gpus(session, hosts);
   const auto mine = static_cast<std::size_t>(session.rank());
   if (parameters.backend == "auto") {
@@ -256,6 +269,7 @@ std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool sh
 
 std::shared_ptr<Gpu> choose_gpu(parallel::MpiSession& session,
                                 const config::DeviceParameters& parameters) {
+  if (parameters.backend == "host") return nullptr;
   const std::vector<std::string> hosts = session.host_names();
   const Choice choice = choose(session, parameters, hosts);
   if (choice.backend == Backend::emulated)
@@ -309,8 +323,14 @@ std::string describe_devices(parallel::MpiSession& session, const std::shared_pt
 
 void require_same_products(parallel::MpiSession& session, const device::Gemm& gemm) {
   const std::string mine = gemm.choices();
-  const std::vector<std::string> headings =
-      session.world().all_gather(mine.substr(0, mine.find('\n')));
+  const std::string heading = mine.substr(0, mine.find('\n'));
+  // The usual case in two numbers, whatever the number of ranks.
+  const auto checksum = static_cast<double>(hash_text(heading) >> 11);
+  std::array<double, 1> least{checksum}, most{checksum};
+  session.world().all_reduce_min(least);
+  session.world().all_reduce_max(most);
+  if (least == most) return;
+  const std::vector<std::string> headings = session.world().all_gather(heading);
   const std::vector<std::string> hosts = session.host_names();
   for (std::size_t rank = 1; rank < headings.size(); ++rank)
     if (headings[rank] != headings[0])

@@ -27,15 +27,16 @@ std::string tokenizer_identity(const config::Parameters& parameters) {
 namespace {
 
 Dataset open_dataset(const config::Parameters& p, const std::string& where,
-                     const std::string& split, bool verify) {
+                     const std::string& split, const std::string& tokenizer_identity, bool verify,
+                     parallel::MpiSession* session = nullptr) {
   if (where.empty())
     throw Error(
         ExitStatus::bad_configuration,
         fmt::format("data.{} is not set: name the token shards (espalier tokenize makes them)",
                     split),
         Met::by_every_rank);
-  return Dataset(where, split, p.model.vocab_size, p.training.sequence_length,
-                 tokenizer_identity(p), verify && p.data.verify_checksum);
+  return Dataset(where, split, p.model.vocab_size, p.training.sequence_length, tokenizer_identity,
+                 verify && p.data.verify_checksum, {}, session);
 }
 
 /// Makes sure that files can be created in the directory or, when it does not exist yet, in the
@@ -102,6 +103,7 @@ void check_files(const config::Parameters& p) {
   require_inputs(p);
   // A copy, with training.steps as the data allow.
   config::Parameters limited = p;
+  const std::string identity = tokenizer_identity(p);
   std::string data_identity, data_tokenizer;
   const auto folder = io::newest_checkpoint(checkpoint_directory(p));
   std::optional<io::CheckpointReader> reader;
@@ -109,7 +111,7 @@ void check_files(const config::Parameters& p) {
   if (p.data.train.empty() && p.data.sources.empty()) {
     log::info("data.train is not set, nor data.sources: no shards were checked");
   } else {
-    const TrainingData data(p, tokenizer_identity(p), p.data.verify_checksum);
+    const TrainingData data(p, identity, p.data.verify_checksum);
     RunPosition position;
     if (reader) position = {reader->info().step, reader->info().samples_consumed};
     agree_on_begin(limited.data, data, true);
@@ -119,7 +121,7 @@ void check_files(const config::Parameters& p) {
     log::info("{}", data.describe(samples_of_run(limited, position)));
   }
   if (!p.data.validation.empty())
-    log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
+    log::info("{}", open_dataset(p, p.data.validation, "validation", identity, true).describe());
   if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);
   if (reader) {
     const config::Parameters earlier = require_continuable(
@@ -129,7 +131,7 @@ void check_files(const config::Parameters& p) {
     log::info("would continue {} (step {})", folder->string(), reader->info().step);
   } else if (!p.model.initial_weights.empty()) {
     const InitialWeights initial(p, model::tensor_table(model::Architecture::from(p.model)));
-    initial.warn_of_tokenizer(tokenizer_identity(p));
+    initial.warn_of_tokenizer(identity);
     log::info("would start from {}", initial.describe());
   }
   require_writable(p.output.directory);
@@ -145,8 +147,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       rank_context_(session, parameters),
       gemm_peak_(measure_peak(session, rank_context_, parameters)),
       model_(session, parameters, rank_context_),
-      training_data_(parameters, train::tokenizer_identity(parameters),
-                     session.rank() == 0 && parameters.data.verify_checksum),
+      tokenizer_identity_(
+          parallel::on_rank_0(session, [&] { return train::tokenizer_identity(parameters); })),
+      training_data_(parameters, tokenizer_identity_,
+                     session.rank() == 0 && parameters.data.verify_checksum, &session),
       batch_shape_{.sequence_length = parameters.training.sequence_length,
                    .micro_batch_size = parameters.training.micro_batch_size,
                    .num_micro_batches = div_exact(
@@ -159,9 +163,12 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
   if (!parameters.data.validation.empty())
-    validation_data_.emplace(
-        open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
-  agree_on_begin(parameters_.data, training_data_, session.rank() == 0);
+    validation_data_.emplace(open_dataset(parameters, parameters.data.validation, "validation",
+                                          tokenizer_identity_, session.rank() == 0, &session));
+  parameters_.data.begin_of_document = parallel::on_rank_0(session, [&] {
+    agree_on_begin(parameters_.data, training_data_, true);
+    return parameters_.data.begin_of_document;
+  });
   start_or_continue();
   const RunPosition position{step_, samples_consumed_};
   first_step_ = step_;
@@ -199,7 +206,8 @@ void Trainer::start_or_continue() {
   if (folder) {
     continue_from(*folder);
   } else if (!parameters_.model.initial_weights.empty()) {
-    InitialWeights initial(parameters_, model_.memory.weights->table);
+    InitialWeights initial(parameters_, model_.memory.weights->table, &session_,
+                           wanted_state(optimizer));
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
     initial.load(rank_context_.context, optimizer);
     keep_special_tokens(parameters_.model, initial.model());
@@ -218,7 +226,8 @@ void Trainer::limit_length() {
 }
 
 void Trainer::continue_from(const std::filesystem::path& folder) {
-  io::CheckpointReader reader(folder);
+  io::CheckpointReader reader(folder, io::CheckpointReader::Verify::everything,
+                              wanted_state(*model_.memory.optimizer), company(session_));
   const io::CheckpointInfo& info = reader.info();
   const config::Parameters earlier =
       require_continuable(reader, folder, parameters_, model_.memory.weights->table,

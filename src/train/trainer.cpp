@@ -102,7 +102,8 @@ StopReason Trainer::run() {
   if (rank_context_.gpu != nullptr && step_ < steps) warm_up();
   // Every checkpoint keeps the matrix algorithms, which the warm-up has chosen.
   checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, rank_context_.context,
-                                                    *model_.memory.optimizer, session_.world());
+                                                    *model_.memory.optimizer,
+                                                    rank_context_.grid.shape(), session_.world());
   // What a stop request cut off in the job before.
   if (step_ > 0 && is_due(parameters_.validation.interval)) validate();
   while (step_ < steps && !is_urgent() && !has_enough_steps()) {

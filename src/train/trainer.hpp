@@ -73,6 +73,7 @@ class Trainer {
   RankContext rank_context_;
   double gemm_peak_;  ///< FLOP/s of all ranks; taken before the memory below, which leaves no room
   DistributedModel model_;
+  std::string tokenizer_identity_;  ///< of data.tokenizer; empty: none is named
   TrainingData training_data_;
   std::optional<Dataset> validation_data_;
   data::BatchShape batch_shape_;
