@@ -28,27 +28,7 @@ model::Batch planned_batch(const config::Parameters& p) {
   return batch;
 }
 
-}  // namespace
-
-double StepCounts::flops() const {
-  double sum = 0.0;
-  for (const auto& [operation, cost] : operations) sum += cost.flops;
-  return sum;
-}
-
-double StepCounts::bytes() const {
-  double sum = 0.0;
-  for (const auto& [operation, cost] : operations) sum += cost.bytes;
-  return sum;
-}
-
-std::int64_t StepCounts::sent_bytes() const {
-  std::int64_t sum = 0;
-  for (const auto& [group, costs] : collectives)
-    for (const auto& [collective, cost] : costs) sum += cost.sent_bytes;
-  return sum;
-}
-
+/// train::training_step, on a batch that every micro-batch takes.
 void take_step(const config::Parameters& p, device::Context& context, TrainingMemory& memory,
                parallel::GridCommunicators& communicators, model::Transformer& transformer,
                const model::Batch& batch) {
@@ -69,6 +49,27 @@ void take_step(const config::Parameters& p, device::Context& context, TrainingMe
                    {.learning_rate = p.optimizer.learning_rate, .gradient_scale = 1.0, .step = 1},
                    [](std::int64_t) {});
   optimizer.begin_gather_weights(context, communicators, memory.weights->forward_order());
+}
+
+}  // namespace
+
+double StepCounts::flops() const {
+  double sum = 0.0;
+  for (const auto& [operation, cost] : operations) sum += cost.flops;
+  return sum;
+}
+
+double StepCounts::bytes() const {
+  double sum = 0.0;
+  for (const auto& [operation, cost] : operations) sum += cost.bytes;
+  return sum;
+}
+
+std::int64_t StepCounts::sent_bytes() const {
+  std::int64_t sum = 0;
+  for (const auto& [group, costs] : collectives)
+    for (const auto& [collective, cost] : costs) sum += cost.sent_bytes;
+  return sum;
 }
 
 StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& grid,

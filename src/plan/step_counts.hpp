@@ -4,7 +4,6 @@
 
 #include "config/parameters.hpp"
 #include "device/profiler.hpp"
-#include "model/transformer.hpp"
 #include "parallel/comm/counting_communicator.hpp"
 #include "plan/memory_plan.hpp"
 
@@ -20,19 +19,13 @@ struct StepCounts {
   std::int64_t sent_bytes() const;  ///< to all groups
 };
 
-/// Takes the whole training step of resolved parameters over planned buffers, by the code that a
-/// run takes, without computing: for any rank of any grid, on one process, in no memory. The device
-/// is the one that is planned for, as of TrainingMemory::planned. The second and later
-/// micro-batches differ from the first only in what they add to. Costs of attention count whole
-/// sequences.
+/// Takes the whole training step of resolved parameters (train/step.hpp) over planned buffers, by
+/// the transformer and the optimizer of a run, without computing: for any rank of any grid, on one
+/// process, in no memory. The device is the one that is planned for, as of TrainingMemory::planned.
+/// The second and later micro-batches differ from the first only in what they add to. Costs of
+/// attention count whole sequences.
 StepCounts count_step(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                       device::Backend backend = device::Backend::host, int compute_capability = 0);
-
-/// One training step on `batch`, which every micro-batch takes: what count_step counts, and what a
-/// test compares it with.
-void take_step(const config::Parameters& parameters, device::Context& context,
-               TrainingMemory& memory, parallel::GridCommunicators& communicators,
-               model::Transformer& transformer, const model::Batch& batch);
 
 /// A table of operations and collectives, largest first.
 std::string describe(const StepCounts& counts);

@@ -15,6 +15,7 @@
 #include "train/evaluator.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
+#include "train/step.hpp"
 #include "train/training_data.hpp"
 
 namespace espalier::train {
@@ -38,16 +39,15 @@ class Trainer {
   const device::Context& context() const { return rank_context_.context; }
 
  private:
-  struct StepScalars;
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   void limit_length();  ///< training.steps, when the data end the run
   StepReport train_step();
-  /// `next_s`: how long what comes next may take.
-  StepScalars exchange_step_scalars(double loss_sum, double square_sum, double next_s);
-  /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
-  /// is; a save that is running is completed first.
-  void require_finite(const StepScalars& sums, double loss_sum, double square_sum);
+  StepModel step_model();
+  StepHooks step_hooks();
+  /// The sums of all ranks, and what else they agree on; a written save is made complete. `next_s`:
+  /// how long what comes next may take.
+  StepSums exchange(const StepSums& of_rank, double next_s);
   void record(const StepReport& report);
   void announce_epochs();
   void validate();

@@ -213,6 +213,21 @@ double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t
   return loss[0] / total;
 }
 
+train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int64_t step,
+                                    const train::StepHooks& hooks) {
+  config::OptimizerParameters unclipped = parameters.optimizer;
+  unclipped.max_grad_norm = 0.0;
+  const std::vector<int> forward_order = memory.weights->forward_order();
+  return train::training_step({.context = context,
+                               .grid = grid,
+                               .communicators = communicators,
+                               .transformer = transformer,
+                               .optimizer = *memory.optimizer,
+                               .forward_order = forward_order},
+                              batches,
+                              {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
+}
+
 double ModelOnGrid::max_over_ranks(double value) {
   std::array<double, 1> values{value};
   communicators.world->all_reduce_max(values);

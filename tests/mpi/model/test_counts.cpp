@@ -1,4 +1,5 @@
 // What a planned step counts is what a real one does.
+#include <array>
 #include <catch2/catch.hpp>
 
 #include "mpi/model/model_on_grid.hpp"
@@ -38,7 +39,15 @@ plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::P
   }
   model.context.profiler().reset();
   model.context.profiler().record_operations(true);
-  plan::take_step(p, model.context, model.memory, model.communicators, model.transformer, batch);
+  // As the trainer exchanges them: with what the ranks say of stopping and saving.
+  const auto exchange = [&](const train::StepSums& of_rank) {
+    std::array<double, 5> scalars{train::loss_share(model.grid, of_rank.loss), of_rank.square_sum};
+    model.communicators.world->all_reduce_sum(scalars);
+    return train::StepSums{.loss = scalars[0], .square_sum = scalars[1]};
+  };
+  model.step(
+      {.num_micro_batches = 2, .num_targets = 48, .load = [&](std::int64_t) { return batch; }},
+      /*step=*/1, {.exchange = exchange});
   each([&](auto& group) { after += group.bytes_sent(); });
   const plan::StepCounts counts{.operations = model.context.profiler().operations(),
                                 .collectives = parallel::costs_of(model.communicators)};
