@@ -25,7 +25,7 @@ class StartFiles(RunCase):
                           "ESPALIER_NOTE_IN": str(notes),
                           "ASAN_OPTIONS": "verify_asan_link_order=0"})
         lines = [(notes / str(rank)).read_text().splitlines() for rank in range(ranks)]
-        return [collections.Counter(re.sub(r"\d+", "N", line.replace(str(self.folder), ""))
+        return [collections.Counter(re.sub(r"(?<=-)\d+", "N", line.replace(str(self.folder), ""))
                                     for line in of_rank) for of_rank in lines]
 
     def start(self, name, run, ranks, steps, *overrides):
@@ -40,7 +40,7 @@ class StartFiles(RunCase):
 
     def test_a_start_and_a_restart_of_more_ranks_open_no_more_files_each(self):
         starts, restarts = {}, {}
-        for ranks in (2, 4, 8):
+        for ranks in (2, 8):
             starts[ranks] = self.start(f"start-{ranks}", f"new-{ranks}", ranks, 1)
             self.train(f"run-{ranks}", "training.steps=1", "schedule.warmup_steps=0",
                        ranks=ranks)
@@ -52,8 +52,11 @@ class StartFiles(RunCase):
                     self.assertEqual(calls[ranks][rank], calls[2][1], f"rank {rank} of {ranks}")
                     for name in ("tiktoken", "tiny.toml", "master.h5", "COMPLETE", "csv", "log"):
                         self.assertEqual(self.opened(calls[ranks][rank], name), 0, name)
-        self.assertGreater(self.opened(restarts[2][0], "master.h5"), 0)
-        self.assertEqual(self.opened(restarts[2][1], "rank-N.h5"), 3)  # a look, HDF5, the data
+        for name in ("tiny.toml", "master.h5", "COMPLETE", "csv", "log"):
+            self.assertGreater(self.opened(restarts[2][0], name), 0, name)
+        own = {what: count for what, count in restarts[2][1].items() if "rank-N.h5" in what}
+        self.assertEqual(sum(count for what, count in own.items() if what.startswith("open")), 2,
+                         own)  # what is where in it, and that
 
 
 if __name__ == "__main__":
