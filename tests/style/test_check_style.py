@@ -28,13 +28,13 @@ FILES = {
     "src/base/error.hpp": "#pragma once\n#include <fmt/core.h>\n#include <string>\n",
     "parallel/CMakeLists.txt":
         "espalier_room(parallel\n  SOURCES grid.cpp\n  DOORS base layout)\n",
-    "parallel/layout/grid.hpp": '#pragma once\n#include "parallel/layout/map.hpp"\n',
-    "parallel/grid.cpp": '#include "parallel/layout/grid.hpp"\n\n#include <mpi.h>\n',
+    "parallel/grid.hpp": '#pragma once\n#include "parallel/layout/map.hpp"\n',
+    "parallel/grid.cpp": '#include "parallel/grid.hpp"\n\n#include <mpi.h>\n',
     "parallel/layout/CMakeLists.txt": "espalier_room(layout SOURCES map.cpp DOORS base)\n",
     "parallel/layout/map.hpp": '#pragma once\n#include "base/error.hpp"\n',
     "io/CMakeLists.txt": "espalier_room(io\n  SOURCES reader.cpp\n  DOORS base layout)\n",
     "io/reader.cpp": '#include <toml++/toml.h>\n\n#include "parallel/layout/map.hpp"\n',
-    "tests/unit/test_grid.cpp": '#include <mpi.h>\n\n#include "parallel/layout/grid.hpp"\n',
+    "tests/unit/test_grid.cpp": '#include <mpi.h>\n\n#include "parallel/grid.hpp"\n',
 }
 
 
@@ -67,14 +67,14 @@ class Checker(unittest.TestCase):
             self.assertEqual(status, 0, output)
 
     def test_an_arrow_that_is_not_in_the_table(self):
-        self.write("src/base/error.cpp", '#include "parallel/layout/grid.hpp"\n')
-        self.expect("rooms", "src/base/error.cpp:1", "base may not include", "parallel/layout/grid.hpp")
+        self.write("src/base/error.cpp", '#include "parallel/grid.hpp"\n')
+        self.expect("rooms", "src/base/error.cpp:1", "base may not include", "parallel/grid.hpp")
 
     def test_a_room_in_another_ones_folder_has_doors_of_its_own(self):
-        self.write("io/reader.cpp", '#include "parallel/layout/grid.hpp"\n')
+        self.write("io/reader.cpp", '#include "parallel/grid.hpp"\n')
         self.expect("rooms", "io/reader.cpp:1", "io may not include")
         self.write("io/reader.cpp", "\n")
-        self.write("parallel/layout/map.cpp", '#include "parallel/layout/grid.hpp"\n#include <mpi.h>\n')
+        self.write("parallel/layout/map.cpp", '#include "parallel/grid.hpp"\n#include <mpi.h>\n')
         self.expect("rooms", "parallel/layout/map.cpp:1", "layout may not include",
                     "parallel/layout/map.cpp:2", "<mpi.h> may not be included in layout")
 
