@@ -18,7 +18,7 @@ struct LocalTensor {
 };
 
 /// The shard of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
-/// of the data group's even division at zero_stage 1.
+/// of the even division over gradient_span at zero_stage 1.
 struct OwnedShard {
   std::int64_t tensor;              ///< index into the LocalTensors
   std::int64_t row_begin, row_end;  ///< local rows
@@ -28,12 +28,12 @@ struct OwnedShard {
 };
 
 /// Which rows of which tensor belong to whom. Pure; the same on every rank that asks for the same
-/// coordinates.
+/// place on the grid, whose views are those of the model.
 class ZeroPartition {
  public:
   ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);
   const std::vector<OwnedShard>& shards() const { return shards_; }
-  /// Row division of tensor `i` over the data group (size data + 1).
+  /// Row division of tensor `i` over the ranks of its gradient_span (as many and one more).
   const std::vector<std::int64_t>& begins(std::int64_t i) const {
     return begins_[static_cast<std::size_t>(i)];
   }

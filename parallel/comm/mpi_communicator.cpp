@@ -18,6 +18,9 @@ namespace {
 /// An all-reduce up to this size is one exchange of everything: fewer messages in a row.
 constexpr std::int64_t kSmallBytes = 16384;
 
+/// Up to so many host values every rank gets those of all ranks and sums them itself.
+constexpr std::size_t kFewValues = 16;
+
 void require_contiguous(const char* collective, const ConstView& view) {
   ESPALIER_ASSERT(view.is_contiguous() && (view.data != nullptr || view.size() == 0), "{} of {}",
                   collective, device::describe(view));
@@ -35,8 +38,9 @@ std::byte* bytes_of(const ConstView& view) {
 }  // namespace
 
 MpiCommunicator::MpiCommunicator(MPI_Comm communicator, std::shared_ptr<Staging> staging,
-                                 std::int64_t max_message_bytes)
-    : communicator_(communicator), exchange_(communicator, std::move(staging), max_message_bytes) {
+                                 std::int64_t max_message_bytes, int block)
+    : communicator_(communicator),
+      exchange_(communicator, std::move(staging), max_message_bytes, block) {
   check_mpi(MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
 }
 
@@ -159,7 +163,27 @@ void MpiCommunicator::combine_values(std::span<double> values, Combine combine) 
     values[i % count] = combine(values[i % count], values_[i]);
 }
 
+// What a rank sends and receives does not grow with the number of ranks, but for the padding of the
+// last shares.
+void MpiCommunicator::sum_shares(std::span<double> values) {
+  const auto share = static_cast<std::size_t>(div_ceil(std::ssize(values), size()));
+  const std::size_t all = share * static_cast<std::size_t>(size());
+  values_.assign(2 * all, 0.0);
+  const std::span<double> sent(values_.data(), all), received(values_.data() + all, all);
+  std::copy(values.begin(), values.end(), sent.begin());
+  check_mpi(MPI_Alltoall(sent.data(), narrow<int>(share), MPI_DOUBLE, received.data(),
+                         narrow<int>(share), MPI_DOUBLE, communicator_),
+            "MPI_Alltoall");
+  for (std::size_t i = share; i < all; ++i) received[i % share] += received[i];
+  check_mpi(MPI_Allgather(received.data(), narrow<int>(share), MPI_DOUBLE, sent.data(),
+                          narrow<int>(share), MPI_DOUBLE, communicator_),
+            "MPI_Allgather");
+  std::copy_n(sent.begin(), values.size(), values.begin());
+  bytes_sent_ += 2 * static_cast<std::int64_t>(share * sizeof(double)) * (size() - 1);
+}
+
 void MpiCommunicator::all_reduce_sum(std::span<double> values) {
+  if (size() > 1 && values.size() > kFewValues) return sum_shares(values);
   combine_values(values, [](double a, double b) { return a + b; });
 }
 

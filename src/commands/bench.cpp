@@ -85,7 +85,6 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     if (step == parameters.bench.warmup_steps + 1) context.profiler().reset();
     session.world().barrier();
     const auto start = Clock::now();
-    std::array<double, 2> sums{};
     for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
       const auto reduce = [&](int bucket) {
         if (micro + 1 == micro_batches) optimizer.reduce_bucket(context, comm, bucket);
@@ -93,14 +92,15 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
       transformer.train(train::as_batch(batch), static_cast<float>(1.0 / step_tokens), micro == 0,
                         reduce);
     }
-    sums[0] = transformer.take_loss_sum();
-    if (grid.tensor_rank() != 0) sums[0] = 0.0;
-    sums[1] = optimizer.square_sum(context);
+    const double loss_sum = transformer.take_loss_sum();
+    const std::span<const double> square_sums = optimizer.square_sums(context);
+    std::vector<double> sums{grid.tensor_rank() == 0 ? loss_sum : 0.0};
+    sums.insert(sums.end(), square_sums.begin(), square_sums.end());
     session.world().all_reduce_sum(sums);
+    const double norm = std::sqrt(optim::squared_norm(std::span(sums).subspan(1)));
     optimizer.update(context, parameters.optimizer,
                      {.learning_rate = parameters.optimizer.learning_rate,
-                      .gradient_scale =
-                          optim::clip_scale(std::sqrt(sums[1]), parameters.optimizer.max_grad_norm),
+                      .gradient_scale = optim::clip_scale(norm, parameters.optimizer.max_grad_norm),
                       .step = step},
                      [](std::int64_t) {});
     optimizer.begin_gather_weights(context, comm, forward_order);

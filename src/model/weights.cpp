@@ -120,8 +120,8 @@ std::vector<View> views_in_table_order(const ModelTensors& t, const LocalSizes& 
 }  // namespace
 
 Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
-                 device::Arena& weight_arena, device::Arena* gradient_arena)
-    : table(tensor_table(architecture)),
+                 device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel)
+    : table(tensor_table(architecture, sequence_parallel)),
       weights(),
       gradients(),
       sizes_(LocalSizes::of(architecture, grid)),

@@ -53,9 +53,10 @@ StepReport Trainer::train_step() {
   }
   const double loss_sum = model_.transformer.take_loss_sum();
 
-  const double square_sum = optimizer.square_sum(rank_context_.context);
-  const StepScalars sums = exchange_step_scalars(loss_sum, square_sum, slowest_step_s_);
-  require_finite(sums, loss_sum, square_sum);  // before any weight is touched
+  const std::span<const double> square_sums = optimizer.square_sums(rank_context_.context);
+  const StepScalars sums = exchange_step_scalars(loss_sum, square_sums, slowest_step_s_);
+  // Before any weight is touched.
+  require_finite(sums, loss_sum, optim::squared_norm(square_sums));
 
   if (parameters_.debug.dump_gradients && step_ == 0)
     dump_gradients(rank_context_.context,
@@ -155,16 +156,21 @@ void Trainer::announce_epochs() {
   if (!begun.empty()) log::info("step {}: {} begins", step_, begun);
 }
 
-Trainer::StepScalars Trainer::exchange_step_scalars(double loss_sum, double square_sum,
+Trainer::StepScalars Trainer::exchange_step_scalars(double loss_sum,
+                                                    std::span<const double> square_sums,
                                                     double next_s) {
   auto phase = rank_context_.context.profiler().scope(Phase::clipping);
   // The tensor ranks of a group all have the group's loss: one of them tells it.
-  std::array<double, 5> values{rank_context_.grid.tensor_rank() == 0 ? loss_sum : 0.0, square_sum,
-                               control_.signal_received() ? 1.0 : 0.0,
-                               control_.out_of_time(next_s) ? 1.0 : 0.0,
-                               checkpoints_->is_written() ? 1.0 : 0.0};
+  const std::array<double, 4> mine{rank_context_.grid.tensor_rank() == 0 ? loss_sum : 0.0,
+                                   control_.signal_received() ? 1.0 : 0.0,
+                                   control_.out_of_time(next_s) ? 1.0 : 0.0,
+                                   checkpoints_->is_written() ? 1.0 : 0.0};
+  std::vector<double>& values = exchanged_;
+  values.assign(mine.begin(), mine.end());
+  values.insert(values.end(), square_sums.begin(), square_sums.end());
   session_.world().all_reduce_sum(values);
-  const StepScalars sums{values[0], values[1], values[2], values[3], values[4]};
+  const double square_sum = optim::squared_norm(std::span(values).subspan(mine.size()));
+  const StepScalars sums{values[0], square_sum, values[1], values[2], values[3]};
   stop_signal_ = sums.stop_signals > 0.0;
   out_of_time_ = sums.out_of_time > 0.0;
   if (checkpoints_->is_saving() && sums.written == static_cast<double>(session_.size())) {
@@ -209,7 +215,7 @@ void Trainer::validate() {
   // Between rounds as between steps: who wants to stop is heard, a written save made complete. One
   // that would not end in time is left to the next job.
   const auto may_go_on = [&](const Pace& pace) {
-    exchange_step_scalars(0.0, 0.0, pace.left_s);
+    exchange_step_scalars(0.0, {}, pace.left_s);
     return !is_urgent();
   };
   const Evaluation result = evaluate(

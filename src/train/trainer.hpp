@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,8 @@ class Trainer {
   void limit_length();  ///< training.steps, when the data end the run
   StepReport train_step();
   /// `next_s`: how long what comes next may take.
-  StepScalars exchange_step_scalars(double loss_sum, double square_sum, double next_s);
+  StepScalars exchange_step_scalars(double loss_sum, std::span<const double> square_sums,
+                                    double next_s);
   /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
   /// is; a save that is running is completed first.
   void require_finite(const StepScalars& sums, double loss_sum, double square_sum);
@@ -78,6 +80,7 @@ class Trainer {
   data::BatchShape batch_shape_;
   data::MicroBatch batch_;
   std::vector<int> forward_order_;  ///< of the buckets
+  std::vector<double> exchanged_;   ///< of exchange_step_scalars; kept for its memory
   std::int64_t step_ = 0;           ///< steps done
   std::int64_t first_step_ = 0;     ///< steps done before this job
   std::uint64_t samples_consumed_ = 0;

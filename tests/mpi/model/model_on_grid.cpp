@@ -136,8 +136,9 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(parallel::make_communicators(session(), grid, &context, library_of_test(),
-                                                 parameters.parallel.overlap_tensor)),
+      communicators(parallel::make_communicators(
+          session(), grid, memory.optimizer->gradient_spans(), &context, library_of_test(),
+          parameters.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =
@@ -282,9 +283,10 @@ double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
 }
 
 double ModelOnGrid::gradient_norm() {
-  std::array<double, 1> sum{memory.optimizer->square_sum(context)};
-  communicators.world->all_reduce_sum(sum);
-  return std::sqrt(sum[0]);
+  const std::span<const double> mine = memory.optimizer->square_sums(context);
+  std::vector<double> sums(mine.begin(), mine.end());
+  communicators.world->all_reduce_sum(sums);
+  return std::sqrt(optim::squared_norm(sums));
 }
 
 }  // namespace espalier::testing

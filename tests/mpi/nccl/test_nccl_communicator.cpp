@@ -99,7 +99,7 @@ TEST_CASE("a large sum whose rows do not divide is taken owner by owner") {
   const std::int64_t rows = 3 * n + 1, cols = 20000;
   std::vector<float> data = data_of<float>(comm->rank(), rows * cols);
   const std::vector<parallel::RowShards> tensors{
-      {view_of(data.data(), rows, cols), parallel::data_row_begins(rows, n)}};
+      {view_of(data.data(), rows, cols), parallel::even_row_begins(rows, n)}};
   const Failing failing(n == 1 ? "" : "ncclAllReduce");  // it must not be asked for
   comm->reduce_scatter_shards(tensors);
   const auto& begins = tensors[0].begins;

@@ -11,13 +11,13 @@ namespace espalier::testing {
 /// Divisions of `rows` over `n` ranks: even, all to the last, all to the first, rows at either end
 /// that belong to nobody.
 inline std::vector<std::vector<std::int64_t>> divisions(std::int64_t rows, int n) {
-  std::vector<std::vector<std::int64_t>> all{parallel::data_row_begins(rows, n)};
+  std::vector<std::vector<std::int64_t>> all{parallel::even_row_begins(rows, n)};
   all.emplace_back(static_cast<std::size_t>(n) + 1, 0);
   all.back().back() = rows;
   all.emplace_back(static_cast<std::size_t>(n) + 1, rows);
   all.back().front() = 0;
   if (rows > 2) {
-    auto inner = parallel::data_row_begins(rows - 2, n);
+    auto inner = parallel::even_row_begins(rows - 2, n);
     for (auto& begin : inner) ++begin;
     all.push_back(inner);
   }

@@ -84,7 +84,7 @@ TEST_CASE("shards of GPU memory are summed and gathered as the host's, uneven on
   const std::vector<std::int64_t> rows{7, 1, 12};
   for (const std::int64_t count : rows)
     tensors.push_back({staged.upload(data_of<float>(group.rank(), count * 5), count),
-                       parallel::data_row_begins(count, size)});
+                       parallel::even_row_begins(count, size)});
   group.reduce_scatter_shards(tensors);
   group.all_gather_shards(tensors);
   for (std::size_t i = 0; i < rows.size(); ++i) {
