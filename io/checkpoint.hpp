@@ -30,8 +30,11 @@ struct CheckpointInfo {
   std::string tokenizer_identity;
   std::string tokenizer_file = {};  ///< kept in the checkpoint, from its folder; empty: none is
   std::string data_identity = {};   ///< of the training data, to compare; empty: unknown
-  std::string build;                ///< version, git revision, compiler, libraries
-  std::string grid;                 ///< "tensor 2 x data 4 = 8 ranks"
+  /// Where the weights went on in another function, as checkpoint.allow_changes said: a line each,
+  /// "after step 40: model.rope_theta = 500000.0 (was 10000.0)"; empty: nowhere.
+  std::string allowed_changes = {};
+  std::string build;  ///< version, git revision, compiler, libraries
+  std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
   /// Weights without the moments of the optimiser (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.
@@ -150,6 +153,26 @@ class CheckpointReader {
   /// Throws Error (bad_data): no marker, missing rank file, truncated, not a checkpoint.
   explicit CheckpointReader(const std::filesystem::path& folder,
                             Verify verify = Verify::everything);
+
+  /// A rectangle that a rank will read.
+  struct Wanted {
+    std::string tensor;
+    parallel::Rectangle rectangle;
+  };
+  /// What the ranks of a job have in common, to read a checkpoint together.
+  struct Company {
+    int rank, num_ranks;
+    /// Runs the action on rank 0 and gives its text to all ranks, which meet its error. Collective.
+    std::function<std::string(const std::function<std::string()>&)> on_rank_0;
+    /// The least of all ranks' numbers. Collective.
+    std::function<double(double)> least;
+  };
+  /// As above on every rank of a job, which all meet the error: rank 0 reads master.h5 and tells
+  /// the others; of the index, which grows with the ranks that wrote the checkpoint, a rank keeps
+  /// what stands in the same files as a rectangle that it wants, and only such rectangles can be
+  /// read (rank 0 keeps all). Each rank looks at the sizes of its share of the files. Collective.
+  CheckpointReader(const std::filesystem::path& folder, Verify verify,
+                   std::span<const Wanted> wanted, const Company& company);
   ~CheckpointReader();
   const CheckpointInfo& info() const;
 

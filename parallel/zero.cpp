@@ -2,6 +2,10 @@
 
 namespace espalier::parallel {
 
+Rectangle written_shard(const TensorSpec& spec, const ProcessGrid& grid) {
+  return counts_here(spec, grid) ? owned_shard(spec, grid) : Rectangle{};
+}
+
 ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid,
                              int zero_stage)
     : zero_stage_(zero_stage) {
@@ -20,7 +24,10 @@ ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const Process
     ESPALIER_ASSERT(tensors[i].weight.data == nullptr || tensors[i].weight.rows == held.rows(),
                     "{}: weight {} for a shard of {} rows", spec.name,
                     device::describe(tensors[i].weight), held.rows());
-    begins_.push_back(even_row_begins(held.rows(), grid.size_of(spec.gradient_span)));
+    const std::pair division(held.rows(), grid.size_of(spec.gradient_span));
+    std::vector<std::int64_t>& begins = divisions_[division];
+    if (begins.empty()) begins = even_row_begins(division.first, division.second);
+    begins_.push_back(begins);
 
     OwnedShard shard;
     shard.tensor = static_cast<std::int64_t>(i);
@@ -29,7 +36,7 @@ ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const Process
     if (shard.rectangle.empty()) continue;
     shard.row_begin = shard.rectangle.row_begin - held.row_begin;
     shard.row_end = shard.rectangle.row_end - held.row_begin;
-    shard.writes = counts_here(spec, grid) && !shard.written.empty();
+    shard.writes = !written_shard(spec, grid).empty();
     shards_.push_back(shard);
   }
 }

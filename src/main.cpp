@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
   ExitStatus status = ExitStatus::ok;
   try {
     // 1. MPI, before anything else: it takes its own words off the command line, and without a rank
-    //    nobody knows who prints.
+    //    it is not known who prints.
     session.emplace(&argc, &argv);
     log::set_rank(session->rank());
 
@@ -65,8 +65,8 @@ int main(int argc, char** argv) {
     status = commands::report_failure(session ? &*session : nullptr, exception);
   }
 
-  // 7. MPI ends last: everything that could still communicate is gone. What nobody could read was
-  //    not a success.
+  // 7. MPI ends last: everything that could still communicate is gone. Output that could not be
+  //    written is not a success.
   status = commands::status_with_output(status);
   session.reset();
 

@@ -14,7 +14,7 @@ namespace espalier::parallel {
 /// [begins[r], begins[r+1]); begins.size() == size + 1. Shards may be empty.
 struct RowShards {
   device::View full;
-  std::vector<std::int64_t> begins;
+  std::span<const std::int64_t> begins;  ///< lives elsewhere: many tensors are divided alike
 };
 
 /// Collectives over a group of ranks. All are deterministic from run to run and do nothing at size

@@ -20,6 +20,14 @@ constexpr std::int64_t kSmallBytes = 16384;
 
 /// Up to so many host values every rank gets those of all ranks and sums them itself.
 constexpr std::size_t kFewValues = 16;
+bool is_small(std::int64_t bytes, std::int64_t slot_bytes) {
+  return bytes <= std::min(kSmallBytes, slot_bytes);
+}
+
+/// Bytes of the even shares of `bytes`; the last ones are shorter or empty.
+std::int64_t even_share(std::int64_t bytes, int size) {
+  return round_up(div_ceil(bytes, size), Staging::kAlignment);
+}
 
 void require_contiguous(const char* collective, const ConstView& view) {
   ESPALIER_ASSERT(view.is_contiguous() && (view.data != nullptr || view.size() == 0), "{} of {}",
@@ -76,7 +84,7 @@ void MpiCommunicator::plan_shards(std::span<const RowShards> tensors) {
 
 void MpiCommunicator::plan_even(std::byte* data, std::int64_t bytes) {
   exchange_.plan().clear();
-  const std::int64_t share = round_up(div_ceil(bytes, size()), Staging::kAlignment);
+  const std::int64_t share = even_share(bytes, size());
   for (int r = 0; r < size(); ++r) {
     const std::int64_t begin = std::min(bytes, r * share);
     exchange_.plan().append(r, data + begin, std::min(bytes, begin + share) - begin);
@@ -129,10 +137,25 @@ void MpiCommunicator::all_reduce_sum(View data) {
   require_contiguous("all_reduce_sum", data);
   if (size() == 1 || data.size() == 0) return;
   const std::int64_t bytes = data.size_bytes();
-  if (bytes <= std::min(kSmallBytes, exchange_.slot_bytes())) return exchange_.sum_everywhere(data);
+  if (is_small(bytes, exchange_.slot_bytes())) return exchange_.sum_everywhere(data);
   plan_even(bytes_of(data), bytes);
   exchange_.sum_in_place(data.dtype);
   exchange_.gather();
+}
+
+std::int64_t MpiCommunicator::bytes_of_all_reduce(std::int64_t bytes, int rank, int size) {
+  if (size == 1) return 0;
+  if (is_small(bytes, MpiExchange::message_limit(size, kMaxMessageBytes)))
+    return bytes * (size - 1);
+  const std::int64_t share = even_share(bytes, size);
+  const std::int64_t own = std::min(bytes, (rank + 1) * share) - std::min(bytes, rank * share);
+  return bytes - own + own * (size - 1);
+}
+
+std::int64_t MpiCommunicator::bytes_of_value_sum(std::size_t count, int size) {
+  const auto values = static_cast<std::int64_t>(count);
+  const std::int64_t each = count > kFewValues ? 2 * div_ceil(values, size) : values;
+  return each * static_cast<std::int64_t>(sizeof(double)) * (size - 1);
 }
 
 void MpiCommunicator::broadcast(View data, int root) {
@@ -166,6 +189,7 @@ void MpiCommunicator::combine_values(std::span<double> values, Combine combine) 
 // What a rank sends and receives does not grow with the number of ranks, but for the padding of the
 // last shares.
 void MpiCommunicator::sum_shares(std::span<double> values) {
+  bytes_sent_ += bytes_of_value_sum(values.size(), size());
   const auto share = static_cast<std::size_t>(div_ceil(std::ssize(values), size()));
   const std::size_t all = share * static_cast<std::size_t>(size());
   values_.assign(2 * all, 0.0);
@@ -179,7 +203,6 @@ void MpiCommunicator::sum_shares(std::span<double> values) {
                           narrow<int>(share), MPI_DOUBLE, communicator_),
             "MPI_Allgather");
   std::copy_n(sent.begin(), values.size(), values.begin());
-  bytes_sent_ += 2 * static_cast<std::int64_t>(share * sizeof(double)) * (size() - 1);
 }
 
 void MpiCommunicator::all_reduce_sum(std::span<double> values) {

@@ -30,6 +30,11 @@ class MpiCommunicator final : public Communicator {
   MpiCommunicator(const MpiCommunicator&) = delete;
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
 
+  /// What a rank of `size` sends for an all-reduce of a tensor of so many bytes.
+  static std::int64_t bytes_of_all_reduce(std::int64_t bytes, int rank, int size);
+  /// The same for the sum of so many host values.
+  static std::int64_t bytes_of_value_sum(std::size_t count, int size);
+
   int rank() const override { return exchange_.rank(); }
   int size() const override { return exchange_.size(); }
   void all_reduce_sum(device::View data) override;

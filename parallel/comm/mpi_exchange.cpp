@@ -28,13 +28,13 @@ int group_size(MPI_Comm communicator) {
   return size;
 }
 
-std::int64_t message_limit(int size, std::int64_t max_message_bytes) {
-  const std::int64_t fitting = MpiExchange::kStagingBytes / (4 * size);
+}  // namespace
+
+std::int64_t MpiExchange::message_limit(int size, std::int64_t max_message_bytes) {
+  const std::int64_t fitting = kStagingBytes / (4 * size);
   const std::int64_t limit = std::max(std::min(fitting, max_message_bytes), Staging::kAlignment);
   return limit / Staging::kAlignment * Staging::kAlignment;
 }
-
-}  // namespace
 
 void Staging::reserve(std::int64_t bytes) {
   if (bytes <= size_) return;

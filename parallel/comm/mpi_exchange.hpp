@@ -40,6 +40,9 @@ class MpiExchange {
   MpiExchange(MPI_Comm communicator, std::shared_ptr<Staging> staging,
               std::int64_t max_message_bytes, int block = 1);
 
+  /// The longest message in a group of `size` ranks.
+  static std::int64_t message_limit(int size, std::int64_t max_message_bytes);
+
   int rank() const { return rank_; }
   int size() const { return size_; }
   std::int64_t slot_bytes() const { return slot_bytes_; }  ///< the longest message

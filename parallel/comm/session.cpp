@@ -33,12 +33,6 @@ MPI_Comm communicator_of(const ProcessGrid& grid, Span span) {
   return group;
 }
 
-/// What messages call the group of a span.
-const char* gradient_axis(Span span) {
-  if (span == Span::tokens_shared) return "data";
-  return span == Span::kv_tokens ? "kv replicas x data" : "tensor x data";
-}
-
 /// Whether GPU memory travels by NCCL: the same answer, or the same error, on every rank.
 /// Collective.
 bool uses_nccl(Communicator& world, const device::Gpu& gpu, CollectiveLibrary library) {
@@ -113,6 +107,11 @@ void MpiSession::abort(int status) {
   std::_Exit(status);
 }
 
+const char* gradient_group_name(Span span) {
+  if (span == Span::tokens_shared) return "data";
+  return span == Span::kv_tokens ? "kv replicas x data" : "tensor x data";
+}
+
 std::vector<Span> distinct_groups(const ProcessGrid& grid, std::span<const Span> spans) {
   std::set<Span> distinct;
   for (const Span span : spans)
@@ -161,7 +160,8 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
     result.tensor_overlap =
         make(Span::tensor, beside(CommunicationStream::tensor), "tensor (beside)");
   for (const Span span : distinct_groups(grid, gradient_spans))
-    result.gradients[span] = make(span, beside(CommunicationStream::data), gradient_axis(span));
+    result.gradients[span] =
+        make(span, beside(CommunicationStream::data), gradient_group_name(span));
   result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
   return result;
 }

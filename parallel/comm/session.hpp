@@ -49,6 +49,8 @@ struct GridCommunicators {
   std::map<Span, std::unique_ptr<Communicator>> gradients;
   std::unique_ptr<Communicator> world;
 };
+/// What messages and counts call the group of a gradient's span.
+const char* gradient_group_name(Span span);
 /// The groups of more than one rank that these spans of gradients need: each once, by
 /// ProcessGrid::simplest, in order.
 std::vector<Span> distinct_groups(const ProcessGrid& grid, std::span<const Span> spans);

@@ -119,11 +119,12 @@ std::vector<std::int64_t> even_row_begins(std::int64_t rows, int ranks) {
 
 Rectangle owned_shard(const TensorSpec& spec, const ProcessGrid& grid) {
   Rectangle shard = tensor_shard(spec, grid.tensor_rank(), grid.shape().tensor);
-  const auto begins = even_row_begins(shard.rows(), grid.size_of(spec.gradient_span));
-  const auto index = static_cast<std::size_t>(grid.index_in(spec.gradient_span));
-  const std::int64_t first = shard.row_begin;
-  shard.row_begin = first + begins[index];
-  shard.row_end = first + begins[index + 1];
+  // As even_row_begins, of which only two are needed: rank 0 asks for every rank of the grid.
+  const std::int64_t share = div_ceil(shard.rows(), grid.size_of(spec.gradient_span));
+  const std::int64_t first = shard.row_begin + share * grid.index_in(spec.gradient_span);
+  const std::int64_t last = shard.row_end;
+  shard.row_begin = std::min(last, first);
+  shard.row_end = std::min(last, first + share);
   return shard;
 }
 

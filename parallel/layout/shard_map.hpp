@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "parallel/layout/grid.hpp"
+#include "parallel/layout/weight_role.hpp"
 
 // Pure arithmetic: which part of which tensor lies where. No MPI, no memory.
 
@@ -40,7 +41,9 @@ struct HuggingFacePlace {
 
 /// One row of the tensor table: everything the program needs to know about a weight.
 struct TensorSpec {
-  std::string name;       ///< Hugging Face name, e.g. "model.layers.0.self_attn.q_proj.weight"
+  std::string name;  ///< Hugging Face name, e.g. "model.layers.0.self_attn.q_proj.weight"
+  WeightRole role = WeightRole::embedding;
+  bool is_bias = false;   ///< of the layer or norm that `role` names
   std::int64_t rows = 0;  ///< global; a vector of n has rows = n, cols = 1
   std::int64_t cols = 1;
   bool is_vector = false;  ///< shape (rows) in files instead of (rows, cols)

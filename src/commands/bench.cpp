@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -13,6 +12,7 @@
 #include "plan/flops.hpp"
 #include "train/device_choice.hpp"
 #include "train/progress.hpp"
+#include "train/step.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -63,54 +63,48 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const config::TrainingParameters& t = parameters.training;
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
-  if (dry_run) return ExitStatus::ok;
+  if (dry_run) {
+    print_gpu_plan(session, parameters, shape);
+    return ExitStatus::ok;
+  }
   BenchJob job(session, parameters);
   const parallel::ProcessGrid& grid = job.rank_context.grid;
   device::Context& context = job.rank_context.context;
   train::log_devices(session, job.rank_context);
   plan::TrainingMemory& memory = job.model.memory;
-  parallel::GridCommunicators& comm = job.model.communicators;
-  model::Transformer& transformer = job.model.transformer;
-  optim::Optimizer& optimizer = *memory.optimizer;
   const std::vector<int> forward_order = memory.weights->forward_order();
   const data::MicroBatch batch = random_batch(parameters, grid.data_rank());
-  const std::int64_t micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data);
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
+
+  const train::StepModel model{.context = context,
+                               .grid = grid,
+                               .communicators = job.model.communicators,
+                               .transformer = job.model.transformer,
+                               .optimizer = *memory.optimizer,
+                               .forward_order = forward_order};
+  const train::StepBatches batches{
+      .num_micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data),
+      .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
+      .load = [&](std::int64_t) { return train::as_batch(batch); }};
 
   const double peak_before = sum_over_ranks(session, job.peaks.flops);
   std::vector<double> seconds;
-  double loss = 0.0;
   for (std::int64_t step = 1; step <= parameters.bench.warmup_steps + parameters.bench.steps;
        ++step) {
     if (step == parameters.bench.warmup_steps + 1) context.profiler().reset();
     session.world().barrier();
     const auto start = Clock::now();
-    for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
-      const auto reduce = [&](int bucket) {
-        if (micro + 1 == micro_batches) optimizer.reduce_bucket(context, comm, bucket);
-      };
-      transformer.train(train::as_batch(batch), static_cast<float>(1.0 / step_tokens), micro == 0,
-                        reduce);
-    }
-    const double loss_sum = transformer.take_loss_sum();
-    const std::span<const double> square_sums = optimizer.square_sums(context);
-    std::vector<double> sums{grid.tensor_rank() == 0 ? loss_sum : 0.0};
-    sums.insert(sums.end(), square_sums.begin(), square_sums.end());
-    session.world().all_reduce_sum(sums);
-    const double norm = std::sqrt(optim::squared_norm(std::span(sums).subspan(1)));
-    optimizer.update(context, parameters.optimizer,
-                     {.learning_rate = parameters.optimizer.learning_rate,
-                      .gradient_scale = optim::clip_scale(norm, parameters.optimizer.max_grad_norm),
-                      .step = step},
-                     [](std::int64_t) {});
-    optimizer.begin_gather_weights(context, comm, forward_order);
+    const train::StepResult result =
+        train::training_step(model, batches,
+                             {.optimizer = parameters.optimizer,
+                              .learning_rate = parameters.optimizer.learning_rate,
+                              .step = step});
     if (step == 1) {  // every product has been met now
       train::share_gemm_algorithms(session, context.gemm());
       context.use_graphs(parameters.device.graphs);
     }
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
-    loss = sums[0] / step_tokens;
-    log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, loss, elapsed,
+    log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, result.loss, elapsed,
               with_commas(static_cast<std::int64_t>(step_tokens / elapsed)),
               step <= parameters.bench.warmup_steps ? "  (warm-up)" : "");
     if (step > parameters.bench.warmup_steps) seconds.push_back(elapsed);

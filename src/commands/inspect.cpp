@@ -77,6 +77,10 @@ void print_info(const io::CheckpointInfo& info, const fs::path& folder, std::uin
   fmt::print("build                {}\n", info.build);
   fmt::print("tokenizer            {}\n", info.tokenizer_identity);
   fmt::print("size                 {}\n", human_bytes(static_cast<double>(bytes)));
+  if (!info.allowed_changes.empty()) {
+    fmt::print("changed function     as checkpoint.allow_changes said\n");
+    print_indented(info.allowed_changes);
+  }
   fmt::print("resolved input\n");
   print_indented(info.resolved_input);
 }

@@ -24,7 +24,10 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       dtype(dtype_from_name(p.training.dtype)),
       rank_context(session, without_tuning(p)),
       weight_arena(device::Arena::planning("weights")) {
-  io::CheckpointReader reader(p.evaluation.checkpoint);
+  io::CheckpointReader reader(
+      p.evaluation.checkpoint, io::CheckpointReader::Verify::everything,
+      train::wanted_weights(model::tensor_table(architecture), rank_context.grid),
+      train::company(session));
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;
   model::Weights planned(architecture, rank_context.grid, dtype, weight_arena, nullptr);

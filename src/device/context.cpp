@@ -39,7 +39,15 @@ void copy_rows(void* to, std::int64_t to_stride, const void* from, std::int64_t 
 
 Context::Context() : Context(nullptr) {}
 
-Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements) : gpu_(std::move(gpu)) {
+Context::Context(Counting counting)
+    : backend_(counting.backend),
+      is_counting_(true),
+      gemm_(std::make_unique<Gemm>(Gemm::Counting{})) {
+  gemm_->count_in(&profiler_);
+}
+
+Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements)
+    : backend_(gpu ? gpu->backend() : Backend::host), gpu_(std::move(gpu)) {
   if (gpu_ == nullptr) {
     gemm_ = std::make_unique<Gemm>();
     gemm_->count_in(&profiler_);
@@ -105,6 +113,7 @@ void Context::use_graphs(bool wanted) {
 }
 
 void Context::upload(View to, const void* from) {
+  if (is_counting_) return;
   if (gpu_ != nullptr)
     staging_->upload(to, from);
   else
@@ -112,6 +121,10 @@ void Context::upload(View to, const void* from) {
 }
 
 void Context::download(void* to, ConstView from) {
+  if (is_counting_) {
+    std::memset(to, 0, static_cast<std::size_t>(from.size_bytes()));
+    return;
+  }
   if (gpu_ != nullptr)
     staging_->download(to, from);
   else
@@ -122,6 +135,7 @@ void Context::download(void* to, ConstView from) {
 void Context::copy(View to, ConstView from) {
   ESPALIER_ASSERT(to.rows == from.rows && to.cols == from.cols && to.dtype == from.dtype,
                   "{} to {}", device::describe(from), device::describe(to));
+  if (is_counting_) return;
   if (gpu_ != nullptr)
     gpu_->copy_on_device(
         to.data, from.data,

@@ -18,7 +18,7 @@ namespace espalier::device {
 /// Where operators run and what they need for it: the GEMM engine, the profiler and, on a GPU, its
 /// streams. One per rank, passed explicitly to every operator.
 ///
-/// The host back-end is synchronous: when an operator returns, its result is in memory. On a GPU an
+/// The host backend is synchronous: when an operator returns, its result is in memory. On a GPU an
 /// operator is put into the compute stream; `download` and `synchronize` wait for what came before.
 /// Streams for communication run beside it between fork_communication and join_communication.
 class Context {
@@ -29,6 +29,13 @@ class Context {
   enum class CommunicationStream : std::uint8_t { data, tensor };
 
   Context();  ///< the host
+  /// No memory and no computation: operators on planned views only tell the profiler what they
+  /// would cost. Copies do nothing, downloads bring zeros. `backend` is the one that is planned
+  /// for.
+  struct Counting {
+    Backend backend;
+  };
+  explicit Context(Counting counting);
   /// Operators run on `gpu`; null is the host. `workspace_elements` floats of device memory are
   /// taken for partial results of the compute stream, and as many for the communication stream of
   /// the data axis; that of the tensor group runs no kernels of ours.
@@ -41,9 +48,10 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  Backend backend() const { return gpu_ ? gpu_->backend() : Backend::host; }
-  bool on_host() const { return gpu_ == nullptr; }
-  Gpu* gpu() const { return gpu_.get(); }  ///< null on the host
+  Backend backend() const { return backend_; }
+  bool on_host() const { return backend_ == Backend::host; }
+  bool is_counting() const { return is_counting_; }
+  Gpu* gpu() const { return gpu_.get(); }  ///< null on the host, and where nothing is computed
   const std::shared_ptr<Gpu>& shared_gpu() const { return gpu_; }
   Gemm& gemm() { return *gemm_; }
   Profiler& profiler() { return profiler_; }
@@ -125,6 +133,8 @@ class Context {
     return lanes_[static_cast<std::size_t>(stream)];
   }
 
+  Backend backend_ = Backend::host;
+  bool is_counting_ = false;
   std::shared_ptr<Gpu> gpu_;
   Queue queue_;
   std::array<Lane, 2> lanes_;

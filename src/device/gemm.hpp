@@ -26,6 +26,9 @@ class Gemm {
  public:
   /// On the host.
   explicit Gemm(Bf16Products products = Bf16Products::automatic);
+  /// Counts what it is asked for (count_in) and computes nothing.
+  struct Counting {};
+  explicit Gemm(Counting);
   /// In `stream` of a GPU; null is the host.
   Gemm(std::shared_ptr<Gpu> gpu, Stream stream);
   ~Gemm();
@@ -77,9 +80,9 @@ class Gemm {
   void count_in(Profiler* profiler) { profiler_ = profiler; }
 
  private:
-  void multiply(const View& c, const ConstView& a, bool transpose_a, const ConstView& b,
-                bool transpose_b, Output output, const void* bias);
-  std::unique_ptr<GemmEngine> engine_;
+  void multiply(const char* name, const View& c, const ConstView& a, bool transpose_a,
+                const ConstView& b, bool transpose_b, Output output, const void* bias);
+  std::unique_ptr<GemmEngine> engine_;  ///< null: counts
   Profiler* profiler_ = nullptr;
 };
 

@@ -32,7 +32,7 @@ constexpr std::int64_t kColUnit = 48;
 constexpr std::int64_t kTermUnit = 16;
 /// oneDNN's kernels for AVX2 take six rows at a time and add up in another order where one to three
 /// are left over. Tiles of a bf16 result are products of a multiple of this, into rows of the block
-/// that nobody reads, so that a row does not depend on how many others are multiplied with it.
+/// that are not read, so that a row does not depend on how many others are multiplied with it.
 constexpr std::int64_t kEvenRows = 12;
 static_assert(kRowUnit % kEvenRows == 0);
 /// Rows of an operand that a thread widens at once.

@@ -40,7 +40,7 @@ struct AttentionForward {
   device::ConstView v;  ///< (B*S_kv, K_loc*D)
   device::View o;       ///< (B*S_q, A_loc*D)
   device::View lse;     ///< (B*A_loc, S_q) f32, natural logarithm of the softmax's sum
-  /// (1, B*S_q) i32, or data == nullptr: a query also attends to no key before this row of its
+  /// (1, B*S_q) i32, or absent: a query also attends to no key before this row of its
   /// sequence, the first token of its document. Never falls along a sequence, at most its position.
   device::ConstView document_start = {};
   AttentionProvider provider = AttentionProvider::automatic;

@@ -132,8 +132,8 @@ bool is_lse(const AttentionShape& s, const device::ConstView& view) {
   return view.rows == s.batch * s.num_q_heads && view.cols == s.query_length;
 }
 bool is_document_start(const AttentionShape& s, const device::ConstView& view) {
-  return view.data == nullptr || (view.dtype == DType::i32 && view.is_contiguous() &&
-                                  view.size() >= s.batch * s.query_length);
+  return !view.exists() || (view.dtype == DType::i32 && view.is_contiguous() &&
+                            view.size() >= s.batch * s.query_length);
 }
 
 }  // namespace

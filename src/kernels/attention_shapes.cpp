@@ -40,7 +40,7 @@ void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
 }
 
 void check_document_start(const AttentionShape& s, const device::ConstView& document_start) {
-  if (document_start.data == nullptr) return;
+  if (!document_start.exists()) return;
   ESPALIER_ASSERT(document_start.dtype == DType::i32 && document_start.is_contiguous() &&
                       document_start.size() >= s.batch * s.query_length,
                   "document starts {} of {} queries", describe(document_start),

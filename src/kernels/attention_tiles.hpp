@@ -210,8 +210,8 @@ struct Tile {
 /// document_start of sequence `b`, or null.
 inline const std::int32_t* keys_of_sequence(const device::ConstView& document_start,
                                             const AttentionShape& s, std::int64_t b) {
-  return document_start.data == nullptr ? nullptr
-                                        : document_start.as<std::int32_t>() + b * s.query_length;
+  return !document_start.exists() ? nullptr
+                                  : document_start.as<std::int32_t>() + b * s.query_length;
 }
 
 /// The factor of the scores, 1 / sqrt(D).

@@ -12,11 +12,11 @@ namespace espalier::kernels::host::ESPALIER_SIMD {
 void batch_inputs(device::Context&, const BatchInputs& a) {
   require_shapes(a);
   const std::int64_t length = a.samples.cols - 1;
-  const bool masked = a.document_start.data != nullptr;
+  const bool masked = a.document_start.exists();
   for (std::int64_t b = 0; b < a.samples.rows; ++b) {
     const auto* sample = a.samples.as<std::uint32_t>(b);
     const auto* places =
-        a.document_positions.data != nullptr ? a.document_positions.as<std::int32_t>(b) : nullptr;
+        a.document_positions.exists() ? a.document_positions.as<std::int32_t>(b) : nullptr;
     for (std::int64_t s = 0; s < length; ++s) {
       const std::int64_t t = b * length + s;
       const bool counts =

@@ -4,10 +4,10 @@
 
 namespace espalier::kernels {
 
-/// What every back-end asks of their arguments.
+/// What every backend asks of their arguments.
 inline void require_shapes(const BatchInputs& a) {
   const std::int64_t tokens = a.samples.rows * (a.samples.cols - 1);
-  const bool documents = a.document_positions.data != nullptr;
+  const bool documents = a.document_positions.exists();
   ESPALIER_ASSERT(a.samples.cols > 1 && a.tokens.cols == tokens && a.targets.cols == tokens &&
                       a.position_ids.cols == tokens,
                   "samples {}, tokens {}, targets {}, position_ids {}", describe(a.samples),
@@ -16,10 +16,9 @@ inline void require_shapes(const BatchInputs& a) {
                                  a.document_positions.cols == a.samples.cols),
                   "samples {}, document position_ids {}", describe(a.samples),
                   describe(a.document_positions));
-  ESPALIER_ASSERT(
-      a.document_start.data == nullptr || (documents && a.document_start.cols == tokens),
-      "a mask needs the documents: document starts {}, document position_ids {}",
-      describe(a.document_start), describe(a.document_positions));
+  ESPALIER_ASSERT(!a.document_start.exists() || (documents && a.document_start.cols == tokens),
+                  "a mask needs the documents: document starts {}, document position_ids {}",
+                  describe(a.document_start), describe(a.document_positions));
   ESPALIER_ASSERT(a.predict_across || documents,
                   "prediction inside documents alone needs to know them");
 }

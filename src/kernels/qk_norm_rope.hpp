@@ -53,8 +53,8 @@ void fill_rope_table(device::Context& context, const RopeTable& table, std::int6
 /// v is not touched. Cost: 4(A+K)D bytes per token (bf16).
 struct QkNormRopeForward {
   device::ConstView qkv;           ///< (T, (A_loc + 2 K_loc) D): q heads, k heads, v heads
-  device::ConstView q_weight;      ///< (1, D), or data == nullptr: no QK-norm
-  device::ConstView k_weight;      ///< (1, D), or data == nullptr
+  device::ConstView q_weight;      ///< (1, D), or absent: no QK-norm
+  device::ConstView k_weight;      ///< (1, D), or absent
   device::ConstView position_ids;  ///< (1, T) i32, rows of the table
   RopeTable rope;
   device::View qk;            ///< (T, (A_loc + K_loc) D): rotated q heads, k heads
@@ -70,7 +70,7 @@ void qk_norm_rope_forward(device::Context& context, const QkNormRopeForward& a);
 struct QkNormRopeBackward {
   device::ConstView d_qk;      ///< (T, (A_loc + K_loc) D)
   device::ConstView qkv;       ///< (T, (A_loc + 2 K_loc) D) the forward's input
-  device::ConstView q_weight;  ///< (1, D), or data == nullptr: no QK-norm
+  device::ConstView q_weight;  ///< (1, D), or absent: no QK-norm
   device::ConstView k_weight;
   device::ConstView position_ids;  ///< (1, T) i32
   RopeTable rope;

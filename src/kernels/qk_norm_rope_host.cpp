@@ -109,8 +109,8 @@ void qk_norm_rope_forward(device::Context&, const QkNormRopeForward& a) {
   check_shapes(a.qkv, a.qk, a.position_ids, a.rope, a.num_q_heads, a.num_kv_heads, a.head_dim);
   const auto* position_ids = a.position_ids.as<std::int32_t>();
   dispatch(a.qkv.dtype, [&]<class T>(T) {
-    const T* q_weight = a.q_weight.data != nullptr ? a.q_weight.as<T>() : nullptr;
-    const T* k_weight = a.k_weight.data != nullptr ? a.k_weight.as<T>() : nullptr;
+    const T* q_weight = a.q_weight.exists() ? a.q_weight.as<T>() : nullptr;
+    const T* k_weight = a.k_weight.exists() ? a.k_weight.as<T>() : nullptr;
     host_for_ranges(a.qkv.rows, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const float* cosine = a.rope.cos.as<float>(position_ids[t]);
@@ -128,8 +128,8 @@ void qk_norm_rope_backward(device::Context& context, const QkNormRopeBackward& a
   const auto* position_ids = a.position_ids.as<std::int32_t>();
   const std::int64_t head_dim = a.head_dim;
   dispatch(a.qkv.dtype, [&]<class T>(T) {
-    const T* q_weight = a.q_weight.data != nullptr ? a.q_weight.as<T>() : nullptr;
-    const T* k_weight = a.k_weight.data != nullptr ? a.k_weight.as<T>() : nullptr;
+    const T* q_weight = a.q_weight.exists() ? a.q_weight.as<T>() : nullptr;
+    const T* k_weight = a.k_weight.exists() ? a.k_weight.as<T>() : nullptr;
     const auto token = [&](std::int64_t t, float* d_q_weight, float* d_k_weight) {
       const float* cosine = a.rope.cos.as<float>(position_ids[t]);
       const float* sine = a.rope.sin.as<float>(position_ids[t]);

@@ -14,7 +14,7 @@ Inputs gather_inputs(device::Context& context, Activations& a, const Batch& batc
   if (!context.on_host()) {
     context.upload(a.samples, samples.data);
     samples = a.samples;
-    if (places.data != nullptr) {
+    if (places.exists()) {
       context.upload(a.document_positions, places.data);
       places = a.document_positions;
     }

@@ -52,7 +52,7 @@ class Transformer {
   template <class Body>
   void run_block(Pass pass, std::int64_t layer, bool first, const Inputs& inputs, Body&& body) {
     if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
-    const bool masked = inputs.document_start.data != nullptr;
+    const bool masked = inputs.document_start.exists();
     const auto key =
         ((static_cast<std::uint64_t>(layer) * 2 + (pass == Pass::forward ? 0 : 1)) * 2 +
          (first ? 1 : 0)) *
@@ -84,7 +84,7 @@ class Transformer {
   void head_statistics(device::ConstView targets, std::int64_t tokens);
   // backward.cpp
   void backward(const Inputs& inputs, bool first, const BucketDone& bucket_done);
-  void make_again(std::int64_t layer, const Inputs& inputs);
+  void recompute_block(std::int64_t layer, const Inputs& inputs);
   /// The buffers that all blocks share hold another block's results.
   bool was_overwritten(std::int64_t layer) const { return layer + 1 < sizes_.num_layers; }
   void mlp_backward(std::int64_t layer, bool first);

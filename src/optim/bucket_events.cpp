@@ -7,7 +7,7 @@ BucketEvents::~BucketEvents() {
 }
 
 void BucketEvents::record(device::Context& context, int bucket, int num_buckets) {
-  if (context.on_host()) return;
+  if (context.gpu() == nullptr) return;
   if (entries_.empty()) {
     gpu_ = context.shared_gpu();
     entries_.resize(static_cast<std::size_t>(num_buckets));

@@ -71,7 +71,7 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
     const auto span =
         std::find(spans_.begin(), spans_.end(), grid.simplest(tensor.spec->gradient_span));
     if (span == spans_.end()) continue;  // this rank alone has it
-    const auto& begins = partition_.begins(static_cast<std::int64_t>(i));
+    const auto begins = partition_.begins(static_cast<std::int64_t>(i));
     const auto group = static_cast<std::size_t>(span - spans_.begin());
     for (ShardsBySpan* shards : {&buckets_[static_cast<std::size_t>(tensor.bucket)], &all_}) {
       (*shards)[group].gradients.push_back({tensor.gradient, begins});
@@ -129,7 +129,7 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
                        const Update& update,
                        const std::function<void(std::int64_t)>& before_overwrite) {
   const auto scope = context.profiler().scope(Phase::optimizer);
-  enqueue_gathers(context, gathering_.order.size());  // of buckets that nobody has used
+  enqueue_gathers(context, gathering_.order.size());  // of buckets that no pass has used
   gathered_.wait_for_all(context);
   // A GPU takes many shards in one launch; the host gains nothing by that, and shard by shard the
   // checkpoint writer is waited for as late as possible.

@@ -72,13 +72,15 @@ struct VisibleGpus {
   std::string host;
   std::vector<std::string> uuids;  ///< by ordinal; empty where the program has no code for it
   std::string problem = {};        ///< why none of them can be used; empty where one can
+  bool has_driver = false;         ///< a machine of GPUs, even where none is seen
 };
 /// For every rank the ordinal of its GPU: its own one as long as there are enough, the first that
 /// are free in rank order; with `share`, further ranks take those with the fewest ranks. Throws
 /// Error (bad_configuration, met by every rank) when there are not enough, or a rank sees none.
 std::vector<int> assign_gpus(std::span<const VisibleGpus> ranks, bool share);
 
-/// The same for `auto`: empty where no node has enough, with the first one's reason in `why_host`.
+/// The same for `auto`: empty where no node has enough, with the first one's reason in `why_host`,
+/// which is empty, too, where no node has a GPU or a driver for one: none is expected there.
 /// That only some have is no job for the hosts of all, but for a person: a node has lost its GPU.
 /// Throws as above, with the node to leave out.
 std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool share,

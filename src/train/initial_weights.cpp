@@ -7,6 +7,7 @@
 #include "io/toml_reader.hpp"
 #include "kernels/elementwise.hpp"
 #include "model/initialize.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
 #include "train/host_values.hpp"
@@ -44,16 +45,25 @@ std::string identity_of_folder(const fs::path& folder) {
 }  // namespace
 
 InitialWeights::InitialWeights(const config::Parameters& p,
-                               std::span<const parallel::TensorSpec> table)
+                               std::span<const parallel::TensorSpec> table,
+                               parallel::MpiSession* session,
+                               std::span<const io::CheckpointReader::Wanted> wanted)
     : source_(p.model.initial_weights) {
   if (huggingface::is_model_folder(source_)) {
     folder_ = std::make_unique<huggingface::ModelFolder>(source_);
     there_ = folder_->model();
   } else {
-    source_ = find_checkpoint_at(p.model.initial_weights);
+    const auto find = [&] { return find_checkpoint_at(p.model.initial_weights).string(); };
     // A rank of a larger grid needs a part of most shards: those it does not need are not read.
-    checkpoint_ =
-        std::make_unique<io::CheckpointReader>(source_, io::CheckpointReader::Verify::whole_shards);
+    const auto verify = io::CheckpointReader::Verify::whole_shards;
+    if (session != nullptr) {
+      source_ = parallel::on_rank_0(*session, find);
+      checkpoint_ =
+          std::make_unique<io::CheckpointReader>(source_, verify, wanted, company(*session));
+    } else {
+      source_ = find();
+      checkpoint_ = std::make_unique<io::CheckpointReader>(source_, verify);
+    }
     there_ = model_of(*checkpoint_, source_);
   }
   const std::string refused = huggingface::differences(there_, p.model, p.checkpoint.allow_changes);

@@ -8,6 +8,7 @@
 #include "io/checkpoint.hpp"
 #include "model/architecture.hpp"
 #include "optim/optimizer.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::huggingface {
 class ModelFolder;
@@ -22,7 +23,10 @@ class InitialWeights {
   /// Reads what describes the weights of p.model.initial_weights (p resolved), no weight. Throws
   /// Error: bad_data when it is neither, or has other tensors than `table`; bad_configuration when
   /// it is of another model, naming the keys that differ and are not in checkpoint.allow_changes.
-  InitialWeights(const config::Parameters& p, std::span<const parallel::TensorSpec> table);
+  /// With `session`, all ranks of it read a checkpoint together, each what it has `wanted`.
+  InitialWeights(const config::Parameters& p, std::span<const parallel::TensorSpec> table,
+                 parallel::MpiSession* session = nullptr,
+                 std::span<const io::CheckpointReader::Wanted> wanted = {});
   ~InitialWeights();
 
   /// Master weights of this rank's shards, and zeros for their moments.

@@ -55,7 +55,7 @@ class Progress {
 };
 
 /// Table of where the time went: per phase min, mean and max over the ranks and the share of the
-/// mean. Collective; the text is the same on every rank. Phases nobody spent time in are left out.
+/// mean. Collective; the text is the same on every rank. Phases without time are left out.
 std::string phase_table(const device::Profiler& profiler, parallel::Communicator& world);
 
 }  // namespace espalier::train

@@ -16,6 +16,7 @@
 #include "train/evaluator.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
+#include "train/step.hpp"
 #include "train/training_data.hpp"
 
 namespace espalier::train {
@@ -39,17 +40,15 @@ class Trainer {
   const device::Context& context() const { return rank_context_.context; }
 
  private:
-  struct StepScalars;
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   void limit_length();  ///< training.steps, when the data end the run
   StepReport train_step();
-  /// `next_s`: how long what comes next may take.
-  StepScalars exchange_step_scalars(double loss_sum, std::span<const double> square_sums,
-                                    double next_s);
-  /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
-  /// is; a save that is running is completed first.
-  void require_finite(const StepScalars& sums, double loss_sum, double square_sum);
+  StepModel step_model();
+  StepHooks step_hooks();
+  /// The sums of all ranks, and what else they agree on; a written save is made complete. `next_s`:
+  /// how long what comes next may take.
+  StepSums exchange(const StepSums& of_rank, double next_s);
   void record(const StepReport& report);
   void announce_epochs();
   void validate();
@@ -59,7 +58,7 @@ class Trainer {
   /// Asked to stop now: only the checkpoint matters.
   bool is_urgent() const { return stop_signal_ || out_of_time_; }
   bool has_enough_steps() const;  ///< of run.stop_after
-  /// Forward and backward of a micro-batch or two whose gradients nobody takes: every matrix
+  /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
   /// other run on this grid.
   void warm_up();
@@ -75,6 +74,7 @@ class Trainer {
   RankContext rank_context_;
   double gemm_peak_;  ///< FLOP/s of all ranks; taken before the memory below, which leaves no room
   DistributedModel model_;
+  std::string tokenizer_identity_;  ///< of data.tokenizer; empty: none is named
   TrainingData training_data_;
   std::optional<Dataset> validation_data_;
   data::BatchShape batch_shape_;
@@ -84,6 +84,7 @@ class Trainer {
   std::int64_t step_ = 0;           ///< steps done
   std::int64_t first_step_ = 0;     ///< steps done before this job
   std::uint64_t samples_consumed_ = 0;
+  std::string allowed_changes_;    ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;  ///< rank 0
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;

@@ -28,7 +28,7 @@ TEXT = NARROW | {".py", ".sh", ".slurm", ".env", ".md", ".txt"}
 TOP_LEVEL = ("src", "parallel", "io", "tests", "cmake", "inputs", "jobscripts", "validation")
 
 POSIX = re.compile(
-    r"(unistd|fcntl|pwd|signal|stdlib|errno|time|sched|dlfcn|execinfo|poll|pthread|ucontext|sys/[a-z]+)\.h$")
+    r"(unistd|fcntl|dirent|pwd|signal|stdlib|errno|time|sched|dlfcn|execinfo|poll|pthread|ucontext|sys/[a-z]+)\.h$")
 STANDARD = re.compile(r"[a-z_0-9]+$")
 GENERATED = {"espalier_revision.hpp"}
 MAIN_MAY_INCLUDE = {"base", "config", "parallel", "commands"}

@@ -35,10 +35,15 @@ def cases():
                     for zero_stage in (0, 1) if data > 1 else (1,):
                         name = (f"{family}, {dtype}, {tensor}x{data}, "
                                 f"SP {sequence_parallel}, ZeRO {zero_stage}")
-                        yield name, tensor * data, [
+                        overrides = [
                             *model, f"training.dtype={dtype}", f"parallel.tensor={tensor}",
                             f"parallel.data={data}", f"parallel.zero_stage={zero_stage}",
                             f"parallel.sequence_parallel={sequence_parallel}"]
+                        yield name, tensor * data, overrides
+                        if (tensor, data, sequence_parallel, zero_stage) == (2, 1, "true", 1):
+                            for recompute in ("selective", "mlp", "full"):
+                                yield (f"{name}, recompute {recompute}", tensor * data,
+                                       [*overrides, f"memory.recompute={recompute}"])
 
 
 class Runs(runs.RunCase):

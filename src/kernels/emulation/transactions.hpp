@@ -30,7 +30,7 @@ class Transactions {
   void commit_stores();
   void wait_for_stores(int num_pending);
 
-  /// Who waits for what, empty when nobody does.
+  /// Which threads wait for what; empty when none does.
   std::string describe_waiting() const;
   /// A block must not end while stores read its shared memory.
   void end_block() const;

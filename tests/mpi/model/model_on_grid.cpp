@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "model/initialize.hpp"
+#include "parallel/comm/counting_communicator.hpp"
 
 namespace espalier::testing {
 
@@ -126,6 +127,17 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 
 }  // namespace
 
+/// Counted, but for those of NCCL, which know their memory.
+static parallel::GridCommunicators communicators_of(const config::Parameters& p,
+                                                    const parallel::ProcessGrid& grid,
+                                                    const plan::TrainingMemory& memory,
+                                                    const device::Context& context) {
+  auto made = parallel::make_communicators(session(), grid, memory.optimizer->gradient_spans(),
+                                           &context, library_of_test(), p.parallel.overlap_tensor);
+  const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
+  return over_nccl ? std::move(made) : parallel::counted(std::move(made));
+}
+
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
                          WithoutWeights)
     : parameters(p),
@@ -136,9 +148,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(parallel::make_communicators(
-          session(), grid, memory.optimizer->gradient_spans(), &context, library_of_test(),
-          parameters.parallel.overlap_tensor)),
+      communicators(communicators_of(parameters, grid, memory, context)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =
@@ -202,6 +212,21 @@ double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t
   if (grid.tensor_rank() != 0) loss[0] = 0.0;
   communicators.world->all_reduce_sum(loss);
   return loss[0] / total;
+}
+
+train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int64_t step,
+                                    const train::StepHooks& hooks) {
+  config::OptimizerParameters unclipped = parameters.optimizer;
+  unclipped.max_grad_norm = 0.0;
+  const std::vector<int> forward_order = memory.weights->forward_order();
+  return train::training_step({.context = context,
+                               .grid = grid,
+                               .communicators = communicators,
+                               .transformer = transformer,
+                               .optimizer = *memory.optimizer,
+                               .forward_order = forward_order},
+                              batches,
+                              {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
 }
 
 double ModelOnGrid::max_over_ranks(double value) {

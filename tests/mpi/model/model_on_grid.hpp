@@ -8,6 +8,7 @@
 #include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 #include "support/hdf5_fixture.hpp"
+#include "train/step.hpp"
 
 namespace espalier::testing {
 
@@ -17,7 +18,7 @@ parallel::MpiSession& session();
 /// tests/fixtures/model/<name>.h5, in the folder that ESPALIER_FIXTURES names or in the sources.
 std::string fixture_path(const std::string& name);
 
-/// The back-end that ESPALIER_TEST_BACKEND names (host, emulated, cuda), the host by default. Ranks
+/// The backend that ESPALIER_TEST_BACKEND names (host, emulated, cuda), the host by default. Ranks
 /// share GPUs when there are fewer.
 std::shared_ptr<device::Gpu> gpu_of_test();
 
@@ -38,6 +39,9 @@ struct ModelOnGrid {
   /// Forward and backward of this data rank's share of `tokens` (sequences, S+1), then the
   /// reductions. Returns the mean loss over all sequences.
   double train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences);
+  /// A whole step of training, at a learning rate of 0.01 and without clipping.
+  train::StepResult step(const train::StepBatches& batches, std::int64_t step,
+                         const train::StepHooks& hooks = {});
   /// Largest |difference| from the fixture's logits on this rank's columns, relative to the largest
   /// logit.
   double logits_error(const Hdf5Fixture& fixture);

@@ -1,4 +1,4 @@
-// The host's side of the CUDA back-end (gpu_cuda.cpp, gemm_cublaslt.cpp and what stands on them)
+// The host's side of the CUDA backend (gpu_cuda.cpp, gemm_cublaslt.cpp and what stands on them)
 // over an imitated runtime and an imitated cuBLASLt that refuse what the real ones refuse.
 #include <catch2/catch.hpp>
 #include <cstdlib>
@@ -52,8 +52,10 @@ TEST_CASE("a driver that is too old is named with the one that is needed", "[cud
   const std::string why = Gpu::why_none(Backend::cuda);
   testing::expect_words(why, {"12.4", "CUDA 13.0", "580 or later"});
   CHECK_THROWS_WITH(Gpu::open(Backend::cuda, 0), Catch::Contains("580"));
+  CHECK(Gpu::has_driver());
   // Without any driver there is none to be replaced.
   testing::cuda_machine().driver = 0;
+  CHECK_FALSE(Gpu::has_driver());
   CHECK_THAT(Gpu::why_none(Backend::cuda),
              Catch::Contains("libcuda.so.1") && !Catch::Contains("580"));
   testing::cuda_machine() = {};

@@ -58,7 +58,7 @@ TEST_CASE("with a mask, position_ids and document starts begin anew with every d
   CHECK(g.targets == Words{2, 3, 4, 5, 7, 8, 9, 10});
 }
 
-TEST_CASE("the first token of a document may be nobody's target", "[batch_inputs]") {
+TEST_CASE("the first token of a document may be no target", "[batch_inputs]") {
   for (const bool mask : {false, true}) {
     const Gathered g(true, mask, false, 2);
     CHECK(g.targets == Words{2, 3, kNone, 5, kNone, 8, 9, 10});

@@ -168,32 +168,48 @@ fs::path SimulatedRun::save(std::int64_t step, std::int64_t keep, std::int64_t k
   return *newest_checkpoint(directory);
 }
 
-std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_data,
+std::string compare_on_rank(CheckpointReader& reader, int t, int num_tensor, int d, int num_data,
                             std::int64_t step) {
   const auto specs = small_model();
-  for (int rank = 0; rank < num_tensor * num_data; ++rank) {
-    const parallel::ProcessGrid grid = grid_of(num_tensor, num_data, rank);
-    for (std::size_t i = 0; i < specs.size(); ++i) {
-      const TensorSpec& spec = specs[i];
-      const Rectangle r = parallel::owned_shard(spec, grid);
-      std::vector<float> out(static_cast<std::size_t>(std::max<std::int64_t>(r.size(), 0)));
-      for (int field = 0; field < 3; ++field) {
-        reader.read(spec.name, spec.rows, spec.cols, r, static_cast<CheckpointReader::Field>(field),
-                    out.data());
-        std::size_t k = 0;
-        for (std::int64_t row = r.row_begin; row < r.row_end; ++row) {
-          for (std::int64_t col = r.col_begin; col < r.col_end; ++col, ++k) {
-            const float expected = expected_value(i, field, row * spec.cols + col, step);
-            if (std::bit_cast<std::uint32_t>(out[k]) != std::bit_cast<std::uint32_t>(expected)) {
-              return fmt::format("{} field {} row {} col {} on rank {} of {}: {} != {}", spec.name,
-                                 field, row, col, rank, grid.describe(), out[k], expected);
-            }
+  const parallel::ProcessGrid grid = grid_of(num_tensor, num_data, t + d * num_tensor);
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const TensorSpec& spec = specs[i];
+    const Rectangle r = parallel::owned_shard(spec, grid);
+    std::vector<float> out(static_cast<std::size_t>(std::max<std::int64_t>(r.size(), 0)));
+    for (int field = 0; field < 3; ++field) {
+      reader.read(spec.name, spec.rows, spec.cols, r, static_cast<CheckpointReader::Field>(field),
+                  out.data());
+      std::size_t k = 0;
+      for (std::int64_t row = r.row_begin; row < r.row_end; ++row) {
+        for (std::int64_t col = r.col_begin; col < r.col_end; ++col, ++k) {
+          const float expected = expected_value(i, field, row * spec.cols + col, step);
+          if (std::bit_cast<std::uint32_t>(out[k]) != std::bit_cast<std::uint32_t>(expected)) {
+            return fmt::format("{} field {} row {} col {} on tensor {} data {}: {} != {}",
+                               spec.name, field, row, col, t, d, out[k], expected);
           }
         }
       }
     }
   }
   return "";
+}
+
+std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_data,
+                            std::int64_t step) {
+  for (int t = 0; t < num_tensor; ++t)
+    for (int d = 0; d < num_data; ++d)
+      if (std::string found = compare_on_rank(reader, t, num_tensor, d, num_data, step);
+          !found.empty())
+        return found;
+  return "";
+}
+
+std::vector<CheckpointReader::Wanted> wanted_of_rank(int t, int num_tensor, int d, int num_data) {
+  const parallel::ProcessGrid grid = grid_of(num_tensor, num_data, t + d * num_tensor);
+  std::vector<CheckpointReader::Wanted> wanted;
+  for (const TensorSpec& spec : small_model())
+    wanted.push_back({spec.name, parallel::owned_shard(spec, grid)});
+  return wanted;
 }
 
 }  // namespace espalier::io::testing

@@ -74,4 +74,10 @@ class SimulatedRun {
 std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_data,
                             std::int64_t step);
 
+/// The same of one rank of the grid.
+std::string compare_on_rank(CheckpointReader& reader, int t, int num_tensor, int d, int num_data,
+                            std::int64_t step);
+/// What that rank reads.
+std::vector<CheckpointReader::Wanted> wanted_of_rank(int t, int num_tensor, int d, int num_data);
+
 }  // namespace espalier::io::testing
