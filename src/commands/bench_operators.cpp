@@ -190,7 +190,7 @@ class OperatorBench {
   }
 
   void optimizer() {
-    measure("gradient norm", [&] { optimizer_.square_sum(context_); });
+    measure("gradient norm", [&] { optimizer_.square_sums(context_); });
     measure("AdamW", [&] {
       optimizer_.update(context_, parameters_.optimizer,
                         {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},

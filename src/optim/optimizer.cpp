@@ -1,6 +1,7 @@
 #include "optim/optimizer.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/integers.hpp"
 #include "kernels/adamw.hpp"
@@ -11,7 +12,6 @@ namespace espalier::optim {
 using device::Phase;
 using device::View;
 using parallel::Communicator;
-using parallel::GradientSum;
 using parallel::LocalTensor;
 using parallel::OwnedShard;
 using parallel::RowShards;
@@ -31,10 +31,10 @@ int count_buckets(const std::vector<LocalTensor>& tensors) {
   return count;
 }
 
-/// A grouped all-reduce: every element is summed once, so all ranks get the same bits.
-void all_reduce_shards(Communicator& group, std::span<const RowShards> tensors) {
-  group.reduce_scatter_shards(tensors);
-  group.all_gather_shards(tensors);
+std::vector<parallel::Span> spans_of(const std::vector<LocalTensor>& tensors) {
+  std::vector<parallel::Span> spans;
+  for (const LocalTensor& tensor : tensors) spans.push_back(tensor.spec->gradient_span);
+  return spans;
 }
 
 View rows_of(const View& view, const OwnedShard& shard) {
@@ -44,14 +44,15 @@ View rows_of(const View& view, const OwnedShard& shard) {
 }  // namespace
 
 Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGrid& grid,
-                     int zero_stage, bool sequence_parallel, device::Arena& arena)
+                     int zero_stage, device::Arena& arena)
     : tensors_(std::move(tensors)),
       partition_(tensors_, grid, zero_stage),
+      tensor_square_sums_(tensors_.size()),
       num_tensor_(grid.shape().tensor),
-      num_data_(grid.shape().data),
-      sequence_parallel_(sequence_parallel),
       num_buckets_(count_buckets(tensors_)),
-      buckets_(static_cast<std::size_t>(num_buckets_)) {
+      spans_(parallel::distinct_groups(grid, spans_of(tensors_))),
+      buckets_(static_cast<std::size_t>(num_buckets_), ShardsBySpan(spans_.size())),
+      all_(spans_.size()) {
   for (const OwnedShard& shard : partition_.shards()) {
     const auto& spec = *tensors_[static_cast<std::size_t>(shard.tensor)].spec;
     const std::int64_t rows = shard.rectangle.rows();
@@ -67,49 +68,31 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
 
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const LocalTensor& tensor = tensors_[i];
-    Bucket& bucket = buckets_[static_cast<std::size_t>(tensor.bucket)];
-    const auto& begins = partition_.begins(static_cast<std::int64_t>(i));
-    bucket.gradients.push_back({tensor.gradient, begins});
-    bucket.weights.push_back({tensor.weight, begins});
-    weights_.push_back({tensor.weight, begins});
-
-    const auto divided_over = [&](int ranks) {
-      return RowShards{tensor.gradient, parallel::data_row_begins(begins.back(), ranks)};
-    };
-    switch (tensor.spec->gradient_sum) {
-      case GradientSum::none:
-        break;
-      case GradientSum::sequence_parallel:
-        if (sequence_parallel_) bucket.tensor_sums.push_back(divided_over(num_tensor_));
-        break;
-      case GradientSum::tensor:
-        bucket.tensor_sums.push_back(divided_over(num_tensor_));
-        break;
-      case GradientSum::kv_replicas: {
-        const int replication = parallel::kv_replication(tensor.spec->num_kv_heads, num_tensor_);
-        if (replication > 1) bucket.kv_sums.push_back(divided_over(replication));
-        break;
-      }
+    const auto span =
+        std::find(spans_.begin(), spans_.end(), grid.simplest(tensor.spec->gradient_span));
+    if (span == spans_.end()) continue;  // this rank alone has it
+    const auto begins = partition_.begins(static_cast<std::int64_t>(i));
+    const auto group = static_cast<std::size_t>(span - spans_.begin());
+    for (ShardsBySpan* shards : {&buckets_[static_cast<std::size_t>(tensor.bucket)], &all_}) {
+      (*shards)[group].gradients.push_back({tensor.gradient, begins});
+      (*shards)[group].weights.push_back({tensor.weight, begins});
     }
   }
 }
 
-// The tensor axis first: only then does every replica of a weight hold the whole gradient of its
-// data rank, and the sums over the data axis of all replicas have the same terms in the same order.
 void Optimizer::reduce_bucket(device::Context& context, parallel::GridCommunicators& comm,
                               int bucket) {
   ESPALIER_ASSERT(0 <= bucket && bucket < num_buckets_, "bucket {} of {}", bucket, num_buckets_);
-  const Bucket& group = buckets_[static_cast<std::size_t>(bucket)];
-  {
-    const auto scope = context.profiler().scope(Phase::tensor_communication);
-    all_reduce_shards(*comm.tensor, group.tensor_sums);
-    all_reduce_shards(*comm.kv_replicas, group.kv_sums);
-  }
   const auto scope = context.profiler().scope(Phase::gradient_communication);
-  if (comm.data->size() == 1) return;
+  if (spans_.empty()) return;
+  const ShardsBySpan& shards = buckets_[static_cast<std::size_t>(bucket)];
   context.fork_communication();
-  comm.data->reduce_scatter_shards(group.gradients);
-  if (partition_.zero_stage() == 0) comm.data->all_gather_shards(group.gradients);
+  for (std::size_t i = 0; i < spans_.size(); ++i) {
+    Communicator& group = *comm.gradients.at(spans_[i]);
+    group.reduce_scatter_shards(shards[i].gradients);
+    // An all-reduce sums every element once, so that all ranks get the same bits.
+    if (partition_.zero_stage() == 0) group.all_gather_shards(shards[i].gradients);
+  }
   if (!overlap_) context.join_communication();
 }
 
@@ -117,9 +100,9 @@ void Optimizer::wait_for_gradients(device::Context& context) {
   context.join_communication();
 }
 
-// At stage 0 every data rank has all gradients, yet takes only the rows it would own at stage 1:
-// the work is shared, and the norm has the same bits at both stages.
-double Optimizer::square_sum(device::Context& context) {
+// At stage 0 every rank has all gradients of what it holds, yet takes only the rows it would own at
+// stage 1: the work is shared, and the norm has the same bits at both stages.
+std::span<const double> Optimizer::square_sums(device::Context& context) {
   wait_for_gradients(context);
   const auto scope = context.profiler().scope(Phase::clipping);
   gradients_.clear();
@@ -133,10 +116,13 @@ double Optimizer::square_sum(device::Context& context) {
   }
   const auto count = static_cast<std::int64_t>(gradients_.size());
   kernels::sums_of_squares(context, square_sums_.row_range(0, count), gradients_);
-  double sum = 0.0;
-  for (const double square_sum : context.download<double>(square_sums_.row_range(0, count)))
-    sum += square_sum;
-  return sum;
+  const std::vector<double> sums = context.download<double>(square_sums_.row_range(0, count));
+  std::fill(tensor_square_sums_.begin(), tensor_square_sums_.end(), 0.0);
+  auto next = sums.begin();
+  for (const StateShard& state : state_)
+    if (state.shard.writes)
+      tensor_square_sums_[static_cast<std::size_t>(state.shard.tensor)] = *next++;
+  return tensor_square_sums_;
 }
 
 void Optimizer::update(device::Context& context, const config::OptimizerParameters& parameters,
@@ -175,21 +161,22 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
 
 void Optimizer::gather_weights(device::Context& context, parallel::GridCommunicators& comm) {
   const auto scope = context.profiler().scope(Phase::weight_communication);
-  if (partition_.zero_stage() == 0 || comm.data->size() == 1) return;
+  if (partition_.zero_stage() == 0 || spans_.empty()) return;
   context.fork_communication();
-  comm.data->all_gather_shards(weights_);
+  for (std::size_t i = 0; i < spans_.size(); ++i)
+    comm.gradients.at(spans_[i])->all_gather_shards(all_[i].weights);
   context.join_communication();
 }
 
 void Optimizer::begin_gather_weights(device::Context& context, parallel::GridCommunicators& comm,
                                      std::span<const int> order) {
   if (context.on_host() || !overlap_) return gather_weights(context, comm);
-  if (partition_.zero_stage() == 0 || comm.data->size() == 1) return;
+  if (partition_.zero_stage() == 0 || spans_.empty()) return;
   ESPALIER_ASSERT(std::ssize(order) == num_buckets_, "an order of {} of {} buckets", order.size(),
                   num_buckets_);
   const auto scope = context.profiler().scope(Phase::weight_communication);
   context.fork_communication();
-  gathering_.data = comm.data.get();
+  gathering_.comm = &comm;
   gathering_.order.assign(order.begin(), order.end());
   gathering_.next = 0;
   enqueue_gathers(context, num_tensor_ > 1 ? 1 + kGatherAhead : order.size());
@@ -198,7 +185,9 @@ void Optimizer::begin_gather_weights(device::Context& context, parallel::GridCom
 void Optimizer::enqueue_gathers(device::Context& context, std::size_t end) {
   for (end = std::min(end, gathering_.order.size()); gathering_.next < end; ++gathering_.next) {
     const int bucket = gathering_.order[gathering_.next];
-    gathering_.data->all_gather_shards(buckets_[static_cast<std::size_t>(bucket)].weights);
+    const ShardsBySpan& shards = buckets_[static_cast<std::size_t>(bucket)];
+    for (std::size_t i = 0; i < spans_.size(); ++i)
+      gathering_.comm->gradients.at(spans_[i])->all_gather_shards(shards[i].weights);
     gathered_.record(context, bucket, num_buckets_);
   }
 }
@@ -221,23 +210,26 @@ void Optimizer::weights_from_master(device::Context& context) {
   }
 }
 
-Optimizer::LargestGroups Optimizer::largest_groups() const {
+std::int64_t Optimizer::staging_bytes() const {
   const auto bytes = [](std::span<const RowShards> tensors) {
     std::int64_t sum = 0;
     for (const RowShards& tensor : tensors) sum += round_up(tensor.full.size_bytes(), 64);
     return sum;
   };
-  LargestGroups largest{0, 0, 0};
-  for (const Bucket& bucket : buckets_) {
-    largest.tensor = std::max(largest.tensor, bytes(bucket.tensor_sums));
-    largest.kv_replicas = std::max(largest.kv_replicas, bytes(bucket.kv_sums));
-    largest.data = std::max(largest.data, bytes(bucket.gradients));
+  std::int64_t all = 0;
+  for (std::size_t i = 0; i < spans_.size(); ++i) {
+    std::int64_t largest = 0;
+    for (const ShardsBySpan& bucket : buckets_)
+      largest = std::max(largest, bytes(bucket[i].gradients));
+    // The first gather, of the initial weights, is one group.
+    if (partition_.zero_stage() == 1) largest = std::max(largest, bytes(all_[i].weights));
+    all += largest;
   }
-  // The first gather, of the initial weights, is one group.
-  if (partition_.zero_stage() == 1) largest.data = std::max(largest.data, bytes(weights_));
-  if (num_tensor_ == 1) largest.tensor = 0;
-  if (num_data_ == 1) largest.data = 0;
-  return largest;
+  return all;
+}
+
+double squared_norm(std::span<const double> square_sums) {
+  return std::accumulate(square_sums.begin(), square_sums.end(), 0.0);
 }
 
 double clip_scale(double norm, double max_norm) {

@@ -22,31 +22,37 @@ struct StateShard {
 
 /// AdamW with ZeRO-1 (or stage 0). The order of calls in a step:
 ///   micro-batches, with reduce_bucket(b) in the last one as each bucket becomes final;
-///   square_sum -> the step's all-reduce -> update -> gather_weights.
-/// On a GPU the collectives of the data axis live in the communication stream. Those of the tensor
-/// axis stay between the kernels that make and use their operands.
+///   square_sums -> the step's all-reduce -> squared_norm -> update -> gather_weights.
+/// One group of ranks does all of it for a weight: those of TensorSpec::gradient_span sum its
+/// gradient, divide its state, gather it, and count it in the norm. On a GPU their collectives live
+/// in the communication stream.
 /// The first micro-batch must replace what the gradients hold, as model::Transformer does.
 class Optimizer {
  public:
   /// Allocates master, m, v of the owned shards in `arena` (planning or backed). The tensors' views
-  /// must outlive the optimizer.
+  /// must outlive the optimizer; the grid has the model's views.
   Optimizer(std::vector<parallel::LocalTensor> tensors, const parallel::ProcessGrid& grid,
-            int zero_stage, bool sequence_parallel, device::Arena& arena);
+            int zero_stage, device::Arena& arena);
 
-  /// Whether a GPU computes on while the data axis sums gradients (parallel.overlap_data). Which
-  /// terms are summed in which order does not depend on it.
+  /// The groups that the collectives below need of GridCommunicators::gradients.
+  std::span<const parallel::Span> gradient_spans() const { return spans_; }
+
+  /// Whether a GPU computes on while gradients are summed (parallel.overlap_data). Which terms are
+  /// summed in which order does not depend on it.
   void set_overlap(bool overlap) { overlap_ = overlap; }
 
-  /// Gradient sums over the tensor axis that the table asks for (GradientSum), then over the data
-  /// axis: reduce-scatter to the owners (stage 1) or all-reduce (stage 0). Collective. With
-  /// overlap the sums are there only after wait_for_gradients, which square_sum calls itself.
+  /// Sums gradients over the spans of the table: reduce-scatter to the owners (stage 1) or
+  /// all-reduce (stage 0). Collective. With overlap the sums are there only after
+  /// wait_for_gradients, which square_sums calls itself.
   void reduce_bucket(device::Context& context, parallel::GridCommunicators& comm, int bucket);
   void wait_for_gradients(device::Context& context);
   int num_buckets() const { return num_buckets_; }
 
-  /// Sum of squares of the gradient rows that this rank writes, fp64; the sum over all ranks is the
-  /// square of the global gradient norm, with the same bits at both stages.
-  double square_sum(device::Context& context);
+  /// For each tensor the sum of squares of the gradient rows that this rank writes, fp64; 0 where
+  /// it writes none. Summed over all ranks, slot by slot, and given to squared_norm they are the
+  /// square of the global gradient norm, whose bits depend neither on the stage nor on which of the
+  /// ranks has a tensor. Valid until the next call.
+  std::span<const double> square_sums(device::Context& context);
 
   struct Update {
     double learning_rate;
@@ -57,7 +63,7 @@ class Optimizer {
   /// the checkpoint writer. Writes the owned rows of the weights.
   void update(device::Context& context, const config::OptimizerParameters& parameters,
               const Update& update, const std::function<void(std::int64_t)>& before_overwrite);
-  /// All-gather of the updated weights over the data axis (stage 1). Collective.
+  /// All-gather of the updated weights over their spans (stage 1). Collective.
   void gather_weights(device::Context& context, parallel::GridCommunicators& comm);
   /// The same beside what the GPU computes next, a group of messages per bucket in the given order:
   /// that of their first use. With tensor ranks only the first two at once, then one ahead of what
@@ -72,12 +78,9 @@ class Optimizer {
   /// weights (owned rows) = master; then gather_weights makes them known. After init and restart.
   void weights_from_master(device::Context& context);
 
-  /// The most bytes that one grouped collective of each axis takes, each tensor padded to 64: what
-  /// a communicator that passes them through host memory needs there. 0 on an axis of one rank.
-  struct LargestGroups {
-    std::int64_t tensor, kv_replicas, data;
-  };
-  LargestGroups largest_groups() const;
+  /// What the communicators of gradient_spans need when they pass everything through host memory:
+  /// for each the bytes of its largest grouped collective, every tensor padded to 64.
+  std::int64_t staging_bytes() const;
 
   std::span<StateShard> state() { return state_; }
   std::span<const parallel::LocalTensor> tensors() const { return tensors_; }
@@ -88,32 +91,36 @@ class Optimizer {
   std::vector<StateShard> state_;
   device::View square_sums_;  ///< (shards, 1) f64
   std::vector<kernels::AdamW> rectangles_;
-  std::vector<device::ConstView> gradients_;  ///< of square_sum; kept for its memory
-  int num_tensor_, num_data_;
-  bool sequence_parallel_;
+  std::vector<device::ConstView> gradients_;  ///< of square_sums; kept for its memory
+  std::vector<double> tensor_square_sums_;    ///< of square_sums
+  int num_tensor_;
   bool overlap_ = false;
   int num_buckets_;
+  std::vector<parallel::Span> spans_;
 
-  /// What becomes final together, ready for the grouped collectives.
-  struct Bucket {
-    std::vector<parallel::RowShards> tensor_sums;  ///< over the tensor group
-    std::vector<parallel::RowShards> kv_sums;      ///< over the kv replicas
-    std::vector<parallel::RowShards> gradients;    ///< over the data group
-    std::vector<parallel::RowShards> weights;      ///< over the data group
+  /// What one group of ranks sums and gathers, ready for its grouped collectives.
+  struct GroupShards {
+    std::vector<parallel::RowShards> gradients, weights;
   };
-  std::vector<Bucket> buckets_;
-  std::vector<parallel::RowShards> weights_;  ///< of all buckets
+  /// By span as in spans_.
+  using ShardsBySpan = std::vector<GroupShards>;
+  std::vector<ShardsBySpan> buckets_;  ///< what becomes final together
+  ShardsBySpan all_;                   ///< of all buckets
   BucketEvents gathered_;
 
   /// What is gathered beside the computation: order[next ..] is still to be asked for.
   struct Gathering {
-    parallel::Communicator* data = nullptr;
+    parallel::GridCommunicators* comm = nullptr;
     std::vector<int> order;
     std::size_t next = 0;
   };
   Gathering gathering_;
   void enqueue_gathers(device::Context& context, std::size_t end);
 };
+
+/// The square of the gradient norm: what square_sums and a sum over all ranks left, added in the
+/// order of the tensors.
+double squared_norm(std::span<const double> square_sums);
 
 /// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping); NaN when the norm is NaN.
 double clip_scale(double norm, double max_norm);

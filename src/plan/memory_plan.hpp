@@ -56,7 +56,7 @@ class TrainingMemory {
   std::int64_t context_bytes() const { return kernel_workspace_bytes_ + gemm_workspace_bytes_; }
   /// Pinned host memory beside it, 0 on the host: for copies, for saves, and, where collectives
   /// pass through host memory (device.communicator = "mpi", the emulated GPU), at most the largest
-  /// collective of each axis.
+  /// collective of each group of ranks.
   std::int64_t pinned_bytes() const { return pinned_bytes_; }
 
  private:

@@ -1,7 +1,7 @@
 #include "plan/step_counts.hpp"
 
 #include <algorithm>
-#include <array>
+#include <span>
 #include <vector>
 
 #include "base/integers.hpp"
@@ -11,8 +11,8 @@
 namespace espalier::plan {
 namespace {
 
-/// What the ranks exchange once per step (train::Trainer).
-constexpr std::size_t kStepScalars = 5;
+/// What the ranks exchange once per step beside the square sums of the gradients (train::Trainer).
+constexpr std::size_t kStepScalars = 4;
 
 model::Batch planned_batch(const config::Parameters& p) {
   const std::int64_t samples = p.training.micro_batch_size;
@@ -42,8 +42,9 @@ void take_step(const config::Parameters& p, device::Context& context, TrainingMe
     };
     transformer.train(batch, 1.0F / tokens, /*first=*/micro == 0, reduce);
   }
-  std::array<double, kStepScalars> scalars{transformer.take_loss_sum(),
-                                           optimizer.square_sum(context)};
+  std::vector<double> scalars(kStepScalars, transformer.take_loss_sum());
+  const std::span<const double> square_sums = optimizer.square_sums(context);
+  scalars.insert(scalars.end(), square_sums.begin(), square_sums.end());
   communicators.world->all_reduce_sum(scalars);
   optimizer.update(context, p.optimizer,
                    {.learning_rate = p.optimizer.learning_rate, .gradient_scale = 1.0, .step = 1},
@@ -77,8 +78,8 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
   device::Context context(device::Context::Counting{backend});
   TrainingMemory memory = TrainingMemory::planned(p, grid, backend, compute_capability);
   parallel::GridCommunicators communicators = parallel::counting_communicators(
-      grid.with({.kv_replication = narrow<int>(memory.weights->sizes().kv_replication)}),
-      p.parallel.overlap_tensor);
+      grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape())),
+      memory.optimizer->gradient_spans(), p.parallel.overlap_tensor);
   model::Transformer transformer(memory.architecture, *memory.weights, *memory.activations, context,
                                  communicators);
   transformer.set_before_use(

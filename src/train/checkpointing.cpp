@@ -182,10 +182,11 @@ io::CheckpointWriter::Fetch fetch_from(const device::Context& context) {
 
 /// encode_index of the shards of every rank, without asking them.
 std::vector<std::string> indices_of_grid(std::span<const parallel::LocalTensor> tensors,
-                                         const parallel::GridShape& shape) {
+                                         const parallel::GridShape& shape,
+                                         const parallel::GridViews& views) {
   std::vector<std::string> indices;
   for (int rank = 0; rank < shape.size(); ++rank) {
-    const parallel::ProcessGrid grid(shape, rank);
+    const parallel::ProcessGrid grid(shape, rank, views);
     std::vector<io::CheckpointShard> shards;
     for (const parallel::LocalTensor& tensor : tensors)
       shards.push_back({.name = tensor.spec->name,
@@ -224,7 +225,9 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
       checkpoint_directory(parameters), world.rank(), world.size(),
       parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context),
       std::move(kept));
-  if (world_.rank() == 0) indices_ = indices_of_grid(optimizer.tensors(), shape);
+  if (world_.rank() == 0)
+    indices_ = indices_of_grid(optimizer.tensors(), shape,
+                               parallel::views_of(parameters.model.num_key_value_heads, shape));
   // What rank 0 has worked out is what the ranks hold.
   double expected = 0.0;
   for (const std::string& index : indices_) expected += checksum_of(index);

@@ -40,9 +40,9 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
           p, rank_context.grid, rank_context.context,
           parallel::registered_memory(session, rank_context.grid, rank_context.context,
                                       collective_library(p.device)))),
-      communicators(parallel::make_communicators(session, rank_context.grid, &rank_context.context,
-                                                 collective_library(p.device),
-                                                 p.parallel.overlap_tensor)),
+      communicators(parallel::make_communicators(
+          session, rank_context.grid, memory.optimizer->gradient_spans(), &rank_context.context,
+          collective_library(p.device), p.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
                   communicators) {
   register_activations(communicators, memory.activation_arena);

@@ -3,6 +3,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
@@ -42,8 +43,8 @@ struct StepUpdate {
 /// What the ranks must know of each other before any weight changes: of one rank, or summed over
 /// all of them.
 struct StepSums {
-  double loss = 0.0;        ///< sum of the token losses of all micro-batches
-  double square_sum = 0.0;  ///< of the gradients
+  double loss = 0.0;                ///< of the tokens of all micro-batches
+  std::vector<double> square_sums;  ///< of the gradients, by tensor (Optimizer::square_sums)
 };
 
 /// What else happens in a step; whatever is left empty does not.

@@ -125,11 +125,13 @@ void Trainer::announce_epochs() {
 StepSums Trainer::exchange(const StepSums& of_rank, double next_s) {
   auto phase = rank_context_.context.profiler().scope(Phase::clipping);
   const auto told = [](bool flag) { return flag ? 1.0 : 0.0; };
-  std::array<double, 5> sums{loss_share(rank_context_.grid, of_rank.loss), of_rank.square_sum,
-                             told(control_.signal_received()), told(control_.out_of_time(next_s)),
-                             told(checkpoints_->is_written())};
+  std::vector<double> sums{loss_share(rank_context_.grid, of_rank.loss),
+                           told(control_.signal_received()), told(control_.out_of_time(next_s)),
+                           told(checkpoints_->is_written())};
+  const std::ptrdiff_t num_scalars = std::ssize(sums);
+  sums.insert(sums.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
   session_.world().all_reduce_sum(sums);
-  const auto [loss, square_sum, stop_signals, out_of_time, written] = sums;
+  const double loss = sums[0], stop_signals = sums[1], out_of_time = sums[2], written = sums[3];
   stop_signal_ = stop_signals > 0.0;
   out_of_time_ = out_of_time > 0.0;
   if (checkpoints_->is_saving() && written == static_cast<double>(session_.size())) {
@@ -137,7 +139,7 @@ StepSums Trainer::exchange(const StepSums& of_rank, double next_s) {
     if (lock_) lock_->require_held();
     checkpoints_->commit();
   }
-  return {.loss = loss, .square_sum = square_sum};
+  return {.loss = loss, .square_sums = {sums.begin() + num_scalars, sums.end()}};
 }
 
 StepModel Trainer::step_model() {

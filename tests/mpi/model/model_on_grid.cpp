@@ -130,9 +130,10 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 /// Counted, but for those of NCCL, which know their memory.
 static parallel::GridCommunicators communicators_of(const config::Parameters& p,
                                                     const parallel::ProcessGrid& grid,
+                                                    const plan::TrainingMemory& memory,
                                                     const device::Context& context) {
-  auto made = parallel::make_communicators(session(), grid, &context, library_of_test(),
-                                           p.parallel.overlap_tensor);
+  auto made = parallel::make_communicators(session(), grid, memory.optimizer->gradient_spans(),
+                                           &context, library_of_test(), p.parallel.overlap_tensor);
   const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
   return over_nccl ? std::move(made) : parallel::counted(std::move(made));
 }
@@ -147,7 +148,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(communicators_of(parameters, grid, context)),
+      communicators(communicators_of(parameters, grid, memory, context)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =
@@ -307,9 +308,10 @@ double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
 }
 
 double ModelOnGrid::gradient_norm() {
-  std::array<double, 1> sum{memory.optimizer->square_sum(context)};
-  communicators.world->all_reduce_sum(sum);
-  return std::sqrt(sum[0]);
+  const std::span<const double> mine = memory.optimizer->square_sums(context);
+  std::vector<double> sums(mine.begin(), mine.end());
+  communicators.world->all_reduce_sum(sums);
+  return std::sqrt(optim::squared_norm(sums));
 }
 
 }  // namespace espalier::testing

@@ -53,7 +53,7 @@ template <class T>
 void check_adamw(double weight_tolerance) {
   TwoTensors<T> model;
   Arena arena = Arena::backed("optimizer", 1 << 16);
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
+  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, arena);
   device::Context context;
   const config::OptimizerParameters parameters{.learning_rate = 0.0,
                                                .beta1 = 0.9,
@@ -116,7 +116,7 @@ TEST_CASE("the first step of AdamW is the learning rate times the sign") {
   // 1 * (1 - 1e-5) - 1e-3 = 0.99899.
   TwoTensors<float> model;
   Arena arena = Arena::backed("optimizer", 1 << 16);
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
+  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, arena);
   device::Context context;
   optimizer.state()[0].master.as<float>()[0] = 1.0F;
   model.gradients[0][0] = 0.5F;
@@ -128,10 +128,10 @@ TEST_CASE("the first step of AdamW is the learning rate times the sign") {
 TEST_CASE("the state lies in the arena under its tensor's name") {
   TwoTensors<bf16> model;
   Arena planning = Arena::planning("optimizer");
-  const Optimizer planned(model.tensors(), ProcessGrid({}, 0), 1, true, planning);
+  const Optimizer planned(model.tensors(), ProcessGrid({}, 0), 1, planning);
   REQUIRE(planned.num_buckets() == 2);
   Arena arena = Arena::backed("optimizer", planning.used_bytes());
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
+  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, arena);
   REQUIRE(arena.used_bytes() == planning.used_bytes());
   const auto& allocations = arena.allocations();
   REQUIRE(allocations.size() == 7);  // master and moments of two shards, square sums
@@ -143,18 +143,22 @@ TEST_CASE("the state lies in the arena under its tensor's name") {
   REQUIRE(optimizer.state()[1].shard.tensor == 1);
 }
 
-TEST_CASE("the sum of squares is that of all gradients") {
+TEST_CASE("the sums of squares are those of every tensor, and their sum that of all") {
   TwoTensors<bf16> model;
   Arena arena = Arena::backed("optimizer", 1 << 16);
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 0, true, arena);
+  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 0, arena);
   device::Context context;
-  double expected = 0.0;
+  double expected[2]{};
   for (std::size_t k = 0; k < 2; ++k)
     for (std::size_t i = 0; i < model.gradients[k].size(); ++i) {
       model.gradients[k][i] = value(k, i, 3);
-      expected += static_cast<double>(value(k, i, 3)) * value(k, i, 3);
+      expected[k] += static_cast<double>(value(k, i, 3)) * value(k, i, 3);
     }
-  REQUIRE(optimizer.square_sum(context) == Approx(expected).epsilon(1.0e-6));
+  const std::span<const double> sums = optimizer.square_sums(context);
+  REQUIRE(sums.size() == 2);
+  REQUIRE(sums[0] == Approx(expected[0]).epsilon(1.0e-6));
+  REQUIRE(sums[1] == Approx(expected[1]).epsilon(1.0e-6));
+  REQUIRE(optim::squared_norm(sums) == sums[0] + sums[1]);
 }
 
 TEST_CASE("clipping scales down to the largest norm and never up") {

@@ -21,12 +21,12 @@ struct Job {
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
     optimizer = std::make_unique<optim::Optimizer>(
-        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1, false,
+        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1,
         state_arena);
     optimizer->set_overlap(overlap);
     comm.tensor = std::make_unique<WrittenCommunicator>(num_tensor, gpu->log);
-    comm.kv_replicas = std::make_unique<WrittenCommunicator>(1, gpu->log);
-    comm.data = std::make_unique<WrittenCommunicator>(num_data, gpu->log);
+    for (const parallel::Span span : optimizer->gradient_spans())
+      comm.gradients[span] = std::make_unique<WrittenCommunicator>(num_data, gpu->log);
   }
   std::shared_ptr<WrittenGpu> gpu = std::make_shared<WrittenGpu>();
   device::Context context{gpu, 1 << 16};
@@ -49,7 +49,7 @@ TEST_CASE("sums of gradients run beside the computation until the norm is taken"
   CHECK(job.gpu->log == Log{"data waits for compute#0", "sum of 1",  // norm
                             "data waits for compute#2", "sum of 2",  // block
                             "data waits for compute#4", "sum of 1"});
-  job.optimizer->square_sum(job.context);
+  job.optimizer->square_sums(job.context);
   CHECK(job.gpu->log.back() == "compute waits for data#6");
 }
 
