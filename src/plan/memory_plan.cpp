@@ -56,9 +56,12 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
   }
   const parallel::ProcessGrid viewed =
       grid.with(parallel::views_of(architecture.num_kv_heads, grid.shape()));
-  optimizer = std::make_unique<optim::Optimizer>(
-      weights->local_tensors(), viewed, static_cast<int>(p.parallel.zero_stage), optimizer_arena);
-  optimizer->set_overlap(p.parallel.overlap_data);
+  parameter_store = std::make_unique<parallel::ParameterStore>(
+      weights->local_tensors(), viewed, static_cast<int>(p.parallel.zero_stage));
+  parameter_store->set_overlap(p.parallel.overlap_data);
+  parameter_store->set_gather_order(weights->forward_order());
+  optimizer = std::make_unique<optim::AdamW>(*parameter_store, optimizer_arena);
+  gradient_norm = std::make_unique<optim::GradientNorm>(*parameter_store, optimizer_arena);
   if (backend == device::Backend::emulated || (shape.on_gpu && p.device.communicator == "mpi"))
     pinned_bytes_ += largest_collectives(p, grid);
 }
@@ -68,7 +71,7 @@ std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
   const std::int64_t residual = p.training.micro_batch_size * p.training.sequence_length *
                                 architecture.hidden_size *
                                 static_cast<std::int64_t>(size_of(dtype));
-  std::int64_t bytes = optimizer->staging_bytes();
+  std::int64_t bytes = parameter_store->staging_bytes();
   if (grid.shape().tensor > 1) bytes += residual;
   if (grid.shape().tensor > 1 && p.parallel.overlap_tensor)
     bytes += residual;  // the group's second communicator

@@ -9,7 +9,8 @@
 #include "device/context.hpp"
 #include "model/activations.hpp"
 #include "model/weights.hpp"
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
+#include "optim/gradient_norm.hpp"
 #include "parallel/layout/grid.hpp"
 
 namespace espalier::plan {
@@ -42,7 +43,9 @@ class TrainingMemory {
   device::Arena weight_arena, gradient_arena, activation_arena, optimizer_arena;
   std::unique_ptr<model::Weights> weights;  ///< on the heap: tensors point into its table
   std::unique_ptr<model::Activations> activations;
-  std::unique_ptr<optim::Optimizer> optimizer;
+  std::unique_ptr<parallel::ParameterStore> parameter_store;
+  std::unique_ptr<optim::AdamW> optimizer;
+  std::unique_ptr<optim::GradientNorm> gradient_norm;
 
   struct Line {
     std::string name;

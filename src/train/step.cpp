@@ -45,12 +45,11 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
   for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
     const bool last = micro + 1 == batches.num_micro_batches;
     m.transformer.train(batches.load(micro), static_cast<float>(1.0 / num_targets),
-                        /*first=*/micro == 0, [&](int bucket) {
-                          if (last) m.optimizer.reduce_bucket(m.context, m.communicators, bucket);
-                        });
+                        /*first=*/micro == 0,
+                        [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); });
   }
   const double loss = m.transformer.take_loss_sum();
-  const std::span<const double> square_sums = m.optimizer.square_sums(m.context);
+  const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
   const StepSums of_rank{.loss = loss, .square_sums = {square_sums.begin(), square_sums.end()}};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
   const double norm = std::sqrt(optim::squared_norm(sums.square_sums));
@@ -63,7 +62,7 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
                       .gradient_scale = optim::clip_scale(norm, update.optimizer.max_grad_norm),
                       .step = update.step},
                      hooks.before_overwrite);
-  m.optimizer.begin_gather_weights(m.context, m.communicators, m.forward_order);
+  m.parameters.begin_gather(m.context);
   return {.loss = sums.loss / num_targets, .grad_norm = norm};
 }
 

@@ -147,8 +147,9 @@ StepModel Trainer::step_model() {
           .grid = rank_context_.grid,
           .communicators = model_.communicators,
           .transformer = model_.transformer,
-          .optimizer = *model_.memory.optimizer,
-          .forward_order = forward_order_};
+          .parameters = *model_.memory.parameter_store,
+          .gradient_norm = *model_.memory.gradient_norm,
+          .optimizer = *model_.memory.optimizer};
 }
 
 StepHooks Trainer::step_hooks() {
@@ -163,7 +164,7 @@ StepHooks Trainer::step_hooks() {
                 if (!parameters_.debug.dump_gradients || step_ > 0) return;
                 const std::filesystem::path folder = parameters_.output.directory;
                 dump_gradients(rank_context_.context, folder / "gradients.h5",
-                               *model_.memory.optimizer, session_.world());
+                               *model_.memory.parameter_store, session_.world());
               },
           .before_overwrite =
               [this](std::int64_t state) {

@@ -14,7 +14,7 @@ using testing::ModelOnGrid;
 plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::Parameters& p) {
   ModelOnGrid model(p, testing::gpu_of_test());
   model.transformer.set_before_use(
-      [&](int bucket) { model.memory.optimizer->wait_for_weights(model.context, bucket); });
+      [&](int bucket) { model.memory.parameter_store->acquire(model.context, bucket); });
   std::vector<std::int64_t> sent;
   const auto each = [&](auto&& body) {
     const auto with = [&](const std::unique_ptr<parallel::Communicator>& group) {

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
+#include "optim/gradient_norm.hpp"
 
 namespace espalier::testing {
 
@@ -78,7 +79,9 @@ class SyntheticModel {
       : table_(table),
         grid_(grid),
         arena_(device::Arena::backed("optimizer", 1 << 21)),
-        optimizer_(make_tensors(), grid, zero_stage, arena_) {
+        store_(make_tensors(), grid, zero_stage),
+        optimizer_(store_, arena_),
+        norm_(store_, arena_) {
     for (auto& state : optimizer_.state())
       for_elements(state.shard.tensor, state.shard.rectangle,
                    [&](std::int64_t local, std::int64_t element) {
@@ -97,9 +100,10 @@ class SyntheticModel {
                    [&](std::int64_t local, std::int64_t element) {
                      gradients_[i][static_cast<std::size_t>(local)] = value(i, element);
                    });
-    for (int bucket = optimizer_.num_buckets() - 1; bucket >= 0; --bucket)
-      optimizer_.reduce_bucket(context, comm, bucket);
-    const std::span<const double> mine = optimizer_.square_sums(context);
+    store_.connect(comm);
+    for (int bucket = store_.num_buckets() - 1; bucket >= 0; --bucket)
+      store_.accumulated(context, bucket, /*last=*/true);
+    const std::span<const double> mine = norm_.square_sums(context);
     std::vector<double> sums(mine.begin(), mine.end());
     comm.world->all_reduce_sum(sums);
     return sums;
@@ -120,7 +124,7 @@ class SyntheticModel {
                        .gradient_scale = optim::clip_scale(norm, parameters.max_grad_norm),
                        .step = step},
                       nullptr);
-    optimizer_.gather_weights(context, comm);
+    store_.gather(context);
     return norm;
   }
 
@@ -136,7 +140,8 @@ class SyntheticModel {
   Rectangle shard(std::size_t i) const {
     return parallel::tensor_shard(table_[i], grid_.tensor_rank(), grid_.shape().tensor);
   }
-  optim::Optimizer& optimizer() { return optimizer_; }
+  parallel::ParameterStore& store() { return store_; }
+  optim::AdamW& optimizer() { return optimizer_; }
   const std::vector<T>& weights(std::size_t i) const { return weights_[i]; }
 
  private:
@@ -159,7 +164,9 @@ class SyntheticModel {
   std::vector<std::vector<T>> weights_;
   std::vector<std::vector<float>> gradients_;
   device::Arena arena_;
-  optim::Optimizer optimizer_;
+  parallel::ParameterStore store_;
+  optim::AdamW optimizer_;
+  optim::GradientNorm norm_;
 };
 
 /// The same training in double on one process that holds everything.

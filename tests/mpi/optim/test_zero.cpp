@@ -91,10 +91,11 @@ double check_training(parallel::MpiSession& session, GridShape shape, std::int64
   SyntheticModel<T> everywhere(table, grid, 0);
   SyntheticModel<T> divided(table, grid, 1);
   SerialReference reference(table, shape);
-  auto comm = make_communicators(session, grid, divided.optimizer().gradient_spans());
+  auto comm = make_communicators(session, grid, divided.store().gradient_spans());
   for (auto* model : {&everywhere, &divided}) {
     model->optimizer().weights_from_master(context);
-    model->optimizer().gather_weights(context, comm);
+    model->store().connect(comm);
+    model->store().gather(context);
   }
   double worst = deviation(divided, reference, table.size());
   for (int step = 1; step <= kSteps; ++step) {
@@ -155,7 +156,7 @@ TEST_CASE("with all gradients 1 the norm is sqrt(N) on every grid, and 0 with al
           const ProcessGrid grid(shape, session.rank(), parallel::views_of(K, shape));
           INFO(grid.describe() << ", K = " << K << ", stage " << zero_stage);
           SyntheticModel<float> model(table, grid, zero_stage);
-          auto comm = make_communicators(session, grid, model.optimizer().gradient_spans());
+          auto comm = make_communicators(session, grid, model.store().gradient_spans());
           // One rank of every sum has ones, the others nothing.
           const auto sums = model.reduce(context, comm, [&](std::size_t i, std::int64_t) {
             return grid.index_in(table[i].gradient_span) == 0 ? 1.0F : 0.0F;
@@ -182,7 +183,7 @@ TEST_CASE("a second run has the same bits") {
   std::vector<std::vector<float>> first;
   for (int run = 0; run < 2; ++run) {
     SyntheticModel<float> model(table, grid, 1);
-    auto comm = make_communicators(session, grid, model.optimizer().gradient_spans());
+    auto comm = make_communicators(session, grid, model.store().gradient_spans());
     for (int step = 1; step <= 3; ++step)
       model.step(context, comm, step, kParameters, kLearningRate);
     for (std::size_t i = 0; i < table.size(); ++i) {
@@ -200,7 +201,7 @@ TEST_CASE("the time of sums, of the norm and of gathering is told apart") {
   const ProcessGrid grid({.tensor = 1, .data = session.size()}, session.rank());
   device::Context context;
   SyntheticModel<float> model(table, grid, 1);
-  auto comm = make_communicators(session, grid, model.optimizer().gradient_spans());
+  auto comm = make_communicators(session, grid, model.store().gradient_spans());
   model.step(context, comm, 1, kParameters, kLearningRate);
   const auto seconds = context.profiler().seconds();
   for (const auto phase :

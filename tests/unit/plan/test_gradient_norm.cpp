@@ -39,10 +39,10 @@ struct Count {
     device::Context context;
     for (int rank = 0; rank < shape.size(); ++rank) {
       const auto memory = plan::TrainingMemory::backed(p, {shape, rank}, context);
-      for (const parallel::LocalTensor& tensor : memory.optimizer->tensors())
+      for (const parallel::LocalTensor& tensor : memory.parameter_store->tensors())
         for (std::int64_t row = 0; row < tensor.gradient.rows; ++row)
           std::fill_n(tensor.gradient.as<float>(row), tensor.gradient.cols, value);
-      const std::span<const double> mine = memory.optimizer->square_sums(context);
+      const std::span<const double> mine = memory.gradient_norm->square_sums(context);
       square_sums.resize(mine.size());
       for (std::size_t i = 0; i < mine.size(); ++i) square_sums[i] += mine[i];
       for (const optim::StateShard& state : memory.optimizer->state())
