@@ -1,7 +1,7 @@
 #pragma once
 // Every operator that takes its arguments as one structure, once: from this list come its
-// declarations for every backend (kernels/backends.hpp), its cost (kernels/cost.hpp) and the
-// choice between backends (operators.cpp).
+// declarations for every backend (kernels/backends.hpp) and the choice between backends
+// (operators.cpp).
 #include "kernels/attention/attention.hpp"
 #include "kernels/attention/qk_norm_rope.hpp"
 #include "kernels/bias.hpp"

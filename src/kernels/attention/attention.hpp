@@ -3,6 +3,7 @@
 
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -71,5 +72,34 @@ void attention_backward(device::Context& context, const AttentionBackward& a);
 /// least B * A_loc * S for delta = rowsum(dO * O). The provider cudnn needs more
 /// (attention_provider.hpp).
 std::int64_t attention_backward_scratch_elements(const AttentionShape& shape);
+
+/// (query, key) pairs of all heads: query i sees first_query_position + i + 1 keys. Documents let
+/// it see fewer, which is not counted: rates then compare with those of whole sequences.
+inline double attention_pairs(const AttentionShape& s) {
+  return static_cast<double>(s.batch * s.num_q_heads * s.query_length) *
+         (static_cast<double>(s.first_query_position) +
+          (static_cast<double>(s.query_length) + 1.0) / 2.0);
+}
+/// Bytes of a matrix of query heads or of kv heads; the view may be of a cache with more rows.
+inline double bytes_of_queries(const AttentionShape& s, const device::ConstView& q) {
+  return static_cast<double>(s.batch * s.query_length * s.num_q_heads * s.head_dim) *
+         static_cast<double>(size_of(q.dtype));
+}
+inline double bytes_of_keys(const AttentionShape& s, const device::ConstView& k) {
+  return static_cast<double>(s.batch * s.kv_length * s.num_kv_heads * s.head_dim) *
+         static_cast<double>(size_of(k.dtype));
+}
+
+inline Cost cost_of(const AttentionForward& a) {
+  return {.flops = 4.0 * attention_pairs(a.shape) * static_cast<double>(a.shape.head_dim),
+          .bytes = 2.0 * bytes_of_queries(a.shape, a.q) + 2.0 * bytes_of_keys(a.shape, a.k) +
+                   bytes_of(a.lse)};
+}
+
+inline Cost cost_of(const AttentionBackward& a) {
+  return {.flops = 10.0 * attention_pairs(a.shape) * static_cast<double>(a.shape.head_dim),
+          .bytes = 4.0 * bytes_of_queries(a.shape, a.q) + 4.0 * bytes_of_keys(a.shape, a.k) +
+                   bytes_of(a.lse)};
+}
 
 }  // namespace espalier::kernels

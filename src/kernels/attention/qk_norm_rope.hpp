@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -83,5 +84,23 @@ struct QkNormRopeBackward {
   float eps;
 };
 void qk_norm_rope_backward(device::Context& context, const QkNormRopeBackward& a);
+
+inline double elements_of_heads(const device::ConstView& qkv, std::int64_t num_heads,
+                                std::int64_t head_dim) {
+  return num_rows_of(qkv) * static_cast<double>(num_heads * head_dim);
+}
+
+inline Cost cost_of(const QkNormRopeForward& a) {
+  const double turned = elements_of_heads(a.qkv, a.num_q_heads + a.num_kv_heads, a.head_dim);
+  return {.flops = 7.0 * turned, .bytes = 2.0 * static_cast<double>(size_of(a.qkv.dtype)) * turned};
+}
+
+inline Cost cost_of(const QkNormRopeBackward& a) {
+  const double turned = elements_of_heads(a.qkv, a.num_q_heads + a.num_kv_heads, a.head_dim);
+  // Without a norm the forward's input is not needed.
+  const double operands = a.q_weight.exists() ? 3.0 : 2.0;
+  return {.flops = 16.0 * turned,
+          .bytes = operands * static_cast<double>(size_of(a.qkv.dtype)) * turned};
+}
 
 }  // namespace espalier::kernels

@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -28,5 +29,11 @@ struct BatchInputs {
   device::View document_start;           ///< (1, B*S) i32, or absent: attention over whole samples
 };
 void batch_inputs(device::Context& context, const BatchInputs& a);
+
+inline Cost cost_of(const BatchInputs& a) {
+  return {.flops = 0.0,
+          .bytes = bytes_of(a.samples) + bytes_of(a.document_positions) + bytes_of(a.tokens) +
+                   bytes_of(a.targets) + bytes_of(a.position_ids) + bytes_of(a.document_start)};
+}
 
 }  // namespace espalier::kernels

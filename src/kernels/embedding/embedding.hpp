@@ -3,6 +3,7 @@
 
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -25,5 +26,13 @@ struct EmbeddingBackward {
   device::View order;    ///< (1, T) i32 scratch of the host; a GPU sorts in its workspace
 };
 void embedding_backward(device::Context& context, const EmbeddingBackward& a);
+
+inline Cost cost_of(const EmbeddingForward& a) {
+  return {.bytes = 2.0 * bytes_of(a.out) + 4.0 * num_rows_of(a.out)};
+}
+
+inline Cost cost_of(const EmbeddingBackward& a) {
+  return {.flops = num_elements_of(a.d_out), .bytes = bytes_of_scatter(a.d_table, a.d_out)};
+}
 
 }  // namespace espalier::kernels

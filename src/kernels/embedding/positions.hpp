@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -22,5 +23,13 @@ struct PositionsBackward {
   device::View d_table;            ///< (num_positions, H) f32, accumulated
 };
 void positions_backward(device::Context& context, const PositionsBackward& a);
+
+inline Cost cost_of(const PositionsForward& a) {
+  return {.flops = num_elements_of(a.x), .bytes = 3.0 * bytes_of(a.x) + 4.0 * num_rows_of(a.x)};
+}
+
+inline Cost cost_of(const PositionsBackward& a) {
+  return {.flops = num_elements_of(a.dx), .bytes = bytes_of_scatter(a.d_table, a.dx)};
+}
 
 }  // namespace espalier::kernels

@@ -3,6 +3,7 @@
 
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -46,5 +47,26 @@ struct CrossEntropyBackward {
 void cross_entropy_backward(device::Context& context, const CrossEntropyBackward& a);
 
 constexpr std::uint32_t kIgnoredTarget = 0xFFFFFFFFu;
+
+inline Cost cost_of(const CrossEntropyStatistics& a) {
+  const double valid = num_rows_of(a.logits) * static_cast<double>(a.num_valid_cols);
+  return {
+      .flops = 4.0 * valid,
+      .bytes = static_cast<double>(size_of(a.logits.dtype)) * valid + 16.0 * num_rows_of(a.logits)};
+}
+
+inline Cost cost_of(const CrossEntropyCombine& a) {
+  return {.flops = 5.0 * num_rows_of(a.statistics),
+          .bytes = 12.0 * num_rows_of(a.statistics) + 12.0 * num_cols_of(a.targets)};
+}
+
+inline Cost cost_of(const CrossEntropyBackward& a) {
+  return {.flops = 4.0 * num_elements_of(a.logits),
+          .bytes = 2.0 * bytes_of(a.logits) + 8.0 * num_rows_of(a.logits)};
+}
+
+inline Cost cost_of_add_losses(const device::ConstView& losses) {
+  return {.flops = num_elements_of(losses), .bytes = bytes_of(losses)};
+}
 
 }  // namespace espalier::kernels

@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -22,5 +23,13 @@ struct GeluBackward {
   device::View out;         ///< (T, F_loc) recomputed; may alias d_out
 };
 void gelu_backward(device::Context& context, const GeluBackward& a);
+
+inline Cost cost_of(const GeluForward& a) {
+  return {.flops = 8.0 * num_elements_of(a.x), .bytes = 2.0 * bytes_of(a.x)};
+}
+
+inline Cost cost_of(const GeluBackward& a) {
+  return {.flops = 17.0 * num_elements_of(a.x), .bytes = 4.0 * bytes_of(a.x)};
+}
 
 }  // namespace espalier::kernels

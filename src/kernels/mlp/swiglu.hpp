@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -21,5 +22,13 @@ struct SwigluBackward {
   device::View out;           ///< (T, F_loc) recomputed; may alias d_out
 };
 void swiglu_backward(device::Context& context, const SwigluBackward& a);
+
+inline Cost cost_of(const SwigluForward& a) {
+  return {.flops = 5.0 * num_elements_of(a.out), .bytes = 3.0 * bytes_of(a.out)};
+}
+
+inline Cost cost_of(const SwigluBackward& a) {
+  return {.flops = 12.0 * num_elements_of(a.d_out), .bytes = 6.0 * bytes_of(a.d_out)};
+}
 
 }  // namespace espalier::kernels

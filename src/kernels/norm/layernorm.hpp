@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -38,5 +39,17 @@ struct LayerNormBackward {
   device::View d_bias;           ///< (1, H) f32, accumulated
 };
 void layernorm_backward(device::Context& context, const LayerNormBackward& a);
+
+inline Cost cost_of(const LayerNormForward& a) {
+  const bool adds = a.delta.exists();
+  return {.flops = (adds ? 9.0 : 8.0) * num_elements_of(a.x),
+          .bytes = (adds ? 4.0 : 2.0) * bytes_of(a.x) + 8.0 * num_rows_of(a.x)};
+}
+
+inline Cost cost_of(const LayerNormBackward& a) {
+  return {.flops = 15.0 * num_elements_of(a.x),
+          .bytes = (a.d_residual.exists() ? 4.0 : 3.0) * bytes_of(a.x) + 8.0 * num_rows_of(a.x) +
+                   16.0 * num_cols_of(a.x)};
+}
 
 }  // namespace espalier::kernels

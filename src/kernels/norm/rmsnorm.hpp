@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -34,5 +35,17 @@ struct RmsNormBackward {
   device::View d_weight;          ///< (1, H) f32, accumulated
 };
 void rmsnorm_backward(device::Context& context, const RmsNormBackward& a);
+
+inline Cost cost_of(const RmsNormForward& a) {
+  const bool adds = a.delta.exists();
+  return {.flops = (adds ? 5.0 : 4.0) * num_elements_of(a.x),
+          .bytes = (adds ? 4.0 : 2.0) * bytes_of(a.x) + 4.0 * num_rows_of(a.x)};
+}
+
+inline Cost cost_of(const RmsNormBackward& a) {
+  return {.flops = 10.0 * num_elements_of(a.x),
+          .bytes = (a.d_residual.exists() ? 4.0 : 3.0) * bytes_of(a.x) + 4.0 * num_rows_of(a.x) +
+                   8.0 * num_cols_of(a.x)};
+}
 
 }  // namespace espalier::kernels

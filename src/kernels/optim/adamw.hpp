@@ -4,6 +4,7 @@
 
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -22,5 +23,14 @@ struct AdamW {
 };
 /// Steps on several rectangles that do not overlap.
 void adamw(device::Context& context, std::span<const AdamW> rectangles);
+
+inline Cost cost_of_adamw(std::span<const AdamW> rectangles) {
+  Cost cost;
+  for (const AdamW& a : rectangles) {  // g, m, v, p read; m, v, p, weight written
+    cost.flops += 14.0 * num_elements_of(a.gradient);
+    cost.bytes += 28.0 * num_elements_of(a.gradient) + bytes_of(a.weight);
+  }
+  return cost;
+}
 
 }  // namespace espalier::kernels

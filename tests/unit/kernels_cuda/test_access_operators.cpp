@@ -9,8 +9,8 @@
 #include "cases.hpp"
 #include "emulation/access_counter.hpp"
 #include "emulation/faults.hpp"
-#include "kernels/cost.hpp"
 #include "kernels/cuda/attention_providers.hpp"
+#include "kernels/operator_list.hpp"
 
 namespace espalier::testing {
 namespace {
