@@ -32,6 +32,7 @@ class OperatorBench {
         w_(job.model.memory.weights->weights),
         g_(job.model.memory.weights->gradients),
         a_(*job.model.memory.activations),
+        gradient_norm_(*job.model.memory.gradient_norm),
         optimizer_(*job.model.memory.optimizer),
         parameters_(job.parameters),
         timer_(job.rank_context.context),
@@ -195,7 +196,7 @@ class OperatorBench {
   }
 
   void optimizer() {
-    measure("gradient norm", [&] { optimizer_.square_sum(context_); });
+    measure("gradient norm", [&] { gradient_norm_.square_sums(context_); });
     measure("AdamW", [&] {
       optimizer_.update(context_, parameters_.optimizer,
                         {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},
@@ -210,7 +211,8 @@ class OperatorBench {
   model::ModelTensors& w_;
   model::ModelTensors& g_;
   model::Activations& a_;
-  optim::Optimizer& optimizer_;
+  optim::GradientNorm& gradient_norm_;
+  optim::AdamW& optimizer_;
   const config::Parameters& parameters_;
   OperatorTimer timer_;
   data::MicroBatch host_batch_;

@@ -18,12 +18,12 @@ namespace espalier::device {
 /// Where operators run and what they need for it: the GEMM engine, the profiler and, on a GPU, its
 /// streams. One per rank, passed explicitly to every operator.
 ///
-/// The host back-end is synchronous: when an operator returns, its result is in memory. On a GPU an
+/// The host backend is synchronous: when an operator returns, its result is in memory. On a GPU an
 /// operator is put into the compute stream; `download` and `synchronize` wait for what came before.
 /// Streams for communication run beside it between fork_communication and join_communication.
 class Context {
  public:
-  /// The streams beside the compute stream: for collectives of the data axis, and for those of the
+  /// The streams beside the compute stream: for gradients and weights (data), and for those of the
   /// tensor group, of which the next product waits and which must not stand behind a bucket of
   /// gradients. Each has its own order.
   enum class CommunicationStream : std::uint8_t { data, tensor };

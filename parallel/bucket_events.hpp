@@ -4,7 +4,7 @@
 
 #include "device/context.hpp"
 
-namespace espalier::optim {
+namespace espalier::parallel {
 
 /// Tells the compute stream of a GPU, bucket by bucket, that the communication stream has come past
 /// the gathering of its weights. On the host there is nothing to wait for.
@@ -32,4 +32,4 @@ class BucketEvents {
   std::vector<Entry> entries_;        ///< one per bucket
 };
 
-}  // namespace espalier::optim
+}  // namespace espalier::parallel

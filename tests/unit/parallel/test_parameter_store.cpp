@@ -2,7 +2,7 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
-#include "optim/optimizer.hpp"
+#include "parallel/parameter_store.hpp"
 #include "support/written_gpu.hpp"
 
 using namespace espalier;
@@ -20,24 +20,24 @@ struct Job {
     for (const int i : {0, 1, 2, 3})
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
-    optimizer = std::make_unique<optim::Optimizer>(
-        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1, false,
-        state_arena);
-    optimizer->set_overlap(overlap);
+    store = std::make_unique<parallel::ParameterStore>(
+        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1);
+    store->set_overlap(overlap);
+    store->set_gather_order({1, 0, 2});
     comm.tensor = std::make_unique<WrittenCommunicator>(num_tensor, gpu->log);
-    comm.kv_replicas = std::make_unique<WrittenCommunicator>(1, gpu->log);
-    comm.data = std::make_unique<WrittenCommunicator>(num_data, gpu->log);
+    for (const parallel::Span span : store->gradient_spans())
+      comm.gradients[span] = std::make_unique<WrittenCommunicator>(num_data, gpu->log);
+    store->connect(comm);
   }
   std::shared_ptr<WrittenGpu> gpu = std::make_shared<WrittenGpu>();
   device::Context context{gpu, 1 << 16};
   device::Arena arena = device::Arena::backed("tensors", 1 << 16, gpu);
-  device::Arena state_arena = device::Arena::backed("state", 1 << 16, gpu);
   TensorSpec specs[4] = {{.name = "a", .rows = 8, .cols = 4},
                          {.name = "b", .rows = 8, .cols = 4},
                          {.name = "c", .rows = 8, .cols = 4},
                          {.name = "d", .rows = 8, .cols = 4}};
   std::vector<LocalTensor> tensors;
-  std::unique_ptr<optim::Optimizer> optimizer;
+  std::unique_ptr<parallel::ParameterStore> store;
   parallel::GridCommunicators comm;
 };
 
@@ -45,65 +45,71 @@ struct Job {
 
 TEST_CASE("sums of gradients run beside the computation until the norm is taken") {
   Job job(/*overlap=*/true);
-  for (const int bucket : {2, 0, 1}) job.optimizer->reduce_bucket(job.context, job.comm, bucket);
+  for (const int bucket : {2, 0, 1}) job.store->accumulated(job.context, bucket, /*last=*/true);
   CHECK(job.gpu->log == Log{"data waits for compute#0", "sum of 1",  // norm
                             "data waits for compute#2", "sum of 2",  // block
                             "data waits for compute#4", "sum of 1"});
-  job.optimizer->square_sum(job.context);
+  job.store->wait_for_gradients(job.context);
   CHECK(job.gpu->log.back() == "compute waits for data#6");
+}
+
+TEST_CASE("gradients are summed with the last micro-batch of a step") {
+  Job job(/*overlap=*/true);
+  job.store->accumulated(job.context, 0, /*last=*/false);
+  CHECK(job.gpu->log.empty());
+  job.store->accumulated(job.context, 0, /*last=*/true);
+  CHECK(job.gpu->log == Log{"data waits for compute#0", "sum of 2"});
 }
 
 TEST_CASE("weights are gathered in the order of their use and waited for once each") {
   Job job(/*overlap=*/true);
-  job.optimizer->begin_gather_weights(job.context, job.comm, std::vector<int>{1, 0, 2});
+  job.store->begin_gather(job.context);
   CHECK(job.gpu->log ==
         Log{"data waits for compute#0", "gather of 1", "gather of 2", "gather of 1"});
-  for (const int bucket : {1, 0, 1, 0}) job.optimizer->wait_for_weights(job.context, bucket);
+  for (const int bucket : {1, 0, 1, 0}) job.store->acquire(job.context, bucket);
   CHECK(Log(job.gpu->log.begin() + 4, job.gpu->log.end()) ==
         Log{"compute waits for data#2", "compute waits for data#3"});
   // The step that changes weights waits for those that nobody has used.
-  job.optimizer->update(job.context, {}, {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},
-                        {});
+  job.store->wait_for_gathers(job.context);
   CHECK(job.gpu->log.back() == "compute waits for data#4");
 }
 
 TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their use") {
   Job job(/*overlap=*/true, /*num_data=*/2, /*num_tensor=*/2);
-  job.optimizer->begin_gather_weights(job.context, job.comm, std::vector<int>{1, 0, 2});
+  job.store->begin_gather(job.context);
   CHECK(job.gpu->log == Log{"data waits for compute#0", "gather of 1", "gather of 2"});
   job.gpu->log.clear();
-  job.optimizer->wait_for_weights(job.context, 1);
+  job.store->acquire(job.context, 1);
   CHECK(job.gpu->log == Log{"compute waits for data#2"});
-  job.optimizer->wait_for_weights(job.context, 0);
+  job.store->acquire(job.context, 0);
   CHECK(job.gpu->log == Log{"compute waits for data#2", "gather of 1", "compute waits for data#3"});
-  job.optimizer->wait_for_weights(job.context, 1);
-  job.optimizer->wait_for_weights(job.context, 2);
+  job.store->acquire(job.context, 1);
+  job.store->acquire(job.context, 2);
   CHECK(job.gpu->log.size() == 4);
 
   // What no pass has used is gathered before the weights change.
-  job.optimizer->begin_gather_weights(job.context, job.comm, std::vector<int>{1, 0, 2});
+  job.store->begin_gather(job.context);
   job.gpu->log.clear();
-  job.optimizer->update(job.context, {}, {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},
-                        {});
+  job.store->wait_for_gathers(job.context);
   CHECK(job.gpu->log.front() == "gather of 1");
   CHECK(job.gpu->log.size() == 4);
 }
 
 TEST_CASE("without overlap the computation waits for every collective of the data axis") {
   Job job(/*overlap=*/false);
-  job.optimizer->reduce_bucket(job.context, job.comm, 0);
-  job.optimizer->begin_gather_weights(job.context, job.comm, std::vector<int>{1, 0, 2});
+  job.store->accumulated(job.context, 0, /*last=*/true);
+  job.store->begin_gather(job.context);
   CHECK(job.gpu->log == Log{"data waits for compute#0", "sum of 2", "compute waits for data#2",
                             "data waits for compute#3", "gather of 4", "compute waits for data#5"});
   job.gpu->log.clear();
-  job.optimizer->wait_for_weights(job.context, 0);
+  job.store->acquire(job.context, 0);
   CHECK(job.gpu->log.empty());
 }
 
 TEST_CASE("a single data rank has nothing to wait for") {
   Job job(/*overlap=*/true, /*num_data=*/1);
-  job.optimizer->reduce_bucket(job.context, job.comm, 0);
-  job.optimizer->begin_gather_weights(job.context, job.comm, std::vector<int>{1, 0, 2});
-  job.optimizer->wait_for_weights(job.context, 1);
+  job.store->accumulated(job.context, 0, /*last=*/true);
+  job.store->begin_gather(job.context);
+  job.store->acquire(job.context, 1);
   CHECK(job.gpu->log.empty());
 }

@@ -1,4 +1,4 @@
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "optim/gradient_norm.hpp"
 
 using namespace espalier;
 using device::Arena;
 using device::view_of;
+using optim::AdamW;
 using optim::clip_scale;
-using optim::Optimizer;
 using parallel::LocalTensor;
+using parallel::ParameterStore;
 using parallel::ProcessGrid;
 using parallel::TensorSpec;
 
@@ -53,7 +55,8 @@ template <class T>
 void check_adamw(double weight_tolerance) {
   TwoTensors<T> model;
   Arena arena = Arena::backed("optimizer", 1 << 16);
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
+  ParameterStore store(model.tensors(), ProcessGrid({}, 0), 1);
+  AdamW optimizer(store, arena);
   device::Context context;
   const config::OptimizerParameters parameters{.learning_rate = 0.0,
                                                .beta1 = 0.9,
@@ -116,7 +119,8 @@ TEST_CASE("the first step of AdamW is the learning rate times the sign") {
   // 1 * (1 - 1e-5) - 1e-3 = 0.99899.
   TwoTensors<float> model;
   Arena arena = Arena::backed("optimizer", 1 << 16);
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
+  ParameterStore store(model.tensors(), ProcessGrid({}, 0), 1);
+  AdamW optimizer(store, arena);
   device::Context context;
   optimizer.state()[0].master.as<float>()[0] = 1.0F;
   model.gradients[0][0] = 0.5F;
@@ -128,13 +132,14 @@ TEST_CASE("the first step of AdamW is the learning rate times the sign") {
 TEST_CASE("the state lies in the arena under its tensor's name") {
   TwoTensors<bf16> model;
   Arena planning = Arena::planning("optimizer");
-  const Optimizer planned(model.tensors(), ProcessGrid({}, 0), 1, true, planning);
-  REQUIRE(planned.num_buckets() == 2);
+  ParameterStore store(model.tensors(), ProcessGrid({}, 0), 1);
+  REQUIRE(store.num_buckets() == 2);
+  const AdamW planned(store, planning);
   Arena arena = Arena::backed("optimizer", planning.used_bytes());
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
+  AdamW optimizer(store, arena);
   REQUIRE(arena.used_bytes() == planning.used_bytes());
   const auto& allocations = arena.allocations();
-  REQUIRE(allocations.size() == 7);  // master and moments of two shards, square sums
+  REQUIRE(allocations.size() == 6);  // master and moments of two shards
   REQUIRE(allocations[0].label == "master matrix");
   REQUIRE(allocations[0].size_bytes == 9 * 13 * 4);
   REQUIRE(allocations[5].label == "moment 2 vector");
@@ -143,18 +148,23 @@ TEST_CASE("the state lies in the arena under its tensor's name") {
   REQUIRE(optimizer.state()[1].shard.tensor == 1);
 }
 
-TEST_CASE("the sum of squares is that of all gradients") {
+TEST_CASE("the sums of squares are those of every tensor, and their sum that of all") {
   TwoTensors<bf16> model;
   Arena arena = Arena::backed("optimizer", 1 << 16);
-  Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 0, true, arena);
+  ParameterStore store(model.tensors(), ProcessGrid({}, 0), 0);
+  optim::GradientNorm norm(store, arena);
   device::Context context;
-  double expected = 0.0;
+  double expected[2]{};
   for (std::size_t k = 0; k < 2; ++k)
     for (std::size_t i = 0; i < model.gradients[k].size(); ++i) {
       model.gradients[k][i] = value(k, i, 3);
-      expected += static_cast<double>(value(k, i, 3)) * value(k, i, 3);
+      expected[k] += static_cast<double>(value(k, i, 3)) * value(k, i, 3);
     }
-  REQUIRE(optimizer.square_sum(context) == Approx(expected).epsilon(1.0e-6));
+  const std::span<const double> sums = norm.square_sums(context);
+  REQUIRE(sums.size() == 2);
+  REQUIRE(sums[0] == Approx(expected[0]).epsilon(1.0e-6));
+  REQUIRE(sums[1] == Approx(expected[1]).epsilon(1.0e-6));
+  REQUIRE(optim::squared_norm(sums) == sums[0] + sums[1]);
 }
 
 TEST_CASE("clipping scales down to the largest norm and never up") {

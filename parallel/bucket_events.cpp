@@ -1,6 +1,6 @@
-#include "optim/bucket_events.hpp"
+#include "parallel/bucket_events.hpp"
 
-namespace espalier::optim {
+namespace espalier::parallel {
 
 BucketEvents::~BucketEvents() {
   for (const Entry& entry : entries_) gpu_->destroy(entry.event);
@@ -31,4 +31,4 @@ void BucketEvents::wait_for_all(device::Context& context) {
     wait(context, static_cast<int>(bucket));
 }
 
-}  // namespace espalier::optim
+}  // namespace espalier::parallel
