@@ -9,6 +9,7 @@
 #include "kernels/operator_list.hpp"
 #include "model/attention_operands.hpp"
 #include "model/inputs.hpp"
+#include "model/linear.hpp"
 #include "model/parts.hpp"
 
 // Every operator of a training step alone, at the shapes that the input gives it on this rank.
@@ -105,10 +106,14 @@ class OperatorBench {
   /// The three products of a linear layer y = x W^T.
   void linear(const std::string& name, View y, View x, const model::LinearTensors& w,
               const model::LinearTensors& g) {
-    measure(name + " product", [&] { model::linear_forward(context_, y, x, w); });
-    measure(name + " product, dX", [&] { context_.gemm().backward_input(x, y, w.weight); });
+    // The bias's gradient is a sum over rows, not a product.
+    const model::Linear layer{.weights = w,
+                              .gradients = {.weight = g.weight, .bias = {}},
+                              .precision = model::LinearPrecision::of(w.weight.dtype)};
+    measure(name + " product", [&] { layer.forward(context_, y, x); });
+    measure(name + " product, dX", [&] { layer.backward_input(context_, x, y); });
     measure(name + " product, dW",
-            [&] { context_.gemm().backward_weight(g.weight, y, x, Output::accumulate); });
+            [&] { layer.backward_weight(context_, y, x, Output::accumulate); });
   }
 
   void projections() {

@@ -143,7 +143,8 @@ class CublasLtGemm final : public GemmEngine {
 
   std::unique_ptr<Product> make_product(const GemmProblem& p, const GemmData& data) const {
     auto product = std::make_unique<Product>();
-    const auto operands = library_type(p.type_ab), output = library_type(p.type_c);
+    const auto type_a = library_type(p.type_a), type_b = library_type(p.type_b);
+    const auto type_c = library_type(p.type_c);
     // CUBLAS_COMPUTE_32F keeps fp32 operands whole; it is not TF32.
     check_blas(
         library_.MatmulDescCreate(product->description.address(), CUBLAS_COMPUTE_32F, CUDA_R_32F),
@@ -160,7 +161,7 @@ class CublasLtGemm final : public GemmEngine {
     set(CUBLASLT_MATMUL_DESC_TRANSB, operation(p.transpose_b));
     if (p.has_bias) {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, static_cast<std::uint32_t>(CUBLASLT_EPILOGUE_BIAS));
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(operands));
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(type_b));
       // The suggestions depend on its alignment.
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, data.bias);
     }
@@ -170,9 +171,9 @@ class CublasLtGemm final : public GemmEngine {
                                              narrow<std::uint64_t>(cols), ld),
                  "cublasLtMatrixLayoutCreate", p);
     };
-    lay_out(product->a, operands, p.rows_a(), p.cols_a(), p.lda);
-    lay_out(product->b, operands, p.rows_b(), p.cols_b(), p.ldb);
-    lay_out(product->c, output, p.m, p.n, p.ldc);
+    lay_out(product->a, type_a, p.rows_a(), p.cols_a(), p.lda);
+    lay_out(product->b, type_b, p.rows_b(), p.cols_b(), p.ldb);
+    lay_out(product->c, type_c, p.m, p.n, p.ldc);
     return product;
   }
 

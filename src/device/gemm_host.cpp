@@ -35,7 +35,7 @@ memory::desc descriptor(const GemmOperand& o) {
 struct Key {
   std::int64_t m, n, k;
   std::int64_t stride_a, stride_b, stride_c;
-  DType type_ab, type_c;
+  DType type_a, type_b, type_c;
   bool transpose_a, transpose_b, accumulate, has_bias;
   bool operator==(const Key&) const = default;
 };
@@ -49,8 +49,9 @@ struct KeyHash {
     };
     for (std::int64_t value : {key.m, key.n, key.k, key.stride_a, key.stride_b, key.stride_c})
       mix(value);
-    mix(static_cast<std::int64_t>(key.type_ab) * 128 + static_cast<std::int64_t>(key.type_c) * 16 +
-        key.transpose_a * 8 + key.transpose_b * 4 + key.accumulate * 2 + key.has_bias);
+    mix(static_cast<std::int64_t>(key.type_a) * 1024 + static_cast<std::int64_t>(key.type_b) * 128 +
+        static_cast<std::int64_t>(key.type_c) * 16 + key.transpose_a * 8 + key.transpose_b * 4 +
+        key.accumulate * 2 + key.has_bias);
     return hash;
   }
 };
@@ -109,10 +110,11 @@ class HostGemm final : public GemmEngine {
   /// Null when the library has no such product of bf16.
   const Product* product(const GemmOperand& a, const GemmOperand& b, const GemmOperand& c,
                          bool accumulate, bool has_bias) {
-    const Key key{c.rows,       c.cols,     a.transposed ? a.rows : a.cols,
-                  a.stride,     b.stride,   c.stride,
-                  a.dtype,      c.dtype,    a.transposed,
-                  b.transposed, accumulate, has_bias};
+    const Key key{c.rows,       c.cols,       a.transposed ? a.rows : a.cols,
+                  a.stride,     b.stride,     c.stride,
+                  a.dtype,      b.dtype,      c.dtype,
+                  a.transposed, b.transposed, accumulate,
+                  has_bias};
     if (const auto found = products_.find(key); found != products_.end())
       return found->second ? &*found->second : nullptr;
     dnnl::primitive_attr attributes;

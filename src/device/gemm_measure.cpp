@@ -64,13 +64,15 @@ std::optional<int> fastest_gemm(Gpu& gpu, Stream stream, const GemmProblem& prob
   const std::int64_t num_sets =
       std::clamp(std::min(kBeyondCache, available) / bytes_set, std::int64_t{1}, kMaxSets);
   const Scratch scratch(gpu, "operands of a matrix product that is measured", num_sets * bytes_set);
-  fill(gpu, stream, scratch.data(), num_sets * bytes_set, problem.type_ab);
+  fill(gpu, stream, scratch.data(), num_sets * bytes_set, problem.type_a);
   std::vector<GemmData> sets;
   for (std::int64_t i = 0; i < num_sets; ++i) {
     // The algorithms were suggested for the caller's alignment; theirs may only be better here.
     char* base = scratch.data() + i * bytes_set;
     sets.push_back(
         {base, base + bytes_a, base + bytes_a + bytes_b, base + bytes_a + bytes_b + bytes_c});
+    if (problem.type_b != problem.type_a)
+      fill(gpu, stream, base + bytes_a, bytes_b, problem.type_b);
   }
 
   Stopwatch watch(&gpu, stream);

@@ -25,6 +25,14 @@ std::int64_t span_bytes(std::int64_t rows, std::int64_t cols, std::int64_t ld, D
   return ((cols - 1) * ld + rows) * static_cast<std::int64_t>(size_of(dtype));
 }
 
+constexpr char kBetweenTypes = 'x';
+
+std::string operand_types(const GemmProblem& p) {
+  std::string text(name_of(p.type_a));
+  if (p.type_b != p.type_a) text += kBetweenTypes + std::string(name_of(p.type_b));
+  return text;
+}
+
 std::optional<DType> dtype_named(const std::string& name) {
   for (const DType dtype : {DType::f32, DType::bf16})
     if (name == name_of(dtype)) return dtype;
@@ -34,10 +42,10 @@ std::optional<DType> dtype_named(const std::string& name) {
 }  // namespace
 
 std::int64_t GemmProblem::bytes_a() const {
-  return span_bytes(rows_a(), cols_a(), lda, type_ab);
+  return span_bytes(rows_a(), cols_a(), lda, type_a);
 }
 std::int64_t GemmProblem::bytes_b() const {
-  return span_bytes(rows_b(), cols_b(), ldb, type_ab);
+  return span_bytes(rows_b(), cols_b(), ldb, type_b);
 }
 std::int64_t GemmProblem::bytes_c() const {
   return span_bytes(m, n, ldc, type_c);
@@ -55,7 +63,8 @@ GemmProblem column_major_problem(const GemmOperand& c, const GemmOperand& a, con
           .ldc = leading_dimension(c),
           .transpose_a = b.transposed,
           .transpose_b = a.transposed,
-          .type_ab = a.dtype,
+          .type_a = b.dtype,
+          .type_b = a.dtype,
           .type_c = c.dtype,
           .accumulate = accumulate,
           .has_bias = bias != nullptr,
@@ -71,8 +80,9 @@ std::size_t GemmProblemHash::operator()(const GemmProblem& p) const {
     hash ^= hash >> 29;
   };
   for (const std::int64_t value : {p.m, p.n, p.k, p.lda, p.ldb, p.ldc}) mix(value);
-  mix(static_cast<std::int64_t>(p.type_ab) * 128 + static_cast<std::int64_t>(p.type_c) * 16 +
-      p.transpose_a * 8 + p.transpose_b * 4 + p.accumulate * 2 + p.has_bias);
+  mix(static_cast<std::int64_t>(p.type_a) * 1024 + static_cast<std::int64_t>(p.type_b) * 128 +
+      static_cast<std::int64_t>(p.type_c) * 16 + p.transpose_a * 8 + p.transpose_b * 4 +
+      p.accumulate * 2 + p.has_bias);
   mix(p.alignment_a * 4096 + p.alignment_b * 64 + p.alignment_c);
   return hash;
 }
@@ -80,20 +90,23 @@ std::size_t GemmProblemHash::operator()(const GemmProblem& p) const {
 std::string describe(const GemmProblem& p) {
   return fmt::format("{} {} {} ld {} {} {} {}{} {} {} {} {} align {} {} {}", p.m, p.n, p.k, p.lda,
                      p.ldb, p.ldc, p.transpose_a ? 'T' : 'N', p.transpose_b ? 'T' : 'N',
-                     name_of(p.type_ab), name_of(p.type_c), p.accumulate ? "accumulate" : "replace",
+                     operand_types(p), name_of(p.type_c), p.accumulate ? "accumulate" : "replace",
                      p.has_bias ? "bias" : "plain", p.alignment_a, p.alignment_b, p.alignment_c);
 }
 
 std::optional<GemmProblem> parse_gemm_problem(std::string_view text) {
   std::istringstream in{std::string(text)};
   GemmProblem p{};
-  std::string ld, transposes, type_ab, type_c, output, bias, align, rest;
-  in >> p.m >> p.n >> p.k >> ld >> p.lda >> p.ldb >> p.ldc >> transposes >> type_ab >> type_c >>
+  std::string ld, transposes, types, type_c, output, bias, align, rest;
+  in >> p.m >> p.n >> p.k >> ld >> p.lda >> p.ldb >> p.ldc >> transposes >> types >> type_c >>
       output >> bias >> align >> p.alignment_a >> p.alignment_b >> p.alignment_c;
   if (!in || in >> rest) return std::nullopt;
-  const auto ab = dtype_named(type_ab), c = dtype_named(type_c);
-  if (!ab || !c || transposes.size() != 2) return std::nullopt;
-  p.type_ab = *ab;
+  const auto both = types.find(kBetweenTypes);
+  const auto a = dtype_named(types.substr(0, both)), c = dtype_named(type_c);
+  const auto b = both == std::string::npos ? a : dtype_named(types.substr(both + 1));
+  if (!a || !b || !c || transposes.size() != 2) return std::nullopt;
+  p.type_a = *a;
+  p.type_b = *b;
   p.type_c = *c;
   p.transpose_a = transposes[0] == 'T';
   p.transpose_b = transposes[1] == 'T';

@@ -19,7 +19,7 @@ struct GemmProblem {
   std::int64_t m, n, k;
   std::int64_t lda, ldb, ldc;  ///< elements from a column to the next
   bool transpose_a, transpose_b;
-  DType type_ab, type_c;
+  DType type_a, type_b, type_c;
   bool accumulate, has_bias;
   /// Bytes that the data of A, B and of C and bias together are aligned to, 16 at most: no kernel
   /// asks for more, and layers whose buffers lie differently share their algorithms.
@@ -45,6 +45,7 @@ struct GemmProblemHash {
 };
 
 /// "4096 1024 2048 ld 4096 2048 4096 TN bfloat16 float32 accumulate bias align 16 16 16", and back.
+/// The first dtype is that of A and B; where they differ, "float32xbfloat16" names both.
 std::string describe(const GemmProblem& problem);
 std::optional<GemmProblem> parse_gemm_problem(std::string_view text);
 

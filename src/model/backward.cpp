@@ -1,4 +1,3 @@
-#include "kernels/bias.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding/embedding.hpp"
 #include "kernels/embedding/positions.hpp"
@@ -88,12 +87,6 @@ void Transformer::norm_backward(ConstView dy, ConstView x, const NormTensors& we
                         .gradients = gradients});
 }
 
-// For o_proj and down_proj `dy` is of the rank's own tokens: their bias joins the sum over the
-// tensor group once, so its gradient is not a partial sum over that group.
-void Transformer::linear_bias_backward(const LinearTensors& gradients, ConstView dy) {
-  if (architecture_.biases) kernels::bias_backward(context_, {.dy = dy, .d_bias = gradients.bias});
-}
-
 // What the backward pass of a block needs and the forward pass did not keep, from what it kept; but
 // gate_up waits until mlp_backward has gathered its input.
 void Transformer::recompute_block(std::int64_t layer, const Inputs& inputs) {
@@ -117,11 +110,13 @@ void Transformer::mlp_backward(std::int64_t layer, bool first) {
   const BlockTensors& g = weights_.gradients.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   const Output output = first ? Output::replace : Output::accumulate;
+  const Linear gate_up = linear(layer, &BlockTensors::gate_up);
+  const Linear down = linear(layer, &BlockTensors::down);
 
   const ConstView dy = boundary_.leave_backward(  // (T, H)
       context_, a_.d_residual, a_.gathered_a, [&](Rows rows, ConstView dy_rows) {
         auto phase = context_.profiler().scope(Phase::mlp);
-        context_.gemm().backward_input(rows.of(a_.mlp_hidden), dy_rows, w.down.weight);
+        down.backward_input(context_, rows.of(a_.mlp_hidden), dy_rows);
       });
   const bool again = a_.shape.recompute >= Recompute::mlp && was_overwritten(layer);
   const ConstView n2 =  // (T, H)
@@ -135,20 +130,18 @@ void Transformer::mlp_backward(std::int64_t layer, bool first) {
   }
   {
     auto phase = context_.profiler().scope(Phase::mlp);
-    context_.gemm().backward_weight(g.down.weight, dy, a_.mlp_hidden, output);
-    linear_bias_backward(g.down, a_.d_residual);
+    down.backward_weight(context_, dy, a_.mlp_hidden, output, /*bias_dy=*/a_.d_residual);
   }
   boundary_.wait(context_);  // for n2
   const View d_n2 = boundary_.enter_backward(
       context_, a_.branch, a_.branch_local,
       [&](Rows rows) {
         auto phase = context_.profiler().scope(Phase::mlp);
-        context_.gemm().backward_input(rows.of(a_.branch), rows.of(b.gate_up), w.gate_up.weight);
+        gate_up.backward_input(context_, rows.of(a_.branch), rows.of(b.gate_up));
       },
       [&] {
         auto phase = context_.profiler().scope(Phase::mlp);
-        context_.gemm().backward_weight(g.gate_up.weight, b.gate_up, n2, output);
-        linear_bias_backward(g.gate_up, b.gate_up);
+        gate_up.backward_weight(context_, b.gate_up, n2, output);
       });
   norm_backward(d_n2, b.x_mid, w.post_attention_layernorm, b.norm2, a_.d_residual,
                 g.post_attention_layernorm);
@@ -160,17 +153,18 @@ void Transformer::attention_backward(std::int64_t layer, const Inputs& inputs, b
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   const AttentionOperands operands = attention_operands(layer, inputs);
   const Output output = first ? Output::replace : Output::accumulate;
+  const Linear qkv = linear(layer, &BlockTensors::qkv);
+  const Linear o = linear(layer, &BlockTensors::o);
 
   const ConstView dy = boundary_.leave_backward(  // (T, H)
       context_, a_.d_residual, a_.gathered_a, [&](Rows rows, ConstView dy_rows) {
         auto phase = context_.profiler().scope(Phase::projections);
-        context_.gemm().backward_input(rows.of(a_.d_o), dy_rows, w.o.weight);
+        o.backward_input(context_, rows.of(a_.d_o), dy_rows);
       });
   const ConstView n1 = boundary_.enter_forward_early(context_, b.n1, a_.gathered_b);
   {
     auto phase = context_.profiler().scope(Phase::projections);
-    context_.gemm().backward_weight(g.o.weight, dy, b.o, output);
-    linear_bias_backward(g.o, a_.d_residual);
+    o.backward_weight(context_, dy, b.o, output, /*bias_dy=*/a_.d_residual);
   }
   {
     auto phase = context_.profiler().scope(Phase::attention);
@@ -185,12 +179,11 @@ void Transformer::attention_backward(std::int64_t layer, const Inputs& inputs, b
       context_, a_.branch, a_.branch_local,
       [&](Rows rows) {
         auto phase = context_.profiler().scope(Phase::projections);
-        context_.gemm().backward_input(rows.of(a_.branch), rows.of(a_.d_qkv), w.qkv.weight);
+        qkv.backward_input(context_, rows.of(a_.branch), rows.of(a_.d_qkv));
       },
       [&] {
         auto phase = context_.profiler().scope(Phase::projections);
-        context_.gemm().backward_weight(g.qkv.weight, a_.d_qkv, n1, output);
-        linear_bias_backward(g.qkv, a_.d_qkv);
+        qkv.backward_weight(context_, a_.d_qkv, n1, output);
       });
   norm_backward(d_n1, b.x, w.input_layernorm, b.norm1, a_.d_residual, g.input_layernorm);
 }

@@ -6,6 +6,7 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding/embedding.hpp"
 #include "kernels/embedding/positions.hpp"
+#include "model/linear.hpp"
 #include "model/parts.hpp"
 
 namespace espalier::model {
@@ -88,8 +89,8 @@ std::span<const float> Decoder::append(std::span<const std::uint32_t> tokens) {
     append_chunk(tokens.first(count));
     tokens = tokens.subspan(count);
     if (!tokens.empty()) continue;
-    context_.gemm().forward(logits_, n_.row_range(static_cast<std::int64_t>(count) - 1, 1),
-                            weights_.weights.lm_head);
+    head_linear(weights_).forward(context_, logits_,
+                                  n_.row_range(static_cast<std::int64_t>(count) - 1, 1));
   }
   kernels::cast(context_, local_logits_, logits_);
   comm_.tensor->all_gather(all_logits_, local_logits_);
@@ -151,7 +152,7 @@ void Decoder::attention(std::size_t layer, std::int64_t count) {
   const View qkv = qkv_.row_range(0, count);
   const View qk = qk_.row_range(0, count);
   const View o = o_.row_range(0, count);
-  linear_forward(context_, qkv, n_.row_range(0, count), w.qkv);
+  block_linear(weights_, layer, &BlockTensors::qkv).forward(context_, qkv, n_.row_range(0, count));
   if (sizes_.rotates)
     kernels::qk_norm_rope_forward(context_, {.qkv = qkv,
                                              .q_weight = w.q_norm,
@@ -182,18 +183,20 @@ void Decoder::attention(std::size_t layer, std::int64_t count) {
                                         .lse = lse_.col_range(0, count),
                                         .provider = provider_});
   const View branch = branch_.row_range(0, count);
-  linear_forward(context_, branch, o, w.o, comm_.tensor->rank() == 0);
+  block_linear(weights_, layer, &BlockTensors::o)
+      .forward(context_, branch, o, comm_.tensor->rank() == 0);
   boundary_.leave_forward(context_, branch, branch);
 }
 
 void Decoder::mlp(std::size_t layer, std::int64_t count) {
-  const BlockTensors& w = weights_.weights.blocks[layer];
   const View gate_up = gate_up_.row_range(0, count);
   const View hidden = hidden_.row_range(0, count);
   const View branch = branch_.row_range(0, count);
-  linear_forward(context_, gate_up, n_.row_range(0, count), w.gate_up);
+  block_linear(weights_, layer, &BlockTensors::gate_up)
+      .forward(context_, gate_up, n_.row_range(0, count));
   activation_forward(context_, architecture_.mlp, gate_up, hidden);
-  linear_forward(context_, branch, hidden, w.down, comm_.tensor->rank() == 0);
+  block_linear(weights_, layer, &BlockTensors::down)
+      .forward(context_, branch, hidden, comm_.tensor->rank() == 0);
   boundary_.leave_forward(context_, branch, branch);
 }
 

@@ -90,11 +90,10 @@ void Transformer::mlp_norm(std::int64_t layer) {
 }
 
 void Transformer::attention_forward(std::int64_t layer, const Inputs& inputs) {
-  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   boundary_.enter_forward(context_, b.n1, a_.gathered_a, [&](Rows rows, ConstView n1) {
     auto phase = context_.profiler().scope(Phase::projections);
-    linear_forward(context_, rows.of(b.qkv), n1, w.qkv);
+    linear(layer, &BlockTensors::qkv).forward(context_, rows.of(b.qkv), n1);
   });
   rotate(layer, inputs);
   {
@@ -103,7 +102,8 @@ void Transformer::attention_forward(std::int64_t layer, const Inputs& inputs) {
   }
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local, [&](Rows rows) {
     auto phase = context_.profiler().scope(Phase::projections);
-    linear_forward(context_, rows.of(a_.branch), rows.of(b.o), w.o, is_first_tensor_rank());
+    linear(layer, &BlockTensors::o)
+        .forward(context_, rows.of(a_.branch), rows.of(b.o), is_first_tensor_rank());
   });
 }
 
@@ -116,7 +116,6 @@ void Transformer::rotate(std::int64_t layer, const Inputs& inputs) {
 }
 
 void Transformer::mlp_forward(std::int64_t layer) {
-  const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];
   BlockActivations& b = a_.blocks[static_cast<std::size_t>(layer)];
   boundary_.enter_forward(context_, b.n2, a_.gathered_a,
                           [&](Rows rows, ConstView n2) { gate_up_forward(layer, rows, n2); });
@@ -126,15 +125,15 @@ void Transformer::mlp_forward(std::int64_t layer) {
   }
   branch_ = boundary_.leave_forward(context_, a_.branch, a_.branch_local, [&](Rows rows) {
     auto phase = context_.profiler().scope(Phase::mlp);
-    linear_forward(context_, rows.of(a_.branch), rows.of(a_.mlp_hidden), w.down,
-                   is_first_tensor_rank());
+    linear(layer, &BlockTensors::down)
+        .forward(context_, rows.of(a_.branch), rows.of(a_.mlp_hidden), is_first_tensor_rank());
   });
 }
 
 void Transformer::gate_up_forward(std::int64_t layer, Rows rows, ConstView n2) {
   auto phase = context_.profiler().scope(Phase::mlp);
-  linear_forward(context_, rows.of(a_.blocks[static_cast<std::size_t>(layer)].gate_up), n2,
-                 weights_.weights.blocks[static_cast<std::size_t>(layer)].gate_up);
+  linear(layer, &BlockTensors::gate_up)
+      .forward(context_, rows.of(a_.blocks[static_cast<std::size_t>(layer)].gate_up), n2);
 }
 
 void Transformer::train(const Batch& batch, float loss_scale, bool first,

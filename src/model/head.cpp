@@ -42,13 +42,13 @@ void Transformer::head_statistics(ConstView targets, std::int64_t tokens) {
 // LM head and loss, chunk by chunk over the tokens, so that full logits never exist. With
 // gradients, a chunk's logits become their own gradient in place, then d(n_final) and d(lm_head).
 void Transformer::head(const Inputs& inputs, bool with_gradients, float loss_scale, bool first) {
-  const View lm_head = weights_.weights.lm_head;
+  const Linear lm_head = head_linear(weights_);
   const auto chunk = [&](Rows rows, ConstView n) {  // n: (rows, H)
     const ConstView targets = inputs.targets.col_range(rows.first, rows.count);
     const View logits = a_.logits.row_range(0, rows.count);
     {
       auto phase = context_.profiler().scope(Phase::head);
-      context_.gemm().forward(logits, n, lm_head);
+      lm_head.forward(context_, logits, n);
     }
     head_statistics(targets, rows.count);
     kernels::add_losses(context_, a_.loss_sum, a_.token_loss.col_range(0, rows.count));
@@ -65,13 +65,12 @@ void Transformer::head(const Inputs& inputs, bool with_gradients, float loss_sca
     }
     {
       auto phase = context_.profiler().scope(Phase::head);
-      context_.gemm().backward_input(rows.of(a_.branch), logits, lm_head);
+      lm_head.backward_input(context_, rows.of(a_.branch), logits);
     }
     boundary_.begin_enter_backward(context_, a_.branch, rows);
     auto phase = context_.profiler().scope(Phase::head);
-    context_.gemm().backward_weight(
-        weights_.gradients.lm_head, logits, n,
-        first && rows.first == 0 ? Output::replace : Output::accumulate);
+    lm_head.backward_weight(context_, logits, n,
+                            first && rows.first == 0 ? Output::replace : Output::accumulate);
   };
   boundary_.enter_forward_in_chunks(context_, a_.n_final, a_.gathered_a, a_.shape.loss_chunk_tokens,
                                     chunk);
@@ -83,7 +82,7 @@ void Transformer::logits(const Batch& batch, View out) {
                   device::describe(out));
   const auto chunk = [&](Rows rows, ConstView n) {
     const View logits = a_.logits.row_range(0, rows.count);
-    context_.gemm().forward(logits, n, weights_.weights.lm_head);
+    head_linear(weights_).forward(context_, logits, n);
     kernels::cast(context_, rows.of(out), logits);
   };
   boundary_.enter_forward_in_chunks(context_, a_.n_final, a_.gathered_a, a_.shape.loss_chunk_tokens,

@@ -9,7 +9,6 @@
 namespace espalier::model {
 
 using device::ConstView;
-using device::Output;
 using device::View;
 
 void norm_forward(device::Context& context, const Architecture& architecture,
@@ -86,12 +85,6 @@ void require_positions(const Architecture& architecture, std::int64_t length) {
                             "(model.max_position_embeddings); use shorter sequences",
                             length, architecture.max_positions),
                 Met::by_every_rank);
-}
-
-void linear_forward(device::Context& context, View y, ConstView x, const LinearTensors& weights,
-                    bool holds_bias) {
-  context.gemm().forward(y, x, weights.weight, Output::replace,
-                         holds_bias ? ConstView(weights.bias) : ConstView{});
 }
 
 }  // namespace espalier::model

@@ -49,9 +49,4 @@ void activation_backward(device::Context& context, Mlp mlp, device::View gate_up
 /// positions than a learned table has rows. RoPE has no such limit.
 void require_positions(const Architecture& architecture, std::int64_t length);
 
-/// y = x W^T + bias, with no pass over memory of its own for the bias. `holds_bias`: false on the
-/// tensor ranks that must leave it out, all but the first when y is a partial sum over the ranks.
-void linear_forward(device::Context& context, device::View y, device::ConstView x,
-                    const LinearTensors& weights, bool holds_bias = true);
-
 }  // namespace espalier::model

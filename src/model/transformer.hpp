@@ -5,6 +5,7 @@
 #include "model/activations.hpp"
 #include "model/attention_operands.hpp"
 #include "model/inputs.hpp"
+#include "model/linear.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
 #include "parallel/comm/session.hpp"
@@ -61,6 +62,9 @@ class Transformer {
     context_.replay(key, body);
   }
   void forward(const Inputs& inputs);
+  Linear linear(std::int64_t layer, LinearTensors BlockTensors::*part) const {
+    return block_linear(weights_, static_cast<std::size_t>(layer), part);
+  }
   void wait_for_bucket(std::int64_t bucket) {
     if (before_use_) before_use_(static_cast<int>(bucket));
   }
@@ -92,7 +96,6 @@ class Transformer {
   void norm_backward(device::ConstView dy, device::ConstView x, const NormTensors& weights,
                      device::ConstView statistics, device::ConstView d_residual,
                      const NormTensors& gradients);
-  void linear_bias_backward(const LinearTensors& gradients, device::ConstView dy);
   void clear_gradients_without_gemm();
 
   const Architecture& architecture_;

@@ -77,7 +77,8 @@ GemmProblem some_problem() {
           .ldc = 4100,
           .transpose_a = true,
           .transpose_b = false,
-          .type_ab = DType::bf16,
+          .type_a = DType::bf16,
+          .type_b = DType::bf16,
           .type_c = DType::f32,
           .accumulate = true,
           .has_bias = false,
@@ -142,6 +143,36 @@ TEST_CASE("problems are told apart, as text, too", "[gemm]") {
                                 "align 16 16 16"})
     CHECK_FALSE(parse_gemm_problem(bad));
   CHECK_FALSE(parse_gemm_problem(describe(p) + " 7"));
+}
+
+TEST_CASE("operands of two dtypes make another problem; of one, the text names it once", "[gemm]") {
+  const GemmProblem p = some_problem();
+  CHECK(describe(p) ==
+        "4096 1024 2048 ld 2048 2100 4100 TN bfloat16 float32 accumulate plain align 16 8 4");
+  GemmProblem a = p, b = p;
+  a.type_a = DType::f32;
+  b.type_b = DType::f32;
+  for (const GemmProblem& mixed : {a, b}) {
+    CHECK_FALSE(mixed == p);
+    CHECK(GemmProblemHash{}(mixed) != GemmProblemHash{}(p));
+    CHECK(parse_gemm_problem(describe(mixed)) == mixed);
+  }
+  CHECK(describe(a) != describe(b));
+  CHECK(GemmProblemHash{}(a) != GemmProblemHash{}(b));
+  CHECK(a.bytes_a() == 2 * p.bytes_a());
+  CHECK(a.bytes_b() == p.bytes_b());
+  CHECK(b.bytes_b() == 2 * p.bytes_b());
+  for (const char* types : {"bfloat16xbfloat16", "x", "bfloat16x", "xbfloat16", "float32xint7"})
+    CHECK_FALSE(parse_gemm_problem(
+        fmt::format("4 4 4 ld 4 4 4 TN {} float32 replace plain align 16 16 16", types)));
+  // Rows of the matrices: A is the second operand of the row-major product, B the first.
+  const float f[64] = {};
+  const bf16 h[64] = {};
+  const GemmProblem found =
+      column_major_problem({f, DType::f32, 4, 4, 4, false}, {f, DType::f32, 4, 4, 4, false},
+                           {h, DType::bf16, 4, 4, 4, false}, false, nullptr);
+  CHECK(found.type_a == DType::bf16);
+  CHECK(found.type_b == DType::f32);
 }
 
 TEST_CASE("choices travel as text between equal GPUs, and to no others", "[gemm]") {
