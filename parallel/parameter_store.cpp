@@ -41,7 +41,8 @@ ParameterStore::ParameterStore(std::vector<LocalTensor> tensors, const ProcessGr
       spans_(distinct_groups(grid, spans_of(tensors_))),
       buckets_(static_cast<std::size_t>(num_buckets_), ShardsBySpan(spans_.size())),
       all_(spans_.size()),
-      gather_order_(static_cast<std::size_t>(num_buckets_)),
+      num_users_(static_cast<std::size_t>(num_buckets_)),
+      gather_order_(num_users_.size()),
       next_gather_(gather_order_.size()) {
   std::iota(gather_order_.begin(), gather_order_.end(), 0);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
@@ -126,9 +127,17 @@ void ParameterStore::acquire(device::Context& context, int bucket) {
                     static_cast<std::size_t>(place - gather_order_.begin()) + 1 + kGatherAhead);
   }
   gathered_.wait(context, bucket);
+  ++num_users_[static_cast<std::size_t>(bucket)];
+}
+
+void ParameterStore::release(int bucket) {
+  ESPALIER_ASSERT(--num_users_[static_cast<std::size_t>(bucket)] >= 0,
+                  "bucket {} is released and was not acquired", bucket);
 }
 
 void ParameterStore::wait_for_gathers(device::Context& context) {
+  for (std::size_t bucket = 0; bucket < num_users_.size(); ++bucket)
+    ESPALIER_ASSERT(num_users_[bucket] == 0, "weights of bucket {} are in use", bucket);
   enqueue_gathers(context, gather_order_.size());
   gathered_.wait_for_all(context);
 }

@@ -14,7 +14,7 @@ namespace espalier::parallel {
 /// weights of a bucket are here, and when its gradients are summed. One group of ranks does all of
 /// it for a tensor: those of TensorSpec::gradient_span sum its gradient, divide its optimizer state
 /// and gather its weight from one another. A step asks in this order:
-///   acquire(b) before a pass uses the weights of bucket b;
+///   acquire(b) before a pass uses the weights of bucket b, release(b) when it has;
 ///   accumulated(b, last) when a micro-batch has added its gradients to those of bucket b;
 ///   wait_for_gradients, then whoever updates the shards: wait_for_gathers; then begin_gather.
 /// Stages 0 and 1 of ZeRO keep all weights and gradients at all times: gradients are summed with
@@ -48,9 +48,10 @@ class ParameterStore {
   /// for each the bytes of its largest grouped collective, every tensor padded to 64.
   std::int64_t staging_bytes() const;
 
-  /// What the compute stream does from now on finds the weights of the bucket. Every rank calls
-  /// alike.
+  /// What the compute stream does from now on finds the weights of the bucket, until they are
+  /// released as often as they were acquired. Every rank calls alike.
   void acquire(device::Context& context, int bucket);
+  void release(int bucket);
   /// All-gather of the weights (stage 1), as after a start. Collective.
   void gather(device::Context& context);
   /// The same beside what the GPU computes next, a group of messages per bucket. With tensor ranks
@@ -88,6 +89,7 @@ class ParameterStore {
 
   /// What is gathered beside the computation: gather_order_[next_gather_ ..] is still to be asked
   /// for.
+  std::vector<int> num_users_;  ///< by bucket: acquired and not yet released
   std::vector<int> gather_order_;
   std::size_t next_gather_;
   void enqueue_gathers(device::Context& context, std::size_t end);

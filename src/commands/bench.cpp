@@ -78,7 +78,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const train::StepModel model{.context = context,
                                .grid = grid,
                                .communicators = job.model.communicators,
-                               .transformer = job.model.transformer,
+                               .stage = job.model.stage,
                                .parameters = *memory.parameter_store,
                                .gradient_norm = *memory.gradient_norm,
                                .optimizer = *memory.optimizer};

@@ -17,7 +17,7 @@ using kernels::AttentionProvider;
 kernels::AttentionRequest attention_request(BenchJob& job, bool backward) {
   const model::Activations& a = *job.model.memory.activations;
   return {.shape = a.attention,
-          .dtype = a.blocks.front().qkv.dtype,
+          .dtype = a.slots.front().blocks.front().qkv.dtype,
           .compute_capability = a.shape.compute_capability,
           .backward = backward};
 }
@@ -28,7 +28,7 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
   const model::Activations& a = *memory.activations;
   const model::Inputs whole_sequences{};  // of the inputs attention reads only the document starts
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
-                                          a.blocks.front(), whole_sequences};
+                                          a.slots.front().blocks.front(), whole_sequences};
   const bool on_gpu = !job.rank_context.context.on_host();
   if (on_gpu && !kernels::supports(provider, attention_request(job, /*backward=*/false))) return;
   kernels::AttentionRequest request = attention_request(job, /*backward=*/true);
@@ -59,7 +59,7 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
   BenchJob job(session, with_one_block(parameters));
   const Peaks& peaks = job.peaks;
   const model::Activations& a = *job.model.memory.activations;
-  const model::BlockActivations& b = a.blocks.front();
+  const model::BlockActivations& b = a.slots.front().blocks.front();
   for (const View& view : {b.qkv, b.qk, a.d_o}) randomize(job.rank_context.context, view);
   OperatorTimer timer(job.rank_context.context);
   if (job.rank_context.context.on_host())

@@ -37,13 +37,15 @@ class OperatorBench {
         parameters_(job.parameters),
         timer_(job.rank_context.context),
         host_batch_(random_batch(job.parameters, data_rank)),
-        batch_(model::gather_inputs(context_, a_, train::as_batch(host_batch_))) {
-    model::BlockActivations& b = a_.blocks.front();
+        slot_(a_.slots.front()),
+        batch_(slot_.inputs) {
+    model::gather_inputs(context_, a_, slot_, train::as_batch(host_batch_));
+    model::BlockActivations& b = slot_.blocks.front();
     for (const View& view :
-         {b.x, b.n1, b.qkv, b.qk, b.o, b.x_mid, b.n2, b.gate_up, a_.x_final, a_.n_final, a_.branch,
-          a_.mlp_hidden, a_.logits, a_.d_residual, a_.d_o, a_.d_qkv})
+         {b.x, b.n1, b.qkv, b.qk, b.o, b.x_mid, b.n2, b.gate_up, slot_.x_final, slot_.n_final,
+          a_.branch, a_.mlp_hidden, a_.logits, a_.d_residual, a_.d_o, a_.d_qkv})
       randomize(context_, view);
-    for (const View& view : {b.norm1, b.norm2, a_.norm_final}) randomize(context_, view, 1.0f);
+    for (const View& view : {b.norm1, b.norm2, slot_.norm_final}) randomize(context_, view, 1.0f);
   }
 
   std::vector<Timed> run() {
@@ -63,7 +65,7 @@ class OperatorBench {
   }
 
   void embedding() {
-    const View out = a_.shape.splits_tokens ? a_.branch : a_.blocks.front().x;
+    const View out = a_.shape.splits_tokens ? a_.branch : slot_.blocks.front().x;
     measure("embedding", [&] {
       kernels::embedding_forward(context_, {.tokens = batch_.tokens,
                                             .table = w_.embedding,
@@ -80,7 +82,7 @@ class OperatorBench {
   }
 
   void norms() {
-    model::BlockActivations& b = a_.blocks.front();
+    model::BlockActivations& b = slot_.blocks.front();
     const View branch = a_.branch.row_range(0, b.x.rows);
     measure("residual + norm", [&] {
       model::norm_forward(context_, architecture_,
@@ -119,8 +121,8 @@ class OperatorBench {
   void projections() {
     const model::BlockTensors& w = w_.blocks.front();
     const model::BlockTensors& g = g_.blocks.front();
-    linear("qkv", a_.blocks.front().qkv, all_tokens(a_.blocks.front().n1), w.qkv, g.qkv);
-    linear("o", a_.branch, a_.blocks.front().o, w.o, g.o);
+    linear("qkv", slot_.blocks.front().qkv, all_tokens(slot_.blocks.front().n1), w.qkv, g.qkv);
+    linear("o", a_.branch, slot_.blocks.front().o, w.o, g.o);
   }
 
   /// A buffer of all tokens in place of one of this rank's tokens.
@@ -129,7 +131,7 @@ class OperatorBench {
   }
 
   void attention() {
-    model::BlockActivations& b = a_.blocks.front();
+    model::BlockActivations& b = slot_.blocks.front();
     const model::BlockTensors& w = w_.blocks.front();
     const model::BlockTensors& g = g_.blocks.front();
     if (sizes_.rotates) {
@@ -152,7 +154,7 @@ class OperatorBench {
   }
 
   void mlp() {
-    model::BlockActivations& b = a_.blocks.front();
+    model::BlockActivations& b = slot_.blocks.front();
     const model::BlockTensors& w = w_.blocks.front();
     const model::BlockTensors& g = g_.blocks.front();
     linear("gate_up", b.gate_up, all_tokens(b.n2), w.gate_up, g.gate_up);
@@ -167,7 +169,7 @@ class OperatorBench {
 
   void head() {
     const std::int64_t count = a_.shape.loss_chunk_tokens;
-    const View n = all_tokens(a_.n_final).row_range(0, count);
+    const View n = all_tokens(slot_.n_final).row_range(0, count);
     const ConstView targets = batch_.targets.col_range(0, count);
     linear("LM head, a chunk:", a_.logits, n, {.weight = w_.lm_head, .bias = {}},
            {.weight = g_.lm_head, .bias = {}});
@@ -216,7 +218,8 @@ class OperatorBench {
   const config::Parameters& parameters_;
   OperatorTimer timer_;
   data::MicroBatch host_batch_;
-  model::Inputs batch_;
+  model::Slot& slot_;
+  const model::Inputs& batch_;
 };
 
 }  // namespace

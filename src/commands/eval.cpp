@@ -60,8 +60,8 @@ train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& se
                            Interruption& interruption) {
   const std::int64_t micro_batch_size = trained.parameters.training.micro_batch_size;
   ForwardPass forward(trained, micro_batch_size, sequence_length);
-  return train::evaluate(forward.transformer(), trained.communicators, trained.rank_context.grid,
-                         set, micro_batch_size, sequence_length, sequences,
+  return train::evaluate(forward.stage(), trained.communicators, trained.rank_context.grid, set,
+                         micro_batch_size, sequence_length, sequences,
                          [&](const train::Pace& pace) { return interruption.may_go_on(pace); });
 }
 

@@ -36,7 +36,7 @@ ForwardPass::ForwardPass(TrainedModel& trained, std::int64_t micro_batch_size,
     : shape_(shape_of(trained, micro_batch_size, sequence_length)),
       arena_(arena_for(trained, shape_)),
       activations_(trained.weights->sizes(), shape_, trained.dtype, arena_),
-      transformer_(trained.architecture, *trained.weights, activations_,
-                   trained.rank_context.context, trained.communicators) {}
+      stage_(trained.architecture, *trained.weights, activations_, trained.rank_context.context,
+             trained.communicators) {}
 
 }  // namespace espalier::commands

@@ -1,7 +1,7 @@
 #pragma once
 #include "commands/trained_model.hpp"
 #include "model/activations.hpp"
-#include "model/transformer.hpp"
+#include "model/stage.hpp"
 
 namespace espalier::commands {
 
@@ -11,13 +11,13 @@ class ForwardPass {
   /// `trained` must outlive it. Sequence parallelism is used where it is asked for and divides the
   /// tokens.
   ForwardPass(TrainedModel& trained, std::int64_t micro_batch_size, std::int64_t sequence_length);
-  model::Transformer& transformer() { return transformer_; }
+  model::Stage& stage() { return stage_; }
 
  private:
   model::ActivationShape shape_;
   device::Arena arena_;
   model::Activations activations_;
-  model::Transformer transformer_;
+  model::Stage stage_;
 };
 
 }  // namespace espalier::commands

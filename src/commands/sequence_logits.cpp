@@ -125,10 +125,10 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
     const double start_s = control.elapsed_s();
     const std::int64_t first = round * per_round;
     const data::MicroBatch batch = batch_of(file, first + trained.rank_context.grid.data_rank());
-    const double sum = forward.transformer().evaluate(train::as_batch(batch));
+    const double sum = forward.stage().evaluate(train::as_batch(batch));
     if (trained.rank_context.grid.tensor_rank() == 0) loss[0] += sum;
     if (logits) {
-      forward.transformer().logits(train::as_batch(batch), logits->computed());
+      forward.stage().logits(train::as_batch(batch), logits->computed());
       if (trained.rank_context.gpu)
         trained.rank_context.context.download(logits->own().data, logits->computed());
       logits->write(session.world(), output ? &*output : nullptr, first, file.num_sequences);

@@ -22,6 +22,15 @@ cast_tile(Rows<To> out, Rows<const From> in, Tiling tiling) {
 
 template <class T, int kCount>
 ESPALIER_KERNEL(kTileThreads)
+add_tile(Rows<T> out, Rows<const T> x, Rows<const T> delta, Tiling tiling) {
+  const Tile tile = tiling.tile(block_index());
+  for_columns<kCount>(tile.count, [&](int c, auto columns) {
+    store(out.at(tile, c), load(x.at(tile, c), columns) + load(delta.at(tile, c), columns));
+  });
+}
+
+template <class T, int kCount>
+ESPALIER_KERNEL(kTileThreads)
 zero_tile(Rows<T> out, Tiling tiling) {
   const Tile tile = tiling.tile(block_index());
   for_columns<kCount>(tile.count, [&](int c, auto columns) {
@@ -112,6 +121,19 @@ void cast(const Queue& queue, device::View out, device::ConstView in) {
         launch(cast_tile<To, From, kCount>, shape_of(tiling), queue, rows_of<To>(out),
                rows_of<From>(in), tiling);
       });
+    });
+  });
+}
+
+void residual_add(const Queue& queue, const ResidualAdd& a) {
+  for (const device::ConstView& in : {a.x, a.delta})
+    ESPALIER_ASSERT(in.rows == a.out.rows && in.cols == a.out.cols && in.dtype == a.out.dtype,
+                    "in {}, out {}", describe(in), describe(a.out));
+  const Tiling tiling(a.out.rows, a.out.cols, all_contiguous(a.out, a.x, a.delta));
+  dispatch(a.out.dtype, [&]<class T>(T) {
+    with_width<kFullWidth<T>>(all_aligned(a.out, a.x, a.delta), [&]<int kCount>(Columns<kCount>) {
+      launch(add_tile<T, kCount>, shape_of(tiling), queue, rows_of<T>(a.out), rows_of<T>(a.x),
+             rows_of<T>(a.delta), tiling);
     });
   });
 }

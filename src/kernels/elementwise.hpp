@@ -9,6 +9,13 @@ namespace espalier::kernels {
 
 /// out = in converted to out's dtype (round to nearest even). Shapes equal.
 void cast(device::Context& context, device::View out, device::ConstView in);
+/// out = x + delta in fp32, rounded once: what a norm that adds a branch to the residual stream
+/// leaves of it. Shapes and dtypes equal; out may be x.
+struct ResidualAdd {
+  device::ConstView x, delta;
+  device::View out;
+};
+void residual_add(device::Context& context, const ResidualAdd& a);
 /// All elements = 0.
 void set_zero(device::Context& context, device::View out);
 /// out (n, 1) f64: row i = sum of squares of in[i], an f32 view of n, in an order that does not
@@ -17,6 +24,10 @@ void set_zero(device::Context& context, device::View out);
 void sums_of_squares(device::Context& context, device::View out,
                      std::span<const device::ConstView> in);
 constexpr int kMaxSquareSums = 64;  ///< what 4 KiB of kernel arguments hold
+
+inline Cost cost_of(const ResidualAdd& a) {
+  return {.flops = num_elements_of(a.out), .bytes = 3.0 * bytes_of(a.out)};
+}
 
 inline Cost cost_of_cast(const device::ConstView& out, const device::ConstView& in) {
   return {.bytes = bytes_of(out) + bytes_of(in)};

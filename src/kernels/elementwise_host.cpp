@@ -56,6 +56,25 @@ void cast(device::Context&, device::View out, device::ConstView in) {
   });
 }
 
+void residual_add(device::Context&, const ResidualAdd& a) {
+  for (const device::ConstView& in : {a.x, a.delta})
+    ESPALIER_ASSERT(in.rows == a.out.rows && in.cols == a.out.cols && in.dtype == a.out.dtype,
+                    "in {}, out {}", describe(in), describe(a.out));
+  const bool contiguous = a.out.is_contiguous() && a.x.is_contiguous() && a.delta.is_contiguous();
+  dispatch(a.out.dtype, [&]<class T>(T) {
+    for_parts(a.out.rows, a.out.cols, contiguous,
+              [&](std::int64_t row, std::int64_t first, std::int64_t count) {
+                T* out = a.out.as<T>(row) + first;
+                const T* x = a.x.as<T>(row) + first;
+                const T* delta = a.delta.as<T>(row) + first;
+                simd::for_lanes(count, [&](std::int64_t c, auto lanes) {
+                  simd::store(out + c, simd::load(x + c, lanes) + simd::load(delta + c, lanes),
+                              lanes);
+                });
+              });
+  });
+}
+
 void set_zero(device::Context&, device::View out) {
   const auto size = static_cast<std::int64_t>(size_of(out.dtype));
   for_parts(out.rows, out.cols, out.is_contiguous(),

@@ -35,6 +35,7 @@
   X(positions_backward, PositionsBackward)                 \
   X(qk_norm_rope_forward, QkNormRopeForward)               \
   X(qk_norm_rope_backward, QkNormRopeBackward)             \
+  X(residual_add, ResidualAdd)                             \
   X(rmsnorm_forward, RmsNormForward)                       \
   X(rmsnorm_backward, RmsNormBackward)                     \
   X(swiglu_forward, SwigluForward)                         \

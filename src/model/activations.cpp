@@ -47,6 +47,55 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   return b;
 }
 
+DeferredProducts allocate_deferred(const LocalSizes& s, const ActivationShape& shape, DType dtype,
+                                   std::int64_t layer, device::Arena& arena) {
+  const std::int64_t tokens = shape.tokens();
+  const auto allocate = [&](const char* name, bool needed, std::int64_t cols) {
+    return needed ? arena.allocate(fmt::format("block {} {}", layer, name), dtype, tokens, cols)
+                  : device::View{};
+  };
+  const bool n_is_lost = shape.splits_tokens || shape.recompute != Recompute::none;
+  return {.attention_dy = allocate("attention dy", true, s.hidden),
+          .mlp_dy = allocate("mlp dy", true, s.hidden),
+          .mlp_hidden = allocate("mlp hidden", true, s.intermediate),
+          .d_qkv = allocate("d_qkv", true, s.qkv_cols()),
+          .n1 = allocate("gathered n1", n_is_lost, s.hidden),
+          .n2 = allocate("gathered n2", n_is_lost, s.hidden),
+          .gate_up = allocate("d_gate_up", shape.recompute >= Recompute::mlp, s.gate_up_cols()),
+          .o = allocate("kept o", shape.recompute == Recompute::full, s.q_cols())};
+}
+
+/// `first`: slot 0, whose shared buffers the others share, too; null for slot 0.
+Slot allocate_slot(const LocalSizes& s, const ActivationShape& shape, DType dtype,
+                   const StageExtent& extent, const Slot* first, device::Arena& arena) {
+  const std::int64_t tokens = shape.tokens();
+  const std::int64_t local = shape.local_tokens();
+  Slot slot;
+  for (std::int64_t i = 0; i < extent.num_layers; ++i) {
+    const BlockActivations* sharing = first != nullptr ? &first->blocks.front()
+                                      : i > 0          ? &slot.blocks.front()
+                                                       : nullptr;
+    slot.blocks.push_back(allocate_block(s, shape, dtype, extent.first + i, sharing, arena));
+  }
+  if (shape.training && shape.defers_weights)
+    for (std::int64_t i = 0; i < extent.num_layers; ++i)
+      slot.deferred.push_back(allocate_deferred(s, shape, dtype, extent.first + i, arena));
+  slot.x_final = arena.allocate("x_final", dtype, local, s.hidden);
+  if (extent.has_head) {
+    slot.norm_final = arena.allocate("final norm statistics", DType::f32, s.norm_rows, local);
+    slot.n_final = arena.allocate("n_final", dtype, local, s.hidden);
+  } else if (shape.training) {
+    slot.d_output = arena.allocate("d_output", dtype, local, s.hidden);
+  }
+  if (!extent.has_embedding && shape.training)
+    slot.d_input = arena.allocate("d_input", dtype, local, s.hidden);
+  slot.tokens = arena.allocate("tokens", DType::u32, 1, tokens);
+  slot.targets = arena.allocate("targets", DType::u32, 1, tokens);
+  slot.position_ids = arena.allocate("position_ids", DType::i32, 1, tokens);
+  slot.document_start = arena.allocate("document starts", DType::i32, 1, tokens);
+  return slot;
+}
+
 kernels::AttentionRequest attention_request(const Activations& a, DType dtype) {
   return {.shape = a.attention,
           .dtype = dtype,
@@ -88,13 +137,14 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
                .num_kv_heads = s.num_kv_heads,
                .head_dim = s.head_dim};
 
-  blocks.reserve(static_cast<std::size_t>(s.num_layers));
-  for (std::int64_t layer = 0; layer < s.num_layers; ++layer)
-    blocks.push_back(
-        allocate_block(s, shape, dtype, layer, layer == 0 ? nullptr : &blocks.front(), arena));
-  x_final = arena.allocate("x_final", dtype, local, s.hidden);
-  norm_final = arena.allocate("final norm statistics", DType::f32, s.norm_rows, local);
-  n_final = arena.allocate("n_final", dtype, local, s.hidden);
+  extent = shape.extent;
+  if (extent.num_layers < 0) extent.num_layers = s.num_layers;
+  ESPALIER_ASSERT(extent.num_layers > 0 && extent.first + extent.num_layers <= s.num_layers,
+                  "a stage of {} blocks from {} on, of {}", extent.num_layers, extent.first,
+                  s.num_layers);
+  for (int slot = 0; slot < shape.num_slots; ++slot)
+    slots.push_back(
+        allocate_slot(s, shape, dtype, extent, slot == 0 ? nullptr : &slots.front(), arena));
   if (s.rotates) {
     rope.cos = arena.allocate("rope cos", DType::f32, shape.sequence_length, s.head_dim / 2);
     rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
@@ -104,10 +154,6 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   samples = arena.allocate("samples", DType::u32, copied, shape.sequence_length + 1);
   document_positions =
       arena.allocate("document positions", DType::i32, copied, shape.sequence_length + 1);
-  tokens = arena.allocate("tokens", DType::u32, 1, num_tokens);
-  targets = arena.allocate("targets", DType::u32, 1, num_tokens);
-  position_ids = arena.allocate("position_ids", DType::i32, 1, num_tokens);
-  document_start = arena.allocate("document starts", DType::i32, 1, num_tokens);
 
   const std::int64_t gathered = shape.splits_tokens ? num_tokens : 0;
   gathered_a = arena.allocate("gathered a", dtype, gathered, s.hidden);

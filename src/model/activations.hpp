@@ -34,7 +34,8 @@ namespace espalier::model {
 /// to FLOPs, 1 byte per H FLOPs; its gathered input is needed by the backward pass anyhow. `full`
 /// repeats a block's forward pass but the product and the sum that end it, whose result is the next
 /// block's x; two collectives of the tensor group per block (three with sequence parallelism, of
-/// which the backward pass needs one anyhow) are repeated. The last block is never recomputed.
+/// which the backward pass needs one anyhow) are repeated. A block whose results nothing
+/// has overwritten since, as those of the last, is not recomputed.
 enum class Recompute : std::uint8_t { none, selective, mlp, full };
 /// "none", "selective", "mlp" or "full".
 Recompute recompute_from_name(std::string_view name);
@@ -56,6 +57,47 @@ struct BlockActivations {
   device::View gate_up;
 };
 
+/// What the gradients of a block's matrices need when they are computed after those of its inputs
+/// (model::Stage::backward_inputs). What is absent stays where the forward pass put it.
+struct DeferredProducts {
+  device::View attention_dy, mlp_dy;  ///< (T, H) gradients of the branches
+  device::View mlp_hidden;            ///< (T, F_loc) the activation's output
+  device::View d_qkv;                 ///< (T, (A_loc + 2 K_loc) D)
+  device::View n1, n2;                ///< (T, H), when split or recomputed
+  device::View gate_up;               ///< (T, 2 F_loc) its gradient, when recomputed
+  device::View o;                     ///< (T, A_loc*D), when recomputed
+};
+
+/// What the model reads of a batch, where the operators run. The memory is that of a Slot.
+struct Inputs {
+  device::ConstView tokens;          ///< (1, T) u32
+  device::ConstView targets;         ///< (1, T) u32, kernels::kIgnoredTarget where none counts
+  device::ConstView position_ids;    ///< (1, T) i32
+  device::ConstView document_start;  ///< (1, T) i32, or absent: attention over whole sequences
+};
+
+/// The activations of one micro-batch between its forward and its backward pass.
+struct Slot {
+  std::vector<BlockActivations> blocks;    ///< of the stage; what is not kept is shared by all
+  std::vector<DeferredProducts> deferred;  ///< as many, or none
+  device::View x_final;                    ///< (T_loc, H) the residual stream after the last block
+  device::View norm_final;                 ///< (norm_rows, T_loc) f32; with a head
+  device::View n_final;                    ///< (T_loc, H); with a head
+  device::View d_output;                   ///< (T_loc, H) gradient of x_final; without a head
+  device::View d_input;                    ///< (T_loc, H) gradient of input(); without embeddings
+  device::View tokens, targets;            ///< (1, T) u32
+  device::View position_ids, document_start;  ///< (1, T) i32
+  Inputs inputs;                              ///< of the batch that is loaded
+  const device::View& input() const { return blocks.front().x; }
+};
+
+/// Which consecutive blocks a stage has, and what stands at its ends.
+struct StageExtent {
+  std::int64_t first = 0;
+  std::int64_t num_layers = -1;  ///< at least 1; -1: all of the model
+  bool has_embedding = true, has_head = true;
+};
+
 struct ActivationShape {
   std::int64_t micro_batch_size;   ///< B
   std::int64_t sequence_length;    ///< S
@@ -66,8 +108,11 @@ struct ActivationShape {
   bool on_gpu = false;  ///< the batch needs a copy there
   Recompute recompute = Recompute::none;
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
-  int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
-  bool documents = false;      ///< whether batches have document starts
+  int compute_capability = 0;   ///< of the GPU; 0: not known, or emulated
+  bool documents = false;       ///< whether batches have document starts
+  int num_slots = 1;            ///< micro-batches between their forward and backward pass
+  bool defers_weights = false;  ///< gradients of the blocks' matrices are computed later
+  StageExtent extent = {};
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
@@ -79,7 +124,7 @@ struct ActivationShape {
 /// steps of 1024. The host's caches prefer few.
 std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu);
 
-/// Everything a micro-batch needs beside weights, laid out once in one arena.
+/// Everything that the micro-batches of a stage need beside weights, laid out once in one arena.
 struct Activations {
   Activations(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
               device::Arena& arena);
@@ -92,20 +137,14 @@ struct Activations {
   std::string describe_attention(DType dtype) const;
 
   ActivationShape shape;
-  kernels::AttentionShape attention;     ///< of every block's attention, forward and backward
-  std::vector<BlockActivations> blocks;  ///< L of them; what is not kept is the same view in all
-  device::View x_final;                  ///< (T_loc, H) the residual stream after the last block
-  device::View norm_final;               ///< (norm_rows, T_loc) f32
-  device::View n_final;                  ///< (T_loc, H)
-  kernels::RopeTable rope;               ///< (S, D/2) f32 each; no data without RoPE
+  kernels::AttentionShape attention;  ///< of every block's attention, forward and backward
+  StageExtent extent;                 ///< with the number of layers
+  std::vector<Slot> slots;
+  kernels::RopeTable rope;  ///< (S, D/2) f32 each; no data without RoPE
 
-  // The batch: its copy, on a GPU only, and what is gathered from it
-  // (kernels/embedding/batch_inputs.hpp).
+  // The copy of a batch, on a GPU only (kernels/embedding/batch_inputs.hpp).
   device::View samples;             ///< (B, S+1) u32
   device::View document_positions;  ///< (B, S+1) i32
-  device::View tokens, targets;     ///< (1, T) u32
-  device::View position_ids;        ///< (1, T) i32
-  device::View document_start;      ///< (1, T) i32
 
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor

@@ -17,13 +17,13 @@ kernels::QkNormRopeForward AttentionOperands::rotation(const BlockTensors& w) co
 
 kernels::QkNormRopeBackward AttentionOperands::rotation_backward(const BlockTensors& w,
                                                                  const BlockTensors& g) const {
-  return {.d_qk = a.d_qkv.col_range(0, sizes.qk_cols()),
+  return {.d_qk = d_qkv.col_range(0, sizes.qk_cols()),
           .qkv = b.qkv,
           .q_weight = w.q_norm,
           .k_weight = w.k_norm,
           .position_ids = inputs.position_ids,
           .rope = a.rope,
-          .d_qkv = a.d_qkv,
+          .d_qkv = d_qkv,
           .d_q_weight = g.q_norm,
           .d_k_weight = g.k_norm,
           .num_q_heads = sizes.num_heads,
@@ -52,9 +52,9 @@ kernels::AttentionBackward AttentionOperands::attention_backward() const {
           .o = forward.o,
           .lse = forward.lse,
           .d_o = a.d_o,
-          .d_q = a.d_qkv.col_range(0, sizes.q_cols()),
-          .d_k = a.d_qkv.col_range(sizes.q_cols(), sizes.kv_cols()),
-          .d_v = a.d_qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
+          .d_q = d_qkv.col_range(0, sizes.q_cols()),
+          .d_k = d_qkv.col_range(sizes.q_cols(), sizes.kv_cols()),
+          .d_v = d_qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
           .scratch = a.attention_scratch,
           .document_start = forward.document_start,
           .provider = forward.provider};

@@ -8,7 +8,7 @@
 namespace espalier::model {
 
 /// What rotation (QK-norm and RoPE) and attention of a block work on: the operands with which the
-/// transformer runs these operators and the benchmarks time them. Shapes: BlockActivations. It
+/// model runs these operators and the benchmarks time them. Shapes: BlockActivations. It
 /// must not outlive what it refers to.
 struct AttentionOperands {
   const Architecture& architecture;
@@ -16,6 +16,7 @@ struct AttentionOperands {
   const Activations& a;
   const BlockActivations& b;
   const Inputs& inputs;
+  device::View d_qkv = a.d_qkv;  ///< where the gradients go
 
   /// Only of models that rotate (LocalSizes::rotates); for the others attention reads qkv itself.
   kernels::QkNormRopeForward rotation(const BlockTensors& weights) const;

@@ -1,6 +1,6 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/loss/cross_entropy.hpp"
-#include "model/transformer.hpp"
+#include "model/stage.hpp"
 
 namespace espalier::model {
 
@@ -18,7 +18,7 @@ using parallel::Rows;
 // logits product it would need a second buffer of logits, Tc x V_loc of the dtype (Qwen3-8B with
 // Tc = 1024: 37 MiB at tensor = 8, 148 MiB at 2); with two buffers of half a chunk, d(lm_head) in
 // fp32 would be read and written twice as often, which takes longer than the message.
-void Transformer::head_statistics(ConstView targets, std::int64_t tokens) {
+void Stage::head_statistics(ConstView targets, std::int64_t tokens) {
   auto phase = context_.profiler().scope(Phase::loss);
   const std::int64_t parts = a_.shape.tensor_size;
   const View all = a_.statistics.row_range(0, parts * tokens);
@@ -41,10 +41,10 @@ void Transformer::head_statistics(ConstView targets, std::int64_t tokens) {
 
 // LM head and loss, chunk by chunk over the tokens, so that full logits never exist. With
 // gradients, a chunk's logits become their own gradient in place, then d(n_final) and d(lm_head).
-void Transformer::head(const Inputs& inputs, bool with_gradients, float loss_scale, bool first) {
+void Stage::head(const Slot& slot, bool with_gradients, float loss_scale, bool first) {
   const Linear lm_head = head_linear(weights_);
   const auto chunk = [&](Rows rows, ConstView n) {  // n: (rows, H)
-    const ConstView targets = inputs.targets.col_range(rows.first, rows.count);
+    const ConstView targets = slot.inputs.targets.col_range(rows.first, rows.count);
     const View logits = a_.logits.row_range(0, rows.count);
     {
       auto phase = context_.profiler().scope(Phase::head);
@@ -72,12 +72,15 @@ void Transformer::head(const Inputs& inputs, bool with_gradients, float loss_sca
     lm_head.backward_weight(context_, logits, n,
                             first && rows.first == 0 ? Output::replace : Output::accumulate);
   };
-  boundary_.enter_forward_in_chunks(context_, a_.n_final, a_.gathered_a, a_.shape.loss_chunk_tokens,
-                                    chunk);
+  boundary_.enter_forward_in_chunks(context_, slot.n_final, a_.gathered_a,
+                                    a_.shape.loss_chunk_tokens, chunk);
 }
 
-void Transformer::logits(const Batch& batch, View out) {
-  forward(gather_inputs(context_, a_, batch));
+void Stage::logits(const Batch& batch, View out) {
+  load(0, batch);
+  forward(0);
+  const Slot& slot = slot_of(0);
+  const Using lm_head(*this, lm_head_bucket());
   ESPALIER_ASSERT(out.rows == a_.shape.tokens() && out.cols == sizes_.vocab, "{}",
                   device::describe(out));
   const auto chunk = [&](Rows rows, ConstView n) {
@@ -85,8 +88,8 @@ void Transformer::logits(const Batch& batch, View out) {
     head_linear(weights_).forward(context_, logits, n);
     kernels::cast(context_, rows.of(out), logits);
   };
-  boundary_.enter_forward_in_chunks(context_, a_.n_final, a_.gathered_a, a_.shape.loss_chunk_tokens,
-                                    chunk);
+  boundary_.enter_forward_in_chunks(context_, slot.n_final, a_.gathered_a,
+                                    a_.shape.loss_chunk_tokens, chunk);
 }
 
 }  // namespace espalier::model

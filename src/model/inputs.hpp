@@ -16,15 +16,8 @@ struct Batch {
   bool predict_across = true;
 };
 
-/// What the model reads of it, where the operators run. The memory is that of Activations.
-struct Inputs {
-  device::ConstView tokens;          ///< (1, T) u32
-  device::ConstView targets;         ///< (1, T) u32, kernels::kIgnoredTarget where none counts
-  device::ConstView position_ids;    ///< (1, T) i32
-  device::ConstView document_start;  ///< (1, T) i32, or absent: attention over whole sequences
-};
-
-/// Copies the batch to where the operators run and gathers the inputs from it.
-Inputs gather_inputs(device::Context& context, Activations& activations, const Batch& batch);
+/// Copies the batch to where the operators run and gathers Slot::inputs from it.
+void gather_inputs(device::Context& context, Activations& activations, Slot& slot,
+                   const Batch& batch);
 
 }  // namespace espalier::model

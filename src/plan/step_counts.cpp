@@ -6,7 +6,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
-#include "model/transformer.hpp"
+#include "model/stage.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -30,7 +30,7 @@ model::Batch planned_batch(const config::Parameters& p) {
 
 /// train::training_step, on a batch that every micro-batch takes.
 void take_step(const config::Parameters& p, device::Context& context, TrainingMemory& memory,
-               parallel::GridCommunicators& communicators, model::Transformer& transformer,
+               parallel::GridCommunicators& communicators, model::Stage& stage,
                const model::Batch& batch) {
   parallel::ParameterStore& parameters = *memory.parameter_store;
   const std::int64_t micro_batches =
@@ -38,10 +38,10 @@ void take_step(const config::Parameters& p, device::Context& context, TrainingMe
   const auto tokens = static_cast<float>(p.training.global_batch_size * p.training.sequence_length);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     const bool last = micro + 1 == micro_batches;
-    transformer.train(batch, 1.0F / tokens, /*first=*/micro == 0,
-                      [&](int bucket) { parameters.accumulated(context, bucket, last); });
+    stage.train(batch, 1.0F / tokens, /*first=*/micro == 0,
+                [&](int bucket) { parameters.accumulated(context, bucket, last); });
   }
-  std::vector<double> scalars(kStepScalars, transformer.take_loss_sum());
+  std::vector<double> scalars(kStepScalars, stage.take_loss_sum());
   const std::span<const double> square_sums = memory.gradient_norm->square_sums(context);
   scalars.insert(scalars.end(), square_sums.begin(), square_sums.end());
   communicators.world->all_reduce_sum(scalars);
@@ -81,11 +81,12 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
       grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape())),
       memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
   memory.parameter_store->connect(communicators);
-  model::Transformer transformer(memory.architecture, *memory.weights, *memory.activations, context,
-                                 communicators);
-  transformer.set_before_use([&](int bucket) { memory.parameter_store->acquire(context, bucket); });
+  model::Stage stage(memory.architecture, *memory.weights, *memory.activations, context,
+                     communicators);
+  stage.set_weight_use([&](int bucket) { memory.parameter_store->acquire(context, bucket); },
+                       [&](int bucket) { memory.parameter_store->release(bucket); });
   context.profiler().record_operations(true);
-  take_step(p, context, memory, communicators, transformer, planned_batch(p));
+  take_step(p, context, memory, communicators, stage, planned_batch(p));
   return {.operations = context.profiler().operations(),
           .collectives = parallel::costs_of(communicators)};
 }

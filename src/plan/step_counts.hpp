@@ -21,7 +21,7 @@ struct StepCounts {
 };
 
 /// Takes the whole training step of resolved parameters (train/step.hpp) over planned buffers, by
-/// the transformer and the optimizer of a run, without computing: for any rank of any grid, on one
+/// the stage and the optimizer of a run, without computing: for any rank of any grid, on one
 /// process, in no memory. The device is the one that is planned for, as of TrainingMemory::planned.
 /// The second and later micro-batches differ from the first only in what they add to. Costs of
 /// attention count whole sequences.

@@ -43,13 +43,13 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
       communicators(parallel::make_communicators(
           session, rank_context.grid, memory.parameter_store->gradient_spans(),
           &rank_context.context, collective_library(p.device), p.parallel.overlap_tensor)),
-      transformer(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
-                  communicators) {
+      stage(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
+            communicators) {
   memory.parameter_store->connect(communicators);
   register_activations(communicators, memory.activation_arena);
-  transformer.set_before_use([this, &context = rank_context.context](int bucket) {
-    memory.parameter_store->acquire(context, bucket);
-  });
+  stage.set_weight_use([this, &context = rank_context.context](
+                           int bucket) { memory.parameter_store->acquire(context, bucket); },
+                       [this](int bucket) { memory.parameter_store->release(bucket); });
 }
 
 }  // namespace espalier::train

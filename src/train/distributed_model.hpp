@@ -3,7 +3,7 @@
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
-#include "model/transformer.hpp"
+#include "model/stage.hpp"
 #include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 
@@ -36,7 +36,7 @@ double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_contex
                          const config::Parameters& parameters, double seconds);
 
 /// The model on the grid, with all that training it takes: the memory that was planned, the
-/// communicators of the axes, which reach it as register_activations says, the transformer
+/// communicators of the axes, which reach it as register_activations says, the stage
 /// over both (collective). The weights are still zero.
 struct DistributedModel {
   /// `rank_context` must outlive it. Throws Error (bad_configuration) when the memory cannot be
@@ -48,7 +48,7 @@ struct DistributedModel {
 
   plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
-  model::Transformer transformer;  ///< waits for the weights of a bucket before it uses them
+  model::Stage stage;  ///< waits for the weights of a bucket before it uses them
 };
 
 }  // namespace espalier::train

@@ -12,7 +12,7 @@
 
 namespace espalier::train {
 
-Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators& communicators,
+Evaluation evaluate(model::Stage& stage, parallel::GridCommunicators& communicators,
                     const parallel::ProcessGrid& grid, const EvaluationSet& set,
                     std::int64_t micro_batch_size, std::int64_t sequence_length,
                     std::int64_t sequences, const MayGoOn& may_go_on, double round_s) {
@@ -40,7 +40,7 @@ Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators
     const std::int64_t first = round * per_round + grid.data_rank() * micro_batch_size;
     data::load_validation_batch(*set.stream, shape, static_cast<std::uint64_t>(first), total,
                                 batch);
-    const double sum = transformer.evaluate(as_batch(batch));
+    const double sum = stage.evaluate(as_batch(batch));
     if (grid.tensor_rank() == 0) loss_sum += sum;
     if (!std::isfinite(sum)) not_finite = std::min(not_finite, static_cast<double>(first));
   }

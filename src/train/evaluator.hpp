@@ -5,7 +5,7 @@
 #include <string>
 
 #include "data/batch.hpp"
-#include "model/transformer.hpp"
+#include "model/stage.hpp"
 #include "parallel/layout/grid.hpp"
 #include "train/dataset.hpp"
 
@@ -49,7 +49,7 @@ struct EvaluationSet {
 /// Mean loss over the first `sequences` samples of `set` in order (0: all), shared out over the
 /// data axis, or over those before `may_go_on` (empty: always) says no. `round_s`: of an evaluation
 /// before, 0 where there was none. Collective; the same result on every rank.
-Evaluation evaluate(model::Transformer& transformer, parallel::GridCommunicators& communicators,
+Evaluation evaluate(model::Stage& stage, parallel::GridCommunicators& communicators,
                     const parallel::ProcessGrid& grid, const EvaluationSet& set,
                     std::int64_t micro_batch_size, std::int64_t sequence_length,
                     std::int64_t sequences, const MayGoOn& may_go_on = {}, double round_s = 0.0);

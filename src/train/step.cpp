@@ -44,11 +44,11 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
   const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
   for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
     const bool last = micro + 1 == batches.num_micro_batches;
-    m.transformer.train(batches.load(micro), static_cast<float>(1.0 / num_targets),
-                        /*first=*/micro == 0,
-                        [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); });
+    m.stage.train(batches.load(micro), static_cast<float>(1.0 / num_targets),
+                  /*first=*/micro == 0,
+                  [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); });
   }
-  const double loss = m.transformer.take_loss_sum();
+  const double loss = m.stage.take_loss_sum();
   const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
   const StepSums of_rank{.loss = loss, .square_sums = {square_sums.begin(), square_sums.end()}};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);

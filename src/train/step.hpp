@@ -7,7 +7,7 @@
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
-#include "model/transformer.hpp"
+#include "model/stage.hpp"
 #include "optim/adamw.hpp"
 #include "optim/gradient_norm.hpp"
 #include "parallel/comm/session.hpp"
@@ -20,7 +20,7 @@ struct StepModel {
   device::Context& context;
   const parallel::ProcessGrid& grid;
   parallel::GridCommunicators& communicators;
-  model::Transformer& transformer;
+  model::Stage& stage;
   parallel::ParameterStore& parameters;
   optim::GradientNorm& gradient_norm;
   optim::AdamW& optimizer;

@@ -55,8 +55,8 @@ void Trainer::warm_up() {
   const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
   data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, 0, batch_);
   for (std::int64_t micro = 0; micro < num; ++micro)
-    model_.transformer.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
-  model_.transformer.take_loss_sum();
+    model_.stage.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
+  model_.stage.take_loss_sum();
   share_gemm_algorithms(session_, rank_context_.context.gemm());
   rank_context_.context.use_graphs(parameters_.device.graphs);
   rank_context_.context.profiler().reset();
@@ -146,7 +146,7 @@ StepModel Trainer::step_model() {
   return {.context = rank_context_.context,
           .grid = rank_context_.grid,
           .communicators = model_.communicators,
-          .transformer = model_.transformer,
+          .stage = model_.stage,
           .parameters = *model_.memory.parameter_store,
           .gradient_norm = *model_.memory.gradient_norm,
           .optimizer = *model_.memory.optimizer};
@@ -186,7 +186,7 @@ void Trainer::validate() {
     return !is_urgent();
   };
   const Evaluation result = evaluate(
-      model_.transformer, model_.communicators, rank_context_.grid,
+      model_.stage, model_.communicators, rank_context_.grid,
       {&validation_data_->stream(), validation_data_->bytes_per_token(), batch_shape_.documents},
       parameters_.training.micro_batch_size, parameters_.training.sequence_length,
       parameters_.validation.sequences, may_go_on, validation_round_s_);

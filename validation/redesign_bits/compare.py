@@ -92,7 +92,7 @@ def main():
     parser.add_argument("after")
     parser.add_argument("--only", default="")
     parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     programs = [str(pathlib.Path(p).resolve()) for p in (arguments.before, arguments.after)]
     runs.BINARY = programs[0]
     Runs.setUpClass()

@@ -150,8 +150,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
       communicators(communicators_of(parameters, grid, memory, context)),
-      transformer(memory.architecture, *memory.weights, *memory.activations, context,
-                  communicators) {
+      stage(memory.architecture, *memory.weights, *memory.activations, context, communicators) {
   memory.parameter_store->connect(communicators);
   const bool reached =
       parallel::register_buffers(communicators, memory.activation_arena.from_source());
@@ -205,10 +204,10 @@ ModelOnGrid::Tokens ModelOnGrid::share_of(const std::vector<std::uint32_t>& toke
 double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) {
   const Tokens share = share_of(tokens, num_sequences);
   const double total = static_cast<double>(num_sequences * parameters.training.sequence_length);
-  transformer.train(share.view(), static_cast<float>(1.0 / total), /*first=*/true, [&](int bucket) {
+  stage.train(share.view(), static_cast<float>(1.0 / total), /*first=*/true, [&](int bucket) {
     memory.parameter_store->accumulated(context, bucket, /*last=*/true);
   });
-  std::array<double, 1> loss{transformer.take_loss_sum()};
+  std::array<double, 1> loss{stage.take_loss_sum()};
   if (grid.tensor_rank() != 0) loss[0] = 0.0;
   communicators.world->all_reduce_sum(loss);
   return loss[0] / total;
@@ -221,7 +220,7 @@ train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int6
   return train::training_step({.context = context,
                                .grid = grid,
                                .communicators = communicators,
-                               .transformer = transformer,
+                               .stage = stage,
                                .parameters = *memory.parameter_store,
                                .gradient_norm = *memory.gradient_norm,
                                .optimizer = *memory.optimizer},
@@ -242,7 +241,7 @@ std::vector<float> ModelOnGrid::logits(const Hdf5Fixture& fixture) {
   const std::int64_t bytes = num_tokens * vocab * std::int64_t{sizeof(float)};
   device::Arena arena = device::Arena::backed("logits", bytes, gpu);
   const device::View out = arena.allocate("logits", DType::f32, num_tokens, vocab);
-  transformer.logits(share.view(), out);
+  stage.logits(share.view(), out);
   return context.download<float>(out);
 }
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "device/context.hpp"
-#include "model/transformer.hpp"
+#include "model/stage.hpp"
 #include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 #include "support/hdf5_fixture.hpp"
@@ -67,7 +67,7 @@ struct ModelOnGrid {
   device::Context context;
   plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
-  model::Transformer transformer;
+  model::Stage stage;
 
  private:
   struct WithoutWeights {};

@@ -13,8 +13,9 @@ using testing::ModelOnGrid;
 /// One step of the fixture's model with micro-batches of one sequence, counted while it is made.
 plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::Parameters& p) {
   ModelOnGrid model(p, testing::gpu_of_test());
-  model.transformer.set_before_use(
-      [&](int bucket) { model.memory.parameter_store->acquire(model.context, bucket); });
+  parallel::ParameterStore& parameters = *model.memory.parameter_store;
+  model.stage.set_weight_use([&](int bucket) { parameters.acquire(model.context, bucket); },
+                             [&](int bucket) { parameters.release(bucket); });
   std::vector<std::int64_t> sent;
   const auto each = [&](auto&& body) {
     const auto with = [&](const std::unique_ptr<parallel::Communicator>& group) {

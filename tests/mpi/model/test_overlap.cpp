@@ -55,12 +55,25 @@ TEST_CASE("a pass waits for every bucket before it uses its weights") {
     std::fill_n(weights, tensor.weight.size(), std::numeric_limits<float>::quiet_NaN());
   }
   std::vector<int> order;
-  model.transformer.set_before_use([&](int bucket) {
-    order.push_back(bucket);
+  std::vector<int> users(model.memory.weights->forward_order().size());
+  const auto with_weights_of = [&](int bucket, auto&& body) {
     for (std::size_t i = 0; i < tensors.size(); ++i)
-      if (tensors[i].bucket == bucket)
-        std::copy(kept[i].begin(), kept[i].end(), tensors[i].weight.as<float>());
-  });
+      if (tensors[i].bucket == bucket) body(tensors[i].weight.as<float>(), kept[i]);
+  };
+  model.stage.set_weight_use(
+      [&](int bucket) {
+        if (std::find(order.begin(), order.end(), bucket) == order.end()) order.push_back(bucket);
+        if (users[static_cast<std::size_t>(bucket)]++ > 0) return;
+        with_weights_of(bucket, [](float* to, const auto& values) {
+          std::copy(values.begin(), values.end(), to);
+        });
+      },
+      [&](int bucket) {
+        if (--users[static_cast<std::size_t>(bucket)] > 0) return;
+        with_weights_of(bucket, [](float* to, const auto& values) {
+          std::fill_n(to, values.size(), std::numeric_limits<float>::quiet_NaN());
+        });
+      });
   CHECK(model.train(fixture.words("tokens"), 2) == loss);
   CHECK(model.gradient_norm() == norm);
   CHECK(order == model.memory.weights->forward_order());
@@ -93,8 +106,8 @@ TEST_CASE("an emulated GPU has the same bits with overlap and whatever is recomp
       p.memory.recompute = way.recompute;
       ModelOnGrid model(p, device::Gpu::open(device::Backend::emulated, 0));
       parallel::ParameterStore& parameters = *model.memory.parameter_store;
-      model.transformer.set_before_use(
-          [&](int bucket) { parameters.acquire(model.context, bucket); });
+      model.stage.set_weight_use([&](int bucket) { parameters.acquire(model.context, bucket); },
+                                 [&](int bucket) { parameters.release(bucket); });
       const ModelOnGrid::Tokens share = model.share_of(tokens, 2);
       for (std::int64_t step = 1; step <= 3; ++step) {
         const train::StepResult result =

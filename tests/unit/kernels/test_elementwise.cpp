@@ -102,6 +102,24 @@ TEMPLATE_TEST_CASE("set_zero", "[elementwise]", float, bf16) {
   CHECK(out.padding_untouched());
 }
 
+TEMPLATE_TEST_CASE("a branch is added to the residual stream, rounded once", "[elementwise]", float,
+                   bf16) {
+  Context context;
+  Matrix<TestType> x(9, 45, 2), delta(9, 45), out(9, 45, 3);
+  x.randomize("x");
+  delta.randomize("delta");
+  const auto sum = [&](auto row, auto col) {
+    return static_cast<double>(static_cast<float>(static_cast<TestType>(
+        static_cast<float>(x(row, col)) + static_cast<float>(delta(row, col)))));
+  };
+  kernels::residual_add(context, {.x = x.view(), .delta = delta.view(), .out = out.view()});
+  CHECK(worst_error(out, sum) == 0.0);
+  CHECK(out.padding_untouched());
+  kernels::residual_add(context, {.x = x.view(), .delta = delta.view(), .out = x.view()});
+  for (std::int64_t row = 0; row < 9; ++row)
+    for (std::int64_t col = 0; col < 45; ++col) REQUIRE(x(row, col) == out(row, col));
+}
+
 TEST_CASE("sum of squares in double precision", "[elementwise]") {
   Context context;
   for (const std::int64_t padding : {0, 3}) {

@@ -20,6 +20,22 @@ Verdict cast_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
 }
 
 template <class T>
+Verdict residual_add_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
+  device::Context context;
+  TestQueue queue;
+  Matrix<T> x(rows, cols, padding), delta(rows, cols), want(rows, cols, padding),
+      got(rows, cols, padding);
+  x.randomize("x", 3.0);
+  delta.randomize("delta");
+  kernels::residual_add(context, {.x = x.view(), .delta = delta.view(), .out = want.view()});
+  kernels::ESPALIER_GPU::residual_add(queue,
+                                      {.x = x.view(), .delta = delta.view(), .out = got.view()});
+  Verdict verdict;
+  verdict.same_bits("residual_add", got, want);
+  return verdict;
+}
+
+template <class T>
 Verdict set_zero_case(std::int64_t rows, std::int64_t cols, std::int64_t padding) {
   TestQueue queue;
   Matrix<T> want(rows, cols, padding), got(rows, cols, padding);
@@ -115,6 +131,8 @@ void add_elementwise_cases(std::vector<Case>& cases) {
     };
     cases.push_back({named("cast f32 to bf16"), bound(cast_case<bf16, float>)});
     cases.push_back({named("cast bf16 to f32"), bound(cast_case<float, bf16>)});
+    cases.push_back({named("residual_add f32"), bound(residual_add_case<float>)});
+    cases.push_back({named("residual_add bf16"), bound(residual_add_case<bf16>)});
     cases.push_back({named("set_zero f32"), bound(set_zero_case<float>)});
     cases.push_back({named("set_zero bf16"), bound(set_zero_case<bf16>)});
     cases.push_back({named("set_zero f64"), bound(set_zero_of_any_case<double>)});

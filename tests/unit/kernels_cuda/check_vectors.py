@@ -26,7 +26,7 @@ KERNELS = {
     "bias.cu": {"sum_slice": NONE},
     "cross_entropy.cu": {"statistics_of_row": NONE, "gradient_of_tile": NONE},
     # bf16 beside four columns of fp32; fp32 to fp32: see gather_row.
-    "elementwise.cu": {"cast_tile": ((8,), (8,)), "zero_tile": NONE,
+    "elementwise.cu": {"cast_tile": ((8,), (8,)), "add_tile": NONE, "zero_tile": NONE,
                        "squares_of_tiles": ((), (4,))},
     # fp32 that is stored as it was loaded nvcc loads in two halves for sm_100, whether the source
     # says uint4 or one number of 128 bits.

@@ -178,6 +178,8 @@ TEST_CASE("memory traffic: element by element", "[access][table]") {
         [&] { emulated::cast(queue, weight.view(), master.view()); });
   check("cast to f32", kernels::cost_of_cast(master.view(), weight.view()), kNothing,
         [&] { emulated::cast(queue, master.view(), weight.view()); });
+  const kernels::ResidualAdd add{.x = m.view(), .delta = v.view(), .out = m.view()};
+  check("residual_add", cost_of(add), kNothing, [&] { emulated::residual_add(queue, add); });
   check("set_zero", kernels::cost_of_set_zero(m.view()), kNothing,
         [&] { emulated::set_zero(queue, m.view()); });
   double squares = 0.0;

@@ -29,6 +29,11 @@ struct Job {
       comm.gradients[span] = std::make_unique<WrittenCommunicator>(num_data, gpu->log);
     store->connect(comm);
   }
+  /// A pass over a bucket's weights.
+  void use(int bucket) {
+    store->acquire(context, bucket);
+    store->release(bucket);
+  }
   std::shared_ptr<WrittenGpu> gpu = std::make_shared<WrittenGpu>();
   device::Context context{gpu, 1 << 16};
   device::Arena arena = device::Arena::backed("tensors", 1 << 16, gpu);
@@ -66,7 +71,7 @@ TEST_CASE("weights are gathered in the order of their use and waited for once ea
   job.store->begin_gather(job.context);
   CHECK(job.gpu->log ==
         Log{"data waits for compute#0", "gather of 1", "gather of 2", "gather of 1"});
-  for (const int bucket : {1, 0, 1, 0}) job.store->acquire(job.context, bucket);
+  for (const int bucket : {1, 0, 1, 0}) job.use(bucket);
   CHECK(Log(job.gpu->log.begin() + 4, job.gpu->log.end()) ==
         Log{"compute waits for data#2", "compute waits for data#3"});
   // The step that changes weights waits for those that nobody has used.
@@ -79,12 +84,12 @@ TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their 
   job.store->begin_gather(job.context);
   CHECK(job.gpu->log == Log{"data waits for compute#0", "gather of 1", "gather of 2"});
   job.gpu->log.clear();
-  job.store->acquire(job.context, 1);
+  job.use(1);
   CHECK(job.gpu->log == Log{"compute waits for data#2"});
-  job.store->acquire(job.context, 0);
+  job.use(0);
   CHECK(job.gpu->log == Log{"compute waits for data#2", "gather of 1", "compute waits for data#3"});
-  job.store->acquire(job.context, 1);
-  job.store->acquire(job.context, 2);
+  job.use(1);
+  job.use(2);
   CHECK(job.gpu->log.size() == 4);
 
   // What no pass has used is gathered before the weights change.
@@ -102,14 +107,25 @@ TEST_CASE("without overlap the computation waits for every collective of the dat
   CHECK(job.gpu->log == Log{"data waits for compute#0", "sum of 2", "compute waits for data#2",
                             "data waits for compute#3", "gather of 4", "compute waits for data#5"});
   job.gpu->log.clear();
-  job.store->acquire(job.context, 0);
+  job.use(0);
   CHECK(job.gpu->log.empty());
+}
+
+TEST_CASE("weights that a pass is using may not change") {
+  Job job(/*overlap=*/true);
+  job.store->acquire(job.context, 0);
+  job.store->acquire(job.context, 0);
+  job.store->release(0);
+  CHECK_THROWS_AS(job.store->wait_for_gathers(job.context), Error);
+  job.store->release(0);
+  job.store->wait_for_gathers(job.context);
+  CHECK_THROWS_AS(job.store->release(0), Error);
 }
 
 TEST_CASE("a single data rank has nothing to wait for") {
   Job job(/*overlap=*/true, /*num_data=*/1);
   job.store->accumulated(job.context, 0, /*last=*/true);
   job.store->begin_gather(job.context);
-  job.store->acquire(job.context, 1);
+  job.use(1);
   CHECK(job.gpu->log.empty());
 }

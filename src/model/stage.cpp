@@ -1,0 +1,226 @@
+#include "model/stage.hpp"
+
+#include "kernels/elementwise.hpp"
+#include "model/parts.hpp"
+
+namespace espalier::model {
+
+using device::ConstView;
+using device::Phase;
+using device::View;
+
+Stage::Stage(const Architecture& architecture, Weights& weights, Activations& activations,
+             device::Context& context, parallel::GridCommunicators& communicators)
+    : architecture_(architecture),
+      sizes_(weights.sizes()),
+      weights_(weights),
+      a_(activations),
+      context_(context),
+      comm_(communicators),
+      boundary_(*communicators.tensor, activations.shape.splits_tokens,
+                communicators.tensor_overlap.get()) {
+  require_positions(architecture_, a_.shape.sequence_length);
+  if (sizes_.rotates)
+    kernels::fill_rope_table(context_, a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
+}
+
+Stage::Block Stage::block_of(int slot, std::int64_t index) const {
+  const Slot& s = a_.slots[static_cast<std::size_t>(slot)];
+  const auto i = static_cast<std::size_t>(index);
+  const std::int64_t layer = a_.extent.first + index;
+  return {.layer = layer,
+          .slot = s,
+          .b = s.blocks[i],
+          .deferred = s.deferred.empty() ? nullptr : &s.deferred[i],
+          .w = weights_.weights.blocks[static_cast<std::size_t>(layer)]};
+}
+
+void Stage::load(int slot, const Batch& batch) {
+  gather_inputs(context_, a_, slot_of(slot), batch);
+}
+
+// x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then
+// the final norm. The addition of a branch is fused into the norm that follows it.
+void Stage::forward(int slot) {
+  const Slot& s = slot_of(slot);
+  if (a_.extent.has_embedding) embedding_forward(s);
+  ConstView x = s.input(), branch{};
+  for (std::int64_t i = 0; i < a_.extent.num_layers; ++i) {
+    const Block block = block_of(slot, i);
+    const Using weights(*this, block.layer);
+    run_block(Pass::forward, slot, block, /*first=*/false, [&] {
+      residual_norm(x, branch, block.w.input_layernorm, block.b.x, block.b.n1, block.b.norm1);
+      branch = mlp_forward(block, attention_forward(block));
+    });
+    if (comm_.tensor->size() == 1) branch = a_.branch;  // also after a graph
+    x = block.b.x_mid;
+    shared_buffers_ = {slot, block.layer};
+  }
+  if (!a_.extent.has_head) {
+    const auto phase = context_.profiler().scope(Phase::norm);
+    return kernels::residual_add(context_, {.x = x, .delta = branch, .out = s.x_final});
+  }
+  const Using weights(*this, head_bucket());
+  residual_norm(x, branch, weights_.weights.final_norm, s.x_final, s.n_final, s.norm_final);
+}
+
+void Stage::backward(int slot, const BackwardPass& pass) {
+  ESPALIER_ASSERT(!a_.shape.defers_weights, "a backward pass at once that defers");
+  backward_of_inputs(slot, pass);
+}
+
+void Stage::backward_inputs(int slot, const BackwardPass& pass) {
+  ESPALIER_ASSERT(a_.shape.defers_weights, "a backward pass in two parts keeps no operands");
+  backward_of_inputs(slot, pass);
+}
+
+// The forward pass backwards. a_.d_residual carries the gradient of the residual stream from block
+// to block.
+void Stage::backward_of_inputs(int slot, const BackwardPass& pass) {
+  const Slot& s = slot_of(slot);
+  if (pass.first) clear_gradients_without_gemm();
+  if (a_.extent.has_head) {
+    const Using norm(*this, head_bucket()), lm_head(*this, lm_head_bucket());
+    head(s, /*with_gradients=*/true, pass.loss_scale, pass.first);
+    const View d_n = boundary_.finish_enter_backward(context_, a_.branch, a_.branch_local);
+    norm_backward(d_n, s.x_final, weights_.weights.final_norm, s.norm_final, /*d_residual=*/{},
+                  weights_.gradients.final_norm);
+    pass.bucket_done(static_cast<int>(head_bucket()));
+  } else {
+    kernels::cast(context_, a_.d_residual, s.d_output);
+  }
+  for (std::int64_t i = a_.extent.num_layers - 1; i >= 0; --i) {
+    const Block block = block_of(slot, i);
+    {
+      const Using weights(*this, block.layer);
+      run_block(Pass::backward, slot, block, pass.first, [&] {
+        const bool recomputed = recompute_block(slot, block);
+        mlp_backward(block, recomputed && a_.shape.recompute >= Recompute::mlp, pass.first);
+        attention_backward(block, pass.first);
+      });
+    }
+    if (block.deferred == nullptr) pass.bucket_done(static_cast<int>(block.layer));
+  }
+  if (a_.extent.has_embedding) {
+    embedding_backward(s);
+    pass.bucket_done(static_cast<int>(embedding_bucket()));
+  } else {
+    kernels::cast(context_, s.d_input, a_.d_residual);
+  }
+}
+
+void Stage::backward_weights(int slot, const BackwardPass& pass) {
+  ESPALIER_ASSERT(a_.shape.defers_weights, "no gradients of weights were deferred");
+  for (std::int64_t i = a_.extent.num_layers - 1; i >= 0; --i) {
+    const Block block = block_of(slot, i);
+    mlp_weights_backward(block, pass.first);
+    attention_weights_backward(block, pass.first);
+    pass.bucket_done(static_cast<int>(block.layer));
+  }
+}
+
+// What is recomputed comes from what was kept; but gate_up waits until mlp_backward has gathered
+// its input.
+bool Stage::recompute_block(int slot, const Block& block) {
+  const Recompute recompute = a_.shape.recompute;
+  if (recompute == Recompute::none) return false;
+  if (shared_buffers_.slot == slot && shared_buffers_.layer == block.layer) return false;
+  shared_buffers_ = {slot, block.layer};
+  const BlockActivations& b = block.b;
+  const ConstView complete{};  // x and x_mid have no branch to add
+  residual_norm(b.x, complete, block.w.input_layernorm, b.x, b.n1, b.norm1);
+  if (recompute == Recompute::full) {
+    mlp_norm(block, attention_forward(block));
+  } else {
+    rotate(block);
+    residual_norm(b.x_mid, complete, block.w.post_attention_layernorm, b.x_mid, b.n2, b.norm2);
+  }
+  return true;
+}
+
+void Stage::residual_norm(ConstView x, ConstView delta, const NormTensors& weights, View residual,
+                          View y, View statistics) {
+  const auto phase = context_.profiler().scope(Phase::norm);
+  norm_forward(context_, architecture_,
+               {.x = x,
+                .delta = delta,
+                .weights = weights,
+                .residual = residual,
+                .y = y,
+                .statistics = statistics});
+}
+
+void Stage::norm_backward(ConstView dy, ConstView x, const NormTensors& weights,
+                          ConstView statistics, ConstView d_residual,
+                          const NormTensors& gradients) {
+  const auto phase = context_.profiler().scope(Phase::norm);
+  model::norm_backward(context_, architecture_,
+                       {.dy = dy,
+                        .x = x,
+                        .weights = weights,
+                        .statistics = statistics,
+                        .d_residual = d_residual,
+                        .dx = a_.d_residual,
+                        .gradients = gradients});
+}
+
+// Weight gradients of matrix products replace what was there in the first micro-batch; the others
+// are accumulated and start from zero.
+void Stage::clear_gradients_without_gemm() {
+  const auto phase = context_.profiler().scope(Phase::norm);
+  const ModelTensors& g = weights_.gradients;
+  const auto clear = [&](const View& gradient) {
+    if (gradient.exists()) kernels::set_zero(context_, gradient);
+  };
+  const auto clear_norm = [&](const NormTensors& norm) {
+    clear(norm.weight);
+    clear(norm.bias);
+  };
+  for (std::int64_t i = 0; i < a_.extent.num_layers; ++i) {
+    const BlockTensors& b = g.blocks[static_cast<std::size_t>(a_.extent.first + i)];
+    clear_norm(b.input_layernorm);
+    clear_norm(b.post_attention_layernorm);
+    clear(b.q_norm);
+    clear(b.k_norm);
+    for (const LinearTensors* linear : {&b.qkv, &b.o, &b.gate_up, &b.down}) clear(linear->bias);
+  }
+  if (a_.extent.has_head) clear_norm(g.final_norm);
+  if (!a_.extent.has_embedding) return;
+  clear(g.position_embedding);
+  if (!architecture_.tied) clear(g.embedding);
+}
+
+ConstView Stage::own_rows(ConstView all) const {
+  if (!boundary_.splits_tokens()) return all;
+  const std::int64_t local = a_.shape.local_tokens();
+  return all.row_range(comm_.tensor->rank() * local, local);
+}
+
+ConstView Stage::keep(View kept, ConstView value) {
+  if (!kept.exists() || kept.data == value.data) return value;
+  kernels::cast(context_, kept, value);
+  return kept;
+}
+
+void Stage::train(const Batch& batch, float loss_scale, bool first, const OfBucket& bucket_done) {
+  load(0, batch);
+  forward(0);
+  backward(0, {.loss_scale = loss_scale, .first = first, .bucket_done = bucket_done});
+}
+
+double Stage::take_loss_sum() {
+  const double sum = context_.download<double>(a_.loss_sum).front();
+  const double zero = 0.0;
+  context_.upload(a_.loss_sum, &zero);
+  return sum;
+}
+
+double Stage::evaluate(const Batch& batch) {
+  load(0, batch);
+  forward(0);
+  const Using lm_head(*this, lm_head_bucket());
+  head(slot_of(0), /*with_gradients=*/false, 0.0F, false);
+  return take_loss_sum();
+}
+
+}  // namespace espalier::model

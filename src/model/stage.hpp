@@ -1,0 +1,186 @@
+#pragma once
+#include <functional>
+
+#include "device/context.hpp"
+#include "model/activations.hpp"
+#include "model/attention_operands.hpp"
+#include "model/inputs.hpp"
+#include "model/linear.hpp"
+#include "model/weights.hpp"
+#include "parallel/boundary.hpp"
+#include "parallel/comm/session.hpp"
+
+namespace espalier::model {
+
+/// Consecutive blocks of the model on one rank (Activations::extent), with the embeddings where
+/// they begin it and final norm, LM head and loss where they end it: a stage of a pipeline, or all
+/// of the model. What a micro-batch leaves for its backward pass is in its slot, so that several
+/// can be on their way. Passes are written out part by part, forward and backward side by side, in
+/// embedding.cpp, attention.cpp, mlp.cpp and head.cpp; weights and buffers are owned by the
+/// caller's arenas.
+///
+/// A stage without embeddings finds its input in Slot::input(); one without head leaves its output,
+/// the complete residual stream, in Slot::x_final, and finds the gradient of that in
+/// Slot::d_output. The gradient of the input is left in Slot::d_input.
+class Stage {
+ public:
+  /// All references must outlive the stage. Fills the RoPE table. Throws as require_positions
+  /// does.
+  Stage(const Architecture& architecture, Weights& weights, Activations& activations,
+        device::Context& context, parallel::GridCommunicators& communicators);
+
+  /// Called with the number of a bucket (bucket_of).
+  using OfBucket = std::function<void(int bucket)>;
+  /// `acquire` right before a pass uses the weights of a bucket, `release` when it has used them
+  /// (parallel::ParameterStore).
+  void set_weight_use(OfBucket acquire, OfBucket release) {
+    acquire_ = std::move(acquire);
+    release_ = std::move(release);
+  }
+
+  /// Gathers a micro-batch into the slot.
+  void load(int slot, const Batch& batch);
+  /// Embedding and blocks, up to the final norm.
+  void forward(int slot);
+
+  struct BackwardPass {
+    float loss_scale;      ///< gradients are those of loss_scale * sum of token losses
+    bool first;            ///< they replace what is there; otherwise they are added
+    OfBucket bucket_done;  ///< the gradients of a bucket are final for the micro-batch
+  };
+  /// Loss and gradients, those of weights beside the collectives of those of inputs.
+  void backward(int slot, const BackwardPass& pass);
+  /// The same in two parts with the same bits, for Activations that defer the gradients of weights
+  /// (ActivationShape::defers_weights): first what the stage before waits for, with the gradients
+  /// of norms, embeddings and LM head; then, whenever there is time, those of the blocks' matrices.
+  /// Each of the two passes through the slots in their order.
+  void backward_inputs(int slot, const BackwardPass& pass);
+  void backward_weights(int slot, const BackwardPass& pass);
+
+  // A stage that is the whole model, in slot 0:
+
+  /// Forward and backward of one micro-batch. On a GPU it returns before the work is done.
+  void train(const Batch& batch, float loss_scale, bool first, const OfBucket& bucket_done);
+  /// Forward only: the sum of the token losses. Not between train and take_loss_sum.
+  double evaluate(const Batch& batch);
+  /// Forward only, with the logits of all tokens copied to `out` (T, V_loc) where the operators
+  /// run, for tests and tools.
+  void logits(const Batch& batch, device::View out);
+
+  /// The sum of the token losses of all micro-batches since it was last taken, the same on every
+  /// rank of the tensor group. Waits for them.
+  double take_loss_sum();
+
+ private:
+  /// A block of a slot with its weights.
+  struct Block {
+    std::int64_t layer;  ///< of the model
+    const Slot& slot;
+    const BlockActivations& b;
+    const DeferredProducts* deferred;  ///< null: gradients of weights are not deferred
+    const BlockTensors& w;
+  };
+  Slot& slot_of(int slot) { return a_.slots[static_cast<std::size_t>(slot)]; }
+  Block block_of(int slot, std::int64_t index) const;
+  const BlockTensors& gradients_of(const Block& block) const {
+    return weights_.gradients.blocks[static_cast<std::size_t>(block.layer)];
+  }
+  Linear linear(const Block& block, LinearTensors BlockTensors::*part) const {
+    return block_linear(weights_, static_cast<std::size_t>(block.layer), part);
+  }
+  /// While it lives a pass uses the weights of the bucket.
+  class Using {
+   public:
+    Using(const Stage& stage, std::int64_t bucket)
+        : stage_(stage), bucket_(static_cast<int>(bucket)) {
+      if (stage_.acquire_) stage_.acquire_(bucket_);
+    }
+    ~Using() {
+      if (stage_.release_) stage_.release_(bucket_);
+    }
+    Using(const Using&) = delete;
+    Using& operator=(const Using&) = delete;
+
+   private:
+    const Stage& stage_;
+    int bucket_;
+  };
+  std::int64_t embedding_bucket() const { return sizes_.num_layers; }
+  std::int64_t head_bucket() const { return sizes_.num_layers + 1; }
+  std::int64_t lm_head_bucket() const {
+    return architecture_.tied ? embedding_bucket() : head_bucket();
+  }
+
+  // stage.cpp
+  enum class Pass { forward, backward };
+  /// Does body(), as a CUDA graph where the context uses graphs and nothing in the block is a
+  /// collective or depends on the host. A graph that is launched again leaves its results, and
+  /// nothing on the host.
+  template <class Body>
+  void run_block(Pass pass, int slot, const Block& block, bool first, Body&& body) {
+    if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
+    const bool masked = block.slot.inputs.document_start.exists();
+    const auto number = static_cast<std::uint64_t>(block.layer * std::ssize(a_.slots) + slot);
+    context_.replay(((number * 2 + (pass == Pass::forward ? 0 : 1)) * 2 + (first ? 1 : 0)) * 2 +
+                        (masked ? 1 : 0),
+                    body);
+  }
+  void backward_of_inputs(int slot, const BackwardPass& pass);
+  /// residual = x + delta, the branch that the stream has yet to add, or x where there is none;
+  /// y = norm(residual).
+  void residual_norm(device::ConstView x, device::ConstView delta, const NormTensors& weights,
+                     device::View residual, device::View y, device::View statistics);
+  /// Of a norm's output to a_.d_residual, which is the gradient of the residual stream: d_residual
+  /// plus what comes through the norm.
+  void norm_backward(device::ConstView dy, device::ConstView x, const NormTensors& weights,
+                     device::ConstView statistics, device::ConstView d_residual,
+                     const NormTensors& gradients);
+  /// What the backward pass of a block needs and the forward pass did not keep; false: it is there.
+  bool recompute_block(int slot, const Block& block);
+  void clear_gradients_without_gemm();
+  /// Rows of `all` (T, H) of this rank's tokens (T_loc, H).
+  device::ConstView own_rows(device::ConstView all) const;
+  /// `value` in memory where it stays: copied where `kept` has some and it is not there yet.
+  device::ConstView keep(device::View kept, device::ConstView value);
+  /// The rank whose partial sums carry the biases of o_proj and down_proj.
+  bool is_first_tensor_rank() const { return comm_.tensor->rank() == 0; }
+
+  // embedding.cpp
+  void embedding_forward(const Slot& slot);
+  void embedding_backward(const Slot& slot);
+  device::ConstView local_position_ids(const Slot& slot) const;  ///< (1, T_loc) i32
+
+  // attention.cpp. Forward passes return the branch that the residual stream has yet to add.
+  device::ConstView attention_forward(const Block& block);
+  void attention_backward(const Block& block, bool first);
+  void attention_weights_backward(const Block& block, bool first);
+  void rotate(const Block& block);
+  AttentionOperands attention_operands(const Block& block) const;
+
+  // mlp.cpp
+  device::ConstView mlp_forward(const Block& block, device::ConstView branch);
+  void mlp_backward(const Block& block, bool recomputes, bool first);
+  void mlp_weights_backward(const Block& block, bool first);
+  void gate_up_forward(const Block& block, parallel::Rows rows, device::ConstView n2);
+  void mlp_norm(const Block& block, device::ConstView branch);
+
+  // head.cpp
+  void head(const Slot& slot, bool with_gradients, float loss_scale, bool first);
+  void head_statistics(device::ConstView targets, std::int64_t tokens);
+
+  const Architecture& architecture_;
+  LocalSizes sizes_;
+  Weights& weights_;
+  Activations& a_;
+  device::Context& context_;
+  parallel::GridCommunicators& comm_;
+  parallel::TensorBoundary boundary_;
+  OfBucket acquire_, release_;
+  /// Whose results lie in the buffers that all blocks share (memory.recompute).
+  struct {
+    int slot = -1;
+    std::int64_t layer = -1;
+  } shared_buffers_;
+};
+
+}  // namespace espalier::model
