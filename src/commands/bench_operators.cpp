@@ -5,7 +5,7 @@
 #include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
 #include "commands/operator_timer.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "kernels/operator_list.hpp"
 #include "model/attention_operands.hpp"
 #include "model/inputs.hpp"

@@ -1,6 +1,7 @@
 #pragma once
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -13,5 +14,9 @@ struct BiasBackward {
   device::View d_bias;   ///< (1, N) f32, accumulated
 };
 void bias_backward(device::Context& context, const BiasBackward& a);
+
+inline Cost cost_of(const BiasBackward& a) {
+  return {.flops = num_elements_of(a.dy), .bytes = bytes_of(a.dy) + 8.0 * num_cols_of(a.dy)};
+}
 
 }  // namespace espalier::kernels

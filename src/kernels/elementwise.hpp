@@ -3,6 +3,7 @@
 
 #include "device/context.hpp"
 #include "device/view.hpp"
+#include "kernels/cost.hpp"
 
 namespace espalier::kernels {
 
@@ -16,5 +17,17 @@ void set_zero(device::Context& context, device::View out);
 void sums_of_squares(device::Context& context, device::View out,
                      std::span<const device::ConstView> in);
 constexpr int kMaxSquareSums = 64;  ///< what 4 KiB of kernel arguments hold
+
+inline Cost cost_of_cast(const device::ConstView& out, const device::ConstView& in) {
+  return {.bytes = bytes_of(out) + bytes_of(in)};
+}
+
+inline Cost cost_of_set_zero(const device::ConstView& out) {
+  return {.bytes = bytes_of(out)};
+}
+
+inline Cost cost_of_sum_of_squares(const device::ConstView& in) {
+  return {.flops = 2.0 * num_elements_of(in), .bytes = bytes_of(in)};
+}
 
 }  // namespace espalier::kernels

@@ -1,7 +1,7 @@
 // On which backend an operator runs: the context says where.
 #include "device/context.hpp"
 #include "kernels/backends.hpp"
-#include "kernels/cost.hpp"
+#include "kernels/operator_list.hpp"
 #include "kernels/workspace.hpp"
 
 namespace espalier::kernels {

@@ -7,7 +7,7 @@
 #include "config/parameters.hpp"
 #include "device/arena.hpp"
 #include "device/context.hpp"
-#include "kernels/adamw.hpp"
+#include "kernels/optim/adamw.hpp"
 #include "parallel/parameter_store.hpp"
 
 namespace espalier::optim {

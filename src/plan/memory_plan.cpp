@@ -6,7 +6,7 @@
 #include "base/text.hpp"
 #include "device/gemm.hpp"
 #include "device/staging.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "kernels/workspace.hpp"
 #include "plan/memory_fit.hpp"
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Two builds of espalier train the same small models on the same grids: which bits differ?
 
-Usage    python3 validation/redesign_bits/compare.py BEFORE AFTER [--only TEXT]
+Usage    python3 validation/redesign_bits/compare.py BEFORE AFTER [--only TEXT] [KEY=VALUE...]
          BEFORE and AFTER are programs, e.g. build/espalier of two revisions.
 Needs    mpirun and h5diff (hdf5-tools)
 Prints   a line per run and a summary; ends with status 1 when a loss or a value of the final
-         checkpoint differs. --only: runs whose name has TEXT in it.
+         checkpoint differs. --only: runs whose name has TEXT in it. KEY=VALUE: for all of them.
 """
 import argparse
 import pathlib
@@ -91,6 +91,7 @@ def main():
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--only", default="")
+    parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     programs = [str(pathlib.Path(p).resolve()) for p in (arguments.before, arguments.after)]
     runs.BINARY = programs[0]
@@ -100,6 +101,7 @@ def main():
         for number, (name, ranks, overrides) in enumerate(cases()):
             if arguments.only not in name:
                 continue
+            overrides = [*overrides, *arguments.overrides]
             results = [Runs("result").result(program, f"{number}-{which}", ranks, overrides)
                        for which, program in enumerate(programs)]
             words, norm = compare(*results)

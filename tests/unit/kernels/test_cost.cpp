@@ -1,7 +1,7 @@
 // Floors of time: the bytes per token of bf16 that the contracts name.
 #include <array>
 
-#include "kernels/cost.hpp"
+#include "kernels/operator_list.hpp"
 #include "support.hpp"
 
 namespace espalier::testing {

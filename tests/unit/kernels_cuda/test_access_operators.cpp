@@ -7,18 +7,18 @@
 #include <span>
 
 #include "cases.hpp"
-#include "kernels/cost.hpp"
+#include "emulation/access_counter.hpp"
+#include "emulation/faults.hpp"
 #include "kernels/cuda/attention_providers.hpp"
-#include "kernels/emulation/access_counter.hpp"
-#include "kernels/emulation/faults.hpp"
+#include "kernels/operator_list.hpp"
 
 namespace espalier::testing {
 namespace {
 
+using emulation::access_counts;
+using emulation::settings;
 using kernels::AttentionShape;
 using kernels::Cost;
-using kernels::emulation::access_counts;
-using kernels::emulation::settings;
 namespace emulated = kernels::emulated;
 
 /// Matrices begin at multiples of 256 bytes, as the arena's do.

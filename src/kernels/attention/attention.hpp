@@ -1,0 +1,105 @@
+#pragma once
+#include <cstdint>
+
+#include "device/context.hpp"
+#include "device/view.hpp"
+#include "kernels/cost.hpp"
+
+namespace espalier::kernels {
+
+/// Who computes attention on a GPU; on the host there is one. All keep the same contract.
+enum class AttentionProvider : std::uint8_t {
+  automatic,  ///< the fastest that fits
+  reference,  ///< any shape and dtype, in fp32
+  mma,        ///< mma.sync, every architecture since Ampere
+  wgmma,      ///< Hopper's warpgroups
+  cudnn,
+};
+
+/// Shape of one attention call: `batch` independent sequences, causal, grouped-query: query head h
+/// reads kv head h / (A_loc / K_loc).
+/// Query row i of a sequence has position first_query_position + i; kv row j has position j; it
+/// attends to j <= its position. Training has S_q = S_kv and first_query_position = 0; decoding
+/// with a cache and (later) context-parallel chunks use the offset.
+struct AttentionShape {
+  std::int64_t batch;                     ///< B
+  std::int64_t query_length;              ///< S_q
+  std::int64_t kv_length;                 ///< S_kv
+  std::int64_t first_query_position = 0;  ///< first_query_position + S_q <= S_kv
+  std::int64_t num_q_heads;               ///< A_loc
+  std::int64_t num_kv_heads;              ///< K_loc, divides A_loc
+  std::int64_t head_dim;                  ///< D
+};
+
+/// o = softmax(q k^T / sqrt(D), causal) v, blocked with online softmax (Dao et al. 2022, 2023):
+/// never an S x S buffer. Softmax in fp32. Rows may be strided (views into packed projections or a
+/// cache; sequence b starts at row b*S). Cost: 2 * B * A * S^2 * D FLOPs (causal counted half).
+struct AttentionForward {
+  AttentionShape shape;
+  device::ConstView q;  ///< (B*S_q, A_loc*D)
+  device::ConstView k;  ///< (B*S_kv, K_loc*D)
+  device::ConstView v;  ///< (B*S_kv, K_loc*D)
+  device::View o;       ///< (B*S_q, A_loc*D)
+  device::View lse;     ///< (B*A_loc, S_q) f32, natural logarithm of the softmax's sum
+  /// (1, B*S_q) i32, or absent: a query also attends to no key before this row of its
+  /// sequence, the first token of its document. Never falls along a sequence, at most its position.
+  device::ConstView document_start = {};
+  AttentionProvider provider = AttentionProvider::automatic;
+};
+void attention_forward(device::Context& context, const AttentionForward& a);
+
+/// Gradients with P recomputed from lse. Deterministic, unless something else is asked for: every
+/// dk, dv, dq element has one owner and a fixed order of additions. Cost: 5 * B * A * S^2 * D FLOPs
+/// (causal counted half), or 7 with dQ apart.
+struct AttentionBackward {
+  AttentionShape shape;  ///< query_length == kv_length, first_query_position == 0
+  device::ConstView q, k, v, o;
+  device::ConstView lse;                  ///< (B*A_loc, S) f32
+  device::ConstView d_o;                  ///< (B*S, A_loc*D)
+  device::View d_q;                       ///< (B*S, A_loc*D)
+  device::View d_k;                       ///< (B*S, K_loc*D)
+  device::View d_v;                       ///< (B*S, K_loc*D)
+  device::View scratch;                   ///< f32, see attention_backward_scratch_elements
+  device::ConstView document_start = {};  ///< as the forward's
+  AttentionProvider provider = AttentionProvider::automatic;
+  /// false allows cuDNN to add in any order, where it is faster or needs less memory. For
+  /// comparisons of speed: no training asks for it.
+  bool deterministic = true;
+};
+void attention_backward(device::Context& context, const AttentionBackward& a);
+
+/// Elements of f32 scratch that attention_backward needs for `shape`, for any thread count: at
+/// least B * A_loc * S for delta = rowsum(dO * O). The provider cudnn needs more
+/// (attention_provider.hpp).
+std::int64_t attention_backward_scratch_elements(const AttentionShape& shape);
+
+/// (query, key) pairs of all heads: query i sees first_query_position + i + 1 keys. Documents let
+/// it see fewer, which is not counted: rates then compare with those of whole sequences.
+inline double attention_pairs(const AttentionShape& s) {
+  return static_cast<double>(s.batch * s.num_q_heads * s.query_length) *
+         (static_cast<double>(s.first_query_position) +
+          (static_cast<double>(s.query_length) + 1.0) / 2.0);
+}
+/// Bytes of a matrix of query heads or of kv heads; the view may be of a cache with more rows.
+inline double bytes_of_queries(const AttentionShape& s, const device::ConstView& q) {
+  return static_cast<double>(s.batch * s.query_length * s.num_q_heads * s.head_dim) *
+         static_cast<double>(size_of(q.dtype));
+}
+inline double bytes_of_keys(const AttentionShape& s, const device::ConstView& k) {
+  return static_cast<double>(s.batch * s.kv_length * s.num_kv_heads * s.head_dim) *
+         static_cast<double>(size_of(k.dtype));
+}
+
+inline Cost cost_of(const AttentionForward& a) {
+  return {.flops = 4.0 * attention_pairs(a.shape) * static_cast<double>(a.shape.head_dim),
+          .bytes = 2.0 * bytes_of_queries(a.shape, a.q) + 2.0 * bytes_of_keys(a.shape, a.k) +
+                   bytes_of(a.lse)};
+}
+
+inline Cost cost_of(const AttentionBackward& a) {
+  return {.flops = 10.0 * attention_pairs(a.shape) * static_cast<double>(a.shape.head_dim),
+          .bytes = 4.0 * bytes_of_queries(a.shape, a.q) + 4.0 * bytes_of_keys(a.shape, a.k) +
+                   bytes_of(a.lse)};
+}
+
+}  // namespace espalier::kernels
