@@ -10,7 +10,7 @@
 #include "io/toml_reader.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "train/initial_weights.hpp"
-#include "train/trainer.hpp"
+#include "train/run_files.hpp"
 
 namespace espalier::commands {
 namespace {

@@ -29,4 +29,11 @@ void dump_gradients(device::Context& context, const std::filesystem::path& path,
   log::info("gradients written to {}", path.string());
 }
 
+void GradientDumpMonitor::before_update() {
+  if (run_.state.step > 0) return;
+  const std::filesystem::path folder = run_.parameters.output.directory;
+  dump_gradients(run_.rank_context.context, folder / "gradients.h5",
+                 *run_.model.memory.parameter_store, run_.session.world());
+}
+
 }  // namespace espalier::train

@@ -3,6 +3,7 @@
 
 #include "parallel/comm/communicator.hpp"
 #include "parallel/parameter_store.hpp"
+#include "train/monitor.hpp"
 
 namespace espalier::train {
 
@@ -11,5 +12,15 @@ namespace espalier::train {
 /// (io_error).
 void dump_gradients(device::Context& context, const std::filesystem::path& path,
                     const parallel::ParameterStore& parameters, parallel::Communicator& world);
+
+/// Dumps those of the run's first step into `gradients.h5` of the run directory.
+class GradientDumpMonitor final : public Monitor {
+ public:
+  explicit GradientDumpMonitor(const MonitoredRun& run) : run_(run) {}
+  void before_update() override;
+
+ private:
+  MonitoredRun run_;
+};
 
 }  // namespace espalier::train

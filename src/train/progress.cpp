@@ -40,7 +40,7 @@ std::string Progress::format(const StepReport& report, double seconds, std::int6
       human_duration(left));
 }
 
-void Progress::step(const StepReport& report) {
+void Progress::after_step(const StepReport& report) {
   ++steps_since_line_;
   seconds_since_line_ += report.seconds;
   if (!first_) {

@@ -8,22 +8,13 @@
 #include "model/architecture.hpp"
 #include "parallel/comm/communicator.hpp"
 #include "parallel/layout/grid.hpp"
+#include "train/monitor.hpp"
 
 namespace espalier::train {
 
-/// What one step did, the same on every rank.
-struct StepReport {
-  std::int64_t step = 0;
-  std::uint64_t tokens = 0;  ///< consumed since the start of training
-  double loss = 0.0;
-  double grad_norm = 0.0;
-  double learning_rate = 0.0;
-  double seconds = 0.0;
-};
-
 /// Turns step reports into lines for a person: throughput and MFU over the steps since the last
 /// printed line, and the time left.
-class Progress {
+class Progress final : public Monitor {
  public:
   /// `gemm_peak`: FLOP/s of all ranks together, measured; the reference of MFU; 0: no MFU.
   /// `attended_length`: S, or less when attention stays inside documents.
@@ -32,7 +23,7 @@ class Progress {
 
   /// Prints a line every training.log_interval steps, at the first and at the last; in between it
   /// refreshes the live line of a terminal.
-  void step(const StepReport& report);
+  void after_step(const StepReport& report) override;
   /// Tokens per second of one step.
   double tokens_per_second(const StepReport& report) const;
   /// "12,345 tok/s, MFU 61.2 % (63.4 % full attention) of 824 GFLOP/s" over all steps but the

@@ -1,6 +1,5 @@
 #include <array>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "base/error.hpp"
@@ -9,8 +8,11 @@
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/device_choice.hpp"
+#include "train/gradient_dump.hpp"
 #include "train/initial_weights.hpp"
 #include "train/restart.hpp"
+#include "train/run_files.hpp"
+#include "train/step_records.hpp"
 #include "train/trainer.hpp"
 
 // How a trainer comes to life: data, memory, weights or a checkpoint, logs.
@@ -39,41 +41,6 @@ Dataset open_dataset(const config::Parameters& p, const std::string& where,
                  verify && p.data.verify_checksum, {}, session);
 }
 
-/// Makes sure that files can be created in the directory or, when it does not exist yet, in the
-/// nearest folder above it. Leaves nothing behind.
-void require_writable(const std::filesystem::path& directory) {
-  std::filesystem::path folder = std::filesystem::absolute(directory);
-  while (!std::filesystem::exists(folder)) folder = folder.parent_path();
-  const std::filesystem::path probe = folder / ".espalier-write-test";
-  const bool ok = std::filesystem::is_directory(folder) && std::ofstream(probe).good();
-  std::error_code ignored;
-  std::filesystem::remove(probe, ignored);
-  require(ok, ExitStatus::io_error,
-          "output.directory = \"{}\": cannot write in {}; choose another place or change its "
-          "permissions",
-          directory.string(), folder.string());
-}
-
-void require_inputs(const config::Parameters& p) {
-  std::string text;
-  for (const std::string& sentence : missing_inputs(p))
-    text += (text.empty() ? "" : "\n") + sentence;
-  if (!text.empty()) throw Error(ExitStatus::bad_data, text, Met::by_every_rank);
-}
-
-/// On rank 0 the lock of the run directory, else null. Collective: all ranks meet its error, or
-/// that of inputs which are missing, before anything is made.
-std::unique_ptr<io::RunLock> lock_run_directory(parallel::MpiSession& session,
-                                                const config::Parameters& parameters) {
-  std::unique_ptr<io::RunLock> lock;
-  parallel::on_rank_0(session, [&] {
-    require_inputs(parameters);
-    lock = std::make_unique<io::RunLock>(parameters.output.directory);
-    return std::string();
-  });
-  return lock;
-}
-
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
 double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
                     const config::Parameters& p) {
@@ -83,21 +50,6 @@ double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
 }
 
 }  // namespace
-
-std::vector<std::string> missing_inputs(const config::Parameters& p) {
-  std::vector<std::string> sentences;
-  const auto look_for = [&](const std::string& key, const std::string& path) {
-    std::error_code ignored;
-    if (!path.empty() && !std::filesystem::exists(path, ignored))
-      sentences.push_back(fmt::format("{} = \"{}\" is not there", key, path));
-  };
-  look_for("data.tokenizer", p.data.tokenizer);
-  look_for("data.train", p.data.train);
-  for (std::size_t i = 0; i < p.data.sources.size(); ++i)
-    look_for(fmt::format("data.sources[{}].train", i), p.data.sources[i].train);
-  look_for("data.validation", p.data.validation);
-  return sentences;
-}
 
 void check_files(const config::Parameters& p) {
   require_inputs(p);
@@ -169,8 +121,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
     return parameters_.data.begin_of_document;
   });
   start_or_continue();
-  const RunPosition position{step_, samples_consumed_};
-  first_step_ = step_;
+  const RunPosition position{state_.step, state_.samples_consumed};
+  state_.first_step = state_.step;
   log::info("{}", training_data_.describe(samples_of_run(parameters_, position)));
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
@@ -178,24 +130,42 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                 ? fmt::format("every {} steps", parameters.checkpoint.interval)
                 : "only at the end or when the run is stopped (checkpoint.interval = 0)");
   if (session.rank() == 0) {
-    log_.emplace(*lock_, step_);
+    log_.emplace(*lock_, state_.step);
     log::set_sink([this](std::string_view text) { log_->line(text); });
-    validated_step_ = log_->last_validation();
   }
-  // After this the run directory exists for every rank.
-  validated_step_ = std::stoll(session.world().broadcast(std::to_string(validated_step_), 0));
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
-  progress_ =
-      std::make_unique<Progress>(parameters_, model_.memory.architecture, attended, gemm_peak_);
+  add_monitors(attended);
   rank_context_.context.profiler().reset();
 }
 
 Trainer::~Trainer() {
   if (log_) log::set_sink({});
+}
+
+// In the order in which they are called.
+void Trainer::add_monitors(double attended_length) {
+  const MonitoredRun run{session_, parameters_, rank_context_, model_, state_};
+  if (parameters_.debug.dump_gradients) add_monitor<GradientDumpMonitor>(run);
+  add_monitor<EpochMonitor>(run, training_data_);
+  progress_ =
+      &add_monitor<Progress>(parameters_, model_.memory.architecture, attended_length, gemm_peak_);
+  if (log_) add_monitor<HistoryMonitor>(*log_, *progress_);
+  // Saving before validating: it goes on in the background while the validation runs, which changes
+  // no weight, and is complete as soon as it is written.
+  checkpoints_ =
+      &add_monitor<CheckpointMonitor>(run, lock_.get(), [this] { return checkpoint_info(); });
+  exchange_.emplace(run, control_, *checkpoints_);
+  // After this the run directory exists for every rank.
+  const std::int64_t validated_step = std::stoll(
+      session_.world().broadcast(std::to_string(log_ ? log_->last_validation() : -1), 0));
+  if (validation_data_)
+    validation_ =
+        &add_monitor<ValidationMonitor>(run, *validation_data_, batch_shape_.documents, *exchange_,
+                                        *checkpoints_, log_ ? &*log_ : nullptr, validated_step);
 }
 
 void Trainer::start_or_continue() {
@@ -221,7 +191,8 @@ void Trainer::start_or_continue() {
 }
 
 void Trainer::limit_length() {
-  data_end_run_ = limit_steps_to_data(parameters_, training_data_, {step_, samples_consumed_});
+  data_end_run_ =
+      limit_steps_to_data(parameters_, training_data_, {state_.step, state_.samples_consumed});
 }
 
 void Trainer::continue_from(const std::filesystem::path& folder) {
@@ -235,21 +206,21 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   keep_special_tokens(parameters_.model, earlier.model);
   load_state(rank_context_.context, reader, *model_.memory.optimizer);
   resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);
-  step_ = info.step;
-  samples_consumed_ = info.samples_consumed;
-  saved_step_ = step_;
+  state_.step = info.step;
+  state_.samples_consumed = info.samples_consumed;
+  state_.continued_step = state_.step;
   limit_length();
   tell_changes_of_course(info, folder, earlier, parameters_, training_data_.identity());
-  log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), step_,
-            samples_consumed_, info.grid);
+  log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), state_.step,
+            state_.samples_consumed, info.grid);
 }
 
 io::CheckpointInfo Trainer::checkpoint_info() const {
-  return {.step = step_,
-          .samples_consumed = samples_consumed_,
-          .tokens_consumed =
-              samples_consumed_ * static_cast<std::uint64_t>(parameters_.training.sequence_length),
-          .adam_step = step_,
+  return {.step = state_.step,
+          .samples_consumed = state_.samples_consumed,
+          .tokens_consumed = state_.samples_consumed *
+                             static_cast<std::uint64_t>(parameters_.training.sequence_length),
+          .adam_step = state_.step,
           .resolved_input = config::to_toml(parameters_),
           .tokenizer_identity = training_data_.tokenizer_identity(),
           .data_identity = training_data_.identity(),

@@ -2,22 +2,24 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "io/run_log.hpp"
 #include "parallel/comm/session.hpp"
-#include "train/checkpointing.hpp"
+#include "train/checkpoint_monitor.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
-#include "train/evaluator.hpp"
+#include "train/monitor.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
 #include "train/step.hpp"
+#include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
+#include "train/validation_monitor.hpp"
 
 namespace espalier::train {
 
@@ -36,28 +38,26 @@ class Trainer {
   /// written as the input says (always when stopped early).
   StopReason run();
 
-  std::int64_t step() const { return step_; }
+  std::int64_t step() const { return state_.step; }
   const device::Context& context() const { return rank_context_.context; }
 
  private:
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   void limit_length();  ///< training.steps, when the data end the run
+  void add_monitors(double attended_length);
+  template <class Kind, class... Arguments>
+  Kind& add_monitor(Arguments&&... arguments) {
+    auto monitor = std::make_unique<Kind>(std::forward<Arguments>(arguments)...);
+    Kind& added = *monitor;
+    monitors_.push_back(std::move(monitor));
+    return added;
+  }
   StepReport train_step();
   StepModel step_model();
   StepHooks step_hooks();
-  /// The sums of all ranks, and what else they agree on; a written save is made complete. `next_s`:
-  /// how long what comes next may take.
-  StepSums exchange(const StepSums& of_rank, double next_s);
-  void record(const StepReport& report);
-  void announce_epochs();
-  void validate();
-  void leave_validation(const Evaluation& result);  ///< one that was broken off
-  void save();
-  bool is_due(std::int64_t interval) const;
-  /// Asked to stop now: only the checkpoint matters.
-  bool is_urgent() const { return stop_signal_ || out_of_time_; }
   bool has_enough_steps() const;  ///< of run.stop_after
+  StopReason report_end(bool all_steps);
   /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
   /// other run on this grid.
@@ -79,31 +79,22 @@ class Trainer {
   std::optional<Dataset> validation_data_;
   data::BatchShape batch_shape_;
   data::MicroBatch batch_;
-  std::vector<double> exchanged_;  ///< of exchange_step_scalars; kept for its memory
-  std::int64_t step_ = 0;          ///< steps done
-  std::int64_t first_step_ = 0;    ///< steps done before this job
-  std::uint64_t samples_consumed_ = 0;
+  RunState state_;
   std::string allowed_changes_;    ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;  ///< rank 0
-  std::unique_ptr<CheckpointDriver> checkpoints_;
-  std::unique_ptr<Progress> progress_;
+  std::vector<std::unique_ptr<Monitor>> monitors_;
+  // Those of them that the trainer asks, too:
+  Progress* progress_ = nullptr;
+  CheckpointMonitor* checkpoints_ = nullptr;
+  ValidationMonitor* validation_ = nullptr;  ///< null without data.validation
+  std::optional<StepExchange> exchange_;
   double slowest_step_s_ = 0.0;
-  double validation_round_s_ = 0.0;  ///< of the last validation
-  bool validation_left_ = false;     ///< due at this step, and not to the end
-  bool data_end_run_ = false;        ///< before the steps that were asked for
-  bool stop_signal_ = false;         ///< agreed by all ranks
-  bool out_of_time_ = false;         ///< agreed by all ranks
-  std::int64_t validated_step_ = -1;
-  std::int64_t saved_step_ = -1;
+  bool data_end_run_ = false;  ///< before the steps that were asked for
 };
 
 /// For --dry-run: opens and verifies everything a run would read (shards, tokenizer, the newest
 /// checkpoint) and tries the output directory, without the memory of a run.
 void check_files(const config::Parameters& parameters);
-
-/// A sentence for each tokenizer, shard or folder of shards that the input names and that is not
-/// there: `data.train = "shards" is not there`.
-std::vector<std::string> missing_inputs(const config::Parameters& parameters);
 
 /// Identity of data.tokenizer, empty when none is named.
 std::string tokenizer_identity(const config::Parameters& parameters);

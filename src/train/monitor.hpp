@@ -1,0 +1,61 @@
+#pragma once
+#include <cstdint>
+
+#include "config/parameters.hpp"
+#include "parallel/comm/session.hpp"
+#include "train/distributed_model.hpp"
+
+namespace espalier::train {
+
+/// How far a run has come; the same on every rank.
+struct RunState {
+  std::int64_t step = 0;             ///< steps done
+  std::int64_t first_step = 0;       ///< steps done before this job
+  std::int64_t continued_step = -1;  ///< of the checkpoint that this job continues; -1: none
+  std::uint64_t samples_consumed = 0;
+};
+
+/// What monitors look at. All of it outlives them.
+struct MonitoredRun {
+  parallel::MpiSession& session;
+  const config::Parameters& parameters;
+  RankContext& rank_context;
+  DistributedModel& model;
+  const RunState& state;
+};
+
+/// What one step did, the same on every rank.
+struct StepReport {
+  std::int64_t step = 0;
+  std::uint64_t tokens = 0;  ///< consumed since the start of training
+  double loss = 0.0;
+  double grad_norm = 0.0;
+  double learning_rate = 0.0;
+  double seconds = 0.0;
+};
+
+/// What accompanies the steps of a run: it logs, saves or evaluates, and changes nothing that is
+/// trained. The trainer calls its monitors one after another, in the order of its list and at the
+/// same points on every rank; what they do may be collective.
+class Monitor {
+ public:
+  Monitor() = default;
+  virtual ~Monitor() = default;
+  Monitor(const Monitor&) = delete;
+  Monitor& operator=(const Monitor&) = delete;
+
+  /// Before the first step of this job.
+  virtual void at_start() {}
+  /// In a step, when the gradients are reduced and finite and no weight has changed.
+  virtual void before_update() {}
+  virtual void after_step(const StepReport&) {}
+  /// After the last step of this job. `all_steps`: it was the last one of the run.
+  virtual void at_end(bool /*all_steps*/) {}
+};
+
+/// After every `interval`-th step; never with 0.
+constexpr bool is_due(std::int64_t step, std::int64_t interval) {
+  return interval > 0 && step % interval == 0;
+}
+
+}  // namespace espalier::train

@@ -1,0 +1,78 @@
+#include "train/validation_monitor.hpp"
+
+#include "base/log.hpp"
+
+namespace espalier::train {
+
+ValidationMonitor::ValidationMonitor(const MonitoredRun& run, const Dataset& data,
+                                     data::DocumentRule documents, StepExchange& exchange,
+                                     CheckpointMonitor& checkpoints, io::RunLog* log,
+                                     std::int64_t validated_step)
+    : run_(run),
+      data_(data),
+      documents_(documents),
+      exchange_(exchange),
+      checkpoints_(checkpoints),
+      log_(log),
+      validated_step_(validated_step) {}
+
+void ValidationMonitor::at_start() {
+  if (run_.state.step > 0 && is_due(run_.state.step, run_.parameters.validation.interval))
+    validate();
+}
+
+void ValidationMonitor::after_step(const StepReport& report) {
+  if (is_due(report.step, run_.parameters.validation.interval)) validate();
+}
+
+void ValidationMonitor::at_end(bool all_steps) {
+  if (all_steps && run_.parameters.validation.at_end) validate();
+}
+
+void ValidationMonitor::validate() {
+  if (validated_step_ == run_.state.step) return;
+  is_left_ = true;
+  if (exchange_.is_urgent()) return;
+  const auto phase = run_.rank_context.context.profiler().scope(device::Phase::validation);
+  // Between rounds as between steps: who wants to stop is heard, a written save made complete. One
+  // that would not end in time is left to the next job.
+  const auto may_go_on = [&](const Pace& pace) {
+    exchange_.exchange({}, pace.left_s);
+    return !exchange_.is_urgent();
+  };
+  const Evaluation result =
+      evaluate(run_.model.stage, run_.model.communicators, run_.rank_context.grid,
+               {&data_.stream(), data_.bytes_per_token(), documents_},
+               run_.parameters.training.micro_batch_size, run_.parameters.training.sequence_length,
+               run_.parameters.validation.sequences, may_go_on, round_s_);
+  round_s_ = result.round_s;
+  if (result.not_finite) checkpoints_.finish();  // the steps up to here are worth keeping
+  require_finite(result, fmt::format("validation at step {}", run_.state.step));
+  if (!result.is_complete()) return leave(result);
+  validated_step_ = run_.state.step;
+  is_left_ = false;
+  log::info(
+      "validation at step {}: loss {:.5f}, perplexity {:.3f}, {:.4f} bits per byte ({} tokens)",
+      run_.state.step, result.loss, result.perplexity, result.bits_per_byte, result.tokens);
+  if (log_ != nullptr) log_->validation(run_.state.step, result.loss, result.bits_per_byte);
+}
+
+void ValidationMonitor::leave(const Evaluation& result) {
+  const std::string where = fmt::format("validation at step {}: ended after {} of {} sequences",
+                                        run_.state.step, result.sequences, result.num_sequences);
+  const bool asked_to_stop = exchange_.stop_signal();
+  if (asked_to_stop || run_.state.step > run_.state.first_step)
+    return log::info("{}, {}; the next job makes it", where,
+                     asked_to_stop ? "asked to stop" : "it would not end before the time limit");
+  // The next job would hardly come further.
+  exchange_.forget_time_limit();
+  is_left_ = false;
+  validated_step_ = run_.state.step;
+  if (log::rank() == 0)
+    log::warn(
+        "{}: the job has not the time for it from its start, and it is left out. Set "
+        "validation.sequences, or raise the time limit",
+        where);
+}
+
+}  // namespace espalier::train
