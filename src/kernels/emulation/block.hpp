@@ -17,6 +17,7 @@
 #include "kernels/emulation/shared_memory.hpp"
 #include "kernels/emulation/site.hpp"
 #include "kernels/emulation/transactions.hpp"
+#include "kernels/emulation/turns.hpp"
 #include "kernels/emulation/warpgroup.hpp"
 
 namespace espalier::kernels::emulation {
@@ -71,6 +72,7 @@ class Block {
   Warpgroup& warpgroup() {
     return hopper().groups[static_cast<std::size_t>(running_ / kWarpgroupThreads)];
   }
+  Turns& turns() { return turns_; }
   const std::vector<Warpgroup>& warpgroups() { return hopper().groups; }
   AsyncCopies& copies() { return copies_[static_cast<std::size_t>(running_)]; }
 
@@ -137,6 +139,7 @@ class Block {
   std::uint64_t random_state_;
   std::unique_ptr<AccessCounter> counter_;  ///< if settings() ask for it
   std::unique_ptr<Hopper> hopper_;          ///< of the running block, once something of it is used
+  Turns turns_;
   Fiber launcher_;
   std::exception_ptr error_;
 };

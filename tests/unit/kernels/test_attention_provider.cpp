@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "kernels/attention_provider.hpp"
+#include "kernels/attention_shapes.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -101,6 +102,15 @@ TEST_CASE("cudnn says what it cannot do, and automatic does without it there", "
   CHECK(backward_scratch_elements(cudnn, request(128, DType::bf16)) >= 2 * 8 * (2 * 128 + 1));
   CHECK(backward_scratch_elements(automatic, request(128, DType::bf16)) == usual);
   CHECK(backward_scratch_elements(AttentionProvider::mma, good) == usual);
+  // So are the sums of five products, which warpgroups take.
+  AttentionRequest hopper = request(128, DType::bf16);
+  hopper.compute_capability = 90;
+  for (const AttentionProvider asked : {automatic, AttentionProvider::wgmma})
+    CHECK(backward_scratch_elements(asked, hopper) == ordered_scratch(hopper.shape).num_elements);
+  CHECK(backward_scratch_elements(AttentionProvider::mma, hopper) == usual);
+  hopper.shape.head_dim = 64;
+  CHECK(backward_scratch_elements(automatic, hopper) ==
+        attention_backward_scratch_elements(hopper.shape));
   CHECK_THROWS_WITH(require_for_training(cudnn, request(128, DType::bf16)),
                     Catch::Contains("device.attention"));
   require_for_training(automatic, request(128, DType::bf16));

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "cases.hpp"
+#include "kernels/attention_shapes.hpp"
 #include "kernels/cost.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/emulation/access_counter.hpp"
@@ -402,6 +403,13 @@ TEST_CASE("memory traffic: attention", "[access][table]") {
         emulated::attention_backward_mma, backward);
   check("attention_backward_wgmma", {.asked = kBackward(128, 1), .unused = kDelta},
         emulated::attention_backward_wgmma, backward);
+  // In five products keys and values do not pass by. But for each pair of tiles dQ is added to, in
+  // fp32, and read at the end: the same bytes.
+  Matrix<float> scratch(1, kernels::ordered_scratch(attention.shape).num_elements);
+  auto in_five_products = backward;
+  in_five_products.scratch = scratch.view();
+  check("attention_backward_wgmma, five products", {.asked = kBackward(128, 1), .unused = kDelta},
+        emulated::attention_backward_wgmma, in_five_products);
   check("attention_backward_reference",
         {.asked = kBackward(32, 8),
          .unused = kDelta + unused_of_numbers(2 * kRows),
@@ -433,6 +441,11 @@ TEST_CASE("attention inside documents asks for no tile that nobody sees", "[acce
                               emulated::attention_forward_reference})
     CHECK(bytes(provider, inside) < kMost * bytes(provider, whole));
   const auto d_whole = attention.backward(), d_inside = attention.backward(first_keys.view());
+  Matrix<float> scratch(1, kernels::ordered_scratch(attention.shape).num_elements);
+  auto five_whole = d_whole, five_inside = d_inside;
+  five_whole.scratch = five_inside.scratch = scratch.view();
+  CHECK(bytes(emulated::attention_backward_wgmma, five_inside) <
+        kMost * bytes(emulated::attention_backward_wgmma, five_whole));
   for (const auto provider : {emulated::attention_backward_mma, emulated::attention_backward_wgmma,
                               emulated::attention_backward_reference})
     CHECK(bytes(provider, d_inside) < kMost * bytes(provider, d_whole));
