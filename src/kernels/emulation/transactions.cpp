@@ -177,8 +177,11 @@ void Transactions::wait_for_stores(int num_pending) {
     for (FloatStore& store : groups.front().floats) {
       store.held.resize(static_cast<std::size_t>(store.bytes) / sizeof(float));
       auto* held = reinterpret_cast<std::byte*>(store.held.data());
-      for (int at = 0; at < store.bytes; at += kChunkBytes)
+      for (int at = 0; at < store.bytes; at += kChunkBytes) {
         block_.shared().end_async_read(held + at, store.place + at, kChunkBytes);
+        // Who writes there next must have met the thread since.
+        block_.shared().read(held + at, store.place + at, kChunkBytes, block_.accessor());
+      }
       landing.push_back(std::move(store));
     }
     groups.erase(groups.begin());

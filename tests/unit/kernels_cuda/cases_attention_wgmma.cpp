@@ -1,6 +1,4 @@
 // Attention by warpgroups beside the host's, on views into one packed projection.
-#include <algorithm>
-
 #include "cases.hpp"
 #include "kernels/attention_shapes.hpp"
 #include "kernels/cuda/attention_providers.hpp"
@@ -77,10 +75,10 @@ struct Results {
         lse(e.batch * e.num_q_heads, e.length - e.first_query, 3),
         gradients(e),
         scratch(1, scratch_elements(e)) {}
+  /// What five products take, or no more than delta.
   static std::int64_t scratch_elements(const Example& e) {
-    const std::int64_t usual = kernels::attention_backward_scratch_elements(e.shape());
-    return e.in_five_products ? std::max(usual, kernels::ordered_scratch(e.shape()).num_elements)
-                              : usual;
+    return e.in_five_products ? kernels::ordered_scratch(e.shape()).num_elements
+                              : e.batch * e.num_q_heads * (e.length - e.first_query);
   }
 };
 
@@ -106,7 +104,7 @@ Verdict attention_case(const Example& example) {
                                      .first_keys = first_keys};
   };
   // Of the same forward, so that only the gradients' own errors are compared.
-  const auto backward = [&](Results& results) {
+  const auto backward = [&](Results& results, device::View scratch) {
     return kernels::AttentionBackward{.shape = example.shape(),
                                       .q = inputs.q(),
                                       .k = inputs.k(),
@@ -117,7 +115,7 @@ Verdict attention_case(const Example& example) {
                                       .d_q = results.gradients.q(),
                                       .d_k = results.gradients.k(),
                                       .d_v = results.gradients.v(),
-                                      .scratch = results.scratch.view(),
+                                      .scratch = scratch,
                                       .first_keys = first_keys};
   };
   kernels::attention_forward(context, forward(want));
@@ -129,8 +127,9 @@ Verdict attention_case(const Example& example) {
     verdict.close("o", got.o, want.o, 1.5 * kRounding<bf16>, 1.0);
   }
   if (example.first_query > 0) return verdict;
-  kernels::attention_backward(context, backward(want));
-  kernels::ESPALIER_GPU::attention_backward_wgmma(queue, backward(got));
+  Matrix<float> host_scratch(1, kernels::attention_backward_scratch_elements(example.shape()));
+  kernels::attention_backward(context, backward(want, host_scratch.view()));
+  kernels::ESPALIER_GPU::attention_backward_wgmma(queue, backward(got, got.scratch.view()));
   verdict.close("gradients", got.gradients.matrix, want.gradients.matrix, 1.5 * kRounding<bf16>,
                 1.0);
   return verdict;
