@@ -171,8 +171,8 @@ struct Tiles {
   }
 };
 
-/// The keys of a block. Blocks take them in the order in which they begin: nobody waits for one that
-/// has not.
+/// The keys of a block. Blocks take them in the order in which they begin: nobody waits for one
+/// that has not.
 struct Place {
   int key_tile, kv_head, b;
 

@@ -18,8 +18,8 @@
 //                              tensor
 //   store_box(map, coordinates, from)   and back; nothing is written outside. Then
 //   commit_stores(), wait_for_stores<n>()   until at most n groups of the thread still read
-//   store_floats(to, from, bytes), add_floats(to, from, bytes)   one thread starts to copy floats of
-//                              shared memory to device memory, or to add them to those that are
+//   store_floats(to, from, bytes), add_floats(to, from, bytes)   one thread starts to copy floats
+//                              of shared memory to device memory, or to add them to those that are
 //                              there; groups as above. complete_stores<n>(): until at most n groups
 //                              of the thread are not in device memory
 //   publish_count(count, n)    by one thread: what it has completed before can be added to by the
