@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 // A checkpoint is a folder `step-00001234`:
-//   rank-00000.h5 ...  what each rank owns: one dataset per piece and field, as they lie in memory
+//   rank-00000.h5 ...  what each rank owns: one dataset per shard and field, as they lie in memory
 //   master.h5          every tensor as a global virtual dataset under /master, /exp_avg and
 //                      /exp_avg_sq with Hugging Face's names, the index of rectangles, metadata
 //   tokenizer/         the tokenizer's own files, so that the checkpoint can be used anywhere
@@ -30,8 +30,11 @@ struct CheckpointInfo {
   std::string tokenizer_identity;
   std::string tokenizer_file = {};  ///< kept in the checkpoint, from its folder; empty: none is
   std::string data_identity = {};   ///< of the training data, to compare; empty: unknown
-  std::string build;                ///< version, git revision, compiler, libraries
-  std::string grid;                 ///< "tensor 2 x data 4 = 8 ranks"
+  /// Where the weights went on in another function, as checkpoint.allow_changes said: a line each,
+  /// "after step 40: model.rope_theta = 500000.0 (was 10000.0)"; empty: nowhere.
+  std::string allowed_changes = {};
+  std::string build;  ///< version, git revision, compiler, libraries
+  std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
   /// Weights without the moments of the optimiser (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.
@@ -45,11 +48,11 @@ struct KeptFile {
 };
 
 /// One rectangle of one tensor in memory, with `cols` contiguous columns per row.
-struct CheckpointPiece {
+struct CheckpointShard {
   std::string name;  ///< Hugging Face name
   std::int64_t global_rows, global_cols;
   bool is_vector;
-  parallel::Rectangle rectangle;  ///< global; empty pieces are left out
+  parallel::Rectangle rectangle;  ///< global; empty shards are left out
   const float* master;  ///< first element of the rectangle, as the next two: (rows, cols) f32
   const float* exp_avg;
   const float* exp_avg_sq;
@@ -66,26 +69,26 @@ struct CheckpointPiece {
 /// - every rank constructs its writer, and a barrier (any collective) lies between that and the
 ///   first begin: rank 0's constructor removes what crashed saves left in the directory;
 /// - every rank calls begin for the same step, and nothing else runs in the directory;
-/// - all calls come from the main thread; the pieces' memory outlives the save.
+/// - all calls come from the main thread; the shards' memory outlives the save.
 /// Errors of the thread (disk full, not writable) are kept and thrown by every later call of
 /// is_written, wait and before_overwrite, as Error (io_error) that names the last complete
 /// checkpoint, until discard().
 class CheckpointWriter {
  public:
   enum class Staging { copy, wait };
-  /// Copies `count` elements of a piece into host memory; called from the thread and from
+  /// Copies `count` elements of a shard into host memory; called from the thread and from
   /// before_overwrite, also at the same time.
   using Fetch = std::function<void(float* to, const float* from, std::int64_t count)>;
-  /// `directory` holds the checkpoints; rank 0 creates it. `fetch`: for pieces that do not lie in
+  /// `directory` holds the checkpoints; rank 0 creates it. `fetch`: for shards that do not lie in
   /// host memory; empty: the thread reads them where they are. `kept`: what rank 0 writes into
   /// every checkpoint. Throws Error (io_error).
   CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging,
                    Fetch fetch = {}, std::vector<KeptFile> kept = {});
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
 
-  /// The pieces' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
+  /// The shards' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
   /// used by rank 0: with it the thread also makes master.h5, which takes commit some 10 ms a rank.
-  void begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces,
+  void begin(const CheckpointInfo& info, std::vector<CheckpointShard> shards,
              std::span<const std::string> indices = {});
   bool is_saving() const;  ///< from begin to commit, release or discard
   bool is_written();       ///< this rank's file is on the disk; false when not saving
@@ -95,7 +98,7 @@ class CheckpointWriter {
 
   /// Text form of this rank's rectangles; rank 0 needs those of all ranks to write master.h5.
   /// They are the same in every save, so the caller gathers them once.
-  static std::string encode_index(std::span<const CheckpointPiece> pieces);
+  static std::string encode_index(std::span<const CheckpointShard> shards);
   /// Rank 0, after every rank is written: master.h5, rename, marker; then removes what `keep` and
   /// `keep_every` do not hold. `indices`: encode_index of every rank, in rank order. Throws Error
   /// (io_error); the save is then still to be discarded.
@@ -144,12 +147,32 @@ class WeightsCheckpointWriter {
 /// Reads any checkpoint on any grid: opens only the files whose rectangles it needs.
 class CheckpointReader {
  public:
-  /// `everything`: a piece of which only a part is needed is read whole, to check its checksum.
-  /// `whole_pieces`: checksums only of pieces that are needed whole; fewer bytes are read.
-  enum class Verify { everything, whole_pieces };
+  /// `everything`: a shard of which only a part is needed is read whole, to check its checksum.
+  /// `whole_shards`: checksums only of shards that are needed whole; fewer bytes are read.
+  enum class Verify { everything, whole_shards };
   /// Throws Error (bad_data): no marker, missing rank file, truncated, not a checkpoint.
   explicit CheckpointReader(const std::filesystem::path& folder,
                             Verify verify = Verify::everything);
+
+  /// A rectangle that a rank will read.
+  struct Wanted {
+    std::string tensor;
+    parallel::Rectangle rectangle;
+  };
+  /// What the ranks of a job have in common, to read a checkpoint together.
+  struct Company {
+    int rank, num_ranks;
+    /// Runs the action on rank 0 and gives its text to all ranks, which meet its error. Collective.
+    std::function<std::string(const std::function<std::string()>&)> on_rank_0;
+    /// The least of all ranks' numbers. Collective.
+    std::function<double(double)> least;
+  };
+  /// As above on every rank of a job, which all meet the error: rank 0 reads master.h5 and tells
+  /// the others; of the index, which grows with the ranks that wrote the checkpoint, a rank keeps
+  /// what stands in the same files as a rectangle that it wants, and only such rectangles can be
+  /// read (rank 0 keeps all). Each rank looks at the sizes of its share of the files. Collective.
+  CheckpointReader(const std::filesystem::path& folder, Verify verify,
+                   std::span<const Wanted> wanted, const Company& company);
   ~CheckpointReader();
   const CheckpointInfo& info() const;
 

@@ -13,9 +13,9 @@
 // What is written is made in an Hdf5Image; `path` names the file it will be, for messages.
 //
 // rank-00007.h5  /master/<name>, /exp_avg/<name>, /exp_avg_sq/<name>: the rank's rectangle of the
-//                tensor, f32, contiguous; /checksums (pieces, 3) u64: XXH3 of each piece's fields
+//                tensor, f32, contiguous; /checksums (shards, 3) u64: XXH3 of each shard's fields
 //                in the order of /master's creation, which is the order of the index.
-// A checkpoint of weights alone has /master only, (pieces, 1) checksums, and says weights_only = 1
+// A checkpoint of weights alone has /master only, (shards, 1) checksums, and says weights_only = 1
 // in both kinds of files.
 // master.h5      the same three groups with global shapes (virtual datasets);
 //                /index/tensors (n) names, /index/shapes (n, 3) i64 [rows, cols, is_vector],
@@ -37,7 +37,7 @@ inline int num_fields(const CheckpointInfo& info) {
 struct IndexEntry {
   std::int64_t tensor;  ///< index into CheckpointIndex::tensors
   int rank;
-  std::int64_t ordinal;  ///< number of the piece within its rank's file
+  std::int64_t ordinal;  ///< number of the shard within its rank's file
   parallel::Rectangle rectangle;
 };
 
@@ -47,25 +47,25 @@ struct CheckpointIndex {
   std::vector<IndexEntry> entries;             ///< by rank, then ordinal
   std::vector<std::uint64_t> rank_file_bytes;  ///< per rank
 
-  /// From CheckpointWriter::encode_index of every rank. Throws Error (internal) when the pieces do
+  /// From CheckpointWriter::encode_index of every rank. Throws Error (internal) when the shards do
   /// not cover every tensor exactly.
   static CheckpointIndex decode(std::span<const std::string> indices);
 };
 
-/// Where the fields of a rank's pieces lie in its file: byte offsets, (pieces, 3).
-using PieceOffsets = std::vector<std::array<std::uint64_t, kNumFields>>;
-using PieceChecksums = std::vector<std::array<std::uint64_t, kNumFields>>;
+/// Where the fields of a rank's shards lie in its file: byte offsets, (shards, 3).
+using ShardOffsets = std::vector<std::array<std::uint64_t, kNumFields>>;
+using ShardChecksums = std::vector<std::array<std::uint64_t, kNumFields>>;
 
 struct RankFileLayout {
-  PieceOffsets fields;
-  std::uint64_t checksums = 0;  ///< offset of /checksums; meaningless without pieces
+  ShardOffsets fields;
+  std::uint64_t checksums = 0;  ///< offset of /checksums; meaningless without shards
 };
 
 /// Creates a rank's file with all its datasets and no data: they are written at the offsets
 /// afterwards, without HDF5 and without its lock. Throws Error (io_error).
 RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& path,
                                 const CheckpointInfo& info, int rank,
-                                std::span<const CheckpointPiece> pieces);
+                                std::span<const CheckpointShard> shards);
 
 /// master.h5 but for the sizes of the rank files. Takes a second or so for hundreds of ranks, so it
 /// is done in the background. Throws Error (io_error).
@@ -78,18 +78,18 @@ void finish_master_file(Hdf5Image& image, const std::filesystem::path& path,
 void read_master_file(const std::filesystem::path& path, CheckpointInfo& info,
                       CheckpointIndex& index);
 
-/// A piece that a rank's file must hold.
-struct ExpectedPiece {
+/// A shard that a rank's file must hold.
+struct ExpectedShard {
   std::string name;
   std::int64_t elements;
 };
-/// What reading a rank's file by offset needs, per piece.
+/// What reading a rank's file by offset needs, per shard.
 struct RankFileContents {
-  PieceOffsets offsets;
-  PieceChecksums checksums;
+  ShardOffsets offsets;
+  ShardChecksums checksums;
 };
-/// Throws Error (bad_data): damaged, of another save, or without the expected pieces.
+/// Throws Error (bad_data): damaged, of another save, or without the expected shards.
 RankFileContents read_rank_file(const std::filesystem::path& path, int rank,
-                                const CheckpointInfo& info, std::span<const ExpectedPiece> pieces);
+                                const CheckpointInfo& info, std::span<const ExpectedShard> shards);
 
 }  // namespace espalier::io

@@ -9,7 +9,7 @@
 #include "base/error.hpp"
 #include "io/checkpoint_format.hpp"
 
-// The index of rectangles as text: one line per piece,
+// The index of rectangles as text: one line per shard,
 //   name rows cols is_vector row_begin row_end col_begin col_end
 
 namespace espalier::io {
@@ -34,16 +34,16 @@ std::int64_t next_number(std::string_view& line) {
 
 }  // namespace
 
-std::string CheckpointWriter::encode_index(std::span<const CheckpointPiece> pieces) {
+std::string CheckpointWriter::encode_index(std::span<const CheckpointShard> shards) {
   std::string text;
-  for (const CheckpointPiece& piece : pieces) {
-    const parallel::Rectangle& r = piece.rectangle;
+  for (const CheckpointShard& shard : shards) {
+    const parallel::Rectangle& r = shard.rectangle;
     if (r.empty()) continue;
     // '/' would make groups of a name, '%' is a pattern in virtual datasets, ' ' ends it here.
-    ESPALIER_ASSERT(!piece.name.empty() && piece.name.find_first_of(" \n/%") == std::string::npos,
-                    "\"{}\" cannot name a dataset", piece.name);
-    fmt::format_to(std::back_inserter(text), "{} {} {} {} {} {} {} {}\n", piece.name,
-                   piece.global_rows, piece.global_cols, piece.is_vector ? 1 : 0, r.row_begin,
+    ESPALIER_ASSERT(!shard.name.empty() && shard.name.find_first_of(" \n/%") == std::string::npos,
+                    "\"{}\" cannot name a dataset", shard.name);
+    fmt::format_to(std::back_inserter(text), "{} {} {} {} {} {} {} {}\n", shard.name,
+                   shard.global_rows, shard.global_cols, shard.is_vector ? 1 : 0, r.row_begin,
                    r.row_end, r.col_begin, r.col_end);
   }
   return text;

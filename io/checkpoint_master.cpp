@@ -32,6 +32,8 @@ void write_info(hid_t file, const fs::path& path, const CheckpointInfo& info) {
   write_text_attribute(file, path, "data_identity", info.data_identity);
   write_text_attribute(file, path, "build", info.build);
   write_text_attribute(file, path, "grid", info.grid);
+  if (!info.allowed_changes.empty())
+    write_text_attribute(file, path, "allowed_changes", info.allowed_changes);
   if (info.weights_only) write_attribute(file, path, "weights_only", std::uint64_t{1});
 }
 
@@ -58,6 +60,8 @@ CheckpointInfo read_info(hid_t file, const fs::path& path) {
     info.tokenizer_file = read_string_attribute(file, path, "tokenizer_file");
   if (has_attribute(file, "data_identity"))
     info.data_identity = read_string_attribute(file, path, "data_identity");
+  if (has_attribute(file, "allowed_changes"))
+    info.allowed_changes = read_string_attribute(file, path, "allowed_changes");
   info.build = read_string_attribute(file, path, "build");
   info.grid = read_string_attribute(file, path, "grid");
   info.weights_only =

@@ -32,7 +32,7 @@ std::uint64_t reserve_dataset(hid_t group, const std::filesystem::path& path, co
 
 RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& path,
                                 const CheckpointInfo& info, int rank,
-                                std::span<const CheckpointPiece> pieces) {
+                                std::span<const CheckpointShard> shards) {
   const auto lock = hdf5_lock();
   Hdf5File file = create_checkpoint_file(image, path);
   write_attribute(file.get(), path, "format", std::string(kRankFormat));
@@ -44,20 +44,20 @@ RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& p
 
   const auto fields = static_cast<std::size_t>(num_fields(info));
   RankFileLayout layout;
-  layout.fields.resize(pieces.size());
+  layout.fields.resize(shards.size());
   for (std::size_t field = 0; field < fields; ++field) {
     Hdf5Group group = create_group(file.get(), path, kFieldNames[field]);
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      const CheckpointPiece& piece = pieces[i];
-      const hsize_t shape[] = {static_cast<hsize_t>(piece.rectangle.rows()),
-                               static_cast<hsize_t>(piece.rectangle.cols())};
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      const CheckpointShard& shard = shards[i];
+      const hsize_t shape[] = {static_cast<hsize_t>(shard.rectangle.rows()),
+                               static_cast<hsize_t>(shard.rectangle.cols())};
       layout.fields[i][field] =
-          reserve_dataset(group.get(), path, piece.name.c_str(), H5T_IEEE_F32LE,
-                          std::span(shape).first(piece.is_vector ? 1 : 2));
+          reserve_dataset(group.get(), path, shard.name.c_str(), H5T_IEEE_F32LE,
+                          std::span(shape).first(shard.is_vector ? 1 : 2));
     }
   }
-  if (!pieces.empty()) {
-    const hsize_t shape[] = {pieces.size(), fields};
+  if (!shards.empty()) {
+    const hsize_t shape[] = {shards.size(), fields};
     layout.checksums = reserve_dataset(file.get(), path, "checksums", H5T_STD_U64LE, shape);
   }
   hdf5_close(std::move(file), path);
@@ -65,7 +65,7 @@ RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& p
 }
 
 RankFileContents read_rank_file(const std::filesystem::path& path, int rank,
-                                const CheckpointInfo& info, std::span<const ExpectedPiece> pieces) {
+                                const CheckpointInfo& info, std::span<const ExpectedShard> shards) {
   const std::int64_t step = info.step;
   const auto fields = static_cast<std::size_t>(num_fields(info));
   const auto lock = hdf5_lock();
@@ -81,23 +81,23 @@ RankFileContents read_rank_file(const std::filesystem::path& path, int rank,
       path.string(), of_rank, of_step, rank, step);
 
   RankFileContents contents;
-  contents.offsets.resize(pieces.size());
-  contents.checksums.resize(pieces.size());
-  if (pieces.empty()) return contents;
-  const hsize_t shape[] = {pieces.size(), fields};
-  std::vector<std::uint64_t> checksums(pieces.size() * fields);
+  contents.offsets.resize(shards.size());
+  contents.checksums.resize(shards.size());
+  if (shards.empty()) return contents;
+  const hsize_t shape[] = {shards.size(), fields};
+  std::vector<std::uint64_t> checksums(shards.size() * fields);
   read_dataset(file.get(), path, "checksums", H5T_NATIVE_UINT64, shape, checksums.data());
   for (std::size_t field = 0; field < fields; ++field) {
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      const std::string where = std::string(kFieldNames[field]) + "/" + pieces[i].name;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      const std::string where = std::string(kFieldNames[field]) + "/" + shards[i].name;
       const Hdf5Dataset dataset(
           ESPALIER_HDF5(bad_data, path, H5Dopen2(file.get(), where.c_str(), H5P_DEFAULT)));
       const haddr_t offset = H5Dget_offset(dataset.get());
-      const auto bytes = static_cast<hsize_t>(pieces[i].elements) * sizeof(float);
+      const auto bytes = static_cast<hsize_t>(shards[i].elements) * sizeof(float);
       require(offset != HADDR_UNDEF && H5Dget_storage_size(dataset.get()) == bytes,
               ExitStatus::bad_data,
               "{}: {} has not the {} elements that the index of the checkpoint gives it",
-              path.string(), where, pieces[i].elements);
+              path.string(), where, shards[i].elements);
       contents.offsets[i][field] = offset;
       contents.checksums[i][field] = checksums[i * fields + field];
     }

@@ -36,16 +36,16 @@ void block_signals() {
 }  // namespace
 
 CheckpointSave::CheckpointSave(const SaveSettings& settings, std::vector<float>& fetched,
-                               CheckpointInfo info, std::vector<CheckpointPiece> pieces,
+                               CheckpointInfo info, std::vector<CheckpointShard> shards,
                                std::vector<std::string> indices)
     : settings_(settings),
       fetched_(fetched),
       info_(std::move(info)),
-      pieces_(std::move(pieces)),
+      shards_(std::move(shards)),
       indices_(std::move(indices)),
-      slots_(pieces_.size()) {
-  for (std::size_t i = 0; i < pieces_.size(); ++i)
-    pieces_of_state_.emplace(pieces_[i].state_index, i);
+      slots_(shards_.size()) {
+  for (std::size_t i = 0; i < shards_.size(); ++i)
+    shards_of_state_.emplace(shards_[i].state_index, i);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -68,7 +68,7 @@ void CheckpointSave::wait() {
 }
 
 void CheckpointSave::before_overwrite(std::int64_t state_index) {
-  const auto [begin, end] = pieces_of_state_.equal_range(state_index);
+  const auto [begin, end] = shards_of_state_.equal_range(state_index);
   for (auto found = begin; found != end; ++found) make_room_for_change(found->second);
 }
 
@@ -91,8 +91,8 @@ Hdf5Image& CheckpointSave::master(const CheckpointInfo& info,
 
 std::uint64_t CheckpointSave::data_bytes() const {
   std::uint64_t bytes = 0;
-  for (const CheckpointPiece& piece : pieces_) {
-    bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * kNumFields * sizeof(float);
+  for (const CheckpointShard& shard : shards_) {
+    bytes += static_cast<std::uint64_t>(shard.rectangle.size()) * kNumFields * sizeof(float);
   }
   return bytes;
 }
@@ -122,9 +122,9 @@ void CheckpointSave::throw_failure() const {
 }
 
 /// to (fields, rows * cols)
-void CheckpointSave::copy_fields(float* to, const CheckpointPiece& piece) const {
-  const auto elements = piece.rectangle.size();
-  for (const float* from : {piece.master, piece.exp_avg, piece.exp_avg_sq}) {
+void CheckpointSave::copy_fields(float* to, const CheckpointShard& shard) const {
+  const auto elements = shard.rectangle.size();
+  for (const float* from : {shard.master, shard.exp_avg, shard.exp_avg_sq}) {
     if (settings_.fetch) {
       settings_.fetch(to, from, elements);
     } else {
@@ -139,29 +139,29 @@ void CheckpointSave::copy_fields(float* to, const CheckpointPiece& piece) const 
 
 void CheckpointSave::make_room_for_change(std::size_t index) {
   Slot& slot = slots_[index];
-  const CheckpointPiece& piece = pieces_[index];
-  const auto elements = piece.rectangle.size();
+  const CheckpointShard& shard = shards_[index];
+  const auto elements = shard.rectangle.size();
   std::unique_lock lock(mutex_);
   throw_failure();
   if (slot.copy) return;  // the copy is what is written; the live memory is free already
-  if (slot.state == PieceState::waiting && settings_.staging == CheckpointWriter::Staging::copy) {
+  if (slot.state == ShardState::waiting && settings_.staging == CheckpointWriter::Staging::copy) {
     // When memory is short the update waits instead.
     std::unique_ptr<float[]> copy(
         new (std::nothrow) float[static_cast<std::size_t>(kNumFields * elements)]);
     if (copy) {
-      slot.state = PieceState::copying;
+      slot.state = ShardState::copying;
       lock.unlock();
-      copy_fields(copy.get(), piece);
+      copy_fields(copy.get(), shard);
       lock.lock();
       slot.copy = std::move(copy);
-      slot.state = PieceState::copied;
+      slot.state = ShardState::copied;
       lock.unlock();
       changed_.notify_all();
       return;
     }
   }
   changed_.wait(lock, [&] {
-    return slot.state == PieceState::written || slot.state == PieceState::copied || failure_;
+    return slot.state == ShardState::written || slot.state == ShardState::copied || failure_;
   });
   throw_failure();
 }
@@ -201,7 +201,7 @@ void CheckpointSave::write_file() {
   require_file_size(data_bytes(), temporary);
   Hdf5Image structure;
   const RankFileLayout layout =
-      create_rank_file(structure, temporary, info_, settings_.rank, pieces_);
+      create_rank_file(structure, temporary, info_, settings_.rank, shards_);
   FileDescriptor out = structure.save_as(temporary);
   // Takes the space now, so that a full disk is found before the first byte; file systems that
   // cannot do it say so.
@@ -212,19 +212,19 @@ void CheckpointSave::write_file() {
             errno);
   }
 
-  PieceChecksums checksums(pieces_.size());
+  ShardChecksums checksums(shards_.size());
   fetched_.clear();
-  while (const auto next = take_next_piece()) {
-    const CheckpointPiece& piece = pieces_[*next];
-    Fields fields = {piece.master, piece.exp_avg, piece.exp_avg_sq};
+  while (const auto next = take_next_shard()) {
+    const CheckpointShard& shard = shards_[*next];
+    Fields fields = {shard.master, shard.exp_avg, shard.exp_avg_sq};
     // The copy is not touched by anyone else once its state is `copied`.
     if (const float* copy = slots_[*next].copy.get(); copy != nullptr) {
       for (std::size_t field = 0; field < kNumFields; ++field) {
-        fields[field] = copy + static_cast<std::int64_t>(field) * piece.rectangle.size();
+        fields[field] = copy + static_cast<std::int64_t>(field) * shard.rectangle.size();
       }
     }
     const bool in_host_memory = !settings_.fetch || slots_[*next].copy;
-    write_piece(out, *next, fields, in_host_memory, layout.fields[*next], checksums[*next]);
+    write_shard(out, *next, fields, in_host_memory, layout.fields[*next], checksums[*next]);
   }
   if (!checksums.empty()) {
     out.write_at(checksums.data(), checksums.size() * sizeof(checksums[0]), layout.checksums);
@@ -236,37 +236,37 @@ void CheckpointSave::write_file() {
   flush_folder(folder());
 }
 
-/// The first piece that can be written, now `writing`; nothing when all are written. Waits while
+/// The first shard that can be written, now `writing`; nothing when all are written. Waits while
 /// all that is left is being copied.
-std::optional<std::size_t> CheckpointSave::take_next_piece() {
+std::optional<std::size_t> CheckpointSave::take_next_shard() {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (cancelled_) throw Cancelled();
     bool all_written = true;
     for (std::size_t i = 0; i < slots_.size(); ++i) {
-      PieceState& state = slots_[i].state;
-      if (state == PieceState::waiting || state == PieceState::copied) {
-        state = PieceState::writing;
+      ShardState& state = slots_[i].state;
+      if (state == ShardState::waiting || state == ShardState::copied) {
+        state = ShardState::writing;
         return i;
       }
-      all_written = all_written && state == PieceState::written;
+      all_written = all_written && state == ShardState::written;
     }
     if (all_written) return std::nullopt;
     changed_.wait(lock);
   }
 }
 
-void CheckpointSave::write_piece(FileDescriptor& out, std::size_t index, const Fields& fields,
+void CheckpointSave::write_shard(FileDescriptor& out, std::size_t index, const Fields& fields,
                                  bool in_host_memory,
                                  const std::array<std::uint64_t, kNumFields>& offsets,
                                  std::array<std::uint64_t, kNumFields>& checksums) {
-  const auto elements = static_cast<std::size_t>(pieces_[index].rectangle.size());
+  const auto elements = static_cast<std::size_t>(shards_[index].rectangle.size());
   for (std::size_t field = 0; field < kNumFields; ++field) {
     const float* values = fields[field];
     if (!in_host_memory) {
       stop_if_cancelled();
       if (fetched_.size() < elements) fetched_.resize(elements);
-      settings_.fetch(fetched_.data(), values, pieces_[index].rectangle.size());
+      settings_.fetch(fetched_.data(), values, shards_[index].rectangle.size());
       values = fetched_.data();
     }
     const auto bytes = std::as_bytes(std::span(values, elements));
@@ -283,7 +283,7 @@ void CheckpointSave::write_piece(FileDescriptor& out, std::size_t index, const F
   std::unique_ptr<float[]> done_with;
   {
     const std::lock_guard lock(mutex_);
-    slots_[index].state = PieceState::written;
+    slots_[index].state = ShardState::written;
     done_with = std::move(slots_[index].copy);
   }
   changed_.notify_all();

@@ -28,22 +28,22 @@ struct SaveSettings {
   std::vector<KeptFile> kept;  ///< of rank 0
 };
 
-/// One save of one rank: a thread writes the pieces to the rank's file in the partial folder, while
+/// One save of one rank: a thread writes the shards to the rank's file in the partial folder, while
 /// the main thread goes on and calls everything here. It begins with the object; what the rest of
 /// the ranks do, and what becomes of the files, is for CheckpointWriter.
 class CheckpointSave {
  public:
-  /// `pieces`: none of them empty. `indices`: of all ranks, or none; with them the thread makes
+  /// `shards`: none of them empty. `indices`: of all ranks, or none; with them the thread makes
   /// master.h5, too. `settings` and `fetched` must outlive it; `fetched` is the thread's, for one
-  /// field of a piece, and grows to the largest that settings.fetch brings.
+  /// field of a shard, and grows to the largest that settings.fetch brings.
   CheckpointSave(const SaveSettings& settings, std::vector<float>& fetched, CheckpointInfo info,
-                 std::vector<CheckpointPiece> pieces, std::vector<std::string> indices);
+                 std::vector<CheckpointShard> shards, std::vector<std::string> indices);
   ~CheckpointSave();  ///< waits for the thread
   CheckpointSave(const CheckpointSave&) = delete;
   CheckpointSave& operator=(const CheckpointSave&) = delete;
 
   std::int64_t step() const { return info_.step; }
-  std::span<const CheckpointPiece> pieces() const { return pieces_; }
+  std::span<const CheckpointShard> shards() const { return shards_; }
 
   std::filesystem::path folder() const { return partial_folder(settings_.directory, step()); }
   std::filesystem::path file() const { return folder() / rank_file_name(settings_.rank); }
@@ -71,16 +71,16 @@ class CheckpointSave {
   Error explain(const std::exception& error) const;
 
  private:
-  /// The life of a piece during a save. Who may move it on:
+  /// The life of a shard during a save. Who may move it on:
   ///
   ///   waiting --thread--> writing --thread--> written
   ///      |                   ^
   ///      +--main--> copying --main--> copied --thread--> writing
   ///
-  /// The live memory may change once the piece is `copied` or `written`.
-  enum class PieceState : std::uint8_t { waiting, copying, copied, writing, written };
+  /// The live memory may change once the shard is `copied` or `written`.
+  enum class ShardState : std::uint8_t { waiting, copying, copied, writing, written };
   struct Slot {
-    PieceState state = PieceState::waiting;
+    ShardState state = ShardState::waiting;
     std::unique_ptr<float[]> copy;  ///< (fields, rows * cols), from `copied` until `written`
   };
   using Fields = std::array<const float*, kNumFields>;
@@ -91,30 +91,30 @@ class CheckpointSave {
   void run();
   void write_file();
   void build_master(const CheckpointInfo& info, std::span<const std::string> indices);
-  std::optional<std::size_t> take_next_piece();
-  void write_piece(FileDescriptor& out, std::size_t piece, const Fields& fields,
+  std::optional<std::size_t> take_next_shard();
+  void write_shard(FileDescriptor& out, std::size_t shard, const Fields& fields,
                    bool in_host_memory, const std::array<std::uint64_t, kNumFields>& offsets,
                    std::array<std::uint64_t, kNumFields>& checksums);
   void stop_if_cancelled();
 
   // The main thread.
-  void make_room_for_change(std::size_t piece);
-  void copy_fields(float* to, const CheckpointPiece& piece) const;
+  void make_room_for_change(std::size_t shard);
+  void copy_fields(float* to, const CheckpointShard& shard) const;
   void throw_failure() const;
 
   const SaveSettings& settings_;
   std::vector<float>& fetched_;
   const CheckpointInfo info_;
-  const std::vector<CheckpointPiece> pieces_;
+  const std::vector<CheckpointShard> shards_;
   const std::vector<std::string> indices_;  ///< of all ranks; empty: master.h5 is left to commit
-  std::unordered_multimap<std::int64_t, std::size_t> pieces_of_state_;
+  std::unordered_multimap<std::int64_t, std::size_t> shards_of_state_;
   std::optional<Hdf5Image> master_;  ///< of the thread until `finished_`
 
   // Shared with the thread, under `mutex_`. `changed_`: any state, `finished_`, `failure_`,
   // `cancelled_`.
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Slot> slots_;  ///< one per piece
+  std::vector<Slot> slots_;  ///< one per shard
   bool finished_ = false;
   bool cancelled_ = false;
   std::optional<Error> failure_;

@@ -12,11 +12,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Tensors as pieces without memory: their layout alone is asked for.
-std::vector<CheckpointPiece> pieces_of(std::span<const parallel::TensorSpec* const> tensors) {
-  std::vector<CheckpointPiece> pieces;
+/// Tensors as shards without memory: their layout alone is asked for.
+std::vector<CheckpointShard> shards_of(std::span<const parallel::TensorSpec* const> tensors) {
+  std::vector<CheckpointShard> shards;
   for (const parallel::TensorSpec* spec : tensors) {
-    pieces.push_back({.name = spec->name,
+    shards.push_back({.name = spec->name,
                       .global_rows = spec->rows,
                       .global_cols = spec->cols,
                       .is_vector = spec->is_vector,
@@ -26,13 +26,13 @@ std::vector<CheckpointPiece> pieces_of(std::span<const parallel::TensorSpec* con
                       .exp_avg_sq = nullptr,
                       .state_index = 0});
   }
-  return pieces;
+  return shards;
 }
 
 }  // namespace
 
 struct WeightsCheckpointWriter::Implementation {
-  std::vector<CheckpointPiece> pieces;
+  std::vector<CheckpointShard> shards;
   FileDescriptor file;
   RankFileLayout layout;
   std::vector<std::uint64_t> checksums;
@@ -44,15 +44,15 @@ WeightsCheckpointWriter::WeightsCheckpointWriter(
     : implementation_(std::make_unique<Implementation>()) {
   Implementation& self = *implementation_;
   ESPALIER_ASSERT(info.weights_only && info.step == 0, "step {}", info.step);
-  self.pieces = pieces_of(tensors);
-  self.checksums.resize(self.pieces.size());
+  self.shards = shards_of(tensors);
+  self.checksums.resize(self.shards.size());
   std::uint64_t bytes = 0;
-  for (const CheckpointPiece& piece : self.pieces)
-    bytes += static_cast<std::uint64_t>(piece.rectangle.size()) * sizeof(float);
+  for (const CheckpointShard& shard : self.shards)
+    bytes += static_cast<std::uint64_t>(shard.rectangle.size()) * sizeof(float);
   const fs::path path = folder / rank_file_name(rank);
   require_file_size(bytes, path);
   Hdf5Image structure;
-  self.layout = create_rank_file(structure, path, info, rank, self.pieces);
+  self.layout = create_rank_file(structure, path, info, rank, self.shards);
   self.file = structure.save_as(path);
 }
 
@@ -60,7 +60,7 @@ WeightsCheckpointWriter::~WeightsCheckpointWriter() = default;
 
 void WeightsCheckpointWriter::write(std::size_t i, const float* values) {
   Implementation& self = *implementation_;
-  const auto elements = static_cast<std::size_t>(self.pieces[i].rectangle.size());
+  const auto elements = static_cast<std::size_t>(self.shards[i].rectangle.size());
   const auto bytes = std::as_bytes(std::span(values, elements));
   self.checksums[i] = hash_bytes(bytes);
   self.file.write_at(bytes.data(), bytes.size(), self.layout.fields[i][0]);
@@ -72,7 +72,7 @@ std::string WeightsCheckpointWriter::finish() {
     self.file.write_at(self.checksums.data(), self.checksums.size() * sizeof(std::uint64_t),
                        self.layout.checksums);
   self.file.flush();
-  return CheckpointWriter::encode_index(self.pieces);
+  return CheckpointWriter::encode_index(self.shards);
 }
 
 void WeightsCheckpointWriter::complete(const fs::path& folder, const CheckpointInfo& info,

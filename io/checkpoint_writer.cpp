@@ -25,7 +25,7 @@ struct CheckpointWriter::Implementation {
   std::optional<CheckpointSave> save;  ///< from begin to commit, release or discard
 
   void check_indices(std::span<const std::string> indices,
-                     std::span<const CheckpointPiece> pieces) const;
+                     std::span<const CheckpointShard> shards) const;
   void finish_files(const CheckpointInfo& info, std::span<const std::string> indices);
 };
 
@@ -49,26 +49,26 @@ CheckpointWriter::~CheckpointWriter() {
   discard();
 }
 
-void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointPiece> pieces,
+void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointShard> shards,
                              std::span<const std::string> indices) {
   Implementation& self = *implementation_;
   ESPALIER_ASSERT(!self.save, "the save of step {} is not over", self.save->step());
   ESPALIER_ASSERT(info.num_ranks == self.settings.num_ranks, "{} != {}", info.num_ranks,
                   self.settings.num_ranks);
-  std::erase_if(pieces, [](const CheckpointPiece& piece) { return piece.rectangle.empty(); });
+  std::erase_if(shards, [](const CheckpointShard& shard) { return shard.rectangle.empty(); });
   std::unordered_set<std::string_view> names;
-  for (const CheckpointPiece& piece : pieces) {
-    ESPALIER_ASSERT(names.insert(piece.name).second, "two pieces of {} on one rank", piece.name);
+  for (const CheckpointShard& shard : shards) {
+    ESPALIER_ASSERT(names.insert(shard.name).second, "two shards of {} on one rank", shard.name);
     ESPALIER_ASSERT(
-        piece.master != nullptr && piece.exp_avg != nullptr && piece.exp_avg_sq != nullptr, "{}",
-        piece.name);
+        shard.master != nullptr && shard.exp_avg != nullptr && shard.exp_avg_sq != nullptr, "{}",
+        shard.name);
   }
   std::vector<std::string> of_ranks;
   if (self.settings.rank == 0 && !indices.empty()) {
-    self.check_indices(indices, pieces);
+    self.check_indices(indices, shards);
     of_ranks.assign(indices.begin(), indices.end());
   }
-  self.save.emplace(self.settings, self.fetched, info, std::move(pieces), std::move(of_ranks));
+  self.save.emplace(self.settings, self.fetched, info, std::move(shards), std::move(of_ranks));
 }
 
 bool CheckpointWriter::is_saving() const {
@@ -94,7 +94,7 @@ void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::s
   const SaveSettings& settings = self.settings;
   ESPALIER_ASSERT(settings.rank == 0, "commit on rank {}", settings.rank);
   ESPALIER_ASSERT(self.save && info.step == self.save->step(), "no save of step {}", info.step);
-  self.check_indices(indices, self.save->pieces());
+  self.check_indices(indices, self.save->shards());
   ESPALIER_ASSERT(is_written(), "commit before this rank's file is written");
 
   try {
@@ -139,11 +139,11 @@ void CheckpointWriter::discard() {
 }
 
 void CheckpointWriter::Implementation::check_indices(
-    std::span<const std::string> indices, std::span<const CheckpointPiece> pieces) const {
+    std::span<const std::string> indices, std::span<const CheckpointShard> shards) const {
   ESPALIER_ASSERT(settings.rank == 0 && std::ssize(indices) == settings.num_ranks,
                   "{} indices on rank {}", indices.size(), settings.rank);
-  ESPALIER_ASSERT(indices[0] == encode_index(pieces),
-                  "the index of rank 0 is not of the pieces it writes");
+  ESPALIER_ASSERT(indices[0] == encode_index(shards),
+                  "the index of rank 0 is not of the shards it writes");
 }
 
 /// master.h5 under its name in the partial folder, which then holds every file but the marker.

@@ -17,8 +17,9 @@ struct LockPatience {
 };
 
 /// A lock that one job at a time holds, on a file made for it. The kernel's lock goes with the
-/// process, however it ends: what a dead job left stops nobody. A file system without locks (NFS
-/// without lockd, Lustre without -o flock) is told, and a lease (lock_lease.hpp) stands in.
+/// process, however it ends: what a dead job left does not block another. A file system without
+/// locks (NFS without lockd, Lustre without -o flock) is told, and a lease (lock_lease.hpp) stands
+/// in.
 class FileLock {
  public:
   /// Makes the folder of `path`, too. Throws Error (io_error): another job holds the lock (host,

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::io {
 

@@ -6,7 +6,7 @@
 
 namespace espalier::io {
 
-/// One job at a time in a run directory. Whoever has this object, and nobody else, reads, decides
+/// One job at a time in a run directory. Only the job that has this object reads, decides
 /// and writes there; so it is made before the first look into the directory, and by one rank. The
 /// lock is that of the file `.lock` in it.
 class RunLock {

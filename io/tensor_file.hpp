@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <span>
 
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::io {
 

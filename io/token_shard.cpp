@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "io/hdf5.hpp"
 #include "io/mapped_file.hpp"
+#include "io/told_bytes.hpp"
 
 namespace espalier::io {
 namespace {
@@ -80,6 +81,16 @@ ShardInfo read_info(hid_t file, const std::filesystem::path& path) {
   return info;
 }
 
+/// visit(field) for every field of ShardInfo. One more or less does not compile.
+template <class Info, class Visit>
+void for_each_field(Info& info, Visit&& visit) {
+  auto& [tokenizer_identity, tokenizer_file, vocabulary, end_of_text, source, split, num_bytes,
+         num_tokens, num_documents, checksum] = info;
+  visit(tokenizer_identity), visit(tokenizer_file), visit(vocabulary), visit(end_of_text);
+  visit(source), visit(split), visit(num_bytes), visit(num_tokens), visit(num_documents);
+  visit(checksum);
+}
+
 void verify_contents(const std::filesystem::path& path, const ShardInfo& info,
                      std::span<const std::uint32_t> tokens,
                      std::span<const std::uint64_t> documents) {
@@ -129,6 +140,41 @@ TokenShard TokenShard::open(const std::filesystem::path& path, bool verify) {
                                                   H5T_STD_U64LE, shard->info.num_documents);
   }
   if (verify) verify_contents(path, shard->info, shard->tokens, shard->documents);
+  return TokenShard(std::move(shard));
+}
+
+std::string TokenShard::outline() const {
+  ToldBytesWriter out;
+  out.put(path().string());
+  for_each_field(implementation_->info, [&](const auto& field) { out.put(field); });
+  const auto bytes = implementation_->mapping.bytes();
+  const auto put_place = [&](const auto& values) {
+    const auto all = std::as_bytes(values);
+    out.put(all.empty() ? std::uint64_t{0} : static_cast<std::uint64_t>(all.data() - bytes.data()));
+  };
+  out.put(std::uint64_t{bytes.size()});
+  put_place(implementation_->tokens);
+  put_place(implementation_->documents);
+  return out.take();
+}
+
+TokenShard TokenShard::told(const std::string& outline) {
+  ToldBytesReader in(outline);
+  auto shard = std::make_unique<Implementation>(
+      Implementation{MappedFile(in.get<std::string>()), {}, {}, {}});
+  for_each_field(shard->info, [&](auto& field) { in.get(field); });
+  const auto bytes = shard->mapping.bytes();
+  const auto file_bytes = in.get<std::uint64_t>();
+  require(bytes.size() == file_bytes, ExitStatus::bad_data,
+          "{} has {} bytes here and {} for rank 0: not every node sees the same files, or it is "
+          "being written; start again",
+          shard->mapping.path().string(), bytes.size(), file_bytes);
+  const auto take_place = [&](auto& values, std::uint64_t count) {
+    using T = std::remove_reference_t<decltype(values[0])>;
+    values = {reinterpret_cast<T*>(bytes.data() + in.get<std::uint64_t>()), count};
+  };
+  take_place(shard->tokens, shard->info.num_tokens);
+  take_place(shard->documents, shard->info.num_documents);
   return TokenShard(std::move(shard));
 }
 

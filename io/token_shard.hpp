@@ -43,6 +43,11 @@ class TokenShard {
   std::span<const std::uint64_t> documents() const;
   const std::filesystem::path& path() const;
 
+  /// For the other ranks of a job, which then read no header and only map the file. `told` throws
+  /// Error (bad_data) when the file is not of the same size for them.
+  std::string outline() const;
+  static TokenShard told(const std::string& outline);
+
  private:
   struct Implementation;
   explicit TokenShard(std::unique_ptr<Implementation> implementation);

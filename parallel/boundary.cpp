@@ -9,7 +9,7 @@ namespace espalier::parallel {
 using device::ConstView;
 using device::Phase;
 using device::View;
-using Side = device::Context::Side;
+using CommunicationStream = device::Context::CommunicationStream;
 
 TensorBoundary::TensorBoundary(Communicator& tensor, bool sequence_parallel, Communicator* beside)
     : tensor_(tensor), beside_(beside), sequence_parallel_(sequence_parallel) {
@@ -52,68 +52,68 @@ ConstView TensorBoundary::leave_backward(device::Context& context, ConstView dy,
   return enter_forward(context, dy, scratch);
 }
 
-// Pieces ------------------------------------------------------------------------------------------
+// Parts -------------------------------------------------------------------------------------------
 
-Rows TensorBoundary::piece(std::int64_t tokens, int owner) const {
+Rows TensorBoundary::rows_of_rank(std::int64_t tokens, int owner) const {
   const std::int64_t first = tokens * owner / tensor_.size();
   return {first, tokens * (owner + 1) / tensor_.size() - first};
 }
 
 ConstView TensorBoundary::enter_forward_early(device::Context& context, ConstView x, View scratch) {
-  if (!has_pieces() || !splits_tokens()) return enter_forward(context, x, scratch);
+  if (!overlaps() || !splits_tokens()) return enter_forward(context, x, scratch);
   begin_gather(context, x, scratch);
   const auto scope = context.profiler().scope(Phase::tensor_communication);
-  beside_->all_gather(scratch, piece(scratch.rows, tensor_.rank()).of(scratch));
+  beside_->all_gather(scratch, rows_of_rank(scratch.rows, tensor_.rank()).of(scratch));
   return scratch;
 }
 
 void TensorBoundary::wait(device::Context& context) {
-  if (!has_pieces()) return;
+  if (!overlaps()) return;
   const auto scope = context.profiler().scope(Phase::tensor_communication);
-  context.join_side(Side::tensor);
+  context.join_communication(CommunicationStream::tensor);
 }
 
 void TensorBoundary::begin_gather(device::Context& context, ConstView x, View scratch) {
   const auto scope = context.profiler().scope(Phase::tensor_communication);
-  context.copy(piece(scratch.rows, tensor_.rank()).of(scratch), x);
-  context.fork_side(Side::tensor);
+  context.copy(rows_of_rank(scratch.rows, tensor_.rank()).of(scratch), x);
+  context.fork_communication(CommunicationStream::tensor);
 }
 
 void TensorBoundary::gather_rows(device::Context& context, View full, Rows rows) {
   const auto scope = context.profiler().scope(Phase::tensor_communication);
-  beside_->all_gather_pieces({&owned(full, rows), 1});
-  context.mark_side(Side::tensor);
+  beside_->all_gather_shards({&owned(full, rows), 1});
+  context.mark_communication(CommunicationStream::tensor);
 }
 
 void TensorBoundary::await_rows(device::Context& context) {
   const auto scope = context.profiler().scope(Phase::tensor_communication);
-  context.wait_side(Side::tensor);
+  context.wait_communication(CommunicationStream::tensor);
 }
 
 void TensorBoundary::begin_sum(device::Context& context, View partial, Rows rows) {
   const auto scope = context.profiler().scope(Phase::tensor_communication);
-  context.fork_side(Side::tensor);
+  context.fork_communication(CommunicationStream::tensor);
   if (splits_tokens())
-    beside_->reduce_scatter_pieces({&owned(partial, rows), 1});
+    beside_->reduce_scatter_shards({&owned(partial, rows), 1});
   else
     beside_->all_reduce_sum(rows.of(partial));
 }
 
 void TensorBoundary::begin_enter_backward(device::Context& context, View dx, Rows rows) {
-  if (has_pieces()) begin_sum(context, dx, rows);
+  if (overlaps()) begin_sum(context, dx, rows);
 }
 
 View TensorBoundary::finish_enter_backward(device::Context& context, View dx, View local) {
-  if (!has_pieces()) return enter_backward(context, dx, local);
+  if (!overlaps()) return enter_backward(context, dx, local);
   wait(context);
-  return splits_tokens() ? piece(dx.rows, tensor_.rank()).of(dx) : dx;
+  return splits_tokens() ? rows_of_rank(dx.rows, tensor_.rank()).of(dx) : dx;
 }
 
-const RowPieces& TensorBoundary::owned(const View& all, Rows rows) {
+const RowShards& TensorBoundary::owned(const View& all, Rows rows) {
   owned_.full = rows.of(all);
   for (int r = 0; r <= tensor_.size(); ++r)
     owned_.begins[static_cast<std::size_t>(r)] =
-        std::clamp(piece(all.rows, r).first - rows.first, std::int64_t{0}, rows.count);
+        std::clamp(rows_of_rank(all.rows, r).first - rows.first, std::int64_t{0}, rows.count);
   return owned_;
 }
 

@@ -5,7 +5,7 @@
 
 #include "device/context.hpp"
 #include "device/view.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 
 namespace espalier::parallel {
 
@@ -33,30 +33,30 @@ struct Rows {
 /// An operator takes the matrix product that stands beside it: for a gather, product(Rows,
 /// ConstView input) computes these rows of what follows from the same rows of the gathered input;
 /// for a sum, product(Rows) computes these rows of what is to be summed. Without a communicator
-/// `beside` it is called once, with all rows. With one, T is cut into n pieces, one per rank, whose
-/// collectives run in the tensor group's side stream: the own piece is multiplied while the first
-/// of the others arrives, and a piece is summed while the next is multiplied (Wang et al. 2023,
-/// "Overlap Communication with Dependent Computation via Decomposition"; Megatron's
-/// tp_comm_overlap). What stays exposed is the last piece's sum, 1/n of the message, and whatever a
-/// piece's message takes longer than its product: (n-1)/n * 2 H bytes per token on each link
+/// `beside` it is called once, with all rows. With one, T is cut into n parts, one per rank, whose
+/// collectives run in the tensor group's communication stream: the own part is multiplied while the
+/// first of the others arrives, and a part is summed while the next is multiplied (Wang et al.
+/// 2023, "Overlap Communication with Dependent Computation via Decomposition"; Megatron's
+/// tp_comm_overlap). What stays exposed is the last part's sum, 1/n of the message, and whatever a
+/// part's message takes longer than its product: (n-1)/n * 2 H bytes per token on each link
 /// against 2 H N_loc FLOPs per token for a product with N_loc columns. The products get n times
 /// fewer rows, too few for a GPU when T/n is a few hundred.
 ///
-/// A piece is gathered as a broadcast from, and summed as a reduction to, the rank that owns its
+/// A part is gathered as a broadcast from, and summed as a reduction to, the rank that owns its
 /// tokens, in the order of the ranks on every rank; the messages are those of one all-gather or
 /// reduce-scatter. The sums have the communicator's bits whatever the cut, but a library's product
 /// of fewer rows may round its sums in another order.
 ///
 /// A region that passes in chunks of tokens, the LM head, has its own cut: a chunk arrives while
 /// the one before it is computed, and is summed while the next is (enter_forward_in_chunks,
-/// begin_enter_backward). Its products are the same with and without pieces. Exposed are the first
+/// begin_enter_backward). Its products are the same with and without parts. Exposed are the first
 /// chunk's gather and what the last chunk's sum takes longer than the product after it. A
 /// collective within a chunk stands behind the sum of the chunk before: NCCL starts its
 /// communicators' messages in the host's order.
 class TensorBoundary {
  public:
   /// Both communicators are of the tensor group and must outlive this; `beside` is for the side
-  /// stream Context::Side::tensor, or null.
+  /// stream Context::CommunicationStream::tensor, or null.
   TensorBoundary(Communicator& tensor, bool sequence_parallel, Communicator* beside = nullptr);
 
   bool splits_tokens() const;  ///< sequence parallel and more than one tensor rank
@@ -84,7 +84,7 @@ class TensorBoundary {
   /// dx (T, H) partial sums -> (T_loc, H): into `local` when tokens are split, else summed in
   /// place.
   device::View enter_backward(device::Context& context, device::View dx, device::View local) const;
-  /// `meanwhile()` is what can be computed while the last pieces travel. With pieces the result is
+  /// `meanwhile()` is what can be computed while the last parts travel. With parts the result is
   /// the rank's own rows of dx.
   template <class Product, class Meanwhile>
   device::View enter_backward(device::Context& context, device::View dx, device::View local,
@@ -114,9 +114,10 @@ class TensorBoundary {
   }
 
  private:
-  bool has_pieces() const { return beside_ != nullptr && tensor_.size() > 1; }
-  Rows piece(std::int64_t tokens, int owner) const;
-  // With pieces. begin_gather: the own rows are in `scratch`, and the side stream may begin.
+  bool overlaps() const { return beside_ != nullptr && tensor_.size() > 1; }
+  Rows rows_of_rank(std::int64_t tokens, int owner) const;
+  // With parts. begin_gather: the own rows are in `scratch`, and the communication stream may
+  // begin.
   void begin_gather(device::Context& context, device::ConstView x, device::View scratch);
   /// Begins to gather these rows of `full`, which await_rows waits for.
   void gather_rows(device::Context& context, device::View full, Rows rows);
@@ -126,28 +127,28 @@ class TensorBoundary {
   void begin_sum(device::Context& context, device::View partial, Rows rows);
 
   /// These rows of `all`, each owned by the rank that has the token. Valid until the next call.
-  const RowPieces& owned(const device::View& all, Rows rows);
+  const RowShards& owned(const device::View& all, Rows rows);
 
   Communicator& tensor_;
   Communicator* beside_;
   bool sequence_parallel_;
-  RowPieces owned_;
+  RowShards owned_;
 };
 
 template <class Product>
 device::ConstView TensorBoundary::enter_forward(device::Context& context, device::ConstView x,
                                                 device::View scratch, Product&& product) {
-  if (!has_pieces() || !splits_tokens()) {
+  if (!overlaps() || !splits_tokens()) {
     const device::ConstView all = enter_forward(context, x, scratch);
     product(Rows{0, all.rows}, all);
     return all;
   }
   const device::ConstView full = scratch;
-  const Rows own = piece(full.rows, tensor_.rank());
+  const Rows own = rows_of_rank(full.rows, tensor_.rank());
   begin_gather(context, x, scratch);
   product(own, own.of(full));
   for (int owner = 0; owner < tensor_.size(); ++owner) {
-    const Rows rows = piece(full.rows, owner);
+    const Rows rows = rows_of_rank(full.rows, owner);
     gather_rows(context, scratch, rows);
     await_rows(context);
     if (owner != tensor_.rank()) product(rows, rows.of(full));
@@ -159,7 +160,7 @@ template <class Product>
 void TensorBoundary::enter_forward_in_chunks(device::Context& context, device::ConstView x,
                                              device::View scratch, std::int64_t chunk_tokens,
                                              Product&& product) {
-  const bool arrives = has_pieces() && splits_tokens();
+  const bool arrives = overlaps() && splits_tokens();
   const device::ConstView full = arrives ? scratch : enter_forward(context, x, scratch);
   const auto chunk = [&](std::int64_t first) {
     return Rows{first, std::min(chunk_tokens, full.rows - first)};
@@ -182,13 +183,13 @@ template <class Product, class Meanwhile>
 device::View TensorBoundary::enter_backward(device::Context& context, device::View dx,
                                             device::View local, Product&& product,
                                             Meanwhile&& meanwhile) {
-  if (!has_pieces()) {
+  if (!overlaps()) {
     product(Rows{0, dx.rows});
     meanwhile();
     return enter_backward(context, dx, local);
   }
   for (int owner = 0; owner < tensor_.size(); ++owner) {
-    const Rows rows = piece(dx.rows, owner);
+    const Rows rows = rows_of_rank(dx.rows, owner);
     if (rows.count == 0) continue;
     product(rows);
     begin_sum(context, dx, rows);

@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "device/view.hpp"
-#include "parallel/communicator.hpp"
-#include "parallel/grid.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/layout/grid.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::parallel {
 
@@ -17,9 +17,9 @@ struct LocalTensor {
   int bucket;             ///< tensors of one bucket become final together in the backward pass
 };
 
-/// The piece of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
+/// The shard of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
 /// of the data group's even division at zero_stage 1.
-struct OwnedPiece {
+struct OwnedShard {
   std::int64_t tensor;              ///< index into the LocalTensors
   std::int64_t row_begin, row_end;  ///< local rows
   Rectangle rectangle;              ///< the same in global indices
@@ -27,12 +27,15 @@ struct OwnedPiece {
   Rectangle written;  ///< what it writes: rectangle at stage 1; its ZeRO rows at stage 0
 };
 
+/// What the rank at this place of the grid writes of a tensor to checkpoints; empty: nothing.
+Rectangle written_shard(const TensorSpec& spec, const ProcessGrid& grid);
+
 /// Which rows of which tensor belong to whom. Pure; the same on every rank that asks for the same
 /// coordinates.
 class ZeroPartition {
  public:
   ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);
-  const std::vector<OwnedPiece>& pieces() const { return pieces_; }
+  const std::vector<OwnedShard>& shards() const { return shards_; }
   /// Row division of tensor `i` over the data group (size data + 1).
   const std::vector<std::int64_t>& begins(std::int64_t i) const {
     return begins_[static_cast<std::size_t>(i)];
@@ -40,7 +43,7 @@ class ZeroPartition {
   int zero_stage() const { return zero_stage_; }
 
  private:
-  std::vector<OwnedPiece> pieces_;
+  std::vector<OwnedShard> shards_;
   std::vector<std::vector<std::int64_t>> begins_;
   int zero_stage_;
 };

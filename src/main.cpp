@@ -4,27 +4,36 @@
 #include "base/host_loops.hpp"
 #include "base/log.hpp"
 #include "base/standard_streams.hpp"
+#include "base/stop_request.hpp"
 #include "commands/command_line.hpp"
 #include "commands/failure.hpp"
 #include "commands/input.hpp"
 #include "commands/simd_choice.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 int main(int argc, char** argv) {
   using namespace espalier;
   prepare_standard_streams();
+  // A scheduler may ask for an end at any moment, also while MPI starts on a thousand nodes.
+  std::optional<StopSignals> stop_signals(std::in_place);
   // Outlives the try block: whoever reports an error must know the rank, and may have to end the
   // other ranks.
   std::optional<parallel::MpiSession> session;
   ExitStatus status = ExitStatus::ok;
   try {
     // 1. MPI, before anything else: it takes its own words off the command line, and without a rank
-    //    nobody knows who prints.
+    //    it is not known who prints.
     session.emplace(&argc, &argv);
     log::set_rank(session->rank());
 
     // 2. The command line, before anything that costs time: a typo, or a question, ends here.
     const commands::CommandLine line = commands::parse_command_line(argc, argv);
+
+    // What does not stop early is ended by a signal as any program is.
+    if (!line.stops_early()) {
+      stop_signals.reset();
+      end_if_stop_requested();
+    }
 
     if (line.answer) {
       log::line(*line.answer);
@@ -56,8 +65,8 @@ int main(int argc, char** argv) {
     status = commands::report_failure(session ? &*session : nullptr, exception);
   }
 
-  // 7. MPI ends last: everything that could still communicate is gone. What nobody could read was
-  //    not a success.
+  // 7. MPI ends last: everything that could still communicate is gone. Output that could not be
+  //    written is not a success.
   status = commands::status_with_output(status);
   session.reset();
 

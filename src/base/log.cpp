@@ -4,7 +4,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace espalier::log {
 namespace {
@@ -16,7 +18,8 @@ struct State {
   bool live_line = false;
   std::function<void(std::string_view)> sink;
   // What was said before there was a sink: the banner belongs into the run log too.
-  std::string early;
+  std::vector<std::string> early;
+  std::size_t early_bytes = 0;
   bool had_sink = false;
 };
 
@@ -53,13 +56,17 @@ int rank() {
 }
 void set_sink(std::function<void(std::string_view)> sink) {
   state().sink = std::move(sink);
+  if (!state().sink) return;
+  state().had_sink = true;
+  for (const std::string& text : std::exchange(state().early, {})) state().sink(text);
 }
 
 namespace {
 void to_sink(std::string_view text) {
   if (state().sink) return state().sink(text);
-  if (!state().had_sink && state().early.size() < kEarlyBytes)
-    state().early.append(text).append("\n");
+  if (state().had_sink || state().early_bytes >= kEarlyBytes) return;
+  state().early.emplace_back(text);
+  state().early_bytes += text.size();
 }
 }  // namespace
 

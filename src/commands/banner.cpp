@@ -9,6 +9,7 @@
 #include "commands/simd_choice.hpp"
 #include "device/context.hpp"
 #include "model/architecture.hpp"
+#include "plan/memory_fit.hpp"
 #include "plan/memory_plan.hpp"
 #include "train/device_choice.hpp"
 
@@ -49,6 +50,32 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
                   static_cast<double>(t.global_batch_size * t.sequence_length)),
       t.dtype);
   log::info("{}", plan::describe_memory_plan(parameters, shape, backend));
+}
+
+void print_gpu_plan(parallel::MpiSession& session, const config::Parameters& parameters,
+                    const parallel::GridShape& shape) {
+  using device::Backend;
+  using device::Gpu;
+  if (train::choose_backend(session, parameters.device) != Backend::cuda || session.rank() != 0)
+    return;
+  if (parameters.device.memory_gib > 0.0)
+    log::info("{}", plan::describe_fit(parameters, shape, plan::room_of(parameters.device)));
+  else if (Gpu::count(Backend::cuda) > 0)
+    log::info("{}",
+              plan::describe_fit(parameters, shape, plan::room_of(*Gpu::open(Backend::cuda, 0))));
+  else if (parameters.device.backend == "cuda")
+    log::info("no GPU here ({}): set device.memory_gib to learn whether the plan fits",
+              Gpu::why_none(Backend::cuda));
+  const int capability = plan::planned_capability(parameters.device, Backend::cuda);
+  if (capability == 0) {
+    log::info("attention: set device.compute_capability to learn who would compute it");
+    return;
+  }
+  const auto plan =
+      plan::TrainingMemory::planned(parameters, {shape, 0}, Backend::cuda, capability);
+  log::info("{}", plan.activations->describe_attention(plan.dtype));
+  if (const std::string why = Gpu::why_without_code_for(capability); !why.empty())
+    log::info("missing: {}", why);
 }
 
 }  // namespace espalier::commands

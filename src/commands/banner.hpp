@@ -1,6 +1,6 @@
 #pragma once
 #include "config/parameters.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 
@@ -8,5 +8,11 @@ namespace espalier::commands {
 /// grid, the model and the memory plan. Collective.
 void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
                   const parallel::GridShape& shape);
+
+/// For dry runs, of a job on GPUs: whether the memory plan fits into device.memory_gib where that
+/// is set, else into the GPU that is here; who would compute attention, and what is missing.
+/// Without either there is nothing to compare the plan with, which is said. Collective.
+void print_gpu_plan(parallel::MpiSession& session, const config::Parameters& parameters,
+                    const parallel::GridShape& shape);
 
 }  // namespace espalier::commands

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -13,6 +12,7 @@
 #include "plan/flops.hpp"
 #include "train/device_choice.hpp"
 #include "train/progress.hpp"
+#include "train/step.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -42,7 +42,7 @@ std::vector<Timed> phases_of(const device::Profiler& profiler, std::int64_t step
 /// What the plan says beside what is taken.
 std::string describe_memory(const BenchJob& job) {
   const auto planned = static_cast<double>(job.model.memory.total_bytes());
-  if (const device::Gpu* gpu = job.worker.context.gpu()) {
+  if (const device::Gpu* gpu = job.rank_context.context.gpu()) {
     const auto total = static_cast<double>(gpu->description().memory_bytes);
     return fmt::format("{} of its GPU as planned, {} of {} are taken", human_bytes(planned),
                        human_bytes(total - static_cast<double>(gpu->free_bytes())),
@@ -63,54 +63,48 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const config::TrainingParameters& t = parameters.training;
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
-  if (dry_run) return ExitStatus::ok;
+  if (dry_run) {
+    print_gpu_plan(session, parameters, shape);
+    return ExitStatus::ok;
+  }
   BenchJob job(session, parameters);
-  const parallel::ProcessGrid& grid = job.worker.grid;
-  device::Context& context = job.worker.context;
-  train::log_devices(session, job.worker);
-  plan::JobMemory& memory = job.model.memory;
-  parallel::GridCommunicators& comm = job.model.communicators;
-  model::Transformer& transformer = job.model.transformer;
-  optim::Optimizer& optimizer = *memory.optimizer;
+  const parallel::ProcessGrid& grid = job.rank_context.grid;
+  device::Context& context = job.rank_context.context;
+  train::log_devices(session, job.rank_context);
+  plan::TrainingMemory& memory = job.model.memory;
   const std::vector<int> forward_order = memory.weights->forward_order();
   const data::MicroBatch batch = random_batch(parameters, grid.data_rank());
-  const std::int64_t micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data);
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
+
+  const train::StepModel model{.context = context,
+                               .grid = grid,
+                               .communicators = job.model.communicators,
+                               .transformer = job.model.transformer,
+                               .optimizer = *memory.optimizer,
+                               .forward_order = forward_order};
+  const train::StepBatches batches{
+      .num_micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data),
+      .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
+      .load = [&](std::int64_t) { return train::as_batch(batch); }};
 
   const double peak_before = sum_over_ranks(session, job.peaks.flops);
   std::vector<double> seconds;
-  double loss = 0.0;
   for (std::int64_t step = 1; step <= parameters.bench.warmup_steps + parameters.bench.steps;
        ++step) {
     if (step == parameters.bench.warmup_steps + 1) context.profiler().reset();
     session.world().barrier();
     const auto start = Clock::now();
-    std::array<double, 2> sums{};
-    for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
-      const auto reduce = [&](int bucket) {
-        if (micro + 1 == micro_batches) optimizer.reduce_bucket(context, comm, bucket);
-      };
-      transformer.train(train::as_batch(batch), static_cast<float>(1.0 / step_tokens), micro == 0,
-                        reduce);
-    }
-    sums[0] = transformer.take_loss_sum();
-    if (grid.tensor_rank() != 0) sums[0] = 0.0;
-    sums[1] = optimizer.square_sum(context);
-    session.world().all_reduce_sum(sums);
-    optimizer.update(context, parameters.optimizer,
-                     {.learning_rate = parameters.optimizer.learning_rate,
-                      .gradient_scale =
-                          optim::clip_scale(std::sqrt(sums[1]), parameters.optimizer.max_grad_norm),
-                      .step = step},
-                     [](std::int64_t) {});
-    optimizer.begin_gather_weights(context, comm, forward_order);
+    const train::StepResult result =
+        train::training_step(model, batches,
+                             {.optimizer = parameters.optimizer,
+                              .learning_rate = parameters.optimizer.learning_rate,
+                              .step = step});
     if (step == 1) {  // every product has been met now
-      train::share_gemm_choices(session, context.gemm());
+      train::share_gemm_algorithms(session, context.gemm());
       context.use_graphs(parameters.device.graphs);
     }
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
-    loss = sums[0] / step_tokens;
-    log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, loss, elapsed,
+    log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, result.loss, elapsed,
               with_commas(static_cast<std::int64_t>(step_tokens / elapsed)),
               step <= parameters.bench.warmup_steps ? "  (warm-up)" : "");
     if (step > parameters.bench.warmup_steps) seconds.push_back(elapsed);
@@ -140,8 +134,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   log::info("bench: tokens_per_second {:.1f}", rate);
   log::info("bench: gemm_peak_gflops {:.1f} (before {:.1f}, after {:.1f})", peak * 1e-9,
             peak_before * 1e-9, peak_after * 1e-9);
-  log::info("bench: gemm_share {:.4f} (canonical), {:.4f} (full square)",
-            rate * flops.canonical / peak, rate * flops.full_square / peak);
+  log::info("bench: gemm_share {:.4f} (causal attention), {:.4f} (full attention)",
+            rate * flops.causal_attention / peak, rate * flops.full_attention / peak);
   return ExitStatus::ok;
 }
 

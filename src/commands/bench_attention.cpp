@@ -24,12 +24,12 @@ kernels::AttentionRequest attention_request(BenchJob& job, bool backward) {
 
 void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provider,
                     const std::string& name) {
-  const plan::JobMemory& memory = job.model.memory;
+  const plan::TrainingMemory& memory = job.model.memory;
   const model::Activations& a = *memory.activations;
-  const model::Inputs whole_sequences{};  // of the inputs attention reads only the first keys
+  const model::Inputs whole_sequences{};  // of the inputs attention reads only the document starts
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
                                           a.blocks.front(), whole_sequences};
-  const bool on_gpu = !job.worker.context.on_host();
+  const bool on_gpu = !job.rank_context.context.on_host();
   if (on_gpu && !kernels::supports(provider, attention_request(job, /*backward=*/false))) return;
   kernels::AttentionRequest request = attention_request(job, /*backward=*/true);
   request.scratch_elements = kernels::backward_scratch_elements(provider, request);
@@ -38,18 +38,18 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
   std::optional<device::Arena> scratch_arena;
   if (on_gpu && scratch.size() < request.scratch_elements) {
     scratch_arena = device::Arena::backed("scratch", 4 * request.scratch_elements + 64,
-                                          job.worker.context.shared_gpu());
+                                          job.rank_context.context.shared_gpu());
     scratch = scratch_arena->allocate("scratch", DType::f32, 1, request.scratch_elements);
   }
   kernels::AttentionForward forward = operands.attention();
   forward.provider = provider;
-  timer.measure(name, [&] { kernels::attention_forward(job.worker.context, forward); });
+  timer.measure(name, [&] { kernels::attention_forward(job.rank_context.context, forward); });
   kernels::AttentionBackward backward = operands.attention_backward();
   backward.provider = provider;
   backward.scratch = scratch;
   backward.deterministic = deterministic;
   timer.measure(name + (deterministic ? " backward" : " backward, any order"),
-                [&] { kernels::attention_backward(job.worker.context, backward); });
+                [&] { kernels::attention_backward(job.rank_context.context, backward); });
 }
 
 ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& parameters,
@@ -60,9 +60,9 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
   const Peaks& peaks = job.peaks;
   const model::Activations& a = *job.model.memory.activations;
   const model::BlockActivations& b = a.blocks.front();
-  for (const View& view : {b.qkv, b.qk, a.d_o}) randomize(job.worker.context, view);
-  OperatorTimer timer(job.worker.context);
-  if (job.worker.context.on_host())
+  for (const View& view : {b.qkv, b.qk, a.d_o}) randomize(job.rank_context.context, view);
+  OperatorTimer timer(job.rank_context.context);
+  if (job.rank_context.context.on_host())
     time_attention(timer, job, AttentionProvider::automatic, "host");
   else
     for (const auto provider : {AttentionProvider::cudnn, AttentionProvider::wgmma,
@@ -76,7 +76,7 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
   for (const Timed& row : timer.rows)
     log::info("bench: attention {}: {:.5f} ms, {:.4f} TFLOP/s", row.name, 1e3 * row.seconds,
               row.seconds > 0.0 ? 1e-12 * row.flops / row.seconds : 0.0);
-  if (!job.worker.context.on_host()) {
+  if (!job.rank_context.context.on_host()) {
     kernels::AttentionRequest backward = attention_request(job, /*backward=*/true);
     const auto automatic = AttentionProvider::automatic;
     backward.scratch_elements = kernels::backward_scratch_elements(automatic, backward);

@@ -25,7 +25,7 @@ class OperatorBench {
  public:
   OperatorBench(BenchJob& job, int data_rank)
       : job_(job),
-        context_(job.worker.context),
+        context_(job.rank_context.context),
         architecture_(job.model.memory.architecture),
         sizes_(job.model.memory.weights->sizes()),
         w_(job.model.memory.weights->weights),
@@ -33,7 +33,7 @@ class OperatorBench {
         a_(*job.model.memory.activations),
         optimizer_(*job.model.memory.optimizer),
         parameters_(job.parameters),
-        timer_(job.worker.context),
+        timer_(job.rank_context.context),
         host_batch_(random_batch(job.parameters, data_rank)),
         batch_(model::gather_inputs(context_, a_, train::as_batch(host_batch_))) {
     model::BlockActivations& b = a_.blocks.front();
@@ -220,7 +220,7 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
   if (dry_run) return ExitStatus::ok;
   BenchJob job(session, with_one_block(parameters));
   const Peaks& peaks = job.peaks;
-  const std::vector<Timed> rows = OperatorBench(job, job.worker.grid.data_rank()).run();
+  const std::vector<Timed> rows = OperatorBench(job, job.rank_context.grid.data_rank()).run();
   log::info("operators of one block, the head and the optimiser's share of one block on rank 0\n{}",
             roofline_table(rows, peaks));
   log::info("{}", largest_gaps(rows, peaks));

@@ -6,12 +6,12 @@
 namespace espalier::commands {
 namespace {
 
-Peaks measure_peaks(parallel::MpiSession& session, train::Worker& worker,
+Peaks measure_peaks(parallel::MpiSession& session, train::RankContext& rank_context,
                     const config::Parameters& p) {
   Peaks peaks;
-  peaks.flops = train::measure_gemm_peak(session, worker, p, 1.0);
+  peaks.flops = train::measure_gemm_peak(session, rank_context, p, 1.0);
   session.world().barrier();
-  peaks.bytes = measure_copy_peak(worker.context);
+  peaks.bytes = measure_copy_peak(rank_context.context);
   return peaks;
 }
 
@@ -19,13 +19,14 @@ Peaks measure_peaks(parallel::MpiSession& session, train::Worker& worker,
 
 BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
     : parameters(p),
-      worker(session, p),
-      peaks(measure_peaks(session, worker, p)),
-      model(session, p, worker) {
+      rank_context(session, p),
+      peaks(measure_peaks(session, rank_context, p)),
+      model(session, p, rank_context) {
   optim::Optimizer& optimizer = *model.memory.optimizer;
-  train::randomize_masters(worker.context, model.memory.architecture, p.training.seed, optimizer);
-  optimizer.weights_from_master(worker.context);
-  optimizer.gather_weights(worker.context, model.communicators);
+  train::randomize_masters(rank_context.context, model.memory.architecture, p.training.seed,
+                           optimizer);
+  optimizer.weights_from_master(rank_context.context);
+  optimizer.gather_weights(rank_context.context, model.communicators);
 }
 
 config::Parameters with_one_block(config::Parameters parameters) {

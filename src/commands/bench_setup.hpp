@@ -2,7 +2,7 @@
 #include "commands/roofline.hpp"
 #include "config/parameters.hpp"
 #include "data/batch.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
 
@@ -13,7 +13,7 @@ struct BenchJob {
   BenchJob(parallel::MpiSession& session, const config::Parameters& parameters);
 
   config::Parameters parameters;
-  train::Worker worker;
+  train::RankContext rank_context;
   /// Of this rank while all ranks measure; before the memory below is taken, which is not counted
   /// in the plan.
   Peaks peaks;

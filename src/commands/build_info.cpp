@@ -4,7 +4,7 @@
 
 #include "base/simd/level.hpp"
 #include "espalier_revision.hpp"  // generated
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 

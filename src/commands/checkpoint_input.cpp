@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "config/changes.hpp"
 #include "huggingface/config_json.hpp"
 #include "huggingface/model_folder.hpp"
 #include "io/checkpoint.hpp"
@@ -31,6 +32,23 @@ std::filesystem::path find(const std::string& named, const config::Parameters& r
   require(found.has_value(), ExitStatus::bad_data,
           "{} is neither a checkpoint nor a run folder with one", named);
   return *found;
+}
+
+/// The model that an input describes need not be the checkpoint's, which is the one that is used:
+/// whoever has changed the input since, or names another checkpoint, learns it.
+void tell_other_model(config::ModelParameters said, const config::ModelParameters& used) {
+  if (config::model_is_absent(said)) return;
+  if (said.num_key_value_heads == 0) said.num_key_value_heads = said.num_attention_heads;
+  if (said.head_dim == 0 && said.num_attention_heads > 0)
+    said.head_dim = said.hidden_size / said.num_attention_heads;
+  std::string keys;
+  for (const config::Change& change : config::changes_of_model(used, said))
+    if (change.now != "0")  // else a size that the input does not give
+      keys += fmt::format("\n  {} = {} in the checkpoint, {} in the input", change.key,
+                          change.before, change.now);
+  if (!keys.empty())
+    log::warn("[model] of the input is not the checkpoint's, which is the one that is used:{}",
+              keys);
 }
 
 }  // namespace
@@ -71,6 +89,7 @@ config::Parameters parameters_of_checkpoint(const std::string& named,
   if (p.data.tokenizer == of_training && !kept.empty()) p.data.tokenizer = kept;
   if (const std::string keys = huggingface::differences(trained, p.model); !keys.empty())
     log::warn("the command line changes what the weights compute:\n  {}", keys);
+  tell_other_model(requested.model, p.model);
   p.evaluation.checkpoint = p.generate.checkpoint = folder.string();
   return p;
 }

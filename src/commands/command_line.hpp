@@ -19,6 +19,7 @@ struct CommandLine {
   std::vector<std::string> overrides;
   std::vector<std::string> paths;  ///< of a command that is given file names
   bool dry_run = false;
+  bool stops_early() const { return command != nullptr && command->stops_early && !dry_run; }
 };
 
 /// Throws Error (usage, met by every rank) that says how to write it, naming the nearest command.

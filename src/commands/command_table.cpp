@@ -25,6 +25,7 @@ const std::array kCommands = {
                 "--dry-run on one process prints the resolved input, the grid and the memory plan\n"
                 "for parallel.tensor x parallel.data ranks, whatever machine it runs on.\n",
             .use = config::Use::training,
+            .stops_early = true,
             .run = train},
     Command{
         .name = "eval",
@@ -45,6 +46,7 @@ const std::array kCommands = {
             "file\n",
         .use = config::Use::evaluation,
         .takes_checkpoint = true,
+        .stops_early = true,
         .options = kEvalOptions,
         .run = eval},
     Command{
@@ -95,6 +97,7 @@ const std::array kCommands = {
                 "with status 75; the same command goes on. --dry-run estimates tokens, space\n"
                 "and time.\n",
             .use = config::Use::tokenizing,
+            .stops_early = true,
             .run = tokenize},
     Command{
         .name = "convert-tokens",
@@ -119,6 +122,7 @@ const std::array kCommands = {
             "Damaged files and ids that the tokenizer has not end the command, and no shard is\n"
             "left. Stopped (SIGTERM, SIGINT, SIGUSR1, SIGUSR2) it ends with status 75. The dry\n"
             "run opens all files and says what they are.\n",
+        .stops_early = true,
         .run_on_paths_with_input = convert_tokens},
     Command{.name = "inspect",
             .arguments = "path ...",

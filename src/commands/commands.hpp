@@ -5,7 +5,7 @@
 
 #include "base/error.hpp"
 #include "config/parameters.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 
@@ -54,6 +54,7 @@ struct Command {
   std::string_view details;    ///< the page of `espalier help <command>`
   config::Use use = config::Use::training;
   bool takes_checkpoint = false;  ///< a checkpoint or run folder may stand for the input file
+  bool stops_early = false;       ///< asked by a signal, with status 75 and what is done kept
   std::span<const Option> options = {};
   ExitStatus (*run)(parallel::MpiSession&, config::Parameters&, bool dry_run) = nullptr;
   ExitStatus (*run_on_paths)(parallel::MpiSession&, std::span<const std::string>) = nullptr;

@@ -16,7 +16,7 @@
 #include "io/checkpoint_files.hpp"
 #include "io/toml_reader.hpp"
 #include "model/tensor_table.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
 #include "train/document_marks.hpp"
@@ -283,7 +283,7 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Co
     tokenizer = find_tokenizer(asked.data.tokenizer, p.data, reader.info().tokenizer_identity);
     return std::string();
   });
-  // A rank reads every piece of its tensors whole, so every checksum is looked at.
+  // A rank reads every shard of its tensors whole, so every checksum is looked at.
   io::CheckpointReader reader(folder);
   config::Parameters p;
   io::read_parameters(reader.info().resolved_input, (folder / "master.h5").string(), {}, p);

@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "io/checkpoint_files.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "train/kept_tokenizer.hpp"
 
 namespace espalier::commands {

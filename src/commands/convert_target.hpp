@@ -5,7 +5,7 @@
 #include <string>
 
 #include "io/file_lock.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 

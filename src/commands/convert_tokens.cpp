@@ -13,7 +13,7 @@
 #include "commands/token_shard_set.hpp"
 #include "commands/unfinished_folder.hpp"
 #include "io/toml_reader.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 
 // Token files of other programs to token shards. Every rank goes through all documents, which costs

@@ -12,7 +12,7 @@
 #include "commands/text_documents.hpp"
 #include "commands/trained_model.hpp"
 #include "io/sequence_file.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 #include "train/evaluator.hpp"
@@ -60,8 +60,8 @@ train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& se
                            Interruption& interruption) {
   const std::int64_t micro_batch_size = trained.parameters.training.micro_batch_size;
   ForwardPass forward(trained, micro_batch_size, sequence_length);
-  return train::evaluate(forward.transformer(), trained.communicators, trained.worker.grid, set,
-                         micro_batch_size, sequence_length, sequences,
+  return train::evaluate(forward.transformer(), trained.communicators, trained.rank_context.grid,
+                         set, micro_batch_size, sequence_length, sequences,
                          [&](const train::Pace& pace) { return interruption.may_go_on(pace); });
 }
 
@@ -114,12 +114,12 @@ void warn_of_begin(const TrainedModel& trained, const train::Dataset& dataset) {
               trained.parameters.data.validation, tokenizer.decode(usual));
 }
 
-ExitStatus evaluate_shards(TrainedModel& trained, bool verify, bool dry_run,
+ExitStatus evaluate_shards(TrainedModel& trained, parallel::MpiSession& session, bool dry_run,
                            Interruption interruption) {
   const config::Parameters& p = trained.parameters;
   const train::Dataset dataset(p.data.validation, "validation", p.model.vocab_size,
                                p.training.sequence_length, trained.tokenizer_identity,
-                               p.data.verify_checksum && verify);
+                               p.data.verify_checksum && session.rank() == 0, {}, &session);
   warn_of_begin(trained, dataset);
   if (dry_run) return ExitStatus::ok;
   const train::EvaluationSet set{&dataset.stream(), dataset.bytes_per_token(),
@@ -150,7 +150,7 @@ ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, b
   const Interruption interruption(control, session.world());
   if (!e.tokens.empty()) return evaluate_sequences(trained, session, control, dry_run);
   if (!e.text.empty()) return evaluate_text(trained, documents, dry_run, interruption);
-  return evaluate_shards(trained, session.rank() == 0, dry_run, interruption);
+  return evaluate_shards(trained, session, dry_run, interruption);
 }
 
 }  // namespace espalier::commands

@@ -9,7 +9,7 @@
 #include <system_error>
 #include <thread>
 
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -48,7 +48,7 @@ ExitStatus report_failure(const parallel::MpiSession* session, const std::except
   const bool alone = session == nullptr || session->size() == 1;
   const bool for_all = alone || failure.met == Met::by_every_rank;
   std::fflush(stdout);
-  // Bad files are often met by every rank at once; the lowest rank then speaks for all, and its
+  // Bad files are often met by every rank at once; then only the lowest rank prints, and its
   // abort ends the others before they say the same.
   if (!for_all && rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   if (!for_all)

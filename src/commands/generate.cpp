@@ -19,7 +19,7 @@
 #include "io/json_text.hpp"
 #include "kernels/attention_provider.hpp"
 #include "model/decoder.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 
@@ -130,11 +130,12 @@ void continue_text(TrainedModel& trained, const Language& language,
   const auto provider = kernels::attention_provider_from_name(trained.parameters.device.attention);
   const auto layout = [&](device::Arena& arena) {
     return model::Decoder(trained.architecture, *trained.weights, trained.dtype, max_tokens,
-                          trained.worker.context, trained.communicators, arena, provider);
+                          trained.rank_context.context, trained.communicators, arena, provider);
   };
   device::Arena plan = device::Arena::planning("decoder");
   layout(plan);
-  device::Arena arena = device::Arena::backed("decoder", plan.used_bytes(), trained.worker.gpu);
+  device::Arena arena =
+      device::Arena::backed("decoder", plan.used_bytes(), trained.rank_context.gpu);
   model::Decoder decoder = layout(arena);
 
   const RandomStream stream(static_cast<std::uint64_t>(p.seed),

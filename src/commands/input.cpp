@@ -8,7 +8,7 @@
 #include "base/whole_file.hpp"
 #include "commands/checkpoint_input.hpp"
 #include "io/toml_reader.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "train/initial_weights.hpp"
 #include "train/trainer.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 #include "commands/command_line.hpp"
 #include "config/parameters.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 

@@ -77,17 +77,21 @@ void print_info(const io::CheckpointInfo& info, const fs::path& folder, std::uin
   fmt::print("build                {}\n", info.build);
   fmt::print("tokenizer            {}\n", info.tokenizer_identity);
   fmt::print("size                 {}\n", human_bytes(static_cast<double>(bytes)));
+  if (!info.allowed_changes.empty()) {
+    fmt::print("changed function     as checkpoint.allow_changes said\n");
+    print_indented(info.allowed_changes);
+  }
   fmt::print("resolved input\n");
   print_indented(info.resolved_input);
 }
 
-/// One line per tensor. Reads everything once, piece by piece as it was written: memory is that of
-/// the largest piece, and every checksum is looked at.
+/// One line per tensor. Reads everything once, shard by shard as it was written: memory is that of
+/// the largest shard, and every checksum is looked at.
 void print_tensors(CheckpointReader& reader) {
   const auto placed = reader.rectangles();
-  std::vector<std::vector<parallel::Rectangle>> pieces(reader.tensors().size());
-  for (const auto& piece : placed) {
-    pieces[static_cast<std::size_t>(piece.tensor)].push_back(piece.rectangle);
+  std::vector<std::vector<parallel::Rectangle>> shards(reader.tensors().size());
+  for (const auto& shard : placed) {
+    shards[static_cast<std::size_t>(shard.tensor)].push_back(shard.rectangle);
   }
   const std::vector<Field> fields =
       reader.info().weights_only ? std::vector{Field::master}
@@ -95,7 +99,7 @@ void print_tensors(CheckpointReader& reader) {
   std::size_t width = 6;
   for (const auto& tensor : reader.tensors()) width = std::max(width, tensor.name.size());
   fmt::print("\n{:{}} {:>16} {:>6} {:>10} {:>10} {:>10} {:>12} {:>14}\n", "tensor", width, "shape",
-             "pieces", "min", "max", "rms", "exp_avg rms", "exp_avg_sq rms");
+             "shards", "min", "max", "rms", "exp_avg rms", "exp_avg_sq rms");
 
   const auto moment = [&](const Statistics& statistics) {
     return reader.info().weights_only ? std::string("-") : fmt::format("{:.3e}", statistics.rms());
@@ -106,20 +110,20 @@ void print_tensors(CheckpointReader& reader) {
   for (std::size_t i = 0; i < reader.tensors().size(); ++i) {
     const auto& tensor = reader.tensors()[i];
     Statistics of_field[3];
-    for (const parallel::Rectangle& piece : pieces[i]) {
-      values.resize(static_cast<std::size_t>(piece.size()));
+    for (const parallel::Rectangle& shard : shards[i]) {
+      values.resize(static_cast<std::size_t>(shard.size()));
       for (const Field field : fields) {
-        reader.read(tensor.name, tensor.rows, tensor.cols, piece, field, values.data());
+        reader.read(tensor.name, tensor.rows, tensor.cols, shard, field, values.data());
         of_field[static_cast<std::size_t>(field)].add(values);
       }
     }
     for (const Statistics& statistics : of_field) num_not_finite += statistics.num_not_finite;
     num_elements += tensor.rows * tensor.cols;
     fmt::print("{:{}} {:>16} {:>6} {:>10.3e} {:>10.3e} {:>10.3e} {:>12} {:>14}\n", tensor.name,
-               width, shape_of(tensor), pieces[i].size(), of_field[0].min, of_field[0].max,
+               width, shape_of(tensor), shards[i].size(), of_field[0].min, of_field[0].max,
                of_field[0].rms(), moment(of_field[1]), moment(of_field[2]));
   }
-  fmt::print("\n{} parameters in {} tensors, {} pieces; all checksums fit\n",
+  fmt::print("\n{} parameters in {} tensors, {} shards; all checksums fit\n",
              with_commas(num_elements), reader.tensors().size(), placed.size());
   if (num_not_finite > 0) {
     fmt::print("{} values are not finite\n", with_commas(num_not_finite));
@@ -128,18 +132,18 @@ void print_tensors(CheckpointReader& reader) {
 
 void print_ranks(const CheckpointReader& reader) {
   struct Share {
-    std::int64_t pieces = 0;
+    std::int64_t shards = 0;
     std::int64_t elements = 0;
   };
   std::vector<Share> shares(static_cast<std::size_t>(reader.info().num_ranks));
   for (const auto& placed : reader.rectangles()) {
     Share& share = shares[static_cast<std::size_t>(placed.rank)];
-    ++share.pieces;
+    ++share.shards;
     share.elements += placed.rectangle.size();
   }
-  fmt::print("\n{:>6} {:>8} {:>16}\n", "rank", "pieces", "parameters");
+  fmt::print("\n{:>6} {:>8} {:>16}\n", "rank", "shards", "parameters");
   for (std::size_t rank = 0; rank < shares.size(); ++rank) {
-    fmt::print("{:>6} {:>8} {:>16}\n", rank, shares[rank].pieces,
+    fmt::print("{:>6} {:>8} {:>16}\n", rank, shares[rank].shards,
                with_commas(shares[rank].elements));
   }
 }

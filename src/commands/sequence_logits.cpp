@@ -34,8 +34,10 @@ data::MicroBatch batch_of(const io::SequenceFile& file, std::int64_t index) {
 class RoundLogits {
  public:
   RoundLogits(const TrainedModel& trained, std::int64_t sequence_length)
-      : grid_(trained.worker.grid.shape()),
-        vocab_size_(trained.architecture.vocab_size),
+      : grid_(trained.rank_context.grid.shape()),
+        lm_head_({.name = "lm_head",
+                  .rows = trained.architecture.vocab_size,
+                  .shard = parallel::ShardRule::vocab_rows}),
         length_(sequence_length),
         local_cols_(trained.weights->sizes().vocab),
         rows_at_once_(std::clamp<std::int64_t>(kGatheredElements / (grid_.size() * local_cols_), 1,
@@ -44,10 +46,12 @@ class RoundLogits {
         gathered_(static_cast<std::size_t>(grid_.size() * rows_at_once_ * local_cols_)),
         arena_(device::Arena::backed(
             "logits",
-            trained.worker.gpu ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float))
-                               : 0,
-            trained.worker.gpu)) {
-    if (trained.worker.gpu) on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
+            trained.rank_context.gpu
+                ? length_ * local_cols_ * static_cast<std::int64_t>(sizeof(float))
+                : 0,
+            trained.rank_context.gpu)) {
+    if (trained.rank_context.gpu)
+      on_gpu_ = arena_.allocate("logits", DType::f32, length_, local_cols_);
   }
 
   /// Where operators write what goes to own().
@@ -68,10 +72,10 @@ class RoundLogits {
       for (int rank = 0; rank < grid_.size(); ++rank) {
         const parallel::ProcessGrid place(grid_, rank);
         const std::int64_t sequence = first + place.data_rank();
-        const std::int64_t first_id = place.tensor_rank() * local_cols_;
-        const std::int64_t count = std::min(local_cols_, vocab_size_ - first_id);
-        if (sequence < num_sequences && count > 0)
-          file->write(sequence, {row, rows}, {first_id, count},
+        const parallel::Rectangle ids =
+            parallel::tensor_shard(lm_head_, place.tensor_rank(), grid_.tensor);
+        if (sequence < num_sequences && !ids.empty())
+          file->write(sequence, {row, rows}, {ids.row_begin, ids.rows()},
                       all.row_range(rank * rows, rows).as<float>(), local_cols_);
       }
     }
@@ -81,7 +85,8 @@ class RoundLogits {
   static constexpr std::int64_t kGatheredElements = std::int64_t{1} << 24;  ///< 64 MiB
 
   parallel::GridShape grid_;
-  std::int64_t vocab_size_, length_, local_cols_, rows_at_once_;
+  parallel::TensorSpec lm_head_;
+  std::int64_t length_, local_cols_, rows_at_once_;
   std::vector<float> own_, gathered_;
   device::Arena arena_;
   device::View on_gpu_;  ///< (S, V_loc) f32; no data on the host
@@ -100,7 +105,7 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
   if (dry_run) return ExitStatus::ok;
 
   ForwardPass forward(trained, 1, file.sequence_length);
-  const std::int64_t per_round = trained.worker.grid.shape().data;
+  const std::int64_t per_round = trained.rank_context.grid.shape().data;
   const auto rounds = (file.num_sequences + per_round - 1) / per_round;
   std::optional<RoundLogits> logits;
   std::optional<io::LogitsFile> output;
@@ -119,13 +124,13 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
     if (stop) break;
     const double start_s = control.elapsed_s();
     const std::int64_t first = round * per_round;
-    const data::MicroBatch batch = batch_of(file, first + trained.worker.grid.data_rank());
+    const data::MicroBatch batch = batch_of(file, first + trained.rank_context.grid.data_rank());
     const double sum = forward.transformer().evaluate(train::as_batch(batch));
-    if (trained.worker.grid.tensor_rank() == 0) loss[0] += sum;
+    if (trained.rank_context.grid.tensor_rank() == 0) loss[0] += sum;
     if (logits) {
       forward.transformer().logits(train::as_batch(batch), logits->computed());
-      if (trained.worker.gpu)
-        trained.worker.context.download(logits->own().data, logits->computed());
+      if (trained.rank_context.gpu)
+        trained.rank_context.context.download(logits->own().data, logits->computed());
       logits->write(session.world(), output ? &*output : nullptr, first, file.num_sequences);
     }
     done = std::min(first + per_round, file.num_sequences);

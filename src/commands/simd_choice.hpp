@@ -4,7 +4,7 @@
 
 #include "base/simd/level.hpp"
 #include "config/parameters.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::commands {
 

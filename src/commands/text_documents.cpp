@@ -5,7 +5,7 @@
 #include "base/error.hpp"
 #include "base/stop_request.hpp"
 #include "commands/tokenize_input.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 
 namespace espalier::commands {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "config/parameters.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 

@@ -14,8 +14,8 @@
 #include "commands/tokenize_plan.hpp"
 #include "commands/tokenize_report.hpp"
 #include "io/input_file.hpp"
-#include "parallel/on_rank_0.hpp"
-#include "parallel/shared_counters.hpp"
+#include "parallel/comm/on_rank_0.hpp"
+#include "parallel/comm/shared_counters.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 #include "train/run_control.hpp"
@@ -57,7 +57,7 @@ class Coordinator {
       disk_bytes_ += static_cast<double>(corpus.manifest.unit_bytes(corpus.manifest.units[unit]));
   }
 
-  /// The next unit that nobody has; nothing: there is none.
+  /// The next unit that no rank has taken; nothing: there is none.
   std::optional<std::size_t> next_unit() {
     const auto next = static_cast<std::size_t>(counters_.add(kNextUnit, 1));
     return next < corpus_.todo.size() ? std::optional(corpus_.todo[next]) : std::nullopt;

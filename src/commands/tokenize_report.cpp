@@ -37,7 +37,7 @@ std::string describe_progress(const TokenizeProgress& progress) {
       "{} documents | {} of text | {:.1f} MB/s",
       with_commas(static_cast<std::int64_t>(progress.documents)), human_bytes(progress.text_bytes),
       progress.text_bytes / 1e6 / std::max(progress.seconds, 1e-3));
-  if (progress.fraction < 0.0) return so_far;  // nobody knows how long a stream is
+  if (progress.fraction < 0.0) return so_far;  // the length of a stream is not known
   return fmt::format("{:3.0f} % | {} | {} left", 100.0 * progress.fraction, so_far,
                      human_duration(progress.seconds * (1.0 - progress.fraction) /
                                     std::max(progress.fraction, 1e-3)));

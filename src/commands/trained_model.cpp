@@ -22,20 +22,22 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       tokenizer_identity(),
       architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
-      worker(session, without_tuning(p)),
+      rank_context(session, without_tuning(p)),
       weight_arena(device::Arena::planning("weights")) {
-  io::CheckpointReader reader(p.evaluation.checkpoint);
+  io::CheckpointReader reader(
+      p.evaluation.checkpoint, io::CheckpointReader::Verify::everything,
+      train::wanted_weights(model::tensor_table(architecture), rank_context.grid),
+      train::company(session));
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;
-  model::Weights planned(architecture, worker.grid, dtype, weight_arena, nullptr);
-  weight_arena = device::Arena::backed("weights", weight_arena.used_bytes(), worker.gpu);
-  weights =
-      std::make_unique<model::Weights>(architecture, worker.grid, dtype, weight_arena, nullptr);
-  communicators = parallel::make_communicators(
-      session, worker.grid, static_cast<int>(weights->sizes().kv_replication), &worker.context,
-      train::collective_library(p.device));
+  model::Weights planned(architecture, rank_context.grid, dtype, weight_arena, nullptr);
+  weight_arena = device::Arena::backed("weights", weight_arena.used_bytes(), rank_context.gpu);
+  weights = std::make_unique<model::Weights>(architecture, rank_context.grid, dtype, weight_arena,
+                                             nullptr);
+  communicators = parallel::make_communicators(session, rank_context.grid, &rank_context.context,
+                                               train::collective_library(p.device));
   train::require_same_model(reader, weights->table);
-  train::load_weights(worker.context, reader, weights->local_tensors(), worker.grid);
+  train::load_weights(rank_context.context, reader, weights->local_tensors(), rank_context.grid);
 }
 
 tokenizer::Tokenizer TrainedModel::open_tokenizer() const {

@@ -5,7 +5,7 @@
 #include "config/parameters.hpp"
 #include "device/arena.hpp"
 #include "model/weights.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/distributed_model.hpp"
 
@@ -25,7 +25,7 @@ struct TrainedModel {
   std::string tokenizer_identity;  ///< of the training data; empty: not known
   model::Architecture architecture;
   DType dtype;
-  train::Worker worker;
+  train::RankContext rank_context;
   device::Arena weight_arena;
   std::unique_ptr<model::Weights> weights;
   parallel::GridCommunicators communicators;

@@ -7,6 +7,18 @@
 
 namespace espalier::config {
 
+/// What a parameter changes in a run that a checkpoint continues, when its value is not the one
+/// that the checkpoint was written with. The restart reads it (config/changes.hpp).
+enum class Changes {
+  undeclared,  ///< nothing said, and so as nothing; keys of [model], [training], [optimizer],
+               ///< [schedule] and [data] say one of the others
+  nothing,     ///< nothing that the run computes: may change, is not told
+  start,       ///< how a new run begins: without effect, and told
+  course,      ///< the course of the run from here on: may change, is told with both values
+  function,    ///< what the weights compute: refused, unless checkpoint.allow_changes names it
+  shapes,      ///< the tensors' shapes: refused
+};
+
 /// What is said of a parameter once: parsing, overrides, range checks, `help parameters`, the
 /// resolved dump in checkpoints and the log header come from it. The default is the member's
 /// initialiser.
@@ -18,6 +30,7 @@ struct Field {
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string_view> choices = {};  ///< strings: the allowed values; empty: any
   bool is_path = false;  ///< strings: of files or folders; a leading ~ means a home directory
+  Changes changes = Changes::undeclared;
 };
 
 // The types a parameter may have: bool, std::int64_t, double, std::string,

@@ -195,12 +195,12 @@ struct CheckpointParameters {
               .meaning = "an update that meets a piece not yet written: copies it first, or waits",
               .choices = {"copy", "wait"}},
         p.staging);
-    visit(
-        Field{.name = "allow_changes",
-              .meaning = "keys of [model], as \"model.rope_theta\", that may differ from those of "
-                         "the weights that are continued, started from or converted, although "
-                         "these then make another function"},
-        p.allow_changes);
+    visit(Field{.name = "allow_changes",
+                .meaning =
+                    "keys, as \"model.rope_theta\" or \"training.dtype\", that may differ from "
+                    "those of the weights that are continued, started from or converted, "
+                    "although these then make another function"},
+          p.allow_changes);
   }
 };
 

@@ -47,145 +47,187 @@ struct ModelParameters {
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "file",
                 .meaning = "model file whose [model] table is read first; relative to this file",
-                .is_path = true},
+                .is_path = true,
+                .changes = Changes::nothing},
           p.file);
     visit(Field{.name = "model_type",
                 .meaning = "family: decides norm, positions, MLP, biases and QK-norm "
                            "(src/model/families.hpp)",
-                .choices = {"qwen3", "llama", "gpt2"}},
+                .choices = {"qwen3", "llama", "gpt2"},
+                .changes = Changes::shapes},
           p.model_type);
     visit(Field{.name = "vocab_size",
                 .meaning = "rows of the embedding (V)",
                 .min = 2,
-                .max = 4294967294.0},
+                .max = 4294967294.0,
+                .changes = Changes::shapes},
           p.vocab_size);
     visit(Field{.name = "hidden_size",
                 .meaning = "width of the residual stream (H)",
                 .min = 1,
-                .max = 1 << 20},
+                .max = 1 << 20,
+                .changes = Changes::shapes},
           p.hidden_size);
     visit(Field{.name = "intermediate_size",
                 .meaning = "width of the MLP (F)",
                 .min = 1,
-                .max = 1 << 22},
+                .max = 1 << 22,
+                .changes = Changes::shapes},
           p.intermediate_size);
-    visit(Field{.name = "num_hidden_layers", .meaning = "blocks (L)", .min = 1, .max = 10000},
+    visit(Field{.name = "num_hidden_layers",
+                .meaning = "blocks (L)",
+                .min = 1,
+                .max = 10000,
+                .changes = Changes::shapes},
           p.num_hidden_layers);
-    visit(
-        Field{.name = "num_attention_heads", .meaning = "query heads (A)", .min = 1, .max = 65536},
-        p.num_attention_heads);
+    visit(Field{.name = "num_attention_heads",
+                .meaning = "query heads (A)",
+                .min = 1,
+                .max = 65536,
+                .changes = Changes::function},
+          p.num_attention_heads);
     visit(Field{.name = "num_key_value_heads",
                 .meaning = "key/value heads (K), divides A; 0: as many as query heads",
                 .min = 0,
-                .max = 65536},
+                .max = 65536,
+                .changes = Changes::function},
           p.num_key_value_heads);
     visit(Field{.name = "head_dim",
                 .meaning = "width of a head (D), even; A*D need not equal H; 0: H/A",
                 .min = 0,
-                .max = 1024},
+                .max = 1024,
+                .changes = Changes::function},
           p.head_dim);
-    visit(Field{.name = "tie_word_embeddings", .meaning = "embedding and LM head are one weight"},
+    visit(Field{.name = "tie_word_embeddings",
+                .meaning = "embedding and LM head are one weight",
+                .changes = Changes::shapes},
           p.tie_word_embeddings);
-    visit(
-        Field{.name = "rope_theta", .meaning = "base of the rotary position embedding", .min = 1.0},
-        p.rope_theta);
+    visit(Field{.name = "rope_theta",
+                .meaning = "base of the rotary position embedding",
+                .min = 1.0,
+                .changes = Changes::function},
+          p.rope_theta);
     visit(Field{.name = "rope_type",
                 .meaning = "frequencies as they are, or changed for longer sequences as "
                            "transformers does under this name; the other rope_ keys have a "
                            "meaning only for the types that they name",
-                .choices = {"default", "linear", "dynamic", "yarn", "llama3"}},
+                .choices = {"default", "linear", "dynamic", "yarn", "llama3"},
+                .changes = Changes::function},
           p.rope_type);
     visit(Field{.name = "rope_factor",
                 .meaning = "all but default: long wavelengths are stretched by this (dynamic: the "
                            "more, the longer the sequence)",
-                .min = 1},
+                .min = 1,
+                .changes = Changes::function},
           p.rope_factor);
     visit(Field{.name = "rope_low_freq_factor",
                 .meaning = "llama3: wavelengths above original / this are stretched whole",
-                .min = 1.0e-6},
+                .min = 1.0e-6,
+                .changes = Changes::function},
           p.rope_low_freq_factor);
     visit(Field{.name = "rope_high_freq_factor",
                 .meaning = "llama3: wavelengths below original / this stay as they are",
-                .min = 1.0e-6},
+                .min = 1.0e-6,
+                .changes = Changes::function},
           p.rope_high_freq_factor);
     visit(Field{.name = "rope_original_max_position_embeddings",
                 .unit = "tokens",
                 .meaning = "yarn, llama3: context length before the stretching (dynamic: "
                            "max_position_embeddings is)",
-                .min = 1},
+                .min = 1,
+                .changes = Changes::function},
           p.rope_original_max_position_embeddings);
     visit(Field{.name = "rope_beta_fast",
                 .meaning = "yarn: frequencies that turn more often than this within the original "
                            "length stay as they are",
-                .min = 1.0e-6},
+                .min = 1.0e-6,
+                .changes = Changes::function},
           p.rope_beta_fast);
     visit(Field{.name = "rope_beta_slow",
                 .meaning = "yarn: frequencies that turn less often than this are divided whole",
-                .min = 1.0e-6},
+                .min = 1.0e-6,
+                .changes = Changes::function},
           p.rope_beta_slow);
     visit(Field{.name = "rope_attention_factor",
                 .meaning = "yarn: factor of cosines and sines; 0: 0.1 ln(rope_factor) + 1, or what "
                            "the two keys below say",
-                .min = 0},
+                .min = 0,
+                .changes = Changes::function},
           p.rope_attention_factor);
     visit(Field{.name = "rope_mscale",
                 .meaning = "yarn: with rope_mscale_all_dim the attention factor is (0.1 mscale "
                            "ln(rope_factor) + 1) / (the same with mscale_all_dim); 0: not used",
-                .min = 0},
+                .min = 0,
+                .changes = Changes::function},
           p.rope_mscale);
-    visit(Field{.name = "rope_mscale_all_dim", .meaning = "yarn: see rope_mscale", .min = 0},
+    visit(Field{.name = "rope_mscale_all_dim",
+                .meaning = "yarn: see rope_mscale",
+                .min = 0,
+                .changes = Changes::function},
           p.rope_mscale_all_dim);
     visit(Field{.name = "rope_truncate",
                 .meaning = "yarn: the range of frequencies that are blended begins and ends at "
-                           "whole indices"},
+                           "whole indices",
+                .changes = Changes::function},
           p.rope_truncate);
     visit(Field{.name = "rms_norm_eps",
                 .meaning = "epsilon of every RMSNorm (gpt2: of every LayerNorm)",
                 .min = 0,
-                .max = 1},
+                .max = 1,
+                .changes = Changes::function},
           p.rms_norm_eps);
     visit(Field{.name = "initializer_range",
                 .meaning = "standard deviation of initial matrices",
                 .min = 0,
-                .max = 100},
+                .max = 100,
+                .changes = Changes::start},
           p.initializer_range);
     visit(Field{.name = "max_position_embeddings",
                 .unit = "tokens",
                 .meaning = "longest sequence the model is meant for (gpt2: rows of the learned "
                            "positions)",
-                .min = 1},
+                .min = 1,
+                .changes = Changes::function},
           p.max_position_embeddings);
     visit(Field{.name = "initial_weights",
                 .meaning = "Hugging Face folder or checkpoint whose weights a new run starts from; "
                            "empty: random from training.seed",
-                .is_path = true},
+                .is_path = true,
+                .changes = Changes::start},
           p.initial_weights);
     // What a Hugging Face folder says beside the architecture: kept from convert to convert.
     visit(Field{.name = "bos_token_id",
                 .meaning = "of an imported model, for its export; -1: not known",
                 .min = -1,
-                .max = 4294967295.0},
+                .max = 4294967295.0,
+                .changes = Changes::nothing},
           p.bos_token_id);
     visit(Field{.name = "eos_token_id",
                 .meaning = "of an imported model: tokens that end a text, at which generate stops, "
                            "as at the separator of documents",
                 .min = 0,
-                .max = 4294967295.0},
+                .max = 4294967295.0,
+                .changes = Changes::nothing},
           p.eos_token_id);
     visit(Field{.name = "pad_token_id",
                 .meaning = "of an imported model, for its export; -1: not known",
                 .min = -1,
-                .max = 4294967295.0},
+                .max = 4294967295.0,
+                .changes = Changes::nothing},
           p.pad_token_id);
     visit(Field{.name = "generation_config",
                 .meaning = "generation_config.json of an imported model, as text: its eos_token_id "
-                           "counts, too"},
+                           "counts, too",
+                .changes = Changes::nothing},
           p.generation_config);
   }
 };
 
 /// Whether a key of RoPE means something for a type; rope_theta and rope_type do for every one.
 bool rope_key_has_meaning(std::string_view rope_type, std::string_view key);
+/// Whether a key of [model] is part of what this model computes: those of RoPE for types that have
+/// them, max_position_embeddings where positions are learned or the formula asks for it.
+bool key_has_meaning(const ModelParameters& model, std::string_view key);
 /// Longest sequence that the model is meant for: max_position_embeddings, or what the scaling of
 /// RoPE stretches the original length to, whichever is more.
 std::int64_t longest_sequence(const ModelParameters& model);

@@ -20,7 +20,7 @@ std::string to_toml(const Parameters& parameters) {
           text += fmt::format("# from the model file {}\n", toml_value(parameters.model.file));
         return;
       }
-      // Only a size that nobody has set (0) is outside its own range; the reader would refuse it.
+      // Only a size that is not set (0) is outside its own range; the reader would refuse it.
       const char* mark = violation(field, value).empty() ? "" : "# not set: ";
       text += fmt::format("{}{} = {}\n", mark, field.name, toml_value(value));
     });

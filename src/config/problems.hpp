@@ -40,6 +40,7 @@ bool resolve_grid(Parameters& parameters, bool has_model, std::int64_t num_ranks
 
 // What a command needs.
 void check_training(const Parameters& parameters, Use use, Problems& problems);
+void check_allowed_changes(const std::vector<std::string>& allowed, Problems& problems);
 void check_run(const Parameters& parameters, Problems& problems);
 void check_generation(const GenerateParameters& generate, Problems& problems);
 void check_evaluation(const EvaluationParameters& evaluation, Problems& problems);

@@ -28,36 +28,45 @@ struct TrainingParameters {
                 .unit = "tokens",
                 .meaning = "tokens per sequence (S)",
                 .min = 1,
-                .max = 1 << 24},
+                .max = 1 << 24,
+                .changes = Changes::course},
           p.sequence_length);
     visit(
         Field{.name = "global_batch_size",
               .unit = "sequences",
               .meaning = "sequences per step over all ranks; a multiple of micro_batch_size * data",
               .min = 1,
-              .max = 1 << 24},
+              .max = 1 << 24,
+              .changes = Changes::course},
         p.global_batch_size);
     visit(Field{.name = "micro_batch_size",
                 .unit = "sequences",
                 .meaning = "sequences a rank computes at once (B)",
                 .min = 1,
-                .max = 65536},
+                .max = 65536,
+                .changes = Changes::nothing},
           p.micro_batch_size);
     visit(Field{.name = "steps",
                 .unit = "steps",
                 .meaning = "length of the run; 0: from training.tokens",
-                .min = 0},
+                .min = 0,
+                .changes = Changes::course},
           p.steps);
     visit(Field{.name = "tokens",
                 .unit = "tokens",
                 .meaning = "length of the run when steps is 0: rounded up to whole steps",
-                .min = 0},
+                .min = 0,
+                .changes = Changes::nothing},
           p.tokens);
     visit(Field{.name = "dtype",
                 .meaning = "weights and activations; sums and optimiser are fp32",
-                .choices = {"bfloat16", "float32"}},
+                .choices = {"bfloat16", "float32"},
+                .changes = Changes::function},
           p.dtype);
-    visit(Field{.name = "seed", .meaning = "seed of initial weights and sample order", .min = 0},
+    visit(Field{.name = "seed",
+                .meaning = "seed of initial weights and sample order",
+                .min = 0,
+                .changes = Changes::course},
           p.seed);
     visit(Field{.name = "loss_chunk_tokens",
                 .unit = "tokens",
@@ -65,12 +74,14 @@ struct TrainingParameters {
                     "tokens whose logits exist at one time; 0: 1024, on a GPU more, as long as "
                     "a rank's logits take at most 1.25 GiB",
                 .min = 0,
-                .max = 1 << 24},
+                .max = 1 << 24,
+                .changes = Changes::nothing},
           p.loss_chunk_tokens);
     visit(Field{.name = "log_interval",
                 .unit = "steps",
                 .meaning = "steps between printed lines; history.csv has every step",
-                .min = 1},
+                .min = 1,
+                .changes = Changes::nothing},
           p.log_interval);
   }
 };
@@ -85,25 +96,40 @@ struct OptimizerParameters {
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
-    visit(Field{.name = "learning_rate", .meaning = "peak learning rate", .min = 0, .max = 100},
+    visit(Field{.name = "learning_rate",
+                .meaning = "peak learning rate",
+                .min = 0,
+                .max = 100,
+                .changes = Changes::course},
           p.learning_rate);
     visit(Field{.name = "beta1",
                 .meaning = "AdamW decay of the first moment",
                 .min = 0,
-                .max = 0.999999},
+                .max = 0.999999,
+                .changes = Changes::course},
           p.beta1);
     visit(Field{.name = "beta2",
                 .meaning = "AdamW decay of the second moment",
                 .min = 0,
-                .max = 0.9999999},
+                .max = 0.9999999,
+                .changes = Changes::course},
           p.beta2);
-    visit(Field{.name = "eps", .meaning = "AdamW epsilon", .min = 0, .max = 1}, p.eps);
+    visit(Field{.name = "eps",
+                .meaning = "AdamW epsilon",
+                .min = 0,
+                .max = 1,
+                .changes = Changes::course},
+          p.eps);
     visit(Field{.name = "weight_decay",
                 .meaning = "decoupled weight decay of matrices (norm weights have none)",
                 .min = 0,
-                .max = 100},
+                .max = 100,
+                .changes = Changes::course},
           p.weight_decay);
-    visit(Field{.name = "max_grad_norm", .meaning = "global-norm clipping; 0: none", .min = 0},
+    visit(Field{.name = "max_grad_norm",
+                .meaning = "global-norm clipping; 0: none",
+                .min = 0,
+                .changes = Changes::course},
           p.max_grad_norm);
   }
 };
@@ -118,16 +144,25 @@ struct ScheduleParameters {
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "name",
                 .meaning = "shape after the linear warm-up",
-                .choices = {"cosine", "linear", "warmup_stable_decay", "constant"}},
+                .choices = {"cosine", "linear", "warmup_stable_decay", "constant"},
+                .changes = Changes::course},
           p.name);
-    visit(Field{.name = "warmup_steps", .unit = "steps", .meaning = "linear warm-up", .min = 0},
+    visit(Field{.name = "warmup_steps",
+                .unit = "steps",
+                .meaning = "linear warm-up",
+                .min = 0,
+                .changes = Changes::course},
           p.warmup_steps);
     visit(Field{.name = "decay_steps",
                 .unit = "steps",
                 .meaning = "length of the decay of warmup_stable_decay",
-                .min = 0},
+                .min = 0,
+                .changes = Changes::course},
           p.decay_steps);
-    visit(Field{.name = "min_learning_rate", .meaning = "learning rate at the end", .min = 0},
+    visit(Field{.name = "min_learning_rate",
+                .meaning = "learning rate at the end",
+                .min = 0,
+                .changes = Changes::course},
           p.min_learning_rate);
   }
 };
@@ -170,47 +205,60 @@ struct DataParameters {
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "train",
                 .meaning = "token shards: a file, or a folder with train-*.h5 (sorted by name)",
-                .is_path = true},
+                .is_path = true,
+                .changes = Changes::course},
           p.train);
     visit(Field{.name = "sources",
                 .meaning = "in place of train, shard sets mixed by weight: a [[data.sources]] "
-                           "with the keys below for each"},
+                           "with the keys below for each",
+                .changes = Changes::course},
           p.sources);
     visit(Field{.name = "validation",
                 .meaning = "token shards for validation: a file, or a folder with "
                            "validation-*.h5; empty: none",
-                .is_path = true},
+                .is_path = true,
+                .changes = Changes::course},
           p.validation);
     visit(Field{.name = "tokenizer",
                 .meaning = "tokenizer.json or .tiktoken file; must be the one of the shards",
-                .is_path = true},
+                .is_path = true,
+                .changes = Changes::nothing},
           p.tokenizer);
     visit(Field{.name = "begin_of_document",
                 .meaning = "token in front of every document, for tokenize, eval and generate: "
                            "\"auto\", what the tokenizer puts there (Llama 3: <|begin_of_text|>); "
-                           "\"none\"; or a token"},
+                           "\"none\"; or a token",
+                .changes = Changes::course},
           p.begin_of_document);
     visit(Field{.name = "document_separator_token",
                 .meaning = "token behind every document; empty: the tokenizer's <|endoftext|>, "
-                           "<|end_of_text|> or </s>"},
+                           "<|end_of_text|> or </s>",
+                .changes = Changes::course},
           p.document_separator_token);
     visit(Field{.name = "order",
                 .meaning = "order of the samples in an epoch",
-                .choices = {"shuffled", "sequential"}},
+                .choices = {"shuffled", "sequential"},
+                .changes = Changes::course},
           p.order);
     visit(Field{.name = "end_of_data",
                 .meaning = "when all samples were seen: repeat them in another order, or stop the "
                            "run as finished",
-                .choices = {"repeat", "stop"}},
+                .choices = {"repeat", "stop"},
+                .changes = Changes::course},
           p.end_of_data);
     visit(Field{.name = "document_mask",
                 .meaning = "attention stays inside a document (its text and the separator behind "
-                           "it), whose first token in the sample has position 0"},
+                           "it), whose first token in the sample has position 0",
+                .changes = Changes::course},
           p.document_mask);
     visit(Field{.name = "predict_across_documents",
-                .meaning = "false: the first token of a document is nobody's target"},
+                .meaning =
+                    "false: the first token of a document is not a target of the document before",
+                .changes = Changes::course},
           p.predict_across_documents);
-    visit(Field{.name = "verify_checksum", .meaning = "read every shard once at start and compare"},
+    visit(Field{.name = "verify_checksum",
+                .meaning = "read every shard once at start and compare",
+                .changes = Changes::nothing},
           p.verify_checksum);
   }
 };

@@ -16,7 +16,7 @@ bool is_relevant(std::string_view table, Use use) {
          table == "output";
 }
 
-/// Gives the member `name` of `values` the value that it has when nobody sets it, or the smallest
+/// Gives the member `name` of `values` the value that it has when it is not set, or the smallest
 /// one where a size has none: what is checked next must not fail for this one's sake.
 template <class Table>
 void make_valid(Table& values, const Field& wrong) {
@@ -167,6 +167,7 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
     check_tokenizing(p, use, problems);
     return problems.mistakes().throw_if_any();
   }
+  check_allowed_changes(p.checkpoint.allow_changes, problems);
   if (has_model) resolve_model(p.model, problems);
   // A checkpoint is evaluated on whatever ranks there are, not on those it was trained on.
   if (!trains) p.parallel.data = 0;

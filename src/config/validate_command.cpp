@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/text.hpp"
+#include "config/changes.hpp"
 #include "config/problems.hpp"
 #include "config/reference.hpp"
 
@@ -46,13 +47,6 @@ void check_training(const Parameters& p, Use use, Problems& problems) {
         "validation.interval = 0",
         p.validation.interval);
   const CheckpointParameters& c = p.checkpoint;
-  const std::vector<std::string> keys = key_names();
-  for (const std::string& key : c.allow_changes)
-    if (!key.starts_with("model.") || std::find(keys.begin(), keys.end(), key) == keys.end())
-      problems.add(
-          "checkpoint.allow_changes names \"{}\", which is no key of [model]: write it as "
-          "\"model.rope_theta\"",
-          key);
   if (c.keep_every > 0 && c.interval == 0)
     problems.add(
         "checkpoint.keep_every = {} has no meaning without checkpoint.interval: set the "
@@ -61,6 +55,33 @@ void check_training(const Parameters& p, Use use, Problems& problems) {
   else if (c.keep_every > 0 && c.keep_every % c.interval != 0)
     problems.add("checkpoint.keep_every = {} is not a multiple of checkpoint.interval = {}: use {}",
                  c.keep_every, c.interval, nearest_multiples(c.keep_every, c.interval));
+}
+
+void check_allowed_changes(const std::vector<std::string>& allowed, Problems& problems) {
+  const std::vector<std::string> keys = key_names();
+  for (const std::string& key : allowed) {
+    const Changes what = class_of(key);
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
+      const auto whole = std::find_if(keys.begin(), keys.end(), [&](const std::string& known) {
+        return known.ends_with("." + key);
+      });
+      const std::string near = whole != keys.end() ? *whole : nearest_name(key, keys);
+      problems.add(
+          "checkpoint.allow_changes names \"{}\", which is no key{}: write a key with its table, "
+          "as "
+          "\"model.rope_theta\"",
+          key, near.empty() ? "" : fmt::format(" (the nearest is \"{}\")", near));
+    } else if (what == Changes::shapes) {
+      problems.add(
+          "checkpoint.allow_changes names \"{}\", which decides the tensors and their shapes: no "
+          "weights fit another value, and nothing can allow it",
+          key);
+    } else if (what != Changes::function) {
+      problems.add(
+          "checkpoint.allow_changes names \"{}\", which may change at any restart: leave it out",
+          key);
+    }
+  }
 }
 
 void check_run(const Parameters& p, Problems& problems) {

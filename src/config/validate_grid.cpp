@@ -1,21 +1,24 @@
 // The grid against the model and the job.
 #include <algorithm>
 
-#include "base/integers.hpp"
 #include "config/problems.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::config {
 namespace {
 
 /// Which of the model's sizes a tensor-parallel size does not fit; empty: it fits.
 std::string tensor_misfit(const ModelParameters& m, std::int64_t tensor) {
-  const std::int64_t A = m.num_attention_heads, K = m.num_key_value_heads;
-  if (A % tensor != 0) return fmt::format("model.num_attention_heads = {}", A);
-  if (K % tensor != 0 && tensor % K != 0) return fmt::format("model.num_key_value_heads = {}", K);
-  if (m.intermediate_size % tensor != 0)
+  using parallel::divides;
+  using parallel::ShardRule;
+  if (!divides(ShardRule::rows, m.num_attention_heads, tensor))
+    return fmt::format("model.num_attention_heads = {}", m.num_attention_heads);
+  if (!divides(ShardRule::kv_rows, m.num_key_value_heads, tensor))
+    return fmt::format("model.num_key_value_heads = {}", m.num_key_value_heads);
+  if (!divides(ShardRule::rows, m.intermediate_size, tensor))
     return fmt::format("model.intermediate_size = {}", m.intermediate_size);
   // Vocabulary rows are padded to a multiple; a rank with padding alone would have no logits.
-  if ((tensor - 1) * div_ceil(m.vocab_size, tensor) >= m.vocab_size)
+  if (!divides(ShardRule::vocab_rows, m.vocab_size, tensor))
     return fmt::format("model.vocab_size = {}", m.vocab_size);
   return {};
 }

@@ -77,6 +77,13 @@ bool rope_key_has_meaning(std::string_view rope_type, std::string_view key) {
   return rope_type == (of_llama3 ? "llama3" : "yarn");
 }
 
+bool key_has_meaning(const ModelParameters& m, std::string_view key) {
+  const bool has_rope = m.model_type != "gpt2";
+  if (key == "max_position_embeddings") return !has_rope || m.rope_type == "dynamic";
+  if (key.starts_with("rope_")) return has_rope && rope_key_has_meaning(m.rope_type, key);
+  return true;
+}
+
 std::int64_t longest_sequence(const ModelParameters& m) {
   if (m.model_type == "gpt2" || m.rope_type == "default") return m.max_position_embeddings;
   const std::int64_t original =

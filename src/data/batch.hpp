@@ -11,7 +11,7 @@ namespace espalier::data {
 /// rest of it as its first document.
 struct DocumentRule {
   bool mask = false;           ///< attention and positions begin anew with every document
-  bool predict_across = true;  ///< false: the first token of a document is nobody's target
+  bool predict_across = true;  ///< false: a document's first token is no target
 };
 
 /// One micro-batch: its samples and what the model must know to gather its inputs from them

@@ -17,7 +17,7 @@ struct MemorySource {
   void (*release)(void* memory) noexcept = nullptr;
 };
 
-/// One block of memory for one purpose, cut into named pieces.
+/// One block of memory for one purpose, cut into named buffers.
 ///
 /// The same layout code runs twice: first on a planning arena, which has no memory and counts, then
 /// on a backed arena of exactly that size. The memory plan is therefore exact by construction, for

@@ -39,26 +39,34 @@ void copy_rows(void* to, std::int64_t to_stride, const void* from, std::int64_t 
 
 Context::Context() : Context(nullptr) {}
 
-Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements) : gpu_(std::move(gpu)) {
+Context::Context(Counting counting)
+    : backend_(counting.backend),
+      is_counting_(true),
+      gemm_(std::make_unique<Gemm>(Gemm::Counting{})) {
+  gemm_->count_in(&profiler_);
+}
+
+Context::Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements)
+    : backend_(gpu ? gpu->backend() : Backend::host), gpu_(std::move(gpu)) {
   if (gpu_ == nullptr) {
     gemm_ = std::make_unique<Gemm>();
     gemm_->count_in(&profiler_);
     return;
   }
   queue_.stream = gpu_->create_stream(/*urgent=*/false);
-  for (Lane& side : lanes_) {
-    side.queue.stream = gpu_->create_stream(/*urgent=*/true);
-    side.forked = gpu_->create_event(/*timed=*/false);
-    side.joined = gpu_->create_event(/*timed=*/false);
+  for (Lane& lane : lanes_) {
+    lane.queue.stream = gpu_->create_stream(/*urgent=*/true);
+    lane.forked = gpu_->create_event(/*timed=*/false);
+    lane.joined = gpu_->create_event(/*timed=*/false);
   }
   profiler_.measure_stream(gpu_, queue_.stream);
   staging_ = std::make_unique<Staging>(gpu_, queue_.stream);
   if (workspace_elements > 0) {
     device_workspace_ = gpu_->allocate("workspace of kernels", workspace_bytes(workspace_elements));
     queue_.workspace = static_cast<float*>(device_workspace_);
-    Queue& side = lane(Side::data).queue;
-    side.workspace = queue_.workspace + workspace_elements;
-    queue_.workspace_elements = side.workspace_elements = workspace_elements;
+    Queue& beside = lane(CommunicationStream::data).queue;
+    beside.workspace = queue_.workspace + workspace_elements;
+    queue_.workspace_elements = beside.workspace_elements = workspace_elements;
   }
   gemm_ = std::make_unique<Gemm>(gpu_, queue_.stream);
   gemm_->count_in(&profiler_);
@@ -70,31 +78,31 @@ Context::~Context() {
   staging_.reset();
   if (gpu_ == nullptr) return;
   gpu_->release(device_workspace_);
-  for (const Lane& side : lanes_) {
-    gpu_->destroy(side.forked);
-    gpu_->destroy(side.joined);
-    gpu_->destroy(side.queue.stream);
+  for (const Lane& lane : lanes_) {
+    gpu_->destroy(lane.forked);
+    gpu_->destroy(lane.joined);
+    gpu_->destroy(lane.queue.stream);
   }
   gpu_->destroy(queue_.stream);
 }
 
-void Context::fork_side(Side side) {
+void Context::fork_communication(CommunicationStream stream) {
   if (gpu_ == nullptr) return;
-  gpu_->record(lane(side).forked, queue_.stream);
-  gpu_->wait(lane(side).queue.stream, lane(side).forked);
+  gpu_->record(lane(stream).forked, queue_.stream);
+  gpu_->wait(lane(stream).queue.stream, lane(stream).forked);
 }
 
-void Context::join_side(Side side) {
-  mark_side(side);
-  wait_side(side);
+void Context::join_communication(CommunicationStream stream) {
+  mark_communication(stream);
+  wait_communication(stream);
 }
 
-void Context::mark_side(Side side) {
-  if (gpu_ != nullptr) gpu_->record(lane(side).joined, lane(side).queue.stream);
+void Context::mark_communication(CommunicationStream stream) {
+  if (gpu_ != nullptr) gpu_->record(lane(stream).joined, lane(stream).queue.stream);
 }
 
-void Context::wait_side(Side side) {
-  if (gpu_ != nullptr) gpu_->wait(queue_.stream, lane(side).joined);
+void Context::wait_communication(CommunicationStream stream) {
+  if (gpu_ != nullptr) gpu_->wait(queue_.stream, lane(stream).joined);
 }
 
 void Context::use_graphs(bool wanted) {
@@ -105,6 +113,7 @@ void Context::use_graphs(bool wanted) {
 }
 
 void Context::upload(View to, const void* from) {
+  if (is_counting_) return;
   if (gpu_ != nullptr)
     staging_->upload(to, from);
   else
@@ -112,6 +121,10 @@ void Context::upload(View to, const void* from) {
 }
 
 void Context::download(void* to, ConstView from) {
+  if (is_counting_) {
+    std::memset(to, 0, static_cast<std::size_t>(from.size_bytes()));
+    return;
+  }
   if (gpu_ != nullptr)
     staging_->download(to, from);
   else
@@ -122,6 +135,7 @@ void Context::download(void* to, ConstView from) {
 void Context::copy(View to, ConstView from) {
   ESPALIER_ASSERT(to.rows == from.rows && to.cols == from.cols && to.dtype == from.dtype,
                   "{} to {}", device::describe(from), device::describe(to));
+  if (is_counting_) return;
   if (gpu_ != nullptr)
     gpu_->copy_on_device(
         to.data, from.data,
@@ -135,7 +149,7 @@ void Context::copy(View to, ConstView from) {
 void Context::synchronize() {
   if (gpu_ == nullptr) return;
   gpu_->synchronize(queue_.stream);
-  for (const Lane& side : lanes_) gpu_->synchronize(side.queue.stream);
+  for (const Lane& lane : lanes_) gpu_->synchronize(lane.queue.stream);
 }
 
 double Context::measure_gemm_peak(DType dtype, double seconds) {

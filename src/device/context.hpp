@@ -20,18 +20,25 @@ namespace espalier::device {
 ///
 /// The host back-end is synchronous: when an operator returns, its result is in memory. On a GPU an
 /// operator is put into the compute stream; `download` and `synchronize` wait for what came before.
-/// Streams for communication run beside it between fork_side and join_side.
+/// Streams for communication run beside it between fork_communication and join_communication.
 class Context {
  public:
   /// The streams beside the compute stream: for collectives of the data axis, and for those of the
   /// tensor group, of which the next product waits and which must not stand behind a bucket of
   /// gradients. Each has its own order.
-  enum class Side : std::uint8_t { data, tensor };
+  enum class CommunicationStream : std::uint8_t { data, tensor };
 
   Context();  ///< the host
+  /// No memory and no computation: operators on planned views only tell the profiler what they
+  /// would cost. Copies do nothing, downloads bring zeros. `backend` is the one that is planned
+  /// for.
+  struct Counting {
+    Backend backend;
+  };
+  explicit Context(Counting counting);
   /// Operators run on `gpu`; null is the host. `workspace_elements` floats of device memory are
-  /// taken for partial results of the compute stream, and as many for the side stream of the data
-  /// axis; that of the tensor group runs no kernels of ours.
+  /// taken for partial results of the compute stream, and as many for the communication stream of
+  /// the data axis; that of the tensor group runs no kernels of ours.
   explicit Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements = 0);
   /// Bytes of device memory that this takes.
   static std::int64_t workspace_bytes(std::int64_t workspace_elements) {
@@ -41,31 +48,36 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  Backend backend() const { return gpu_ ? gpu_->backend() : Backend::host; }
-  bool on_host() const { return gpu_ == nullptr; }
-  Gpu* gpu() const { return gpu_.get(); }  ///< null on the host
+  Backend backend() const { return backend_; }
+  bool on_host() const { return backend_ == Backend::host; }
+  bool is_counting() const { return is_counting_; }
+  Gpu* gpu() const { return gpu_.get(); }  ///< null on the host, and where nothing is computed
   const std::shared_ptr<Gpu>& shared_gpu() const { return gpu_; }
   Gemm& gemm() { return *gemm_; }
   Profiler& profiler() { return profiler_; }
 
-  /// Of the compute stream and of a side stream; empty on the host. A side stream's kernels go
-  /// first: communication takes few multiprocessors, and what waits for it would take all.
+  /// Of the compute stream and of a communication stream; empty on the host. A communication
+  /// stream's kernels go first: communication takes few multiprocessors, and what waits for it
+  /// would take all.
   const Queue& queue() const { return queue_; }
-  const Queue& side_queue(Side side = Side::data) const { return lane(side).queue; }
-  /// What is put into the side stream from now on waits for what the compute stream has so far.
-  void fork_side(Side side = Side::data);
+  const Queue& communication_queue(CommunicationStream stream = CommunicationStream::data) const {
+    return lane(stream).queue;
+  }
+  /// What is put into the communication stream from now on waits for what the compute stream has so
+  /// far.
+  void fork_communication(CommunicationStream stream = CommunicationStream::data);
   /// And the other way round.
-  void join_side(Side side = Side::data);
-  /// join_side in two steps: what the compute stream has after wait_side waits for what the side
-  /// stream had at mark_side, and not for what it was given in between.
-  void mark_side(Side side);
-  void wait_side(Side side);
+  void join_communication(CommunicationStream stream = CommunicationStream::data);
+  /// join_communication in two steps: what the compute stream has after wait_communication waits
+  /// for what the side stream had at mark_communication, and not for what it was given in between.
+  void mark_communication(CommunicationStream stream);
+  void wait_communication(CommunicationStream stream);
 
   /// Does what `body()` does, and from the third call of `key` on by launching a CUDA graph in the
   /// compute stream, without calling `body`: the first call runs it, the second captures it. For
   /// this, every call must put the same operators with the same arguments, buffers included, into
-  /// the compute stream and, between fork_side and join_side, into the side stream; whatever
-  /// differs belongs in `key`.
+  /// the compute stream and, between fork_communication and join_communication, into the
+  /// communication stream; whatever differs belongs in `key`.
   ///
   /// Not inside: collectives of MPI, upload, download, synchronize, allocations, anything that the
   /// host reads or decides by results, a first call of a shape that the first `body` did not have.
@@ -111,14 +123,18 @@ class Context {
   float* workspace(std::int64_t elements);
 
  private:
-  static constexpr std::int64_t kWorkspaces = 2;  ///< compute stream and Side::data
+  static constexpr std::int64_t kWorkspaces = 2;  ///< compute stream and CommunicationStream::data
   struct Lane {
     Queue queue;
     Event forked = nullptr, joined = nullptr;
   };
-  Lane& lane(Side side) { return lanes_[static_cast<std::size_t>(side)]; }
-  const Lane& lane(Side side) const { return lanes_[static_cast<std::size_t>(side)]; }
+  Lane& lane(CommunicationStream stream) { return lanes_[static_cast<std::size_t>(stream)]; }
+  const Lane& lane(CommunicationStream stream) const {
+    return lanes_[static_cast<std::size_t>(stream)];
+  }
 
+  Backend backend_ = Backend::host;
+  bool is_counting_ = false;
   std::shared_ptr<Gpu> gpu_;
   Queue queue_;
   std::array<Lane, 2> lanes_;

@@ -21,6 +21,7 @@ std::unique_ptr<GemmEngine> make_engine(std::shared_ptr<Gpu> gpu, Stream stream)
 }  // namespace
 
 Gemm::Gemm(Bf16Products products) : engine_(make_host_gemm(products)) {}
+Gemm::Gemm(Counting) : engine_() {}
 Gemm::Gemm(std::shared_ptr<Gpu> gpu, Stream stream)
     : engine_(make_engine(std::move(gpu), stream)) {}
 std::int64_t Gemm::workspace_bytes(Backend backend) {
@@ -34,16 +35,17 @@ std::int64_t Gemm::host_scratch_bytes(DType dtype, Bf16Products products) {
 Gemm::~Gemm() = default;
 Gemm::Gemm(Gemm&&) noexcept = default;
 
-void Gemm::multiply(const View& c, const ConstView& a, bool transpose_a, const ConstView& b,
-                    bool transpose_b, Output output, const void* bias) {
+void Gemm::multiply(const char* name, const View& c, const ConstView& a, bool transpose_a,
+                    const ConstView& b, bool transpose_b, Output output, const void* bias) {
   if (c.size() == 0) return;
   const bool accumulate = output == Output::accumulate;
-  engine_->multiply(operand(c, false), operand(a, transpose_a), operand(b, transpose_b), accumulate,
-                    bias);
+  if (engine_ != nullptr)
+    engine_->multiply(operand(c, false), operand(a, transpose_a), operand(b, transpose_b),
+                      accumulate, bias);
   if (profiler_ == nullptr) return;
   const std::int64_t k = transpose_a ? a.rows : a.cols;
   profiler_->add_cost(
-      2.0 * static_cast<double>(c.size()) * static_cast<double>(k),
+      {name, c.rows, c.cols, k}, 2.0 * static_cast<double>(c.size()) * static_cast<double>(k),
       static_cast<double>(a.size_bytes() + b.size_bytes() + (accumulate ? 2 : 1) * c.size_bytes()));
 }
 
@@ -52,16 +54,16 @@ void Gemm::forward(View y, ConstView x, ConstView w, Output output, ConstView bi
                   "y {} = x {} w^T {}", device::describe(y), device::describe(x),
                   device::describe(w));
   ESPALIER_ASSERT(
-      bias.data == nullptr || (bias.rows == 1 && bias.cols == w.rows && bias.dtype == w.dtype),
+      !bias.exists() || (bias.rows == 1 && bias.cols == w.rows && bias.dtype == w.dtype),
       "bias {} of w {}", device::describe(bias), device::describe(w));
-  multiply(y, x, false, w, true, output, bias.data);
+  multiply("gemm forward", y, x, false, w, true, output, bias.data);
 }
 
 void Gemm::backward_input(View dx, ConstView dy, ConstView w, Output output) {
   ESPALIER_ASSERT(
       dx.rows == dy.rows && dx.cols == w.cols && dy.cols == w.rows && dy.dtype == w.dtype,
       "dx {} = dy {} w {}", device::describe(dx), device::describe(dy), device::describe(w));
-  multiply(dx, dy, false, w, false, output, nullptr);
+  multiply("gemm backward_input", dx, dy, false, w, false, output, nullptr);
 }
 
 void Gemm::backward_weight(View dw, ConstView dy, ConstView x, Output output) {
@@ -69,7 +71,7 @@ void Gemm::backward_weight(View dw, ConstView dy, ConstView x, Output output) {
                       dw.dtype == DType::f32 && dy.dtype == x.dtype,
                   "dw {} = dy^T {} x {}", device::describe(dw), device::describe(dy),
                   device::describe(x));
-  multiply(dw, dy, true, x, false, output, nullptr);
+  multiply("gemm backward_weight", dw, dy, true, x, false, output, nullptr);
 }
 
 std::string Gemm::describe() const {
@@ -78,14 +80,14 @@ std::string Gemm::describe() const {
 std::string Gemm::choices() const {
   return engine_->choices();
 }
-void Gemm::adopt_choices(const std::string& choices) {
-  engine_->adopt_choices(choices);
+void Gemm::adopt_algorithms(const std::string& choices) {
+  engine_->adopt_algorithms(choices);
 }
-bool Gemm::resume_choices(const std::string& choices) {
-  return engine_->resume_choices(choices);
+bool Gemm::resume_algorithms(const std::string& choices) {
+  return engine_->resume_algorithms(choices);
 }
-void Gemm::save_choices() const {
-  engine_->save_choices();
+void Gemm::save_algorithms() const {
+  engine_->save_algorithms();
 }
 void Gemm::set_tuning(bool tuned) {
   engine_->set_tuning(tuned);

@@ -26,6 +26,9 @@ class Gemm {
  public:
   /// On the host.
   explicit Gemm(Bf16Products products = Bf16Products::automatic);
+  /// Counts what it is asked for (count_in) and computes nothing.
+  struct Counting {};
+  explicit Gemm(Counting);
   /// In `stream` of a GPU; null is the host.
   Gemm(std::shared_ptr<Gpu> gpu, Stream stream);
   ~Gemm();
@@ -48,15 +51,15 @@ class Gemm {
   /// From now on these algorithms and no others that were measured or kept: a product that is not
   /// among them gets the library's first suggestion, on every rank that adopts the same text. Text
   /// of another GPU model or library is ignored.
-  void adopt_choices(const std::string& choices);
+  void adopt_algorithms(const std::string& choices);
   /// Begins with these algorithms, those of an earlier part of the same run, and not with what is
   /// kept on this machine; only products that are not among them are measured. False, and nothing
   /// is changed, for text of another GPU model or library. Before the products that are to take
   /// them; without effect where nothing is measured.
-  bool resume_choices(const std::string& choices);
+  bool resume_algorithms(const std::string& choices);
   /// Keeps what was measured for the next run, in $XDG_CACHE_HOME/espalier or ~/.cache/espalier;
   /// for one rank of a job. A file that cannot be written is a warning.
-  void save_choices() const;
+  void save_algorithms() const;
   /// Whether algorithms are measured at the first call of a shape (the default), unless they are
   /// known from an earlier run, or the library's first suggestion is taken. Before the first call.
   void set_tuning(bool tuned);
@@ -77,9 +80,9 @@ class Gemm {
   void count_in(Profiler* profiler) { profiler_ = profiler; }
 
  private:
-  void multiply(const View& c, const ConstView& a, bool transpose_a, const ConstView& b,
-                bool transpose_b, Output output, const void* bias);
-  std::unique_ptr<GemmEngine> engine_;
+  void multiply(const char* name, const View& c, const ConstView& a, bool transpose_a,
+                const ConstView& b, bool transpose_b, Output output, const void* bias);
+  std::unique_ptr<GemmEngine> engine_;  ///< null: counts
   Profiler* profiler_ = nullptr;
 };
 

@@ -13,7 +13,7 @@
 #include "base/integers.hpp"
 #include "base/log.hpp"
 #include "device/cublaslt.hpp"
-#include "device/gemm_choices.hpp"
+#include "device/gemm_algorithm_cache.hpp"
 #include "device/gemm_engine.hpp"
 #include "device/gemm_measure.hpp"
 #include "device/gemm_problem.hpp"
@@ -108,14 +108,14 @@ class CublasLtGemm final : public GemmEngine {
   std::string describe() const override { return library_.describe(); }
 
   std::string choices() const override { return tuned_ ? choices_.text() : std::string(); }
-  void adopt_choices(const std::string& choices) override {
+  void adopt_algorithms(const std::string& choices) override {
     if (!choices_.is_ours(choices)) return;
     choices_.clear();
     choices_.adopt(choices);
     products_.clear();
     is_settled_ = true;
   }
-  bool resume_choices(const std::string& choices) override {
+  bool resume_algorithms(const std::string& choices) override {
     if (!tuned_) return true;
     if (!choices_.is_ours(choices)) return false;
     choices_.clear();
@@ -124,7 +124,7 @@ class CublasLtGemm final : public GemmEngine {
     is_cache_read_ = true;  // what was measured since then by others may differ
     return true;
   }
-  void save_choices() const override {
+  void save_algorithms() const override {
     if (num_measured_ > 0) choices_.save(choices_.cache_file());
   }
   void set_tuning(bool tuned) override { tuned_ = tuned; }
@@ -178,7 +178,7 @@ class CublasLtGemm final : public GemmEngine {
 
   /// What is known from before, else the fastest suggestion or the first; false: there is none.
   bool choose(Product& product, const GemmProblem& problem) {
-    if (const GemmChoices::Algorithm* known = choices_.find(problem); known != nullptr) {
+    if (const GemmAlgorithmCache::Algorithm* known = choices_.find(problem); known != nullptr) {
       std::memcpy(product.algorithm.data, known->data(), sizeof product.algorithm.data);
       cublasLtMatmulHeuristicResult_t result{};
       if (library_.MatmulAlgoCheck(handle_, product.description.get(), product.a.get(),
@@ -193,7 +193,7 @@ class CublasLtGemm final : public GemmEngine {
     if (measures()) {
       best = measure_if_possible(product, problem, suggestions);
       if (best) {
-        GemmChoices::Algorithm chosen{};
+        GemmAlgorithmCache::Algorithm chosen{};
         const cublasLtMatmulAlgo_t& algorithm = suggestions[static_cast<std::size_t>(*best)];
         static_assert(sizeof chosen == sizeof algorithm.data);
         std::memcpy(chosen.data(), algorithm.data, sizeof chosen);
@@ -286,7 +286,7 @@ class CublasLtGemm final : public GemmEngine {
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
   std::unordered_map<GemmProblem, std::unique_ptr<Product>, GemmProblemHash> products_;
-  GemmChoices choices_;
+  GemmAlgorithmCache choices_;
   bool tuned_ = true;
   bool is_settled_ = false;  ///< choices were adopted
   bool is_cache_read_ = false;

@@ -29,9 +29,9 @@ class GemmEngine {
   virtual std::string describe() const = 0;
   /// See Gemm.
   virtual std::string choices() const { return {}; }
-  virtual void adopt_choices(const std::string&) {}
-  virtual bool resume_choices(const std::string&) { return true; }
-  virtual void save_choices() const {}
+  virtual void adopt_algorithms(const std::string&) {}
+  virtual bool resume_algorithms(const std::string&) { return true; }
+  virtual void save_algorithms() const {}
   virtual void set_tuning(bool) {}
 };
 

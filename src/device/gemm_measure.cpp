@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/integers.hpp"
-#include "device/gemm_choices.hpp"
+#include "device/gemm_algorithm_cache.hpp"
 #include "device/random_operand.hpp"
 #include "device/stopwatch.hpp"
 

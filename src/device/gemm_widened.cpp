@@ -32,7 +32,7 @@ constexpr std::int64_t kColUnit = 48;
 constexpr std::int64_t kTermUnit = 16;
 /// oneDNN's kernels for AVX2 take six rows at a time and add up in another order where one to three
 /// are left over. Tiles of a bf16 result are products of a multiple of this, into rows of the block
-/// that nobody reads, so that a row does not depend on how many others are multiplied with it.
+/// that are not read, so that a row does not depend on how many others are multiplied with it.
 constexpr std::int64_t kEvenRows = 12;
 static_assert(kRowUnit % kEvenRows == 0);
 /// Rows of an operand that a thread widens at once.
@@ -45,12 +45,12 @@ constexpr std::int64_t padded(std::int64_t cols) {
 }
 constexpr std::int64_t kPadding = 47;
 
-/// The pieces of [0, count): as many as the largest size demands, about equally long.
-struct Pieces {
+/// The blocks of [0, count): as many as the largest size demands, about equally long.
+struct Blocks {
   std::int64_t count, number = 0, size = 0;
 
   /// Their length is a multiple of `unit`, which `largest` is cut to as well.
-  Pieces(std::int64_t total, std::int64_t largest, std::int64_t unit) : count(total) {
+  Blocks(std::int64_t total, std::int64_t largest, std::int64_t unit) : count(total) {
     largest = largest / unit * unit;
     size = round_up(div_ceil(total, div_ceil(total, largest)), unit);
     number = div_ceil(total, size);
@@ -191,9 +191,9 @@ void WidenedProducts::take_scratch() {
 void WidenedProducts::multiply(const GemmOperand& c, const GemmOperand& a, const GemmOperand& b,
                                bool accumulate, const void* bias) {
   take_scratch();
-  const Pieces terms(a.transposed ? a.rows : a.cols, kTerms, kTermUnit);
-  const Pieces rows(c.rows, std::min(kRows, kFloatsOfA / padded(terms.size)), kRowUnit);
-  const Pieces cols(
+  const Blocks terms(a.transposed ? a.rows : a.cols, kTerms, kTermUnit);
+  const Blocks rows(c.rows, std::min(kRows, kFloatsOfA / padded(terms.size)), kRowUnit);
+  const Blocks cols(
       c.cols,
       std::min({kCols, kFloatsOfB / terms.size - kPadding, kFloatsOfC / rows.size - kPadding}),
       kColUnit);
@@ -218,8 +218,8 @@ void WidenedProducts::multiply(const GemmOperand& c, const GemmOperand& a, const
         block_of_b.widen(task - tasks_of_a);
     });
 
-    const Pieces tile_rows(area.rows, kTileRows, kRowUnit);
-    const Pieces tile_cols(area.cols, kTileCols, kColUnit);
+    const Blocks tile_rows(area.rows, kTileRows, kRowUnit);
+    const Blocks tile_cols(area.cols, kTileCols, kColUnit);
     const std::int64_t num_tiles = tile_rows.number * tile_cols.number;
     // Two at least: a single task runs outside of a parallel region, where the library would start
     // threads of its own and may add up a sum in as many parts.

@@ -30,6 +30,10 @@ std::string Gpu::why_none(Backend backend) {
   return backend == Backend::cuda ? why_no_cuda_gpu() : std::string();
 }
 
+bool Gpu::has_driver() {
+  return has_cuda_driver();
+}
+
 std::vector<std::string> Gpu::uuids() {
   std::vector<std::string> result;
   for (int i = 0; i < num_cuda_gpus(); ++i)

@@ -22,6 +22,8 @@ class Gpu {
   /// Why there is none: "this program was built without CUDA", "no CUDA driver", ... ; empty if
   /// count > 0.
   static std::string why_none(Backend backend);
+  /// Whether a driver of the back-end cuda is loaded, be it too old for this program.
+  static bool has_driver();
   /// Tell GPUs apart on a node, by ordinal; of the back-end cuda. Empty for a GPU that this program
   /// has no code for.
   static std::vector<std::string> uuids();

@@ -14,6 +14,7 @@ std::shared_ptr<Gpu> open_emulated_gpu(int ordinal);
 // gpu_cuda.cpp, or gpu_without_cuda.cpp in a program that is built without it.
 int num_cuda_gpus();
 std::string why_no_cuda_gpu();
+bool has_cuda_driver();
 std::string uuid_of_cuda_gpu(int ordinal);
 int compute_capability_of_cuda_gpu(int ordinal);
 std::string why_no_code_for_cuda_gpu(int ordinal);

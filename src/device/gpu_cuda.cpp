@@ -53,11 +53,11 @@ std::string uuid_text(const cudaUUID_t& uuid) {  // as nvidia-smi -L writes it
 
 std::string why_no_code(int ordinal, const cudaDeviceProp& properties) {
   const int capability = 10 * properties.major + properties.minor;
-  if (has_code_for(ESPALIER_CUDA_ARCHITECTURES, capability)) return "";
+  if (has_code_for(cuda_architectures(), capability)) return "";
   return fmt::format(
       "GPU {} ({}) has compute capability {}.{}, the kernels of this program are compiled for {}; "
       "build it with -DESPALIER_CUDA_ARCHITECTURES={}",
-      ordinal, properties.name, properties.major, properties.minor, ESPALIER_CUDA_ARCHITECTURES,
+      ordinal, properties.name, properties.major, properties.minor, cuda_architectures(),
       architecture_for(capability));
 }
 
@@ -270,6 +270,14 @@ class CudaGpu final : public Gpu {
   int least_priority_ = 0, greatest_priority_ = 0;
 };
 
+/// 12040 is CUDA 12.4; 0 without a driver.
+int driver_version() {
+  int version = 0;
+  if (cudaDriverGetVersion(&version) != cudaSuccess) version = 0;
+  cudaGetLastError();
+  return version;
+}
+
 }  // namespace
 
 void cuda_failed(cudaError_t status, const char* call, int device) {
@@ -299,9 +307,7 @@ std::string why_no_cuda_gpu() {
       visible == nullptr ? "" : fmt::format(" with CUDA_VISIBLE_DEVICES=\"{}\"", visible);
   if (status == cudaSuccess) return fmt::format("CUDA sees no GPU{}", among);
   // Without any driver CUDA only says that it is too old.
-  int driver = 0;
-  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
-  cudaGetLastError();
+  const int driver = driver_version();
   std::string why = "libcuda.so.1 is not loaded: is there a driver?";
   if (driver > 0) why = "driver of CUDA " + version_text(driver);
   if (driver > 0 && driver / 1000 < CUDART_VERSION / 1000)
@@ -309,6 +315,10 @@ std::string why_no_cuda_gpu() {
                        CUDART_VERSION / 1000, kOldestDriver);
   return fmt::format("CUDA finds no GPU{}: \"{}\" ({}; {})", among, cudaGetErrorString(status),
                      cudaGetErrorName(status), why);
+}
+
+bool has_cuda_driver() {
+  return driver_version() > 0;
 }
 
 int compute_capability_of_cuda_gpu(int ordinal) {
@@ -321,10 +331,6 @@ std::string uuid_of_cuda_gpu(int ordinal) {
 
 std::string why_no_code_for_cuda_gpu(int ordinal) {
   return why_no_code(ordinal, properties_of(ordinal));
-}
-
-std::string_view cuda_architectures() {
-  return ESPALIER_CUDA_ARCHITECTURES;
 }
 
 std::shared_ptr<Gpu> open_cuda_gpu(int ordinal) {

@@ -10,8 +10,8 @@
 namespace espalier::device {
 
 /// Divides the time of a stream among phases: an event is recorded where one ends and the next
-/// begins, and read when the stream has long come past it, so that nobody waits. While the stream
-/// has nothing to do, the time belongs to what the host does meanwhile.
+/// begins, and read when the stream has long come past it, so that the host does not wait. While
+/// the stream has nothing to do, the time belongs to what the host does meanwhile.
 ///
 /// All events are made at the beginning; a host that is further ahead than they reach waits.
 class GpuTimeline {

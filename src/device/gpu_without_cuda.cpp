@@ -14,6 +14,9 @@ int num_cuda_gpus() {
 std::string why_no_cuda_gpu() {
   return kWhy;
 }
+bool has_cuda_driver() {
+  return false;
+}
 std::string uuid_of_cuda_gpu(int) {
   fail(ExitStatus::internal, "{}", kWhy);
 }

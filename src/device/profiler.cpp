@@ -65,11 +65,14 @@ std::array<double, kNumPhases> Profiler::seconds() const {
   return result;
 }
 
-void Profiler::add_cost(double flops, double bytes) {
-  PhaseCost& cost = costs_[static_cast<std::size_t>(current_)];
-  cost.flops += flops;
-  cost.bytes += bytes;
-  ++cost.calls;
+void Profiler::add_cost(const Operation& operation, double flops, double bytes) {
+  const auto add = [&](PhaseCost& cost) {
+    cost.flops += flops;
+    cost.bytes += bytes;
+    ++cost.calls;
+  };
+  add(costs_[static_cast<std::size_t>(current_)]);
+  if (records_operations_) add(operations_[operation]);
 }
 
 void Profiler::add_costs(const std::array<PhaseCost, kNumPhases>& costs) {
@@ -83,6 +86,7 @@ void Profiler::add_costs(const std::array<PhaseCost, kNumPhases>& costs) {
 void Profiler::reset() {
   seconds_ = {};
   costs_ = {};
+  operations_.clear();
   since_ = Clock::now();
   if (timeline_ != nullptr) timeline_->reset();
 }

@@ -2,7 +2,9 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string_view>
 
 #include "device/gpu.hpp"
 #include "device/phase.hpp"
@@ -11,12 +13,22 @@ namespace espalier::device {
 
 class GpuTimeline;
 
-/// What the operators of a phase had to do at least, as their launchers state it.
+/// What the operators of a phase, or one operation, had to do at least, as their launchers state
+/// it.
 struct PhaseCost {
   double flops = 0.0;
   double bytes = 0.0;  ///< of memory, each operand read or written once
   std::int64_t calls = 0;
+  bool operator==(const PhaseCost&) const = default;
 };
+
+/// An operator, or a matrix product of one shape.
+struct Operation {
+  std::string_view name;             ///< a literal
+  std::int64_t m = 0, n = 0, k = 0;  ///< of a product (m, k) (k, n); 0 for operators
+  auto operator<=>(const Operation&) const = default;
+};
+using OperationCosts = std::map<Operation, PhaseCost>;
 
 /// Exclusive time per phase: an inner scope's time is not counted in the outer one, except inside
 /// validation and checkpoint, which keep all of theirs. On the host it is wall time; on a GPU the
@@ -47,8 +59,12 @@ class Profiler {
   /// Seconds spent in each phase since construction or reset, the running phase included. On a GPU
   /// waits for the stream.
   std::array<double, kNumPhases> seconds() const;
-  /// Adds to the running phase.
-  void add_cost(double flops, double bytes);
+  /// Adds to the running phase and, when they are recorded, to the operation.
+  void add_cost(const Operation& operation, double flops, double bytes);
+  /// Whether costs are kept by operation, too, from now on; not those of a graph that is launched
+  /// again.
+  void record_operations(bool wanted) { records_operations_ = wanted; }
+  const OperationCosts& operations() const { return operations_; }
   std::array<PhaseCost, kNumPhases> costs() const { return costs_; }
   /// Several operators at once, as a graph that is launched again.
   void add_costs(const std::array<PhaseCost, kNumPhases>& costs);
@@ -64,6 +80,8 @@ class Profiler {
   void enter(Phase phase);
   std::array<double, kNumPhases> seconds_{};
   std::array<PhaseCost, kNumPhases> costs_{};
+  OperationCosts operations_;
+  bool records_operations_ = false;
   std::unique_ptr<GpuTimeline> timeline_;  ///< null: the host's clock
   bool is_paused_ = false;
   Phase current_ = Phase::other;

@@ -13,25 +13,25 @@ std::int64_t bytes_between_rows(const ConstView& view) {
 }
 
 /// A rectangle of a matrix that fits into a slot.
-struct Piece {
+struct Chunk {
   std::int64_t row, first_byte;  ///< of the matrix
   std::int64_t rows, row_bytes;
 };
 
 /// Rows longer than a slot are cut as if they were matrices of one row.
 template <class Each>
-void for_each_piece(const ConstView& view, std::int64_t slot_bytes, Each&& each) {
+void for_each_chunk(const ConstView& view, std::int64_t slot_bytes, Each&& each) {
   const std::int64_t row = view.cols * static_cast<std::int64_t>(size_of(view.dtype));
   if (row == 0) return;
   const std::int64_t rows_at_once = std::max<std::int64_t>(1, slot_bytes / row);
   const std::int64_t bytes_at_once = std::min(row, slot_bytes);
   for (std::int64_t r = 0; r < view.rows; r += rows_at_once)
     for (std::int64_t b = 0; b < row; b += bytes_at_once)
-      each(Piece{r, b, std::min(rows_at_once, view.rows - r), std::min(bytes_at_once, row - b)});
+      each(Chunk{r, b, std::min(rows_at_once, view.rows - r), std::min(bytes_at_once, row - b)});
 }
 
 void copy_rows(char* to, std::int64_t to_stride, const char* from, std::int64_t from_stride,
-               const Piece& p) {
+               const Chunk& p) {
   if (to_stride == p.row_bytes && from_stride == p.row_bytes) {
     std::memcpy(to, from, static_cast<std::size_t>(p.rows * p.row_bytes));
     return;
@@ -73,7 +73,7 @@ Staging::Slot& Staging::take(Ring& ring) {
 
 void Staging::upload(View to, const void* from) {
   const std::int64_t row = to.cols * static_cast<std::int64_t>(size_of(to.dtype));
-  for_each_piece(to, kSlotBytes, [&](const Piece& p) {
+  for_each_chunk(to, kSlotBytes, [&](const Chunk& p) {
     Slot& slot = take(uploads_);
     copy_rows(static_cast<char*>(slot.memory), p.row_bytes,
               static_cast<const char*>(from) + p.row * row + p.first_byte, row, p);
@@ -86,10 +86,10 @@ void Staging::upload(View to, const void* from) {
 
 void Staging::download(void* to, ConstView from) {
   const std::int64_t row = from.cols * static_cast<std::int64_t>(size_of(from.dtype));
-  // Pieces are on their way while earlier ones are unpacked.
+  // Chunks are on their way while earlier ones are unpacked.
   struct Waiting {
     Slot* slot;
-    Piece piece;
+    Chunk chunk;
   };
   std::array<Waiting, kNumSlots> waiting;
   std::size_t num_sent = 0, num_unpacked = 0;
@@ -99,7 +99,7 @@ void Staging::download(void* to, ConstView from) {
     copy_rows(static_cast<char*>(to) + p.row * row + p.first_byte, row,
               static_cast<const char*>(slot->memory), p.row_bytes, p);
   };
-  for_each_piece(from, kSlotBytes, [&](const Piece& p) {
+  for_each_chunk(from, kSlotBytes, [&](const Chunk& p) {
     if (num_sent - num_unpacked == kNumSlots) unpack();
     Slot& slot = take(downloads_);
     gpu_->copy_to_host(

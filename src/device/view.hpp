@@ -9,8 +9,11 @@
 namespace espalier::device {
 
 /// A non-owning, row-major matrix of one dtype: (rows, cols) with `stride` elements from one row to
-/// the next. Everything the program computes on is a matrix; a vector is (1, n). `data` is null
-/// while memory is only being planned (Arena).
+/// the next. Everything the program computes on is a matrix; a vector is (1, n).
+///
+/// A default view is absent: an operand that this model does not have. One with a size
+/// and no data is planned: its memory is only being counted (Arena::planning, Context::Counting).
+/// Operators ask exists(), so that they are told the same in both cases.
 template <bool kConst>
 struct BasicView {
   using Void = std::conditional_t<kConst, const void, void>;
@@ -29,6 +32,8 @@ struct BasicView {
     return static_cast<Pointer>(data) + row * stride;
   }
   std::int64_t size() const { return rows * cols; }  ///< elements
+  bool exists() const { return size() > 0; }
+  bool is_planned() const { return exists() && data == nullptr; }
   std::int64_t size_bytes() const { return size() * static_cast<std::int64_t>(size_of(dtype)); }
   bool is_contiguous() const { return stride == cols || rows <= 1; }
 

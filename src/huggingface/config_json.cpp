@@ -7,6 +7,7 @@
 #include <span>
 
 #include "base/error.hpp"
+#include "config/changes.hpp"
 #include "huggingface/family_names.hpp"
 #include "huggingface/strict_json.hpp"
 
@@ -330,31 +331,10 @@ ModelParameters read_config(const fs::path& file, std::string_view text) {
   return Reader(file, text).read();
 }
 
-std::vector<config::Change> changes_of_function(const ModelParameters& there,
-                                                const ModelParameters& here) {
-  const bool has_rope = here.model_type != "gpt2";
-  const auto matters = [&](std::string_view name) {
-    if (name == "file" || name == "initial_weights" || name == "initializer_range") return false;
-    if (name.ends_with("_token_id") || name == "generation_config") return false;
-    // A limit that people set, except where positions are a weight or the formula asks for it.
-    if (name == "max_position_embeddings")
-      return !has_rope || there.rope_type == "dynamic" || here.rope_type == "dynamic";
-    if (name.starts_with("rope_"))
-      return has_rope && (config::rope_key_has_meaning(there.rope_type, name) ||
-                          config::rope_key_has_meaning(here.rope_type, name));
-    return true;
-  };
-  std::vector<config::Change> changes = config::changes("model", there, here);
-  std::erase_if(changes, [&](const config::Change& change) {
-    return !matters(std::string_view(change.key).substr(std::string_view("model.").size()));
-  });
-  return changes;
-}
-
 std::string differences(const ModelParameters& there, const ModelParameters& here,
                         std::span<const std::string> allowed) {
   std::string text;
-  for (const config::Change& change : changes_of_function(there, here))
+  for (const config::Change& change : config::changes_of_model(there, here))
     if (std::find(allowed.begin(), allowed.end(), change.key) == allowed.end())
       text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "\n  ",
                           change.key.substr(change.key.find('.') + 1), change.before, change.now);

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "config/changes.hpp"
 #include "config/parameters.hpp"
 
 namespace espalier::huggingface {
@@ -31,12 +30,8 @@ struct ExportedConfig {
 std::string write_config(const ExportedConfig& config);
 std::string write_generation_config(const ExportedConfig& config);
 
-/// The keys of [model] in which two models differ so that the weights of one do not mean the same
-/// in the other: shapes, and everything of the function. Both are resolved.
-std::vector<config::Change> changes_of_function(const config::ModelParameters& there,
-                                                const config::ModelParameters& here);
-/// The same as text, "hidden_size: 64 there, 128 here"; empty: none. Keys in `allowed`, each
-/// written as "model.rope_theta", are left out.
+/// config::changes_of_model as text, "hidden_size: 64 there, 128 here"; empty: none. Keys in
+/// `allowed`, each written as "model.rope_theta", are left out.
 std::string differences(const config::ModelParameters& there, const config::ModelParameters& here,
                         std::span<const std::string> allowed = {});
 

@@ -8,7 +8,7 @@
 
 #include "huggingface/config_json.hpp"
 #include "huggingface/safetensors.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::huggingface {
 

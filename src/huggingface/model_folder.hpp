@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "config/parameters.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::huggingface {
 

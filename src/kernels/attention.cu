@@ -16,7 +16,7 @@ AttentionProvider provider_of(const AttentionForward& a) {
                              .dtype = a.q.dtype,
                              .aligned = all_aligned(a.q, a.k, a.v, a.o),
                              .compute_capability = compute_capability(),
-                             .documents = a.first_keys.data != nullptr});
+                             .documents = a.document_start.data != nullptr});
 }
 AttentionProvider provider_of(const AttentionBackward& a) {
   const bool aligned = all_aligned(a.q, a.k, a.v, a.o, a.d_o, a.d_q, a.d_k, a.d_v);
@@ -26,7 +26,7 @@ AttentionProvider provider_of(const AttentionBackward& a) {
                              .compute_capability = compute_capability(),
                              .backward = true,
                              .deterministic = a.deterministic,
-                             .documents = a.first_keys.data != nullptr,
+                             .documents = a.document_start.data != nullptr,
                              .scratch_elements = a.scratch.size()});
 }
 

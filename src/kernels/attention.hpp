@@ -40,9 +40,9 @@ struct AttentionForward {
   device::ConstView v;  ///< (B*S_kv, K_loc*D)
   device::View o;       ///< (B*S_q, A_loc*D)
   device::View lse;     ///< (B*A_loc, S_q) f32, natural logarithm of the softmax's sum
-  /// (1, B*S_q) i32, or data == nullptr: a query also attends to no key before this row of its
+  /// (1, B*S_q) i32, or absent: a query also attends to no key before this row of its
   /// sequence, the first token of its document. Never falls along a sequence, at most its position.
-  device::ConstView first_keys = {};
+  device::ConstView document_start = {};
   AttentionProvider provider = AttentionProvider::automatic;
 };
 void attention_forward(device::Context& context, const AttentionForward& a);
@@ -54,13 +54,13 @@ void attention_forward(device::Context& context, const AttentionForward& a);
 struct AttentionBackward {
   AttentionShape shape;  ///< query_length == kv_length, first_query_position == 0
   device::ConstView q, k, v, o;
-  device::ConstView lse;              ///< (B*A_loc, S) f32
-  device::ConstView d_o;              ///< (B*S, A_loc*D)
-  device::View d_q;                   ///< (B*S, A_loc*D)
-  device::View d_k;                   ///< (B*S, K_loc*D)
-  device::View d_v;                   ///< (B*S, K_loc*D)
-  device::View scratch;               ///< f32, see attention_backward_scratch_elements
-  device::ConstView first_keys = {};  ///< as the forward's
+  device::ConstView lse;                  ///< (B*A_loc, S) f32
+  device::ConstView d_o;                  ///< (B*S, A_loc*D)
+  device::View d_q;                       ///< (B*S, A_loc*D)
+  device::View d_k;                       ///< (B*S, K_loc*D)
+  device::View d_v;                       ///< (B*S, K_loc*D)
+  device::View scratch;                   ///< f32, see attention_backward_scratch_elements
+  device::ConstView document_start = {};  ///< as the forward's
   AttentionProvider provider = AttentionProvider::automatic;
   /// false allows cuDNN to add in any order, where it is faster or needs less memory. For
   /// comparisons of speed: no training asks for it.

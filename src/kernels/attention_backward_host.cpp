@@ -175,7 +175,7 @@ void write_sum(const device::View& out, const AttentionShape& s, std::int64_t b,
 void attention_backward(device::Context&, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
   check_attention_shapes(s, a.q, a.k, a.v, a.o, a.lse);
-  check_first_keys(s, a.first_keys);
+  check_document_start(s, a.document_start);
   ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0,
                   "{} queries from {}, {} keys", s.query_length, s.first_query_position,
                   s.kv_length);
@@ -205,7 +205,7 @@ void attention_backward(device::Context&, const AttentionBackward& a) {
       const std::int64_t b = head / s.num_kv_heads;
       BackwardTile<T> work(a, b, head % s.num_kv_heads);
       for (std::int64_t i = task / heads; i < num_tiles(s); i += splits)
-        work.run(Tile(s, i, keys_of_sequence(a.first_keys, s, b)), d_k, d_k + elements);
+        work.run(Tile(s, i, keys_of_sequence(a.document_start, s, b)), d_k, d_k + elements);
       if (splits == 1) write(head);
     });
     if (splits > 1) host_for_tasks(heads, write);

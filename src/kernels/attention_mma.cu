@@ -19,7 +19,7 @@ struct Forward {
   const bf16* v;
   bf16* o;
   float* lse;
-  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   std::int64_t q_stride, k_stride, v_stride, o_stride, lse_stride;
   int batch, num_q_heads, group;  ///< group: query heads of one kv head
   int query_length, kv_length, first_query_position, num_tiles;
@@ -48,8 +48,8 @@ ESPALIER_DEVICE LaneRow lane_row(const Forward& a, const Place& place, int secon
   const int row = warp() * 16 + fragment_row(2 * second);
   const int query = place.tile * kTileRows + row;
   const bool here = query < a.query_length;
-  const int first_key = here && a.first_keys != nullptr
-                            ? read_element(a.first_keys + place.b * a.query_length + query)
+  const int first_key = here && a.document_start != nullptr
+                            ? read_element(a.document_start + place.b * a.query_length + query)
                             : 0;
   return {row, num_tail_columns(a.first_query_position + query), first_key};
 }
@@ -122,8 +122,8 @@ forward_tile(Forward a) {
       first_query + kTileRows < a.query_length ? first_query + kTileRows - 1 : a.query_length - 1;
   const int last = (a.first_query_position + last_query) / kTileRows;
   // The first document in the tile begins first.
-  const int first = a.first_keys != nullptr
-                        ? read_element(a.first_keys + query_row + first_query) / kTileRows
+  const int first = a.document_start != nullptr
+                        ? read_element(a.document_start + query_row + first_query) / kTileRows
                         : 0;
 
   query_tile.copy_rows(a.q + query_row * a.q_stride + place.h * kHeadDim, a.q_stride, first_query,
@@ -149,7 +149,7 @@ forward_tile(Forward a) {
     commit_copies();
     Scores scores = multiply_rows([&](int d) { return queries[d]; }, place_in(key_places, tile));
     const int first_key = tile * kTileRows;
-    if (a.first_keys != nullptr || first_key + kTileRows > a.first_query_position + first_query)
+    if (a.document_start != nullptr || first_key + kTileRows > a.first_query_position + first_query)
       hide_unseen(scores, rows, first_key);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -202,26 +202,27 @@ void launch_forward(const Queue& queue, const Forward& a) {
 
 void attention_forward_mma(const Queue& queue, const AttentionForward& a) {
   const AttentionShape& s = a.shape;
-  const bool documents = a.first_keys.data != nullptr;
-  const Forward arguments{.q = a.q.as<bf16>(),
-                          .k = a.k.as<bf16>(),
-                          .v = a.v.as<bf16>(),
-                          .o = a.o.as<bf16>(),
-                          .lse = a.lse.as<float>(),
-                          .first_keys = documents ? a.first_keys.as<std::int32_t>() : nullptr,
-                          .q_stride = a.q.stride,
-                          .k_stride = a.k.stride,
-                          .v_stride = a.v.stride,
-                          .o_stride = a.o.stride,
-                          .lse_stride = a.lse.stride,
-                          .batch = narrow<int>(s.batch),
-                          .num_q_heads = narrow<int>(s.num_q_heads),
-                          .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
-                          .query_length = narrow<int>(s.query_length),
-                          .kv_length = narrow<int>(s.kv_length),
-                          .first_query_position = narrow<int>(s.first_query_position),
-                          .num_tiles = narrow<int>(div_ceil(s.query_length, kTileRows)),
-                          .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+  const bool documents = a.document_start.data != nullptr;
+  const Forward arguments{
+      .q = a.q.as<bf16>(),
+      .k = a.k.as<bf16>(),
+      .v = a.v.as<bf16>(),
+      .o = a.o.as<bf16>(),
+      .lse = a.lse.as<float>(),
+      .document_start = documents ? a.document_start.as<std::int32_t>() : nullptr,
+      .q_stride = a.q.stride,
+      .k_stride = a.k.stride,
+      .v_stride = a.v.stride,
+      .o_stride = a.o.stride,
+      .lse_stride = a.lse.stride,
+      .batch = narrow<int>(s.batch),
+      .num_q_heads = narrow<int>(s.num_q_heads),
+      .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
+      .query_length = narrow<int>(s.query_length),
+      .kv_length = narrow<int>(s.kv_length),
+      .first_query_position = narrow<int>(s.first_query_position),
+      .num_tiles = narrow<int>(div_ceil(s.query_length, kTileRows)),
+      .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   if (s.head_dim == 64)
     launch_forward<64>(queue, arguments);
   else

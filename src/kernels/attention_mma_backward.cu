@@ -21,8 +21,8 @@ struct Backward {
   Heads<bf16> d_q, d_k, d_v;
   const float* lse;
   std::int64_t lse_stride;
-  const float* delta;              ///< (B * A_loc, S)
-  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
+  const float* delta;                  ///< (B * A_loc, S)
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   int batch, num_q_heads, num_kv_heads, group, length;
   float scale;
 };
@@ -36,8 +36,8 @@ ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
   if (query >= a.length) return {0, -1, 0.0f, 0.0f};
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
   const int first =
-      a.first_keys != nullptr
-          ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+      a.document_start != nullptr
+          ? read_element(a.document_start + static_cast<std::int64_t>(b) * a.length + query)
           : 0;
   return {first, num_tail_columns(query),
           read_element(a.lse + head * a.lse_stride + query) * kLog2E,
@@ -90,15 +90,15 @@ ESPALIER_KERNEL(kBackwardThreads)
 gradient_of_keys(Backward a) {
   const Tiles<kHeadDim> tiles{SharedAllocator()};
   const int heads = a.batch * a.num_kv_heads;
-  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
-  // together.
+  // The document starts of a whole sequence are seen by most queries: they go first, so that blocks
+  // end together.
   const int first_key = static_cast<int>(block_index() / heads) * kOwnRows;
   const int head = static_cast<int>(block_index() % heads);
   const int b = head / a.num_kv_heads;
   const int kv_head = head % a.num_kv_heads;
 
   const int first_tile = first_key / kPassingRows;
-  const int end = end_of_queries(a.first_keys, b, a.length, first_key, first_key + kOwnRows);
+  const int end = end_of_queries(a.document_start, b, a.length, first_key, first_key + kOwnRows);
   const int num_tiles = (end + kPassingRows - 1) / kPassingRows - first_tile;
   const int num_turns = num_tiles * a.group;
   const auto q_head = [&](int turn) { return kv_head * a.group + turn / num_tiles; };
@@ -167,7 +167,7 @@ gradient_of_queries(Backward a) {
 
   const std::int64_t query_row = static_cast<std::int64_t>(b) * a.length + first_query;
   const int first_tile =
-      a.first_keys != nullptr ? read_element(a.first_keys + query_row) / kPassingRows : 0;
+      a.document_start != nullptr ? read_element(a.document_start + query_row) / kPassingRows : 0;
   const int end = first_query + kOwnRows < a.length ? first_query + kOwnRows : a.length;
   const int num_turns = (end + kPassingRows - 1) / kPassingRows - first_tile;
   const auto first_key = [&](int turn) { return (first_tile + turn) * kPassingRows; };
@@ -221,24 +221,25 @@ void launch_backward(const Queue& queue, const Backward& a) {
 
 void attention_backward_mma(const Queue& queue, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
-  const Backward arguments{
-      .q = heads_of<bf16>(a.q),
-      .k = heads_of<bf16>(a.k),
-      .v = heads_of<bf16>(a.v),
-      .d_o = heads_of<bf16>(a.d_o),
-      .d_q = heads_of<bf16>(a.d_q),
-      .d_k = heads_of<bf16>(a.d_k),
-      .d_v = heads_of<bf16>(a.d_v),
-      .lse = a.lse.as<float>(),
-      .lse_stride = a.lse.stride,
-      .delta = a.scratch.as<float>(),
-      .first_keys = a.first_keys.data != nullptr ? a.first_keys.as<std::int32_t>() : nullptr,
-      .batch = narrow<int>(s.batch),
-      .num_q_heads = narrow<int>(s.num_q_heads),
-      .num_kv_heads = narrow<int>(s.num_kv_heads),
-      .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
-      .length = narrow<int>(s.query_length),
-      .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+  const Backward arguments{.q = heads_of<bf16>(a.q),
+                           .k = heads_of<bf16>(a.k),
+                           .v = heads_of<bf16>(a.v),
+                           .d_o = heads_of<bf16>(a.d_o),
+                           .d_q = heads_of<bf16>(a.d_q),
+                           .d_k = heads_of<bf16>(a.d_k),
+                           .d_v = heads_of<bf16>(a.d_v),
+                           .lse = a.lse.as<float>(),
+                           .lse_stride = a.lse.stride,
+                           .delta = a.scratch.as<float>(),
+                           .document_start = a.document_start.data != nullptr
+                                                 ? a.document_start.as<std::int32_t>()
+                                                 : nullptr,
+                           .batch = narrow<int>(s.batch),
+                           .num_q_heads = narrow<int>(s.num_q_heads),
+                           .num_kv_heads = narrow<int>(s.num_kv_heads),
+                           .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
+                           .length = narrow<int>(s.query_length),
+                           .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   attention_delta(queue, a);
   if (s.head_dim == 64)
     launch_backward<64>(queue, arguments);

@@ -132,9 +132,9 @@ bool is_keys(const AttentionShape& s, const device::ConstView& view) {
 bool is_lse(const AttentionShape& s, const device::ConstView& view) {
   return view.rows == s.batch * s.num_q_heads && view.cols == s.query_length;
 }
-bool is_first_keys(const AttentionShape& s, const device::ConstView& view) {
-  return view.data == nullptr || (view.dtype == DType::i32 && view.is_contiguous() &&
-                                  view.size() >= s.batch * s.query_length);
+bool is_document_start(const AttentionShape& s, const device::ConstView& view) {
+  return !view.exists() || (view.dtype == DType::i32 && view.is_contiguous() &&
+                            view.size() >= s.batch * s.query_length);
 }
 
 }  // namespace
@@ -143,9 +143,10 @@ void check_attention(const AttentionForward& a) {
   const AttentionShape& s = a.shape;
   check_shape(s);
   ESPALIER_ASSERT(is_queries(s, a.q) && is_keys(s, a.k) && is_keys(s, a.v) && is_queries(s, a.o) &&
-                      is_lse(s, a.lse) && is_first_keys(s, a.first_keys),
-                  "q {}, k {}, v {}, o {}, lse {}, first keys {}", describe(a.q), describe(a.k),
-                  describe(a.v), describe(a.o), describe(a.lse), describe(a.first_keys));
+                      is_lse(s, a.lse) && is_document_start(s, a.document_start),
+                  "q {}, k {}, v {}, o {}, lse {}, document starts {}", describe(a.q),
+                  describe(a.k), describe(a.v), describe(a.o), describe(a.lse),
+                  describe(a.document_start));
 }
 
 void check_attention(const AttentionBackward& a) {
@@ -153,10 +154,11 @@ void check_attention(const AttentionBackward& a) {
   check_shape(s);
   ESPALIER_ASSERT(is_queries(s, a.q) && is_queries(s, a.o) && is_queries(s, a.d_o) &&
                       is_queries(s, a.d_q) && is_keys(s, a.k) && is_keys(s, a.v) &&
-                      is_keys(s, a.d_k) && is_keys(s, a.d_v) && is_first_keys(s, a.first_keys),
-                  "q {}, k {}, v {}, o {}, d_o {}, d_q {}, d_k {}, d_v {}, first keys {}",
+                      is_keys(s, a.d_k) && is_keys(s, a.d_v) &&
+                      is_document_start(s, a.document_start),
+                  "q {}, k {}, v {}, o {}, d_o {}, d_q {}, d_k {}, d_v {}, document starts {}",
                   describe(a.q), describe(a.k), describe(a.v), describe(a.o), describe(a.d_o),
-                  describe(a.d_q), describe(a.d_k), describe(a.d_v), describe(a.first_keys));
+                  describe(a.d_q), describe(a.d_k), describe(a.d_v), describe(a.document_start));
   ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0 &&
                       is_lse(s, a.lse) && a.scratch.size() >= a.lse.size(),
                   "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,

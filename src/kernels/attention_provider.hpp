@@ -18,7 +18,7 @@ struct AttentionRequest {
   int compute_capability = 0;
   bool backward = false;
   bool deterministic = true;  ///< of the backward pass
-  bool documents = false;     ///< whether there are first keys
+  bool documents = false;     ///< whether there are document starts
   /// f32 elements that the backward pass is given.
   std::int64_t scratch_elements = 0;
 };

@@ -19,8 +19,8 @@ struct Forward {
   Heads<T> o;
   float* lse;
   std::int64_t lse_stride;
-  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
-  int batch, num_q_heads, group;   ///< group: query heads of one kv head
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
+  int batch, num_q_heads, group;       ///< group: query heads of one kv head
   int query_length, kv_length, first_query_position, num_tiles, head_dim;
   float scale;
 };
@@ -45,14 +45,14 @@ forward_tile(Forward<T> a) {
   const int last_tile = (a.first_query_position + end - 1) / kRows;
   // The first document in the tile begins first.
   const int first_tile =
-      a.first_keys != nullptr ? read_element(a.first_keys + query_row) / kRows : 0;
+      a.document_start != nullptr ? read_element(a.document_start + query_row) / kRows : 0;
   int position[kOwnRows], first_key[kOwnRows];
 #pragma unroll
   for (int r = 0; r < kOwnRows; ++r) {
     const int query = first_query + own_row() + r;
-    const bool here = query < a.query_length && a.first_keys != nullptr;
+    const bool here = query < a.query_length && a.document_start != nullptr;
     position[r] = num_tail_columns(a.first_query_position + query);
-    first_key[r] = here ? read_element(a.first_keys + query_row + own_row() + r) : 0;
+    first_key[r] = here ? read_element(a.document_start + query_row + own_row() + r) : 0;
   }
 
   queries.copy_rows<kCount>(a.q.at(b, a.query_length, h, a.head_dim), a.q.stride, first_query,
@@ -105,7 +105,7 @@ forward_tile(Forward<T> a) {
 void attention_forward_reference(const Queue& queue, const AttentionForward& a) {
   const AttentionShape& s = a.shape;
   const std::int64_t num_tiles = div_ceil(s.query_length, kRows);
-  const bool documents = a.first_keys.data != nullptr;
+  const bool documents = a.document_start.data != nullptr;
   dispatch(a.q.dtype, [&]<class T>(T) {
     with_head_width<T>(
         all_aligned(a.q, a.k, a.v, a.o), s.head_dim, [&]<int kCount>(Columns<kCount>) {
@@ -120,7 +120,7 @@ void attention_forward_reference(const Queue& queue, const AttentionForward& a) 
                   .o = heads_of<T>(a.o),
                   .lse = a.lse.as<float>(),
                   .lse_stride = a.lse.stride,
-                  .first_keys = documents ? a.first_keys.as<std::int32_t>() : nullptr,
+                  .document_start = documents ? a.document_start.as<std::int32_t>() : nullptr,
                   .batch = narrow<int>(s.batch),
                   .num_q_heads = narrow<int>(s.num_q_heads),
                   .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),

@@ -18,8 +18,8 @@ struct Backward {
   Heads<T> d_q, d_k, d_v;
   const float* lse;
   std::int64_t lse_stride;
-  float* delta;                    ///< (B * A_loc, S)
-  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
+  float* delta;                        ///< (B * A_loc, S)
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   int batch, num_q_heads, num_kv_heads, group, length, head_dim;
   float scale;
 };
@@ -54,8 +54,8 @@ ESPALIER_DEVICE Query query_of(const Backward<T>& a, int b, int h, int query) {
   if (query >= a.length) return {0, -1, 0.0f, 0.0f};
   const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
   const int first =
-      a.first_keys != nullptr
-          ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+      a.document_start != nullptr
+          ? read_element(a.document_start + static_cast<std::int64_t>(b) * a.length + query)
           : 0;
   return {first, num_tail_columns(query), read_element(a.lse + head * a.lse_stride + query),
           read_element(a.delta + head * a.length + query)};
@@ -83,8 +83,8 @@ gradient_of_keys(Backward<T> a) {
       d_outs(shared, a.head_dim);
   const RowWeights probabilities(shared), d_scores(shared);
   const int heads = a.batch * a.num_kv_heads;
-  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
-  // together.
+  // The document starts of a whole sequence are seen by most queries: they go first, so that blocks
+  // end together.
   const int first_key = static_cast<int>(block_index() / heads) * kRows;
   const int head = static_cast<int>(block_index() % heads);
   const int b = head / a.num_kv_heads;
@@ -92,7 +92,7 @@ gradient_of_keys(Backward<T> a) {
   keys.copy_rows<kCount>(a.k.at(b, a.length, kv_head, a.head_dim), a.k.stride, first_key, a.length);
   values.copy_rows<kCount>(a.v.at(b, a.length, kv_head, a.head_dim), a.v.stride, first_key,
                            a.length);
-  const int end = end_of_queries(a.first_keys, b, a.length, first_key, first_key + kRows);
+  const int end = end_of_queries(a.document_start, b, a.length, first_key, first_key + kRows);
   const int num_tiles = (end - first_key + kRows - 1) / kRows;
   RowSums d_k{}, d_v{};
 #pragma unroll 1
@@ -152,7 +152,7 @@ gradient_of_queries(Backward<T> a) {
                            a.length);
   const std::int64_t query_row = static_cast<std::int64_t>(b) * a.length + first_query;
   const int first_tile =
-      a.first_keys != nullptr ? read_element(a.first_keys + query_row) / kRows : 0;
+      a.document_start != nullptr ? read_element(a.document_start + query_row) / kRows : 0;
   Query query[kOwnRows];
 #pragma unroll
   for (int r = 0; r < kOwnRows; ++r) query[r] = query_of(a, b, h, first_query + own_row() + r);
@@ -186,31 +186,32 @@ gradient_of_queries(Backward<T> a) {
 
 void attention_backward_reference(const Queue& queue, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
-  const bool documents = a.first_keys.data != nullptr;
+  const bool documents = a.document_start.data != nullptr;
   const bool aligned = all_aligned(a.q, a.k, a.v, a.o, a.d_o, a.d_q, a.d_k, a.d_v);
   const std::int64_t rows = s.batch * s.query_length * s.num_q_heads;
   const std::int64_t tiles = div_ceil(s.query_length, kRows) * s.batch;
   const std::int64_t bytes = reference_backward_bytes(s.head_dim);
   dispatch(a.q.dtype, [&]<class T>(T) {
-    const Backward<T> arguments{.q = heads_of<T>(a.q),
-                                .k = heads_of<T>(a.k),
-                                .v = heads_of<T>(a.v),
-                                .o = heads_of<T>(a.o),
-                                .d_o = heads_of<T>(a.d_o),
-                                .d_q = heads_of<T>(a.d_q),
-                                .d_k = heads_of<T>(a.d_k),
-                                .d_v = heads_of<T>(a.d_v),
-                                .lse = a.lse.as<float>(),
-                                .lse_stride = a.lse.stride,
-                                .delta = a.scratch.as<float>(),
-                                .first_keys = documents ? a.first_keys.as<std::int32_t>() : nullptr,
-                                .batch = narrow<int>(s.batch),
-                                .num_q_heads = narrow<int>(s.num_q_heads),
-                                .num_kv_heads = narrow<int>(s.num_kv_heads),
-                                .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
-                                .length = narrow<int>(s.query_length),
-                                .head_dim = narrow<int>(s.head_dim),
-                                .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
+    const Backward<T> arguments{
+        .q = heads_of<T>(a.q),
+        .k = heads_of<T>(a.k),
+        .v = heads_of<T>(a.v),
+        .o = heads_of<T>(a.o),
+        .d_o = heads_of<T>(a.d_o),
+        .d_q = heads_of<T>(a.d_q),
+        .d_k = heads_of<T>(a.d_k),
+        .d_v = heads_of<T>(a.d_v),
+        .lse = a.lse.as<float>(),
+        .lse_stride = a.lse.stride,
+        .delta = a.scratch.as<float>(),
+        .document_start = documents ? a.document_start.as<std::int32_t>() : nullptr,
+        .batch = narrow<int>(s.batch),
+        .num_q_heads = narrow<int>(s.num_q_heads),
+        .num_kv_heads = narrow<int>(s.num_kv_heads),
+        .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
+        .length = narrow<int>(s.query_length),
+        .head_dim = narrow<int>(s.head_dim),
+        .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
     with_head_width<T>(aligned, s.head_dim, [&]<int kCount>(Columns<kCount>) {
       launch(delta_of_rows<T, kCount>, {div_ceil(rows, kRowsThreads / kWarpSize), kRowsThreads},
              queue, arguments);

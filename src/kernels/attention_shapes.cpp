@@ -39,13 +39,14 @@ void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
                   describe(o), describe(lse));
 }
 
-void check_first_keys(const AttentionShape& s, const device::ConstView& first_keys) {
-  if (first_keys.data == nullptr) return;
-  ESPALIER_ASSERT(first_keys.dtype == DType::i32 && first_keys.is_contiguous() &&
-                      first_keys.size() >= s.batch * s.query_length,
-                  "first keys {} of {} queries", describe(first_keys), s.batch * s.query_length);
+void check_document_start(const AttentionShape& s, const device::ConstView& document_start) {
+  if (!document_start.exists()) return;
+  ESPALIER_ASSERT(document_start.dtype == DType::i32 && document_start.is_contiguous() &&
+                      document_start.size() >= s.batch * s.query_length,
+                  "document starts {} of {} queries", describe(document_start),
+                  s.batch * s.query_length);
   for (std::int64_t b = 0; b < s.batch; ++b) {
-    const auto* keys = first_keys.as<std::int32_t>() + b * s.query_length;
+    const auto* keys = document_start.as<std::int32_t>() + b * s.query_length;
     std::int64_t least = 0;
     for (std::int64_t i = 0; i < s.query_length; least = keys[i++])
       ESPALIER_ASSERT(keys[i] >= least && keys[i] <= s.first_query_position + i,

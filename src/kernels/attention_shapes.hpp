@@ -29,7 +29,7 @@ void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
 
 /// A value out of place would leave a row without keys, whose output is NaN, or let it see another
 /// document: found here once, not in every tile.
-void check_first_keys(const AttentionShape& s, const device::ConstView& first_keys);
+void check_document_start(const AttentionShape& s, const device::ConstView& document_start);
 
 }  // namespace espalier::kernels::host
 

@@ -169,9 +169,9 @@ struct Tile {
   std::int64_t group;
   std::int64_t first_key = 0;       ///< no row attends to a key before it
   std::int64_t last_first_key = 0;  ///< no row is kept from a key at or behind it by its first key
-  alignas(64) std::int32_t first_keys[kTileRows] = {};  ///< per lane
+  alignas(64) std::int32_t document_start[kTileRows] = {};  ///< per lane
 
-  /// `keys_of_sequence`: AttentionForward::first_keys of this sequence, or null.
+  /// `keys_of_sequence`: AttentionForward::document_start of this sequence, or null.
   Tile(const AttentionShape& s, std::int64_t index, const std::int32_t* keys_of_sequence)
       : first_row(index * kTileRows),
         num_rows(
@@ -181,10 +181,10 @@ struct Tile {
         group(s.num_q_heads / s.num_kv_heads) {
     if (keys_of_sequence == nullptr) return;
     for (std::int64_t lane = 0; lane < num_rows; ++lane)
-      first_keys[lane] = keys_of_sequence[(first_row + lane) / group];
+      document_start[lane] = keys_of_sequence[(first_row + lane) / group];
     // They never fall from row to row.
-    first_key = first_keys[0];
-    last_first_key = first_keys[num_rows - 1];
+    first_key = document_start[0];
+    last_first_key = document_start[num_rows - 1];
   }
   /// Behind the last key that any of its rows attends to.
   std::int64_t end_key() const { return first_position + (first_row + num_rows - 1) / group + 1; }
@@ -195,7 +195,7 @@ struct Tile {
   /// Lanes of vector `j` that attend to `key`, for simd's choice.
   auto attends(std::int64_t j, simd::Ints lane_positions, std::int64_t key) const {
     const simd::Ints keys = simd::Ints{} + static_cast<std::int32_t>(key);
-    return (lane_positions >= keys) & (simd::load_units(first_keys + j * simd::kLanes) <= keys);
+    return (lane_positions >= keys) & (simd::load_units(document_start + j * simd::kLanes) <= keys);
   }
   /// Positions of the lanes of its vector `j`.
   simd::Ints positions(std::int64_t j) const {
@@ -207,10 +207,11 @@ struct Tile {
   }
 };
 
-/// first_keys of sequence `b`, or null.
-inline const std::int32_t* keys_of_sequence(const device::ConstView& first_keys,
+/// document_start of sequence `b`, or null.
+inline const std::int32_t* keys_of_sequence(const device::ConstView& document_start,
                                             const AttentionShape& s, std::int64_t b) {
-  return first_keys.data == nullptr ? nullptr : first_keys.as<std::int32_t>() + b * s.query_length;
+  return !document_start.exists() ? nullptr
+                                  : document_start.as<std::int32_t>() + b * s.query_length;
 }
 
 /// The factor of the scores, 1 / sqrt(D).

@@ -23,7 +23,7 @@ constexpr int kStages = kHeadDim <= 64 ? 4 : 2;
 struct Forward {
   TensorMap q, k, v, o;
   float* lse;
-  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   std::int64_t lse_stride;
   BlockOrder order;
   int num_q_heads, group;  ///< group: query heads of one kv head
@@ -44,8 +44,9 @@ struct Place {
 };
 /// The first key that a query sees.
 ESPALIER_DEVICE int first_key_of(const Forward& a, int b, int query) {
-  return a.first_keys != nullptr
-             ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.query_length + query)
+  return a.document_start != nullptr
+             ? read_element(a.document_start + static_cast<std::int64_t>(b) * a.query_length +
+                            query)
              : 0;
 }
 ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
@@ -153,7 +154,7 @@ template <int kHeadDim>
 ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kHeadDim>& tiles) {
   const int group_first = warpgroup() * kGroupRows;
   const int first_query = place.first_query + group_first;
-  // The last query sees the fewest of the first keys.
+  // The last query sees the fewest of the document starts.
   const int last_first_key =
       first_key_of(a, place.b,
                    first_query + kGroupRows < a.query_length ? first_query + kGroupRows - 1
@@ -290,7 +291,7 @@ void attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
   const auto map = [&](const device::ConstView& view, std::int64_t num_heads, int box_rows) {
     return map_of_heads(view, s.batch, num_heads, s.head_dim, box_rows);
   };
-  const bool documents = a.first_keys.data != nullptr;
+  const bool documents = a.document_start.data != nullptr;
   const int group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads));
   const Forward arguments{
       .q = map(a.q, s.num_q_heads, kQueries),
@@ -298,7 +299,7 @@ void attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
       .v = map(a.v, s.num_kv_heads, kKeys),
       .o = map(a.o, s.num_q_heads, kGroupRows),
       .lse = a.lse.as<float>(),
-      .first_keys = documents ? a.first_keys.as<std::int32_t>() : nullptr,
+      .document_start = documents ? a.document_start.as<std::int32_t>() : nullptr,
       .lse_stride = a.lse.stride,
       .order = BlockOrder::of(narrow<int>(s.batch * s.num_q_heads),
                               narrow<int>(div_ceil(s.query_length, kQueries)), group,

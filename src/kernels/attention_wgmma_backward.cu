@@ -85,13 +85,13 @@ struct KeysPlace {
 ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   const auto [head, tile] = a.order.place(block);
   KeysPlace place;
-  // The first keys of a whole sequence are seen by most queries: they go first, so that blocks end
-  // together.
+  // The document starts of a whole sequence are seen by most queries: they go first, so that blocks
+  // end together.
   place.first_key = tile * kOwnRows;
   place.kv_head = head % a.num_kv_heads;
   place.b = head / a.num_kv_heads;
   place.first_tile = place.first_key / kPassingQueries;
-  const int end = end_of_queries(a.rows.first_keys, place.b, a.rows.length, place.first_key,
+  const int end = end_of_queries(a.rows.document_start, place.b, a.rows.length, place.first_key,
                                  place.first_key + kOwnRows);
   place.tiles_of_head = (end + kPassingQueries - 1) / kPassingQueries - place.first_tile;
   place.group = a.group;
@@ -255,7 +255,7 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   const float scale = a.scale * kLog2OfE;
   const Query rows[2] = {query_of(a.rows, place.b, place.h, first_row + group_row(0)),
                          query_of(a.rows, place.b, place.h, first_row + group_row(2))};
-  // The last query sees the fewest of the first keys.
+  // The last query sees the fewest of the document starts.
   const int last_row =
       first_row + kGroupRows < a.rows.length ? first_row + kGroupRows - 1 : a.rows.length - 1;
   const int last_first_key = first_key_of(a.rows, place.b, last_row);

@@ -185,7 +185,7 @@ ESPALIER_DEVICE Place place_of(const Gradients& a, int begun) {
 }
 /// Behind the last tile of queries that see any of them.
 ESPALIER_DEVICE int end_tile_of(const Gradients& a, const Place& place) {
-  const int end = end_of_queries(a.rows.first_keys, place.b, a.rows.length, place.first_key(),
+  const int end = end_of_queries(a.rows.document_start, place.b, a.rows.length, place.first_key(),
                                  place.first_key() + kOwnRows);
   return (end + kPassingQueries - 1) / kPassingQueries;
 }
@@ -222,7 +222,7 @@ ESPALIER_DEVICE void send_parts(const Gradients& a, const Place& place, int end_
   for_each_turn(a, place, end_tile, [&](int turn, int head, int tile) {
     if (turn % kParts != sender) return;
     const std::int64_t at = a.tile_of_head(place.b, head, tile);
-    // The first query of the tile sees the most of the first keys.
+    // The first query of the tile sees the most of the document starts.
     const int before =
         place.key_tile - first_key_of(a.rows, place.b, tile * kPassingQueries) / kOwnRows;
     if (before > 0) await_count(a.added + at, before);

@@ -16,8 +16,8 @@ constexpr int kGatherThreads = 256;
 struct Gathered {
   std::uint32_t* tokens;
   std::uint32_t* targets;
-  std::int32_t* positions;
-  std::int32_t* first_keys;  ///< null: no mask
+  std::int32_t* position_ids;
+  std::int32_t* document_start;  ///< null: no mask
 };
 
 /// A thread per token, `blocks_per_sample` blocks per sample. Rows of S + 1 words begin at any
@@ -37,13 +37,13 @@ gather_sample(Gathered to, Rows<const std::uint32_t> samples, Rows<const std::in
   const std::uint32_t next = read_element(sample + 1);
   write_element(to.tokens + t, read_element(sample));
   write_element(to.targets + t, counts ? next : kIgnoredTarget);
-  if (to.first_keys == nullptr) {
-    write_element(to.positions + t, position);
+  if (to.document_start == nullptr) {
+    write_element(to.position_ids + t, position);
     return;
   }
   const std::int32_t place = read_element(places.row(b) + s);
-  write_element(to.positions + t, place);
-  write_element(to.first_keys + t, position - place);
+  write_element(to.position_ids + t, place);
+  write_element(to.document_start + t, position - place);
 }
 
 }  // namespace
@@ -52,9 +52,10 @@ void batch_inputs(const Queue& queue, const BatchInputs& a) {
   require_shapes(a);
   const std::int64_t length = a.samples.cols - 1;
   const std::int64_t blocks_per_sample = div_ceil(length, kGatherThreads);
-  const Gathered to{a.tokens.as<std::uint32_t>(), a.targets.as<std::uint32_t>(),
-                    a.positions.as<std::int32_t>(),
-                    a.first_keys.data != nullptr ? a.first_keys.as<std::int32_t>() : nullptr};
+  const Gathered to{
+      a.tokens.as<std::uint32_t>(), a.targets.as<std::uint32_t>(),
+      a.position_ids.as<std::int32_t>(),
+      a.document_start.data != nullptr ? a.document_start.as<std::int32_t>() : nullptr};
   const auto places = a.document_positions.data != nullptr
                           ? rows_of<std::int32_t>(a.document_positions)
                           : Rows<const std::int32_t>{};

@@ -20,12 +20,12 @@ namespace espalier::kernels {
 /// Cost: 4 (S + 1) bytes read and 12 S written per sample, 8 (S + 1) and 16 S with a mask.
 struct BatchInputs {
   device::ConstView samples;             ///< (B, S+1) u32
-  device::ConstView document_positions;  ///< (B, S+1) i32, or data == nullptr: no documents
+  device::ConstView document_positions;  ///< (B, S+1) i32, or absent: no documents
   std::int64_t num_counted;              ///< samples 0 .. num_counted - 1 have targets that count
-  bool predict_across = true;            ///< false: a document's first token is nobody's target
+  bool predict_across = true;            ///< false: a document's first token is no target
   device::View tokens, targets;          ///< (1, B*S) u32
-  device::View positions;                ///< (1, B*S) i32
-  device::View first_keys;  ///< (1, B*S) i32, or data == nullptr: attention over whole samples
+  device::View position_ids;             ///< (1, B*S) i32
+  device::View document_start;           ///< (1, B*S) i32, or absent: attention over whole samples
 };
 void batch_inputs(device::Context& context, const BatchInputs& a);
 

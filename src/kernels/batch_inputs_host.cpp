@@ -12,11 +12,11 @@ namespace espalier::kernels::host::ESPALIER_SIMD {
 void batch_inputs(device::Context&, const BatchInputs& a) {
   require_shapes(a);
   const std::int64_t length = a.samples.cols - 1;
-  const bool masked = a.first_keys.data != nullptr;
+  const bool masked = a.document_start.exists();
   for (std::int64_t b = 0; b < a.samples.rows; ++b) {
     const auto* sample = a.samples.as<std::uint32_t>(b);
     const auto* places =
-        a.document_positions.data != nullptr ? a.document_positions.as<std::int32_t>(b) : nullptr;
+        a.document_positions.exists() ? a.document_positions.as<std::int32_t>(b) : nullptr;
     for (std::int64_t s = 0; s < length; ++s) {
       const std::int64_t t = b * length + s;
       const bool counts =
@@ -24,8 +24,8 @@ void batch_inputs(device::Context&, const BatchInputs& a) {
       const auto position = static_cast<std::int32_t>(s);
       a.tokens.as<std::uint32_t>()[t] = sample[s];
       a.targets.as<std::uint32_t>()[t] = counts ? sample[s + 1] : kIgnoredTarget;
-      a.positions.as<std::int32_t>()[t] = masked ? places[s] : position;
-      if (masked) a.first_keys.as<std::int32_t>()[t] = position - places[s];
+      a.position_ids.as<std::int32_t>()[t] = masked ? places[s] : position;
+      if (masked) a.document_start.as<std::int32_t>()[t] = position - places[s];
     }
   }
 }

@@ -7,18 +7,18 @@ namespace espalier::kernels {
 /// What every back-end asks of their arguments.
 inline void require_shapes(const BatchInputs& a) {
   const std::int64_t tokens = a.samples.rows * (a.samples.cols - 1);
-  const bool documents = a.document_positions.data != nullptr;
+  const bool documents = a.document_positions.exists();
   ESPALIER_ASSERT(a.samples.cols > 1 && a.tokens.cols == tokens && a.targets.cols == tokens &&
-                      a.positions.cols == tokens,
-                  "samples {}, tokens {}, targets {}, positions {}", describe(a.samples),
-                  describe(a.tokens), describe(a.targets), describe(a.positions));
+                      a.position_ids.cols == tokens,
+                  "samples {}, tokens {}, targets {}, position_ids {}", describe(a.samples),
+                  describe(a.tokens), describe(a.targets), describe(a.position_ids));
   ESPALIER_ASSERT(!documents || (a.document_positions.rows == a.samples.rows &&
                                  a.document_positions.cols == a.samples.cols),
-                  "samples {}, document positions {}", describe(a.samples),
+                  "samples {}, document position_ids {}", describe(a.samples),
                   describe(a.document_positions));
-  ESPALIER_ASSERT(a.first_keys.data == nullptr || (documents && a.first_keys.cols == tokens),
-                  "a mask needs the documents: first keys {}, document positions {}",
-                  describe(a.first_keys), describe(a.document_positions));
+  ESPALIER_ASSERT(!a.document_start.exists() || (documents && a.document_start.cols == tokens),
+                  "a mask needs the documents: document starts {}, document position_ids {}",
+                  describe(a.document_start), describe(a.document_positions));
   ESPALIER_ASSERT(a.predict_across || documents,
                   "prediction inside documents alone needs to know them");
 }

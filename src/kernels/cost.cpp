@@ -19,9 +19,6 @@ double cols(const ConstView& view) {
 double bytes(const ConstView& view) {
   return static_cast<double>(view.size_bytes());
 }
-bool given(const ConstView& view) {
-  return view.data != nullptr;
-}
 
 /// (query, key) pairs of all heads: query i sees first_query_position + i + 1 keys. Documents let
 /// it see fewer, which is not counted: rates then compare with those of whole sequences.
@@ -100,21 +97,21 @@ Cost cost_of(const GeluBackward& a) {
 }
 
 Cost cost_of(const LayerNormForward& a) {
-  const bool adds = given(a.delta);
+  const bool adds = a.delta.exists();
   return {.flops = (adds ? 9.0 : 8.0) * elements(a.x),
           .bytes = (adds ? 4.0 : 2.0) * bytes(a.x) + 8.0 * rows(a.x)};
 }
 
 Cost cost_of(const LayerNormBackward& a) {
-  return {
-      .flops = 15.0 * elements(a.x),
-      .bytes = (given(a.d_residual) ? 4.0 : 3.0) * bytes(a.x) + 8.0 * rows(a.x) + 16.0 * cols(a.x)};
+  return {.flops = 15.0 * elements(a.x),
+          .bytes = (a.d_residual.exists() ? 4.0 : 3.0) * bytes(a.x) + 8.0 * rows(a.x) +
+                   16.0 * cols(a.x)};
 }
 
 Cost cost_of(const BatchInputs& a) {
   return {.flops = 0.0,
           .bytes = bytes(a.samples) + bytes(a.document_positions) + bytes(a.tokens) +
-                   bytes(a.targets) + bytes(a.positions) + bytes(a.first_keys)};
+                   bytes(a.targets) + bytes(a.position_ids) + bytes(a.document_start)};
 }
 
 Cost cost_of(const PositionsForward& a) {
@@ -133,21 +130,21 @@ Cost cost_of(const QkNormRopeForward& a) {
 Cost cost_of(const QkNormRopeBackward& a) {
   const double turned = elements_of_heads(a.qkv, a.num_q_heads + a.num_kv_heads, a.head_dim);
   // Without a norm the forward's input is not needed.
-  const double operands = given(a.q_weight) ? 3.0 : 2.0;
+  const double operands = a.q_weight.exists() ? 3.0 : 2.0;
   return {.flops = 16.0 * turned,
           .bytes = operands * static_cast<double>(size_of(a.qkv.dtype)) * turned};
 }
 
 Cost cost_of(const RmsNormForward& a) {
-  const bool adds = given(a.delta);
+  const bool adds = a.delta.exists();
   return {.flops = (adds ? 5.0 : 4.0) * elements(a.x),
           .bytes = (adds ? 4.0 : 2.0) * bytes(a.x) + 4.0 * rows(a.x)};
 }
 
 Cost cost_of(const RmsNormBackward& a) {
-  return {
-      .flops = 10.0 * elements(a.x),
-      .bytes = (given(a.d_residual) ? 4.0 : 3.0) * bytes(a.x) + 4.0 * rows(a.x) + 8.0 * cols(a.x)};
+  return {.flops = 10.0 * elements(a.x),
+          .bytes =
+              (a.d_residual.exists() ? 4.0 : 3.0) * bytes(a.x) + 4.0 * rows(a.x) + 8.0 * cols(a.x)};
 }
 
 Cost cost_of(const SwigluForward& a) {

@@ -1,7 +1,7 @@
 #pragma once
 // What a call of an operator must do at least, whatever the kernel and wherever it runs: the floor
 // that its time is measured against. Bytes count every operand once, read or written; what a kernel
-// reads twice or recomputes is its own affair. Vectors that all rows share are left out where rows
+// reads twice or recomputes is not counted. Vectors that all rows share are left out where rows
 // are many.
 #include <span>
 

@@ -22,7 +22,7 @@ void forward_row(const LayerNormForward& a, std::int64_t t) {
   const std::int64_t width = a.x.cols;
   const T* r = a.x.as<T>(t);
   LongSum sums;
-  if (a.delta.data != nullptr) {
+  if (a.delta.exists()) {
     const T* x = r;
     const T* delta = a.delta.as<T>(t);
     T* residual = a.residual.as<T>(t);
@@ -62,7 +62,7 @@ void backward_row(const LayerNormBackward& a, std::int64_t t, float* d_weight, f
   const T* dy = a.dy.as<T>(t);
   const T* x = a.x.as<T>(t);
   const T* weight = a.weight.as<T>();
-  const T* d_residual = a.d_residual.data != nullptr ? a.d_residual.as<T>(t) : nullptr;
+  const T* d_residual = a.d_residual.exists() ? a.d_residual.as<T>(t) : nullptr;
   T* dx = a.dx.as<T>(t);
   const float mean = a.statistics.as<float>(0)[t];
   const float inverse_std = a.statistics.as<float>(1)[t];

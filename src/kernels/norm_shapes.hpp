@@ -10,10 +10,10 @@ namespace espalier::kernels {
 /// The addition that is fused into a norm: of RmsNormForward or LayerNormForward.
 template <class Forward>
 void require_residual_shapes(const Forward& a) {
-  ESPALIER_ASSERT(
-      a.delta.data == nullptr || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
-                                  a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
-      "x {}, delta {}, residual {}", describe(a.x), describe(a.delta), describe(a.residual));
+  ESPALIER_ASSERT(!a.delta.exists() || (a.delta.rows == a.x.rows && a.delta.cols == a.x.cols &&
+                                        a.residual.rows == a.x.rows && a.residual.cols == a.x.cols),
+                  "x {}, delta {}, residual {}", describe(a.x), describe(a.delta),
+                  describe(a.residual));
 }
 
 inline void require_shapes(const RmsNormForward& a) {

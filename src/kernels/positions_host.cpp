@@ -11,9 +11,9 @@ namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
 /// The table's row of each token; an error inside the loop over threads could not be caught.
-const std::int32_t* checked(const device::ConstView& positions, std::int64_t rows) {
-  const auto* row = positions.as<std::int32_t>();
-  for (std::int64_t t = 0; t < positions.cols; ++t)
+const std::int32_t* checked(const device::ConstView& position_ids, std::int64_t rows) {
+  const auto* row = position_ids.as<std::int32_t>();
+  for (std::int64_t t = 0; t < position_ids.cols; ++t)
     ESPALIER_ASSERT(0 <= row[t] && row[t] < rows, "position {} of {}", row[t], rows);
   return row;
 }
@@ -22,9 +22,9 @@ const std::int32_t* checked(const device::ConstView& positions, std::int64_t row
 
 void positions_forward(device::Context&, const PositionsForward& a) {
   ESPALIER_ASSERT(
-      a.positions.cols == a.x.rows && a.table.cols == a.x.cols && a.table.dtype == a.x.dtype,
-      "positions {}, table {}, x {}", describe(a.positions), describe(a.table), describe(a.x));
-  const std::int32_t* rows = checked(a.positions, a.table.rows);
+      a.position_ids.cols == a.x.rows && a.table.cols == a.x.cols && a.table.dtype == a.x.dtype,
+      "positions {}, table {}, x {}", describe(a.position_ids), describe(a.table), describe(a.x));
+  const std::int32_t* rows = checked(a.position_ids, a.table.rows);
   dispatch(a.x.dtype, [&]<class T>(T) {
     host_for_ranges(a.x.rows, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
@@ -39,10 +39,10 @@ void positions_forward(device::Context&, const PositionsForward& a) {
 }
 
 void positions_backward(device::Context&, const PositionsBackward& a) {
-  ESPALIER_ASSERT(a.positions.cols == a.dx.rows && a.d_table.cols == a.dx.cols,
-                  "positions {}, dx {}, d_table {}", describe(a.positions), describe(a.dx),
+  ESPALIER_ASSERT(a.position_ids.cols == a.dx.rows && a.d_table.cols == a.dx.cols,
+                  "positions {}, dx {}, d_table {}", describe(a.position_ids), describe(a.dx),
                   describe(a.d_table));
-  const std::int32_t* rows = checked(a.positions, a.d_table.rows);
+  const std::int32_t* rows = checked(a.position_ids, a.d_table.rows);
   dispatch(a.dx.dtype, [&]<class T>(T) {
     host_for_ranges(a.dx.cols, simd::kLanes, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = 0; t < a.dx.rows; ++t) {

@@ -17,7 +17,7 @@ struct Heads {
 
 struct Rotation {
   Rows<const float> cos, sin;  ///< data == nullptr: no rotation
-  const std::int32_t* positions;
+  const std::int32_t* position_ids;
 };
 
 /// Both halves of a head row.
@@ -49,7 +49,7 @@ template <class Form>
 ESPALIER_DEVICE void rotate(HeadRow<Form>& row, int half, const Rotation& rotation, std::int64_t t,
                             float direction) {
   if (rotation.cos.data == nullptr) return;
-  const std::int64_t position = read_element(rotation.positions + t);
+  const std::int64_t position = read_element(rotation.position_ids + t);
   for_passes<Form>(half, [&](int pass, int i) {
     const auto c = load(rotation.cos.row(position) + i, Columns<Form::kCount>{});
     const auto s = load(rotation.sin.row(position) + i, Columns<Form::kCount>{}) * direction;
@@ -204,17 +204,17 @@ backward_slice(Backward<T> a) {
 }
 
 void check_shapes(const device::ConstView& qkv, const device::ConstView& qk,
-                  const device::ConstView& positions, const RopeTable& rope, std::int64_t num_heads,
-                  std::int64_t head_dim) {
+                  const device::ConstView& position_ids, const RopeTable& rope,
+                  std::int64_t num_heads, std::int64_t head_dim) {
   ESPALIER_ASSERT(head_dim > 0 && head_dim % 2 == 0 && head_dim <= kMaxHeadDim, "head_dim {}",
                   head_dim);
   ESPALIER_ASSERT(
       qkv.rows == qk.rows && qk.cols >= num_heads * head_dim && qkv.cols >= num_heads * head_dim,
       "qkv {}, qk {}, {} heads of {}", describe(qkv), describe(qk), num_heads, head_dim);
   ESPALIER_ASSERT(
-      rope.cos.data == nullptr || (positions.cols == qk.rows && rope.cos.cols == head_dim / 2 &&
+      rope.cos.data == nullptr || (position_ids.cols == qk.rows && rope.cos.cols == head_dim / 2 &&
                                    rope.sin.cols == head_dim / 2),
-      "positions {}, cos {}, head_dim {}", describe(positions), describe(rope.cos), head_dim);
+      "positions {}, cos {}, head_dim {}", describe(position_ids), describe(rope.cos), head_dim);
 }
 
 template <class Arguments>
@@ -227,10 +227,11 @@ Heads heads_of(const Arguments& a) {
 
 template <class Arguments>
 Rotation rotation_of(const Arguments& a) {
-  return {
-      .cos = rows_of<float>(device::ConstView(a.rope.cos)),
-      .sin = rows_of<float>(device::ConstView(a.rope.sin)),
-      .positions = a.positions.data != nullptr ? a.positions.template as<std::int32_t>() : nullptr};
+  return {.cos = rows_of<float>(device::ConstView(a.rope.cos)),
+          .sin = rows_of<float>(device::ConstView(a.rope.sin)),
+          .position_ids = a.position_ids.data != nullptr
+                              ? a.position_ids.template as<std::int32_t>()
+                              : nullptr};
 }
 
 template <class T>
@@ -242,7 +243,7 @@ const T* data_of(const device::ConstView& weight) {
 
 void qk_norm_rope_forward(const Queue& queue, const QkNormRopeForward& a) {
   const Heads heads = heads_of(a);
-  check_shapes(a.qkv, a.qk, a.positions, a.rope, heads.num_heads, a.head_dim);
+  check_shapes(a.qkv, a.qk, a.position_ids, a.rope, heads.num_heads, a.head_dim);
   const std::int64_t num_rows = a.qkv.rows * heads.num_heads;
   const bool aligned = all_aligned(a.qkv, a.q_weight, a.k_weight, a.rope.cos, a.rope.sin, a.qk);
   dispatch(a.qkv.dtype, [&]<class T>(T) {
@@ -264,7 +265,7 @@ void qk_norm_rope_forward(const Queue& queue, const QkNormRopeForward& a) {
 
 void qk_norm_rope_backward(const Queue& queue, const QkNormRopeBackward& a) {
   const Heads heads = heads_of(a);
-  check_shapes(a.qkv, a.d_qk, a.positions, a.rope, heads.num_heads, a.head_dim);
+  check_shapes(a.qkv, a.d_qk, a.position_ids, a.rope, heads.num_heads, a.head_dim);
   // Blocks are small here, and the sums of a slice, one vector, too: more of both keep more loads
   // under way.
   const RowSlices slices(a.qkv.rows, kPartialVectors * kMaxSlices);

@@ -38,8 +38,8 @@ struct RopeFrequencies {
 /// Cosines and sines of RoPE, a row per position: angle = position * frequency, computed in fp32
 /// as transformers does (inv_freq in fp32, angle in fp32).
 struct RopeTable {
-  device::View cos;  ///< (positions, D/2) f32
-  device::View sin;  ///< (positions, D/2) f32
+  device::View cos;  ///< (num_positions, D/2) f32
+  device::View sin;  ///< (num_positions, D/2) f32
 };
 /// Rows first_position, first_position + 1, ... of a sequence that ends with the last of them;
 /// only RopeType::dynamic asks where it ends.
@@ -52,10 +52,10 @@ void fill_rope_table(device::Context& context, const RopeTable& table, std::int6
 ///   out_i = n_i cos - n_{i+D/2} sin;   out_{i+D/2} = n_{i+D/2} cos + n_i sin
 /// v is not touched. Cost: 4(A+K)D bytes per token (bf16).
 struct QkNormRopeForward {
-  device::ConstView qkv;        ///< (T, (A_loc + 2 K_loc) D): q heads, k heads, v heads
-  device::ConstView q_weight;   ///< (1, D), or data == nullptr: no QK-norm
-  device::ConstView k_weight;   ///< (1, D), or data == nullptr
-  device::ConstView positions;  ///< (1, T) i32, rows of the table
+  device::ConstView qkv;           ///< (T, (A_loc + 2 K_loc) D): q heads, k heads, v heads
+  device::ConstView q_weight;      ///< (1, D), or absent: no QK-norm
+  device::ConstView k_weight;      ///< (1, D), or absent
+  device::ConstView position_ids;  ///< (1, T) i32, rows of the table
   RopeTable rope;
   device::View qk;            ///< (T, (A_loc + K_loc) D): rotated q heads, k heads
   std::int64_t num_q_heads;   ///< A_loc
@@ -70,9 +70,9 @@ void qk_norm_rope_forward(device::Context& context, const QkNormRopeForward& a);
 struct QkNormRopeBackward {
   device::ConstView d_qk;      ///< (T, (A_loc + K_loc) D)
   device::ConstView qkv;       ///< (T, (A_loc + 2 K_loc) D) the forward's input
-  device::ConstView q_weight;  ///< (1, D), or data == nullptr: no QK-norm
+  device::ConstView q_weight;  ///< (1, D), or absent: no QK-norm
   device::ConstView k_weight;
-  device::ConstView positions;  ///< (1, T) i32
+  device::ConstView position_ids;  ///< (1, T) i32
   RopeTable rope;
   device::View d_qkv;       ///< (T, (A_loc + 2 K_loc) D); its first columns may alias d_qk
   device::View d_q_weight;  ///< (1, D) f32, accumulated; unused without QK-norm

@@ -90,31 +90,31 @@ void backward_head(T* d_in, const T* d_out, const T* in, const T* weight, float*
 }
 
 void check_shapes(const device::ConstView& qkv, const device::ConstView& qk,
-                  const device::ConstView& positions, const RopeTable& rope,
+                  const device::ConstView& position_ids, const RopeTable& rope,
                   std::int64_t num_q_heads, std::int64_t num_kv_heads, std::int64_t head_dim) {
   ESPALIER_ASSERT(head_dim > 0 && head_dim % 2 == 0 && head_dim <= kMaxHeadDim, "head_dim {}",
                   head_dim);
-  ESPALIER_ASSERT(qkv.rows == qk.rows && positions.cols == qk.rows &&
+  ESPALIER_ASSERT(qkv.rows == qk.rows && position_ids.cols == qk.rows &&
                       qk.cols >= (num_q_heads + num_kv_heads) * head_dim &&
                       qkv.cols >= (num_q_heads + num_kv_heads) * head_dim &&
                       rope.cos.cols == head_dim / 2 && rope.sin.cols == head_dim / 2,
-                  "qkv {}, qk {}, positions {}, cos {}, {} and {} heads of {}", describe(qkv),
-                  describe(qk), describe(positions), describe(rope.cos), num_q_heads, num_kv_heads,
-                  head_dim);
+                  "qkv {}, qk {}, position_ids {}, cos {}, {} and {} heads of {}", describe(qkv),
+                  describe(qk), describe(position_ids), describe(rope.cos), num_q_heads,
+                  num_kv_heads, head_dim);
 }
 
 }  // namespace
 
 void qk_norm_rope_forward(device::Context&, const QkNormRopeForward& a) {
-  check_shapes(a.qkv, a.qk, a.positions, a.rope, a.num_q_heads, a.num_kv_heads, a.head_dim);
-  const auto* positions = a.positions.as<std::int32_t>();
+  check_shapes(a.qkv, a.qk, a.position_ids, a.rope, a.num_q_heads, a.num_kv_heads, a.head_dim);
+  const auto* position_ids = a.position_ids.as<std::int32_t>();
   dispatch(a.qkv.dtype, [&]<class T>(T) {
-    const T* q_weight = a.q_weight.data != nullptr ? a.q_weight.as<T>() : nullptr;
-    const T* k_weight = a.k_weight.data != nullptr ? a.k_weight.as<T>() : nullptr;
+    const T* q_weight = a.q_weight.exists() ? a.q_weight.as<T>() : nullptr;
+    const T* k_weight = a.k_weight.exists() ? a.k_weight.as<T>() : nullptr;
     host_for_ranges(a.qkv.rows, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
-        const float* cosine = a.rope.cos.as<float>(positions[t]);
-        const float* sine = a.rope.sin.as<float>(positions[t]);
+        const float* cosine = a.rope.cos.as<float>(position_ids[t]);
+        const float* sine = a.rope.sin.as<float>(position_ids[t]);
         for (std::int64_t h = 0; h < a.num_q_heads + a.num_kv_heads; ++h)
           forward_head(a.qk.as<T>(t) + h * a.head_dim, a.qkv.as<T>(t) + h * a.head_dim,
                        h < a.num_q_heads ? q_weight : k_weight, cosine, sine, a.head_dim, a.eps);
@@ -124,15 +124,15 @@ void qk_norm_rope_forward(device::Context&, const QkNormRopeForward& a) {
 }
 
 void qk_norm_rope_backward(device::Context& context, const QkNormRopeBackward& a) {
-  check_shapes(a.qkv, a.d_qk, a.positions, a.rope, a.num_q_heads, a.num_kv_heads, a.head_dim);
-  const auto* positions = a.positions.as<std::int32_t>();
+  check_shapes(a.qkv, a.d_qk, a.position_ids, a.rope, a.num_q_heads, a.num_kv_heads, a.head_dim);
+  const auto* position_ids = a.position_ids.as<std::int32_t>();
   const std::int64_t head_dim = a.head_dim;
   dispatch(a.qkv.dtype, [&]<class T>(T) {
-    const T* q_weight = a.q_weight.data != nullptr ? a.q_weight.as<T>() : nullptr;
-    const T* k_weight = a.k_weight.data != nullptr ? a.k_weight.as<T>() : nullptr;
+    const T* q_weight = a.q_weight.exists() ? a.q_weight.as<T>() : nullptr;
+    const T* k_weight = a.k_weight.exists() ? a.k_weight.as<T>() : nullptr;
     const auto token = [&](std::int64_t t, float* d_q_weight, float* d_k_weight) {
-      const float* cosine = a.rope.cos.as<float>(positions[t]);
-      const float* sine = a.rope.sin.as<float>(positions[t]);
+      const float* cosine = a.rope.cos.as<float>(position_ids[t]);
+      const float* sine = a.rope.sin.as<float>(position_ids[t]);
       for (std::int64_t h = 0; h < a.num_q_heads + a.num_kv_heads; ++h) {
         const bool is_q = h < a.num_q_heads;
         backward_head(a.d_qkv.as<T>(t) + h * head_dim, a.d_qk.as<T>(t) + h * head_dim,

@@ -12,7 +12,7 @@ namespace espalier::kernels {
 /// (bf16).
 struct RmsNormForward {
   device::ConstView x;       ///< (T_loc, H)
-  device::ConstView delta;   ///< (T_loc, H), or data == nullptr: no residual addition
+  device::ConstView delta;   ///< (T_loc, H), or absent: no residual addition
   device::ConstView weight;  ///< (1, H) dtype of x
   device::View residual;     ///< (T_loc, H) r, written only when delta is given; may alias x
   device::View y;            ///< (T_loc, H); may alias delta
@@ -29,7 +29,7 @@ struct RmsNormBackward {
   device::ConstView x;            ///< (T_loc, H) the input of the norm (r above)
   device::ConstView weight;       ///< (1, H)
   device::ConstView inverse_rms;  ///< (1, T_loc) f32
-  device::ConstView d_residual;   ///< (T_loc, H), or data == nullptr: zero
+  device::ConstView d_residual;   ///< (T_loc, H), or absent: zero
   device::View dx;                ///< (T_loc, H); may alias d_residual or dy
   device::View d_weight;          ///< (1, H) f32, accumulated
 };

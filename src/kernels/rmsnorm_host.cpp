@@ -21,7 +21,7 @@ void forward_row(const RmsNormForward& a, std::int64_t t) {
   const std::int64_t width = a.x.cols;
   const T* r = a.x.as<T>(t);
   LongSum squares;
-  if (a.delta.data != nullptr) {
+  if (a.delta.exists()) {
     const T* x = r;
     const T* delta = a.delta.as<T>(t);
     T* residual = a.residual.as<T>(t);
@@ -54,7 +54,7 @@ void backward_row(const RmsNormBackward& a, std::int64_t t, float* d_weight) {
   const T* dy = a.dy.as<T>(t);
   const T* x = a.x.as<T>(t);
   const T* weight = a.weight.as<T>();
-  const T* d_residual = a.d_residual.data != nullptr ? a.d_residual.as<T>(t) : nullptr;
+  const T* d_residual = a.d_residual.exists() ? a.d_residual.as<T>(t) : nullptr;
   T* dx = a.dx.as<T>(t);
   const float inverse_rms = a.inverse_rms.as<float>()[t];
   // With n = x * inverse_rms and g = dy * weight: dx = inverse_rms * (g - n * mean(g n)).

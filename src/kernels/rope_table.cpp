@@ -105,6 +105,7 @@ void fill_rope_table(device::Context& context, const RopeTable& table, std::int6
   ESPALIER_ASSERT(
       table.cos.cols == half && table.sin.cols == half && table.cos.rows == table.sin.rows,
       "cos {}, sin {}, head_dim {}", describe(table.cos), describe(table.sin), head_dim);
+  if (context.is_counting()) return;
   std::vector<float> cosines(static_cast<std::size_t>(table.cos.size()));
   std::vector<float> sines(cosines.size());
   const float base = base_of(frequencies, head_dim, first_position + table.cos.rows);

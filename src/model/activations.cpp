@@ -106,8 +106,8 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
       arena.allocate("document positions", DType::i32, copied, shape.sequence_length + 1);
   tokens = arena.allocate("tokens", DType::u32, 1, num_tokens);
   targets = arena.allocate("targets", DType::u32, 1, num_tokens);
-  positions = arena.allocate("positions", DType::i32, 1, num_tokens);
-  first_keys = arena.allocate("first keys", DType::i32, 1, num_tokens);
+  position_ids = arena.allocate("position_ids", DType::i32, 1, num_tokens);
+  document_start = arena.allocate("document starts", DType::i32, 1, num_tokens);
 
   const std::int64_t gathered = shape.splits_tokens ? num_tokens : 0;
   gathered_a = arena.allocate("gathered a", dtype, gathered, s.hidden);

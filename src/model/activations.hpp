@@ -11,14 +11,14 @@
 
 namespace espalier::model {
 
-/// What the backward pass of a block makes again instead of finding it (memory.recompute). Every
-/// mode has the same bits: what is made again comes from the same operators on the same operands.
+/// What the backward pass of a block recomputes instead of finding it (memory.recompute). Every
+/// mode has the same bits: what is recomputed comes from the same operators on the same operands.
 ///
-/// Bytes of each buffer per token of a rank and per block, and what it costs to make it again. w:
+/// Bytes of each buffer per token of a rank and per block, and what it costs to recompute it. w:
 /// bytes of the dtype; all sizes the rank's own; with sequence parallelism the rows marked (s) hold
 /// 1/tensor of the tokens. A buffer that is not kept exists once, for all blocks.
 ///
-/// | buffer              | bytes            | kept up to | made again by                          |
+/// | buffer              | bytes            | kept up to | recomputed by                          |
 /// |---------------------|------------------|------------|----------------------------------------|
 /// | x (s)               | w H              | full       |                                        |
 /// | n1, n2 (s)          | 2 w H            | none       | norms of x and x_mid                   |
@@ -34,7 +34,7 @@ namespace espalier::model {
 /// to FLOPs, 1 byte per H FLOPs; its gathered input is needed by the backward pass anyhow. `full`
 /// repeats a block's forward pass but the product and the sum that end it, whose result is the next
 /// block's x; two collectives of the tensor group per block (three with sequence parallelism, of
-/// which the backward pass needs one anyhow) are repeated. The last block is never made again.
+/// which the backward pass needs one anyhow) are repeated. The last block is never recomputed.
 enum class Recompute : std::uint8_t { none, selective, mlp, full };
 /// "none", "selective", "mlp" or "full".
 Recompute recompute_from_name(std::string_view name);
@@ -67,12 +67,12 @@ struct ActivationShape {
   Recompute recompute = Recompute::none;
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
   int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
-  bool documents = false;      ///< whether batches have first keys
+  bool documents = false;      ///< whether batches have document starts
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
 
-/// Tokens whose logits (Tc, V_loc) exist at one time where nobody says another number. After every
+/// Tokens whose logits (Tc, V_loc) exist at one time by default. After every
 /// chunk the fp32 gradient of the LM head is read and written once more: with 1024 tokens that
 /// takes a GPU a third of the time of the head's three products (8 V H bytes at 3.3 TB/s beside
 /// 6 V H Tc FLOPs at 740 TFLOP/s, an H100), hence as many as 1.25 GiB of logits hold, in
@@ -103,8 +103,8 @@ struct Activations {
   device::View samples;             ///< (B, S+1) u32
   device::View document_positions;  ///< (B, S+1) i32
   device::View tokens, targets;     ///< (1, T) u32
-  device::View positions;           ///< (1, T) i32
-  device::View first_keys;          ///< (1, T) i32
+  device::View position_ids;        ///< (1, T) i32
+  device::View document_start;      ///< (1, T) i32
 
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor

@@ -6,7 +6,7 @@ kernels::QkNormRopeForward AttentionOperands::rotation(const BlockTensors& w) co
   return {.qkv = b.qkv,
           .q_weight = w.q_norm,
           .k_weight = w.k_norm,
-          .positions = inputs.positions,
+          .position_ids = inputs.position_ids,
           .rope = a.rope,
           .qk = b.qk,
           .num_q_heads = sizes.num_heads,
@@ -21,7 +21,7 @@ kernels::QkNormRopeBackward AttentionOperands::rotation_backward(const BlockTens
           .qkv = b.qkv,
           .q_weight = w.q_norm,
           .k_weight = w.k_norm,
-          .positions = inputs.positions,
+          .position_ids = inputs.position_ids,
           .rope = a.rope,
           .d_qkv = a.d_qkv,
           .d_q_weight = g.q_norm,
@@ -39,7 +39,7 @@ kernels::AttentionForward AttentionOperands::attention() const {
           .v = b.qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
           .o = b.o,
           .lse = b.lse,
-          .first_keys = inputs.first_keys,
+          .document_start = inputs.document_start,
           .provider = a.shape.attention};
 }
 
@@ -56,7 +56,7 @@ kernels::AttentionBackward AttentionOperands::attention_backward() const {
           .d_k = a.d_qkv.col_range(sizes.q_cols(), sizes.kv_cols()),
           .d_v = a.d_qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
           .scratch = a.attention_scratch,
-          .first_keys = forward.first_keys,
+          .document_start = forward.document_start,
           .provider = forward.provider};
 }
 

@@ -26,7 +26,7 @@ void Transformer::backward(const Inputs& inputs, bool first, const BucketDone& b
   bucket_done(num_layers + 1);
   for (int layer = num_layers - 1; layer >= 0; --layer) {
     run_block(Pass::backward, layer, first, inputs, [&] {
-      make_again(layer, inputs);
+      recompute_block(layer, inputs);
       mlp_backward(layer, first);
       attention_backward(layer, inputs, first);
     });
@@ -41,10 +41,10 @@ void Transformer::backward(const Inputs& inputs, bool first, const BucketDone& b
                                            .first_row = sizes_.vocab_first,
                                            .d_table = g.embedding,
                                            .order = a_.token_order});
-    if (sizes_.positions > 0)
-      kernels::positions_backward(
-          context_,
-          {.positions = local_positions(inputs), .dx = a_.d_residual, .d_table = g.positions});
+    if (sizes_.num_positions > 0)
+      kernels::positions_backward(context_, {.position_ids = local_position_ids(inputs),
+                                             .dx = a_.d_residual,
+                                             .d_table = g.position_embedding});
   }
   bucket_done(num_layers);
 }
@@ -55,7 +55,7 @@ void Transformer::clear_gradients_without_gemm() {
   auto phase = context_.profiler().scope(Phase::norm);
   const ModelTensors& g = weights_.gradients;
   const auto clear = [&](const View& gradient) {
-    if (gradient.data != nullptr) kernels::set_zero(context_, gradient);
+    if (gradient.exists()) kernels::set_zero(context_, gradient);
   };
   const auto clear_norm = [&](const NormTensors& norm) {
     clear(norm.weight);
@@ -69,7 +69,7 @@ void Transformer::clear_gradients_without_gemm() {
     for (const LinearTensors* linear : {&b.qkv, &b.o, &b.gate_up, &b.down}) clear(linear->bias);
   }
   clear_norm(g.final_norm);
-  clear(g.positions);
+  clear(g.position_embedding);
   if (!architecture_.tied) clear(g.embedding);
 }
 
@@ -96,7 +96,7 @@ void Transformer::linear_bias_backward(const LinearTensors& gradients, ConstView
 
 // What the backward pass of a block needs and the forward pass did not keep, from what it kept; but
 // gate_up waits until mlp_backward has gathered its input.
-void Transformer::make_again(std::int64_t layer, const Inputs& inputs) {
+void Transformer::recompute_block(std::int64_t layer, const Inputs& inputs) {
   const Recompute recompute = a_.shape.recompute;
   if (recompute == Recompute::none || !was_overwritten(layer)) return;
   const BlockTensors& w = weights_.weights.blocks[static_cast<std::size_t>(layer)];

@@ -114,9 +114,9 @@ void Decoder::append_chunk(std::span<const std::uint32_t> tokens) {
                                         .first_row = sizes_.vocab_first,
                                         .out = x});
   boundary_.leave_forward(context_, x, x);
-  if (sizes_.positions > 0)
-    kernels::positions_forward(context_,
-                               {.positions = positions(count), .table = w.positions, .x = x});
+  if (sizes_.num_positions > 0)
+    kernels::positions_forward(
+        context_, {.position_ids = position_ids(count), .table = w.position_embedding, .x = x});
   ConstView delta{};
   const auto norm = [&](const NormTensors& weights) {
     norm_forward(context_, architecture_,
@@ -142,7 +142,7 @@ bool Decoder::rotates_by_length() const {
   return sizes_.rotates && architecture_.rope_scaling.type == kernels::RopeType::dynamic;
 }
 
-ConstView Decoder::positions(std::int64_t count) const {
+ConstView Decoder::position_ids(std::int64_t count) const {
   return positions_.col_range(0, count);
 }
 
@@ -156,7 +156,7 @@ void Decoder::attention(std::size_t layer, std::int64_t count) {
     kernels::qk_norm_rope_forward(context_, {.qkv = qkv,
                                              .q_weight = w.q_norm,
                                              .k_weight = w.k_norm,
-                                             .positions = positions(count),
+                                             .position_ids = position_ids(count),
                                              .rope = rope_,
                                              .qk = qk,
                                              .num_q_heads = sizes_.num_heads,

@@ -8,7 +8,7 @@
 #include "kernels/qk_norm_rope.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::model {
 
@@ -33,7 +33,7 @@ class Decoder {
  private:
   bool rotates_by_length() const;  ///< the table of RoPE depends on the sequence's length
   void append_chunk(std::span<const std::uint32_t> tokens);
-  device::ConstView positions(std::int64_t count) const;  ///< (1, count) i32 of the chunk
+  device::ConstView position_ids(std::int64_t count) const;  ///< (1, count) i32 of the chunk
   void attention(std::size_t layer, std::int64_t count);
   void mlp(std::size_t layer, std::int64_t count);
 

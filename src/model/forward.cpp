@@ -20,7 +20,7 @@ Transformer::Transformer(const Architecture& architecture, Weights& weights,
       context_(context),
       comm_(communicators),
       boundary_(*communicators.tensor, activations.shape.splits_tokens,
-                communicators.tensor_beside.get()),
+                communicators.tensor_overlap.get()),
       branch_() {
   require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
@@ -40,10 +40,10 @@ void Transformer::forward(const Inputs& inputs) {
         context_,
         {.tokens = inputs.tokens, .table = w.embedding, .first_row = sizes_.vocab_first, .out = x});
     boundary_.leave_forward(context_, x, a_.blocks.front().x);
-    if (sizes_.positions > 0)
-      kernels::positions_forward(
-          context_,
-          {.positions = local_positions(inputs), .table = w.positions, .x = a_.blocks.front().x});
+    if (sizes_.num_positions > 0)
+      kernels::positions_forward(context_, {.position_ids = local_position_ids(inputs),
+                                            .table = w.position_embedding,
+                                            .x = a_.blocks.front().x});
   }
   branch_ = {};
   for (std::int64_t layer = 0; layer < sizes_.num_layers; ++layer) {
@@ -64,10 +64,10 @@ void Transformer::forward(const Inputs& inputs) {
   residual_norm(a_.blocks.back().x_mid, w.final_norm, a_.x_final, a_.n_final, a_.norm_final);
 }
 
-ConstView Transformer::local_positions(const Inputs& inputs) const {
+ConstView Transformer::local_position_ids(const Inputs& inputs) const {
   const std::int64_t local = a_.shape.local_tokens();
-  return inputs.positions.col_range(a_.shape.splits_tokens ? comm_.tensor->rank() * local : 0,
-                                    local);
+  return inputs.position_ids.col_range(a_.shape.splits_tokens ? comm_.tensor->rank() * local : 0,
+                                       local);
 }
 
 void Transformer::residual_norm(ConstView x, const NormTensors& weights, View residual, View y,

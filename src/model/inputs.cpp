@@ -14,21 +14,21 @@ Inputs gather_inputs(device::Context& context, Activations& a, const Batch& batc
   if (!context.on_host()) {
     context.upload(a.samples, samples.data);
     samples = a.samples;
-    if (places.data != nullptr) {
+    if (places.exists()) {
       context.upload(a.document_positions, places.data);
       places = a.document_positions;
     }
   }
-  const View first_keys = batch.document_mask ? a.first_keys : View{};
+  const View document_start = batch.document_mask ? a.document_start : View{};
   kernels::batch_inputs(context, {.samples = samples,
                                   .document_positions = places,
                                   .num_counted = batch.num_counted,
                                   .predict_across = batch.predict_across,
                                   .tokens = a.tokens,
                                   .targets = a.targets,
-                                  .positions = a.positions,
-                                  .first_keys = first_keys});
-  return {a.tokens, a.targets, a.positions, first_keys};
+                                  .position_ids = a.position_ids,
+                                  .document_start = document_start});
+  return {a.tokens, a.targets, a.position_ids, document_start};
 }
 
 }  // namespace espalier::model

@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "model/architecture.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::model {
 
@@ -21,7 +21,7 @@ struct LocalSizes {
   std::int64_t mlp_inputs;      ///< matrices that feed the MLP: 2 (gate, up), or 1 without a gate
   std::int64_t norm_rows;       ///< statistics a norm keeps per token: norm_statistics_rows
   bool rotates;                 ///< q and k are rotated (RoPE) before attention
-  std::int64_t positions;       ///< rows of the learned position table; 0: none
+  std::int64_t num_positions;   ///< rows of the learned position table; 0: none
 
   static LocalSizes of(const Architecture& architecture, const parallel::ProcessGrid& grid);
   std::int64_t q_cols() const { return num_heads * head_dim; }

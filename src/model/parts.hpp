@@ -16,7 +16,7 @@ constexpr std::int64_t norm_statistics_rows(Normalization normalization) {
 /// residual = x + delta; y = norm(residual). Aliasing as in RmsNormForward.
 struct NormForward {
   device::ConstView x;      ///< (T_loc, H)
-  device::ConstView delta;  ///< (T_loc, H), or data == nullptr: residual is x and not written
+  device::ConstView delta;  ///< (T_loc, H), or absent: residual is x and not written
   const NormTensors& weights;
   device::View residual;    ///< (T_loc, H)
   device::View y;           ///< (T_loc, H)
@@ -30,7 +30,7 @@ struct NormBackward {
   device::ConstView x;   ///< (T_loc, H) the norm's input
   const NormTensors& weights;
   device::ConstView statistics;
-  device::ConstView d_residual;  ///< (T_loc, H), or data == nullptr: zero
+  device::ConstView d_residual;  ///< (T_loc, H), or absent: zero
   device::View dx;               ///< (T_loc, H); may alias d_residual or dy
   const NormTensors& gradients;
 };

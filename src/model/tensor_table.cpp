@@ -12,16 +12,23 @@ using parallel::GradientSum;
 using parallel::Init;
 using parallel::ShardRule;
 using parallel::TensorSpec;
+using Role = parallel::WeightRole;
 
-TensorSpec matrix(std::string name, std::int64_t rows, std::int64_t cols, ShardRule shard,
-                  int layer) {
-  return {.name = std::move(name), .rows = rows, .cols = cols, .shard = shard, .layer = layer};
+TensorSpec matrix(std::string name, Role role, std::int64_t rows, std::int64_t cols,
+                  ShardRule shard, int layer) {
+  return {.name = std::move(name),
+          .role = role,
+          .rows = rows,
+          .cols = cols,
+          .shard = shard,
+          .layer = layer};
 }
 
 /// A vector that never decays: norm weights, and biases of norms and linear layers.
-TensorSpec vector(std::string name, std::int64_t size, Init init, GradientSum gradient_sum,
-                  int layer) {
+TensorSpec vector(std::string name, Role role, std::int64_t size, Init init,
+                  GradientSum gradient_sum, int layer) {
   return {.name = std::move(name),
+          .role = role,
           .rows = size,
           .is_vector = true,
           .init = init,
@@ -31,8 +38,14 @@ TensorSpec vector(std::string name, std::int64_t size, Init init, GradientSum gr
 }
 
 /// RMSNorm weight: starts at one, is whole on every tensor rank.
-TensorSpec norm(std::string name, std::int64_t size, GradientSum gradient_sum, int layer) {
-  return vector(std::move(name), size, Init::ones, gradient_sum, layer);
+TensorSpec norm(std::string name, Role role, std::int64_t size, GradientSum gradient_sum,
+                int layer) {
+  return vector(std::move(name), role, size, Init::ones, gradient_sum, layer);
+}
+
+TensorSpec bias_of(TensorSpec vector) {
+  vector.is_bias = true;
+  return vector;
 }
 
 /// Key and value rows, replicated when there are more tensor ranks than heads.
@@ -49,40 +62,48 @@ void add_llama_block(std::vector<TensorSpec>& table, const Architecture& a, int 
   const auto name = [&](const char* part) {
     return fmt::format("model.layers.{}.{}.weight", layer, part);
   };
-  const auto key_or_value = [&](const char* part) {
-    return kv_rows(matrix(name(part), KD, H, ShardRule::kv_rows, layer), a);
+  const auto key_or_value = [&](const char* part, Role role) {
+    return kv_rows(matrix(name(part), role, KD, H, ShardRule::kv_rows, layer), a);
   };
-  table.push_back(norm(name("input_layernorm"), H, GradientSum::sequence_parallel, layer));
-  table.push_back(matrix(name("self_attn.q_proj"), AD, H, ShardRule::rows, layer));
-  table.push_back(key_or_value("self_attn.k_proj"));
-  table.push_back(key_or_value("self_attn.v_proj"));
-  table.push_back(matrix(name("self_attn.o_proj"), H, AD, ShardRule::columns, layer));
+  table.push_back(norm(name("input_layernorm"), Role::attention_norm, H,
+                       GradientSum::sequence_parallel, layer));
+  table.push_back(matrix(name("self_attn.q_proj"), Role::query, AD, H, ShardRule::rows, layer));
+  table.push_back(key_or_value("self_attn.k_proj", Role::key));
+  table.push_back(key_or_value("self_attn.v_proj", Role::value));
+  table.push_back(
+      matrix(name("self_attn.o_proj"), Role::attention_output, H, AD, ShardRule::columns, layer));
   if (a.qk_norm) {
-    table.push_back(norm(name("self_attn.q_norm"), a.head_dim, GradientSum::tensor, layer));
-    table.push_back(norm(name("self_attn.k_norm"), a.head_dim, GradientSum::tensor, layer));
+    table.push_back(
+        norm(name("self_attn.q_norm"), Role::query_norm, a.head_dim, GradientSum::tensor, layer));
+    table.push_back(
+        norm(name("self_attn.k_norm"), Role::key_norm, a.head_dim, GradientSum::tensor, layer));
   }
-  table.push_back(norm(name("post_attention_layernorm"), H, GradientSum::sequence_parallel, layer));
-  table.push_back(matrix(name("mlp.gate_proj"), F, H, ShardRule::rows, layer));
-  table.push_back(matrix(name("mlp.up_proj"), F, H, ShardRule::rows, layer));
-  table.push_back(matrix(name("mlp.down_proj"), H, F, ShardRule::columns, layer));
+  table.push_back(norm(name("post_attention_layernorm"), Role::mlp_norm, H,
+                       GradientSum::sequence_parallel, layer));
+  table.push_back(matrix(name("mlp.gate_proj"), Role::gate, F, H, ShardRule::rows, layer));
+  table.push_back(matrix(name("mlp.up_proj"), Role::up, F, H, ShardRule::rows, layer));
+  table.push_back(matrix(name("mlp.down_proj"), Role::down, H, F, ShardRule::columns, layer));
 }
 
 std::vector<TensorSpec> llama_table(const Architecture& a) {
   const std::int64_t H = a.hidden_size, V = a.vocab_size;
   std::vector<TensorSpec> table;
-  table.push_back(matrix("model.embed_tokens.weight", V, H, ShardRule::vocab_rows, -1));
+  table.push_back(
+      matrix("model.embed_tokens.weight", Role::embedding, V, H, ShardRule::vocab_rows, -1));
   for (int layer = 0; layer < narrow<int>(a.num_layers); ++layer) add_llama_block(table, a, layer);
-  table.push_back(norm("model.norm.weight", H, GradientSum::sequence_parallel, -1));
-  if (!a.tied) table.push_back(matrix("lm_head.weight", V, H, ShardRule::vocab_rows, -1));
+  table.push_back(
+      norm("model.norm.weight", Role::final_norm, H, GradientSum::sequence_parallel, -1));
+  if (!a.tied)
+    table.push_back(matrix("lm_head.weight", Role::lm_head, V, H, ShardRule::vocab_rows, -1));
   return table;
 }
 
 /// GPT-2's LayerNorm: a weight and a bias.
-void add_layer_norm(std::vector<TensorSpec>& table, const std::string& name, std::int64_t size,
-                    int layer) {
+void add_layer_norm(std::vector<TensorSpec>& table, const std::string& name, Role role,
+                    std::int64_t size, int layer) {
   const GradientSum sum = GradientSum::sequence_parallel;
-  table.push_back(vector(name + ".weight", size, Init::ones, sum, layer));
-  table.push_back(vector(name + ".bias", size, Init::zeros, sum, layer));
+  table.push_back(vector(name + ".weight", role, size, Init::ones, sum, layer));
+  table.push_back(bias_of(vector(name + ".bias", role, size, Init::zeros, sum, layer)));
 }
 
 void add_gpt2_block(std::vector<TensorSpec>& table, const Architecture& a, int layer) {
@@ -90,14 +111,15 @@ void add_gpt2_block(std::vector<TensorSpec>& table, const Architecture& a, int l
   const std::int64_t AD = a.num_heads * a.head_dim, KD = a.num_kv_heads * a.head_dim;
   const std::string block = fmt::format("transformer.h.{}.", layer);
   // Conv1D: Hugging Face keeps (in, out).
-  const auto transposed = [&](const char* part, std::int64_t rows, std::int64_t cols,
+  const auto transposed = [&](const char* part, Role role, std::int64_t rows, std::int64_t cols,
                               ShardRule shard) {
-    TensorSpec spec = matrix(block + part + ".weight", rows, cols, shard, layer);
+    TensorSpec spec = matrix(block + part + ".weight", role, rows, cols, shard, layer);
     spec.place = {.name = spec.name, .transposed = true, .offset = 0, .total_rows = rows};
     return spec;
   };
-  const auto bias = [&](const char* part, std::int64_t rows, ShardRule shard, GradientSum sum) {
-    TensorSpec spec = vector(block + part + ".bias", rows, Init::zeros, sum, layer);
+  const auto bias = [&](const char* part, Role role, std::int64_t rows, ShardRule shard,
+                        GradientSum sum) {
+    TensorSpec spec = bias_of(vector(block + part + ".bias", role, rows, Init::zeros, sum, layer));
     spec.shard = shard;
     return spec;
   };
@@ -115,37 +137,51 @@ void add_gpt2_block(std::vector<TensorSpec>& table, const Architecture& a, int l
     return spec;
   };
 
-  add_layer_norm(table, block + "ln_1", H, layer);
-  table.push_back(part_of_c_attn(transposed("attn.c_attn.q", AD, H, ShardRule::rows), "weight", 0));
-  for (const auto& [part, offset] :
-       {std::pair{"attn.c_attn.k", AD}, std::pair{"attn.c_attn.v", AD + KD}})
-    table.push_back(
-        part_of_c_attn(kv_rows(transposed(part, KD, H, ShardRule::kv_rows), a), "weight", offset));
-  table.push_back(
-      part_of_c_attn(bias("attn.c_attn.q", AD, ShardRule::rows, GradientSum::none), "bias", 0));
-  for (const auto& [part, offset] :
-       {std::pair{"attn.c_attn.k", AD}, std::pair{"attn.c_attn.v", AD + KD}})
+  struct KeyOrValue {
+    const char* part;
+    Role role;
+    std::int64_t offset;
+  };
+  const KeyOrValue keys_and_values[] = {{"attn.c_attn.k", Role::key, AD},
+                                        {"attn.c_attn.v", Role::value, AD + KD}};
+
+  add_layer_norm(table, block + "ln_1", Role::attention_norm, H, layer);
+  table.push_back(part_of_c_attn(transposed("attn.c_attn.q", Role::query, AD, H, ShardRule::rows),
+                                 "weight", 0));
+  for (const auto& [part, role, offset] : keys_and_values)
+    table.push_back(part_of_c_attn(kv_rows(transposed(part, role, KD, H, ShardRule::kv_rows), a),
+                                   "weight", offset));
+  table.push_back(part_of_c_attn(
+      bias("attn.c_attn.q", Role::query, AD, ShardRule::rows, GradientSum::none), "bias", 0));
+  for (const auto& [part, role, offset] : keys_and_values)
     table.push_back(part_of_c_attn(
-        kv_rows(bias(part, KD, ShardRule::kv_rows, GradientSum::kv_replicas), a), "bias", offset));
-  table.push_back(ends_branch(transposed("attn.c_proj", H, AD, ShardRule::columns)));
-  table.push_back(bias("attn.c_proj", H, ShardRule::none, GradientSum::sequence_parallel));
-  add_layer_norm(table, block + "ln_2", H, layer);
-  table.push_back(transposed("mlp.c_fc", F, H, ShardRule::rows));
-  table.push_back(bias("mlp.c_fc", F, ShardRule::rows, GradientSum::none));
-  table.push_back(ends_branch(transposed("mlp.c_proj", H, F, ShardRule::columns)));
-  table.push_back(bias("mlp.c_proj", H, ShardRule::none, GradientSum::sequence_parallel));
+        kv_rows(bias(part, role, KD, ShardRule::kv_rows, GradientSum::kv_replicas), a), "bias",
+        offset));
+  table.push_back(
+      ends_branch(transposed("attn.c_proj", Role::attention_output, H, AD, ShardRule::columns)));
+  table.push_back(bias("attn.c_proj", Role::attention_output, H, ShardRule::none,
+                       GradientSum::sequence_parallel));
+  add_layer_norm(table, block + "ln_2", Role::mlp_norm, H, layer);
+  table.push_back(transposed("mlp.c_fc", Role::up, F, H, ShardRule::rows));
+  table.push_back(bias("mlp.c_fc", Role::up, F, ShardRule::rows, GradientSum::none));
+  table.push_back(ends_branch(transposed("mlp.c_proj", Role::down, H, F, ShardRule::columns)));
+  table.push_back(
+      bias("mlp.c_proj", Role::down, H, ShardRule::none, GradientSum::sequence_parallel));
 }
 
 std::vector<TensorSpec> gpt2_table(const Architecture& a) {
   const std::int64_t H = a.hidden_size, V = a.vocab_size;
   std::vector<TensorSpec> table;
-  table.push_back(matrix("transformer.wte.weight", V, H, ShardRule::vocab_rows, -1));
-  TensorSpec positions = matrix("transformer.wpe.weight", a.max_positions, H, ShardRule::none, -1);
+  table.push_back(
+      matrix("transformer.wte.weight", Role::embedding, V, H, ShardRule::vocab_rows, -1));
+  TensorSpec positions = matrix("transformer.wpe.weight", Role::position_embedding, a.max_positions,
+                                H, ShardRule::none, -1);
   positions.gradient_sum = GradientSum::sequence_parallel;
   table.push_back(positions);
   for (int layer = 0; layer < narrow<int>(a.num_layers); ++layer) add_gpt2_block(table, a, layer);
-  add_layer_norm(table, "transformer.ln_f", H, -1);
-  if (!a.tied) table.push_back(matrix("lm_head.weight", V, H, ShardRule::vocab_rows, -1));
+  add_layer_norm(table, "transformer.ln_f", Role::final_norm, H, -1);
+  if (!a.tied)
+    table.push_back(matrix("lm_head.weight", Role::lm_head, V, H, ShardRule::vocab_rows, -1));
   return table;
 }
 

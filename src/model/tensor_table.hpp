@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "model/architecture.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 namespace espalier::model {
 

@@ -7,7 +7,7 @@
 #include "model/inputs.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::model {
 
@@ -52,7 +52,7 @@ class Transformer {
   template <class Body>
   void run_block(Pass pass, std::int64_t layer, bool first, const Inputs& inputs, Body&& body) {
     if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
-    const bool masked = inputs.first_keys.data != nullptr;
+    const bool masked = inputs.document_start.exists();
     const auto key =
         ((static_cast<std::uint64_t>(layer) * 2 + (pass == Pass::forward ? 0 : 1)) * 2 +
          (first ? 1 : 0)) *
@@ -76,7 +76,7 @@ class Transformer {
   /// residual = x + branch output; y = norm(residual).
   void residual_norm(device::ConstView x, const NormTensors& weights, device::View residual,
                      device::View y, device::View statistics);
-  device::ConstView local_positions(const Inputs& inputs) const;  ///< (1, T_loc) i32
+  device::ConstView local_position_ids(const Inputs& inputs) const;  ///< (1, T_loc) i32
   /// The rank whose partial sums carry the biases of o_proj and down_proj.
   bool is_first_tensor_rank() const { return comm_.tensor->rank() == 0; }
   // head.cpp
@@ -84,7 +84,7 @@ class Transformer {
   void head_statistics(device::ConstView targets, std::int64_t tokens);
   // backward.cpp
   void backward(const Inputs& inputs, bool first, const BucketDone& bucket_done);
-  void make_again(std::int64_t layer, const Inputs& inputs);
+  void recompute_block(std::int64_t layer, const Inputs& inputs);
   /// The buffers that all blocks share hold another block's results.
   bool was_overwritten(std::int64_t layer) const { return layer + 1 < sizes_.num_layers; }
   void mlp_backward(std::int64_t layer, bool first);

@@ -9,22 +9,25 @@ using device::View;
 
 LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& grid) {
   const std::int64_t n = grid.shape().tensor;
-  const std::int64_t vocab = div_ceil(a.vocab_size, n);
-  const std::int64_t first = std::min(a.vocab_size, vocab * grid.tensor_rank());
-  return {.hidden = a.hidden_size,
-          .head_dim = a.head_dim,
-          .num_heads = div_exact(a.num_heads, n),
-          .num_kv_heads = n <= a.num_kv_heads ? div_exact(a.num_kv_heads, n) : 1,
-          .intermediate = div_exact(a.intermediate, n),
-          .vocab = vocab,
-          .vocab_valid = std::min(vocab, a.vocab_size - first),
-          .vocab_first = first,
-          .num_layers = a.num_layers,
-          .kv_replication = parallel::kv_replication(a.num_kv_heads, static_cast<int>(n)),
-          .mlp_inputs = a.mlp == Mlp::swiglu ? 2 : 1,
-          .norm_rows = norm_statistics_rows(a.normalization),
-          .rotates = a.position_embedding == PositionEmbedding::rope,
-          .positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0};
+  const parallel::TensorSpec embedding{
+      .name = "embedding", .rows = a.vocab_size, .shard = parallel::ShardRule::vocab_rows};
+  const parallel::Rectangle rows =
+      parallel::tensor_shard(embedding, grid.tensor_rank(), grid.shape().tensor);
+  return {
+      .hidden = a.hidden_size,
+      .head_dim = a.head_dim,
+      .num_heads = div_exact(a.num_heads, n),
+      .num_kv_heads = n <= a.num_kv_heads ? div_exact(a.num_kv_heads, n) : 1,
+      .intermediate = div_exact(a.intermediate, n),
+      .vocab = parallel::allocated_rows(embedding, grid.shape().tensor),
+      .vocab_valid = rows.rows(),
+      .vocab_first = rows.row_begin,
+      .num_layers = a.num_layers,
+      .kv_replication = parallel::kv_replication(a.num_kv_heads, static_cast<int>(n)),
+      .mlp_inputs = a.mlp == Mlp::swiglu ? 2 : 1,
+      .norm_rows = norm_statistics_rows(a.normalization),
+      .rotates = a.position_embedding == PositionEmbedding::rope,
+      .num_positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0};
 }
 
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& s, DType dtype,
@@ -42,7 +45,8 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
   };
   ModelTensors t;
   t.embedding = arena.allocate("embedding", dtype, s.vocab, s.hidden);
-  if (s.positions > 0) t.positions = arena.allocate("positions", dtype, s.positions, s.hidden);
+  if (s.num_positions > 0)
+    t.position_embedding = arena.allocate("positions", dtype, s.num_positions, s.hidden);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     BlockTensors b;
     const auto name = [&](const char* part) { return fmt::format("block {} {}", layer, part); };
@@ -65,55 +69,71 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
 
 namespace {
 
-/// The views of a rank's tensors in the tensor table's order.
-std::vector<View> views_in_table_order(const ModelTensors& t, const LocalSizes& s, bool tied) {
-  std::vector<View> views;
-  // A vector is (1, n) to the operators and (n, 1) to the table. What a model lacks has no columns.
-  const auto vector = [&](View v) {
-    if (v.cols > 0) views.push_back({v.data, v.dtype, v.cols, 1, 1});
-  };
-  const auto norm = [&](const NormTensors& n) {
-    vector(n.weight);
-    vector(n.bias);
-  };
-  const auto linear = [&](const LinearTensors& l) {
-    views.push_back(l.weight);
-    vector(l.bias);
-  };
-  /// The parts of a fused layer: all weights, then all biases.
-  const auto fused = [&](const LinearTensors& l, std::initializer_list<std::int64_t> parts) {
-    std::int64_t first = 0;
-    for (const std::int64_t rows : parts) {
-      views.push_back(l.weight.row_range(first, rows));
-      first += rows;
-    }
-    first = 0;
-    for (const std::int64_t rows : parts) {
-      if (l.bias.cols > 0) vector(l.bias.col_range(first, rows));
-      first += rows;
-    }
-  };
-  views.push_back(t.embedding.row_range(0, s.vocab_valid));
-  if (s.positions > 0) views.push_back(t.positions);
-  for (const BlockTensors& b : t.blocks) {
-    norm(b.input_layernorm);
-    fused(b.qkv, {s.q_cols(), s.kv_cols(), s.kv_cols()});
-    linear(b.o);
-    vector(b.q_norm);
-    vector(b.k_norm);
-    norm(b.post_attention_layernorm);
-    if (s.mlp_inputs == 2)
-      fused(b.gate_up, {s.intermediate, s.intermediate});
-    else
-      linear(b.gate_up);
-    linear(b.down);
-  }
-  norm(t.final_norm);
-  if (!tied) views.push_back(t.lm_head.row_range(0, s.vocab_valid));
-  return views;
+/// A vector is (1, n) to the operators and (n, 1) to the table.
+View as_column(const View& row) {
+  return {row.data, row.dtype, row.cols, 1, 1};
+}
+
+View of_norm(const NormTensors& norm, bool is_bias) {
+  return as_column(is_bias ? norm.bias : norm.weight);
+}
+
+/// Rows [first, first + rows) of a linear layer, which may join several of the table's.
+View of_linear(const LinearTensors& linear, bool is_bias, std::int64_t first, std::int64_t rows) {
+  return is_bias ? as_column(linear.bias.col_range(first, rows))
+                 : linear.weight.row_range(first, rows);
 }
 
 }  // namespace
+
+View ModelTensors::of(const parallel::TensorSpec& spec, const LocalSizes& s) const {
+  using parallel::WeightRole;
+  const auto block = [&]() -> const BlockTensors& {
+    return blocks.at(static_cast<std::size_t>(spec.layer));
+  };
+  const std::int64_t gates = s.mlp_inputs == 2 ? s.intermediate : 0;
+  switch (spec.role) {
+    case WeightRole::embedding:
+      return embedding.row_range(0, s.vocab_valid);
+    case WeightRole::position_embedding:
+      return position_embedding;
+    case WeightRole::attention_norm:
+      return of_norm(block().input_layernorm, spec.is_bias);
+    case WeightRole::query:
+      return of_linear(block().qkv, spec.is_bias, 0, s.q_cols());
+    case WeightRole::key:
+      return of_linear(block().qkv, spec.is_bias, s.q_cols(), s.kv_cols());
+    case WeightRole::value:
+      return of_linear(block().qkv, spec.is_bias, s.q_cols() + s.kv_cols(), s.kv_cols());
+    case WeightRole::query_norm:
+      return as_column(block().q_norm);
+    case WeightRole::key_norm:
+      return as_column(block().k_norm);
+    case WeightRole::attention_output:
+      return of_linear(block().o, spec.is_bias, 0, s.hidden);
+    case WeightRole::mlp_norm:
+      return of_norm(block().post_attention_layernorm, spec.is_bias);
+    case WeightRole::gate:
+      return of_linear(block().gate_up, spec.is_bias, 0, gates);
+    case WeightRole::up:
+      return of_linear(block().gate_up, spec.is_bias, gates, s.intermediate);
+    case WeightRole::down:
+      return of_linear(block().down, spec.is_bias, 0, s.hidden);
+    case WeightRole::final_norm:
+      return of_norm(final_norm, spec.is_bias);
+    case WeightRole::lm_head:
+      return lm_head.row_range(0, s.vocab_valid);
+  }
+  fail(ExitStatus::internal, "{}: a weight of unknown role", spec.name);
+}
+
+int bucket_of(const parallel::TensorSpec& spec, std::int64_t num_layers) {
+  using parallel::WeightRole;
+  if (spec.layer >= 0) return spec.layer;
+  const bool before_blocks =
+      spec.role == WeightRole::embedding || spec.role == WeightRole::position_embedding;
+  return narrow<int>(num_layers) + (before_blocks ? 0 : 1);
+}
 
 Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
                  device::Arena& weight_arena, device::Arena* gradient_arena)
@@ -137,27 +157,20 @@ std::vector<int> Weights::forward_order() const {
 }
 
 std::vector<parallel::LocalTensor> Weights::local_tensors() const {
-  const bool tied = table.back().name != "lm_head.weight";
-  const std::vector<View> w = views_in_table_order(weights, sizes_, tied);
-  const std::vector<View> g = gradients.blocks.empty()
-                                  ? std::vector<View>(w.size())
-                                  : views_in_table_order(gradients, sizes_, tied);
-  ESPALIER_ASSERT(w.size() == table.size(), "{} views, {} rows of the table", w.size(),
-                  table.size());
+  const bool has_gradients = !gradients.blocks.empty();
   std::vector<parallel::LocalTensor> tensors;
-  for (std::size_t i = 0; i < table.size(); ++i) {
-    const parallel::TensorSpec& spec = table[i];
+  tensors.reserve(table.size());
+  for (const parallel::TensorSpec& spec : table) {
+    const View weight = weights.of(spec, sizes_);
     const parallel::Rectangle shard = parallel::tensor_shard(spec, tensor_rank_, shape_.tensor);
-    ESPALIER_ASSERT(std::max<std::int64_t>(shard.rows(), 0) == w[i].rows &&
-                        (shard.empty() || shard.cols() == w[i].cols),
+    ESPALIER_ASSERT(std::max<std::int64_t>(shard.rows(), 0) == weight.rows &&
+                        (shard.empty() || shard.cols() == weight.cols),
                     "{}: shard ({}, {}), view {}", spec.name, shard.rows(), shard.cols(),
-                    device::describe(w[i]));
-    // The table begins with the embeddings and ends with the final norm and the LM head.
-    const bool before_blocks = i == 0 || (i == 1 && sizes_.positions > 0);
-    const int bucket = spec.layer >= 0
-                           ? spec.layer
-                           : static_cast<int>(sizes_.num_layers) + (before_blocks ? 0 : 1);
-    tensors.push_back({.spec = &spec, .weight = w[i], .gradient = g[i], .bucket = bucket});
+                    device::describe(weight));
+    tensors.push_back({.spec = &spec,
+                       .weight = weight,
+                       .gradient = has_gradients ? gradients.of(spec, sizes_) : View{},
+                       .bucket = bucket_of(spec, sizes_.num_layers)});
   }
   return tensors;
 }

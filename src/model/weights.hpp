@@ -8,12 +8,12 @@
 
 namespace espalier::model {
 
-/// A norm's tensors, (1, H) each; RMSNorm has no bias (data == nullptr).
+/// A norm's tensors, (1, H) each; RMSNorm has no bias (absent).
 struct NormTensors {
   device::View weight, bias;
 };
 
-/// A linear layer's tensors; data == nullptr without bias.
+/// A linear layer's tensors; absent without bias.
 struct LinearTensors {
   device::View weight;  ///< (out, in)
   device::View bias;    ///< (1, out)
@@ -24,7 +24,7 @@ struct LinearTensors {
 struct BlockTensors {
   NormTensors input_layernorm;
   LinearTensors qkv;            ///< ((A_loc + 2 K_loc) D, H): q rows, k rows, v rows
-  device::View q_norm, k_norm;  ///< (1, D); data == nullptr without QK-norm
+  device::View q_norm, k_norm;  ///< (1, D); absent without QK-norm
   LinearTensors o;              ///< (H, A_loc*D)
   NormTensors post_attention_layernorm;
   LinearTensors gate_up;  ///< (2 F_loc, H): gate rows, then up rows; without a gate (F_loc, H)
@@ -33,16 +33,24 @@ struct BlockTensors {
 
 /// All tensors of a rank, in one arena. When the model is tied, lm_head is the embedding.
 struct ModelTensors {
-  device::View embedding;  ///< (V_loc, H)
-  device::View positions;  ///< (max_positions, H); data == nullptr without learned ones
+  device::View embedding;           ///< (V_loc, H)
+  device::View position_embedding;  ///< (max_positions, H); absent without learned ones
   NormTensors final_norm;
   device::View lm_head;  ///< (V_loc, H)
   std::vector<BlockTensors> blocks;
+
+  /// Where a row of the tensor table lies, without padding: (rows_loc, cols_loc), a vector (n, 1).
+  device::View of(const parallel::TensorSpec& spec, const LocalSizes& sizes) const;
 };
 
-/// Lays out one set of tensors in `arena`, in the tensor table's order.
+/// Lays out one set of tensors in `arena`.
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& sizes,
                               DType dtype, device::Arena& arena);
+
+/// The bucket of a weight: those of one are gathered together, and become final together in the
+/// backward pass. Blocks 0 .. L-1 have one each, L is that of the embeddings, L+1 that of the final
+/// norm and the LM head that is not tied.
+int bucket_of(const parallel::TensorSpec& spec, std::int64_t num_layers);
 
 /// Weights and gradients of a rank, joined with the tensor table.
 /// Buckets in the order in which the backward pass makes them final:

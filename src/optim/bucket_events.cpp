@@ -7,14 +7,14 @@ BucketEvents::~BucketEvents() {
 }
 
 void BucketEvents::record(device::Context& context, int bucket, int num_buckets) {
-  if (context.on_host()) return;
+  if (context.gpu() == nullptr) return;
   if (entries_.empty()) {
     gpu_ = context.shared_gpu();
     entries_.resize(static_cast<std::size_t>(num_buckets));
     for (Entry& entry : entries_) entry.event = gpu_->create_event(/*timed=*/false);
   }
   Entry& entry = entries_[static_cast<std::size_t>(bucket)];
-  gpu_->record(entry.event, context.side_queue().stream);
+  gpu_->record(entry.event, context.communication_queue().stream);
   entry.pending = true;
 }
 

@@ -6,8 +6,8 @@
 
 namespace espalier::optim {
 
-/// Tells the compute stream of a GPU, bucket by bucket, that the side stream has come past the
-/// gathering of its weights. On the host there is nothing to wait for.
+/// Tells the compute stream of a GPU, bucket by bucket, that the communication stream has come past
+/// the gathering of its weights. On the host there is nothing to wait for.
 class BucketEvents {
  public:
   BucketEvents() = default;
@@ -15,7 +15,8 @@ class BucketEvents {
   BucketEvents(const BucketEvents&) = delete;
   BucketEvents& operator=(const BucketEvents&) = delete;
 
-  /// The side stream's work up to now makes the bucket known. The first call creates the events.
+  /// The communication stream's work up to now makes the bucket known. The first call creates the
+  /// events.
   void record(device::Context& context, int bucket, int num_buckets);
   /// The compute stream's work from now on comes after it; nothing unless there is a record that
   /// was not waited for.

@@ -13,8 +13,8 @@ using device::View;
 using parallel::Communicator;
 using parallel::GradientSum;
 using parallel::LocalTensor;
-using parallel::OwnedPiece;
-using parallel::RowPieces;
+using parallel::OwnedShard;
+using parallel::RowShards;
 
 namespace {
 
@@ -32,13 +32,13 @@ int count_buckets(const std::vector<LocalTensor>& tensors) {
 }
 
 /// A grouped all-reduce: every element is summed once, so all ranks get the same bits.
-void all_reduce_pieces(Communicator& group, std::span<const RowPieces> tensors) {
-  group.reduce_scatter_pieces(tensors);
-  group.all_gather_pieces(tensors);
+void all_reduce_shards(Communicator& group, std::span<const RowShards> tensors) {
+  group.reduce_scatter_shards(tensors);
+  group.all_gather_shards(tensors);
 }
 
-View rows_of(const View& view, const OwnedPiece& piece) {
-  return view.row_range(piece.row_begin, piece.row_end - piece.row_begin);
+View rows_of(const View& view, const OwnedShard& shard) {
+  return view.row_range(shard.row_begin, shard.row_end - shard.row_begin);
 }
 
 }  // namespace
@@ -52,11 +52,11 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
       sequence_parallel_(sequence_parallel),
       num_buckets_(count_buckets(tensors_)),
       buckets_(static_cast<std::size_t>(num_buckets_)) {
-  for (const OwnedPiece& piece : partition_.pieces()) {
-    const auto& spec = *tensors_[static_cast<std::size_t>(piece.tensor)].spec;
-    const std::int64_t rows = piece.rectangle.rows();
-    const std::int64_t cols = piece.rectangle.cols();
-    StatePiece state{.piece = piece, .master = {}, .m = {}, .v = {}};
+  for (const OwnedShard& shard : partition_.shards()) {
+    const auto& spec = *tensors_[static_cast<std::size_t>(shard.tensor)].spec;
+    const std::int64_t rows = shard.rectangle.rows();
+    const std::int64_t cols = shard.rectangle.cols();
+    StateShard state{.shard = shard, .master = {}, .m = {}, .v = {}};
     state.master = arena.allocate("master " + spec.name, DType::f32, rows, cols);
     state.m = arena.allocate("moment 1 " + spec.name, DType::f32, rows, cols);
     state.v = arena.allocate("moment 2 " + spec.name, DType::f32, rows, cols);
@@ -74,7 +74,7 @@ Optimizer::Optimizer(std::vector<LocalTensor> tensors, const parallel::ProcessGr
     weights_.push_back({tensor.weight, begins});
 
     const auto divided_over = [&](int ranks) {
-      return RowPieces{tensor.gradient, parallel::data_row_begins(begins.back(), ranks)};
+      return RowShards{tensor.gradient, parallel::data_row_begins(begins.back(), ranks)};
     };
     switch (tensor.spec->gradient_sum) {
       case GradientSum::none:
@@ -102,19 +102,19 @@ void Optimizer::reduce_bucket(device::Context& context, parallel::GridCommunicat
   const Bucket& group = buckets_[static_cast<std::size_t>(bucket)];
   {
     const auto scope = context.profiler().scope(Phase::tensor_communication);
-    all_reduce_pieces(*comm.tensor, group.tensor_sums);
-    all_reduce_pieces(*comm.kv_replicas, group.kv_sums);
+    all_reduce_shards(*comm.tensor, group.tensor_sums);
+    all_reduce_shards(*comm.kv_replicas, group.kv_sums);
   }
   const auto scope = context.profiler().scope(Phase::gradient_communication);
   if (comm.data->size() == 1) return;
-  context.fork_side();
-  comm.data->reduce_scatter_pieces(group.gradients);
-  if (partition_.zero_stage() == 0) comm.data->all_gather_pieces(group.gradients);
-  if (!overlap_) context.join_side();
+  context.fork_communication();
+  comm.data->reduce_scatter_shards(group.gradients);
+  if (partition_.zero_stage() == 0) comm.data->all_gather_shards(group.gradients);
+  if (!overlap_) context.join_communication();
 }
 
 void Optimizer::wait_for_gradients(device::Context& context) {
-  context.join_side();
+  context.join_communication();
 }
 
 // At stage 0 every data rank has all gradients, yet takes only the rows it would own at stage 1:
@@ -123,13 +123,13 @@ double Optimizer::square_sum(device::Context& context) {
   wait_for_gradients(context);
   const auto scope = context.profiler().scope(Phase::clipping);
   gradients_.clear();
-  for (const StatePiece& state : state_) {
-    const OwnedPiece& piece = state.piece;
-    if (!piece.writes) continue;
-    const View& gradient = tensors_[static_cast<std::size_t>(piece.tensor)].gradient;
+  for (const StateShard& state : state_) {
+    const OwnedShard& shard = state.shard;
+    if (!shard.writes) continue;
+    const View& gradient = tensors_[static_cast<std::size_t>(shard.tensor)].gradient;
     const std::int64_t first =
-        piece.row_begin + piece.written.row_begin - piece.rectangle.row_begin;
-    gradients_.push_back(gradient.row_range(first, piece.written.rows()));
+        shard.row_begin + shard.written.row_begin - shard.rectangle.row_begin;
+    gradients_.push_back(gradient.row_range(first, shard.written.rows()));
   }
   const auto count = static_cast<std::int64_t>(gradients_.size());
   kernels::sums_of_squares(context, square_sums_.row_range(0, count), gradients_);
@@ -143,21 +143,21 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
                        const Update& update,
                        const std::function<void(std::int64_t)>& before_overwrite) {
   const auto scope = context.profiler().scope(Phase::optimizer);
-  enqueue_gathers(context, gathering_.order.size());  // of buckets that nobody has used
+  enqueue_gathers(context, gathering_.order.size());  // of buckets that no pass has used
   gathered_.wait_for_all(context);
-  // A GPU takes many pieces in one launch; the host gains nothing by that, and piece by piece the
+  // A GPU takes many shards in one launch; the host gains nothing by that, and shard by shard the
   // checkpoint writer is waited for as late as possible.
   const std::size_t at_once = context.on_host() ? 1 : 64;
   rectangles_.clear();
   for (std::size_t i = 0; i < state_.size(); ++i) {
-    const StatePiece& state = state_[i];
-    const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.piece.tensor)];
+    const StateShard& state = state_[i];
+    const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.shard.tensor)];
     if (before_overwrite) before_overwrite(static_cast<std::int64_t>(i));
-    rectangles_.push_back({.gradient = rows_of(tensor.gradient, state.piece),
+    rectangles_.push_back({.gradient = rows_of(tensor.gradient, state.shard),
                            .master = state.master,
                            .m = state.m,
                            .v = state.v,
-                           .weight = rows_of(tensor.weight, state.piece),
+                           .weight = rows_of(tensor.weight, state.shard),
                            .learning_rate = static_cast<float>(update.learning_rate),
                            .beta1 = static_cast<float>(parameters.beta1),
                            .beta2 = static_cast<float>(parameters.beta2),
@@ -176,9 +176,9 @@ void Optimizer::update(device::Context& context, const config::OptimizerParamete
 void Optimizer::gather_weights(device::Context& context, parallel::GridCommunicators& comm) {
   const auto scope = context.profiler().scope(Phase::weight_communication);
   if (partition_.zero_stage() == 0 || comm.data->size() == 1) return;
-  context.fork_side();
-  comm.data->all_gather_pieces(weights_);
-  context.join_side();
+  context.fork_communication();
+  comm.data->all_gather_shards(weights_);
+  context.join_communication();
 }
 
 void Optimizer::begin_gather_weights(device::Context& context, parallel::GridCommunicators& comm,
@@ -188,7 +188,7 @@ void Optimizer::begin_gather_weights(device::Context& context, parallel::GridCom
   ESPALIER_ASSERT(std::ssize(order) == num_buckets_, "an order of {} of {} buckets", order.size(),
                   num_buckets_);
   const auto scope = context.profiler().scope(Phase::weight_communication);
-  context.fork_side();
+  context.fork_communication();
   gathering_.data = comm.data.get();
   gathering_.order.assign(order.begin(), order.end());
   gathering_.next = 0;
@@ -198,7 +198,7 @@ void Optimizer::begin_gather_weights(device::Context& context, parallel::GridCom
 void Optimizer::enqueue_gathers(device::Context& context, std::size_t end) {
   for (end = std::min(end, gathering_.order.size()); gathering_.next < end; ++gathering_.next) {
     const int bucket = gathering_.order[gathering_.next];
-    gathering_.data->all_gather_pieces(buckets_[static_cast<std::size_t>(bucket)].weights);
+    gathering_.data->all_gather_shards(buckets_[static_cast<std::size_t>(bucket)].weights);
     gathered_.record(context, bucket, num_buckets_);
   }
 }
@@ -215,16 +215,16 @@ void Optimizer::wait_for_weights(device::Context& context, int bucket) {
 
 void Optimizer::weights_from_master(device::Context& context) {
   const auto scope = context.profiler().scope(Phase::optimizer);
-  for (const StatePiece& state : state_) {
-    const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.piece.tensor)];
-    kernels::cast(context, rows_of(tensor.weight, state.piece), state.master);
+  for (const StateShard& state : state_) {
+    const LocalTensor& tensor = tensors_[static_cast<std::size_t>(state.shard.tensor)];
+    kernels::cast(context, rows_of(tensor.weight, state.shard), state.master);
   }
 }
 
 Optimizer::LargestGroups Optimizer::largest_groups() const {
-  const auto bytes = [](std::span<const RowPieces> tensors) {
+  const auto bytes = [](std::span<const RowShards> tensors) {
     std::int64_t sum = 0;
-    for (const RowPieces& tensor : tensors) sum += round_up(tensor.full.size_bytes(), 64);
+    for (const RowShards& tensor : tensors) sum += round_up(tensor.full.size_bytes(), 64);
     return sum;
   };
   LargestGroups largest{0, 0, 0};

@@ -9,26 +9,26 @@
 #include "device/context.hpp"
 #include "kernels/adamw.hpp"
 #include "optim/bucket_events.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "parallel/zero.hpp"
 
 namespace espalier::optim {
 
-/// fp32 state of one owned piece, (rows, cols) each.
-struct StatePiece {
-  parallel::OwnedPiece piece;
+/// fp32 state of one owned shard, (rows, cols) each.
+struct StateShard {
+  parallel::OwnedShard shard;
   device::View master, m, v;
 };
 
 /// AdamW with ZeRO-1 (or stage 0). The order of calls in a step:
 ///   micro-batches, with reduce_bucket(b) in the last one as each bucket becomes final;
 ///   square_sum -> the step's all-reduce -> update -> gather_weights.
-/// On a GPU the collectives of the data axis live in the side stream. Those of the tensor axis stay
-/// between the kernels that make and use their operands.
+/// On a GPU the collectives of the data axis live in the communication stream. Those of the tensor
+/// axis stay between the kernels that make and use their operands.
 /// The first micro-batch must replace what the gradients hold, as model::Transformer does.
 class Optimizer {
  public:
-  /// Allocates master, m, v of the owned pieces in `arena` (planning or backed). The tensors' views
+  /// Allocates master, m, v of the owned shards in `arena` (planning or backed). The tensors' views
   /// must outlive the optimizer.
   Optimizer(std::vector<parallel::LocalTensor> tensors, const parallel::ProcessGrid& grid,
             int zero_stage, bool sequence_parallel, device::Arena& arena);
@@ -53,7 +53,7 @@ class Optimizer {
     double gradient_scale;  ///< min(1, max_grad_norm / norm)
     std::int64_t step;      ///< from 1
   };
-  /// AdamW on the owned pieces, each after before_overwrite(index into state()), which may wait for
+  /// AdamW on the owned shards, each after before_overwrite(index into state()), which may wait for
   /// the checkpoint writer. Writes the owned rows of the weights.
   void update(device::Context& context, const config::OptimizerParameters& parameters,
               const Update& update, const std::function<void(std::int64_t)>& before_overwrite);
@@ -79,14 +79,14 @@ class Optimizer {
   };
   LargestGroups largest_groups() const;
 
-  std::span<StatePiece> state() { return state_; }
+  std::span<StateShard> state() { return state_; }
   std::span<const parallel::LocalTensor> tensors() const { return tensors_; }
 
  private:
   std::vector<parallel::LocalTensor> tensors_;
   parallel::ZeroPartition partition_;
-  std::vector<StatePiece> state_;
-  device::View square_sums_;  ///< (pieces, 1) f64
+  std::vector<StateShard> state_;
+  device::View square_sums_;  ///< (shards, 1) f64
   std::vector<kernels::AdamW> rectangles_;
   std::vector<device::ConstView> gradients_;  ///< of square_sum; kept for its memory
   int num_tensor_, num_data_;
@@ -96,13 +96,13 @@ class Optimizer {
 
   /// What becomes final together, ready for the grouped collectives.
   struct Bucket {
-    std::vector<parallel::RowPieces> tensor_sums;  ///< over the tensor group
-    std::vector<parallel::RowPieces> kv_sums;      ///< over the kv replicas
-    std::vector<parallel::RowPieces> gradients;    ///< over the data group
-    std::vector<parallel::RowPieces> weights;      ///< over the data group
+    std::vector<parallel::RowShards> tensor_sums;  ///< over the tensor group
+    std::vector<parallel::RowShards> kv_sums;      ///< over the kv replicas
+    std::vector<parallel::RowShards> gradients;    ///< over the data group
+    std::vector<parallel::RowShards> weights;      ///< over the data group
   };
   std::vector<Bucket> buckets_;
-  std::vector<parallel::RowPieces> weights_;  ///< of all buckets
+  std::vector<parallel::RowShards> weights_;  ///< of all buckets
   BucketEvents gathered_;
 
   /// What is gathered beside the computation: order[next ..] is still to be asked for.

@@ -13,11 +13,11 @@ FlopsPerToken flops_per_token(const model::Architecture& a, double sequence_leng
       matrix_parameters += static_cast<double>(spec.num_elements());
 
   // Scores and values: 2 products x 2 FLOPs x S x A*D forward, twice that backward: 12 A D S per
-  // layer over the full square, of which a causal mask needs one half.
+  // layer over the full attention, of which a causal mask needs one half.
   const double square = 12.0 * static_cast<double>(a.num_layers) *
                         static_cast<double>(a.num_heads * a.head_dim) * sequence_length;
-  return {.canonical = 6.0 * matrix_parameters + 0.5 * square,
-          .full_square = 6.0 * matrix_parameters + square};
+  return {.causal_attention = 6.0 * matrix_parameters + 0.5 * square,
+          .full_attention = 6.0 * matrix_parameters + square};
 }
 
 }  // namespace espalier::plan

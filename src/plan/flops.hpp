@@ -6,12 +6,12 @@
 namespace espalier::plan {
 
 /// Matrix FLOPs per trained token, forward and backward.
-///   canonical    6 (N_nonembedding + V H) + 6 L A D S    causal attention counted half
-///   full square  6 (N_nonembedding + V H) + 12 L A D S   torchtitan, nanoGPT
+///   causal attention  6 (N_nonembedding + V H) + 6 L A D S    causal attention counted half
+///   full attention    6 (N_nonembedding + V H) + 12 L A D S   torchtitan, nanoGPT
 /// N_nonembedding counts matrices of the blocks (norm weights are not in a matrix product).
 struct FlopsPerToken {
-  double canonical;
-  double full_square;
+  double causal_attention;
+  double full_attention;
 };
 /// `sequence_length`: S, or what attention reaches on average inside documents
 /// (data::attended_length).

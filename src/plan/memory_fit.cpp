@@ -25,7 +25,8 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Roo
   } catch (const Error&) {
     return std::nullopt;
   }
-  return JobMemory::planned(p, {shape, rank}, room.backend, room.compute_capability).total_bytes() +
+  return TrainingMemory::planned(p, {shape, rank}, room.backend, room.compute_capability)
+             .total_bytes() +
          library_bytes(p, shape, room);
 }
 
@@ -124,13 +125,13 @@ Room room_of(const config::DeviceParameters& parameters) {
 
 std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                             const Room& room) {
-  const JobMemory plan =
-      JobMemory::planned(parameters, grid, room.backend, room.compute_capability);
+  const TrainingMemory plan =
+      TrainingMemory::planned(parameters, grid, room.backend, room.compute_capability);
   const std::int64_t libraries = library_bytes(parameters, grid.shape(), room);
   if (plan.total_bytes() + libraries <= room.free_bytes) return {};
   std::string text = fmt::format("rank {} needs {}, but {}:\n", grid.rank(),
                                  human(plan.total_bytes() + libraries), room.whose);
-  for (const JobMemory::Line& line : plan.lines())
+  for (const TrainingMemory::Line& line : plan.lines())
     text += fmt::format("  {:<17} {:>12}\n", line.name, human(line.bytes));
   if (libraries > 0) text += fmt::format("  {:<17} {:>12}\n", "CUDA and NCCL", human(libraries));
   text += "what would help:";
@@ -144,9 +145,9 @@ std::string describe_fit(const config::Parameters& parameters, const parallel::G
                          const Room& room) {
   int largest_rank = 0;
   std::int64_t largest = 0;
-  for (const int rank : corner_ranks(shape)) {
+  for (const int rank : parallel::corner_ranks(shape)) {
     const std::int64_t total =
-        JobMemory::planned(parameters, {shape, rank}, room.backend, room.compute_capability)
+        TrainingMemory::planned(parameters, {shape, rank}, room.backend, room.compute_capability)
             .total_bytes();
     if (total > largest) largest_rank = rank;
     largest = std::max(largest, total);

@@ -1,7 +1,6 @@
 #include "plan/memory_plan.hpp"
 
 #include <algorithm>
-#include <set>
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
@@ -24,9 +23,9 @@ std::vector<device::Arena> planning_arenas() {
 
 }  // namespace
 
-JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& grid,
-                     device::Backend backend, int compute_capability,
-                     std::vector<device::Arena> arenas)
+TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::ProcessGrid& grid,
+                               device::Backend backend, int compute_capability,
+                               std::vector<device::Arena> arenas)
     : architecture(model::Architecture::from(p.model)),
       dtype(dtype_from_name(p.training.dtype)),
       weight_arena(std::move(arenas[0])),
@@ -63,8 +62,8 @@ JobMemory::JobMemory(const config::Parameters& p, const parallel::ProcessGrid& g
     pinned_bytes_ += largest_collectives(p, grid);
 }
 
-std::int64_t JobMemory::largest_collectives(const config::Parameters& p,
-                                            const parallel::ProcessGrid& grid) const {
+std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
+                                                 const parallel::ProcessGrid& grid) const {
   const auto groups = optimizer->largest_groups();
   const std::int64_t residual = p.training.micro_batch_size * p.training.sequence_length *
                                 architecture.hidden_size *
@@ -77,18 +76,19 @@ std::int64_t JobMemory::largest_collectives(const config::Parameters& p,
   return bytes;
 }
 
-JobMemory JobMemory::planned(const config::Parameters& parameters,
-                             const parallel::ProcessGrid& grid, device::Backend backend,
-                             int compute_capability) {
-  return JobMemory(parameters, grid, backend, compute_capability, planning_arenas());
+TrainingMemory TrainingMemory::planned(const config::Parameters& parameters,
+                                       const parallel::ProcessGrid& grid, device::Backend backend,
+                                       int compute_capability) {
+  return TrainingMemory(parameters, grid, backend, compute_capability, planning_arenas());
 }
 
-JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                            const device::Context& context,
-                            device::MemorySource activation_source) {
+TrainingMemory TrainingMemory::backed(const config::Parameters& parameters,
+                                      const parallel::ProcessGrid& grid,
+                                      const device::Context& context,
+                                      device::MemorySource activation_source) {
   const int capability =
       context.gpu() != nullptr ? context.gpu()->description().compute_capability : 0;
-  const JobMemory plan = planned(parameters, grid, context.backend(), capability);
+  const TrainingMemory plan = planned(parameters, grid, context.backend(), capability);
   if (context.gpu() != nullptr) {
     Room room = room_of(*context.gpu(), plan.context_bytes());
     const Room allowed = room_of(parameters.device);
@@ -106,10 +106,10 @@ JobMemory JobMemory::backed(const config::Parameters& parameters, const parallel
     arenas.push_back(device::Arena::backed(
         arena->name(), arena->used_bytes(), context.shared_gpu(),
         arena == &plan.activation_arena ? activation_source : device::MemorySource{}));
-  return JobMemory(parameters, grid, context.backend(), capability, std::move(arenas));
+  return TrainingMemory(parameters, grid, context.backend(), capability, std::move(arenas));
 }
 
-std::vector<JobMemory::Line> JobMemory::lines() const {
+std::vector<TrainingMemory::Line> TrainingMemory::lines() const {
   std::vector<Line> lines;
   for (const device::Arena* arena : arenas()) lines.push_back({arena->name(), arena->used_bytes()});
   if (gemm_workspace_bytes_ > 0) {
@@ -119,11 +119,11 @@ std::vector<JobMemory::Line> JobMemory::lines() const {
   return lines;
 }
 
-std::vector<const device::Arena*> JobMemory::arenas() const {
+std::vector<const device::Arena*> TrainingMemory::arenas() const {
   return {&weight_arena, &gradient_arena, &activation_arena, &optimizer_arena};
 }
 
-std::int64_t JobMemory::total_bytes() const {
+std::int64_t TrainingMemory::total_bytes() const {
   std::int64_t total = 0;
   for (const Line& line : lines()) total += line.bytes;
   return total;
@@ -140,14 +140,6 @@ std::int64_t workspace_elements(const config::Parameters& p, const parallel::Pro
                                      p.training.micro_batch_size * p.training.sequence_length);
 }
 
-std::vector<int> corner_ranks(const parallel::GridShape& shape) {
-  std::vector<int> ranks;
-  for (const int t : std::set<int>{0, shape.tensor - 1})
-    for (const int d : std::set<int>{0, shape.data - 1})
-      ranks.push_back(d * shape.tensor * shape.context + t);
-  return ranks;
-}
-
 int planned_capability(const config::DeviceParameters& parameters, device::Backend backend) {
   if (backend != device::Backend::cuda) return 0;
   return parameters.compute_capability > 0 ? narrow<int>(parameters.compute_capability)
@@ -159,16 +151,16 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   const int capability = planned_capability(parameters.device, backend);
   std::int64_t smallest = 0;
   std::int64_t largest = 0;
-  for (const int rank : corner_ranks(shape)) {
+  for (const int rank : parallel::corner_ranks(shape)) {
     const std::int64_t total =
-        JobMemory::planned(parameters, {shape, rank}, backend, capability).total_bytes();
+        TrainingMemory::planned(parameters, {shape, rank}, backend, capability).total_bytes();
     smallest = smallest == 0 ? total : std::min(smallest, total);
     largest = std::max(largest, total);
   }
-  const JobMemory first = JobMemory::planned(parameters, {shape, 0}, backend, capability);
+  const TrainingMemory first = TrainingMemory::planned(parameters, {shape, 0}, backend, capability);
   const bool on_host = backend == device::Backend::host;
   std::string text = fmt::format("memory plan of rank 0{}\n", on_host ? "" : ", on its GPU");
-  for (const JobMemory::Line& line : first.lines())
+  for (const TrainingMemory::Line& line : first.lines())
     text +=
         fmt::format("  {:<17} {:>12}\n", line.name, human_bytes(static_cast<double>(line.bytes)));
   text += fmt::format("  {:<17} {:>12}", "total",
@@ -191,7 +183,7 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   }
   if (parameters.checkpoint.staging == "copy")
     text += fmt::format(
-        "\n  during a save at most {} more{}, for pieces updated before they are written "
+        "\n  during a save at most {} more{}, for shards updated before they are written "
         "(none with checkpoint.staging = \"wait\")",
         human_bytes(static_cast<double>(first.optimizer_arena.used_bytes())),
         on_host ? "" : " of host memory");

@@ -10,7 +10,7 @@
 #include "model/activations.hpp"
 #include "model/weights.hpp"
 #include "optim/optimizer.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::plan {
 
@@ -21,20 +21,21 @@ constexpr std::int64_t kCheckpointPinnedBytes = std::int64_t{16} << 20;
 /// same constructor: planned (no memory, only sizes) and backed with exactly the planned sizes. The
 /// memory plan is therefore exact for the arenas, for any rank of any grid, on one process. On a
 /// GPU the workspaces of its Context are part of the plan: it is all that Gpu::allocate gives.
-class JobMemory {
+class TrainingMemory {
  public:
   /// Sizes only. `compute_capability` of the GPU: 100; 0 where it is not known. It matters to
   /// device.attention = "auto", whose provider on Blackwell needs more scratch.
-  static JobMemory planned(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                           device::Backend backend = device::Backend::host,
-                           int compute_capability = 0);
+  static TrainingMemory planned(const config::Parameters& parameters,
+                                const parallel::ProcessGrid& grid,
+                                device::Backend backend = device::Backend::host,
+                                int compute_capability = 0);
   /// Memory for this rank where `context` computes; throws Error (bad_configuration) when it cannot
   /// be had. On a GPU that is known before anything is allocated, and the message says what would
   /// fit (memory_fit.hpp). The activations, which the collectives of the tensor group carry, come
-  /// from `activation_source` where it gives them (parallel::memory_for_peers).
-  static JobMemory backed(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-                          const device::Context& context,
-                          device::MemorySource activation_source = {});
+  /// from `activation_source` where it gives them (parallel::registered_memory).
+  static TrainingMemory backed(const config::Parameters& parameters,
+                               const parallel::ProcessGrid& grid, const device::Context& context,
+                               device::MemorySource activation_source = {});
 
   model::Architecture architecture;
   DType dtype;
@@ -59,8 +60,9 @@ class JobMemory {
   std::int64_t pinned_bytes() const { return pinned_bytes_; }
 
  private:
-  JobMemory(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
-            device::Backend backend, int compute_capability, std::vector<device::Arena> arenas);
+  TrainingMemory(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+                 device::Backend backend, int compute_capability,
+                 std::vector<device::Arena> arenas);
   std::vector<const device::Arena*> arenas() const;
   std::int64_t largest_collectives(const config::Parameters& parameters,
                                    const parallel::ProcessGrid& grid) const;
@@ -73,15 +75,11 @@ class JobMemory {
 std::int64_t workspace_elements(const config::Parameters& parameters,
                                 const parallel::ProcessGrid& grid, device::Backend backend);
 
-/// The ranks that differ: padding of the last vocabulary shard and the remainders of the ZeRO
-/// division lie at the ends of the tensor and data axes.
-std::vector<int> corner_ranks(const parallel::GridShape& shape);
-
 /// device.compute_capability, or that of the GPU that is here; 0: not known.
 int planned_capability(const config::DeviceParameters& parameters, device::Backend backend);
 
 /// Table for the banner and --dry-run: the memory of rank 0, and the smallest and largest total
-/// over the ranks (the corners of the tensor and data axes are the ones that differ). It needs no
+/// over the ranks (those at the ends of the axes are the ones that differ). It needs no
 /// GPU to plan for one; where there is one, its architecture says what attention takes.
 std::string describe_memory_plan(const config::Parameters& parameters,
                                  const parallel::GridShape& shape, device::Backend backend);

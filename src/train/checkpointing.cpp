@@ -7,7 +7,9 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "kernels/elementwise.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "plan/memory_plan.hpp"
 #include "train/device_choice.hpp"
 #include "train/host_values.hpp"
@@ -31,8 +33,8 @@ std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& p
   return found;
 }
 
-void require_same_model(const io::CheckpointReader& reader,
-                        const std::vector<parallel::TensorSpec>& table) {
+std::string other_tensors(const io::CheckpointReader& reader,
+                          const std::vector<parallel::TensorSpec>& table) {
   std::map<std::string, const parallel::TensorSpec*> expected;
   for (const parallel::TensorSpec& spec : table) expected[spec.name] = &spec;
   std::string problems;
@@ -48,6 +50,12 @@ void require_same_model(const io::CheckpointReader& reader,
   }
   for (const auto& [name, spec] : expected)
     if (problems.size() < 900) problems += fmt::format("\n  {}: missing in the checkpoint", name);
+  return problems;
+}
+
+void require_same_model(const io::CheckpointReader& reader,
+                        const std::vector<parallel::TensorSpec>& table) {
+  const std::string problems = other_tensors(reader, table);
   if (!problems.empty())
     throw Error(ExitStatus::bad_data,
                 fmt::format("the checkpoint of step {} is of another model:{}\nUse its [model] "
@@ -56,17 +64,48 @@ void require_same_model(const io::CheckpointReader& reader,
                 Met::by_every_rank);
 }
 
+io::CheckpointReader::Company company(parallel::MpiSession& session) {
+  return {.rank = session.rank(),
+          .num_ranks = session.size(),
+          .on_rank_0 =
+              [&session](const std::function<std::string()>& action) {
+                return parallel::on_rank_0(session, action);
+              },
+          .least =
+              [&session](double mine) {
+                session.world().all_reduce_min(std::span(&mine, 1));
+                return mine;
+              }};
+}
+
+std::vector<io::CheckpointReader::Wanted> wanted_state(optim::Optimizer& optimizer) {
+  std::vector<io::CheckpointReader::Wanted> wanted;
+  for (const optim::StateShard& state : optimizer.state())
+    wanted.push_back({optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec->name,
+                      state.shard.rectangle});
+  return wanted;
+}
+
+std::vector<io::CheckpointReader::Wanted> wanted_weights(
+    const std::vector<parallel::TensorSpec>& table, const parallel::ProcessGrid& grid) {
+  std::vector<io::CheckpointReader::Wanted> wanted;
+  for (const parallel::TensorSpec& spec : table)
+    wanted.push_back(
+        {spec.name, parallel::tensor_shard(spec, grid.tensor_rank(), grid.shape().tensor)});
+  return wanted;
+}
+
 void load_state(device::Context& context, io::CheckpointReader& reader,
                 optim::Optimizer& optimizer) {
   using Field = io::CheckpointReader::Field;
-  for (optim::StatePiece& state : optimizer.state()) {
-    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
-    if (state.piece.rectangle.empty()) continue;
+  for (optim::StateShard& state : optimizer.state()) {
+    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)];
+    if (state.shard.rectangle.empty()) continue;
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
           std::pair{Field::exp_avg_sq, state.v}})
       fill_from_host(context, view, [&, f = field](float* values) {
-        reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, state.piece.rectangle,
+        reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, state.shard.rectangle,
                     f, values);
       });
   }
@@ -141,37 +180,73 @@ io::CheckpointWriter::Fetch fetch_from(const device::Context& context) {
   return [fetch](float* to, const float* from, std::int64_t count) { (*fetch)(to, from, count); };
 }
 
+/// encode_index of the shards of every rank, without asking them.
+std::vector<std::string> indices_of_grid(std::span<const parallel::LocalTensor> tensors,
+                                         const parallel::GridShape& shape) {
+  std::vector<std::string> indices;
+  for (int rank = 0; rank < shape.size(); ++rank) {
+    const parallel::ProcessGrid grid(shape, rank);
+    std::vector<io::CheckpointShard> shards;
+    for (const parallel::LocalTensor& tensor : tensors)
+      shards.push_back({.name = tensor.spec->name,
+                        .global_rows = tensor.spec->rows,
+                        .global_cols = tensor.spec->cols,
+                        .is_vector = tensor.spec->is_vector,
+                        .rectangle = parallel::written_shard(*tensor.spec, grid),
+                        .master = nullptr,
+                        .exp_avg = nullptr,
+                        .exp_avg_sq = nullptr,
+                        .state_index = 0});
+    indices.push_back(io::CheckpointWriter::encode_index(shards));
+  }
+  return indices;
+}
+
+/// 32 bits, of which a double holds the sum over two million ranks.
+double checksum_of(const std::string& index) {
+  return static_cast<double>(hash_text(index) >> 32);
+}
+
 }  // namespace
 
 CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device::Context& context,
-                                   optim::Optimizer& optimizer, parallel::Communicator& world)
+                                   optim::Optimizer& optimizer, const parallel::GridShape& shape,
+                                   parallel::Communicator& world)
     : parameters_(parameters.checkpoint), context_(context), optimizer_(optimizer), world_(world) {
   using Staging = io::CheckpointWriter::Staging;
   KeptTokenizer tokenizer;
   if (world.rank() == 0) tokenizer = tokenizer_to_keep(parameters.data.tokenizer);
   tokenizer_file_ = tokenizer.file;
   std::vector<io::KeptFile> kept = std::move(tokenizer.files);
-  for (io::KeptFile& file : gemm_choices_to_keep(context.gemm())) kept.push_back(std::move(file));
+  for (io::KeptFile& file : gemm_algorithms_to_keep(context.gemm()))
+    kept.push_back(std::move(file));
   writer_ = std::make_unique<io::CheckpointWriter>(
       checkpoint_directory(parameters), world.rank(), world.size(),
       parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context),
       std::move(kept));
-  indices_ = world_.all_gather(io::CheckpointWriter::encode_index(pieces()));
+  if (world_.rank() == 0) indices_ = indices_of_grid(optimizer.tensors(), shape);
+  // What rank 0 has worked out is what the ranks hold.
+  double expected = 0.0;
+  for (const std::string& index : indices_) expected += checksum_of(index);
+  double sums[] = {checksum_of(io::CheckpointWriter::encode_index(shards())), expected};
+  world_.all_reduce_sum(std::span<double>(sums));
+  ESPALIER_ASSERT(sums[0] == sums[1], "the ranks hold other rectangles than the grid {} says",
+                  parallel::ProcessGrid(shape, world_.rank()).describe());
 }
 
 CheckpointDriver::~CheckpointDriver() = default;
 
-std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
-  std::vector<io::CheckpointPiece> pieces;
+std::vector<io::CheckpointShard> CheckpointDriver::shards() const {
+  std::vector<io::CheckpointShard> shards;
   const auto states = optimizer_.state();
   for (std::size_t i = 0; i < states.size(); ++i) {
-    const optim::StatePiece& state = states[i];
-    const parallel::Rectangle& written = state.piece.written;
-    if (!state.piece.writes || written.empty()) continue;
+    const optim::StateShard& state = states[i];
+    const parallel::Rectangle& written = state.shard.written;
+    if (!state.shard.writes || written.empty()) continue;
     const parallel::TensorSpec& spec =
-        *optimizer_.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
-    const std::int64_t row = written.row_begin - state.piece.rectangle.row_begin;
-    pieces.push_back({.name = spec.name,
+        *optimizer_.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
+    const std::int64_t row = written.row_begin - state.shard.rectangle.row_begin;
+    shards.push_back({.name = spec.name,
                       .global_rows = spec.rows,
                       .global_cols = spec.cols,
                       .is_vector = spec.is_vector,
@@ -181,7 +256,7 @@ std::vector<io::CheckpointPiece> CheckpointDriver::pieces() const {
                       .exp_avg_sq = state.v.as<float>(row),
                       .state_index = static_cast<std::int64_t>(i)});
   }
-  return pieces;
+  return shards;
 }
 
 void CheckpointDriver::begin(const io::CheckpointInfo& info) {
@@ -189,7 +264,7 @@ void CheckpointDriver::begin(const io::CheckpointInfo& info) {
   info_ = info;
   info_.tokenizer_file = tokenizer_file_;
   context_.synchronize();  // the last update is done
-  writer_->begin(info_, pieces(), indices_);
+  writer_->begin(info_, shards(), indices_);
   saving_ = true;
 }
 

@@ -10,7 +10,7 @@
 #include "io/checkpoint.hpp"
 #include "model/tensor_table.hpp"
 #include "optim/optimizer.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::train {
 
@@ -23,12 +23,24 @@ std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& p
                                                      const std::string& named,
                                                      parallel::Communicator& world);
 
+/// A line for each of the first tensors that only the checkpoint or only the table has, or that has
+/// another shape there; empty: they are the same.
+std::string other_tensors(const io::CheckpointReader& reader,
+                          const std::vector<parallel::TensorSpec>& table);
 /// Checks that every tensor of the table is in the checkpoint with its shape and nothing else is;
 /// throws Error (bad_data) that says which model it is of.
 void require_same_model(const io::CheckpointReader& reader,
                         const std::vector<parallel::TensorSpec>& table);
 
-/// Reads master weights and moments of this rank's pieces from a checkpoint of any grid.
+/// How the ranks of this job read a checkpoint together: rank 0 alone opens master.h5.
+io::CheckpointReader::Company company(parallel::MpiSession& session);
+/// What load_state reads.
+std::vector<io::CheckpointReader::Wanted> wanted_state(optim::Optimizer& optimizer);
+/// What load_weights reads.
+std::vector<io::CheckpointReader::Wanted> wanted_weights(
+    const std::vector<parallel::TensorSpec>& table, const parallel::ProcessGrid& grid);
+
+/// Reads master weights and moments of this rank's shards from a checkpoint of any grid.
 void load_state(device::Context& context, io::CheckpointReader& reader,
                 optim::Optimizer& optimizer);
 
@@ -41,9 +53,10 @@ void load_weights(device::Context& context, io::CheckpointReader& reader,
 /// step's all-reduce carries.
 class CheckpointDriver {
  public:
-  /// Collective: gathers the index of rectangles of all ranks.
+  /// Collective. Rank 0 works out which rectangles every rank of the grid will write.
   CheckpointDriver(const config::Parameters& parameters, device::Context& context,
-                   optim::Optimizer& optimizer, parallel::Communicator& world);
+                   optim::Optimizer& optimizer, const parallel::GridShape& shape,
+                   parallel::Communicator& world);
   ~CheckpointDriver();
 
   /// Starts a save of the state as it is now; an earlier one is completed first. Collective.
@@ -59,12 +72,12 @@ class CheckpointDriver {
   void before_overwrite(std::int64_t state_index);
 
  private:
-  std::vector<io::CheckpointPiece> pieces() const;
+  std::vector<io::CheckpointShard> shards() const;
   const config::CheckpointParameters& parameters_;
   device::Context& context_;
   optim::Optimizer& optimizer_;
   parallel::Communicator& world_;
-  std::vector<std::string> indices_;
+  std::vector<std::string> indices_;  ///< rank 0
   std::unique_ptr<io::CheckpointWriter> writer_;
   std::string tokenizer_file_;  ///< that every checkpoint keeps; rank 0
   io::CheckpointInfo info_;

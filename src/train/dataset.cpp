@@ -5,6 +5,8 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "io/told_bytes.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 
 namespace espalier::train {
 namespace {
@@ -16,13 +18,30 @@ data::TokenStream stream_of(const std::vector<io::TokenShard>& shards) {
   return data::TokenStream(std::move(views));
 }
 
+std::vector<io::TokenShard> open_together(parallel::MpiSession& session, const std::string& where,
+                                          const std::string& split, bool verify,
+                                          const std::string& key) {
+  std::vector<io::TokenShard> shards;
+  const std::string told = parallel::on_rank_0(session, [&] {
+    shards = io::open_shards(where, split, verify, key);
+    io::ToldBytesWriter out;
+    for (const io::TokenShard& shard : shards) out.put(shard.outline());
+    return out.take();
+  });
+  if (session.rank() == 0) return shards;
+  for (io::ToldBytesReader in(told); !in.at_end();)
+    shards.push_back(io::TokenShard::told(in.get<std::string>()));
+  return shards;
+}
+
 }  // namespace
 
 Dataset::Dataset(const std::string& where, const std::string& split, std::int64_t vocab_size,
                  std::int64_t sequence_length, const std::string& tokenizer_identity, bool verify,
-                 const std::string& key)
+                 const std::string& key, parallel::MpiSession* session)
     : split_(split),
-      shards_(io::open_shards(where, split, verify, key)),
+      shards_(session != nullptr ? open_together(*session, where, split, verify, key)
+                                 : io::open_shards(where, split, verify, key)),
       stream_(stream_of(shards_)),
       sequence_length_(sequence_length),
       num_samples_(stream_.num_samples(sequence_length)),

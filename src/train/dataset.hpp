@@ -9,6 +9,7 @@
 #include "device/view.hpp"
 #include "io/token_shard.hpp"
 #include "model/inputs.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::train {
 
@@ -18,10 +19,11 @@ class Dataset {
   /// Throws Error (bad_data): no shard, corrupt shard, ids past vocab_size, another tokenizer than
   /// `tokenizer_identity` (empty: any), no shard as long as one sequence. `verify`: read every
   /// shard and compare its checksum (one rank is enough). `key`: what named them, for messages;
-  /// empty: data.<split>.
+  /// empty: data.<split>. With `session`, rank 0 finds the shards, reads their headers and tells
+  /// the other ranks, which meet its errors and only map the files. Collective then.
   Dataset(const std::string& where, const std::string& split, std::int64_t vocab_size,
           std::int64_t sequence_length, const std::string& tokenizer_identity, bool verify,
-          const std::string& key = {});
+          const std::string& key = {}, parallel::MpiSession* session = nullptr);
 
   const data::TokenStream& stream() const { return stream_; }
   std::uint64_t num_samples() const { return num_samples_; }

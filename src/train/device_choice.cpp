@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "base/whole_file.hpp"
 
 namespace espalier::train {
@@ -155,6 +157,7 @@ std::string assign_on_host(std::span<const VisibleGpus> ranks,
 VisibleGpus visible_gpus() {
   VisibleGpus result;
   try {
+    result.has_driver = Gpu::has_driver();
     result.uuids = Gpu::uuids();
     if (result.uuids.empty()) result.problem = Gpu::why_none(Backend::cuda);
     const bool usable = std::any_of(result.uuids.begin(), result.uuids.end(),
@@ -174,31 +177,41 @@ std::vector<VisibleGpus> visible_gpus(parallel::MpiSession& session,
   for (const std::string& uuid : mine.uuids) text += uuid + '\n';
   const std::vector<std::string> seen = session.world().all_gather(text);
   const std::vector<std::string> problems = session.world().all_gather(mine.problem);
+  const std::vector<double> drivers = session.world().all_gather(mine.has_driver ? 1.0 : 0.0);
   std::vector<VisibleGpus> ranks;
   for (std::size_t rank = 0; rank < seen.size(); ++rank)
-    ranks.push_back({hosts[rank], split_lines(seen[rank]), problems[rank]});
+    ranks.push_back({hosts[rank], split_lines(seen[rank]), problems[rank], drivers[rank] > 0.0});
   return ranks;
 }
 
 struct Choice {
   Backend backend;
   int ordinal = -1;           ///< of this rank's GPU
-  std::string why_host = {};  ///< although there are GPUs
+  std::string why_host = {};  ///< although a GPU could be expected
 };
 /// The same back-end on every rank, or the same error (collective).
 Choice choose(parallel::MpiSession& session, const config::DeviceParameters& parameters,
               const std::vector<std::string>& hosts) {
   if (parameters.backend == "host") return {Backend::host};
   if (parameters.backend == "emulated") return {Backend::emulated};
+  // Where no rank has a GPU there is nothing to tell each other.
+  if (parameters.backend == "auto") {
+    std::array<double, 1> gpus{1.0};
+    try {
+      gpus[0] = static_cast<double>(Gpu::count(Backend::cuda));
+    } catch (const Error&) {
+      // One that cannot be asked is a problem to tell.
+    }
+    session.world().all_reduce_max(gpus);
+    if (gpus[0] == 0.0) return {Backend::host};
+  }
   const std::vector<VisibleGpus> ranks = visible_gpus(session, hosts);
   const auto mine = static_cast<std::size_t>(session.rank());
   if (parameters.backend == "auto") {
     std::string why_host;
     const std::vector<int> ordinals = assign_gpus_or_host(ranks, parameters.share_gpus, why_host);
     if (!ordinals.empty()) return {Backend::cuda, ordinals[mine]};
-    const bool any = std::any_of(ranks.begin(), ranks.end(),
-                                 [](const VisibleGpus& r) { return !r.uuids.empty(); });
-    return {Backend::host, -1, any ? why_host : std::string()};
+    return {Backend::host, -1, why_host};
   }
   for (std::size_t rank = 0; rank < ranks.size(); ++rank)
     if (!ranks[rank].problem.empty())
@@ -247,11 +260,16 @@ std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool sh
         fmt::format("device.backend = \"auto\": {}. But {} has a GPU for each of its ranks: leave "
                     "the other node out, or use device.backend = \"host\"",
                     why_host, complete_host));
+  const bool expected = std::any_of(ranks.begin(), ranks.end(), [](const VisibleGpus& r) {
+    return r.has_driver || !r.uuids.empty();
+  });
+  if (!expected) why_host.clear();
   return {};
 }
 
 std::shared_ptr<Gpu> choose_gpu(parallel::MpiSession& session,
                                 const config::DeviceParameters& parameters) {
+  if (parameters.backend == "host") return nullptr;
   const std::vector<std::string> hosts = session.host_names();
   const Choice choice = choose(session, parameters, hosts);
   if (choice.backend == Backend::emulated)
@@ -278,10 +296,10 @@ parallel::CollectiveLibrary collective_library(const config::DeviceParameters& p
   return parallel::CollectiveLibrary::automatic;
 }
 
-void let_peers_reach_activations(const parallel::GridCommunicators& communicators,
-                                 const device::Arena& activations) {
+void register_activations(const parallel::GridCommunicators& communicators,
+                          const device::Arena& activations) {
   const device::View memory = activations.from_source();
-  const bool reached = parallel::let_peers_reach(communicators, memory);
+  const bool reached = parallel::register_buffers(communicators, memory);
   if (memory.data == nullptr) return;
   log::info("tensor collectives of rank 0: activations {}",
             reached ? "are registered with NCCL, peers reach them directly"
@@ -305,8 +323,14 @@ std::string describe_devices(parallel::MpiSession& session, const std::shared_pt
 
 void require_same_products(parallel::MpiSession& session, const device::Gemm& gemm) {
   const std::string mine = gemm.choices();
-  const std::vector<std::string> headings =
-      session.world().all_gather(mine.substr(0, mine.find('\n')));
+  const std::string heading = mine.substr(0, mine.find('\n'));
+  // The usual case in two numbers, whatever the number of ranks.
+  const auto checksum = static_cast<double>(hash_text(heading) >> 11);
+  std::array<double, 1> least{checksum}, most{checksum};
+  session.world().all_reduce_min(least);
+  session.world().all_reduce_max(most);
+  if (least == most) return;
+  const std::vector<std::string> headings = session.world().all_gather(heading);
   const std::vector<std::string> hosts = session.host_names();
   for (std::size_t rank = 1; rank < headings.size(); ++rank)
     if (headings[rank] != headings[0])
@@ -317,23 +341,23 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
           hosts[0], headings[0], rank, hosts[rank], headings[rank]));
 }
 
-void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm) {
-  gemm.adopt_choices(session.world().broadcast(gemm.choices(), 0));
-  if (session.rank() == 0) gemm.save_choices();
+void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm) {
+  gemm.adopt_algorithms(session.world().broadcast(gemm.choices(), 0));
+  if (session.rank() == 0) gemm.save_algorithms();
 }
 
-std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm) {
+std::vector<io::KeptFile> gemm_algorithms_to_keep(const device::Gemm& gemm) {
   const std::string text = gemm.choices();
   if (text.empty()) return {};
   return {{kGemmChoicesFile, text}};
 }
 
-void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
-                         const std::filesystem::path& folder) {
+void resume_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm,
+                            const std::filesystem::path& folder) {
   std::string text;
   if (session.rank() == 0) text = read_whole_file(folder / kGemmChoicesFile).value_or("");
   text = session.world().broadcast(text, 0);
-  if (text.empty() || gemm.resume_choices(text) || session.rank() != 0) return;
+  if (text.empty() || gemm.resume_algorithms(text) || session.rank() != 0) return;
   log::warn(
       "{}: its matrix products were chosen for another GPU or library (\"{}\"); they are chosen "
       "anew, and the run goes on with other roundings",

@@ -10,7 +10,7 @@
 #include "device/gemm.hpp"
 #include "device/gpu.hpp"
 #include "io/checkpoint.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::train {
 
@@ -39,8 +39,8 @@ parallel::CollectiveLibrary collective_library(const config::DeviceParameters& p
 /// Where the activations are NCCL's memory: registers them with the tensor group, so that its
 /// collectives go from one GPU's activations to another's without copies between, and says in the
 /// log whether they do (collective).
-void let_peers_reach_activations(const parallel::GridCommunicators& communicators,
-                                 const device::Arena& activations);
+void register_activations(const parallel::GridCommunicators& communicators,
+                          const device::Arena& activations);
 
 /// A line per rank, for the banner (collective): "rank 0: node017, GPU 0 NVIDIA H100 80GB HBM3,
 /// NUMA 0, mlx5_0". Neighbours that say the same share one: "ranks 0-3: node017, host".
@@ -56,29 +56,31 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
 /// products have equal bits everywhere, and rank 0 keeps them for the next run (collective). For
 /// when every product has been met: nothing is measured later. Graphs that were captured before
 /// keep the old ones (Context::use_graphs forgets them). The ranks have the same products.
-void share_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm);
+void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm);
 
 /// The matrix algorithms of this job as a file of its checkpoints; none where nothing was measured.
-/// After share_gemm_choices.
-std::vector<io::KeptFile> gemm_choices_to_keep(const device::Gemm& gemm);
+/// After share_gemm_algorithms.
+std::vector<io::KeptFile> gemm_algorithms_to_keep(const device::Gemm& gemm);
 /// Takes up the algorithms of the checkpoint in `folder`, so that the run goes on bit for bit
 /// although the machine that measured them, or what it kept, is gone (collective). The log says so
 /// when they are of another GPU model or library. Without such a file nothing happens.
-void resume_gemm_choices(parallel::MpiSession& session, device::Gemm& gemm,
-                         const std::filesystem::path& folder);
+void resume_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm,
+                            const std::filesystem::path& folder);
 
 /// What a rank sees of its node.
 struct VisibleGpus {
   std::string host;
   std::vector<std::string> uuids;  ///< by ordinal; empty where the program has no code for it
   std::string problem = {};        ///< why none of them can be used; empty where one can
+  bool has_driver = false;         ///< a machine of GPUs, even where none is seen
 };
 /// For every rank the ordinal of its GPU: its own one as long as there are enough, the first that
 /// are free in rank order; with `share`, further ranks take those with the fewest ranks. Throws
 /// Error (bad_configuration, met by every rank) when there are not enough, or a rank sees none.
 std::vector<int> assign_gpus(std::span<const VisibleGpus> ranks, bool share);
 
-/// The same for `auto`: empty where no node has enough, with the first one's reason in `why_host`.
+/// The same for `auto`: empty where no node has enough, with the first one's reason in `why_host`,
+/// which is empty, too, where no node has a GPU or a driver for one: none is expected there.
 /// That only some have is no job for the hosts of all, but for a person: a node has lost its GPU.
 /// Throws as above, with the node to leave out.
 std::vector<int> assign_gpus_or_host(std::span<const VisibleGpus> ranks, bool share,

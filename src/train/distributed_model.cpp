@@ -13,38 +13,40 @@ parallel::GridShape grid_shape(const config::Parameters& parameters) {
           .pipeline = narrow<int>(parameters.parallel.pipeline)};
 }
 
-Worker::Worker(parallel::MpiSession& session, const config::Parameters& p)
-    : grid(grid_shape(p), session.rank()),
+RankContext::RankContext(parallel::MpiSession& session, const config::Parameters& p)
+    : grid(grid_shape(p), session.rank(),
+           parallel::views_of(p.model.num_key_value_heads, grid_shape(p))),
       gpu(choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, backend_of(gpu))) {
   context.gemm().set_tuning(p.device.tune_gemm);
   require_same_products(session, context.gemm());
 }
 
-void log_devices(parallel::MpiSession& session, const Worker& worker) {
-  if (worker.gpu != nullptr)
-    log::info("device: {}\n{}", worker.context.describe(), describe_devices(session, worker.gpu));
+void log_devices(parallel::MpiSession& session, const RankContext& rank_context) {
+  if (rank_context.gpu != nullptr)
+    log::info("device: {}\n{}", rank_context.context.describe(),
+              describe_devices(session, rank_context.gpu));
 }
 
-double measure_gemm_peak(parallel::MpiSession& session, Worker& worker, const config::Parameters& p,
-                         double seconds) {
+double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_context,
+                         const config::Parameters& p, double seconds) {
   session.world().barrier();
-  return worker.context.measure_gemm_peak(dtype_from_name(p.training.dtype), seconds);
+  return rank_context.context.measure_gemm_peak(dtype_from_name(p.training.dtype), seconds);
 }
 
 DistributedModel::DistributedModel(parallel::MpiSession& session, const config::Parameters& p,
-                                   Worker& worker)
-    : memory(
-          plan::JobMemory::backed(p, worker.grid, worker.context,
-                                  parallel::memory_for_peers(session, worker.grid, worker.context,
-                                                             collective_library(p.device)))),
-      communicators(parallel::make_communicators(
-          session, worker.grid, narrow<int>(memory.weights->sizes().kv_replication),
-          &worker.context, collective_library(p.device), p.parallel.overlap_tensor)),
-      transformer(memory.architecture, *memory.weights, *memory.activations, worker.context,
+                                   RankContext& rank_context)
+    : memory(plan::TrainingMemory::backed(
+          p, rank_context.grid, rank_context.context,
+          parallel::registered_memory(session, rank_context.grid, rank_context.context,
+                                      collective_library(p.device)))),
+      communicators(parallel::make_communicators(session, rank_context.grid, &rank_context.context,
+                                                 collective_library(p.device),
+                                                 p.parallel.overlap_tensor)),
+      transformer(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
                   communicators) {
-  let_peers_reach_activations(communicators, memory.activation_arena);
-  transformer.set_before_use([this, &context = worker.context](int bucket) {
+  register_activations(communicators, memory.activation_arena);
+  transformer.set_before_use([this, &context = rank_context.context](int bucket) {
     memory.optimizer->wait_for_weights(context, bucket);
   });
 }

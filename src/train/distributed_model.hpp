@@ -4,23 +4,23 @@
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "model/transformer.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 
 namespace espalier::train {
 
-// How every job starts: a worker first, then what it computes with. Between the two lies the only
-// time to measure the device, for the memory of a job is planned to fill it.
+// How every job starts: a rank context first, then what it computes with. Between the two lies the
+// only time to measure the device, for the memory of a job is planned to fill it.
 
 /// The process grid that resolved parameters describe.
 parallel::GridShape grid_shape(const config::Parameters& parameters);
 
-/// This rank as a worker: its place on the grid and where it computes (collective). On a GPU it has
+/// This rank: its place on the grid and where it computes (collective). On a GPU it has
 /// taken no memory yet but the workspaces of kernels and of matrix products.
-struct Worker {
+struct RankContext {
   /// `parameters` are resolved. Throws Error (bad_configuration) as choose_gpu and
   /// require_same_products do.
-  Worker(parallel::MpiSession& session, const config::Parameters& parameters);
+  RankContext(parallel::MpiSession& session, const config::Parameters& parameters);
 
   parallel::ProcessGrid grid;
   std::shared_ptr<device::Gpu> gpu;  ///< null: the host
@@ -28,24 +28,25 @@ struct Worker {
 };
 
 /// Says in the log where the ranks compute, unless that is the host (collective).
-void log_devices(parallel::MpiSession& session, const Worker& worker);
+void log_devices(parallel::MpiSession& session, const RankContext& rank_context);
 
-/// FLOP/s of this worker's matrix products, measured for about `seconds` while all ranks measure:
+/// FLOP/s of this rank's matrix products, measured for about `seconds` while all ranks measure:
 /// those that share a machine share its power (collective).
-double measure_gemm_peak(parallel::MpiSession& session, Worker& worker,
+double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_context,
                          const config::Parameters& parameters, double seconds);
 
 /// The model on the grid, with all that training it takes: the memory that was planned, the
-/// communicators of the axes, which reach it as let_peers_reach_activations says, the transformer
+/// communicators of the axes, which reach it as register_activations says, the transformer
 /// over both (collective). The weights are still zero.
 struct DistributedModel {
-  /// `worker` must outlive it. Throws Error (bad_configuration) when the memory cannot be had.
+  /// `rank_context` must outlive it. Throws Error (bad_configuration) when the memory cannot be
+  /// had.
   DistributedModel(parallel::MpiSession& session, const config::Parameters& parameters,
-                   Worker& worker);
+                   RankContext& rank_context);
   DistributedModel(const DistributedModel&) = delete;
   DistributedModel& operator=(const DistributedModel&) = delete;
 
-  plan::JobMemory memory;
+  plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
   model::Transformer transformer;  ///< waits for the weights of a bucket before it uses them
 };

@@ -6,7 +6,7 @@
 
 #include "data/batch.hpp"
 #include "model/transformer.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/layout/grid.hpp"
 #include "train/dataset.hpp"
 
 namespace espalier::train {

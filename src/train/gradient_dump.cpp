@@ -13,16 +13,16 @@ void dump_gradients(device::Context& context, const std::filesystem::path& path,
 
   std::vector<std::vector<float>> values;  // the parts of this rank in host memory
   std::vector<io::TensorPart> parts;
-  for (const optim::StatePiece& state : optimizer.state()) {
-    if (!state.piece.writes) continue;
-    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
+  for (const optim::StateShard& state : optimizer.state()) {
+    if (!state.shard.writes) continue;
+    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)];
     // The rows that this rank writes lie inside those that it owns.
     const std::int64_t row =
-        state.piece.row_begin + state.piece.written.row_begin - state.piece.rectangle.row_begin;
-    if (state.piece.written.empty()) continue;
+        state.shard.row_begin + state.shard.written.row_begin - state.shard.rectangle.row_begin;
+    if (state.shard.written.empty()) continue;
     values.push_back(
-        context.download<float>(tensor.gradient.row_range(row, state.piece.written.rows())));
-    parts.push_back({tensor.spec, state.piece.written, values.back().data(), tensor.gradient.cols});
+        context.download<float>(tensor.gradient.row_range(row, state.shard.written.rows())));
+    parts.push_back({tensor.spec, state.shard.written, values.back().data(), tensor.gradient.cols});
   }
   for (int rank = 0; rank < world.size(); ++rank) {
     world.barrier();

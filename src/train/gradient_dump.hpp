@@ -2,7 +2,7 @@
 #include <filesystem>
 
 #include "optim/optimizer.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 
 namespace espalier::train {
 

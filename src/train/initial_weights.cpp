@@ -7,6 +7,7 @@
 #include "io/toml_reader.hpp"
 #include "kernels/elementwise.hpp"
 #include "model/initialize.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/checkpointing.hpp"
 #include "train/host_values.hpp"
@@ -44,16 +45,25 @@ std::string identity_of_folder(const fs::path& folder) {
 }  // namespace
 
 InitialWeights::InitialWeights(const config::Parameters& p,
-                               std::span<const parallel::TensorSpec> table)
+                               std::span<const parallel::TensorSpec> table,
+                               parallel::MpiSession* session,
+                               std::span<const io::CheckpointReader::Wanted> wanted)
     : source_(p.model.initial_weights) {
   if (huggingface::is_model_folder(source_)) {
     folder_ = std::make_unique<huggingface::ModelFolder>(source_);
     there_ = folder_->model();
   } else {
-    source_ = find_checkpoint_at(p.model.initial_weights);
-    // A rank of a larger grid needs a part of most pieces: those it does not need are not read.
-    checkpoint_ =
-        std::make_unique<io::CheckpointReader>(source_, io::CheckpointReader::Verify::whole_pieces);
+    const auto find = [&] { return find_checkpoint_at(p.model.initial_weights).string(); };
+    // A rank of a larger grid needs a part of most shards: those it does not need are not read.
+    const auto verify = io::CheckpointReader::Verify::whole_shards;
+    if (session != nullptr) {
+      source_ = parallel::on_rank_0(*session, find);
+      checkpoint_ =
+          std::make_unique<io::CheckpointReader>(source_, verify, wanted, company(*session));
+    } else {
+      source_ = find();
+      checkpoint_ = std::make_unique<io::CheckpointReader>(source_, verify);
+    }
     there_ = model_of(*checkpoint_, source_);
   }
   const std::string refused = huggingface::differences(there_, p.model, p.checkpoint.allow_changes);
@@ -80,10 +90,10 @@ InitialWeights::InitialWeights(const config::Parameters& p,
 InitialWeights::~InitialWeights() = default;
 
 void InitialWeights::load(device::Context& context, optim::Optimizer& optimizer) {
-  for (optim::StatePiece& state : optimizer.state()) {
-    const parallel::Rectangle& rectangle = state.piece.rectangle;
+  for (optim::StateShard& state : optimizer.state()) {
+    const parallel::Rectangle& rectangle = state.shard.rectangle;
     if (rectangle.empty()) continue;
-    const auto& spec = *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
+    const auto& spec = *optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
     fill_from_host(context, state.master, [&](float* values) {
       if (folder_)
         folder_->read(spec, rectangle, values);
@@ -128,11 +138,11 @@ void keep_special_tokens(config::ModelParameters& to, const config::ModelParamet
 
 void randomize_masters(device::Context& context, const model::Architecture& architecture,
                        std::int64_t seed, optim::Optimizer& optimizer) {
-  for (optim::StatePiece& state : optimizer.state()) {
-    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)];
+  for (optim::StateShard& state : optimizer.state()) {
+    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)];
     fill_from_host(context, state.master, [&](float* values) {
       model::initialize(architecture, *tensor.spec, static_cast<std::uint64_t>(seed),
-                        state.piece.rectangle, values);
+                        state.shard.rectangle, values);
     });
   }
 }

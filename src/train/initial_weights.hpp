@@ -8,6 +8,7 @@
 #include "io/checkpoint.hpp"
 #include "model/architecture.hpp"
 #include "optim/optimizer.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::huggingface {
 class ModelFolder;
@@ -22,10 +23,13 @@ class InitialWeights {
   /// Reads what describes the weights of p.model.initial_weights (p resolved), no weight. Throws
   /// Error: bad_data when it is neither, or has other tensors than `table`; bad_configuration when
   /// it is of another model, naming the keys that differ and are not in checkpoint.allow_changes.
-  InitialWeights(const config::Parameters& p, std::span<const parallel::TensorSpec> table);
+  /// With `session`, all ranks of it read a checkpoint together, each what it has `wanted`.
+  InitialWeights(const config::Parameters& p, std::span<const parallel::TensorSpec> table,
+                 parallel::MpiSession* session = nullptr,
+                 std::span<const io::CheckpointReader::Wanted> wanted = {});
   ~InitialWeights();
 
-  /// Master weights of this rank's pieces, and zeros for their moments.
+  /// Master weights of this rank's shards, and zeros for their moments.
   void load(device::Context& context, optim::Optimizer& optimizer);
   std::string describe() const;
   const config::ModelParameters& model() const { return there_; }  ///< what is said there
@@ -42,7 +46,7 @@ class InitialWeights {
 /// Gives `to` the special tokens and the settings of generation of `from`, where it has none.
 void keep_special_tokens(config::ModelParameters& to, const config::ModelParameters& from);
 
-/// Random master weights of this rank's pieces (model::initialize), the same on every grid.
+/// Random master weights of this rank's shards (model::initialize), the same on every grid.
 void randomize_masters(device::Context& context, const model::Architecture& architecture,
                        std::int64_t seed, optim::Optimizer& optimizer);
 

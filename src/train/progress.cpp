@@ -17,8 +17,8 @@ Progress::Progress(const config::Parameters& p, const model::Architecture& archi
           static_cast<double>(p.training.global_batch_size * p.training.sequence_length)),
       gemm_peak_(gemm_peak) {
   const plan::FlopsPerToken flops = plan::flops_per_token(architecture, attended_length);
-  canonical_flops_ = flops.canonical;
-  full_square_flops_ = flops.full_square;
+  causal_flops_ = flops.causal_attention;
+  full_flops_ = flops.full_attention;
 }
 
 double Progress::tokens_per_second(const StepReport& report) const {
@@ -33,9 +33,9 @@ std::string Progress::format(const StepReport& report, double seconds, std::int6
       "step {:>6}/{}  loss {:8.5f}  grad norm {:8.4f}  lr {:.3e}  {:>9} tok/s{}  ETA {}",
       report.step, last_step_, report.loss, report.grad_norm, report.learning_rate,
       with_commas(static_cast<std::int64_t>(rate)),
-      gemm_peak_ > 0.0 ? fmt::format("  MFU {:4.1f} % ({:4.1f} % full square)",
-                                     100.0 * rate * canonical_flops_ / gemm_peak_,
-                                     100.0 * rate * full_square_flops_ / gemm_peak_)
+      gemm_peak_ > 0.0 ? fmt::format("  MFU {:4.1f} % ({:4.1f} % full attention)",
+                                     100.0 * rate * causal_flops_ / gemm_peak_,
+                                     100.0 * rate * full_flops_ / gemm_peak_)
                        : std::string(),
       human_duration(left));
 }
@@ -64,10 +64,10 @@ std::string Progress::summary() const {
   if (gemm_peak_ <= 0.0)
     return fmt::format("throughput {} tok/s", with_commas(static_cast<std::int64_t>(rate)));
   return fmt::format(
-      "throughput {} tok/s, MFU {:.1f} % ({:.1f} % full square) of the measured peak {:.0f} "
+      "throughput {} tok/s, MFU {:.1f} % ({:.1f} % full attention) of the measured peak {:.0f} "
       "GFLOP/s",
-      with_commas(static_cast<std::int64_t>(rate)), 100.0 * rate * canonical_flops_ / gemm_peak_,
-      100.0 * rate * full_square_flops_ / gemm_peak_, gemm_peak_ * 1e-9);
+      with_commas(static_cast<std::int64_t>(rate)), 100.0 * rate * causal_flops_ / gemm_peak_,
+      100.0 * rate * full_flops_ / gemm_peak_, gemm_peak_ * 1e-9);
 }
 
 std::string phase_table(const device::Profiler& profiler, parallel::Communicator& world) {

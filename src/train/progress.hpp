@@ -6,8 +6,8 @@
 #include "config/parameters.hpp"
 #include "device/profiler.hpp"
 #include "model/architecture.hpp"
-#include "parallel/communicator.hpp"
-#include "parallel/grid.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/layout/grid.hpp"
 
 namespace espalier::train {
 
@@ -35,7 +35,8 @@ class Progress {
   void step(const StepReport& report);
   /// Tokens per second of one step.
   double tokens_per_second(const StepReport& report) const;
-  /// "12,345 tok/s, MFU 61.2 % (63.4 % full square) of 824 GFLOP/s" over all steps but the first.
+  /// "12,345 tok/s, MFU 61.2 % (63.4 % full attention) of 824 GFLOP/s" over all steps but the
+  /// first.
   std::string summary() const;
 
  private:
@@ -43,7 +44,7 @@ class Progress {
   std::int64_t last_step_;
   std::int64_t interval_;
   double tokens_per_step_;
-  double canonical_flops_, full_square_flops_;  ///< per token
+  double causal_flops_, full_flops_;  ///< per token
   double gemm_peak_;
   std::int64_t steps_since_line_ = 0;
   double seconds_since_line_ = 0.0;
@@ -54,7 +55,7 @@ class Progress {
 };
 
 /// Table of where the time went: per phase min, mean and max over the ranks and the share of the
-/// mean. Collective; the text is the same on every rank. Phases nobody spent time in are left out.
+/// mean. Collective; the text is the same on every rank. Phases without time are left out.
 std::string phase_table(const device::Profiler& profiler, parallel::Communicator& world);
 
 }  // namespace espalier::train

@@ -1,41 +1,18 @@
 #include "train/restart.hpp"
 
-#include <algorithm>
-#include <array>
-
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/simd/level.hpp"
 #include "config/changes.hpp"
-#include "huggingface/config_json.hpp"
 #include "io/toml_reader.hpp"
 #include "optim/schedule.hpp"
+#include "train/checkpointing.hpp"
 
 namespace espalier::train {
 namespace {
 
 namespace fs = std::filesystem;
 using config::Change;
-
-/// Keys of the tables below whose change leaves the course of a run as it is. The tokenizer's file
-/// may have moved; that it is the same tokenizer is required elsewhere. training.tokens has become
-/// training.steps.
-constexpr std::array<std::string_view, 11> kWithoutEffect = {"model.file",
-                                                             "model.bos_token_id",
-                                                             "model.eos_token_id",
-                                                             "model.pad_token_id",
-                                                             "model.generation_config",
-                                                             "training.tokens",
-                                                             "training.micro_batch_size",
-                                                             "training.loss_chunk_tokens",
-                                                             "training.log_interval",
-                                                             "data.tokenizer",
-                                                             "data.verify_checksum"};
-
-bool has_key(const std::vector<Change>& changes, std::string_view key) {
-  return std::any_of(changes.begin(), changes.end(),
-                     [&](const Change& change) { return change.key == key; });
-}
 
 double learning_rate(const config::Parameters& p, std::int64_t step) {
   return optim::learning_rate_at(p.optimizer, p.schedule, step, p.training.steps);
@@ -47,33 +24,6 @@ config::Parameters input_of(const io::CheckpointInfo& info, const fs::path& fold
   config::Parameters parameters;
   io::read_parameters(info.resolved_input, (folder / "master.h5").string(), {}, parameters);
   return parameters;
-}
-
-void require_same_function(const config::Parameters& earlier, const config::Parameters& now,
-                           const fs::path& folder) {
-  const std::vector<Change> changes = huggingface::changes_of_function(earlier.model, now.model);
-  if (changes.empty()) return;
-  const std::vector<std::string>& allowed = now.checkpoint.allow_changes;
-  std::vector<std::string> keys;
-  bool all_allowed = true;
-  for (const Change& change : changes) {
-    keys.push_back(change.key);
-    all_allowed =
-        all_allowed && std::find(allowed.begin(), allowed.end(), change.key) != allowed.end();
-  }
-  if (!all_allowed)
-    throw Error(
-        ExitStatus::bad_configuration,
-        fmt::format(
-            "{} is of a model with tensors of the same shapes that computes something "
-            "else:\n{}\nSet the old values again, or output.directory to another folder for "
-            "a new run. To go on with these weights in the new function, set "
-            "checkpoint.allow_changes = {}",
-            folder.string(), config::describe(changes), config::toml_value(keys)),
-        Met::by_every_rank);
-  if (log::rank() == 0)
-    log::warn("the weights go on in another function, as checkpoint.allow_changes says:\n{}",
-              config::describe(changes));
 }
 
 namespace {
@@ -94,25 +44,16 @@ std::string with_simd_level(const std::string& build) {
   return fmt::format("{}{}{}", build, kSimdLine, simd::name_of(simd::level()));
 }
 
+namespace {
+
+/// A line for each thing that changes the course; empty: nothing does.
 std::string changes_of_course(const io::CheckpointInfo& info, const config::Parameters& earlier,
                               const config::Parameters& now, const std::string& data_identity) {
-  std::vector<Change> changes;
-  const auto add = [&](const std::vector<Change>& of_table) {
-    changes.insert(changes.end(), of_table.begin(), of_table.end());
-  };
-  add(config::changes("model", earlier.model, now.model));
-  add(config::changes("training", earlier.training, now.training));
-  add(config::changes("optimizer", earlier.optimizer, now.optimizer));
-  add(config::changes("schedule", earlier.schedule, now.schedule));
-  add(config::changes("data", earlier.data, now.data));
-  const std::vector<Change> function = huggingface::changes_of_function(earlier.model, now.model);
-  std::erase_if(changes, [&](const Change& change) {
-    return has_key(function, change.key) || std::find(kWithoutEffect.begin(), kWithoutEffect.end(),
-                                                      change.key) != kWithoutEffect.end();
-  });
-
-  std::string text = config::describe(changes);
+  std::string text = config::describe(config::changes_of_course(earlier, now));
   const auto line = [&](const std::string& said) { text += (text.empty() ? "  " : "\n  ") + said; };
+  for (const Change& change : config::changes_of_start(earlier, now))
+    line(fmt::format("{} = {} (was {}): without effect, the weights are the checkpoint's",
+                     change.key, change.now, change.before));
   if (!info.data_identity.empty() && !data_identity.empty() && info.data_identity != data_identity)
     line(fmt::format("the training data are {} (were {}): samples may come again or never",
                      data_identity, info.data_identity));
@@ -130,7 +71,7 @@ std::string changes_of_course(const io::CheckpointInfo& info, const config::Para
   return text;
 }
 
-void require_continuable(const io::CheckpointInfo& info, const fs::path& folder) {
+void require_moments(const io::CheckpointInfo& info, const fs::path& folder) {
   if (!info.weights_only) return;
   throw Error(ExitStatus::bad_data,
               fmt::format("{} holds weights without the optimiser's moments: no run can be "
@@ -138,6 +79,69 @@ void require_continuable(const io::CheckpointInfo& info, const fs::path& folder)
                           "\"{}\" with another output.directory",
                           folder.string(), folder.string()),
               Met::by_every_rank);
+}
+
+void require_same_function(const std::vector<Change>& changes, const io::CheckpointReader& reader,
+                           const fs::path& folder, const config::Parameters& now,
+                           const std::vector<parallel::TensorSpec>& table) {
+  config::require_allowed(
+      changes, now.checkpoint.allow_changes,
+      fmt::format("{} is of a model that computes something else", folder.string()));
+  if (changes.empty()) return;
+  if (const std::string problems = other_tensors(reader, table); !problems.empty())
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("{}: checkpoint.allow_changes cannot allow what other tensors would be "
+                            "needed for:\n{}{}\nSet the old values again, or output.directory to "
+                            "another folder for a new run",
+                            folder.string(), config::describe(changes), problems),
+                Met::by_every_rank);
+  if (log::rank() == 0)
+    log::warn("the weights go on in another function, as checkpoint.allow_changes says:\n{}",
+              config::describe(changes));
+}
+
+void require_same_tokenizer(const io::CheckpointInfo& info, const fs::path& folder,
+                            const std::string& identity) {
+  if (info.tokenizer_identity.empty() || identity.empty() || info.tokenizer_identity == identity)
+    return;
+  throw Error(ExitStatus::bad_data,
+              fmt::format("{}: trained with tokenizer {}, the shards are of tokenizer {}; use the "
+                          "same shards or another output.directory",
+                          folder.string(), info.tokenizer_identity, identity),
+              Met::by_every_rank);
+}
+
+}  // namespace
+
+config::Parameters require_continuable(const io::CheckpointReader& reader, const fs::path& folder,
+                                       const config::Parameters& now,
+                                       const std::vector<parallel::TensorSpec>& table,
+                                       const std::string& tokenizer_identity) {
+  require_moments(reader.info(), folder);
+  config::Parameters earlier = input_of(reader.info(), folder);
+  require_same_function(config::changes_of_function(earlier, now), reader, folder, now, table);
+  require_same_model(reader, table);
+  require_same_tokenizer(reader.info(), folder, tokenizer_identity);
+  return earlier;
+}
+
+std::string allowed_changes(const io::CheckpointInfo& info, const config::Parameters& earlier,
+                            const config::Parameters& now) {
+  std::string text = info.allowed_changes;
+  for (const Change& change : config::changes_of_function(earlier, now))
+    text += fmt::format("{}after step {}: {} = {} (was {})", text.empty() ? "" : "\n", info.step,
+                        change.key, change.now, change.before);
+  return text;
+}
+
+void tell_changes_of_course(const io::CheckpointInfo& info, const fs::path& folder,
+                            const config::Parameters& earlier, const config::Parameters& now,
+                            const std::string& data_identity) {
+  const std::string changes = changes_of_course(info, earlier, now, data_identity);
+  if (!changes.empty() && log::rank() == 0)
+    log::warn(
+        "the input has changed since {} was written; the run goes on with the new values:\n{}",
+        folder.string(), changes);
 }
 
 }  // namespace espalier::train

@@ -6,7 +6,7 @@
 
 #include "base/stop_request.hpp"
 #include "config/parameters.hpp"
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 
 namespace espalier::train {
 

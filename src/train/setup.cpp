@@ -6,7 +6,7 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
-#include "parallel/on_rank_0.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/device_choice.hpp"
 #include "train/initial_weights.hpp"
@@ -27,15 +27,16 @@ std::string tokenizer_identity(const config::Parameters& parameters) {
 namespace {
 
 Dataset open_dataset(const config::Parameters& p, const std::string& where,
-                     const std::string& split, bool verify) {
+                     const std::string& split, const std::string& tokenizer_identity, bool verify,
+                     parallel::MpiSession* session = nullptr) {
   if (where.empty())
     throw Error(
         ExitStatus::bad_configuration,
         fmt::format("data.{} is not set: name the token shards (espalier tokenize makes them)",
                     split),
         Met::by_every_rank);
-  return Dataset(where, split, p.model.vocab_size, p.training.sequence_length,
-                 tokenizer_identity(p), verify && p.data.verify_checksum);
+  return Dataset(where, split, p.model.vocab_size, p.training.sequence_length, tokenizer_identity,
+                 verify && p.data.verify_checksum, {}, session);
 }
 
 /// Makes sure that files can be created in the directory or, when it does not exist yet, in the
@@ -74,8 +75,9 @@ std::unique_ptr<io::RunLock> lock_run_directory(parallel::MpiSession& session,
 }
 
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
-double measure_peak(parallel::MpiSession& session, Worker& worker, const config::Parameters& p) {
-  std::array<double, 1> peak{measure_gemm_peak(session, worker, p, 0.3)};
+double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
+                    const config::Parameters& p) {
+  std::array<double, 1> peak{measure_gemm_peak(session, rank_context, p, 0.3)};
   session.world().all_reduce_sum(peak);
   return peak[0];
 }
@@ -101,35 +103,35 @@ void check_files(const config::Parameters& p) {
   require_inputs(p);
   // A copy, with training.steps as the data allow.
   config::Parameters limited = p;
-  std::string data_identity;
+  const std::string identity = tokenizer_identity(p);
+  std::string data_identity, data_tokenizer;
   const auto folder = io::newest_checkpoint(checkpoint_directory(p));
   std::optional<io::CheckpointReader> reader;
   if (folder) reader.emplace(*folder);
   if (p.data.train.empty() && p.data.sources.empty()) {
     log::info("data.train is not set, nor data.sources: no shards were checked");
   } else {
-    const TrainingData data(p, tokenizer_identity(p), p.data.verify_checksum);
+    const TrainingData data(p, identity, p.data.verify_checksum);
     RunPosition position;
     if (reader) position = {reader->info().step, reader->info().samples_consumed};
     agree_on_begin(limited.data, data, true);
     limit_steps_to_data(limited, data, position);
     data_identity = data.identity();
+    data_tokenizer = data.tokenizer_identity();
     log::info("{}", data.describe(samples_of_run(limited, position)));
   }
   if (!p.data.validation.empty())
-    log::info("{}", open_dataset(p, p.data.validation, "validation", true).describe());
+    log::info("{}", open_dataset(p, p.data.validation, "validation", identity, true).describe());
   if (!p.run.time_limit.empty()) parse_duration_s(p.run.time_limit);
   if (reader) {
-    require_same_model(*reader, model::tensor_table(model::Architecture::from(p.model)));
-    require_continuable(reader->info(), *folder);
-    const config::Parameters earlier = input_of(reader->info(), *folder);
-    require_same_function(earlier, p, *folder);
-    const std::string changes = changes_of_course(reader->info(), earlier, limited, data_identity);
-    if (!changes.empty()) log::info("the input has changed since then:\n{}", changes);
+    const config::Parameters earlier = require_continuable(
+        *reader, *folder, p, model::tensor_table(model::Architecture::from(p.model)),
+        data_tokenizer);
+    tell_changes_of_course(reader->info(), *folder, earlier, limited, data_identity);
     log::info("would continue {} (step {})", folder->string(), reader->info().step);
   } else if (!p.model.initial_weights.empty()) {
     const InitialWeights initial(p, model::tensor_table(model::Architecture::from(p.model)));
-    initial.warn_of_tokenizer(tokenizer_identity(p));
+    initial.warn_of_tokenizer(identity);
     log::info("would start from {}", initial.describe());
   }
   require_writable(p.output.directory);
@@ -142,26 +144,31 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       parameters_(parameters),
       build_(with_simd_level(build)),
       control_(parameters.run),
-      worker_(session, parameters),
-      gemm_peak_(measure_peak(session, worker_, parameters)),
-      model_(session, parameters, worker_),
-      training_data_(parameters, train::tokenizer_identity(parameters),
-                     session.rank() == 0 && parameters.data.verify_checksum),
+      rank_context_(session, parameters),
+      gemm_peak_(measure_peak(session, rank_context_, parameters)),
+      model_(session, parameters, rank_context_),
+      tokenizer_identity_(
+          parallel::on_rank_0(session, [&] { return train::tokenizer_identity(parameters); })),
+      training_data_(parameters, tokenizer_identity_,
+                     session.rank() == 0 && parameters.data.verify_checksum, &session),
       batch_shape_{.sequence_length = parameters.training.sequence_length,
                    .micro_batch_size = parameters.training.micro_batch_size,
-                   .num_micro_batches =
-                       div_exact(parameters.training.global_batch_size,
-                                 parameters.training.micro_batch_size * worker_.grid.shape().data),
-                   .data_rank = worker_.grid.data_rank(),
+                   .num_micro_batches = div_exact(
+                       parameters.training.global_batch_size,
+                       parameters.training.micro_batch_size * rank_context_.grid.shape().data),
+                   .data_rank = rank_context_.grid.data_rank(),
                    .documents = document_rule(parameters.data)},
       forward_order_(model_.memory.weights->forward_order()) {
-  log_devices(session, worker_);
-  if (worker_.gpu != nullptr)
+  log_devices(session, rank_context_);
+  if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
   if (!parameters.data.validation.empty())
-    validation_data_.emplace(
-        open_dataset(parameters, parameters.data.validation, "validation", session.rank() == 0));
-  agree_on_begin(parameters_.data, training_data_, session.rank() == 0);
+    validation_data_.emplace(open_dataset(parameters, parameters.data.validation, "validation",
+                                          tokenizer_identity_, session.rank() == 0, &session));
+  parameters_.data.begin_of_document = parallel::on_rank_0(session, [&] {
+    agree_on_begin(parameters_.data, training_data_, true);
+    return parameters_.data.begin_of_document;
+  });
   start_or_continue();
   const RunPosition position{step_, samples_consumed_};
   first_step_ = step_;
@@ -185,7 +192,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
               attended);
   progress_ =
       std::make_unique<Progress>(parameters_, model_.memory.architecture, attended, gemm_peak_);
-  worker_.context.profiler().reset();
+  rank_context_.context.profiler().reset();
 }
 
 Trainer::~Trainer() {
@@ -199,18 +206,19 @@ void Trainer::start_or_continue() {
   if (folder) {
     continue_from(*folder);
   } else if (!parameters_.model.initial_weights.empty()) {
-    InitialWeights initial(parameters_, model_.memory.weights->table);
+    InitialWeights initial(parameters_, model_.memory.weights->table, &session_,
+                           wanted_state(optimizer));
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
-    initial.load(worker_.context, optimizer);
+    initial.load(rank_context_.context, optimizer);
     keep_special_tokens(parameters_.model, initial.model());
     log::info("new run: weights from {}", initial.describe());
   } else {
-    randomize_masters(worker_.context, model_.memory.architecture, parameters_.training.seed,
+    randomize_masters(rank_context_.context, model_.memory.architecture, parameters_.training.seed,
                       optimizer);
     log::info("new run: weights from seed {}", parameters_.training.seed);
   }
-  optimizer.weights_from_master(worker_.context);
-  optimizer.gather_weights(worker_.context, model_.communicators);
+  optimizer.weights_from_master(rank_context_.context);
+  optimizer.gather_weights(rank_context_.context, model_.communicators);
 }
 
 void Trainer::limit_length() {
@@ -218,33 +226,21 @@ void Trainer::limit_length() {
 }
 
 void Trainer::continue_from(const std::filesystem::path& folder) {
-  io::CheckpointReader reader(folder);
-  require_same_model(reader, model_.memory.weights->table);
+  io::CheckpointReader reader(folder, io::CheckpointReader::Verify::everything,
+                              wanted_state(*model_.memory.optimizer), company(session_));
   const io::CheckpointInfo& info = reader.info();
-  require_continuable(info, folder);
-  const config::Parameters earlier = input_of(info, folder);
-  require_same_function(earlier, parameters_, folder);
-  const std::string identity = training_data_.tokenizer_identity();
-  if (!info.tokenizer_identity.empty() && info.tokenizer_identity != identity)
-    throw Error(
-        ExitStatus::bad_data,
-        fmt::format("{}: trained with tokenizer {}, the shards are of tokenizer {}; use the "
-                    "same shards or another output.directory",
-                    folder.string(), info.tokenizer_identity, identity),
-        Met::by_every_rank);
+  const config::Parameters earlier =
+      require_continuable(reader, folder, parameters_, model_.memory.weights->table,
+                          training_data_.tokenizer_identity());
+  allowed_changes_ = allowed_changes(info, earlier, parameters_);
   keep_special_tokens(parameters_.model, earlier.model);
-  load_state(worker_.context, reader, *model_.memory.optimizer);
-  resume_gemm_choices(session_, worker_.context.gemm(), folder);
+  load_state(rank_context_.context, reader, *model_.memory.optimizer);
+  resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);
   step_ = info.step;
   samples_consumed_ = info.samples_consumed;
   saved_step_ = step_;
   limit_length();
-  const std::string changes =
-      changes_of_course(info, earlier, parameters_, training_data_.identity());
-  if (!changes.empty() && session_.rank() == 0)
-    log::warn(
-        "the input has changed since {} was written; the run goes on with the new values:\n{}",
-        folder.string(), changes);
+  tell_changes_of_course(info, folder, earlier, parameters_, training_data_.identity());
   log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), step_,
             samples_consumed_, info.grid);
 }
@@ -258,8 +254,9 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .resolved_input = config::to_toml(parameters_),
           .tokenizer_identity = training_data_.tokenizer_identity(),
           .data_identity = training_data_.identity(),
+          .allowed_changes = allowed_changes_,
           .build = build_,
-          .grid = worker_.grid.describe(),
+          .grid = rank_context_.grid.describe(),
           .num_ranks = session_.size()};
 }
 

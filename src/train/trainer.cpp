@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 
 #include "base/error.hpp"
 #include "base/integers.hpp"
@@ -17,92 +16,59 @@ namespace espalier::train {
 using device::Phase;
 using Clock = std::chrono::steady_clock;
 
-/// What the ranks tell each other once per step, in one all-reduce, before any weight changes.
-struct Trainer::StepSums {
-  double loss = 0.0;          ///< sum of token losses of the step
-  double square_sum = 0.0;    ///< of the gradients
-  double stop_signals = 0.0;  ///< ranks that got a signal
-  double out_of_time = 0.0;   ///< ranks that see the time limit coming
-  double written = 0.0;       ///< ranks whose part of the running save is on disk
-};
-
 // One step: batch, forward, backward, reduce, clip, update.
 StepReport Trainer::train_step() {
   const auto start = Clock::now();
-  optim::Optimizer& optimizer = *model_.memory.optimizer;
   const config::TrainingParameters& training = parameters_.training;
   // Targets that count, of all ranks: known without asking them.
   const std::uint64_t num_targets = data::count_targets(
       training_data_.sources(), training.sequence_length, batch_shape_.documents, samples_consumed_,
       static_cast<std::uint64_t>(training.global_batch_size));
-  // A step of documents of one token each may have none: its loss and its gradient are 0.
-  const auto step_targets = static_cast<double>(std::max<std::uint64_t>(num_targets, 1));
-
-  for (std::int64_t micro = 0; micro < batch_shape_.num_micro_batches; ++micro) {
-    {
-      auto phase = worker_.context.profiler().scope(Phase::data);
-      data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, micro,
-                             batch_);
-    }
-    const bool last = micro + 1 == batch_shape_.num_micro_batches;
-    const auto reduce = [&](int bucket) {
-      if (last) optimizer.reduce_bucket(worker_.context, model_.communicators, bucket);
-    };
-    model_.transformer.train(as_batch(batch_), static_cast<float>(1.0 / step_targets),
-                             /*first=*/micro == 0, reduce);
-  }
-  const double loss_sum = model_.transformer.take_loss_sum();
-
-  const double square_sum = optimizer.square_sum(worker_.context);
-  const StepSums sums = agree(loss_sum, square_sum, slowest_step_s_);
-  require_finite(sums, loss_sum, square_sum);  // before any weight is touched
-
-  if (parameters_.debug.dump_gradients && step_ == 0)
-    dump_gradients(worker_.context,
-                   std::filesystem::path(parameters_.output.directory) / "gradients.h5", optimizer,
-                   session_.world());
-  const double norm = std::sqrt(sums.square_sum);
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        step_ + 1, training.steps);
-  optimizer.update(worker_.context, parameters_.optimizer,
-                   {.learning_rate = learning_rate,
-                    .gradient_scale = optim::clip_scale(norm, parameters_.optimizer.max_grad_norm),
-                    .step = step_ + 1},
-                   [&](std::int64_t state) {
-                     if (!checkpoints_->is_saving()) return;
-                     auto phase = worker_.context.profiler().scope(Phase::checkpoint);
-                     checkpoints_->before_overwrite(state);
-                   });
-  optimizer.begin_gather_weights(worker_.context, model_.communicators, forward_order_);
+  const StepResult result = training_step(
+      step_model(),
+      {.num_micro_batches = batch_shape_.num_micro_batches,
+       .num_targets = num_targets,
+       .load =
+           [this](std::int64_t micro) {
+             auto phase = rank_context_.context.profiler().scope(Phase::data);
+             data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_,
+                                    micro, batch_);
+             return as_batch(batch_);
+           }},
+      {.optimizer = parameters_.optimizer, .learning_rate = learning_rate, .step = step_ + 1},
+      step_hooks());
 
   ++step_;
   samples_consumed_ += static_cast<std::uint64_t>(training.global_batch_size);
   return {.step = step_,
           .tokens = samples_consumed_ * static_cast<std::uint64_t>(training.sequence_length),
-          .loss = sums.loss / step_targets,
-          .grad_norm = norm,
+          .loss = result.loss,
+          .grad_norm = result.grad_norm,
           .learning_rate = learning_rate,
           .seconds = std::chrono::duration<double>(Clock::now() - start).count()};
 }
 
-void Trainer::rehearse() {
+void Trainer::warm_up() {
   // The second adds to the weights' gradients, which is another product than the first's.
   const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
   data::load_micro_batch(training_data_.sources(), batch_shape_, samples_consumed_, 0, batch_);
   for (std::int64_t micro = 0; micro < num; ++micro)
     model_.transformer.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
   model_.transformer.take_loss_sum();
-  share_gemm_choices(session_, worker_.context.gemm());
-  worker_.context.use_graphs(parameters_.device.graphs);
-  worker_.context.profiler().reset();
+  share_gemm_algorithms(session_, rank_context_.context.gemm());
+  rank_context_.context.use_graphs(parameters_.device.graphs);
+  rank_context_.context.profiler().reset();
 }
 
 StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
-  if (worker_.gpu != nullptr && step_ < steps) rehearse();
-  // Every checkpoint keeps the matrix algorithms, which the rehearsal has chosen.
-  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, worker_.context,
-                                                    *model_.memory.optimizer, session_.world());
+  if (rank_context_.gpu != nullptr && step_ < steps) warm_up();
+  // Every checkpoint keeps the matrix algorithms, which the warm-up has chosen.
+  checkpoints_ = std::make_unique<CheckpointDriver>(parameters_, rank_context_.context,
+                                                    *model_.memory.optimizer,
+                                                    rank_context_.grid.shape(), session_.world());
   // What a stop request cut off in the job before.
   if (step_ > 0 && is_due(parameters_.validation.interval)) validate();
   while (step_ < steps && !is_urgent() && !has_enough_steps()) {
@@ -116,7 +82,7 @@ StopReason Trainer::run() {
   if (!all_steps || parameters_.checkpoint.at_end) save();
   if (all_steps && parameters_.validation.at_end) validate();
   {
-    auto phase = worker_.context.profiler().scope(Phase::checkpoint);
+    auto phase = rank_context_.context.profiler().scope(Phase::checkpoint);
     checkpoints_->finish();
   }
   if (all_steps && data_end_run_)
@@ -124,7 +90,7 @@ StopReason Trainer::run() {
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(samples_consumed_));
   log::info("{}", progress_->summary());
-  log::info("{}", phase_table(worker_.context.profiler(), session_.world()));
+  log::info("{}", phase_table(rank_context_.context.profiler(), session_.world()));
   if (all_steps && !validation_left_) return StopReason::finished;
   if (stop_signal_) return StopReason::signal;
   return out_of_time_ ? StopReason::time_limit : StopReason::stop_after;
@@ -155,64 +121,69 @@ void Trainer::announce_epochs() {
   if (!begun.empty()) log::info("step {}: {} begins", step_, begun);
 }
 
-Trainer::StepSums Trainer::agree(double loss_sum, double square_sum, double next_s) {
-  auto phase = worker_.context.profiler().scope(Phase::clipping);
-  // The tensor ranks of a group all have the group's loss: one of them tells it.
-  std::array<double, 5> values{worker_.grid.tensor_rank() == 0 ? loss_sum : 0.0, square_sum,
-                               control_.signal_received() ? 1.0 : 0.0,
-                               control_.out_of_time(next_s) ? 1.0 : 0.0,
-                               checkpoints_->is_written() ? 1.0 : 0.0};
-  session_.world().all_reduce_sum(values);
-  const StepSums sums{values[0], values[1], values[2], values[3], values[4]};
-  stop_signal_ = sums.stop_signals > 0.0;
-  out_of_time_ = sums.out_of_time > 0.0;
-  if (checkpoints_->is_saving() && sums.written == static_cast<double>(session_.size())) {
-    auto inner = worker_.context.profiler().scope(Phase::checkpoint);
+// What the ranks tell each other once per step, in one all-reduce, before any weight changes.
+StepSums Trainer::exchange(const StepSums& of_rank, double next_s) {
+  auto phase = rank_context_.context.profiler().scope(Phase::clipping);
+  const auto told = [](bool flag) { return flag ? 1.0 : 0.0; };
+  std::array<double, 5> sums{loss_share(rank_context_.grid, of_rank.loss), of_rank.square_sum,
+                             told(control_.signal_received()), told(control_.out_of_time(next_s)),
+                             told(checkpoints_->is_written())};
+  session_.world().all_reduce_sum(sums);
+  const auto [loss, square_sum, stop_signals, out_of_time, written] = sums;
+  stop_signal_ = stop_signals > 0.0;
+  out_of_time_ = out_of_time > 0.0;
+  if (checkpoints_->is_saving() && written == static_cast<double>(session_.size())) {
+    auto inner = rank_context_.context.profiler().scope(Phase::checkpoint);
     if (lock_) lock_->require_held();
     checkpoints_->commit();
   }
-  return sums;
+  return {.loss = loss, .square_sum = square_sum};
 }
 
-void Trainer::require_finite(const StepSums& sums, double loss_sum, double square_sum) {
-  if (std::isfinite(sums.loss) && std::isfinite(sums.square_sum)) return;
-  // Rare, so it may cost collectives. A rank's own loss tells whose batch it was; the gradients
-  // have been summed over the ranks by now, so they are asked only when every loss is finite.
-  const auto culprits = [&](double mine) {
-    std::string ranks;
-    const std::vector<double> all = session_.world().all_gather(mine);
-    for (std::size_t rank = 0; rank < all.size(); ++rank)
-      if (!std::isfinite(all[rank])) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", rank);
-    return ranks;
-  };
-  const std::string by_loss = culprits(loss_sum);
-  const std::string by_gradient = culprits(square_sum);
-  checkpoints_->finish();  // a save of an earlier step is worth keeping
-  throw Error(
-      ExitStatus::internal,
-      fmt::format("step {}: the {} is not finite on rank {} (sum of losses {}, sum of squared "
-                  "gradients {}); no weight was changed. Continue from the last checkpoint with a "
-                  "lower optimizer.learning_rate or other data",
-                  step_ + 1, by_loss.empty() ? "gradient" : "loss",
-                  by_loss.empty() ? (by_gradient.empty() ? "none (only in their sum)" : by_gradient)
-                                  : by_loss,
-                  sums.loss, sums.square_sum),
-      Met::by_every_rank);
+StepModel Trainer::step_model() {
+  return {.context = rank_context_.context,
+          .grid = rank_context_.grid,
+          .communicators = model_.communicators,
+          .transformer = model_.transformer,
+          .optimizer = *model_.memory.optimizer,
+          .forward_order = forward_order_};
+}
+
+StepHooks Trainer::step_hooks() {
+  return {.exchange = [this](const StepSums& sums) { return exchange(sums, slowest_step_s_); },
+          // A save of an earlier step is worth keeping.
+          .before_failure = [this] { checkpoints_->finish(); },
+          .remedy =
+              "Continue from the last checkpoint with a lower optimizer.learning_rate or "
+              "other data",
+          .before_update =
+              [this] {
+                if (!parameters_.debug.dump_gradients || step_ > 0) return;
+                const std::filesystem::path folder = parameters_.output.directory;
+                dump_gradients(rank_context_.context, folder / "gradients.h5",
+                               *model_.memory.optimizer, session_.world());
+              },
+          .before_overwrite =
+              [this](std::int64_t state) {
+                if (!checkpoints_->is_saving()) return;
+                auto phase = rank_context_.context.profiler().scope(Phase::checkpoint);
+                checkpoints_->before_overwrite(state);
+              }};
 }
 
 void Trainer::validate() {
   if (!validation_data_ || validated_step_ == step_) return;
   validation_left_ = true;
   if (is_urgent()) return;
-  auto phase = worker_.context.profiler().scope(Phase::validation);
+  auto phase = rank_context_.context.profiler().scope(Phase::validation);
   // Between rounds as between steps: who wants to stop is heard, a written save made complete. One
   // that would not end in time is left to the next job.
   const auto may_go_on = [&](const Pace& pace) {
-    agree(0.0, 0.0, pace.left_s);
+    exchange({}, pace.left_s);
     return !is_urgent();
   };
   const Evaluation result = evaluate(
-      model_.transformer, model_.communicators, worker_.grid,
+      model_.transformer, model_.communicators, rank_context_.grid,
       {&validation_data_->stream(), validation_data_->bytes_per_token(), batch_shape_.documents},
       parameters_.training.micro_batch_size, parameters_.training.sequence_length,
       parameters_.validation.sequences, may_go_on, validation_round_s_);
@@ -248,7 +219,7 @@ void Trainer::leave_validation(const Evaluation& result) {
 void Trainer::save() {
   if (saved_step_ == step_) return;
   saved_step_ = step_;
-  auto phase = worker_.context.profiler().scope(Phase::checkpoint);
+  auto phase = rank_context_.context.profiler().scope(Phase::checkpoint);
   checkpoints_->begin(checkpoint_info());
 }
 

@@ -8,13 +8,14 @@
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "io/run_log.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "train/checkpointing.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
 #include "train/evaluator.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
+#include "train/step.hpp"
 #include "train/training_data.hpp"
 
 namespace espalier::train {
@@ -35,19 +36,18 @@ class Trainer {
   StopReason run();
 
   std::int64_t step() const { return step_; }
-  const device::Context& context() const { return worker_.context; }
+  const device::Context& context() const { return rank_context_.context; }
 
  private:
-  struct StepSums;
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   void limit_length();  ///< training.steps, when the data end the run
   StepReport train_step();
-  /// `next_s`: how long what comes next may take.
-  StepSums agree(double loss_sum, double square_sum, double next_s);
-  /// Throws Error on every rank, naming the step and the ranks whose loss (else whose gradient) it
-  /// is; a save that is running is completed first.
-  void require_finite(const StepSums& sums, double loss_sum, double square_sum);
+  StepModel step_model();
+  StepHooks step_hooks();
+  /// The sums of all ranks, and what else they agree on; a written save is made complete. `next_s`:
+  /// how long what comes next may take.
+  StepSums exchange(const StepSums& of_rank, double next_s);
   void record(const StepReport& report);
   void announce_epochs();
   void validate();
@@ -57,10 +57,10 @@ class Trainer {
   /// Asked to stop now: only the checkpoint matters.
   bool is_urgent() const { return stop_signal_ || out_of_time_; }
   bool has_enough_steps() const;  ///< of run.stop_after
-  /// Forward and backward of a micro-batch or two whose gradients nobody takes: every matrix
+  /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
   /// other run on this grid.
-  void rehearse();
+  void warm_up();
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
@@ -70,9 +70,10 @@ class Trainer {
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
-  Worker worker_;
+  RankContext rank_context_;
   double gemm_peak_;  ///< FLOP/s of all ranks; taken before the memory below, which leaves no room
   DistributedModel model_;
+  std::string tokenizer_identity_;  ///< of data.tokenizer; empty: none is named
   TrainingData training_data_;
   std::optional<Dataset> validation_data_;
   data::BatchShape batch_shape_;
@@ -81,6 +82,7 @@ class Trainer {
   std::int64_t step_ = 0;           ///< steps done
   std::int64_t first_step_ = 0;     ///< steps done before this job
   std::uint64_t samples_consumed_ = 0;
+  std::string allowed_changes_;    ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;  ///< rank 0
   std::unique_ptr<CheckpointDriver> checkpoints_;
   std::unique_ptr<Progress> progress_;

@@ -28,7 +28,7 @@ std::vector<std::string> names_of(const std::vector<config::DataSource>& sources
 }
 
 std::vector<Dataset> open_all(const config::Parameters& p, const std::string& tokenizer_identity,
-                              bool verify) {
+                              bool verify, parallel::MpiSession* session) {
   std::vector<Dataset> datasets;
   for (const config::DataSource& source : sources_of(p.data)) {
     const std::string key = p.data.sources.empty()
@@ -38,7 +38,7 @@ std::vector<Dataset> open_all(const config::Parameters& p, const std::string& to
     const std::string& identity =
         datasets.empty() ? tokenizer_identity : datasets.front().tokenizer_identity();
     datasets.emplace_back(source.train, "train", p.model.vocab_size, p.training.sequence_length,
-                          identity, verify, key);
+                          identity, verify, key, session);
   }
   return datasets;
 }
@@ -73,10 +73,11 @@ data::DocumentRule document_rule(const config::DataParameters& parameters) {
 }
 
 TrainingData::TrainingData(const config::Parameters& parameters,
-                           const std::string& tokenizer_identity, bool verify)
+                           const std::string& tokenizer_identity, bool verify,
+                           parallel::MpiSession* session)
     : names_(names_of(sources_of(parameters.data))),
       weights_(weights_of(sources_of(parameters.data))),
-      datasets_(open_all(parameters, tokenizer_identity, verify)),
+      datasets_(open_all(parameters, tokenizer_identity, verify, session)),
       sources_(mix(parameters, datasets_, weights_)) {}
 
 std::string TrainingData::identity() const {

@@ -17,8 +17,9 @@ data::DocumentRule document_rule(const config::DataParameters& parameters);
 class TrainingData {
  public:
   /// Opens data.train or data.sources. Throws as Dataset does. `verify`: compare checksums too.
+  /// With `session`, all its ranks open them together. Collective then.
   TrainingData(const config::Parameters& parameters, const std::string& tokenizer_identity,
-               bool verify);
+               bool verify, parallel::MpiSession* session = nullptr);
   TrainingData(const TrainingData&) = delete;
   TrainingData& operator=(const TrainingData&) = delete;
 

@@ -3,7 +3,7 @@
 
     bundle/tests/gpu/session.py OUTPUT [--minutes 8] [--only REGEX] [--skip REGEX]
     tests/gpu/session.py OUTPUT --programs build            # a build in place of a bundle
-    tests/gpu/session.py OUTPUT --programs build --backend emulated     # rehearsal without a GPU
+    tests/gpu/session.py OUTPUT --programs build --backend emulated     # warm-up without a GPU
 
 A step that fails, or takes too long, ends alone; the next one goes on. What is not there (a
 compute-sanitizer, PyTorch) is a step that is skipped, with the reason. OUTPUT is written after every

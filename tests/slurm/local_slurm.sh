@@ -10,7 +10,7 @@
 #
 # The two nodes are two slurmd on free ports of this host. They share its processors, so nothing
 # timed belongs here. OpenMPI takes the two for one host and would use shared memory between
-# processes that Slurm keeps apart: OMPI_MCA_btl=self,tcp is exported.
+# processes that Slurm keeps apart: OMPI_MCA_btl=self,tcp and OMPI_MCA_osc=^sm are exported.
 
 local_slurm_pids=()
 
@@ -98,7 +98,7 @@ NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[${ports[1]},${po
 PartitionName=all Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 CONF
   export SLURM_CONF="$dir/slurm.conf"
-  export OMPI_MCA_btl=self,tcp
+  export OMPI_MCA_btl=self,tcp OMPI_MCA_osc=^sm
   # Variables of a Slurm job that this test itself may run in would confuse the one started here.
   local name
   for name in $(compgen -e | grep -E '^(SLURM|SBATCH|SRUN|PMIX)_' | grep -vx SLURM_CONF || true); do

@@ -28,7 +28,7 @@ TEXT = NARROW | {".py", ".sh", ".slurm", ".env", ".md", ".txt"}
 TOP_LEVEL = ("src", "parallel", "io", "tests", "cmake", "inputs", "jobscripts", "validation")
 
 POSIX = re.compile(
-    r"(unistd|fcntl|pwd|signal|stdlib|errno|time|sched|dlfcn|execinfo|poll|pthread|ucontext|sys/[a-z]+)\.h$")
+    r"(unistd|fcntl|dirent|pwd|signal|stdlib|errno|time|sched|dlfcn|execinfo|poll|pthread|ucontext|sys/[a-z]+)\.h$")
 STANDARD = re.compile(r"[a-z_0-9]+$")
 GENERATED = {"espalier_revision.hpp"}
 MAIN_MAY_INCLUDE = {"base", "config", "parallel", "commands"}
@@ -80,8 +80,8 @@ class Rooms:
     """The two tables of CONTRIBUTING.md."""
 
     def __init__(self, text):
-        self.folder = {}   # room -> folder
-        self.allowed = {}  # room -> rooms and single headers it may include
+        self.folder = {}   # room -> folder, which may lie in another room's
+        self.allowed = {}  # room -> rooms it may include
         for folder, _, allowed in table_rows(text, "room"):
             folder = folder.strip("`")
             room = folder.rsplit("/", 1)[-1]
@@ -94,25 +94,24 @@ class Rooms:
             raise SystemExit("CONTRIBUTING.md: the tables of rooms and headers are not found")
 
     def room_of(self, relative):
-        for room, folder in self.folder.items():
-            if relative.startswith(folder + "/"):
-                return room
-        return None
+        """The innermost room of a path from the top level; None: it is in none."""
+        around = [room for room, folder in self.folder.items() if relative.startswith(folder + "/")]
+        return max(around, key=lambda room: len(self.folder[room]), default=None)
 
-    def rooms_seen_by(self, room):
-        """Rooms for the link line: a single header opens the door of its room."""
-        return {entry.split("/")[0] for entry in self.allowed[room]}
+    def room_of_header(self, header):
+        """The same for the name in an #include, which is seen from the top level or from src."""
+        return self.room_of(header) or self.room_of("src/" + header)
 
     def may_include(self, room, header):
-        other = header.split("/")[0]
-        return other == room or other in self.allowed[room] or header in self.allowed[room]
+        other = self.room_of_header(header)
+        return other == room or other in self.allowed[room]
 
 
 def check_order(rooms, contributing, findings):
     """Rows name only rows above them, hence there is no circle."""
     seen = set()
     for room in rooms.allowed:
-        for other in rooms.rooms_seen_by(room) - seen:
+        for other in set(rooms.allowed[room]) - seen:
             findings.add(contributing, 1, f"the row of {room} names {other}, which is not above it")
         seen.add(room)
 
@@ -154,10 +153,10 @@ def check_includes(root, rooms, findings):
                               {} if in_tests else users, findings)
             elif in_tests or header in GENERATED:
                 continue
-            elif header.split("/")[0] not in rooms.allowed:
+            elif rooms.room_of_header(header) is None:
                 findings.add(path, number, f'"{header}" does not begin with a room')
             elif room is None:
-                if header.split("/")[0] not in MAIN_MAY_INCLUDE:
+                if rooms.room_of_header(header) not in MAIN_MAY_INCLUDE:
                     findings.add(path, number, f'main may not include "{header}"')
             elif not rooms.may_include(room, header):
                 findings.add(path, number, f'{room} may not include "{header}"')
@@ -181,7 +180,7 @@ def check_doors(root, rooms, findings):
                 inside = token == "DOORS"
             elif inside:
                 doors.add(token)
-        expected = rooms.rooms_seen_by(room)
+        expected = set(rooms.allowed[room])
         line = text[:call.start()].count("\n") + 1
         for door in sorted(doors - expected):
             findings.add(path, line, f"door {door} is not in the row of {room} in CONTRIBUTING.md")

@@ -12,8 +12,9 @@ CONTRIBUTING = """
 | room | what lives there | may include |
 |---|---|---|
 | `src/base` | checks | |
-| `parallel` | ranks | base |
-| `io` | files | base, parallel/shard_map.hpp |
+| `parallel/layout` | arithmetic | base |
+| `parallel` | ranks | base, layout |
+| `io` | files | base, layout |
 
 | header | rooms | files |
 |---|---|---|
@@ -25,12 +26,14 @@ FILES = {
     "CONTRIBUTING.md": CONTRIBUTING,
     "src/base/CMakeLists.txt": "espalier_room(base SOURCES error.cpp)\n",
     "src/base/error.hpp": "#pragma once\n#include <fmt/core.h>\n#include <string>\n",
-    "parallel/CMakeLists.txt": "espalier_room(parallel\n  SOURCES grid.cpp\n  DOORS base)\n",
-    "parallel/grid.hpp": "#pragma once\n",
-    "parallel/shard_map.hpp": '#pragma once\n#include "base/error.hpp"\n',
+    "parallel/CMakeLists.txt":
+        "espalier_room(parallel\n  SOURCES grid.cpp\n  DOORS base layout)\n",
+    "parallel/grid.hpp": '#pragma once\n#include "parallel/layout/map.hpp"\n',
     "parallel/grid.cpp": '#include "parallel/grid.hpp"\n\n#include <mpi.h>\n',
-    "io/CMakeLists.txt": "espalier_room(io\n  SOURCES reader.cpp\n  DOORS base parallel)\n",
-    "io/reader.cpp": '#include <toml++/toml.h>\n\n#include "parallel/shard_map.hpp"\n',
+    "parallel/layout/CMakeLists.txt": "espalier_room(layout SOURCES map.cpp DOORS base)\n",
+    "parallel/layout/map.hpp": '#pragma once\n#include "base/error.hpp"\n',
+    "io/CMakeLists.txt": "espalier_room(io\n  SOURCES reader.cpp\n  DOORS base layout)\n",
+    "io/reader.cpp": '#include <toml++/toml.h>\n\n#include "parallel/layout/map.hpp"\n',
     "tests/unit/test_grid.cpp": '#include <mpi.h>\n\n#include "parallel/grid.hpp"\n',
 }
 
@@ -67,16 +70,20 @@ class Checker(unittest.TestCase):
         self.write("src/base/error.cpp", '#include "parallel/grid.hpp"\n')
         self.expect("rooms", "src/base/error.cpp:1", "base may not include", "parallel/grid.hpp")
 
-    def test_a_door_that_is_open_for_one_header(self):
+    def test_a_room_in_another_ones_folder_has_doors_of_its_own(self):
         self.write("io/reader.cpp", '#include "parallel/grid.hpp"\n')
         self.expect("rooms", "io/reader.cpp:1", "io may not include")
+        self.write("io/reader.cpp", "\n")
+        self.write("parallel/layout/map.cpp", '#include "parallel/grid.hpp"\n#include <mpi.h>\n')
+        self.expect("rooms", "parallel/layout/map.cpp:1", "layout may not include",
+                    "parallel/layout/map.cpp:2", "<mpi.h> may not be included in layout")
 
     def test_a_link_line_without_its_row_and_a_row_without_its_link_line(self):
         self.write("src/base/CMakeLists.txt", "espalier_room(base SOURCES x.cpp DOORS io)\n")
         self.expect("rooms", "src/base/CMakeLists.txt:1", "door io is not in the row of base")
         self.write("src/base/CMakeLists.txt", FILES["src/base/CMakeLists.txt"])
         self.write("io/CMakeLists.txt", "espalier_room(io SOURCES reader.cpp DOORS base)\n")
-        self.expect("rooms", "door parallel", "is missing in io")
+        self.expect("rooms", "door layout", "is missing in io")
 
     def test_a_circle(self):
         self.write("CONTRIBUTING.md", CONTRIBUTING.replace("| checks | |", "| checks | io |"))

@@ -2,6 +2,8 @@
 // every moment that can leave other files behind, on any machine and under any load.
 //   ESPALIER_KILL_UNDER   what the absolute path, without links, of those files begins with
 //   ESPALIER_KILL_AT      n, from 1; with fewer changes the program ends as ever
+//   ESPALIER_KILL_WITH    another signal's number: with SIGSTOP's the program waits there until it
+//                         is continued, and then makes the change
 // A change is a call that resizes, renames, makes or removes; it is not done. Every 16th write
 // counts, too, beginning with the first, and is done by half. Flushes change nothing that a killed
 // program leaves. Other threads of the program are wherever they happen to be.
@@ -45,13 +47,15 @@ bool is_last() {
   return at != nullptr && ++num_changes == std::atol(at);
 }
 
-[[noreturn]] void die() {
-  ::kill(::getpid(), SIGKILL);
-  for (;;) ::pause();
+void send_signal() {
+  static const char* const with = std::getenv("ESPALIER_KILL_WITH");
+  const int signal = with != nullptr ? std::atoi(with) : SIGKILL;
+  ::kill(::getpid(), signal);
+  while (signal == SIGKILL) ::pause();
 }
 
 void before_change(const std::string& path) {
-  if (is_watched(path) && is_last()) die();
+  if (is_watched(path) && is_last()) send_signal();
 }
 
 /// Whether this write is to be the program's last.
@@ -76,15 +80,17 @@ extern "C" {
 ssize_t write(int fd, const void* data, size_t bytes) {
   ESPALIER_NEXT(write);
   if (!is_last_write(fd)) return call(fd, data, bytes);
-  call(fd, data, bytes / 2);
-  die();
+  const ssize_t half = call(fd, data, bytes / 2);
+  send_signal();
+  return half;
 }
 
 ssize_t pwrite(int fd, const void* data, size_t bytes, off_t offset) {
   ESPALIER_NEXT(pwrite);
   if (!is_last_write(fd)) return call(fd, data, bytes, offset);
-  call(fd, data, bytes / 2, offset);
-  die();
+  const ssize_t half = call(fd, data, bytes / 2, offset);
+  send_signal();
+  return half;
 }
 
 ssize_t pwrite64(int fd, const void* data, size_t bytes, off64_t offset) {

@@ -64,14 +64,19 @@ def espalier(ranks, *arguments, status=0, stdin=None, cwd=None, environ=None):
     return done.stdout
 
 
+def signalled_at_change(number, under, with_signal=signal.SIGKILL):
+    """Environment in which the program gets a signal at its `number`-th change of a file whose path
+    begins with `under` (tests/support/killed_at_change.cpp)."""
+    return {"LD_PRELOAD": KILLED_AT_CHANGE, "ESPALIER_KILL_AT": str(number),
+            "ESPALIER_KILL_UNDER": os.path.realpath(under),
+            "ESPALIER_KILL_WITH": str(int(with_signal)), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+
 def killed_at_change(number, under, *arguments):
     """Runs on one rank until its `number`-th change of a file whose path begins with `under`, which
-    kills it (tests/support/killed_at_change.cpp). Whether it was killed; with fewer changes it must
-    end well."""
-    variables = dict(environment(), LD_PRELOAD=KILLED_AT_CHANGE, ESPALIER_KILL_AT=str(number),
-                     ESPALIER_KILL_UNDER=os.path.realpath(under),
-                     ASAN_OPTIONS="verify_asan_link_order=0")
-    done = subprocess.run(command(1, *arguments), env=variables, text=True, timeout=HANG_S,
+    kills it. Whether it was killed; with fewer changes it must end well."""
+    done = subprocess.run(command(1, *arguments), text=True, timeout=HANG_S,
+                          env=environment() | signalled_at_change(number, under),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode in (0, -signal.SIGKILL), done.stdout
     return done.returncode != 0

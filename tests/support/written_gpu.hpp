@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/communicator.hpp"
+#include "parallel/comm/communicator.hpp"
 #include "support/forwarding_gpu.hpp"
 
 namespace espalier::testing {
@@ -51,10 +51,10 @@ class WrittenCommunicator : public parallel::Communicator {
     if (size_ > 1) log_.push_back(fmt::format("gather of {} rows", out.rows));
   }
   void reduce_scatter_sum(device::View, device::ConstView) override {}
-  void reduce_scatter_pieces(std::span<const parallel::RowPieces> tensors) override {
+  void reduce_scatter_shards(std::span<const parallel::RowShards> tensors) override {
     if (size_ > 1) log_.push_back(fmt::format("sum of {}", tensors.size()));
   }
-  void all_gather_pieces(std::span<const parallel::RowPieces> tensors) override {
+  void all_gather_shards(std::span<const parallel::RowShards> tensors) override {
     if (size_ > 1) log_.push_back(fmt::format("gather of {}", tensors.size()));
   }
   void all_reduce_sum(std::span<double>) override {}

@@ -104,7 +104,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shapes", nargs="+", choices=[*SHAPES, *REHEARSAL], default=list(SHAPES))
     parser.add_argument("--backend", choices=("cuda", "emulated"), default="cuda",
-                        help="emulated: a rehearsal, whose times mean nothing")
+                        help="emulated: a warm-up, whose times mean nothing")
     parser.add_argument("--logs", type=pathlib.Path, help="keep what the program says there")
     arguments = parser.parse_args()
     print("| shape | pass | provider | ms, median of rounds | TFLOP/s | times cuDNN's |")

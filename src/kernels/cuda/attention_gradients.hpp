@@ -15,15 +15,16 @@ constexpr int kPassingQueries = 64;
 struct QueryRows {
   const float* lse;
   std::int64_t lse_stride;
-  const float* delta;              ///< (B * A_loc, S)
-  const std::int32_t* first_keys;  ///< nullptr: a query sees all keys before it
+  const float* delta;                  ///< (B * A_loc, S)
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   int num_q_heads, length;
 };
 inline QueryRows query_rows(const AttentionBackward& a) {
   return {.lse = a.lse.as<float>(),
           .lse_stride = a.lse.stride,
           .delta = a.scratch.as<float>(),
-          .first_keys = a.first_keys.data != nullptr ? a.first_keys.as<std::int32_t>() : nullptr,
+          .document_start =
+              a.document_start.data != nullptr ? a.document_start.as<std::int32_t>() : nullptr,
           .num_q_heads = narrow<int>(a.shape.num_q_heads),
           .length = narrow<int>(a.shape.query_length)};
 }
@@ -36,8 +37,8 @@ struct Query {
 /// Of a query that there is not, all probabilities are zero.
 constexpr float kNoSuchQuery = 1e30f;
 ESPALIER_DEVICE int first_key_of(const QueryRows& a, int b, int query) {
-  return a.first_keys != nullptr
-             ? read_element(a.first_keys + static_cast<std::int64_t>(b) * a.length + query)
+  return a.document_start != nullptr
+             ? read_element(a.document_start + static_cast<std::int64_t>(b) * a.length + query)
              : 0;
 }
 ESPALIER_DEVICE Query query_of(const QueryRows& a, int b, int h, int query) {
@@ -56,16 +57,16 @@ struct PassingRows {
       2 * shared_bytes<float>(kCount) + shared_bytes<std::int32_t>(kCount);
 
   SharedArray<float> lse, delta;
-  SharedArray<std::int32_t> first_keys;
+  SharedArray<std::int32_t> document_start;
 
   ESPALIER_DEVICE explicit PassingRows(SharedAllocator& shared)
       : lse(shared.take<float>(kCount)),
         delta(shared.take<float>(kCount)),
-        first_keys(shared.take<std::int32_t>(kCount)) {}
+        document_start(shared.take<std::int32_t>(kCount)) {}
   ESPALIER_DEVICE void set(int at, const Query& query) const {
     lse.set(at, query.lse);
     delta.set(at, query.delta);
-    first_keys.set(at, query.first_key);
+    document_start.set(at, query.first_key);
   }
 };
 
@@ -91,16 +92,17 @@ template <int kStages>
 ESPALIER_DEVICE void hide_unseen(float (&scores)[kPassingQueries / 2], const QueryRows& a,
                                  const PassingRows<kStages>& rows, int first_row, int first_key,
                                  int first_query) {
-  // The last query sees the fewest of the first keys.
+  // The last query sees the fewest of the document starts.
   const int last_query =
       first_query + kPassingQueries < a.length ? kPassingQueries - 1 : a.length - 1 - first_query;
   if (first_query + 1 < first_key + kGroupRows ||
-      (a.first_keys != nullptr && rows.first_keys.get(first_row + last_query) > first_key)) {
+      (a.document_start != nullptr &&
+       rows.document_start.get(first_row + last_query) > first_key)) {
 #pragma unroll
     for (int i = 0; i < kPassingQueries / 2; ++i) {
       const int key = first_key + group_row(i);
       const int first_seen =
-          a.first_keys != nullptr ? rows.first_keys.get(first_row + group_col(i)) : 0;
+          a.document_start != nullptr ? rows.document_start.get(first_row + group_col(i)) : 0;
       if (key > first_query + group_col(i) || key < first_seen) scores[i] = kHidden;
     }
   }

@@ -5,13 +5,13 @@
 namespace espalier::kernels::ESPALIER_GPU {
 
 /// The queries of sequence b that see a key of first .. last - 1 begin with `first`; this is where
-/// they end. first_keys as AttentionForward's: nullptr, or never falling along a sequence. By all
-/// lanes of a warp: each looks at the beginning of one stretch of 32, so that thousands of queries
-/// take three rounds and not one load after the other.
-ESPALIER_DEVICE int end_of_queries(const std::int32_t* first_keys, int b, int length, int first,
+/// they end. document_start as AttentionForward's: nullptr, or never falling along a sequence. By
+/// all lanes of a warp: each looks at the beginning of one stretch of 32, so that thousands of
+/// queries take three rounds and not one load after the other.
+ESPALIER_DEVICE int end_of_queries(const std::int32_t* document_start, int b, int length, int first,
                                    int last) {
-  if (first_keys == nullptr) return length;
-  const std::int32_t* of_sequence = first_keys + static_cast<std::int64_t>(b) * length;
+  if (document_start == nullptr) return length;
+  const std::int32_t* of_sequence = document_start + static_cast<std::int64_t>(b) * length;
   int begin = first;  // queries before it see a key, those from `end` on see none
   int end = length;
   while (begin < end) {

@@ -213,7 +213,7 @@ template <int kCount>
 __device__ void wgmma_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b);
 
 // The operands d, c being "=f" or "+f": without the first the compiler would carry registers that
-// nobody reads into the product, and copy them in between.
+// no instruction reads into the product, and copy them in between.
 // clang-format off
 #define ESPALIER_D8(c, d, i) c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), \
                              c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), c(d[i + 7])

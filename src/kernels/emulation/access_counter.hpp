@@ -65,7 +65,7 @@ class AccessCounter {
   AccessCounter& operator=(const AccessCounter&) = delete;
   ~AccessCounter();
 
-  /// The one of the running launch; nullptr when nobody asked for it.
+  /// The one of the running launch; nullptr when it is not asked for.
   static AccessCounter* active() { return active_; }
 
   /// The running thread's access of `bytes` bytes; more than 16 are several, of 16 each. `place` is

@@ -34,7 +34,7 @@ class Transactions {
   void store_floats(float* to, std::uint32_t from, int bytes, bool adds);
   void complete_stores(int num_pending);
 
-  /// Who waits for what, empty when nobody does.
+  /// Which threads wait for what; empty when none does.
   std::string describe_waiting() const;
   /// A block must not end while stores read its shared memory.
   void end_block() const;

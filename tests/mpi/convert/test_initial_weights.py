@@ -110,8 +110,11 @@ class InitialWeights(RunCase):
         # Each by its name.
         self.start("llama-run", folder, *same, "model.rope_theta=5.0", "model.rms_norm_eps=0.1",
                    allow(["model.rope_theta"]), status=CONFIGURATION)
-        # What does not fit is refused all the same.
+        # What does not fit is refused all the same, at once where one key can tell.
         wide = ["model.hidden_size=128"]
+        self.assertIn("shapes", self.start("wide", folder, *same, *wide, allow(wide),
+                                           status=CONFIGURATION))
+        wide = ["model.head_dim=32"]
         self.start("wide", folder, *same, *wide, allow(wide), status=DATA)
         # An evaluation that says another model says so.
         keys = [f"data.validation={self.data}", "training.sequence_length=32",

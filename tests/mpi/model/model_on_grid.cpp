@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "model/initialize.hpp"
+#include "parallel/comm/counting_communicator.hpp"
 
 namespace espalier::testing {
 
@@ -126,34 +127,43 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 
 }  // namespace
 
+/// Counted, but for those of NCCL, which know their memory.
+static parallel::GridCommunicators communicators_of(const config::Parameters& p,
+                                                    const parallel::ProcessGrid& grid,
+                                                    const device::Context& context) {
+  auto made = parallel::make_communicators(session(), grid, &context, library_of_test(),
+                                           p.parallel.overlap_tensor);
+  const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
+  return over_nccl ? std::move(made) : parallel::counted(std::move(made));
+}
+
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
                          WithoutWeights)
     : parameters(p),
-      grid(shape_of(p), session().rank()),
+      grid(shape_of(p), session().rank(),
+           parallel::views_of(p.model.num_key_value_heads, shape_of(p))),
       gpu(std::move(on)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
-      memory(plan::JobMemory::backed(
+      memory(plan::TrainingMemory::backed(
           parameters, grid, context,
-          parallel::memory_for_peers(session(), grid, context, library_of_test()))),
-      communicators(parallel::make_communicators(
-          session(), grid, static_cast<int>(memory.weights->sizes().kv_replication), &context,
-          library_of_test(), parameters.parallel.overlap_tensor)),
+          parallel::registered_memory(session(), grid, context, library_of_test()))),
+      communicators(communicators_of(parameters, grid, context)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
   const bool reached =
-      parallel::let_peers_reach(communicators, memory.activation_arena.from_source());
+      parallel::register_buffers(communicators, memory.activation_arena.from_source());
   const bool over_nccl = gpu && library_of_test() == parallel::CollectiveLibrary::nccl;
   REQUIRE(reached == (over_nccl && grid.shape().tensor > 1));
 }
 
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on)
     : ModelOnGrid(p, std::move(on), WithoutWeights{}) {
-  for (optim::StatePiece& state : memory.optimizer->state()) {
+  for (optim::StateShard& state : memory.optimizer->state()) {
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
     model::initialize(
         memory.architecture,
-        *memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)].spec,
-        static_cast<std::uint64_t>(p.training.seed), state.piece.rectangle, master.data());
+        *memory.optimizer->tensors()[static_cast<std::size_t>(state.shard.tensor)].spec,
+        static_cast<std::uint64_t>(p.training.seed), state.shard.rectangle, master.data());
     context.upload(state.master, master.data());
   }
   memory.optimizer->weights_from_master(context);
@@ -163,12 +173,12 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
     : ModelOnGrid(p, gpu_of_test(), WithoutWeights{}) {
   optim::Optimizer& optimizer = *memory.optimizer;
-  for (optim::StatePiece& state : optimizer.state()) {
+  for (optim::StateShard& state : optimizer.state()) {
     const parallel::TensorSpec& spec =
-        *optimizer.tensors()[static_cast<std::size_t>(state.piece.tensor)].spec;
+        *optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
     const std::vector<float> values = read_tensor(fixture, "weights/", spec).values;
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
-    for_each(state.piece.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
+    for_each(state.shard.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
       master[static_cast<std::size_t>(r * state.master.cols + c)] = values[g];
     });
     context.upload(state.master, master.data());
@@ -201,6 +211,21 @@ double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t
   if (grid.tensor_rank() != 0) loss[0] = 0.0;
   communicators.world->all_reduce_sum(loss);
   return loss[0] / total;
+}
+
+train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int64_t step,
+                                    const train::StepHooks& hooks) {
+  config::OptimizerParameters unclipped = parameters.optimizer;
+  unclipped.max_grad_norm = 0.0;
+  const std::vector<int> forward_order = memory.weights->forward_order();
+  return train::training_step({.context = context,
+                               .grid = grid,
+                               .communicators = communicators,
+                               .transformer = transformer,
+                               .optimizer = *memory.optimizer,
+                               .forward_order = forward_order},
+                              batches,
+                              {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
 }
 
 double ModelOnGrid::max_over_ranks(double value) {
@@ -264,14 +289,14 @@ double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
 
 double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
   double error = 0.0;
-  for (const optim::StatePiece& state : memory.optimizer->state()) {
+  for (const optim::StateShard& state : memory.optimizer->state()) {
     const parallel::LocalTensor& tensor =
-        memory.optimizer->tensors()[static_cast<std::size_t>(state.piece.tensor)];
+        memory.optimizer->tensors()[static_cast<std::size_t>(state.shard.tensor)];
     const FixtureTensor expected = read_tensor(fixture, "gradients/", *tensor.spec);
     const std::int64_t cols = tensor.gradient.cols;
     const std::vector<float> gradient = context.download<float>(tensor.gradient.row_range(
-        state.piece.row_begin, state.piece.row_end - state.piece.row_begin));
-    for_each(state.piece.rectangle, tensor.spec->cols,
+        state.shard.row_begin, state.shard.row_end - state.shard.row_begin));
+    for_each(state.shard.rectangle, tensor.spec->cols,
              [&](std::int64_t r, std::int64_t c, std::size_t g) {
                const double found = gradient[static_cast<std::size_t>(r * cols + c)];
                error =

@@ -5,9 +5,10 @@
 
 #include "device/context.hpp"
 #include "model/transformer.hpp"
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 #include "support/hdf5_fixture.hpp"
+#include "train/step.hpp"
 
 namespace espalier::testing {
 
@@ -38,12 +39,15 @@ struct ModelOnGrid {
   /// Forward and backward of this data rank's share of `tokens` (sequences, S+1), then the
   /// reductions. Returns the mean loss over all sequences.
   double train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences);
+  /// A whole step of training, at a learning rate of 0.01 and without clipping.
+  train::StepResult step(const train::StepBatches& batches, std::int64_t step,
+                         const train::StepHooks& hooks = {});
   /// Largest |difference| from the fixture's logits on this rank's columns, relative to the largest
   /// logit.
   double logits_error(const Hdf5Fixture& fixture);
   /// KL(fixture's fp32 logits || ours) in nats, mean over the tokens; on one rank.
   double divergence(const Hdf5Fixture& fixture);
-  /// For every owned piece: largest |difference| relative to the largest gradient of the tensor in
+  /// For every owned shard: largest |difference| relative to the largest gradient of the tensor in
   /// Hugging Face's files (GPT-2's key bias alone has a gradient of zero: softmax does not see it).
   double gradient_error(const Hdf5Fixture& fixture);
   double gradient_norm();
@@ -61,7 +65,7 @@ struct ModelOnGrid {
   parallel::ProcessGrid grid;
   std::shared_ptr<device::Gpu> gpu;  ///< null: the host
   device::Context context;
-  plan::JobMemory memory;
+  plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
   model::Transformer transformer;
 

@@ -5,9 +5,9 @@
 #include <thread>
 
 #include "device/arena.hpp"
-#include "mpi/parallel/piece_checks.hpp"
-#include "parallel/nccl_communicator.hpp"
-#include "parallel/session.hpp"
+#include "mpi/parallel/shard_checks.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/session.hpp"
 #include "support/expect_error.hpp"
 #include "support/forwarding_gpu.hpp"
 
@@ -81,16 +81,16 @@ TEST_CASE("NCCL's collectives do what the contract says") {
   check_collectives<bf16>(*comm);
 }
 
-TEST_CASE("NCCL's grouped collectives serve uneven and empty pieces") {
+TEST_CASE("NCCL's grouped collectives serve uneven and empty shards") {
   const auto comm = nccl_world();
   for (int run = 0; run < 2; ++run) {
-    check_reduce_scatter_pieces<float>(*comm);
-    check_reduce_scatter_pieces<bf16>(*comm);
-    check_all_gather_pieces<float>(*comm);
-    check_all_gather_pieces<bf16>(*comm);
+    check_reduce_scatter_shards<float>(*comm);
+    check_reduce_scatter_shards<bf16>(*comm);
+    check_all_gather_shards<float>(*comm);
+    check_all_gather_shards<bf16>(*comm);
   }
-  comm->reduce_scatter_pieces({});
-  comm->all_gather_pieces({});
+  comm->reduce_scatter_shards({});
+  comm->all_gather_shards({});
 }
 
 TEST_CASE("a large sum whose rows do not divide is taken owner by owner") {
@@ -98,10 +98,10 @@ TEST_CASE("a large sum whose rows do not divide is taken owner by owner") {
   const int n = comm->size();
   const std::int64_t rows = 3 * n + 1, cols = 20000;
   std::vector<float> data = data_of<float>(comm->rank(), rows * cols);
-  const std::vector<parallel::RowPieces> tensors{
+  const std::vector<parallel::RowShards> tensors{
       {view_of(data.data(), rows, cols), parallel::data_row_begins(rows, n)}};
   const Failing failing(n == 1 ? "" : "ncclAllReduce");  // it must not be asked for
-  comm->reduce_scatter_pieces(tensors);
+  comm->reduce_scatter_shards(tensors);
   const auto& begins = tensors[0].begins;
   const auto rank = static_cast<std::size_t>(comm->rank());
   for (std::int64_t i = begins[rank] * cols; i < begins[rank + 1] * cols; ++i) {
@@ -137,7 +137,7 @@ TEST_CASE("two ranks on one GPU are refused by every rank") {
   const device::Context context(gpu);
   const parallel::ProcessGrid grid({.tensor = session.size()}, session.rank());
   const auto ask = [&] {
-    parallel::memory_for_peers(session, grid, context, parallel::CollectiveLibrary::nccl);
+    parallel::registered_memory(session, grid, context, parallel::CollectiveLibrary::nccl);
   };
   testing::expect_words(testing::message_of(ask), {"ranks 0 and 1", "device.communicator"});
 }

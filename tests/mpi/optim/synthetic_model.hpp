@@ -15,7 +15,7 @@ using parallel::Rectangle;
 using parallel::ShardRule;
 using parallel::TensorSpec;
 
-/// Sizes that leave uneven and empty pieces on 3 and 4 data ranks.
+/// Sizes that leave uneven and empty shards on 3 and 4 data ranks.
 inline std::vector<TensorSpec> synthetic_table(std::int64_t K) {
   std::vector<TensorSpec> table;
   table.push_back({.name = "embedding", .rows = 13, .cols = 6, .shard = ShardRule::vocab_rows});
@@ -83,10 +83,10 @@ class SyntheticModel {
         arena_(device::Arena::backed("optimizer", 1 << 21)),
         optimizer_(make_tensors(), grid, zero_stage, sequence_parallel, arena_) {
     for (auto& state : optimizer_.state())
-      for_elements(state.piece.tensor, state.piece.rectangle,
+      for_elements(state.shard.tensor, state.shard.rectangle,
                    [&](std::int64_t local, std::int64_t element) {
                      state.master.template as<float>()[local] =
-                         initial_value(static_cast<std::size_t>(state.piece.tensor), element);
+                         initial_value(static_cast<std::size_t>(state.shard.tensor), element);
                    });
   }
 

@@ -51,11 +51,11 @@ template <class T>
 void check_same_state(SyntheticModel<T>& everywhere, SyntheticModel<T>& divided) {
   std::size_t next = 0;
   for (const auto& whole : everywhere.optimizer().state()) {
-    if (whole.piece.written.empty()) continue;
+    if (whole.shard.written.empty()) continue;
     const auto& part = divided.optimizer().state()[next++];
-    REQUIRE(part.piece.tensor == whole.piece.tensor);
-    REQUIRE(part.piece.rectangle == whole.piece.written);
-    const std::int64_t row = part.piece.row_begin;
+    REQUIRE(part.shard.tensor == whole.shard.tensor);
+    REQUIRE(part.shard.rectangle == whole.shard.written);
+    const std::int64_t row = part.shard.row_begin;
     REQUIRE(same_bits(part.master.template as<float>(), whole.master.template as<float>(row),
                       part.master.size()));
     REQUIRE(same_bits(part.m.template as<float>(), whole.m.template as<float>(row), part.m.size()));
@@ -84,9 +84,9 @@ template <class T>
 double check_training(parallel::MpiSession& session, GridShape shape, std::int64_t K,
                       bool sequence_parallel) {
   const auto table = synthetic_table(K);
-  const ProcessGrid grid(shape, session.rank());
+  const ProcessGrid grid(shape, session.rank(), parallel::views_of(K, shape));
   INFO(grid.describe() << ", K = " << K << ", sequence_parallel " << sequence_parallel);
-  auto comm = make_communicators(session, grid, parallel::kv_replication(K, shape.tensor));
+  auto comm = make_communicators(session, grid);
   device::Context context;
   SyntheticModel<T> everywhere(table, grid, 0, sequence_parallel);
   SyntheticModel<T> divided(table, grid, 1, sequence_parallel);
@@ -147,8 +147,8 @@ TEST_CASE("a second run has the same bits") {
   parallel::MpiSession session(nullptr, nullptr);
   const auto table = synthetic_table(1);
   const GridShape shape = shapes(session.size()).back();  // all ranks on the tensor axis
-  const ProcessGrid grid(shape, session.rank());
-  auto comm = make_communicators(session, grid, shape.tensor);
+  const ProcessGrid grid(shape, session.rank(), parallel::views_of(1, shape));
+  auto comm = make_communicators(session, grid);
   device::Context context;
   std::vector<std::vector<float>> first;
   for (int run = 0; run < 2; ++run) {
@@ -168,7 +168,7 @@ TEST_CASE("the sums' time is told apart by axis") {
   parallel::MpiSession session(nullptr, nullptr);
   const auto table = synthetic_table(1);
   const ProcessGrid grid({.tensor = 1, .data = session.size()}, session.rank());
-  auto comm = make_communicators(session, grid, 1);
+  auto comm = make_communicators(session, grid);
   device::Context context;
   SyntheticModel<float> model(table, grid, 1, true);
   model.step(context, comm, 1, kParameters, kLearningRate);

@@ -10,8 +10,8 @@
 
 #include "base/dtype.hpp"
 #include "base/text.hpp"
-#include "parallel/mpi_check.hpp"
-#include "parallel/mpi_communicator.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/mpi_communicator.hpp"
 
 namespace espalier::testing {
 

@@ -91,7 +91,7 @@ TEST_CASE("chunks gather and sum what the whole does, wherever they are cut") {
   for (const bool sequence_parallel : {false, true}) {
     CAPTURE(chunk_tokens, sequence_parallel);
     TensorBoundary whole(*group, sequence_parallel);
-    TensorBoundary pieces(*group, sequence_parallel, beside.get());
+    TensorBoundary parts(*group, sequence_parallel, beside.get());
     const std::int64_t local = whole.local_tokens(kTokens);
     auto x = whole_numbers(whole.splits_tokens() ? group->rank() : 7, local);
     const auto x_view = view_of(x.data(), local, kHidden);
@@ -117,7 +117,7 @@ TEST_CASE("chunks gather and sum what the whole does, wherever they are cut") {
       REQUIRE(sum.rows == local);
       return std::pair(input, std::vector<float>(sum.as<float>(), sum.as<float>() + sum.size()));
     };
-    CHECK(results(pieces) == results(whole));
+    CHECK(results(parts) == results(whole));
   }
 }
 

@@ -1,4 +1,4 @@
-#include "parallel/session.hpp"
+#include "parallel/comm/session.hpp"
 
 #include <catch2/catch.hpp>
 #include <set>
@@ -41,10 +41,10 @@ TEST_CASE("the axes' groups follow the grid") {
       if (n / tensor % context != 0) continue;
       const GridShape shape{
           .tensor = tensor, .context = context, .data = n / tensor / context, .pipeline = 1};
-      const ProcessGrid grid(shape, session.rank());
       for (int replication : {1, 2, tensor}) {
         if (tensor % replication != 0) continue;
-        const auto comm = make_communicators(session, grid, replication);
+        const ProcessGrid grid(shape, session.rank(), {.kv_replication = replication});
+        const auto comm = make_communicators(session, grid);
         std::vector<double> tensor_group, data_group, kv_group, all;
         for (int r = 0; r < n; ++r) {
           const ProcessGrid other(shape, r);
@@ -73,7 +73,7 @@ TEST_CASE("a grid of another size than the job is the configuration's fault") {
   MpiSession session(nullptr, nullptr);
   const ProcessGrid grid({.tensor = 1, .data = session.size() + 1}, session.rank());
   try {
-    make_communicators(session, grid, 1);
+    make_communicators(session, grid);
     FAIL("a grid that does not fit was accepted");
   } catch (const Error& error) {
     REQUIRE(error.status() == ExitStatus::bad_configuration);

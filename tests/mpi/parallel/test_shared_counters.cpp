@@ -1,4 +1,4 @@
-#include "parallel/shared_counters.hpp"
+#include "parallel/comm/shared_counters.hpp"
 
 #include <catch2/catch.hpp>
 #include <vector>

@@ -1,10 +1,10 @@
 #include <catch2/catch.hpp>
 
 #include "device/arena.hpp"
-#include "parallel/mpi_check.hpp"
-#include "parallel/session.hpp"
-#include "parallel/shard_map.hpp"
-#include "parallel/staged_communicator.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/session.hpp"
+#include "parallel/comm/staged_communicator.hpp"
+#include "parallel/layout/shard_map.hpp"
 #include "rank_data.hpp"
 
 using namespace espalier;
@@ -76,17 +76,17 @@ TEMPLATE_TEST_CASE("collectives of GPU memory have the bits of the host's", "", 
   CHECK(same_bits(staged.context.download<T>(told), data_of<T>(size - 1, kCount)));
 }
 
-TEST_CASE("pieces of GPU memory are summed and gathered as the host's, uneven ones too") {
+TEST_CASE("shards of GPU memory are summed and gathered as the host's, uneven ones too") {
   Staged staged;
   parallel::Communicator& group = *staged.group;
   const int size = group.size();
-  std::vector<parallel::RowPieces> tensors;
+  std::vector<parallel::RowShards> tensors;
   const std::vector<std::int64_t> rows{7, 1, 12};
   for (const std::int64_t count : rows)
     tensors.push_back({staged.upload(data_of<float>(group.rank(), count * 5), count),
                        parallel::data_row_begins(count, size)});
-  group.reduce_scatter_pieces(tensors);
-  group.all_gather_pieces(tensors);
+  group.reduce_scatter_shards(tensors);
+  group.all_gather_shards(tensors);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::vector<float> expected;
     for (std::int64_t e = 0; e < rows[i] * 5; ++e) expected.push_back(summed<float>(size, e));

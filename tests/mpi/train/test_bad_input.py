@@ -161,7 +161,13 @@ class BadInput(RunCase):
         self.train("base")
         checkpoints = self.folder / "base/checkpoints"
         newest = sorted(checkpoints.glob("step-*"))[-1]
-        self.refused(DATA, ["another model"], "model.intermediate_size=128", name="base")
+        wide = ["model.intermediate_size=128", "model.rope_theta=5.0"]
+        self.refused(CONFIGURATION, ["model.intermediate_size = 128 (was ",
+                                     "model.rope_theta = 5.0 (was ", "output.directory",
+                                     "fit the new model.intermediate_size"], *wide, name="base")
+        self.refused(CONFIGURATION, ['"model.intermediate_size"', "shapes"], *wide,
+                     'checkpoint.allow_changes=["model.rope_theta", "model.intermediate_size"]',
+                     name="base")
         rank_file = newest / "rank-00000.h5"
         whole = rank_file.read_bytes()
         rank_file.write_bytes(whole[:len(whole) // 2])
@@ -191,6 +197,14 @@ class BadInput(RunCase):
                            "output.directory"]),
                 (scaled, ['model.rope_type = "llama3" (was "default")', "model.rope_factor"]),
                 (["model.rms_norm_eps=1e-5"], ["model.rms_norm_eps = 1e-05 (was 1e-06)"]),
+                ([theta, "model.rms_norm_eps=1e-5"],
+                 ["model.rope_theta = 500000.0 (was 1000000.0)",
+                  "model.rms_norm_eps = 1e-05 (was 1e-06)",
+                  'checkpoint.allow_changes = ["model.rope_theta", "model.rms_norm_eps"]']),
+                (["training.dtype=bfloat16"], ['training.dtype = "bfloat16" (was "float32")']),
+                # Tensors of other shapes, which only the values together can tell.
+                (["model.head_dim=32", 'checkpoint.allow_changes=["model.head_dim"]'],
+                 ["model.head_dim = 32 (was 24)", "q_proj", "cannot allow"]),
                 ([theta, 'checkpoint.allow_changes=["model.rms_norm_eps"]'], ["model.rope_theta"])):
             self.refused(CONFIGURATION, words, *llama, "training.steps=6", *changes,
                          name="function")
@@ -201,8 +215,25 @@ class BadInput(RunCase):
         output = self.train("function", *allowed)
         self.assertIn("another function", output)
         self.assertIn("model.rope_theta = 500000.0 (was 1000000.0)", output)
+        log = (self.folder / "function/run.log").read_text()
+        self.assertIn("model.rope_theta = 500000.0 (was 1000000.0)", log)
         self.assertEqual(len(self.history("function")), 6)
         self.assertNotIn("another function", self.train("function", *allowed, "training.steps=8"))
+        told = "after step 4: model.rope_theta = 500000.0 (was 1000000.0)"
+        newest = self.folder / "function/checkpoints/step-00000008"
+        self.assertIn(told, espalier(1, "inspect", newest))
+        # An evaluation is of the checkpoint's model, whatever the input has become.
+        for command in (["eval"],
+                        ["generate", "--prompt", "a", "generate.max_new_tokens=2"]):
+            keys = [command[0], *self.keys("function"), *command[1:]]
+            self.assertNotIn("warning", espalier(1, *keys, *llama, theta))
+            path = self.folder / "other-model.toml"
+            text = pathlib.Path(TINY).read_text()
+            path.write_text(text.replace("[model]", "[model]\nrope_theta = 77.0"))
+            keys[1] = path
+            output = espalier(2, *keys)
+            self.assertIn("model.rope_theta = 500000.0 in the checkpoint, 77.0 in the input", output)
+            self.assertEqual(output.count("[model] of the input"), 1)
         # Limits and what only initial weights need are no part of the function.
         self.train("function", *allowed, "training.steps=9", "model.max_position_embeddings=128",
                    "model.initializer_range=0.1")
@@ -212,8 +243,13 @@ class BadInput(RunCase):
         keys = [f"data.train={folder}", "training.steps=10"]
         self.train("course", *keys)
         again = [*keys, "training.steps=12"]
-        output = self.train("course", *again, "optimizer.beta2=0.99", "training.log_interval=2")
+        changed = ["optimizer.beta2=0.99", "training.log_interval=2", "model.initializer_range=0.5"]
+        planned = espalier(1, "train", *self.keys("course", *again, *changed), "--dry-run")
+        output = self.train("course", *again, *changed)
+        said = output[output.index("has changed since"):output.index("continuing")]
+        self.assertIn(said.strip(), planned)
         for words in ("training.steps = 12 (was 10)", "optimizer.beta2 = 0.99 (was 0.95)",
+                      "model.initializer_range = 0.5 (was 0.02): without effect",
                       "learning rate of step 11: ", "step 10 had 1.000e-04"):
             self.assertIn(words, output)
         self.assertNotIn("log_interval", output)

@@ -75,6 +75,12 @@ TEST_CASE("auto takes the hosts, with a reason, where no node has a GPU for each
   CHECK(train::assign_gpus_or_host(Ranks{{"n", {"", "b"}}}, false, why) == Ordinals{1});
   CHECK(train::assign_gpus_or_host(on_one_node(2, {"", "b"}), false, why).empty());
   CHECK(train::assign_gpus_or_host(on_one_node(3, {"", "b"}), true, why) == Ordinals{1, 1, 1});
+  // A driver that is too old shows no GPU, and is said; a machine without GPUs is as it should be.
+  const VisibleGpus old_driver{"n", {}, "driver of CUDA 12.4", true};
+  CHECK(train::assign_gpus_or_host(Ranks{old_driver}, false, why).empty());
+  expect_words(why, {"rank 0 on n", "driver of CUDA 12.4"});
+  CHECK(train::assign_gpus_or_host(Ranks{{"n", {}, "no driver"}}, false, why).empty());
+  CHECK(why.empty());
   // No node has enough: the job is one for hosts.
   CHECK(train::assign_gpus_or_host(
             Ranks{{"n1", {"a"}}, {"n1", {"a"}}, {"n2", {}, "CUDA sees no GPU"}}, false, why)
@@ -140,6 +146,6 @@ TEST_CASE("every rank of a node has an emulated GPU of its own") {
     CHECK_THAT(text, Catch::Contains(fmt::format("rank {}: ", rank)) &&
                          Catch::Contains(fmt::format("GPU {} emulated GPU", rank)));
   device::Gemm gemm(gpu, nullptr);
-  train::share_gemm_choices(session, gemm);  // the host's library has none
+  train::share_gemm_algorithms(session, gemm);  // the host's library has none
   CHECK(gemm.choices().empty());
 }

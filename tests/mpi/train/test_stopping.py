@@ -11,7 +11,8 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import BYTES, HANG_S, RunCase, command, environment, espalier  # noqa: E402
+from support.runs import (BYTES, HANG_S, RunCase, command, environment, espalier,  # noqa: E402
+                          signalled_at_change)
 
 
 def listens(pid, number):
@@ -165,6 +166,15 @@ class Stopping(RunCase):
         self.assertIn("finished", output)
         self.assertEqual(self.history("tried"), self.history("schedule"))
         self.assertIn("finished", self.train("tried", *keys, "run.stop_after=1"))
+
+    def test_a_signal_during_the_start_is_heard(self):
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            # The first change of files is the run directory's.
+            name = f"early-{number.name}"
+            output = self.train(name, status=75,
+                                environ=signalled_at_change(1, self.folder / name, number))
+            self.assertIn("after step 1", output.splitlines()[-1])
+            self.assertEqual(len(self.history(name)), 1)
 
     def test_an_odd_end_of_the_slurm_job_is_said_and_ignored(self):
         now = int(time.time())

@@ -87,13 +87,15 @@ TEST_CASE("what reading has found is told with the rest, and a wrong value is no
   CHECK(testing::num_lines(error) == 2);
 }
 
-TEST_CASE("changes that a restart may make are named by keys of the model") {
+TEST_CASE("changes that a restart is allowed are keys that it would refuse, and could take") {
   Parameters p = small_run();
-  p.checkpoint.allow_changes = {"model.rope_theta", "rope_theta", "training.steps", "model.theta"};
+  p.checkpoint.allow_changes = {"model.rope_theta", "rope_theta",        "training.steps",
+                                "model.theta",      "model.hidden_size", "training.dtype"};
   const std::string error = error_of(p);
-  expect_words(error, {"checkpoint.allow_changes", "\"rope_theta\"", "\"training.steps\"",
-                       "\"model.theta\""});
-  CHECK(testing::num_lines(error) == 3);
+  expect_words(error, {"checkpoint.allow_changes", "\"rope_theta\"", "\"model.rope_theta\"",
+                       "\"training.steps\"", "leave it out", "\"model.theta\"",
+                       "\"model.hidden_size\"", "shapes"});
+  CHECK(testing::num_lines(error) == 4);
 }
 
 TEST_CASE("steps win over tokens, and whole numbers of steps are not rounded") {

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "base/random.hpp"
-#include "device/gemm_choices.hpp"
+#include "device/gemm_algorithm_cache.hpp"
 #include "device/gemm_problem.hpp"
 #include "support/scratch_folder.hpp"
 
@@ -147,18 +147,19 @@ TEST_CASE("problems are told apart, as text, too", "[gemm]") {
 TEST_CASE("choices travel as text between equal GPUs, and to no others", "[gemm]") {
   GemmProblem other = some_problem();
   other.m = 64;
-  const GemmChoices::Algorithm first{1, 2, 3, 4, 5, 6, 7, ~std::uint64_t{0}}, second{9};
-  GemmChoices mine("NVIDIA H100", "cuBLASLt 13.0.2");
+  const GemmAlgorithmCache::Algorithm first{1, 2, 3, 4, 5, 6, 7, ~std::uint64_t{0}}, second{9};
+  GemmAlgorithmCache mine("NVIDIA H100", "cuBLASLt 13.0.2");
   mine.set(some_problem(), first);
   mine.set(other, second);
-  GemmChoices theirs("NVIDIA H100", "cuBLASLt 13.0.2");
+  GemmAlgorithmCache theirs("NVIDIA H100", "cuBLASLt 13.0.2");
   theirs.set(other, first);
   CHECK(theirs.adopt(mine.text()) == 2);
   CHECK(theirs.text() == mine.text());
   REQUIRE(theirs.find(other) != nullptr);
   CHECK(*theirs.find(other) == second);
 
-  GemmChoices elsewhere("NVIDIA B200", "cuBLASLt 13.0.2"), older("NVIDIA H100", "cuBLASLt 12.9.0");
+  GemmAlgorithmCache elsewhere("NVIDIA B200", "cuBLASLt 13.0.2"),
+      older("NVIDIA H100", "cuBLASLt 12.9.0");
   CHECK(elsewhere.adopt(mine.text()) == 0);
   CHECK(older.adopt(mine.text()) == 0);
   CHECK(older.adopt("") == 0);
@@ -167,30 +168,30 @@ TEST_CASE("choices travel as text between equal GPUs, and to no others", "[gemm]
   // Lines that were cut or changed are left out.
   std::string damaged = mine.text();
   damaged.resize(damaged.size() - 9);
-  GemmChoices careful("NVIDIA H100", "cuBLASLt 13.0.2");
+  GemmAlgorithmCache careful("NVIDIA H100", "cuBLASLt 13.0.2");
   CHECK(careful.adopt(damaged + "\nnonsense\n: \n") == 1);
 }
 
 TEST_CASE("choices are kept in a file, and a damaged file is no obstacle", "[gemm]") {
   const testing::ScratchFolder scratch;
-  GemmChoices one("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
+  GemmAlgorithmCache one("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
   ::setenv("XDG_CACHE_HOME", scratch.path().c_str(), 1);
   const auto file = one.cache_file();
   CHECK(file == scratch / "espalier/gemm-NVIDIA_H100_80GB_HBM3-cuBLASLt_13.0.2.txt");
   one.set(some_problem(), {1});
   one.save(file);
-  GemmChoices two("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
+  GemmAlgorithmCache two("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
   GemmProblem other = some_problem();
   other.k = 5;
   two.set(other, {2});
   two.save(file);  // adds to it
-  GemmChoices all("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
+  GemmAlgorithmCache all("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
   all.load(file);
   CHECK(all.size() == 2);
   CHECK(std::distance(std::filesystem::directory_iterator(file.parent_path()), {}) == 1);
 
   testing::write_file(file, "no choices at all");
-  GemmChoices none("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
+  GemmAlgorithmCache none("NVIDIA H100 80GB HBM3", "cuBLASLt 13.0.2");
   none.load(file);
   none.load(scratch / "missing");
   CHECK(none.size() == 0);

@@ -137,7 +137,7 @@ TEST_CASE("costs go to the running phase, those of products by themselves", "[pr
       context.gemm().forward(y, x, w);
       context.gemm().backward_weight(dw, y, x, Output::accumulate);
     }
-    context.profiler().add_cost(3.0, 4.0);
+    context.profiler().add_cost({"an operator"}, 3.0, 4.0);
     const auto costs = context.profiler().costs();
     const PhaseCost mlp = costs[static_cast<std::size_t>(Phase::mlp)];
     CHECK(mlp.flops == 2 * 2.0 * 4 * 5 * 6);
@@ -163,11 +163,11 @@ TEST_CASE("a graph repeats what was captured, with its costs", "[graphs]") {
       return [&, to] {
         ++num_bodies;
         const auto scope = context.profiler().scope(Phase::norm);
-        context.profiler().add_cost(10.0, 20.0);
-        context.fork_side();
+        context.profiler().add_cost({"an operator"}, 10.0, 20.0);
+        context.fork_communication();
         gpu->copy_on_device(row.as<float>() + to, row.as<float>() + to - 1, {1, 4, 4, 4},
                             context.queue().stream);
-        context.join_side();
+        context.join_communication();
       };
     };
     for (int step = 0; step < 5; ++step) {

@@ -52,8 +52,10 @@ TEST_CASE("a driver that is too old is named with the one that is needed", "[cud
   const std::string why = Gpu::why_none(Backend::cuda);
   testing::expect_words(why, {"12.4", "CUDA 13.0", "580 or later"});
   CHECK_THROWS_WITH(Gpu::open(Backend::cuda, 0), Catch::Contains("580"));
+  CHECK(Gpu::has_driver());
   // Without any driver there is none to be replaced.
   testing::cuda_machine().driver = 0;
+  CHECK_FALSE(Gpu::has_driver());
   CHECK_THAT(Gpu::why_none(Backend::cuda),
              Catch::Contains("libcuda.so.1") && !Catch::Contains("580"));
   testing::cuda_machine() = {};
@@ -121,15 +123,15 @@ TEST_CASE("measuring finds the fastest algorithm and leaves the output alone", "
   CHECK(ms_of(untuned) == Approx(3.0));
 
   // Another rank takes over what was measured, and so does the next run.
-  untuned.gemm().adopt_choices(tuned.gemm().choices());
+  untuned.gemm().adopt_algorithms(tuned.gemm().choices());
   ms_of(untuned);
   CHECK(ms_of(untuned) == Approx(1.0));
-  tuned.gemm().save_choices();
+  tuned.gemm().save_algorithms();
   Context next(gpu);
   CHECK(ms_of(next) == Approx(1.0));
 }
 
-TEST_CASE("a graph repeats products, copies and the side stream", "[cuda]") {
+TEST_CASE("a graph repeats products, copies and the communication stream", "[cuda]") {
   Context context(the_gpu(), 100);
   OnGpu x(context, 8, 16, "x"), w(context, 4, 16, "w");
   Arena arena = Arena::backed("y", 3 * 8 * 4 * 4, context.shared_gpu());
@@ -139,10 +141,10 @@ TEST_CASE("a graph repeats products, copies and the side stream", "[cuda]") {
   const auto body = [&] {
     const Profiler::Scope scope(context.profiler(), Phase::mlp);
     context.gemm().forward(y, x.view, w.view);
-    context.fork_side();
+    context.fork_communication();
     context.gpu()->copy_on_device(copied.data, y.data, {8, 16, 16, 16},
-                                  context.side_queue().stream);
-    context.join_side();
+                                  context.communication_queue().stream);
+    context.join_communication();
   };
   std::vector<float> first;
   for (int call = 0; call < 4; ++call) {

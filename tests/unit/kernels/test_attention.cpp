@@ -20,7 +20,7 @@ template <class T>
 struct Problem {
   AttentionShape shape;
   Matrix<T> q, k, v, d_o;
-  std::vector<std::int32_t> first_keys = {};  ///< per query; empty: none
+  std::vector<std::int32_t> document_start = {};  ///< per query; empty: none
 
   explicit Problem(const AttentionShape& s, std::int64_t padding = 6)
       : shape(s),
@@ -44,12 +44,13 @@ struct Problem {
         const std::int64_t shifted = begin + row / shape.query_length * shift;
         first = shifted <= position ? shifted : first;
       }
-      first_keys.push_back(static_cast<std::int32_t>(first));
+      document_start.push_back(static_cast<std::int32_t>(first));
     }
   }
   device::ConstView keys_view() const {
-    if (first_keys.empty()) return {};
-    return device::view_of(first_keys.data(), 1, static_cast<std::int64_t>(first_keys.size()));
+    if (document_start.empty()) return {};
+    return device::view_of(document_start.data(), 1,
+                           static_cast<std::int64_t>(document_start.size()));
   }
 
   /// The gradients are those that the backward pass is asked for: its delta = rowsum(dO * O) takes
@@ -74,7 +75,7 @@ struct Problem {
           const std::int64_t keys = s.first_query_position + i + 1;
           const std::int64_t row = b * s.query_length + i;
           const std::int64_t begin =
-              first_keys.empty() ? 0 : first_keys[static_cast<std::size_t>(row)];
+              document_start.empty() ? 0 : document_start[static_cast<std::size_t>(row)];
           const auto kv_row = [&](std::int64_t j) { return b * s.kv_length + j; };
           const auto q_index = [&](std::int64_t d) {
             return static_cast<std::size_t>(row * q.cols() + h * s.head_dim + d);
@@ -151,7 +152,7 @@ void check(const AttentionShape& s, bool backward, const std::vector<std::int64_
                                        .v = x.v.view(),
                                        .o = o.view(),
                                        .lse = lse.view(),
-                                       .first_keys = x.keys_view()});
+                                       .document_start = x.keys_view()});
   const Reference want = x.reference(&o);
   CHECK(error_of(o, want.o) < kTolerance<T>);
   CHECK(error_of(lse, want.lse) < 1e-5);
@@ -173,7 +174,7 @@ void check(const AttentionShape& s, bool backward, const std::vector<std::int64_
                                         .d_k = d_k.view(),
                                         .d_v = d_v.view(),
                                         .scratch = scratch.view(),
-                                        .first_keys = x.keys_view()});
+                                        .document_start = x.keys_view()});
   CHECK(error_of(d_q, want.d_q) < kTolerance<T>);
   CHECK(error_of(d_k, want.d_k) < kTolerance<T>);
   CHECK(error_of(d_v, want.d_v) < kTolerance<T>);
@@ -261,7 +262,7 @@ struct Results {
 
   /// Tokens first .. first + s.query_length - 1 of the only sequence.
   void run(Problem<T>& x, const AttentionShape& s, std::int64_t first,
-           const device::ConstView& first_keys) {
+           const device::ConstView& document_start) {
     Context context;
     Matrix<float> lse(s.num_q_heads, s.query_length);
     Matrix<float> scratch(1, kernels::attention_backward_scratch_elements(s));
@@ -272,7 +273,7 @@ struct Results {
                                          .v = rows(x.v),
                                          .o = rows(o),
                                          .lse = lse.view(),
-                                         .first_keys = first_keys});
+                                         .document_start = document_start});
     kernels::attention_backward(context, {.shape = s,
                                           .q = rows(x.q),
                                           .k = rows(x.k),
@@ -284,7 +285,7 @@ struct Results {
                                           .d_k = rows(d_k),
                                           .d_v = rows(d_v),
                                           .scratch = scratch.view(),
-                                          .first_keys = first_keys});
+                                          .document_start = document_start});
   }
 };
 
@@ -333,7 +334,7 @@ TEMPLATE_TEST_CASE("packed documents attend as each of them alone", "[attention]
   }
 }
 
-TEMPLATE_TEST_CASE("first keys of 0 are causal attention, bit for bit", "[attention]", float,
+TEMPLATE_TEST_CASE("document starts of 0 are causal attention, bit for bit", "[attention]", float,
                    bf16) {
   Problem<TestType> x(training(1, 203, 6, 2, 38), 0);
   x.set_documents({0});
@@ -370,11 +371,11 @@ TEMPLATE_TEST_CASE("what another document holds does not matter", "[attention]",
   }
 }
 
-TEST_CASE("first keys out of order are refused", "[attention]") {
+TEST_CASE("document starts out of order are refused", "[attention]") {
   Problem<float> x(training(1, 5, 2, 1, 16), 0);
   Results<float> results(x);
   const auto run = [&](std::vector<std::int32_t> keys) {
-    x.first_keys = std::move(keys);
+    x.document_start = std::move(keys);
     results.run(x, x.shape, 0, x.keys_view());
   };
   CHECK_NOTHROW(run({0, 0, 2, 2, 4}));

@@ -16,7 +16,7 @@ struct Gathered {
   Words samples{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
   Ints places{0, 1, 2, 0, 1, 0, 0, 1, 2, 3};
   Words tokens = Words(8), targets = Words(8);
-  Ints positions = Ints(8), first_keys = Ints(8, -1);
+  Ints position_ids = Ints(8), document_start = Ints(8, -1);
 
   Gathered(bool documents, bool mask, bool predict_across, std::int64_t num_counted) {
     device::Context context;
@@ -30,8 +30,8 @@ struct Gathered {
          .predict_across = predict_across,
          .tokens = row(tokens),
          .targets = row(targets),
-         .positions = row(positions),
-         .first_keys = mask ? row(first_keys) : device::View{}});
+         .position_ids = row(position_ids),
+         .document_start = mask ? row(document_start) : device::View{}});
   }
 };
 
@@ -41,8 +41,8 @@ TEST_CASE("a batch's inputs are its samples, shifted", "[batch_inputs]") {
   const Gathered g(false, false, true, 2);
   CHECK(g.tokens == Words{1, 2, 3, 4, 6, 7, 8, 9});
   CHECK(g.targets == Words{2, 3, 4, 5, 7, 8, 9, 10});
-  CHECK(g.positions == Ints{0, 1, 2, 3, 0, 1, 2, 3});
-  CHECK(g.first_keys == Ints(8, -1));
+  CHECK(g.position_ids == Ints{0, 1, 2, 3, 0, 1, 2, 3});
+  CHECK(g.document_start == Ints(8, -1));
 }
 
 TEST_CASE("samples that do not count have ignored targets", "[batch_inputs]") {
@@ -50,19 +50,19 @@ TEST_CASE("samples that do not count have ignored targets", "[batch_inputs]") {
   CHECK(Gathered(false, false, true, 0).targets == Words(8, kNone));
 }
 
-TEST_CASE("with a mask, positions and first keys begin anew with every document",
+TEST_CASE("with a mask, position_ids and document starts begin anew with every document",
           "[batch_inputs]") {
   const Gathered g(true, true, true, 2);
-  CHECK(g.positions == Ints{0, 1, 2, 0, 0, 0, 1, 2});
-  CHECK(g.first_keys == Ints{0, 0, 0, 3, 0, 1, 1, 1});
+  CHECK(g.position_ids == Ints{0, 1, 2, 0, 0, 0, 1, 2});
+  CHECK(g.document_start == Ints{0, 0, 0, 3, 0, 1, 1, 1});
   CHECK(g.targets == Words{2, 3, 4, 5, 7, 8, 9, 10});
 }
 
-TEST_CASE("the first token of a document may be nobody's target", "[batch_inputs]") {
+TEST_CASE("the first token of a document may be no target", "[batch_inputs]") {
   for (const bool mask : {false, true}) {
     const Gathered g(true, mask, false, 2);
     CHECK(g.targets == Words{2, 3, kNone, 5, kNone, 8, 9, 10});
-    CHECK(g.positions == (mask ? Ints{0, 1, 2, 0, 0, 0, 1, 2} : Ints{0, 1, 2, 3, 0, 1, 2, 3}));
+    CHECK(g.position_ids == (mask ? Ints{0, 1, 2, 0, 0, 0, 1, 2} : Ints{0, 1, 2, 3, 0, 1, 2, 3}));
   }
 }
 

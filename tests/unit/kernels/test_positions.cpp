@@ -23,8 +23,8 @@ void check_positions(std::int64_t tokens, std::int64_t width, std::int64_t rows)
   x.randomize("x");
   dx.randomize("dx");
   const Matrix<T> before = x;
-  kernels::positions_forward(context,
-                             {.positions = positions.view(), .table = table.view(), .x = x.view()});
+  kernels::positions_forward(
+      context, {.position_ids = positions.view(), .table = table.view(), .x = x.view()});
   CHECK(worst_error(x, [&](auto t, auto c) { return before(t, c) + table(positions[t], c); }) <=
         kRounding<T>);
   CHECK(x.padding_untouched());
@@ -32,7 +32,7 @@ void check_positions(std::int64_t tokens, std::int64_t width, std::int64_t rows)
   Matrix<float> d_table(rows, width, 4);
   d_table.fill(0.5);
   kernels::positions_backward(
-      context, {.positions = positions.view(), .dx = dx.view(), .d_table = d_table.view()});
+      context, {.position_ids = positions.view(), .dx = dx.view(), .d_table = d_table.view()});
   CHECK(worst_error(d_table, [&](auto row, auto c) {
           double sum = 0.5;
           for (std::int64_t t = 0; t < tokens; ++t)
@@ -73,7 +73,7 @@ TEST_CASE("a position past the table is refused with its number", "[positions]")
   Matrix<float> table(7, 3), x(2, 3);
   CHECK_THROWS_WITH(
       kernels::positions_forward(
-          context, {.positions = positions.view(), .table = table.view(), .x = x.view()}),
+          context, {.position_ids = positions.view(), .table = table.view(), .x = x.view()}),
       Catch::Contains("position 7 of 7"));
 }
 

@@ -124,12 +124,12 @@ struct Digest {
     const View v = qkv.col_range((kA + kK) * kD, kK * kD);
     const View o = make(kT, kA * kD), lse = make_f32(kB * kA, kS);
     // Documents of 20 tokens, and none.
-    const View first_keys = arena.allocate("first keys", DType::i32, 1, kT);
+    const View document_start = arena.allocate("document starts", DType::i32, 1, kT);
     for (std::int64_t t = 0; t < kT; ++t)
-      first_keys.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS / 20 * 20);
+      document_start.as<std::int32_t>()[t] = static_cast<std::int32_t>(t % kS / 20 * 20);
     const View d_o = make(kT, kA * kD);
     const View scratch = make_f32(1, kernels::attention_backward_scratch_elements(shape));
-    for (const device::ConstView keys : {device::ConstView(first_keys), device::ConstView()}) {
+    for (const device::ConstView keys : {device::ConstView(document_start), device::ConstView()}) {
       kernels::attention_forward(context, {shape, q, k, v, o, lse, keys});
       mix(o);
       mix(lse);
@@ -170,14 +170,14 @@ struct Digest {
   void attention_inside_documents(std::int64_t batch) {
     constexpr std::int64_t kLength = 131, kQueryHeads = 6;
     const std::int64_t tokens = batch * kLength;
-    const View first_keys = arena.allocate("first keys", DType::i32, 1, tokens);
+    const View document_start = arena.allocate("document starts", DType::i32, 1, tokens);
     for (std::int64_t t = 0; t < tokens; ++t) {
       std::int64_t first = 0;
       for (const std::int64_t begin : {9, 10, 47, 90}) {
         const std::int64_t shifted = begin + 3 * (t / kLength);
         first = shifted <= t % kLength ? shifted : first;
       }
-      first_keys.as<std::int32_t>()[t] = static_cast<std::int32_t>(first);
+      document_start.as<std::int32_t>()[t] = static_cast<std::int32_t>(first);
     }
     const kernels::AttentionShape shape{batch, kLength, kLength, 0, kQueryHeads, kK, kD};
     const View q = make(tokens, kQueryHeads * kD), k = make(tokens, kK * kD);
@@ -186,9 +186,9 @@ struct Digest {
     const View d_q = make(tokens, kQueryHeads * kD), d_k = make(tokens, kK * kD);
     const View d_v = make(tokens, kK * kD);
     const View scratch = make_f32(1, kernels::attention_backward_scratch_elements(shape));
-    kernels::attention_forward(context, {shape, q, k, v, o, lse, first_keys});
-    kernels::attention_backward(context,
-                                {shape, q, k, v, o, lse, d_o, d_q, d_k, d_v, scratch, first_keys});
+    kernels::attention_forward(context, {shape, q, k, v, o, lse, document_start});
+    kernels::attention_backward(
+        context, {shape, q, k, v, o, lse, d_o, d_q, d_k, d_v, scratch, document_start});
     for (const View& view : {o, lse, d_q, d_k, d_v}) mix(view);
   }
 };

@@ -158,17 +158,17 @@ Verdict documents_case(std::int64_t first_length, std::int64_t length, Attention
     gradients.lse = gradients.lse.col_range(first, count);
     kernels::attention_backward(context, gradients);
   }
-  std::vector<std::int32_t> first_keys(static_cast<std::size_t>(length), 0);
+  std::vector<std::int32_t> document_start(static_cast<std::size_t>(length), 0);
   for (std::int64_t t = first_length; t < length; ++t)
-    first_keys[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(first_length);
-  Ids<std::int32_t> bounds(first_keys);
+    document_start[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(first_length);
+  Ids<std::int32_t> bounds(document_start);
   kernels::AttentionForward call = forward(problem, got);
-  call.first_keys = bounds.view();
+  call.document_start = bounds.view();
   kernels::ESPALIER_GPU::attention_forward(queue, call);
   Verdict verdict;
   compare_forward(verdict, asked, got, want);
   kernels::AttentionBackward gradients = backward(problem, want, got);
-  gradients.first_keys = bounds.view();
+  gradients.document_start = bounds.view();
   kernels::ESPALIER_GPU::attention_backward(queue, gradients);
   compare_gradients(verdict, asked, got, want);
   return verdict;

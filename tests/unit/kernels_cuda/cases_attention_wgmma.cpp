@@ -51,7 +51,7 @@ struct Packed {
   }
 };
 
-std::vector<std::int32_t> first_keys_of(const Example& example) {
+std::vector<std::int32_t> document_start_of(const Example& example) {
   std::vector<std::int32_t> result;
   for (std::int64_t b = 0; b < example.batch; ++b) {
     std::int32_t first = 0;
@@ -90,8 +90,8 @@ Verdict attention_case(const Example& example) {
   Results want(example), got(example);
   Matrix<bf16> d_o(want.o.rows(), want.o.cols(), 16);
   d_o.randomize("d_o");
-  Ids<std::int32_t> bounds(first_keys_of(example));
-  const device::ConstView first_keys =
+  Ids<std::int32_t> bounds(document_start_of(example));
+  const device::ConstView document_start =
       example.documents.empty() ? device::ConstView{} : device::ConstView(bounds.view());
 
   const auto forward = [&](Results& results) {
@@ -101,7 +101,7 @@ Verdict attention_case(const Example& example) {
                                      .v = inputs.v(),
                                      .o = results.o.view(),
                                      .lse = results.lse.view(),
-                                     .first_keys = first_keys};
+                                     .document_start = document_start};
   };
   // Of the same forward, so that only the gradients' own errors are compared.
   const auto backward = [&](Results& results, device::View scratch) {
@@ -116,7 +116,7 @@ Verdict attention_case(const Example& example) {
                                       .d_k = results.gradients.k(),
                                       .d_v = results.gradients.v(),
                                       .scratch = scratch,
-                                      .first_keys = first_keys};
+                                      .document_start = document_start};
   };
   kernels::attention_forward(context, forward(want));
   Verdict verdict;

@@ -5,13 +5,13 @@ namespace {
 
 struct Gathered {
   Ids<std::uint32_t> tokens, targets;
-  Ids<std::int32_t> positions, first_keys;
+  Ids<std::int32_t> position_ids, document_start;
 
   explicit Gathered(std::int64_t n)
       : tokens(std::vector<std::uint32_t>(static_cast<std::size_t>(n), 7U)),
         targets(std::vector<std::uint32_t>(static_cast<std::size_t>(n), 7U)),
-        positions(std::vector<std::int32_t>(static_cast<std::size_t>(n), 7)),
-        first_keys(std::vector<std::int32_t>(static_cast<std::size_t>(n), 7)) {}
+        position_ids(std::vector<std::int32_t>(static_cast<std::size_t>(n), 7)),
+        document_start(std::vector<std::int32_t>(static_cast<std::size_t>(n), 7)) {}
 };
 
 struct Example {
@@ -44,8 +44,8 @@ Verdict batch_inputs_case(const Example& e) {
         .predict_across = e.predict_across,
         .tokens = to.tokens.view(),
         .targets = to.targets.view(),
-        .positions = to.positions.view(),
-        .first_keys = e.mask ? to.first_keys.view() : device::View{}};
+        .position_ids = to.position_ids.view(),
+        .document_start = e.mask ? to.document_start.view() : device::View{}};
   };
   kernels::batch_inputs(context, call(want));
   kernels::ESPALIER_GPU::batch_inputs(queue, call(got));
@@ -53,8 +53,8 @@ Verdict batch_inputs_case(const Example& e) {
   for (std::int64_t t = 0; t < e.batch * e.length; ++t) {
     verdict.expect("tokens", got.tokens[t] == want.tokens[t]);
     verdict.expect("targets", got.targets[t] == want.targets[t]);
-    verdict.expect("positions", got.positions[t] == want.positions[t]);
-    verdict.expect("first keys", got.first_keys[t] == want.first_keys[t]);
+    verdict.expect("positions", got.position_ids[t] == want.position_ids[t]);
+    verdict.expect("document starts", got.document_start[t] == want.document_start[t]);
   }
   return verdict;
 }

@@ -26,7 +26,7 @@ Verdict positions_case(std::int64_t num_tokens, std::int64_t length, std::int64_
   dx.randomize("dx");
   const auto forward = [&](Matrix<T>& x) {
     return kernels::PositionsForward{
-        .positions = positions.view(), .table = table.view(), .x = x.view()};
+        .position_ids = positions.view(), .table = table.view(), .x = x.view()};
   };
   kernels::positions_forward(context, forward(want));
   kernels::ESPALIER_GPU::positions_forward(queue, forward(got));
@@ -38,7 +38,7 @@ Verdict positions_case(std::int64_t num_tokens, std::int64_t length, std::int64_
   d_got.randomize("before");
   const auto backward = [&](Matrix<float>& d_table) {
     return kernels::PositionsBackward{
-        .positions = positions.view(), .dx = dx.view(), .d_table = d_table.view()};
+        .position_ids = positions.view(), .dx = dx.view(), .d_table = d_table.view()};
   };
   kernels::positions_backward(context, backward(d_want));
   kernels::ESPALIER_GPU::positions_backward(queue, backward(d_got));
@@ -54,7 +54,7 @@ Verdict outside_case() {
   table.fill(2.0);
   x.fill(1.0);
   kernels::ESPALIER_GPU::positions_forward(
-      queue, {.positions = positions.view(), .table = table.view(), .x = x.view()});
+      queue, {.position_ids = positions.view(), .table = table.view(), .x = x.view()});
   Verdict verdict;
   for (std::int64_t c = 0; c < 9; ++c) {
     verdict.expect("rows of the table", x(0, c) == 3.0 && x(3, c) == 3.0);
@@ -63,7 +63,7 @@ Verdict outside_case() {
   Matrix<float> ones(4, 9);
   ones.fill(1.0);
   kernels::ESPALIER_GPU::positions_backward(
-      queue, {.positions = positions.view(), .dx = ones.view(), .d_table = d_table.view()});
+      queue, {.position_ids = positions.view(), .dx = ones.view(), .d_table = d_table.view()});
   Matrix<float> want(5, 9);
   for (std::int64_t c = 0; c < 9; ++c) want.at(0, c) = want.at(4, c) = 1.0f;
   verdict.same_bits("d_table outside", d_table, want);

@@ -42,7 +42,7 @@ Verdict qk_norm_rope_case(std::int64_t tokens, Heads heads, bool norm, std::int6
     return kernels::QkNormRopeForward{.qkv = qkv.view(),
                                       .q_weight = weight_or_none(q_weight),
                                       .k_weight = weight_or_none(k_weight),
-                                      .positions = positions.view(),
+                                      .position_ids = positions.view(),
                                       .rope = table,
                                       .qk = qk.view(),
                                       .num_q_heads = heads.q,
@@ -66,7 +66,7 @@ Verdict qk_norm_rope_case(std::int64_t tokens, Heads heads, bool norm, std::int6
                                        .qkv = qkv.view(),
                                        .q_weight = weight_or_none(q_weight),
                                        .k_weight = weight_or_none(k_weight),
-                                       .positions = positions.view(),
+                                       .position_ids = positions.view(),
                                        .rope = table,
                                        .d_qkv = d_qkv.view(),
                                        .d_q_weight = weights.view().row_range(0, 1),
@@ -107,7 +107,7 @@ Verdict without_rotation_case() {
   kernels::QkNormRopeForward call{.qkv = qkv.view(),
                                   .q_weight = weight.view(),
                                   .k_weight = weight.view(),
-                                  .positions = positions.view(),
+                                  .position_ids = positions.view(),
                                   .rope = {cosine.view(), sine.view()},
                                   .qk = want.view(),
                                   .num_q_heads = 1,
@@ -116,7 +116,7 @@ Verdict without_rotation_case() {
                                   .eps = 1e-6f};
   kernels::ESPALIER_GPU::qk_norm_rope_forward(queue, call);
   call.rope = {};
-  call.positions = {};
+  call.position_ids = {};
   call.qk = got.view();
   kernels::ESPALIER_GPU::qk_norm_rope_forward(queue, call);
   Verdict verdict;

@@ -111,16 +111,16 @@ struct Attention {
         lse(kQ, length),
         scratch(1, kernels::attention_backward_scratch_elements(shape)) {}
 
-  kernels::AttentionForward forward(const device::ConstView& first_keys = {}) {
+  kernels::AttentionForward forward(const device::ConstView& document_start = {}) {
     return {.shape = shape,
             .q = q.view(),
             .k = k.view(),
             .v = v.view(),
             .o = o.view(),
             .lse = lse.view(),
-            .first_keys = first_keys};
+            .document_start = document_start};
   }
-  kernels::AttentionBackward backward(const device::ConstView& first_keys = {}) {
+  kernels::AttentionBackward backward(const device::ConstView& document_start = {}) {
     return {.shape = shape,
             .q = q.view(),
             .k = k.view(),
@@ -132,7 +132,7 @@ struct Attention {
             .d_k = d_k.view(),
             .d_v = d_v.view(),
             .scratch = scratch.view(),
-            .first_keys = first_keys};
+            .document_start = document_start};
   }
 
   AttentionShape shape;
@@ -314,7 +314,7 @@ TEST_CASE("memory traffic: tables and batches", "[access][table]") {
   Ids<std::uint32_t> inputs(std::vector<std::uint32_t>(kSamples * kLength)),
       targets(std::vector<std::uint32_t>(kSamples * kLength));
   Ids<std::int32_t> input_positions(std::vector<std::int32_t>(kSamples * kLength)),
-      first_keys(std::vector<std::int32_t>(kSamples * kLength));
+      document_start(std::vector<std::int32_t>(kSamples * kLength));
   // A word is one token's own and the next of another. Rows of 257 words begin anywhere: all
   // requests of 32 words touch five sectors, except for the first row's own ones.
   constexpr std::int64_t kRequests = 2 * kSamples * kLength / 32;
@@ -328,8 +328,8 @@ TEST_CASE("memory traffic: tables and batches", "[access][table]") {
                              .predict_across = false,
                              .tokens = inputs.view(),
                              .targets = targets.view(),
-                             .positions = input_positions.view(),
-                             .first_keys = first_keys.view()});
+                             .position_ids = input_positions.view(),
+                             .document_start = document_start.view()});
 }
 
 TEST_CASE("memory traffic: cross-entropy", "[access][table]") {
@@ -427,7 +427,7 @@ TEST_CASE("attention inside documents asks for no tile that nobody sees", "[acce
   std::vector<std::int32_t> firsts(kLength);
   for (std::int64_t t = 0; t < kLength; ++t)
     firsts[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(t / kDocument * kDocument);
-  Ids<std::int32_t> first_keys(firsts);
+  Ids<std::int32_t> document_start(firsts);
   TestQueue queue;
   const auto bytes = [&](auto run, const auto& arguments) {
     access_counts() = {};
@@ -439,11 +439,11 @@ TEST_CASE("attention inside documents asks for no tile that nobody sees", "[acce
   // Of the 10 pairs of 128 queries and keys that a whole sequence has, documents leave 4, and of
   // those of smaller tiles fewer; what a block owns, and delta, is asked for in any case.
   constexpr double kMost = 0.7;
-  const auto whole = attention.forward(), inside = attention.forward(first_keys.view());
+  const auto whole = attention.forward(), inside = attention.forward(document_start.view());
   for (const auto provider : {emulated::attention_forward_mma, emulated::attention_forward_wgmma,
                               emulated::attention_forward_reference})
     CHECK(bytes(provider, inside) < kMost * bytes(provider, whole));
-  const auto d_whole = attention.backward(), d_inside = attention.backward(first_keys.view());
+  const auto d_whole = attention.backward(), d_inside = attention.backward(document_start.view());
   // With the scratch of five products, and of seven.
   Matrix<float> five(1, kernels::ordered_scratch(attention.shape).num_elements);
   Matrix<float> seven(1, Attention::kQ * kLength);

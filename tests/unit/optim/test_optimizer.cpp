@@ -134,13 +134,13 @@ TEST_CASE("the state lies in the arena under its tensor's name") {
   Optimizer optimizer(model.tensors(), ProcessGrid({}, 0), 1, true, arena);
   REQUIRE(arena.used_bytes() == planning.used_bytes());
   const auto& allocations = arena.allocations();
-  REQUIRE(allocations.size() == 7);  // master and moments of two pieces, square sums
+  REQUIRE(allocations.size() == 7);  // master and moments of two shards, square sums
   REQUIRE(allocations[0].label == "master matrix");
   REQUIRE(allocations[0].size_bytes == 9 * 13 * 4);
   REQUIRE(allocations[5].label == "moment 2 vector");
   REQUIRE(optimizer.state()[1].master.rows == 21);
   REQUIRE(optimizer.state()[1].master.cols == 1);
-  REQUIRE(optimizer.state()[1].piece.tensor == 1);
+  REQUIRE(optimizer.state()[1].shard.tensor == 1);
 }
 
 TEST_CASE("the sum of squares is that of all gradients") {

@@ -1,4 +1,4 @@
-#include "parallel/grid.hpp"
+#include "parallel/layout/grid.hpp"
 
 #include <algorithm>
 #include <catch2/catch.hpp>

@@ -1,4 +1,4 @@
-#include "parallel/message_plan.hpp"
+#include "parallel/comm/message_plan.hpp"
 
 #include <catch2/catch.hpp>
 #include <vector>
@@ -7,7 +7,7 @@
 
 using espalier::Error;
 using espalier::parallel::MessagePlan;
-using espalier::parallel::Span;
+using espalier::parallel::Stretch;
 
 namespace {
 
@@ -17,11 +17,11 @@ constexpr std::int64_t kLimit = 1024;
 std::vector<std::pair<std::byte*, std::int64_t>> joined(const MessagePlan& plan, int rank) {
   std::vector<std::pair<std::byte*, std::int64_t>> stretches;
   for (const auto& message : plan.messages(rank))
-    for (const Span& span : plan.spans(rank, message)) {
-      if (!stretches.empty() && stretches.back().first + stretches.back().second == span.data)
-        stretches.back().second += span.bytes;
+    for (const Stretch& stretch : plan.stretches(rank, message)) {
+      if (!stretches.empty() && stretches.back().first + stretches.back().second == stretch.data)
+        stretches.back().second += stretch.bytes;
       else
-        stretches.emplace_back(span.data, span.bytes);
+        stretches.emplace_back(stretch.data, stretch.bytes);
     }
   return stretches;
 }
@@ -42,13 +42,13 @@ TEST_CASE("a plan covers what was appended, in messages within the limit") {
   REQUIRE(joined(plan, 1) == expected);
   for (const auto& message : plan.messages(1)) {
     std::int64_t bytes = 0;
-    for (const Span& span : plan.spans(1, message)) bytes += span.bytes;
+    for (const Stretch& stretch : plan.stretches(1, message)) bytes += stretch.bytes;
     REQUIRE(bytes == message.bytes);
     REQUIRE(bytes > 0);
     REQUIRE(bytes <= kLimit);
     // Long stretches are never packed.
-    if (message.num_spans > 1)
-      for (const Span& span : plan.spans(1, message)) REQUIRE(span.bytes < kLimit / 8);
+    if (message.num_stretches > 1)
+      for (const Stretch& stretch : plan.stretches(1, message)) REQUIRE(stretch.bytes < kLimit / 8);
   }
   REQUIRE(plan.num_rounds() == plan.messages(1).size());
 }
@@ -58,7 +58,7 @@ TEST_CASE("short stretches share a message") {
   MessagePlan plan(1, kLimit);
   for (int i = 0; i < 64; ++i) plan.append(0, memory.data() + i * 128, 16);
   REQUIRE(plan.messages(0).size() == 1);
-  REQUIRE(plan.messages(0)[0].num_spans == 64);
+  REQUIRE(plan.messages(0)[0].num_stretches == 64);
   plan.append(0, memory.data(), 16);
   REQUIRE(plan.messages(0).size() == 2);
 }

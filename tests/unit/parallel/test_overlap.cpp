@@ -1,4 +1,4 @@
-// Pieces of the tensor group's collectives beside the products: which stream waits for which.
+// Parts of the tensor group's collectives beside the products: which stream waits for which.
 #include <catch2/catch.hpp>
 
 #include "device/arena.hpp"
@@ -16,7 +16,7 @@ using testing::WrittenGpu;
 
 namespace {
 
-/// Rank 1 of 3, 8 tokens of 4: pieces of 2, 3 and 3 rows, or with split tokens 9 tokens in threes.
+/// Rank 1 of 3, 8 tokens of 4: parts of 2, 3 and 3 rows, or with split tokens 9 tokens in threes.
 struct Job {
   explicit Job(bool sequence_parallel)
       : boundary(tensor, sequence_parallel, &beside),
@@ -39,7 +39,7 @@ struct Job {
 
 }  // namespace
 
-TEST_CASE("the own piece is multiplied first, the others when they have arrived") {
+TEST_CASE("the own part is multiplied first, the others when they have arrived") {
   Job job(/*sequence_parallel=*/true);
   const ConstView result =
       job.boundary.enter_forward(job.context, job.own, job.all, job.product("product"));
@@ -52,7 +52,7 @@ TEST_CASE("the own piece is multiplied first, the others when they have arrived"
                             "product 6-9"});
 }
 
-TEST_CASE("a piece is summed while the next is multiplied, and all before the result is used") {
+TEST_CASE("a part is summed while the next is multiplied, and all before the result is used") {
   Job job(/*sequence_parallel=*/true);
   const View result = job.boundary.enter_backward(job.context, job.all, {}, job.product("product"),
                                                   [&] { job.gpu->log.push_back("meanwhile"); });

@@ -1,4 +1,4 @@
-#include "parallel/rank_sum.hpp"
+#include "parallel/comm/rank_sum.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>

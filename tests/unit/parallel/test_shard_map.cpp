@@ -1,4 +1,4 @@
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 
 #include <catch2/catch.hpp>
 #include <string>
@@ -101,7 +101,7 @@ TEST_CASE("what does not divide is the configuration's fault and every rank's") 
   expect([] { kv_replication(8, 12); }, "num_key_value_heads = 8");
 }
 
-TEST_CASE("rows are divided evenly over the data group, the last pieces shorter or empty") {
+TEST_CASE("rows are divided evenly over the data group, the last shards shorter or empty") {
   REQUIRE(data_row_begins(10, 1) == std::vector<std::int64_t>{0, 10});
   REQUIRE(data_row_begins(10, 4) == std::vector<std::int64_t>{0, 3, 6, 9, 10});
   REQUIRE(data_row_begins(5, 4) == std::vector<std::int64_t>{0, 2, 4, 5, 5});
@@ -109,7 +109,7 @@ TEST_CASE("rows are divided evenly over the data group, the last pieces shorter 
   REQUIRE(data_row_begins(std::int64_t{1} << 40, 2)[1] == std::int64_t{1} << 39);
 }
 
-TEST_CASE("owned pieces tile every tensor exactly once on every grid") {
+TEST_CASE("owned shards tile every tensor exactly once on every grid") {
   for (const TensorSpec& spec : table())
     for (int num_tensor : {1, 2, 4, 8})
       for (int num_data : {1, 2, 3, 5, 40}) {
@@ -117,10 +117,10 @@ TEST_CASE("owned pieces tile every tensor exactly once on every grid") {
         for (int t = 0; t < num_tensor; ++t) {
           if (!counts_here(spec, t, num_tensor)) continue;
           for (int d = 0; d < num_data; ++d) {
-            const Rectangle piece = owned_shard(spec, t, num_tensor, d, num_data);
-            REQUIRE(intersect(piece, tensor_shard(spec, t, num_tensor)).size() == piece.size());
-            for (auto row = piece.row_begin; row < piece.row_end; ++row)
-              for (auto col = piece.col_begin; col < piece.col_end; ++col)
+            const Rectangle shard = owned_shard(spec, t, num_tensor, d, num_data);
+            REQUIRE(intersect(shard, tensor_shard(spec, t, num_tensor)).size() == shard.size());
+            for (auto row = shard.row_begin; row < shard.row_end; ++row)
+              for (auto col = shard.col_begin; col < shard.col_end; ++col)
                 ++owners[static_cast<std::size_t>(row * spec.cols + col)];
           }
         }

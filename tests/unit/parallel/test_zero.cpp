@@ -26,9 +26,9 @@ std::vector<LocalTensor> planned(const std::vector<TensorSpec>& specs) {
   return tensors;
 }
 
-void mark(std::vector<int>& marks, const TensorSpec& spec, const Rectangle& piece) {
-  for (auto row = piece.row_begin; row < piece.row_end; ++row)
-    for (auto col = piece.col_begin; col < piece.col_end; ++col)
+void mark(std::vector<int>& marks, const TensorSpec& spec, const Rectangle& shard) {
+  for (auto row = shard.row_begin; row < shard.row_end; ++row)
+    for (auto col = shard.col_begin; col < shard.col_end; ++col)
       ++marks[static_cast<std::size_t>(row * spec.cols + col)];
 }
 
@@ -47,12 +47,14 @@ TEST_CASE("what ranks write tiles every tensor once at both stages") {
       for (int rank = 0; rank < shape.size(); ++rank) {
         const ZeroPartition partition(tensors, ProcessGrid(shape, rank), stage);
         REQUIRE(partition.zero_stage() == stage);
-        for (const OwnedPiece& piece : partition.pieces()) {
-          const auto i = static_cast<std::size_t>(piece.tensor);
-          REQUIRE_FALSE(piece.rectangle.empty());
-          REQUIRE(piece.row_end - piece.row_begin == piece.rectangle.rows());
-          REQUIRE(intersect(piece.written, piece.rectangle).size() == piece.written.size());
-          if (piece.writes) mark(written[i], table[i], piece.written);
+        for (const OwnedShard& shard : partition.shards()) {
+          const auto i = static_cast<std::size_t>(shard.tensor);
+          REQUIRE_FALSE(shard.rectangle.empty());
+          REQUIRE(shard.row_end - shard.row_begin == shard.rectangle.rows());
+          REQUIRE(intersect(shard.written, shard.rectangle).size() == shard.written.size());
+          if (!shard.writes) continue;
+          REQUIRE(written_shard(table[i], ProcessGrid(shape, rank)) == shard.written);
+          mark(written[i], table[i], shard.written);
         }
       }
       for (std::size_t i = 0; i < table.size(); ++i) {
@@ -70,15 +72,15 @@ TEST_CASE("stage 0 keeps every local row, stage 1 the rows of its share") {
   for (int rank = 0; rank < shape.size(); ++rank) {
     const ProcessGrid grid(shape, rank);
     const ZeroPartition all(tensors, grid, 0), share(tensors, grid, 1);
-    for (const OwnedPiece& piece : all.pieces())
-      REQUIRE(piece.rectangle ==
-              tensor_shard(table[static_cast<std::size_t>(piece.tensor)], grid.tensor_rank(), 2));
-    for (const OwnedPiece& piece : share.pieces()) {
+    for (const OwnedShard& shard : all.shards())
+      REQUIRE(shard.rectangle ==
+              tensor_shard(table[static_cast<std::size_t>(shard.tensor)], grid.tensor_rank(), 2));
+    for (const OwnedShard& shard : share.shards()) {
       const auto d = static_cast<std::size_t>(grid.data_rank());
-      REQUIRE(piece.row_begin == share.begins(piece.tensor)[d]);
-      REQUIRE(piece.row_end == share.begins(piece.tensor)[d + 1]);
-      REQUIRE(piece.written == piece.rectangle);
-      REQUIRE(all.begins(piece.tensor) == share.begins(piece.tensor));
+      REQUIRE(shard.row_begin == share.begins(shard.tensor)[d]);
+      REQUIRE(shard.row_end == share.begins(shard.tensor)[d + 1]);
+      REQUIRE(shard.written == shard.rectangle);
+      REQUIRE(all.begins(shard.tensor) == share.begins(shard.tensor));
     }
   }
 }

@@ -31,7 +31,7 @@ std::int64_t activation_bytes(config::Parameters p, const std::string& recompute
   p.memory.recompute = recompute;
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
                                   .data = static_cast<int>(p.parallel.data)};
-  return plan::JobMemory::planned(p, {shape, 0}).activation_arena.used_bytes();
+  return plan::TrainingMemory::planned(p, {shape, 0}).activation_arena.used_bytes();
 }
 
 /// A GPU with little memory left, of which nothing may be taken.
@@ -54,7 +54,7 @@ constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 std::int64_t total_bytes(const config::Parameters& p) {
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
                                   .data = static_cast<int>(p.parallel.data)};
-  return plan::JobMemory::planned(p, {shape, 0}, device::Backend::emulated).total_bytes();
+  return plan::TrainingMemory::planned(p, {shape, 0}, device::Backend::emulated).total_bytes();
 }
 
 }  // namespace
@@ -89,7 +89,7 @@ TEST_CASE("memory that a GPU does not have is refused before any is taken") {
   const std::int64_t taken = gpu->allocated;  // the GEMM library's workspace
   std::string message;
   try {
-    plan::JobMemory::backed(p, {{}, 0}, context);
+    plan::TrainingMemory::backed(p, {{}, 0}, context);
   } catch (const Error& error) {
     CHECK(error.status() == ExitStatus::bad_configuration);
     message = error.what();
@@ -148,10 +148,10 @@ TEST_CASE("a GPU is asked for what the plan says, to the byte") {
     const auto gpu = std::make_shared<NearlyFullGpu>(kGiB);
     const device::Context context(gpu,
                                   plan::workspace_elements(p, grid, device::Backend::emulated));
-    const auto memory = plan::JobMemory::backed(p, grid, context);
+    const auto memory = plan::TrainingMemory::backed(p, grid, context);
     CHECK(gpu->allocated == memory.total_bytes());
     CHECK(memory.total_bytes() ==
-          plan::JobMemory::planned(p, grid, device::Backend::emulated).total_bytes());
+          plan::TrainingMemory::planned(p, grid, device::Backend::emulated).total_bytes());
   }
 }
 
@@ -181,7 +181,7 @@ TEST_CASE("activations alone come from the source that is given, as much of them
   {
     const std::int64_t before = gpu->allocated;
     const auto memory =
-        plan::JobMemory::backed(p, grid, context, {.allocate = some, .release = release});
+        plan::TrainingMemory::backed(p, grid, context, {.allocate = some, .release = release});
     const device::View all = memory.activation_arena.from_source();
     CHECK(asked == memory.activation_arena.used_bytes());
     CHECK(all.size_bytes() == asked);
@@ -191,7 +191,7 @@ TEST_CASE("activations alone come from the source that is given, as much of them
   }
   CHECK(released == 1);
   const auto memory =
-      plan::JobMemory::backed(p, grid, context, {.allocate = none, .release = release});
+      plan::TrainingMemory::backed(p, grid, context, {.allocate = none, .release = release});
   CHECK(memory.activation_arena.from_source().data == nullptr);
   CHECK(released == 1);
 }
@@ -202,7 +202,7 @@ TEST_CASE("a plan for a GPU needs none, and names its workspaces and pinned memo
                         {"on its GPU", "kernel workspace", "GEMM workspace", "32.00 MiB",
                          "32.00 MiB of pinned memory"});
   const auto pinned = [&](const parallel::GridShape& shape) {
-    return plan::JobMemory::planned(p, {shape, 0}, device::Backend::cuda).pinned_bytes();
+    return plan::TrainingMemory::planned(p, {shape, 0}, device::Backend::cuda).pinned_bytes();
   };
   CHECK(pinned({.data = 2}) == pinned({}));
   p.device.communicator = "mpi";
@@ -225,7 +225,8 @@ TEST_CASE("a GPU takes the loss in larger chunks, the larger the less of the voc
   p.training.micro_batch_size = 8;  // 32,768 tokens
   p.training.loss_chunk_tokens = 0;
   const auto chunk = [&](const parallel::GridShape& shape, device::Backend backend) {
-    return plan::JobMemory::planned(p, {shape, 0}, backend).activations->shape.loss_chunk_tokens;
+    return plan::TrainingMemory::planned(p, {shape, 0}, backend)
+        .activations->shape.loss_chunk_tokens;
   };
   CHECK(chunk({}, device::Backend::host) == 1024);
   CHECK(chunk({}, device::Backend::cuda) == 4096);  // 151,936 columns of bf16
@@ -259,7 +260,7 @@ TEST_CASE("the fit leaves room for what CUDA and NCCL take for themselves") {
 
   // A plan that fits to the byte does not fit a GPU.
   const parallel::ProcessGrid grid({}, 0);
-  room.free_bytes = plan::JobMemory::planned(p, grid, room.backend).total_bytes();
+  room.free_bytes = plan::TrainingMemory::planned(p, grid, room.backend).total_bytes();
   testing::expect_words(plan::why_not_fitting(p, grid, room), {"CUDA and NCCL"});
   CHECK(plan::describe_fit(p, {}, room).starts_with("does not fit"));
   room.free_bytes += bytes({});

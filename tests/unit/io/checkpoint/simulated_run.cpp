@@ -81,13 +81,13 @@ void SimulatedRank::overwrite(std::int64_t index, std::int64_t step) {
   }
 }
 
-std::vector<CheckpointPiece> SimulatedRank::pieces() const {
-  std::vector<CheckpointPiece> pieces;
+std::vector<CheckpointShard> SimulatedRank::shards() const {
+  std::vector<CheckpointShard> shards;
   for (std::size_t i = 0; i < states_.size(); ++i) {
     const State& state = states_[i];
     const TensorSpec& spec = specs_[state.tensor];
     if (!state.writes) continue;
-    pieces.push_back({.name = spec.name,
+    shards.push_back({.name = spec.name,
                       .global_rows = spec.rows,
                       .global_cols = spec.cols,
                       .is_vector = spec.is_vector,
@@ -97,7 +97,7 @@ std::vector<CheckpointPiece> SimulatedRank::pieces() const {
                       .exp_avg_sq = state.fields[2].data(),
                       .state_index = static_cast<std::int64_t>(i)});
   }
-  return pieces;
+  return shards;
 }
 
 SimulatedRun::SimulatedRun(const fs::path& where, int num_tensor, int num_data,
@@ -127,7 +127,7 @@ CheckpointInfo SimulatedRun::info(std::int64_t step) const {
 void SimulatedRun::begin(std::int64_t step) {
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     // Every other step leaves master.h5 to commit.
-    writers[i]->begin(info(step), ranks[i].pieces(),
+    writers[i]->begin(info(step), ranks[i].shards(),
                       step % 2 == 0 ? indices() : std::vector<std::string>());
   }
 }
@@ -139,7 +139,7 @@ void SimulatedRun::wait() {
 std::vector<std::string> SimulatedRun::indices() const {
   std::vector<std::string> indices;
   for (const SimulatedRank& rank : ranks) {
-    indices.push_back(CheckpointWriter::encode_index(rank.pieces()));
+    indices.push_back(CheckpointWriter::encode_index(rank.shards()));
   }
   return indices;
 }
@@ -157,33 +157,46 @@ fs::path SimulatedRun::save(std::int64_t step, std::int64_t keep, std::int64_t k
   return *newest_checkpoint(directory);
 }
 
-std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_data,
+std::string compare_on_rank(CheckpointReader& reader, int t, int num_tensor, int d, int num_data,
                             std::int64_t step) {
   const auto specs = small_model();
-  for (int t = 0; t < num_tensor; ++t) {
-    for (int d = 0; d < num_data; ++d) {
-      for (std::size_t i = 0; i < specs.size(); ++i) {
-        const TensorSpec& spec = specs[i];
-        const Rectangle r = parallel::owned_shard(spec, t, num_tensor, d, num_data);
-        std::vector<float> out(static_cast<std::size_t>(std::max<std::int64_t>(r.size(), 0)));
-        for (int field = 0; field < 3; ++field) {
-          reader.read(spec.name, spec.rows, spec.cols, r,
-                      static_cast<CheckpointReader::Field>(field), out.data());
-          std::size_t k = 0;
-          for (std::int64_t row = r.row_begin; row < r.row_end; ++row) {
-            for (std::int64_t col = r.col_begin; col < r.col_end; ++col, ++k) {
-              const float expected = expected_value(i, field, row * spec.cols + col, step);
-              if (std::bit_cast<std::uint32_t>(out[k]) != std::bit_cast<std::uint32_t>(expected)) {
-                return fmt::format("{} field {} row {} col {} on tensor {} data {}: {} != {}",
-                                   spec.name, field, row, col, t, d, out[k], expected);
-              }
-            }
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const TensorSpec& spec = specs[i];
+    const Rectangle r = parallel::owned_shard(spec, t, num_tensor, d, num_data);
+    std::vector<float> out(static_cast<std::size_t>(std::max<std::int64_t>(r.size(), 0)));
+    for (int field = 0; field < 3; ++field) {
+      reader.read(spec.name, spec.rows, spec.cols, r, static_cast<CheckpointReader::Field>(field),
+                  out.data());
+      std::size_t k = 0;
+      for (std::int64_t row = r.row_begin; row < r.row_end; ++row) {
+        for (std::int64_t col = r.col_begin; col < r.col_end; ++col, ++k) {
+          const float expected = expected_value(i, field, row * spec.cols + col, step);
+          if (std::bit_cast<std::uint32_t>(out[k]) != std::bit_cast<std::uint32_t>(expected)) {
+            return fmt::format("{} field {} row {} col {} on tensor {} data {}: {} != {}",
+                               spec.name, field, row, col, t, d, out[k], expected);
           }
         }
       }
     }
   }
   return "";
+}
+
+std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_data,
+                            std::int64_t step) {
+  for (int t = 0; t < num_tensor; ++t)
+    for (int d = 0; d < num_data; ++d)
+      if (std::string found = compare_on_rank(reader, t, num_tensor, d, num_data, step);
+          !found.empty())
+        return found;
+  return "";
+}
+
+std::vector<CheckpointReader::Wanted> wanted_of_rank(int t, int num_tensor, int d, int num_data) {
+  std::vector<CheckpointReader::Wanted> wanted;
+  for (const TensorSpec& spec : small_model())
+    wanted.push_back({spec.name, parallel::owned_shard(spec, t, num_tensor, d, num_data)});
+  return wanted;
 }
 
 }  // namespace espalier::io::testing

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/checkpoint.hpp"
-#include "parallel/shard_map.hpp"
+#include "parallel/layout/shard_map.hpp"
 #include "support/scratch_folder.hpp"
 
 // The optimiser state of a small model on every rank of a grid, in one process without MPI, and
@@ -28,7 +28,7 @@ class SimulatedRank {
  public:
   SimulatedRank(int tensor, int num_tensor, int data, int num_data);
   void set_step(std::int64_t step);  ///< fills all state with that step's values
-  std::vector<CheckpointPiece> pieces() const;
+  std::vector<CheckpointShard> shards() const;
   std::int64_t num_states() const { return static_cast<std::int64_t>(states_.size()); }
   /// Overwrites one state with the values of `step`, as the update does.
   void overwrite(std::int64_t state, std::int64_t step);
@@ -70,5 +70,11 @@ class SimulatedRun {
 /// of `step`; returns a description of the first difference, or empty.
 std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_data,
                             std::int64_t step);
+
+/// The same of one rank of the grid.
+std::string compare_on_rank(CheckpointReader& reader, int t, int num_tensor, int d, int num_data,
+                            std::int64_t step);
+/// What that rank reads.
+std::vector<CheckpointReader::Wanted> wanted_of_rank(int t, int num_tensor, int d, int num_data);
 
 }  // namespace espalier::io::testing

@@ -47,30 +47,30 @@ TEST_CASE("master.h5 holds every tensor as a plain global dataset, wherever the 
   CHECK(compare_on_grid(reader, 1, 1, 5) == "");
 }
 
-TEST_CASE("a rank's file holds its pieces as they lie in memory") {
+TEST_CASE("a rank's file holds its shards as they lie in memory") {
   const ScratchFolder scratch;
   SimulatedRun run(scratch.path(), 2, 3);
   const fs::path folder = run.save(5);
   CheckpointReader reader(folder);
-  std::vector<std::int64_t> pieces(6, 0);
-  for (const auto& placed : reader.rectangles()) ++pieces[static_cast<std::size_t>(placed.rank)];
+  std::vector<std::int64_t> shards(6, 0);
+  for (const auto& placed : reader.rectangles()) ++shards[static_cast<std::size_t>(placed.rank)];
   for (int rank = 0; rank < 6; ++rank) {
     const fs::path path = folder / ("rank-0000" + std::to_string(rank) + ".h5");
     std::int64_t wanted = 0;
     const auto lock = hdf5_lock();
     const Hdf5File file = open_checkpoint_file(path);
-    for (const CheckpointPiece& piece : run.ranks[static_cast<std::size_t>(rank)].pieces()) {
-      if (piece.rectangle.empty()) continue;
+    for (const CheckpointShard& shard : run.ranks[static_cast<std::size_t>(rank)].shards()) {
+      if (shard.rectangle.empty()) continue;
       ++wanted;
-      std::vector<hsize_t> shape = {static_cast<hsize_t>(piece.rectangle.rows())};
-      if (!piece.is_vector) shape.push_back(static_cast<hsize_t>(piece.rectangle.cols()));
-      std::vector<float> data(static_cast<std::size_t>(piece.rectangle.size()));
-      read_dataset(file.get(), path, ("exp_avg/" + piece.name).c_str(), H5T_NATIVE_FLOAT, shape,
+      std::vector<hsize_t> shape = {static_cast<hsize_t>(shard.rectangle.rows())};
+      if (!shard.is_vector) shape.push_back(static_cast<hsize_t>(shard.rectangle.cols()));
+      std::vector<float> data(static_cast<std::size_t>(shard.rectangle.size()));
+      read_dataset(file.get(), path, ("exp_avg/" + shard.name).c_str(), H5T_NATIVE_FLOAT, shape,
                    data.data());
-      CHECK(std::equal(data.begin(), data.end(), piece.exp_avg, [](float a, float b) {
+      CHECK(std::equal(data.begin(), data.end(), shard.exp_avg, [](float a, float b) {
         return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
       }));
     }
-    CHECK(pieces[static_cast<std::size_t>(rank)] == wanted);
+    CHECK(shards[static_cast<std::size_t>(rank)] == wanted);
   }
 }

@@ -25,7 +25,7 @@ TEST_CASE("a checkpoint of any grid is read on any grid, bit for bit") {
     const auto folder = run.save(7);
     CHECK(folder == scratch.path() / "step-00000007");
     for (const auto verify :
-         {CheckpointReader::Verify::everything, CheckpointReader::Verify::whole_pieces}) {
+         {CheckpointReader::Verify::everything, CheckpointReader::Verify::whole_shards}) {
       CheckpointReader reader(folder, verify);
       for (const Shape& to : kGrids) {
         CAPTURE(from.tensor, from.data, to.tensor, to.data);
@@ -67,8 +67,8 @@ TEST_CASE("a long resolved input and an empty one both survive") {
   for (const std::size_t length : {std::size_t{0}, std::size_t{300'000}}) {
     auto info = run.info(3);
     info.resolved_input.assign(length, 'x');
-    const std::string index = CheckpointWriter::encode_index(run.ranks[0].pieces());
-    run.writers[0]->begin(info, run.ranks[0].pieces());
+    const std::string index = CheckpointWriter::encode_index(run.ranks[0].shards());
+    run.writers[0]->begin(info, run.ranks[0].shards());
     run.writers[0]->wait();
     run.writers[0]->commit(info, std::span(&index, 1), 1, 0);
     CHECK(CheckpointReader(*newest_checkpoint(scratch.path())).info().resolved_input ==
@@ -92,13 +92,13 @@ TEST_CASE("reading what is not there says what differs") {
       Contains("not all there"));
 }
 
-TEST_CASE("pieces that do not cover a tensor are a fault of the program") {
+TEST_CASE("shards that do not cover a tensor are a fault of the program") {
   const ScratchFolder scratch;
   SimulatedRun run(scratch.path(), 1, 2);
   run.begin(1);
   run.wait();
-  std::vector<std::string> indices = {CheckpointWriter::encode_index(run.ranks[0].pieces()),
-                                      CheckpointWriter::encode_index(run.ranks[0].pieces())};
+  std::vector<std::string> indices = {CheckpointWriter::encode_index(run.ranks[0].shards()),
+                                      CheckpointWriter::encode_index(run.ranks[0].shards())};
   indices[1] = "";
   CHECK_THROWS_WITH(run.writers[0]->commit(run.info(1), indices, 1, 0),
                     Contains("the ranks write"));

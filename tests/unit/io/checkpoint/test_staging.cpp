@@ -16,7 +16,7 @@ TEST_CASE("what is saved is the state at begin, whatever the update does meanwhi
     for (auto& rank : run.ranks) rank.set_step(step);
     run.begin(step);
     for (std::size_t r = 0; r < run.ranks.size(); ++r) {
-      // Some rounds begin at the last piece, so that the update overtakes the writer.
+      // Some rounds begin at the last shard, so that the update overtakes the writer.
       for (std::int64_t i = 0; i < run.ranks[r].num_states(); ++i) {
         const std::int64_t state = step % 2 == 0 ? i : run.ranks[r].num_states() - 1 - i;
         run.writers[r]->before_overwrite(state);

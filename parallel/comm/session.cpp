@@ -1,0 +1,163 @@
+#include "parallel/comm/session.hpp"
+
+#include <mpi.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <exception>
+
+#include "base/error.hpp"
+#include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/mpi_communicator.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/nccl_shards.hpp"
+#include "parallel/comm/staged_communicator.hpp"
+
+namespace espalier::parallel {
+namespace {
+
+MPI_Comm duplicate_of_world() {
+  MPI_Comm duplicate = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &duplicate), "MPI_Comm_dup");
+  return duplicate;
+}
+
+/// The ranks of this rank's group, in world order. Collective over the world.
+MPI_Comm communicator_of(const ProcessGrid& grid, Span span) {
+  MPI_Comm group = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(MPI_COMM_WORLD, grid.first_of(span), grid.rank(), &group),
+            "MPI_Comm_split");
+  return group;
+}
+
+/// Whether GPU memory travels by NCCL: the same answer, or the same error, on every rank.
+/// Collective.
+bool uses_nccl(Communicator& world, const device::Gpu& gpu, CollectiveLibrary library) {
+  const bool automatic = library == CollectiveLibrary::automatic;
+  if (library == CollectiveLibrary::mpi) return false;
+  if (automatic && gpu.backend() != device::Backend::cuda) return false;
+  const bool here = why_no_nccl().empty();
+  const std::vector<std::string> gpus =
+      world.all_gather(here ? gpu.description().uuid : std::string());
+  if (automatic) return nccl_serves(gpus);
+  const bool everywhere = std::find(gpus.begin(), gpus.end(), "") == gpus.end();
+  if (!everywhere) return true;  // making the communicator says what is missing
+  if (const std::string shared = ranks_that_share(gpus); !shared.empty())
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("device.communicator = \"nccl\": {} share a GPU, which NCCL does not "
+                            "allow: use \"mpi\", or start one rank per GPU",
+                            shared),
+                Met::by_every_rank);
+  return true;
+}
+
+}  // namespace
+
+MpiSession::MpiSession(int* argc, char*** argv) {
+  int initialized = 0;
+  check_mpi(MPI_Initialized(&initialized), "MPI_Initialized");
+  if (initialized == 0) {
+    int provided = MPI_THREAD_SINGLE;
+    check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    require(provided >= MPI_THREAD_FUNNELED, ExitStatus::internal,
+            "{} does not support MPI_THREAD_FUNNELED, which the host threads need",
+            library_version());
+    owns_mpi_ = true;
+  }
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  world_ = std::make_unique<MpiCommunicator>(duplicate_of_world(), std::make_shared<Staging>());
+  rank_ = world_->rank();
+  size_ = world_->size();
+}
+
+// While an exception leaves this rank, the others may be waiting in a collective: MPI_Finalize
+// would wait with them for ever. The one catch of the program then calls abort.
+MpiSession::~MpiSession() {
+  world_.reset();
+  if (owns_mpi_ && (size_ == 1 || std::uncaught_exceptions() == 0)) MPI_Finalize();
+}
+
+std::vector<std::string> MpiSession::host_names() {
+  std::array<char, 256> name{};
+  const int failed = gethostname(name.data(), name.size() - 1);
+  return world_->all_gather(failed == 0 ? std::string(name.data()) : std::string("unknown"));
+}
+
+std::string MpiSession::library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  check_mpi(MPI_Get_library_version(text.data(), &length), "MPI_Get_library_version");
+  // "Open MPI v4.1.4, package: ..." or "MPICH Version: 4.0.2\nMPICH Release date: ..."
+  std::string version(text.data(), static_cast<std::size_t>(length));
+  version = version.substr(0, version.find_first_of(",\n"));
+  if (const auto v = version.find(" v"); v != std::string::npos) version.erase(v + 1, 1);
+  std::replace(version.begin(), version.end(), '\t', ' ');
+  return version;
+}
+
+void MpiSession::abort(int status) {
+  int initialized = 0;
+  int finalized = 0;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  if (initialized != 0 && finalized == 0) MPI_Abort(MPI_COMM_WORLD, status);
+  std::_Exit(status);
+}
+
+GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
+                                     const device::Context* context, CollectiveLibrary library,
+                                     bool overlap_tensor) {
+  if (grid.size() != session.size()) {
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("the process grid {} does not fit a job of {} ranks; change "
+                            "parallel.tensor, parallel.data or the number of ranks",
+                            grid.describe(), session.size()),
+                Met::by_every_rank);
+  }
+  ESPALIER_ASSERT(grid.rank() == session.rank(), "grid of rank {} on rank {}", grid.rank(),
+                  session.rank());
+
+  const auto staging = std::make_shared<Staging>();
+  const bool on_host = context == nullptr || context->on_host();
+  const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
+  const auto make = [&](Span span, const device::Queue& queue,
+                        const char* axis) -> std::unique_ptr<Communicator> {
+    auto host = std::make_unique<MpiCommunicator>(communicator_of(grid, span), staging);
+    if (on_host) return host;
+    // A group of one rank only copies, now and then.
+    if (through_nccl && host->size() > 1)
+      return make_nccl_communicator(std::move(host), context->shared_gpu(), queue.stream, axis);
+    return std::make_unique<StagedCommunicator>(std::move(host), context->shared_gpu(),
+                                                queue.stream);
+  };
+  using CommunicationStream = device::Context::CommunicationStream;
+  const device::Queue none;
+  const device::Queue& compute = on_host ? none : context->queue();
+  const auto beside = [&](CommunicationStream stream) -> const device::Queue& {
+    return on_host ? none : context->communication_queue(stream);
+  };
+  GridCommunicators result;
+  result.tensor = make(Span::tensor, compute, "tensor");
+  if (overlap_tensor && grid.shape().tensor > 1)
+    result.tensor_overlap =
+        make(Span::tensor, beside(CommunicationStream::tensor), "tensor (beside)");
+  result.data = make(Span::data, beside(CommunicationStream::data), "data");
+  result.kv_replicas = make(Span::kv_replicas, compute, "kv replicas");
+  result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
+  return result;
+}
+
+device::MemorySource registered_memory(MpiSession& session, const ProcessGrid& grid,
+                                       const device::Context& context, CollectiveLibrary library) {
+  if (grid.shape().tensor == 1 || context.on_host()) return {};
+  if (!uses_nccl(session.world(), *context.gpu(), library)) return {};
+  return {.allocate = allocate_for_nccl, .release = release_for_nccl};
+}
+
+bool register_buffers(const GridCommunicators& communicators, device::View memory) {
+  return register_with_nccl(*communicators.tensor, memory);
+}
+
+}  // namespace espalier::parallel

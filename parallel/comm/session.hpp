@@ -1,0 +1,74 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/arena.hpp"
+#include "device/context.hpp"
+#include "parallel/comm/communicator.hpp"
+#include "parallel/layout/grid.hpp"
+
+namespace espalier::parallel {
+
+/// Owns MPI for the life of the program: MPI_Init_thread (FUNNELED) and MPI_Finalize. Works as one
+/// rank when started without mpirun; joins an MPI that runs already, and then leaves it running.
+class MpiSession {
+ public:
+  MpiSession(int* argc, char*** argv);
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// All ranks. Lives as long as the session.
+  Communicator& world() { return *world_; }
+  /// Host name of every rank (collective).
+  std::vector<std::string> host_names();
+  static std::string library_version();  ///< "Open MPI 4.1.4"
+  /// Ends the whole job now with `status`; does not return.
+  [[noreturn]] static void abort(int status);
+
+ private:
+  int rank_ = 0;
+  int size_ = 1;
+  bool owns_mpi_ = false;
+  std::unique_ptr<Communicator> world_;
+};
+
+/// The communicators of the grid's axes. Collective over the world.
+struct GridCommunicators {
+  std::unique_ptr<Communicator> tensor;
+  /// The tensor group once more, for collectives beside the computation; null without.
+  std::unique_ptr<Communicator> tensor_overlap;
+  std::unique_ptr<Communicator> data;
+  /// The tensor ranks that hold the same kv heads when tensor > K (size 1 otherwise).
+  std::unique_ptr<Communicator> kv_replicas;
+  std::unique_ptr<Communicator> world;
+};
+/// What carries collectives of GPU memory; on the host it is always MPI. Automatic is NCCL where
+/// every rank has it and a GPU of its own, else MPI through host memory.
+enum class CollectiveLibrary { automatic, mpi, nccl };
+/// Communicators for memory where `context` computes (null: the host): over the data axis in its
+/// communication stream for it, over the others in its compute stream. `world` is for host values
+/// and texts. `overlap_tensor`: tensor_overlap too, in the communication stream of the tensor
+/// group.
+GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
+                                     const device::Context* context = nullptr,
+                                     CollectiveLibrary library = CollectiveLibrary::automatic,
+                                     bool overlap_tensor = false);
+
+/// Where buffers for the tensor group's collectives should lie, so that peers reach them directly
+/// (register_buffers): NCCL's memory, where tensor groups have more than one rank and the library
+/// is NCCL; else no source. Collective.
+device::MemorySource registered_memory(MpiSession& session, const ProcessGrid& grid,
+                                       const device::Context& context,
+                                       CollectiveLibrary library = CollectiveLibrary::automatic);
+
+/// Registers `memory` of registered_memory with the tensor group's communicator, as
+/// register_with_nccl has it: all of it, the same size and use on every rank; no data where this
+/// rank has none. Collective over the tensor group. False when peers do not reach it, which changes
+/// no result.
+bool register_buffers(const GridCommunicators& communicators, device::View memory);
+
+}  // namespace espalier::parallel

@@ -1,0 +1,129 @@
+#include "parallel/layout/shard_map.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/integers.hpp"
+
+namespace espalier::parallel {
+namespace {
+
+/// The grid and the model are read alike by every rank, so every rank meets these errors.
+template <class... Args>
+void require_divisible(bool condition, fmt::format_string<Args...> format, Args&&... args) {
+  if (!condition)
+    throw Error(ExitStatus::bad_configuration, fmt::format(format, std::forward<Args>(args)...),
+                Met::by_every_rank);
+}
+
+std::int64_t even_share(const TensorSpec& spec, std::int64_t count, const char* what, int n) {
+  require_divisible(divides(spec.shard, count, n),
+                    "{}: {} {} cannot be divided evenly over parallel.tensor = {}; choose a "
+                    "divisor",
+                    spec.name, count, what, n);
+  return count / n;
+}
+
+}  // namespace
+
+bool divides(ShardRule rule, std::int64_t count, std::int64_t n) {
+  switch (rule) {
+    case ShardRule::none:
+      return true;
+    case ShardRule::rows:
+    case ShardRule::columns:
+      return count % n == 0;
+    case ShardRule::vocab_rows:
+      return (n - 1) * div_ceil(count, n) < count;
+    case ShardRule::kv_rows:
+      return count % n == 0 || n % count == 0;
+  }
+  fail(ExitStatus::internal, "an unknown shard rule");
+}
+
+Rectangle intersect(const Rectangle& a, const Rectangle& b) {
+  const Rectangle both{std::max(a.row_begin, b.row_begin), std::min(a.row_end, b.row_end),
+                       std::max(a.col_begin, b.col_begin), std::min(a.col_end, b.col_end)};
+  return both.empty() ? Rectangle{} : both;
+}
+
+Rectangle tensor_shard(const TensorSpec& spec, int t, int n) {
+  ESPALIER_ASSERT(0 <= t && t < n, "tensor rank {} of {}", t, n);
+  const std::int64_t R = spec.rows;
+  const std::int64_t C = spec.cols;
+  switch (spec.shard) {
+    case ShardRule::none:
+      return {0, R, 0, C};
+    case ShardRule::rows: {
+      const std::int64_t share = even_share(spec, R, "rows", n);
+      return {t * share, (t + 1) * share, 0, C};
+    }
+    case ShardRule::columns: {
+      const std::int64_t share = even_share(spec, C, "columns", n);
+      return {0, R, t * share, (t + 1) * share};
+    }
+    case ShardRule::vocab_rows: {
+      const std::int64_t padded = div_ceil(R, n);
+      return {std::min(R, t * padded), std::min(R, (t + 1) * padded), 0, C};
+    }
+    case ShardRule::kv_rows: {
+      const int replication = kv_replication(spec.num_kv_heads, n);
+      const std::int64_t share = div_exact(R, n / replication);
+      const std::int64_t group = t / replication;
+      return {group * share, (group + 1) * share, 0, C};
+    }
+  }
+  fail(ExitStatus::internal, "{}: unknown shard rule", spec.name);
+}
+
+std::int64_t allocated_rows(const TensorSpec& spec, int n) {
+  return spec.shard == ShardRule::vocab_rows ? div_ceil(spec.rows, n)
+                                             : tensor_shard(spec, 0, n).rows();
+}
+
+int kv_replication(std::int64_t num_kv_heads, int n) {
+  ESPALIER_ASSERT(num_kv_heads > 0 && n > 0, "K = {}, n = {}", num_kv_heads, n);
+  require_divisible(divides(ShardRule::kv_rows, num_kv_heads, n),
+                    "parallel.tensor = {} and model.num_key_value_heads = {}: one must divide the "
+                    "other",
+                    n, num_kv_heads);
+  return n > num_kv_heads ? narrow<int>(n / num_kv_heads) : 1;
+}
+
+GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape) {
+  return {.kv_replication = kv_replication(num_kv_heads, shape.tensor)};
+}
+
+bool counts_here(const TensorSpec& spec, int t, int n) {
+  switch (spec.shard) {
+    case ShardRule::none:
+      return t == 0;
+    case ShardRule::kv_rows:
+      return t % kv_replication(spec.num_kv_heads, n) == 0;
+    default:
+      return true;
+  }
+}
+
+std::vector<std::int64_t> data_row_begins(std::int64_t local_rows, int data_size) {
+  ESPALIER_ASSERT(local_rows >= 0 && data_size > 0, "{} rows over {}", local_rows, data_size);
+  const std::int64_t share = div_ceil(local_rows, data_size);
+  std::vector<std::int64_t> begins(static_cast<std::size_t>(data_size) + 1);
+  for (int d = 0; d <= data_size; ++d)
+    begins[static_cast<std::size_t>(d)] = std::min(local_rows, d * share);
+  return begins;
+}
+
+Rectangle owned_shard(const TensorSpec& spec, int t, int num_tensor, int d, int num_data) {
+  ESPALIER_ASSERT(0 <= d && d < num_data, "data rank {} of {}", d, num_data);
+  Rectangle shard = tensor_shard(spec, t, num_tensor);
+  // As data_row_begins, of which only two are needed: rank 0 asks for every rank of the grid.
+  const std::int64_t share = div_ceil(shard.rows(), num_data);
+  const std::int64_t first = shard.row_begin;
+  const std::int64_t last = shard.row_end;
+  shard.row_begin = std::min(last, first + d * share);
+  shard.row_end = std::min(last, first + (d + 1) * share);
+  return shard;
+}
+
+}  // namespace espalier::parallel

@@ -1,0 +1,100 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "parallel/layout/grid.hpp"
+#include "parallel/layout/weight_role.hpp"
+
+// Pure arithmetic: which part of which tensor lies where. No MPI, no memory.
+
+namespace espalier::parallel {
+
+/// How a weight (out, in) is divided over the tensor axis.
+///
+/// | rule       | who                           | rank t of n holds                           |
+/// |------------|-------------------------------|---------------------------------------------|
+/// | none       | norms                         | everything                                  |
+/// | rows       | q, gate, up (column-parallel) | rows [t R/n, (t+1) R/n)                     |
+/// | columns    | o, down (row-parallel)        | columns [t C/n, (t+1) C/n)                  |
+/// | vocab_rows | embedding, LM head            | rows [t P, min(V, (t+1) P)), P = ceil(V/n)  |
+/// | kv_rows    | k, v                          | as rows when n <= K; else kv head t / (n/K) |
+///
+/// With n > K, n/K tensor ranks hold the rows of the same kv head.
+enum class ShardRule : std::uint8_t { none, rows, columns, vocab_rows, kv_rows };
+
+/// Whether the rule can divide `count` of what must not be cut (heads, columns, rows; K for
+/// kv_rows) over n tensor ranks: evenly, save vocab_rows, which only must leave none without a row.
+bool divides(ShardRule rule, std::int64_t count, std::int64_t n);
+
+enum class Init : std::uint8_t { normal, ones, zeros };
+
+/// Over which tensor ranks the gradient of a weight is a partial sum.
+enum class GradientSum : std::uint8_t {
+  none,               ///< every rank has the whole gradient of what it holds
+  tensor,             ///< always a partial sum: weights that act on local heads (QK-norm)
+  sequence_parallel,  ///< a partial sum when sequence parallelism splits the tokens (norms)
+  kv_replicas,        ///< partial sums over the ranks that hold the same kv head
+};
+
+/// Where Hugging Face keeps a weight when its files differ from our rows: GPT-2 stores its matrices
+/// (in, out) and joins q, k and v. Row r, column c of ours is element (offset + r, c) of the tensor
+/// `name` of `total_rows` rows, or (c, offset + r) when transposed. Several of our rows share one.
+struct HuggingFacePlace {
+  std::string name;         ///< empty: TensorSpec::name, whole, not transposed
+  bool transposed = false;  ///< matrices: file shape (cols, total_rows)
+  std::int64_t offset = 0;  ///< first of its total_rows
+  std::int64_t total_rows = 0;
+};
+
+/// One row of the tensor table: everything the program needs to know about a weight.
+struct TensorSpec {
+  std::string name;  ///< Hugging Face name, e.g. "model.layers.0.self_attn.q_proj.weight"
+  WeightRole role = WeightRole::embedding;
+  bool is_bias = false;   ///< of the layer or norm that `role` names
+  std::int64_t rows = 0;  ///< global; a vector of n has rows = n, cols = 1
+  std::int64_t cols = 1;
+  bool is_vector = false;  ///< shape (rows) in files instead of (rows, cols)
+  ShardRule shard = ShardRule::none;
+  Init init = Init::normal;
+  double init_scale = 1.0;   ///< times initializer_range (GPT-2: 1/sqrt(2L) of c_proj)
+  bool weight_decay = true;  ///< matrices only
+  GradientSum gradient_sum = GradientSum::none;
+  std::int64_t num_kv_heads = 0;  ///< for kv_rows: K
+  int layer = -1;                 ///< -1: not in a block
+  HuggingFacePlace place = {};    ///< in Hugging Face's files
+  std::int64_t num_elements() const { return rows * cols; }
+};
+
+/// Half-open rectangle in the global index space of one tensor.
+struct Rectangle {
+  std::int64_t row_begin = 0, row_end = 0, col_begin = 0, col_end = 0;
+  std::int64_t rows() const { return row_end - row_begin; }
+  std::int64_t cols() const { return col_end - col_begin; }
+  std::int64_t size() const { return rows() * cols(); }
+  bool empty() const { return rows() <= 0 || cols() <= 0; }
+  bool operator==(const Rectangle&) const = default;
+};
+Rectangle intersect(const Rectangle& a, const Rectangle& b);  ///< empty: all zero
+
+/// What tensor rank `t` of `n` holds of `spec` (valid rows only: no padding).
+Rectangle tensor_shard(const TensorSpec& spec, int t, int n);
+/// Rows that the rank allocates: tensor_shard's, or the padded P for vocab_rows.
+std::int64_t allocated_rows(const TensorSpec& spec, int n);
+/// n / K for n > K, else 1. Requires that one divides the other.
+int kv_replication(std::int64_t num_kv_heads, int n);
+/// The views of the grid of a model with so many key and value heads.
+GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape);
+/// Whether this tensor rank is the one that counts (norm, checkpoint): false on all but the first
+/// rank of those that hold the same rectangle.
+bool counts_here(const TensorSpec& spec, int t, int n);
+
+/// ZeRO partition by rows (Rajbhandari et al. 2020): the `local_rows` of a tensor-local weight are
+/// divided evenly over the data group, ceil(local_rows/size) each, the last ones shorter or empty.
+/// Returns size + 1 begins. At zero_stage 0 every rank owns [0, local_rows).
+std::vector<std::int64_t> data_row_begins(std::int64_t local_rows, int data_size);
+
+/// The global rectangle whose optimiser state data rank `d` of `num_data` owns under ZeRO-1.
+Rectangle owned_shard(const TensorSpec& spec, int t, int num_tensor, int d, int num_data);
+
+}  // namespace espalier::parallel

@@ -1,0 +1,81 @@
+#include "train/step.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace espalier::train {
+namespace {
+
+/// Rare, so it may cost collectives. A rank's own loss tells whose batch it was; the gradients have
+/// been summed over the ranks by now, so they are asked only when every loss is finite.
+[[noreturn]] void fail_not_finite(parallel::Communicator& world, std::int64_t step,
+                                  const StepSums& of_rank, const StepSums& sums,
+                                  const StepHooks& hooks) {
+  const auto culprits = [&](double mine) {
+    std::string ranks;
+    const std::vector<double> all = world.all_gather(mine);
+    for (std::size_t rank = 0; rank < all.size(); ++rank)
+      if (!std::isfinite(all[rank])) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", rank);
+    return ranks;
+  };
+  const std::string by_loss = culprits(of_rank.loss);
+  const std::string by_gradient = culprits(of_rank.square_sum);
+  if (hooks.before_failure) hooks.before_failure();
+  throw Error(
+      ExitStatus::internal,
+      fmt::format("step {}: the {} is not finite on rank {} (sum of losses {}, sum of squared "
+                  "gradients {}); no weight was changed. {}",
+                  step, by_loss.empty() ? "gradient" : "loss",
+                  by_loss.empty() ? (by_gradient.empty() ? "none (only in their sum)" : by_gradient)
+                                  : by_loss,
+                  sums.loss, sums.square_sum, hooks.remedy),
+      Met::by_every_rank);
+}
+
+}  // namespace
+
+StepResult training_step(const StepModel& m, const StepBatches& batches, const StepUpdate& update,
+                         const StepHooks& hooks) {
+  const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
+  for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
+    const bool last = micro + 1 == batches.num_micro_batches;
+    m.transformer.train(batches.load(micro), static_cast<float>(1.0 / num_targets),
+                        /*first=*/micro == 0, [&](int bucket) {
+                          if (last) m.optimizer.reduce_bucket(m.context, m.communicators, bucket);
+                        });
+  }
+  const double loss = m.transformer.take_loss_sum();
+  const StepSums of_rank{.loss = loss, .square_sum = m.optimizer.square_sum(m.context)};
+  const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
+  if (!std::isfinite(sums.loss) || !std::isfinite(sums.square_sum))
+    fail_not_finite(*m.communicators.world, update.step, of_rank, sums, hooks);
+
+  if (hooks.before_update) hooks.before_update();
+  const double norm = std::sqrt(sums.square_sum);
+  m.optimizer.update(m.context, update.optimizer,
+                     {.learning_rate = update.learning_rate,
+                      .gradient_scale = optim::clip_scale(norm, update.optimizer.max_grad_norm),
+                      .step = update.step},
+                     hooks.before_overwrite);
+  m.optimizer.begin_gather_weights(m.context, m.communicators, m.forward_order);
+  return {.loss = sums.loss / num_targets, .grad_norm = norm};
+}
+
+double loss_share(const parallel::ProcessGrid& grid, double loss) {
+  return grid.tensor_rank() == 0 ? loss : 0.0;
+}
+
+StepSums sum_over_ranks(const StepModel& m, const StepSums& of_rank) {
+  const auto phase = m.context.profiler().scope(device::Phase::clipping);
+  std::array<double, 2> sums{loss_share(m.grid, of_rank.loss), of_rank.square_sum};
+  m.communicators.world->all_reduce_sum(sums);
+  return {.loss = sums[0], .square_sum = sums[1]};
+}
+
+}  // namespace espalier::train

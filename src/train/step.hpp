@@ -1,0 +1,82 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "config/parameters.hpp"
+#include "device/context.hpp"
+#include "model/transformer.hpp"
+#include "optim/optimizer.hpp"
+#include "parallel/comm/session.hpp"
+#include "parallel/layout/grid.hpp"
+
+namespace espalier::train {
+
+/// What a step computes with on this rank. All of it outlives the step.
+struct StepModel {
+  device::Context& context;
+  const parallel::ProcessGrid& grid;
+  parallel::GridCommunicators& communicators;
+  model::Transformer& transformer;
+  optim::Optimizer& optimizer;
+  std::span<const int> forward_order;  ///< of the buckets (model::Weights::forward_order)
+};
+
+/// What a step learns from.
+struct StepBatches {
+  std::int64_t num_micro_batches;  ///< of this rank
+  /// Targets that count, of all ranks: the loss is their mean. A step of documents of one token
+  /// each may have none, and its loss and its gradient are 0.
+  std::uint64_t num_targets;
+  /// The micro-batch of a number, in memory that lasts until the next one is loaded.
+  std::function<model::Batch(std::int64_t micro)> load;
+};
+
+struct StepUpdate {
+  const config::OptimizerParameters& optimizer;
+  double learning_rate;
+  std::int64_t step;  ///< from 1
+};
+
+/// What the ranks must know of each other before any weight changes: of one rank, or summed over
+/// all of them.
+struct StepSums {
+  double loss = 0.0;        ///< sum of the token losses of all micro-batches
+  double square_sum = 0.0;  ///< of the gradients
+};
+
+/// What else happens in a step; whatever is left empty does not.
+struct StepHooks {
+  /// The sums over the ranks: the one all-reduce of a step, in which more may travel. Empty:
+  /// sum_over_ranks.
+  std::function<StepSums(const StepSums& of_rank)> exchange = {};
+  /// Before a step whose sums are not finite throws.
+  std::function<void()> before_failure = {};
+  std::string remedy = "Lower optimizer.learning_rate";  ///< the sentence that ends that error
+  /// The gradients are reduced, finite and not yet clipped.
+  std::function<void()> before_update = {};
+  /// See optim::Optimizer::update.
+  std::function<void(std::int64_t state)> before_overwrite = {};
+};
+
+/// The same on every rank.
+struct StepResult {
+  double loss;  ///< mean over the targets, in nats
+  double grad_norm;
+};
+
+/// One step of training: forward and backward of every micro-batch, reduction of the gradients,
+/// clipping (Pascanu et al. 2013, arXiv:1211.5063), AdamW, gathering of the weights. Collective. On
+/// a GPU it returns before the update is done. Throws Error (internal, met by every rank) when the
+/// loss or the gradient is not finite: it names the step and the ranks, and no weight was changed.
+StepResult training_step(const StepModel& model, const StepBatches& batches,
+                         const StepUpdate& update, const StepHooks& hooks = {});
+
+/// The tensor ranks of a group all have the group's loss: what one of them adds to the sum of all.
+double loss_share(const parallel::ProcessGrid& grid, double loss);
+
+/// An all-reduce of nothing but the sums. Collective.
+StepSums sum_over_ranks(const StepModel& model, const StepSums& of_rank);
+
+}  // namespace espalier::train
