@@ -1,4 +1,4 @@
-# Foreign libraries. Names of Debian 12 packages are in README.md.
+# Foreign libraries. Their Debian 12 packages: jobscripts/install-dependencies.sh --list libraries.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)

@@ -1,5 +1,5 @@
 # Kokkos >= 3.4 runs the host loops (src/base is the only room that includes it). An installed one
-# is taken when CMake finds it with the OpenMP back-end; otherwise version 3.4.01 is built from the
+# is taken when CMake finds it with the OpenMP backend; otherwise version 3.4.01 is built from the
 # sources that the PyPI source distribution of pykokkos-base carries, because Debian's package has
 # no OpenMP and a broken CMake file.
 find_package(Kokkos 3.4 QUIET COMPONENTS OPENMP)

@@ -18,7 +18,7 @@ namespace espalier::device {
 /// Where operators run and what they need for it: the GEMM engine, the profiler and, on a GPU, its
 /// streams. One per rank, passed explicitly to every operator.
 ///
-/// The host back-end is synchronous: when an operator returns, its result is in memory. On a GPU an
+/// The host backend is synchronous: when an operator returns, its result is in memory. On a GPU an
 /// operator is put into the compute stream; `download` and `synchronize` wait for what came before.
 /// Streams for communication run beside it between fork_communication and join_communication.
 class Context {

@@ -106,14 +106,14 @@ void Gpu::refuse_memory(std::string_view what, std::int64_t bytes) const {
 }
 
 void Gpu::begin_capture(Stream) {
-  fail(ExitStatus::internal, "the {} back-end has no graphs", name_of(backend_));
+  fail(ExitStatus::internal, "the {} backend has no graphs", name_of(backend_));
 }
 Graph Gpu::end_capture(Stream) {
-  fail(ExitStatus::internal, "the {} back-end has no graphs", name_of(backend_));
+  fail(ExitStatus::internal, "the {} backend has no graphs", name_of(backend_));
 }
 void Gpu::abandon_capture(Stream) noexcept {}
 void Gpu::launch(Graph, Stream) {
-  fail(ExitStatus::internal, "the {} back-end has no graphs", name_of(backend_));
+  fail(ExitStatus::internal, "the {} backend has no graphs", name_of(backend_));
 }
 void Gpu::destroy(Graph) noexcept {}
 

@@ -17,17 +17,17 @@ namespace espalier::device {
 class Gpu {
  public:
   /// How many GPUs of a kind this process can open: 0 without a driver, and for cuda in a program
-  /// that was built without it. The emulated back-end has as many as one asks for.
+  /// that was built without it. The emulated backend has as many as one asks for.
   static int count(Backend backend);
   /// Why there is none: "this program was built without CUDA", "no CUDA driver", ... ; empty if
   /// count > 0.
   static std::string why_none(Backend backend);
-  /// Whether a driver of the back-end cuda is loaded, be it too old for this program.
+  /// Whether a driver of the backend cuda is loaded, be it too old for this program.
   static bool has_driver();
-  /// Tell GPUs apart on a node, by ordinal; of the back-end cuda. Empty for a GPU that this program
+  /// Tell GPUs apart on a node, by ordinal; of the backend cuda. Empty for a GPU that this program
   /// has no code for.
   static std::vector<std::string> uuids();
-  /// Why GPU `ordinal` of the back-end cuda cannot be used: the program has no code for it, and for
+  /// Why GPU `ordinal` of the backend cuda cannot be used: the program has no code for it, and for
   /// which architecture it must be built. Empty where it can.
   static std::string why_without_code(int ordinal);
   /// The same for GPUs of a compute capability, which need not be here.

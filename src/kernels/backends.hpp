@@ -1,5 +1,5 @@
 #pragma once
-// Every operator on every back-end: one contract (kernels/<op>.hpp), three places where it runs.
+// Every operator on every backend: one contract (kernels/<op>.hpp), three places where it runs.
 //
 //   host      <op>_host.cpp, with the context's threads; once per SIMD level, host::avx2 and so on
 //   cuda      <op>.cu by nvcc, put into a queue; views are in the GPU's memory

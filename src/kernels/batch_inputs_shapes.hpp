@@ -4,7 +4,7 @@
 
 namespace espalier::kernels {
 
-/// What every back-end asks of their arguments.
+/// What every backend asks of their arguments.
 inline void require_shapes(const BatchInputs& a) {
   const std::int64_t tokens = a.samples.rows * (a.samples.cols - 1);
   const bool documents = a.document_positions.exists();

@@ -5,7 +5,7 @@
 
 namespace espalier::kernels {
 
-// What the norms on every back-end ask of their arguments.
+// What the norms on every backend ask of their arguments.
 
 /// The addition that is fused into a norm: of RmsNormForward or LayerNormForward.
 template <class Forward>

@@ -1,7 +1,7 @@
 #pragma once
 // Every operator that takes its arguments as one structure, once: from this list come its
-// declarations for every back-end (kernels/backends.hpp), its cost (kernels/cost.hpp) and the
-// choice between back-ends (operators.cpp).
+// declarations for every backend (kernels/backends.hpp), its cost (kernels/cost.hpp) and the
+// choice between backends (operators.cpp).
 #include "kernels/adamw.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/batch_inputs.hpp"

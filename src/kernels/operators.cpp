@@ -1,4 +1,4 @@
-// On which back-end an operator runs: the context says where.
+// On which backend an operator runs: the context says where.
 #include "device/context.hpp"
 #include "kernels/backends.hpp"
 #include "kernels/cost.hpp"
@@ -10,7 +10,7 @@ namespace {
 using device::Backend;
 using device::Context;
 
-// A program without CUDA has no context of that back-end (Gpu::open refuses).
+// A program without CUDA has no context of that backend (Gpu::open refuses).
 #ifdef ESPALIER_HAS_CUDA
 #define ESPALIER_IN_CUDA(call) cuda::call
 #else

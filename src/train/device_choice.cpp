@@ -189,7 +189,7 @@ struct Choice {
   int ordinal = -1;           ///< of this rank's GPU
   std::string why_host = {};  ///< although a GPU could be expected
 };
-/// The same back-end on every rank, or the same error (collective).
+/// The same backend on every rank, or the same error (collective).
 Choice choose(parallel::MpiSession& session, const config::DeviceParameters& parameters,
               const std::vector<std::string>& hosts) {
   if (parameters.backend == "host") return {Backend::host};

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds Espalier for Arm (aarch64) on Debian 12 and tests the host back-end under qemu-user.
+# Builds Espalier for Arm (aarch64) on Debian 12 and tests the host backend under qemu-user.
 #
 # Usage   tests/arm/run.sh [STEP ...]     in this order, all of them unless told otherwise
 #           sysroot   download the arm64 libraries into build-arm/sysroot; no root, nothing installed
-#           build     the program and the test programs of the host back-end
+#           build     the program and the test programs of the host backend
 #           test      these test programs (seconds to minutes each)
 #           train     whole runs in fp32 and bf16 on one and two ranks, as mpi_train.levels makes them
 #           code      counts of instructions in the hottest loops (tests/arm/inner_loops.py)
@@ -61,7 +61,7 @@ CONF
   echo "${packages[*]}" >"$sysroot.packages"
 }
 
-# The test programs of the host back-end.
+# The test programs of the host backend.
 programs() {
   ninja -C "$build" -t targets all |
     sed -nE 's/^(unit_(base|device|kernels|rank_sum)[a-z_]*): CXX_EXEC.*/\1/p' | grep -v _cud

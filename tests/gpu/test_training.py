@@ -72,7 +72,7 @@ class Training(RunCase):
         self.assertEqual(self.history("bf16-a"), self.history("bf16-b"))
 
     def test_checkpoints_pass_between_host_and_gpu(self):
-        # A whole run on the host, beside one whose second half continues on the other back-end.
+        # A whole run on the host, beside one whose second half continues on the other backend.
         long = ("schedule.name=constant", "training.steps=6")
         short = ("schedule.name=constant", "training.steps=4")
         self.train("whole", *SHORT, *HOST, *FP32, *long)

@@ -18,7 +18,7 @@ parallel::MpiSession& session();
 /// tests/fixtures/model/<name>.h5, in the folder that ESPALIER_FIXTURES names or in the sources.
 std::string fixture_path(const std::string& name);
 
-/// The back-end that ESPALIER_TEST_BACKEND names (host, emulated, cuda), the host by default. Ranks
+/// The backend that ESPALIER_TEST_BACKEND names (host, emulated, cuda), the host by default. Ranks
 /// share GPUs when there are fewer.
 std::shared_ptr<device::Gpu> gpu_of_test();
 

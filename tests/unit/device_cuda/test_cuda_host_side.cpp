@@ -1,4 +1,4 @@
-// The host's side of the CUDA back-end (gpu_cuda.cpp, gemm_cublaslt.cpp and what stands on them)
+// The host's side of the CUDA backend (gpu_cuda.cpp, gemm_cublaslt.cpp and what stands on them)
 // over an imitated runtime and an imitated cuBLASLt that refuse what the real ones refuse.
 #include <catch2/catch.hpp>
 #include <cstdlib>

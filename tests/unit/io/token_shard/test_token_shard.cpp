@@ -333,6 +333,29 @@ TEST_CASE("A flipped bit is noticed or changes nothing", "[token_shard]") {
   CHECK(num_noticed > 36 * 4);
 }
 
+TEST_CASE("A rank that is told of a shard has what the one that read it has", "[token_shard]") {
+  const ScratchFolder folder;
+  write_shard(folder / "train-00000.h5");
+  TokenShardWriter(folder / "empty.h5", some_info()).finish();
+  for (const char* name : {"train-00000.h5", "empty.h5"}) {
+    const TokenShard read = TokenShard::open(folder / name, true);
+    const TokenShard told = TokenShard::told(read.outline());
+    CHECK(told.path() == read.path());
+    CHECK(std::ranges::equal(told.tokens(), read.tokens()));
+    CHECK(std::ranges::equal(told.documents(), read.documents()));
+    CHECK(told.outline() == read.outline());
+    CHECK(told.info().checksum == read.info().checksum);
+    CHECK(told.info().num_bytes == read.info().num_bytes);
+  }
+  const std::string outline = TokenShard::open(folder / "train-00000.h5", true).outline();
+  std::filesystem::resize_file(folder / "train-00000.h5", 100);
+  CHECK_THAT(error_of(ExitStatus::bad_data, [&] { TokenShard::told(outline); }),
+             Contains("train-00000.h5") && Contains("100 bytes here"));
+  std::filesystem::remove(folder / "train-00000.h5");
+  CHECK_THAT(error_of(ExitStatus::io_error, [&] { TokenShard::told(outline); }),
+             Contains("train-00000.h5"));
+}
+
 TEST_CASE("A data key names a shard or a folder of shards", "[token_shard]") {
   const ScratchFolder folder;
   ShardInfo info = some_info();
