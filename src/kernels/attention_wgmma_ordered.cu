@@ -77,7 +77,15 @@ class Parts {
   ESPALIER_DEVICE void await(int turn) const { come(turn).wait(parity(turn)); }
   /// Until the tile of kParts turns ago has been added.
   ESPALIER_DEVICE void await_free(int turn) const { added(turn).wait(parity(turn) ^ 1); }
-  ESPALIER_DEVICE void give_back(int turn) const { added(turn).arrive(); }
+  /// Until all tiles of so many turns have been added.
+  ESPALIER_DEVICE void await_all(int num_turns) const {
+#pragma unroll
+    for (int turn = num_turns; turn < num_turns + kParts; ++turn)
+      added(turn).wait(parity(turn) ^ 1);
+  }
+  ESPALIER_DEVICE void give_back(int turn) const {
+    added(turn).arrive();
+  }
   ESPALIER_DEVICE std::uint32_t address(int turn) const {
     return places_.address(turn % kParts * kPartElements);
   }
@@ -102,8 +110,8 @@ class Parts {
 #pragma unroll
     for (int i = 0; i < kHeadDim / 2; i += 4) {
       const int in_half = i % (kGroupRows / 2);
-      const Words<4> words = read_words<4>(sums + offset(i / (kGroupRows / 2)) +
-                                           static_cast<std::int64_t>(in_half) * kWarpgroupThreads);
+      const Words<4> words = read_sums<4>(sums + offset(i / (kGroupRows / 2)) +
+                                          static_cast<std::int64_t>(in_half) * kWarpgroupThreads);
 #pragma unroll
       for (int j = 0; j < 4; ++j) results[i + j] = std::bit_cast<float>(words.at[j]);
     }
@@ -320,7 +328,7 @@ ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own, int e
 /// dQ of the queries beside the block's keys, which no later key is seen by: rounded, when the last
 /// tiles of the block have been added. A warpgroup has 64 queries of each head.
 ESPALIER_DEVICE void round_sums(const Gradients& a, int num_turns, const Tiles& tiles) {
-  for (int turn = 0; turn < kParts; ++turn) tiles.parts.await_free(num_turns + turn);
+  tiles.parts.await_all(num_turns);
   const Place place = place_of(a, tiles.begun.get(0));
   const int query_tile = place.first_tile() + warpgroup();
   if (query_tile * kPassingQueries < a.rows.length)
@@ -371,8 +379,10 @@ void attention_backward_ordered(const Queue& queue, const AttentionBackward& a) 
   const std::int64_t query_tiles = div_ceil(s.query_length, std::int64_t{kPassingQueries});
   const std::int64_t head_tiles = s.batch * s.num_q_heads * query_tiles;
   const OrderedScratch scratch = ordered_scratch(s);
-  ESPALIER_ASSERT(s.head_dim == kHeadDim && a.scratch.size() >= scratch.num_elements,
-                  "head_dim {}, scratch {}", s.head_dim, describe(a.scratch));
+  ESPALIER_ASSERT(s.head_dim == kHeadDim && a.scratch.size() >= scratch.num_elements &&
+                      reinterpret_cast<std::uintptr_t>(a.scratch.data) % 16 == 0,
+                  "head_dim {}, scratch {}: so many elements from a multiple of 16 bytes",
+                  s.head_dim, describe(a.scratch));
   auto* floats = a.scratch.as<float>();
   auto* counts = reinterpret_cast<std::int32_t*>(floats + scratch.counts);
   const auto map_q = [&](const device::ConstView& view) {

@@ -25,6 +25,10 @@
 //   publish_count(count, n)    by one thread: what it has completed before can be added to by the
 //                              block that waits until the count in device memory is n,
 //   await_count(count, n)      the one thread that is about to add
+//   read_sums<n>(p)            words of floats that the thread's block was the last to add to, when
+//                              the thread has heard that this is complete. From the second-level
+//                              cache: an earlier block may have left neighbours in the first-level
+//                              one before they were added to
 //   count_one(count)           what the count was before it became one more; 0 at first
 //   fence_async_proxy()        what the thread has written to shared memory before can be read by
 //                              products and store_box after; others need a barrier besides

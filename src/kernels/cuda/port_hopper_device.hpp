@@ -153,6 +153,13 @@ ESPALIER_DEVICE void await_count(const std::int32_t* count, std::int32_t wanted)
 ESPALIER_DEVICE void publish_count(std::int32_t* count, std::int32_t value) {
   ptx::st_release_gpu(count, value);
 }
+template <int kCount>
+ESPALIER_DEVICE Words<kCount> read_sums(const float* p) {
+  static_assert(kCount == 4);
+  Words<kCount> words;
+  ptx::ld_cg(words.at, p);
+  return words;
+}
 
 ESPALIER_DEVICE int same_in_warp(int value) {
   return shuffle(value, 0);

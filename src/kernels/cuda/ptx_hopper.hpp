@@ -153,6 +153,14 @@ __device__ __forceinline__ std::int32_t atom_add_gpu(std::int32_t* p, std::int32
                : "memory");
   return before;
 }
+/// 16 bytes out of the second-level cache, whatever the first-level one holds, and not before what
+/// comes before.
+__device__ __forceinline__ void ld_cg(std::uint32_t (&words)[4], const void* p) {
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "l"(p)
+               : "memory");
+}
 /// What is seen of device memory before is seen by the asynchronous proxy after.
 __device__ __forceinline__ void fence_proxy_async_global() {
   asm volatile("fence.proxy.async.global;" ::: "memory");

@@ -102,6 +102,12 @@ inline void publish_count(std::int32_t* count, std::int32_t value) {
   emulation::Block& block = emulation::Block::current();
   block.turns().publish(block.thread_index(), count, value);
 }
+template <int kCount>
+Words<kCount> read_sums(const float* p) {
+  emulation::Block& block = emulation::Block::current();
+  block.turns().read(block.thread_index(), p, block.clocks());
+  return read_words<kCount>(p);
+}
 
 inline int same_in_warp(int value,
                         const std::source_location& site = std::source_location::current()) {

@@ -159,7 +159,7 @@ void Transactions::store_floats(float* to, std::uint32_t from, int bytes, bool a
   for (std::int64_t offset = from; offset < from + bytes; offset += kChunkBytes)
     block_.shared().begin_async_read(offset, kChunkBytes, who);
   stores_[who.thread].groups.back().floats.push_back(
-      {to, from, bytes, adds, block_.turns().start(who.thread, to, adds)});
+      {to, from, bytes, adds, block_.turns().start(who.thread, to, bytes, adds)});
   if (AccessCounter::active() != nullptr)
     AccessCounter::active()->note_run(AccessKind::store, reinterpret_cast<std::uintptr_t>(to),
                                       bytes);
@@ -196,7 +196,7 @@ void Transactions::complete_stores(int num_pending) {
   for (const FloatStore& store : landing) {
     for (std::size_t i = 0; i < store.held.size(); ++i)
       store.to[i] = store.adds ? store.to[i] + store.held[i] : store.held[i];
-    block_.turns().complete(thread, store.to, store.number);
+    block_.turns().complete(thread, store.to, store.number, block_.clocks());
   }
   landing.clear();
 }

@@ -169,6 +169,8 @@ void add_attention_wgmma_cases(std::vector<Case>& cases) {
   add("five products, one token", {.length = 1, .head_dim = 128, .in_five_products = true});
   add("five products, documents", {.batch = 2,
                                    .length = 290,
+                                   .num_q_heads = 4,
+                                   .num_kv_heads = 2,
                                    .head_dim = 128,
                                    .documents = {75, 140, 270},
                                    .in_five_products = true});

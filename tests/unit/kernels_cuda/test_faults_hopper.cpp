@@ -63,8 +63,8 @@ TEST_CASE("every wait for a barrier's phase that is left out is found", "[faults
   for (const Case& example : cases_with_warpgroups()) example.run();
   const std::set<Site> sites = waits_reached();
   // Queries, own tiles of the gradients' three kernels, a ring's tiles and its free places, tiles
-  // of dQ and their free places.
-  CHECK(sites.size() == 8);
+  // of dQ and their free places, and all of them before dQ is rounded.
+  CHECK(sites.size() == 9);
   for (const Site& site : sites) {
     CAPTURE(site.describe());
     check_found({.skipped_wait = site});
@@ -90,6 +90,7 @@ TEST_CASE(
 
 TEST_CASE("a block that adds before its turn, or passes it on too early, is found", "[faults]") {
   check_found({.without_turns = true});
+  check_found({.early_turns = true});
   check_found({.incomplete_stores = true});
 }
 
