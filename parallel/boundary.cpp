@@ -13,7 +13,7 @@ using CommunicationStream = device::Context::CommunicationStream;
 
 TensorBoundary::TensorBoundary(Communicator& tensor, bool sequence_parallel, Communicator* beside)
     : tensor_(tensor), beside_(beside), sequence_parallel_(sequence_parallel) {
-  owned_.begins.resize(static_cast<std::size_t>(tensor_.size()) + 1);
+  owned_begins_.resize(static_cast<std::size_t>(tensor_.size()) + 1);
 }
 
 bool TensorBoundary::splits_tokens() const {
@@ -110,9 +110,9 @@ View TensorBoundary::finish_enter_backward(device::Context& context, View dx, Vi
 }
 
 const RowShards& TensorBoundary::owned(const View& all, Rows rows) {
-  owned_.full = rows.of(all);
+  owned_ = {rows.of(all), owned_begins_};
   for (int r = 0; r <= tensor_.size(); ++r)
-    owned_.begins[static_cast<std::size_t>(r)] =
+    owned_begins_[static_cast<std::size_t>(r)] =
         std::clamp(rows_of_rank(all.rows, r).first - rows.first, std::int64_t{0}, rows.count);
   return owned_;
 }

@@ -133,6 +133,7 @@ class TensorBoundary {
   Communicator* beside_;
   bool sequence_parallel_;
   RowShards owned_;
+  std::vector<std::int64_t> owned_begins_;
 };
 
 template <class Product>

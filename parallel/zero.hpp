@@ -1,5 +1,7 @@
 #pragma once
+#include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "device/view.hpp"
@@ -18,7 +20,7 @@ struct LocalTensor {
 };
 
 /// The shard of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
-/// of the data group's even division at zero_stage 1.
+/// of the even division over gradient_span at zero_stage 1.
 struct OwnedShard {
   std::int64_t tensor;              ///< index into the LocalTensors
   std::int64_t row_begin, row_end;  ///< local rows
@@ -31,20 +33,26 @@ struct OwnedShard {
 Rectangle written_shard(const TensorSpec& spec, const ProcessGrid& grid);
 
 /// Which rows of which tensor belong to whom. Pure; the same on every rank that asks for the same
-/// coordinates.
+/// place on the grid, whose views are those of the model.
 class ZeroPartition {
  public:
   ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);
+  ZeroPartition(const ZeroPartition&) = delete;
+  ZeroPartition& operator=(const ZeroPartition&) = delete;
+  ZeroPartition(ZeroPartition&&) = default;
   const std::vector<OwnedShard>& shards() const { return shards_; }
-  /// Row division of tensor `i` over the data group (size data + 1).
-  const std::vector<std::int64_t>& begins(std::int64_t i) const {
+  /// Row division of tensor `i` over the ranks of its gradient_span (as many and one more), which
+  /// lives as long as the partition.
+  std::span<const std::int64_t> begins(std::int64_t i) const {
     return begins_[static_cast<std::size_t>(i)];
   }
   int zero_stage() const { return zero_stage_; }
 
  private:
   std::vector<OwnedShard> shards_;
-  std::vector<std::vector<std::int64_t>> begins_;
+  /// By rows and ranks: as long as the grid has ranks, so each is kept once.
+  std::map<std::pair<std::int64_t, int>, std::vector<std::int64_t>> divisions_;
+  std::vector<std::span<const std::int64_t>> begins_;
   int zero_stage_;
 };
 

@@ -14,14 +14,14 @@ namespace espalier::parallel {
 /// [begins[r], begins[r+1]); begins.size() == size + 1. Shards may be empty.
 struct RowShards {
   device::View full;
-  std::vector<std::int64_t> begins;
+  std::span<const std::int64_t> begins;  ///< lives elsewhere: many tensors are divided alike
 };
 
-/// Collectives over one axis of the grid. All are deterministic from run to run and do nothing at
-/// size 1. Over MPI they are done on return, and sums are taken in rank order, bf16 in fp32 and
-/// rounded once; over NCCL they are put into a stream, and its header says how it sums. Views are
-/// contiguous. Every rank of the group must call the same collectives in the same order. A failing
-/// call is Error (internal) that names it.
+/// Collectives over a group of ranks. All are deterministic from run to run and do nothing at size
+/// 1. Over MPI they are done on return, and sums are taken in rank order, or in blocks of it, in
+/// fp32 and rounded once; over NCCL they are put into a stream, and its header says how it sums.
+/// Views are contiguous. Every rank of the group must call the same collectives in the same order.
+/// A failing call is Error (internal) that names it.
 class Communicator {
  public:
   virtual ~Communicator() = default;

@@ -73,7 +73,8 @@ void CountingCommunicator::all_gather_shards(std::span<const RowShards> tensors)
 }
 
 void CountingCommunicator::all_reduce_sum(std::span<double> values) {
-  add_values("all_reduce of values", values.size());
+  add("all_reduce of values", static_cast<std::int64_t>(values.size_bytes()),
+      MpiCommunicator::bytes_of_value_sum(values.size(), size_));
   if (inner_) inner_->all_reduce_sum(values);
 }
 void CountingCommunicator::all_reduce_max(std::span<double> values) {
@@ -121,24 +122,28 @@ std::int64_t CountingCommunicator::bytes_sent() const {
   return bytes;
 }
 
-GridCommunicators counting_communicators(const ProcessGrid& grid, bool overlap_tensor) {
+GridCommunicators counting_communicators(const ProcessGrid& grid,
+                                         std::span<const Span> gradient_spans,
+                                         bool overlap_tensor) {
   const auto make = [&](Span span) {
     return std::make_unique<CountingCommunicator>(grid.index_in(span), grid.size_of(span));
   };
   GridCommunicators result;
   result.tensor = make(Span::tensor);
   if (overlap_tensor && grid.shape().tensor > 1) result.tensor_overlap = make(Span::tensor);
-  result.data = make(Span::data);
-  result.kv_replicas = make(Span::kv_replicas);
+  for (const Span span : distinct_groups(grid, gradient_spans)) result.gradients[span] = make(span);
   result.world = make(Span::world);
   return result;
 }
 
 GridCommunicators counted(GridCommunicators communicators) {
-  for (auto* communicator : {&communicators.tensor, &communicators.tensor_overlap,
-                             &communicators.data, &communicators.kv_replicas, &communicators.world})
-    if (*communicator != nullptr)
-      *communicator = std::make_unique<CountingCommunicator>(std::move(*communicator));
+  const auto count = [](std::unique_ptr<Communicator>& group) {
+    if (group != nullptr) group = std::make_unique<CountingCommunicator>(std::move(group));
+  };
+  count(communicators.tensor);
+  count(communicators.tensor_overlap);
+  for (auto& [span, group] : communicators.gradients) count(group);
+  count(communicators.world);
   return communicators;
 }
 
@@ -152,8 +157,7 @@ std::map<std::string, CollectiveCosts> costs_of(const GridCommunicators& communi
   };
   add("tensor", communicators.tensor);
   add("tensor (overlap)", communicators.tensor_overlap);
-  add("data", communicators.data);
-  add("kv replicas", communicators.kv_replicas);
+  for (const auto& [span, group] : communicators.gradients) add(gradient_group_name(span), group);
   add("world", communicators.world);
   return costs;
 }

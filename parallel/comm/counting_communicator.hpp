@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,7 +59,8 @@ class CountingCommunicator : public Communicator {
 };
 
 /// The communicators of a rank of a grid that is only planned.
-GridCommunicators counting_communicators(const ProcessGrid& grid, bool overlap_tensor);
+GridCommunicators counting_communicators(const ProcessGrid& grid,
+                                         std::span<const Span> gradient_spans, bool overlap_tensor);
 /// The same groups, counted from now on.
 GridCommunicators counted(GridCommunicators communicators);
 /// By group and collective: {"tensor", {"all_gather", ...}}. Of counting communicators only.

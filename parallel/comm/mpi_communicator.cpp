@@ -18,6 +18,8 @@ namespace {
 /// An all-reduce up to this size is one exchange of everything: fewer messages in a row.
 constexpr std::int64_t kSmallBytes = 16384;
 
+/// Up to so many host values every rank gets those of all ranks and sums them itself.
+constexpr std::size_t kFewValues = 16;
 bool is_small(std::int64_t bytes, std::int64_t slot_bytes) {
   return bytes <= std::min(kSmallBytes, slot_bytes);
 }
@@ -44,8 +46,9 @@ std::byte* bytes_of(const ConstView& view) {
 }  // namespace
 
 MpiCommunicator::MpiCommunicator(MPI_Comm communicator, std::shared_ptr<Staging> staging,
-                                 std::int64_t max_message_bytes)
-    : communicator_(communicator), exchange_(communicator, std::move(staging), max_message_bytes) {
+                                 std::int64_t max_message_bytes, int block)
+    : communicator_(communicator),
+      exchange_(communicator, std::move(staging), max_message_bytes, block) {
   check_mpi(MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
 }
 
@@ -149,6 +152,12 @@ std::int64_t MpiCommunicator::bytes_of_all_reduce(std::int64_t bytes, int rank, 
   return bytes - own + own * (size - 1);
 }
 
+std::int64_t MpiCommunicator::bytes_of_value_sum(std::size_t count, int size) {
+  const auto values = static_cast<std::int64_t>(count);
+  const std::int64_t each = count > kFewValues ? 2 * div_ceil(values, size) : values;
+  return each * static_cast<std::int64_t>(sizeof(double)) * (size - 1);
+}
+
 void MpiCommunicator::broadcast(View data, int root) {
   require_contiguous("broadcast", data);
   if (size() == 1) return;
@@ -177,7 +186,27 @@ void MpiCommunicator::combine_values(std::span<double> values, Combine combine) 
     values[i % count] = combine(values[i % count], values_[i]);
 }
 
+// What a rank sends and receives does not grow with the number of ranks, but for the padding of the
+// last shares.
+void MpiCommunicator::sum_shares(std::span<double> values) {
+  bytes_sent_ += bytes_of_value_sum(values.size(), size());
+  const auto share = static_cast<std::size_t>(div_ceil(std::ssize(values), size()));
+  const std::size_t all = share * static_cast<std::size_t>(size());
+  values_.assign(2 * all, 0.0);
+  const std::span<double> sent(values_.data(), all), received(values_.data() + all, all);
+  std::copy(values.begin(), values.end(), sent.begin());
+  check_mpi(MPI_Alltoall(sent.data(), narrow<int>(share), MPI_DOUBLE, received.data(),
+                         narrow<int>(share), MPI_DOUBLE, communicator_),
+            "MPI_Alltoall");
+  for (std::size_t i = share; i < all; ++i) received[i % share] += received[i];
+  check_mpi(MPI_Allgather(received.data(), narrow<int>(share), MPI_DOUBLE, sent.data(),
+                          narrow<int>(share), MPI_DOUBLE, communicator_),
+            "MPI_Allgather");
+  std::copy_n(sent.begin(), values.size(), values.begin());
+}
+
 void MpiCommunicator::all_reduce_sum(std::span<double> values) {
+  if (size() > 1 && values.size() > kFewValues) return sum_shares(values);
   combine_values(values, [](double a, double b) { return a + b; });
 }
 

@@ -22,15 +22,18 @@ class MpiCommunicator final : public Communicator {
   /// Longest message. A few of them fit into the second-level cache together.
   static constexpr std::int64_t kMaxMessageBytes = std::int64_t{1} << 18;
 
-  /// Takes `communicator` over and frees it. Collective.
+  /// Takes `communicator` over and frees it. Collective. Sums of views are taken in blocks of
+  /// `block` consecutive ranks first, then over the blocks (sum_in_rank_order).
   MpiCommunicator(MPI_Comm communicator, std::shared_ptr<Staging> staging,
-                  std::int64_t max_message_bytes = kMaxMessageBytes);
+                  std::int64_t max_message_bytes = kMaxMessageBytes, int block = 1);
   ~MpiCommunicator() override;
   MpiCommunicator(const MpiCommunicator&) = delete;
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
 
   /// What a rank of `size` sends for an all-reduce of a tensor of so many bytes.
   static std::int64_t bytes_of_all_reduce(std::int64_t bytes, int rank, int size);
+  /// The same for the sum of so many host values.
+  static std::int64_t bytes_of_value_sum(std::size_t count, int size);
 
   int rank() const override { return exchange_.rank(); }
   int size() const override { return exchange_.size(); }
@@ -53,6 +56,8 @@ class MpiCommunicator final : public Communicator {
   // The streams of the exchange: each rank's shards, or an even share of `data`.
   void plan_shards(std::span<const RowShards> tensors);
   void plan_even(std::byte* data, std::int64_t bytes);
+  /// The sum of many values: each rank sums its share of them.
+  void sum_shares(std::span<double> values);
   template <class Combine>
   void combine_values(std::span<double> values, Combine combine);
 

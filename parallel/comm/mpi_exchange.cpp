@@ -47,10 +47,11 @@ void Staging::reserve(std::int64_t bytes) {
 }
 
 MpiExchange::MpiExchange(MPI_Comm communicator, std::shared_ptr<Staging> staging,
-                         std::int64_t max_message_bytes)
+                         std::int64_t max_message_bytes, int block)
     : communicator_(communicator),
       rank_(group_rank(communicator)),
       size_(group_size(communicator)),
+      block_(block),
       staging_(std::move(staging)),
       slot_bytes_(message_limit(size_, max_message_bytes)),
       plan_(size_, slot_bytes_) {
@@ -127,7 +128,7 @@ void MpiExchange::sum_round(std::size_t round, DType dtype, Place place) {
       sources_[static_cast<std::size_t>(source)] =
           source == rank_ ? stretch.data : receive_slot(round, source) + offset;
     sum_in_rank_order(dtype, sources_, place(stretch),
-                      stretch.bytes / static_cast<std::int64_t>(size_of(dtype)));
+                      stretch.bytes / static_cast<std::int64_t>(size_of(dtype)), block_);
     offset += stretch.bytes;
   }
 }
@@ -215,7 +216,7 @@ void MpiExchange::sum_everywhere(const View& data) {
   for (int source = 0; source < size_; ++source)
     sources_[static_cast<std::size_t>(source)] =
         source == rank_ ? data.data : receive_slot(0, source);
-  sum_in_rank_order(data.dtype, sources_, data.data, data.size());
+  sum_in_rank_order(data.dtype, sources_, data.data, data.size(), block_);
 }
 
 }  // namespace espalier::parallel

@@ -36,9 +36,9 @@ class MpiExchange {
   /// Staging stays near this size however many ranks there are.
   static constexpr std::int64_t kStagingBytes = std::int64_t{16} << 20;
 
-  /// `communicator` stays the caller's and must outlive this.
+  /// `communicator` stays the caller's and must outlive this. `block`: of sum_in_rank_order.
   MpiExchange(MPI_Comm communicator, std::shared_ptr<Staging> staging,
-              std::int64_t max_message_bytes);
+              std::int64_t max_message_bytes, int block = 1);
 
   /// The longest message in a group of `size` ranks.
   static std::int64_t message_limit(int size, std::int64_t max_message_bytes);
@@ -83,7 +83,7 @@ class MpiExchange {
   void wait(std::size_t round);
 
   MPI_Comm communicator_;
-  int rank_, size_;
+  int rank_, size_, block_;
   std::shared_ptr<Staging> staging_;
   std::int64_t slot_bytes_;
   MessagePlan plan_;

@@ -22,7 +22,8 @@ std::string why_no_nccl();
 /// in the ring's order, and bf16 rounded at each rank. In registered memory they are taken in fp32
 /// and rounded once, in an order of the ranks. The switch's own sums are off (NCCL_NVLS_ENABLE=0
 /// unless the user says otherwise): they differ from call to call on Hopper (NCCL issue 1497). The
-/// others of the contract hold.
+/// others of the contract hold. A group that spans several tensor groups is summed in the ring's
+/// order, too, and not within each of them first.
 ///
 /// Throws Error (bad_configuration) when NCCL cannot be had or two ranks of the axis share a GPU. A
 /// call that fails is Error (internal) with call, rank, GPU and NCCL's words. A failure that shows

@@ -56,8 +56,30 @@ void sum_of_many(std::span<const void* const> sources, T* out, std::int64_t begi
   }
 }
 
+/// Each `block` consecutive sources first, then their sums.
 template <class T>
-void sum_typed(std::span<const void* const> sources, T* out, std::int64_t begin, std::int64_t end) {
+void sum_of_blocks(std::span<const void* const> sources, std::size_t block, T* out,
+                   std::int64_t begin, std::int64_t end) {
+  simd::for_lanes(end - begin, [&](std::int64_t i, auto lanes) {
+    const auto load = [&](std::size_t s) {
+      return simd::load(elements<T>(sources[s], begin + i), lanes);
+    };
+    const auto sum_of_block = [&](std::size_t first) {
+      simd::Floats sum = load(first);
+      for (std::size_t s = first + 1; s < first + block; ++s) sum += load(s);
+      return sum;
+    };
+    simd::Floats total = sum_of_block(0);
+    for (std::size_t first = block; first < sources.size(); first += block)
+      total += sum_of_block(first);
+    simd::store(out + begin + i, total, lanes);
+  });
+}
+
+template <class T>
+void sum_typed(std::span<const void* const> sources, std::size_t block, T* out, std::int64_t begin,
+               std::int64_t end) {
+  if (block != sources.size()) return sum_of_blocks(sources, block, out, begin, end);
   using Sum = void (*)(std::span<const void* const>, T*, std::int64_t, std::int64_t);
   // One function per number of sources, from 1 to kMaxUnrolled.
   constexpr auto kUnrolled = []<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
@@ -70,14 +92,14 @@ void sum_typed(std::span<const void* const> sources, T* out, std::int64_t begin,
 
 }  // namespace
 
-void sum_range(std::span<const void* const> sources, float* out, std::int64_t begin,
-               std::int64_t end) {
-  sum_typed(sources, out, begin, end);
+void sum_range(std::span<const void* const> sources, std::size_t block, float* out,
+               std::int64_t begin, std::int64_t end) {
+  sum_typed(sources, block, out, begin, end);
 }
 
-void sum_range(std::span<const void* const> sources, bf16* out, std::int64_t begin,
-               std::int64_t end) {
-  sum_typed(sources, out, begin, end);
+void sum_range(std::span<const void* const> sources, std::size_t block, bf16* out,
+               std::int64_t begin, std::int64_t end) {
+  sum_typed(sources, block, out, begin, end);
 }
 
 }  // namespace espalier::parallel::ESPALIER_SIMD

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdlib>
 #include <exception>
+#include <set>
 
 #include "base/error.hpp"
 #include "parallel/comm/mpi_check.hpp"
@@ -106,7 +107,20 @@ void MpiSession::abort(int status) {
   std::_Exit(status);
 }
 
+const char* gradient_group_name(Span span) {
+  if (span == Span::tokens_shared) return "data";
+  return span == Span::kv_tokens ? "kv replicas x data" : "tensor x data";
+}
+
+std::vector<Span> distinct_groups(const ProcessGrid& grid, std::span<const Span> spans) {
+  std::set<Span> distinct;
+  for (const Span span : spans)
+    if (grid.size_of(span) > 1) distinct.insert(grid.simplest(span));
+  return {distinct.begin(), distinct.end()};
+}
+
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
+                                     std::span<const Span> gradient_spans,
                                      const device::Context* context, CollectiveLibrary library,
                                      bool overlap_tensor) {
   if (grid.size() != session.size()) {
@@ -124,7 +138,9 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
   const auto make = [&](Span span, const device::Queue& queue,
                         const char* axis) -> std::unique_ptr<Communicator> {
-    auto host = std::make_unique<MpiCommunicator>(communicator_of(grid, span), staging);
+    auto host =
+        std::make_unique<MpiCommunicator>(communicator_of(grid, span), staging,
+                                          MpiCommunicator::kMaxMessageBytes, grid.block_of(span));
     if (on_host) return host;
     // A group of one rank only copies, now and then.
     if (through_nccl && host->size() > 1)
@@ -143,8 +159,9 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   if (overlap_tensor && grid.shape().tensor > 1)
     result.tensor_overlap =
         make(Span::tensor, beside(CommunicationStream::tensor), "tensor (beside)");
-  result.data = make(Span::data, beside(CommunicationStream::data), "data");
-  result.kv_replicas = make(Span::kv_replicas, compute, "kv replicas");
+  for (const Span span : distinct_groups(grid, gradient_spans))
+    result.gradients[span] =
+        make(span, beside(CommunicationStream::data), gradient_group_name(span));
   result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
   return result;
 }

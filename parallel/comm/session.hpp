@@ -1,5 +1,7 @@
 #pragma once
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,24 +38,31 @@ class MpiSession {
   std::unique_ptr<Communicator> world_;
 };
 
-/// The communicators of the grid's axes. Collective over the world.
+/// The communicators of a rank's groups. Collective over the world.
 struct GridCommunicators {
   std::unique_ptr<Communicator> tensor;
   /// The tensor group once more, for collectives beside the computation; null without.
   std::unique_ptr<Communicator> tensor_overlap;
-  std::unique_ptr<Communicator> data;
-  /// The tensor ranks that hold the same kv heads when tensor > K (size 1 otherwise).
-  std::unique_ptr<Communicator> kv_replicas;
+  /// For gradients and weights (TensorSpec::gradient_span), by ProcessGrid::simplest of their
+  /// spans. Over MPI sums are taken within each tensor group first, in rank order, and then over
+  /// the groups (ProcessGrid::block_of); NCCL's order is its own.
+  std::map<Span, std::unique_ptr<Communicator>> gradients;
   std::unique_ptr<Communicator> world;
 };
+/// What messages and counts call the group of a gradient's span.
+const char* gradient_group_name(Span span);
+/// The groups of more than one rank that these spans of gradients need: each once, by
+/// ProcessGrid::simplest, in order.
+std::vector<Span> distinct_groups(const ProcessGrid& grid, std::span<const Span> spans);
 /// What carries collectives of GPU memory; on the host it is always MPI. Automatic is NCCL where
 /// every rank has it and a GPU of its own, else MPI through host memory.
 enum class CollectiveLibrary { automatic, mpi, nccl };
-/// Communicators for memory where `context` computes (null: the host): over the data axis in its
-/// communication stream for it, over the others in its compute stream. `world` is for host values
-/// and texts. `overlap_tensor`: tensor_overlap too, in the communication stream of the tensor
-/// group.
+/// Communicators for memory where `context` computes (null: the host): those of `gradient_spans`
+/// in its communication stream for gradients and weights, that of the tensor group in its compute
+/// stream. `world` is for host values and texts. `overlap_tensor`: tensor_overlap too, in the
+/// communication stream of the tensor group.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
+                                     std::span<const Span> gradient_spans,
                                      const device::Context* context = nullptr,
                                      CollectiveLibrary library = CollectiveLibrary::automatic,
                                      bool overlap_tensor = false);

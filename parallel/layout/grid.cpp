@@ -134,6 +134,15 @@ int ProcessGrid::block_of(Span span) const {
   return span == Span::kv_tokens ? views_.kv_replication : 1;
 }
 
+Span ProcessGrid::simplest(Span span) const {
+  // They contain one another: as many ranks are the same ranks.
+  const int size = size_of(span);
+  for (const Span smaller : {Span::tokens_shared, Span::kv_tokens})
+    if (size_of(smaller) == size) return smaller;
+  ESPALIER_ASSERT(span == Span::tokens, "span {} is none of gradients", static_cast<int>(span));
+  return span;
+}
+
 int rank_at(const GridShape& shape, const GridPlace& place) {
   return place.tensor + shape.tensor * (place.context +
                                         shape.context * (place.data + shape.data * place.pipeline));

@@ -96,6 +96,9 @@ class ProcessGrid {
   /// In the list of tokens or kv_tokens so many consecutive ranks are of one tensor group: sums are
   /// taken within these first. 1 in the others.
   int block_of(Span span) const;
+  /// The smallest of tokens_shared, kv_tokens and tokens with the ranks of `span`, which is one of
+  /// them: spans that differ in nothing but their names share a communicator.
+  Span simplest(Span span) const;
 
   /// A picture of the grid for the banner (at most about 8 x 16 ranks drawn).
   std::string picture() const;

@@ -94,35 +94,37 @@ GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape) {
   return {.kv_replication = kv_replication(num_kv_heads, shape.tensor)};
 }
 
-bool counts_here(const TensorSpec& spec, int t, int n) {
-  switch (spec.shard) {
+Span holders(ShardRule rule) {
+  switch (rule) {
     case ShardRule::none:
-      return t == 0;
+      return Span::tokens;
     case ShardRule::kv_rows:
-      return t % kv_replication(spec.num_kv_heads, n) == 0;
+      return Span::kv_tokens;
     default:
-      return true;
+      return Span::tokens_shared;
   }
 }
 
-std::vector<std::int64_t> data_row_begins(std::int64_t local_rows, int data_size) {
-  ESPALIER_ASSERT(local_rows >= 0 && data_size > 0, "{} rows over {}", local_rows, data_size);
-  const std::int64_t share = div_ceil(local_rows, data_size);
-  std::vector<std::int64_t> begins(static_cast<std::size_t>(data_size) + 1);
-  for (int d = 0; d <= data_size; ++d)
-    begins[static_cast<std::size_t>(d)] = std::min(local_rows, d * share);
+bool counts_here(const TensorSpec& spec, const ProcessGrid& grid) {
+  return grid.first_of(spec.gradient_span) == grid.first_of(holders(spec.shard));
+}
+
+std::vector<std::int64_t> even_row_begins(std::int64_t rows, int ranks) {
+  ESPALIER_ASSERT(rows >= 0 && ranks > 0, "{} rows over {}", rows, ranks);
+  const std::int64_t share = div_ceil(rows, ranks);
+  std::vector<std::int64_t> begins(static_cast<std::size_t>(ranks) + 1);
+  for (int r = 0; r <= ranks; ++r) begins[static_cast<std::size_t>(r)] = std::min(rows, r * share);
   return begins;
 }
 
-Rectangle owned_shard(const TensorSpec& spec, int t, int num_tensor, int d, int num_data) {
-  ESPALIER_ASSERT(0 <= d && d < num_data, "data rank {} of {}", d, num_data);
-  Rectangle shard = tensor_shard(spec, t, num_tensor);
-  // As data_row_begins, of which only two are needed: rank 0 asks for every rank of the grid.
-  const std::int64_t share = div_ceil(shard.rows(), num_data);
-  const std::int64_t first = shard.row_begin;
+Rectangle owned_shard(const TensorSpec& spec, const ProcessGrid& grid) {
+  Rectangle shard = tensor_shard(spec, grid.tensor_rank(), grid.shape().tensor);
+  // As even_row_begins, of which only two are needed: rank 0 asks for every rank of the grid.
+  const std::int64_t share = div_ceil(shard.rows(), grid.size_of(spec.gradient_span));
+  const std::int64_t first = shard.row_begin + share * grid.index_in(spec.gradient_span);
   const std::int64_t last = shard.row_end;
-  shard.row_begin = std::min(last, first + d * share);
-  shard.row_end = std::min(last, first + (d + 1) * share);
+  shard.row_begin = std::min(last, first);
+  shard.row_end = std::min(last, first + share);
   return shard;
 }
 

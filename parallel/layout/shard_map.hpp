@@ -29,14 +29,6 @@ bool divides(ShardRule rule, std::int64_t count, std::int64_t n);
 
 enum class Init : std::uint8_t { normal, ones, zeros };
 
-/// Over which tensor ranks the gradient of a weight is a partial sum.
-enum class GradientSum : std::uint8_t {
-  none,               ///< every rank has the whole gradient of what it holds
-  tensor,             ///< always a partial sum: weights that act on local heads (QK-norm)
-  sequence_parallel,  ///< a partial sum when sequence parallelism splits the tokens (norms)
-  kv_replicas,        ///< partial sums over the ranks that hold the same kv head
-};
-
 /// Where Hugging Face keeps a weight when its files differ from our rows: GPT-2 stores its matrices
 /// (in, out) and joins q, k and v. Row r, column c of ours is element (offset + r, c) of the tensor
 /// `name` of `total_rows` rows, or (c, offset + r) when transposed. Several of our rows share one.
@@ -59,7 +51,9 @@ struct TensorSpec {
   Init init = Init::normal;
   double init_scale = 1.0;   ///< times initializer_range (GPT-2: 1/sqrt(2L) of c_proj)
   bool weight_decay = true;  ///< matrices only
-  GradientSum gradient_sum = GradientSum::none;
+  /// The ranks whose gradients of it are summed. They divide its optimiser state among them
+  /// (ZeRO-1), gather its weight from one another, and each counts its own part in the norm.
+  Span gradient_span = Span::tokens_shared;
   std::int64_t num_kv_heads = 0;  ///< for kv_rows: K
   int layer = -1;                 ///< -1: not in a block
   HuggingFacePlace place = {};    ///< in Hugging Face's files
@@ -85,16 +79,19 @@ std::int64_t allocated_rows(const TensorSpec& spec, int n);
 int kv_replication(std::int64_t num_kv_heads, int n);
 /// The views of the grid of a model with so many key and value heads.
 GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape);
-/// Whether this tensor rank is the one that counts (norm, checkpoint): false on all but the first
-/// rank of those that hold the same rectangle.
-bool counts_here(const TensorSpec& spec, int t, int n);
+/// The ranks of a stage that hold the same shard of a weight.
+Span holders(ShardRule rule);
+/// Whether what this rank owns of the weight is its to count in the norm and to write. The ranks of
+/// gradient_span own each element once. Where they are not all holders, there are several groups of
+/// them with the same gradient (norms without sequence parallelism), and the first of these counts.
+bool counts_here(const TensorSpec& spec, const ProcessGrid& grid);
 
-/// ZeRO partition by rows (Rajbhandari et al. 2020): the `local_rows` of a tensor-local weight are
-/// divided evenly over the data group, ceil(local_rows/size) each, the last ones shorter or empty.
-/// Returns size + 1 begins. At zero_stage 0 every rank owns [0, local_rows).
-std::vector<std::int64_t> data_row_begins(std::int64_t local_rows, int data_size);
+/// `rows` divided evenly over `ranks`, ceil(rows/ranks) each, the last ones fewer or none. Returns
+/// ranks + 1 begins.
+std::vector<std::int64_t> even_row_begins(std::int64_t rows, int ranks);
 
-/// The global rectangle whose optimiser state data rank `d` of `num_data` owns under ZeRO-1.
-Rectangle owned_shard(const TensorSpec& spec, int t, int num_tensor, int d, int num_data);
+/// The rectangle whose optimiser state this rank owns under ZeRO-1 (Rajbhandari et al. 2020): the
+/// rows of its shard are divided evenly over gradient_span.
+Rectangle owned_shard(const TensorSpec& spec, const ProcessGrid& grid);
 
 }  // namespace espalier::parallel

@@ -72,7 +72,6 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   device::Context& context = job.rank_context.context;
   train::log_devices(session, job.rank_context);
   plan::TrainingMemory& memory = job.model.memory;
-  const std::vector<int> forward_order = memory.weights->forward_order();
   const data::MicroBatch batch = random_batch(parameters, grid.data_rank());
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
 
@@ -80,8 +79,9 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
                                .grid = grid,
                                .communicators = job.model.communicators,
                                .transformer = job.model.transformer,
-                               .optimizer = *memory.optimizer,
-                               .forward_order = forward_order};
+                               .parameters = *memory.parameter_store,
+                               .gradient_norm = *memory.gradient_norm,
+                               .optimizer = *memory.optimizer};
   const train::StepBatches batches{
       .num_micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data),
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),

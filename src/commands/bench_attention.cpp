@@ -5,7 +5,7 @@
 #include "commands/banner.hpp"
 #include "commands/commands.hpp"
 #include "commands/operator_timer.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 
 // Attention at the shape that the input gives it on this rank, by every provider that can be had.
 

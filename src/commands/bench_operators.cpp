@@ -5,7 +5,7 @@
 #include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
 #include "commands/operator_timer.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "kernels/operator_list.hpp"
 #include "model/attention_operands.hpp"
 #include "model/inputs.hpp"
@@ -31,6 +31,7 @@ class OperatorBench {
         w_(job.model.memory.weights->weights),
         g_(job.model.memory.weights->gradients),
         a_(*job.model.memory.activations),
+        gradient_norm_(*job.model.memory.gradient_norm),
         optimizer_(*job.model.memory.optimizer),
         parameters_(job.parameters),
         timer_(job.rank_context.context),
@@ -190,7 +191,7 @@ class OperatorBench {
   }
 
   void optimizer() {
-    measure("gradient norm", [&] { optimizer_.square_sum(context_); });
+    measure("gradient norm", [&] { gradient_norm_.square_sums(context_); });
     measure("AdamW", [&] {
       optimizer_.update(context_, parameters_.optimizer,
                         {.learning_rate = 0.0, .gradient_scale = 1.0, .step = 1},
@@ -205,7 +206,8 @@ class OperatorBench {
   model::ModelTensors& w_;
   model::ModelTensors& g_;
   model::Activations& a_;
-  optim::Optimizer& optimizer_;
+  optim::GradientNorm& gradient_norm_;
+  optim::AdamW& optimizer_;
   const config::Parameters& parameters_;
   OperatorTimer timer_;
   data::MicroBatch host_batch_;

@@ -22,11 +22,11 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
       rank_context(session, p),
       peaks(measure_peaks(session, rank_context, p)),
       model(session, p, rank_context) {
-  optim::Optimizer& optimizer = *model.memory.optimizer;
+  optim::AdamW& optimizer = *model.memory.optimizer;
   train::randomize_masters(rank_context.context, model.memory.architecture, p.training.seed,
                            optimizer);
   optimizer.weights_from_master(rank_context.context);
-  optimizer.gather_weights(rank_context.context, model.communicators);
+  model.memory.parameter_store->gather(rank_context.context);
 }
 
 config::Parameters with_one_block(config::Parameters parameters) {

@@ -1,6 +1,6 @@
 #include "commands/forward_pass.hpp"
 
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 
 namespace espalier::commands {
 namespace {

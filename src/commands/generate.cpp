@@ -17,7 +17,7 @@
 #include "config/sequence_limit.hpp"
 #include "huggingface/special_tokens.hpp"
 #include "io/json_text.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "model/decoder.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"

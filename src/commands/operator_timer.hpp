@@ -7,7 +7,7 @@
 #include "commands/roofline.hpp"
 #include "device/arena.hpp"
 #include "device/stopwatch.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 
 namespace espalier::commands {
 

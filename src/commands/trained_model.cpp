@@ -34,8 +34,9 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
   weight_arena = device::Arena::backed("weights", weight_arena.used_bytes(), rank_context.gpu);
   weights = std::make_unique<model::Weights>(architecture, rank_context.grid, dtype, weight_arena,
                                              nullptr);
-  communicators = parallel::make_communicators(session, rank_context.grid, &rank_context.context,
-                                               train::collective_library(p.device));
+  communicators =
+      parallel::make_communicators(session, rank_context.grid, /*gradient_spans=*/{},
+                                   &rank_context.context, train::collective_library(p.device));
   train::require_same_model(reader, weights->table);
   train::load_weights(rank_context.context, reader, weights->local_tensors(), rank_context.grid);
 }

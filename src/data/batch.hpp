@@ -15,7 +15,7 @@ struct DocumentRule {
 };
 
 /// One micro-batch: its samples and what the model must know to gather its inputs from them
-/// (kernels/batch_inputs.hpp).
+/// (kernels/embedding/batch_inputs.hpp).
 struct MicroBatch {
   std::vector<std::uint32_t> samples;  ///< (B, S+1); the last token of a sample is only a target
   /// (B, S+1) a token's place in its document, counted in the sample; empty where the rule asks for

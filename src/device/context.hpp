@@ -23,7 +23,7 @@ namespace espalier::device {
 /// Streams for communication run beside it between fork_communication and join_communication.
 class Context {
  public:
-  /// The streams beside the compute stream: for collectives of the data axis, and for those of the
+  /// The streams beside the compute stream: for gradients and weights (data), and for those of the
   /// tensor group, of which the next product waits and which must not stand behind a bucket of
   /// gradients. Each has its own order.
   enum class CommunicationStream : std::uint8_t { data, tensor };

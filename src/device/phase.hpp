@@ -18,7 +18,7 @@ enum class Phase : std::uint8_t {
   head,                    ///< GEMMs of the LM head
   loss,                    ///< softmax and cross-entropy
   tensor_communication,    ///< collectives of the tensor axis
-  gradient_communication,  ///< reduce-scatter over the data axis
+  gradient_communication,  ///< reduce-scatter of gradients
   weight_communication,    ///< all-gather of updated weights
   clipping,                ///< gradient norm and the step's small all-reduce
   optimizer,               ///< AdamW

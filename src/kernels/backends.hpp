@@ -3,7 +3,7 @@
 //
 //   host      <op>_host.cpp, with the context's threads; once per SIMD level, host::avx2 and so on
 //   cuda      <op>.cu by nvcc, put into a queue; views are in the GPU's memory
-//   emulated  the same .cu as ordinary C++ (kernels/emulation/README.md)
+//   emulated  the same .cu as ordinary C++ (emulation/README.md)
 //
 // A CUDA launcher does not wait. Its results do not depend on the device: sums are cut by the
 // shapes alone and added in a fixed order, without atomics. Where a contract has a gradient summed

@@ -2,19 +2,19 @@
 // Every operator that takes its arguments as one structure, once: from this list come its
 // declarations for every backend (kernels/backends.hpp), its cost (kernels/cost.hpp) and the
 // choice between backends (operators.cpp).
-#include "kernels/adamw.hpp"
-#include "kernels/attention.hpp"
-#include "kernels/batch_inputs.hpp"
+#include "kernels/attention/attention.hpp"
+#include "kernels/attention/qk_norm_rope.hpp"
 #include "kernels/bias.hpp"
-#include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/embedding.hpp"
-#include "kernels/gelu.hpp"
-#include "kernels/layernorm.hpp"
-#include "kernels/positions.hpp"
-#include "kernels/qk_norm_rope.hpp"
-#include "kernels/rmsnorm.hpp"
-#include "kernels/swiglu.hpp"
+#include "kernels/embedding/batch_inputs.hpp"
+#include "kernels/embedding/embedding.hpp"
+#include "kernels/embedding/positions.hpp"
+#include "kernels/loss/cross_entropy.hpp"
+#include "kernels/mlp/gelu.hpp"
+#include "kernels/mlp/swiglu.hpp"
+#include "kernels/norm/layernorm.hpp"
+#include "kernels/norm/rmsnorm.hpp"
+#include "kernels/optim/adamw.hpp"
 
 // clang-format off
 #define ESPALIER_OPERATORS(X)                              \

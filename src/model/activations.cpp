@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/integers.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 
 namespace espalier::model {
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "device/arena.hpp"
-#include "kernels/attention.hpp"
-#include "kernels/qk_norm_rope.hpp"
+#include "kernels/attention/attention.hpp"
+#include "kernels/attention/qk_norm_rope.hpp"
 #include "model/local_sizes.hpp"
 
 namespace espalier::model {
@@ -99,7 +99,8 @@ struct Activations {
   device::View n_final;                  ///< (T_loc, H)
   kernels::RopeTable rope;               ///< (S, D/2) f32 each; no data without RoPE
 
-  // The batch: its copy, on a GPU only, and what is gathered from it (kernels/batch_inputs.hpp).
+  // The batch: its copy, on a GPU only, and what is gathered from it
+  // (kernels/embedding/batch_inputs.hpp).
   device::View samples;             ///< (B, S+1) u32
   device::View document_positions;  ///< (B, S+1) i32
   device::View tokens, targets;     ///< (1, T) u32

@@ -4,7 +4,7 @@
 
 #include "base/dtype.hpp"
 #include "config/parameters.hpp"
-#include "kernels/qk_norm_rope.hpp"
+#include "kernels/attention/qk_norm_rope.hpp"
 
 namespace espalier::model {
 

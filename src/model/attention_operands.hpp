@@ -1,6 +1,6 @@
 #pragma once
-#include "kernels/attention.hpp"
-#include "kernels/qk_norm_rope.hpp"
+#include "kernels/attention/attention.hpp"
+#include "kernels/attention/qk_norm_rope.hpp"
 #include "model/activations.hpp"
 #include "model/inputs.hpp"
 #include "model/weights.hpp"

@@ -1,7 +1,7 @@
 #include "kernels/bias.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/embedding.hpp"
-#include "kernels/positions.hpp"
+#include "kernels/embedding/embedding.hpp"
+#include "kernels/embedding/positions.hpp"
 #include "model/parts.hpp"
 #include "model/transformer.hpp"
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/embedding.hpp"
-#include "kernels/positions.hpp"
+#include "kernels/embedding/embedding.hpp"
+#include "kernels/embedding/positions.hpp"
 #include "model/parts.hpp"
 
 namespace espalier::model {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "device/context.hpp"
-#include "kernels/attention.hpp"
-#include "kernels/qk_norm_rope.hpp"
+#include "kernels/attention/attention.hpp"
+#include "kernels/attention/qk_norm_rope.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
 #include "parallel/comm/session.hpp"

@@ -1,5 +1,5 @@
-#include "kernels/embedding.hpp"
-#include "kernels/positions.hpp"
+#include "kernels/embedding/embedding.hpp"
+#include "kernels/embedding/positions.hpp"
 #include "model/parts.hpp"
 #include "model/transformer.hpp"
 

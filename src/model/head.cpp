@@ -1,5 +1,5 @@
-#include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
+#include "kernels/loss/cross_entropy.hpp"
 #include "model/transformer.hpp"
 
 namespace espalier::model {

@@ -1,6 +1,6 @@
 #include "model/inputs.hpp"
 
-#include "kernels/batch_inputs.hpp"
+#include "kernels/embedding/batch_inputs.hpp"
 
 namespace espalier::model {
 

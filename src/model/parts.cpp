@@ -1,10 +1,10 @@
 #include "model/parts.hpp"
 
 #include "base/error.hpp"
-#include "kernels/gelu.hpp"
-#include "kernels/layernorm.hpp"
-#include "kernels/rmsnorm.hpp"
-#include "kernels/swiglu.hpp"
+#include "kernels/mlp/gelu.hpp"
+#include "kernels/mlp/swiglu.hpp"
+#include "kernels/norm/layernorm.hpp"
+#include "kernels/norm/rmsnorm.hpp"
 
 namespace espalier::model {
 

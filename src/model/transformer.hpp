@@ -25,8 +25,8 @@ class Transformer {
 
   /// Called with a bucket's number right before a forward pass first uses its weights.
   using BeforeUse = std::function<void(int bucket)>;
-  /// For weights that are still on their way when a pass begins (optim::Optimizer::
-  /// wait_for_weights). The backward pass uses them after the forward pass.
+  /// For weights that are still on their way when a pass begins (parallel::
+  /// ParameterStore::acquire). The backward pass uses them after the forward pass.
   void set_before_use(BeforeUse before_use) { before_use_ = std::move(before_use); }
 
   /// Forward and backward of one micro-batch. Gradients of loss_scale * sum of token losses replace

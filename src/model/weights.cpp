@@ -136,8 +136,8 @@ int bucket_of(const parallel::TensorSpec& spec, std::int64_t num_layers) {
 }
 
 Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
-                 device::Arena& weight_arena, device::Arena* gradient_arena)
-    : table(tensor_table(architecture)),
+                 device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel)
+    : table(tensor_table(architecture, sequence_parallel)),
       weights(),
       gradients(),
       sizes_(LocalSizes::of(architecture, grid)),

@@ -60,9 +60,10 @@ struct Weights {
   ModelTensors weights;
   ModelTensors gradients;  ///< f32; no data when made without a gradient arena
 
-  /// `gradient_arena` null: for evaluation and generation.
+  /// `gradient_arena` null: for evaluation and generation. `sequence_parallel`: of tensor_table.
   Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
-          device::Arena& weight_arena, device::Arena* gradient_arena);
+          device::Arena& weight_arena, device::Arena* gradient_arena,
+          bool sequence_parallel = false);
   Weights(const Weights&) = delete;
   Weights& operator=(const Weights&) = delete;
 

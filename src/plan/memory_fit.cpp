@@ -43,10 +43,14 @@ std::int64_t library_bytes(const config::Parameters& p, const parallel::GridShap
   constexpr std::int64_t kChannels = 32;
   constexpr std::int64_t kConnection =
       4 * kMiB + std::int64_t{8} * 512 * 8 * 16 + std::int64_t{120} * 640 * 8 * 8;
-  const int num_kv_heads = narrow<int>(p.model.num_key_value_heads);
-  const std::int64_t communicators =
-      (shape.tensor > 1 ? 1 + (p.parallel.overlap_tensor ? 1 : 0) : 0) + (shape.data > 1 ? 1 : 0) +
-      (shape.tensor > num_kv_heads ? 1 : 0);
+  const parallel::ProcessGrid grid(shape, 0,
+                                   parallel::views_of(p.model.num_key_value_heads, shape));
+  std::vector<parallel::Span> spans;
+  for (const parallel::TensorSpec& spec :
+       model::tensor_table(model::Architecture::from(p.model), p.parallel.sequence_parallel))
+    spans.push_back(spec.gradient_span);
+  std::int64_t communicators = std::ssize(parallel::distinct_groups(grid, spans));
+  if (shape.tensor > 1) communicators += p.parallel.overlap_tensor ? 2 : 1;
   return p.device.communicator == "mpi" ? bytes : bytes + communicators * kChannels * kConnection;
 }
 

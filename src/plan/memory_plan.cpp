@@ -6,7 +6,7 @@
 #include "base/text.hpp"
 #include "device/gemm.hpp"
 #include "device/staging.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "kernels/workspace.hpp"
 #include "plan/memory_fit.hpp"
 
@@ -32,8 +32,6 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       gradient_arena(std::move(arenas[1])),
       activation_arena(std::move(arenas[2])),
       optimizer_arena(std::move(arenas[3])) {
-  weights =
-      std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena, &gradient_arena);
   const model::ActivationShape shape{
       .micro_batch_size = p.training.micro_batch_size,
       .sequence_length = p.training.sequence_length,
@@ -46,6 +44,8 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       .attention = kernels::attention_provider_from_name(p.device.attention),
       .compute_capability = compute_capability,
       .documents = p.data.document_mask};
+  weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena,
+                                             &gradient_arena, shape.splits_tokens);
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
   if (shape.on_gpu) {
@@ -54,25 +54,27 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
     gemm_workspace_bytes_ = device::Gemm::workspace_bytes(backend);
     pinned_bytes_ = device::Staging::kPinnedBytes + kCheckpointPinnedBytes;
   }
-  optimizer = std::make_unique<optim::Optimizer>(weights->local_tensors(), grid,
-                                                 static_cast<int>(p.parallel.zero_stage),
-                                                 shape.splits_tokens, optimizer_arena);
-  optimizer->set_overlap(p.parallel.overlap_data);
+  const parallel::ProcessGrid viewed =
+      grid.with(parallel::views_of(architecture.num_kv_heads, grid.shape()));
+  parameter_store = std::make_unique<parallel::ParameterStore>(
+      weights->local_tensors(), viewed, static_cast<int>(p.parallel.zero_stage));
+  parameter_store->set_overlap(p.parallel.overlap_data);
+  parameter_store->set_gather_order(weights->forward_order());
+  optimizer = std::make_unique<optim::AdamW>(*parameter_store, optimizer_arena);
+  gradient_norm = std::make_unique<optim::GradientNorm>(*parameter_store, optimizer_arena);
   if (backend == device::Backend::emulated || (shape.on_gpu && p.device.communicator == "mpi"))
     pinned_bytes_ += largest_collectives(p, grid);
 }
 
 std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
                                                  const parallel::ProcessGrid& grid) const {
-  const auto groups = optimizer->largest_groups();
   const std::int64_t residual = p.training.micro_batch_size * p.training.sequence_length *
                                 architecture.hidden_size *
                                 static_cast<std::int64_t>(size_of(dtype));
-  std::int64_t bytes = groups.data + groups.kv_replicas;
-  if (grid.shape().tensor > 1) {
-    bytes += std::max(groups.tensor, residual);
-    if (p.parallel.overlap_tensor) bytes += residual;  // the group's second communicator
-  }
+  std::int64_t bytes = parameter_store->staging_bytes();
+  if (grid.shape().tensor > 1) bytes += residual;
+  if (grid.shape().tensor > 1 && p.parallel.overlap_tensor)
+    bytes += residual;  // the group's second communicator
   return bytes;
 }
 

@@ -9,7 +9,8 @@
 #include "device/context.hpp"
 #include "model/activations.hpp"
 #include "model/weights.hpp"
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
+#include "optim/gradient_norm.hpp"
 #include "parallel/layout/grid.hpp"
 
 namespace espalier::plan {
@@ -42,7 +43,9 @@ class TrainingMemory {
   device::Arena weight_arena, gradient_arena, activation_arena, optimizer_arena;
   std::unique_ptr<model::Weights> weights;  ///< on the heap: tensors point into its table
   std::unique_ptr<model::Activations> activations;
-  std::unique_ptr<optim::Optimizer> optimizer;
+  std::unique_ptr<parallel::ParameterStore> parameter_store;
+  std::unique_ptr<optim::AdamW> optimizer;
+  std::unique_ptr<optim::GradientNorm> gradient_norm;
 
   struct Line {
     std::string name;
@@ -56,7 +59,7 @@ class TrainingMemory {
   std::int64_t context_bytes() const { return kernel_workspace_bytes_ + gemm_workspace_bytes_; }
   /// Pinned host memory beside it, 0 on the host: for copies, for saves, and, where collectives
   /// pass through host memory (device.communicator = "mpi", the emulated GPU), at most the largest
-  /// collective of each axis.
+  /// collective of each group of ranks.
   std::int64_t pinned_bytes() const { return pinned_bytes_; }
 
  private:

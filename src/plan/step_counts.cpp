@@ -1,7 +1,7 @@
 #include "plan/step_counts.hpp"
 
 #include <algorithm>
-#include <array>
+#include <span>
 #include <vector>
 
 #include "base/integers.hpp"
@@ -11,8 +11,8 @@
 namespace espalier::plan {
 namespace {
 
-/// What the ranks exchange once per step (train::Trainer).
-constexpr std::size_t kStepScalars = 5;
+/// What the ranks exchange once per step beside the square sums of the gradients (train::Trainer).
+constexpr std::size_t kStepScalars = 4;
 
 model::Batch planned_batch(const config::Parameters& p) {
   const std::int64_t samples = p.training.micro_batch_size;
@@ -32,23 +32,24 @@ model::Batch planned_batch(const config::Parameters& p) {
 void take_step(const config::Parameters& p, device::Context& context, TrainingMemory& memory,
                parallel::GridCommunicators& communicators, model::Transformer& transformer,
                const model::Batch& batch) {
-  optim::Optimizer& optimizer = *memory.optimizer;
+  parallel::ParameterStore& parameters = *memory.parameter_store;
   const std::int64_t micro_batches =
       div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data);
   const auto tokens = static_cast<float>(p.training.global_batch_size * p.training.sequence_length);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
-    const auto reduce = [&](int bucket) {
-      if (micro + 1 == micro_batches) optimizer.reduce_bucket(context, communicators, bucket);
-    };
-    transformer.train(batch, 1.0F / tokens, /*first=*/micro == 0, reduce);
+    const bool last = micro + 1 == micro_batches;
+    transformer.train(batch, 1.0F / tokens, /*first=*/micro == 0,
+                      [&](int bucket) { parameters.accumulated(context, bucket, last); });
   }
-  std::array<double, kStepScalars> scalars{transformer.take_loss_sum(),
-                                           optimizer.square_sum(context)};
+  std::vector<double> scalars(kStepScalars, transformer.take_loss_sum());
+  const std::span<const double> square_sums = memory.gradient_norm->square_sums(context);
+  scalars.insert(scalars.end(), square_sums.begin(), square_sums.end());
   communicators.world->all_reduce_sum(scalars);
-  optimizer.update(context, p.optimizer,
-                   {.learning_rate = p.optimizer.learning_rate, .gradient_scale = 1.0, .step = 1},
-                   [](std::int64_t) {});
-  optimizer.begin_gather_weights(context, communicators, memory.weights->forward_order());
+  memory.optimizer->update(
+      context, p.optimizer,
+      {.learning_rate = p.optimizer.learning_rate, .gradient_scale = 1.0, .step = 1},
+      [](std::int64_t) {});
+  parameters.begin_gather(context);
 }
 
 }  // namespace
@@ -77,12 +78,12 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
   device::Context context(device::Context::Counting{backend});
   TrainingMemory memory = TrainingMemory::planned(p, grid, backend, compute_capability);
   parallel::GridCommunicators communicators = parallel::counting_communicators(
-      grid.with({.kv_replication = narrow<int>(memory.weights->sizes().kv_replication)}),
-      p.parallel.overlap_tensor);
+      grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape())),
+      memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
+  memory.parameter_store->connect(communicators);
   model::Transformer transformer(memory.architecture, *memory.weights, *memory.activations, context,
                                  communicators);
-  transformer.set_before_use(
-      [&](int bucket) { memory.optimizer->wait_for_weights(context, bucket); });
+  transformer.set_before_use([&](int bucket) { memory.parameter_store->acquire(context, bucket); });
   context.profiler().record_operations(true);
   take_step(p, context, memory, communicators, transformer, planned_batch(p));
   return {.operations = context.profiler().operations(),

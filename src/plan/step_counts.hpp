@@ -13,7 +13,8 @@ namespace espalier::plan {
 /// and bytes of memory, and every collective with the group that it is given to.
 struct StepCounts {
   device::OperationCosts operations;
-  std::map<std::string, parallel::CollectiveCosts> collectives;  ///< by group, "tensor", "data"
+  std::map<std::string, parallel::CollectiveCosts>
+      collectives;  ///< by group, "tensor", "data", "tensor x data"
   double flops() const;
   double bytes() const;             ///< of memory, each operand read or written once
   std::int64_t sent_bytes() const;  ///< to all groups

@@ -78,11 +78,10 @@ io::CheckpointReader::Company company(parallel::MpiSession& session) {
               }};
 }
 
-std::vector<io::CheckpointReader::Wanted> wanted_state(optim::Optimizer& optimizer) {
+std::vector<io::CheckpointReader::Wanted> wanted_state(const parallel::ParameterStore& parameters) {
   std::vector<io::CheckpointReader::Wanted> wanted;
-  for (const optim::StateShard& state : optimizer.state())
-    wanted.push_back({optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec->name,
-                      state.shard.rectangle});
+  for (const parallel::OwnedShard& shard : parameters.shards())
+    wanted.push_back({parameters.tensor_of(shard).spec->name, shard.rectangle});
   return wanted;
 }
 
@@ -95,11 +94,10 @@ std::vector<io::CheckpointReader::Wanted> wanted_weights(
   return wanted;
 }
 
-void load_state(device::Context& context, io::CheckpointReader& reader,
-                optim::Optimizer& optimizer) {
+void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer) {
   using Field = io::CheckpointReader::Field;
   for (optim::StateShard& state : optimizer.state()) {
-    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)];
+    const auto& tensor = optimizer.store().tensor_of(state.shard);
     if (state.shard.rectangle.empty()) continue;
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
@@ -182,10 +180,11 @@ io::CheckpointWriter::Fetch fetch_from(const device::Context& context) {
 
 /// encode_index of the shards of every rank, without asking them.
 std::vector<std::string> indices_of_grid(std::span<const parallel::LocalTensor> tensors,
-                                         const parallel::GridShape& shape) {
+                                         const parallel::GridShape& shape,
+                                         const parallel::GridViews& views) {
   std::vector<std::string> indices;
   for (int rank = 0; rank < shape.size(); ++rank) {
-    const parallel::ProcessGrid grid(shape, rank);
+    const parallel::ProcessGrid grid(shape, rank, views);
     std::vector<io::CheckpointShard> shards;
     for (const parallel::LocalTensor& tensor : tensors)
       shards.push_back({.name = tensor.spec->name,
@@ -210,7 +209,7 @@ double checksum_of(const std::string& index) {
 }  // namespace
 
 CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device::Context& context,
-                                   optim::Optimizer& optimizer, const parallel::GridShape& shape,
+                                   optim::AdamW& optimizer, const parallel::GridShape& shape,
                                    parallel::Communicator& world)
     : parameters_(parameters.checkpoint), context_(context), optimizer_(optimizer), world_(world) {
   using Staging = io::CheckpointWriter::Staging;
@@ -224,7 +223,9 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
       checkpoint_directory(parameters), world.rank(), world.size(),
       parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context),
       std::move(kept));
-  if (world_.rank() == 0) indices_ = indices_of_grid(optimizer.tensors(), shape);
+  if (world_.rank() == 0)
+    indices_ = indices_of_grid(optimizer.store().tensors(), shape,
+                               parallel::views_of(parameters.model.num_key_value_heads, shape));
   // What rank 0 has worked out is what the ranks hold.
   double expected = 0.0;
   for (const std::string& index : indices_) expected += checksum_of(index);
@@ -243,8 +244,7 @@ std::vector<io::CheckpointShard> CheckpointDriver::shards() const {
     const optim::StateShard& state = states[i];
     const parallel::Rectangle& written = state.shard.written;
     if (!state.shard.writes || written.empty()) continue;
-    const parallel::TensorSpec& spec =
-        *optimizer_.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
+    const parallel::TensorSpec& spec = *optimizer_.store().tensor_of(state.shard).spec;
     const std::int64_t row = written.row_begin - state.shard.rectangle.row_begin;
     shards.push_back({.name = spec.name,
                       .global_rows = spec.rows,

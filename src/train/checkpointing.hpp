@@ -9,7 +9,7 @@
 #include "config/parameters.hpp"
 #include "io/checkpoint.hpp"
 #include "model/tensor_table.hpp"
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
 #include "parallel/comm/session.hpp"
 
 namespace espalier::train {
@@ -35,14 +35,13 @@ void require_same_model(const io::CheckpointReader& reader,
 /// How the ranks of this job read a checkpoint together: rank 0 alone opens master.h5.
 io::CheckpointReader::Company company(parallel::MpiSession& session);
 /// What load_state reads.
-std::vector<io::CheckpointReader::Wanted> wanted_state(optim::Optimizer& optimizer);
+std::vector<io::CheckpointReader::Wanted> wanted_state(const parallel::ParameterStore& parameters);
 /// What load_weights reads.
 std::vector<io::CheckpointReader::Wanted> wanted_weights(
     const std::vector<parallel::TensorSpec>& table, const parallel::ProcessGrid& grid);
 
 /// Reads master weights and moments of this rank's shards from a checkpoint of any grid.
-void load_state(device::Context& context, io::CheckpointReader& reader,
-                optim::Optimizer& optimizer);
+void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer);
 
 /// Reads the weights of a rank for evaluation or generation, rounded to their dtype.
 void load_weights(device::Context& context, io::CheckpointReader& reader,
@@ -55,7 +54,7 @@ class CheckpointDriver {
  public:
   /// Collective. Rank 0 works out which rectangles every rank of the grid will write.
   CheckpointDriver(const config::Parameters& parameters, device::Context& context,
-                   optim::Optimizer& optimizer, const parallel::GridShape& shape,
+                   optim::AdamW& optimizer, const parallel::GridShape& shape,
                    parallel::Communicator& world);
   ~CheckpointDriver();
 
@@ -68,14 +67,14 @@ class CheckpointDriver {
   void commit();
   /// Waits for a running save and commits it. Collective.
   void finish();
-  /// For optim::Optimizer::update.
+  /// For optim::AdamW::update.
   void before_overwrite(std::int64_t state_index);
 
  private:
   std::vector<io::CheckpointShard> shards() const;
   const config::CheckpointParameters& parameters_;
   device::Context& context_;
-  optim::Optimizer& optimizer_;
+  optim::AdamW& optimizer_;
   parallel::Communicator& world_;
   std::vector<std::string> indices_;  ///< rank 0
   std::unique_ptr<io::CheckpointWriter> writer_;

@@ -40,14 +40,15 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
           p, rank_context.grid, rank_context.context,
           parallel::registered_memory(session, rank_context.grid, rank_context.context,
                                       collective_library(p.device)))),
-      communicators(parallel::make_communicators(session, rank_context.grid, &rank_context.context,
-                                                 collective_library(p.device),
-                                                 p.parallel.overlap_tensor)),
+      communicators(parallel::make_communicators(
+          session, rank_context.grid, memory.parameter_store->gradient_spans(),
+          &rank_context.context, collective_library(p.device), p.parallel.overlap_tensor)),
       transformer(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
                   communicators) {
+  memory.parameter_store->connect(communicators);
   register_activations(communicators, memory.activation_arena);
   transformer.set_before_use([this, &context = rank_context.context](int bucket) {
-    memory.optimizer->wait_for_weights(context, bucket);
+    memory.parameter_store->acquire(context, bucket);
   });
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 #include <filesystem>
 
-#include "optim/optimizer.hpp"
 #include "parallel/comm/communicator.hpp"
+#include "parallel/parameter_store.hpp"
 
 namespace espalier::train {
 
@@ -10,6 +10,6 @@ namespace espalier::train {
 /// HDF5 file. The ranks write one after another; meant for small models. Collective. Throws Error
 /// (io_error).
 void dump_gradients(device::Context& context, const std::filesystem::path& path,
-                    optim::Optimizer& optimizer, parallel::Communicator& world);
+                    const parallel::ParameterStore& parameters, parallel::Communicator& world);
 
 }  // namespace espalier::train

@@ -89,11 +89,11 @@ InitialWeights::InitialWeights(const config::Parameters& p,
 
 InitialWeights::~InitialWeights() = default;
 
-void InitialWeights::load(device::Context& context, optim::Optimizer& optimizer) {
+void InitialWeights::load(device::Context& context, optim::AdamW& optimizer) {
   for (optim::StateShard& state : optimizer.state()) {
     const parallel::Rectangle& rectangle = state.shard.rectangle;
     if (rectangle.empty()) continue;
-    const auto& spec = *optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
+    const auto& spec = *optimizer.store().tensor_of(state.shard).spec;
     fill_from_host(context, state.master, [&](float* values) {
       if (folder_)
         folder_->read(spec, rectangle, values);
@@ -137,9 +137,9 @@ void keep_special_tokens(config::ModelParameters& to, const config::ModelParamet
 }
 
 void randomize_masters(device::Context& context, const model::Architecture& architecture,
-                       std::int64_t seed, optim::Optimizer& optimizer) {
+                       std::int64_t seed, optim::AdamW& optimizer) {
   for (optim::StateShard& state : optimizer.state()) {
-    const auto& tensor = optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)];
+    const auto& tensor = optimizer.store().tensor_of(state.shard);
     fill_from_host(context, state.master, [&](float* values) {
       model::initialize(architecture, *tensor.spec, static_cast<std::uint64_t>(seed),
                         state.shard.rectangle, values);

@@ -7,7 +7,7 @@
 #include "config/parameters.hpp"
 #include "io/checkpoint.hpp"
 #include "model/architecture.hpp"
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
 #include "parallel/comm/session.hpp"
 
 namespace espalier::huggingface {
@@ -30,7 +30,7 @@ class InitialWeights {
   ~InitialWeights();
 
   /// Master weights of this rank's shards, and zeros for their moments.
-  void load(device::Context& context, optim::Optimizer& optimizer);
+  void load(device::Context& context, optim::AdamW& optimizer);
   std::string describe() const;
   const config::ModelParameters& model() const { return there_; }  ///< what is said there
   /// Warns on rank 0 when the weights are known to be of another tokenizer than the run's.
@@ -48,7 +48,7 @@ void keep_special_tokens(config::ModelParameters& to, const config::ModelParamet
 
 /// Random master weights of this rank's shards (model::initialize), the same on every grid.
 void randomize_masters(device::Context& context, const model::Architecture& architecture,
-                       std::int64_t seed, optim::Optimizer& optimizer);
+                       std::int64_t seed, optim::AdamW& optimizer);
 
 /// The [model] of such a source, for an input that gives none. Throws Error (bad_data).
 config::ModelParameters model_of_weights(const std::string& source);

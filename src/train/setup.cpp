@@ -157,8 +157,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                        parameters.training.global_batch_size,
                        parameters.training.micro_batch_size * rank_context_.grid.shape().data),
                    .data_rank = rank_context_.grid.data_rank(),
-                   .documents = document_rule(parameters.data)},
-      forward_order_(model_.memory.weights->forward_order()) {
+                   .documents = document_rule(parameters.data)} {
   log_devices(session, rank_context_);
   if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
@@ -200,14 +199,14 @@ Trainer::~Trainer() {
 }
 
 void Trainer::start_or_continue() {
-  optim::Optimizer& optimizer = *model_.memory.optimizer;
+  optim::AdamW& optimizer = *model_.memory.optimizer;
   const auto folder = find_checkpoint(parameters_, "", session_.world());
   if (!folder) limit_length();
   if (folder) {
     continue_from(*folder);
   } else if (!parameters_.model.initial_weights.empty()) {
     InitialWeights initial(parameters_, model_.memory.weights->table, &session_,
-                           wanted_state(optimizer));
+                           wanted_state(*model_.memory.parameter_store));
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
     initial.load(rank_context_.context, optimizer);
     keep_special_tokens(parameters_.model, initial.model());
@@ -218,7 +217,7 @@ void Trainer::start_or_continue() {
     log::info("new run: weights from seed {}", parameters_.training.seed);
   }
   optimizer.weights_from_master(rank_context_.context);
-  optimizer.gather_weights(rank_context_.context, model_.communicators);
+  model_.memory.parameter_store->gather(rank_context_.context);
 }
 
 void Trainer::limit_length() {
@@ -227,7 +226,7 @@ void Trainer::limit_length() {
 
 void Trainer::continue_from(const std::filesystem::path& folder) {
   io::CheckpointReader reader(folder, io::CheckpointReader::Verify::everything,
-                              wanted_state(*model_.memory.optimizer), company(session_));
+                              wanted_state(*model_.memory.parameter_store), company(session_));
   const io::CheckpointInfo& info = reader.info();
   const config::Parameters earlier =
       require_continuable(reader, folder, parameters_, model_.memory.weights->table,

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <vector>
 
@@ -25,7 +24,7 @@ namespace {
     return ranks;
   };
   const std::string by_loss = culprits(of_rank.loss);
-  const std::string by_gradient = culprits(of_rank.square_sum);
+  const std::string by_gradient = culprits(optim::squared_norm(of_rank.square_sums));
   if (hooks.before_failure) hooks.before_failure();
   throw Error(
       ExitStatus::internal,
@@ -34,7 +33,7 @@ namespace {
                   step, by_loss.empty() ? "gradient" : "loss",
                   by_loss.empty() ? (by_gradient.empty() ? "none (only in their sum)" : by_gradient)
                                   : by_loss,
-                  sums.loss, sums.square_sum, hooks.remedy),
+                  sums.loss, optim::squared_norm(sums.square_sums), hooks.remedy),
       Met::by_every_rank);
 }
 
@@ -46,24 +45,24 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
   for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
     const bool last = micro + 1 == batches.num_micro_batches;
     m.transformer.train(batches.load(micro), static_cast<float>(1.0 / num_targets),
-                        /*first=*/micro == 0, [&](int bucket) {
-                          if (last) m.optimizer.reduce_bucket(m.context, m.communicators, bucket);
-                        });
+                        /*first=*/micro == 0,
+                        [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); });
   }
   const double loss = m.transformer.take_loss_sum();
-  const StepSums of_rank{.loss = loss, .square_sum = m.optimizer.square_sum(m.context)};
+  const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
+  const StepSums of_rank{.loss = loss, .square_sums = {square_sums.begin(), square_sums.end()}};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
-  if (!std::isfinite(sums.loss) || !std::isfinite(sums.square_sum))
+  const double norm = std::sqrt(optim::squared_norm(sums.square_sums));
+  if (!std::isfinite(sums.loss) || !std::isfinite(norm))
     fail_not_finite(*m.communicators.world, update.step, of_rank, sums, hooks);
 
   if (hooks.before_update) hooks.before_update();
-  const double norm = std::sqrt(sums.square_sum);
   m.optimizer.update(m.context, update.optimizer,
                      {.learning_rate = update.learning_rate,
                       .gradient_scale = optim::clip_scale(norm, update.optimizer.max_grad_norm),
                       .step = update.step},
                      hooks.before_overwrite);
-  m.optimizer.begin_gather_weights(m.context, m.communicators, m.forward_order);
+  m.parameters.begin_gather(m.context);
   return {.loss = sums.loss / num_targets, .grad_norm = norm};
 }
 
@@ -73,9 +72,12 @@ double loss_share(const parallel::ProcessGrid& grid, double loss) {
 
 StepSums sum_over_ranks(const StepModel& m, const StepSums& of_rank) {
   const auto phase = m.context.profiler().scope(device::Phase::clipping);
-  std::array<double, 2> sums{loss_share(m.grid, of_rank.loss), of_rank.square_sum};
+  std::vector<double> sums = of_rank.square_sums;
+  sums.push_back(loss_share(m.grid, of_rank.loss));
   m.communicators.world->all_reduce_sum(sums);
-  return {.loss = sums[0], .square_sum = sums[1]};
+  const double loss = sums.back();
+  sums.pop_back();
+  return {.loss = loss, .square_sums = std::move(sums)};
 }
 
 }  // namespace espalier::train

@@ -3,11 +3,13 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "model/transformer.hpp"
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
+#include "optim/gradient_norm.hpp"
 #include "parallel/comm/session.hpp"
 #include "parallel/layout/grid.hpp"
 
@@ -19,8 +21,9 @@ struct StepModel {
   const parallel::ProcessGrid& grid;
   parallel::GridCommunicators& communicators;
   model::Transformer& transformer;
-  optim::Optimizer& optimizer;
-  std::span<const int> forward_order;  ///< of the buckets (model::Weights::forward_order)
+  parallel::ParameterStore& parameters;
+  optim::GradientNorm& gradient_norm;
+  optim::AdamW& optimizer;
 };
 
 /// What a step learns from.
@@ -42,8 +45,8 @@ struct StepUpdate {
 /// What the ranks must know of each other before any weight changes: of one rank, or summed over
 /// all of them.
 struct StepSums {
-  double loss = 0.0;        ///< sum of the token losses of all micro-batches
-  double square_sum = 0.0;  ///< of the gradients
+  double loss = 0.0;                ///< of the tokens of all micro-batches
+  std::vector<double> square_sums;  ///< of the gradients, by tensor (GradientNorm::square_sums)
 };
 
 /// What else happens in a step; whatever is left empty does not.
@@ -56,7 +59,7 @@ struct StepHooks {
   std::string remedy = "Lower optimizer.learning_rate";  ///< the sentence that ends that error
   /// The gradients are reduced, finite and not yet clipped.
   std::function<void()> before_update = {};
-  /// See optim::Optimizer::update.
+  /// See optim::AdamW::update.
   std::function<void(std::int64_t state)> before_overwrite = {};
 };
 

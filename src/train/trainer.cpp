@@ -125,11 +125,13 @@ void Trainer::announce_epochs() {
 StepSums Trainer::exchange(const StepSums& of_rank, double next_s) {
   auto phase = rank_context_.context.profiler().scope(Phase::clipping);
   const auto told = [](bool flag) { return flag ? 1.0 : 0.0; };
-  std::array<double, 5> sums{loss_share(rank_context_.grid, of_rank.loss), of_rank.square_sum,
-                             told(control_.signal_received()), told(control_.out_of_time(next_s)),
-                             told(checkpoints_->is_written())};
+  std::vector<double> sums{loss_share(rank_context_.grid, of_rank.loss),
+                           told(control_.signal_received()), told(control_.out_of_time(next_s)),
+                           told(checkpoints_->is_written())};
+  const std::ptrdiff_t num_scalars = std::ssize(sums);
+  sums.insert(sums.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
   session_.world().all_reduce_sum(sums);
-  const auto [loss, square_sum, stop_signals, out_of_time, written] = sums;
+  const double loss = sums[0], stop_signals = sums[1], out_of_time = sums[2], written = sums[3];
   stop_signal_ = stop_signals > 0.0;
   out_of_time_ = out_of_time > 0.0;
   if (checkpoints_->is_saving() && written == static_cast<double>(session_.size())) {
@@ -137,7 +139,7 @@ StepSums Trainer::exchange(const StepSums& of_rank, double next_s) {
     if (lock_) lock_->require_held();
     checkpoints_->commit();
   }
-  return {.loss = loss, .square_sum = square_sum};
+  return {.loss = loss, .square_sums = {sums.begin() + num_scalars, sums.end()}};
 }
 
 StepModel Trainer::step_model() {
@@ -145,8 +147,9 @@ StepModel Trainer::step_model() {
           .grid = rank_context_.grid,
           .communicators = model_.communicators,
           .transformer = model_.transformer,
-          .optimizer = *model_.memory.optimizer,
-          .forward_order = forward_order_};
+          .parameters = *model_.memory.parameter_store,
+          .gradient_norm = *model_.memory.gradient_norm,
+          .optimizer = *model_.memory.optimizer};
 }
 
 StepHooks Trainer::step_hooks() {
@@ -161,7 +164,7 @@ StepHooks Trainer::step_hooks() {
                 if (!parameters_.debug.dump_gradients || step_ > 0) return;
                 const std::filesystem::path folder = parameters_.output.directory;
                 dump_gradients(rank_context_.context, folder / "gradients.h5",
-                               *model_.memory.optimizer, session_.world());
+                               *model_.memory.parameter_store, session_.world());
               },
           .before_overwrite =
               [this](std::int64_t state) {

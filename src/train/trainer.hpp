@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -78,9 +79,9 @@ class Trainer {
   std::optional<Dataset> validation_data_;
   data::BatchShape batch_shape_;
   data::MicroBatch batch_;
-  std::vector<int> forward_order_;  ///< of the buckets
-  std::int64_t step_ = 0;           ///< steps done
-  std::int64_t first_step_ = 0;     ///< steps done before this job
+  std::vector<double> exchanged_;  ///< of exchange_step_scalars; kept for its memory
+  std::int64_t step_ = 0;          ///< steps done
+  std::int64_t first_step_ = 0;    ///< steps done before this job
   std::uint64_t samples_consumed_ = 0;
   std::string allowed_changes_;    ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;  ///< rank 0

@@ -207,7 +207,7 @@ ONE_MACHINE = re.compile(r"(?<![\w.])/(home/\w|root/|Users/\w)")
 CUDA_ONLY = re.compile(r"\b(threadIdx|blockIdx|blockDim|gridDim|__\w+|asm|cuda[A-Z]\w*)\b|<<<")
 ASSEMBLER = re.compile(r"\basm\b")
 ASSEMBLER_HOMES = ("src/kernels/cuda/ptx.hpp", "src/kernels/cuda/ptx_hopper.hpp",
-                   "src/kernels/emulation/fiber.cpp")
+                   "src/emulation/fiber.cpp")
 
 
 def check_kernel_line(path, number, line, findings):

@@ -2,7 +2,7 @@
 // The providers of attention that are built from this folder's sources.
 #include <string>
 
-#include "kernels/attention.hpp"
+#include "kernels/attention/attention.hpp"
 #include "kernels/cuda/launch_shape.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {

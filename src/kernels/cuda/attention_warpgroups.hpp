@@ -2,7 +2,7 @@
 // What the forward and backward pass of attention with warpgroups share: rings of tiles between the
 // thread that copies and the warpgroups that multiply, products, and how results lie in registers.
 #include "device/view.hpp"
-#include "kernels/attention.hpp"
+#include "kernels/attention/attention.hpp"
 #include "kernels/cuda/swizzled_tile.hpp"
 #include "kernels/cuda/threads.hpp"
 

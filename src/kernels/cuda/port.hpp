@@ -1,6 +1,6 @@
 #pragma once
 // All that a kernel source uses of the machine, in two implementations: CUDA, and the emulation,
-// which runs the same source on the host (kernels/emulation/README.md). A .cu file includes this
+// which runs the same source on the host (emulation/README.md). A .cu file includes this
 // header and names nothing of CUDA itself: no threadIdx, no <<<>>>, no intrinsic, no PTX.
 //
 //   ESPALIER_DEVICE            before a function that kernels call
@@ -34,5 +34,5 @@
 #if defined(__CUDACC__)
 #include "kernels/cuda/port_device.hpp"
 #else
-#include "kernels/emulation/port.hpp"
+#include "kernels/cuda/port_emulated.hpp"
 #endif

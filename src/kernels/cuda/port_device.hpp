@@ -11,7 +11,6 @@
 #include "device/cuda_check.hpp"
 #include "kernels/cuda/launch_shape.hpp"
 #include "kernels/cuda/ptx.hpp"
-#include "kernels/cuda/words.hpp"
 
 #define ESPALIER_DEVICE __device__ __forceinline__
 #define ESPALIER_KERNEL(max_threads) __global__ void __launch_bounds__(max_threads)

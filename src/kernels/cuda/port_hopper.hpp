@@ -56,5 +56,5 @@
 #if defined(__CUDACC__)
 #include "kernels/cuda/port_hopper_device.hpp"
 #else
-#include "kernels/emulation/port_hopper.hpp"
+#include "kernels/cuda/port_hopper_emulated.hpp"
 #endif

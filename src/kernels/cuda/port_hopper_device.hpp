@@ -6,9 +6,9 @@
 #include <map>
 #include <utility>
 
+#include "kernels/cuda/launch_shape.hpp"
 #include "kernels/cuda/port.hpp"
 #include "kernels/cuda/ptx_hopper.hpp"
-#include "kernels/cuda/tensor_extents.hpp"
 
 #define ESPALIER_GRID_CONSTANT __grid_constant__
 // A kernel whose body is left out takes a single warp: the driver refuses to launch it with more,

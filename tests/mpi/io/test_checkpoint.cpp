@@ -128,7 +128,7 @@ TEST_CASE("every process writes its file, and a checkpoint of any of the grids i
   std::int64_t step = 0;
   for (int num_tensor = 1; num_tensor <= world.size(); num_tensor *= 2) {
     const int num_data = world.size() / num_tensor;
-    SimulatedRank state(world.rank() % num_tensor, num_tensor, world.rank() / num_tensor, num_data);
+    SimulatedRank state(grid_of(num_tensor, num_data, world.rank()));
     CheckpointWriter writer(directory, world.rank(), world.size(), CheckpointWriter::Staging::copy);
     const auto indices = world.all_gather(CheckpointWriter::encode_index(state.shards()));
     for (int round = 0; round < 3; ++round) {

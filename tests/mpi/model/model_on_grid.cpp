@@ -130,9 +130,11 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 /// Counted, but for those of NCCL, which know their memory.
 static parallel::GridCommunicators communicators_of(const config::Parameters& p,
                                                     const parallel::ProcessGrid& grid,
+                                                    const plan::TrainingMemory& memory,
                                                     const device::Context& context) {
-  auto made = parallel::make_communicators(session(), grid, &context, library_of_test(),
-                                           p.parallel.overlap_tensor);
+  auto made =
+      parallel::make_communicators(session(), grid, memory.parameter_store->gradient_spans(),
+                                   &context, library_of_test(), p.parallel.overlap_tensor);
   const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
   return over_nccl ? std::move(made) : parallel::counted(std::move(made));
 }
@@ -147,9 +149,10 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(communicators_of(parameters, grid, context)),
+      communicators(communicators_of(parameters, grid, memory, context)),
       transformer(memory.architecture, *memory.weights, *memory.activations, context,
                   communicators) {
+  memory.parameter_store->connect(communicators);
   const bool reached =
       parallel::register_buffers(communicators, memory.activation_arena.from_source());
   const bool over_nccl = gpu && library_of_test() == parallel::CollectiveLibrary::nccl;
@@ -160,22 +163,20 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
     : ModelOnGrid(p, std::move(on), WithoutWeights{}) {
   for (optim::StateShard& state : memory.optimizer->state()) {
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
-    model::initialize(
-        memory.architecture,
-        *memory.optimizer->tensors()[static_cast<std::size_t>(state.shard.tensor)].spec,
-        static_cast<std::uint64_t>(p.training.seed), state.shard.rectangle, master.data());
+    model::initialize(memory.architecture, *memory.parameter_store->tensor_of(state.shard).spec,
+                      static_cast<std::uint64_t>(p.training.seed), state.shard.rectangle,
+                      master.data());
     context.upload(state.master, master.data());
   }
   memory.optimizer->weights_from_master(context);
-  memory.optimizer->gather_weights(context, communicators);
+  memory.parameter_store->gather(context);
 }
 
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
     : ModelOnGrid(p, gpu_of_test(), WithoutWeights{}) {
-  optim::Optimizer& optimizer = *memory.optimizer;
+  optim::AdamW& optimizer = *memory.optimizer;
   for (optim::StateShard& state : optimizer.state()) {
-    const parallel::TensorSpec& spec =
-        *optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].spec;
+    const parallel::TensorSpec& spec = *optimizer.store().tensor_of(state.shard).spec;
     const std::vector<float> values = read_tensor(fixture, "weights/", spec).values;
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
     for_each(state.shard.rectangle, spec.cols, [&](std::int64_t r, std::int64_t c, std::size_t g) {
@@ -184,7 +185,7 @@ ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p
     context.upload(state.master, master.data());
   }
   optimizer.weights_from_master(context);
-  optimizer.gather_weights(context, communicators);
+  memory.parameter_store->gather(context);
 }
 
 model::Batch ModelOnGrid::Tokens::view() const {
@@ -205,7 +206,7 @@ double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t
   const Tokens share = share_of(tokens, num_sequences);
   const double total = static_cast<double>(num_sequences * parameters.training.sequence_length);
   transformer.train(share.view(), static_cast<float>(1.0 / total), /*first=*/true, [&](int bucket) {
-    memory.optimizer->reduce_bucket(context, communicators, bucket);
+    memory.parameter_store->accumulated(context, bucket, /*last=*/true);
   });
   std::array<double, 1> loss{transformer.take_loss_sum()};
   if (grid.tensor_rank() != 0) loss[0] = 0.0;
@@ -217,13 +218,13 @@ train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int6
                                     const train::StepHooks& hooks) {
   config::OptimizerParameters unclipped = parameters.optimizer;
   unclipped.max_grad_norm = 0.0;
-  const std::vector<int> forward_order = memory.weights->forward_order();
   return train::training_step({.context = context,
                                .grid = grid,
                                .communicators = communicators,
                                .transformer = transformer,
-                               .optimizer = *memory.optimizer,
-                               .forward_order = forward_order},
+                               .parameters = *memory.parameter_store,
+                               .gradient_norm = *memory.gradient_norm,
+                               .optimizer = *memory.optimizer},
                               batches,
                               {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
 }
@@ -290,8 +291,7 @@ double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
 double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
   double error = 0.0;
   for (const optim::StateShard& state : memory.optimizer->state()) {
-    const parallel::LocalTensor& tensor =
-        memory.optimizer->tensors()[static_cast<std::size_t>(state.shard.tensor)];
+    const parallel::LocalTensor& tensor = memory.parameter_store->tensor_of(state.shard);
     const FixtureTensor expected = read_tensor(fixture, "gradients/", *tensor.spec);
     const std::int64_t cols = tensor.gradient.cols;
     const std::vector<float> gradient = context.download<float>(tensor.gradient.row_range(
@@ -307,9 +307,10 @@ double ModelOnGrid::gradient_error(const Hdf5Fixture& fixture) {
 }
 
 double ModelOnGrid::gradient_norm() {
-  std::array<double, 1> sum{memory.optimizer->square_sum(context)};
-  communicators.world->all_reduce_sum(sum);
-  return std::sqrt(sum[0]);
+  const std::span<const double> mine = memory.gradient_norm->square_sums(context);
+  std::vector<double> sums(mine.begin(), mine.end());
+  communicators.world->all_reduce_sum(sums);
+  return std::sqrt(optim::squared_norm(sums));
 }
 
 }  // namespace espalier::testing

@@ -1,5 +1,4 @@
 // What a planned step counts is what a real one does.
-#include <array>
 #include <catch2/catch.hpp>
 
 #include "mpi/model/model_on_grid.hpp"
@@ -15,13 +14,16 @@ using testing::ModelOnGrid;
 plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::Parameters& p) {
   ModelOnGrid model(p, testing::gpu_of_test());
   model.transformer.set_before_use(
-      [&](int bucket) { model.memory.optimizer->wait_for_weights(model.context, bucket); });
+      [&](int bucket) { model.memory.parameter_store->acquire(model.context, bucket); });
   std::vector<std::int64_t> sent;
   const auto each = [&](auto&& body) {
-    for (auto* group :
-         {&model.communicators.tensor, &model.communicators.tensor_overlap,
-          &model.communicators.data, &model.communicators.kv_replicas, &model.communicators.world})
-      if (*group != nullptr) body(dynamic_cast<parallel::CountingCommunicator&>(**group));
+    const auto with = [&](const std::unique_ptr<parallel::Communicator>& group) {
+      if (group != nullptr) body(dynamic_cast<parallel::CountingCommunicator&>(*group));
+    };
+    with(model.communicators.tensor);
+    with(model.communicators.tensor_overlap);
+    for (const auto& [span, group] : model.communicators.gradients) with(group);
+    with(model.communicators.world);
   };
   std::int64_t before = 0, after = 0;
   each([&](auto& group) {
@@ -41,9 +43,10 @@ plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::P
   model.context.profiler().record_operations(true);
   // As the trainer exchanges them: with what the ranks say of stopping and saving.
   const auto exchange = [&](const train::StepSums& of_rank) {
-    std::array<double, 5> scalars{train::loss_share(model.grid, of_rank.loss), of_rank.square_sum};
+    std::vector<double> scalars{train::loss_share(model.grid, of_rank.loss), 0.0, 0.0, 0.0};
+    scalars.insert(scalars.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
     model.communicators.world->all_reduce_sum(scalars);
-    return train::StepSums{.loss = scalars[0], .square_sum = scalars[1]};
+    return train::StepSums{.loss = scalars[0], .square_sums = {scalars.begin() + 4, scalars.end()}};
   };
   model.step(
       {.num_micro_batches = 2, .num_targets = 48, .load = [&](std::int64_t) { return batch; }},

@@ -92,9 +92,9 @@ TEST_CASE("an emulated GPU has the same bits with overlap and whatever is recomp
       p.parallel.overlap_tensor = way.overlap_tensor;
       p.memory.recompute = way.recompute;
       ModelOnGrid model(p, device::Gpu::open(device::Backend::emulated, 0));
-      optim::Optimizer& optimizer = *model.memory.optimizer;
+      parallel::ParameterStore& parameters = *model.memory.parameter_store;
       model.transformer.set_before_use(
-          [&](int bucket) { optimizer.wait_for_weights(model.context, bucket); });
+          [&](int bucket) { parameters.acquire(model.context, bucket); });
       const ModelOnGrid::Tokens share = model.share_of(tokens, 2);
       for (std::int64_t step = 1; step <= 3; ++step) {
         const train::StepResult result =

@@ -44,10 +44,8 @@ Outcome three_steps(const Hdf5Fixture& fixture, const config::Parameters& p, boo
     outcome.losses.push_back(result.loss);
     outcome.norms.push_back(result.grad_norm);
   }
-  optim::Optimizer& optimizer = *model.memory.optimizer;
-  for (const optim::StateShard& state : optimizer.state()) {
-    const device::View& gradient =
-        optimizer.tensors()[static_cast<std::size_t>(state.shard.tensor)].gradient;
+  for (const optim::StateShard& state : model.memory.optimizer->state()) {
+    const device::View& gradient = model.memory.parameter_store->tensor_of(state.shard).gradient;
     append_rows(
         model.context, outcome.gradients,
         gradient.row_range(state.shard.row_begin, state.shard.row_end - state.shard.row_begin));

@@ -56,26 +56,27 @@ TEST_CASE("a step tells its sums, then changes one piece of the state after anot
   std::vector<std::int64_t> overwritten;
   const std::vector<float> before = watched.masters();
   const train::StepResult result = watched.step(
-      1, {.exchange =
-              [&](const train::StepSums& of_rank) {
-                events.emplace_back("exchange");
-                // One rank of a tensor group tells the group's loss.
-                std::vector<double> sums{train::loss_share(watched.model.grid, of_rank.loss),
-                                         of_rank.square_sum};
-                watched.model.communicators.world->all_reduce_sum(sums);
-                return train::StepSums{.loss = sums[0], .square_sum = sums[1]};
-              },
-          .before_failure = [&] { events.emplace_back("failure"); },
-          .before_update =
-              [&] {
-                events.emplace_back("update");
-                CHECK(watched.masters() == before);
-              },
-          .before_overwrite =
-              [&](std::int64_t state) {
-                if (overwritten.empty()) events.emplace_back("overwrite");
-                overwritten.push_back(state);
-              }});
+      1,
+      {.exchange =
+           [&](const train::StepSums& of_rank) {
+             events.emplace_back("exchange");
+             // One rank of a tensor group tells the group's loss.
+             std::vector<double> sums{train::loss_share(watched.model.grid, of_rank.loss)};
+             sums.insert(sums.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
+             watched.model.communicators.world->all_reduce_sum(sums);
+             return train::StepSums{.loss = sums[0], .square_sums = {sums.begin() + 1, sums.end()}};
+           },
+       .before_failure = [&] { events.emplace_back("failure"); },
+       .before_update =
+           [&] {
+             events.emplace_back("update");
+             CHECK(watched.masters() == before);
+           },
+       .before_overwrite =
+           [&](std::int64_t state) {
+             if (overwritten.empty()) events.emplace_back("overwrite");
+             overwritten.push_back(state);
+           }});
   CHECK(events == std::vector<std::string>{"exchange", "update", "overwrite"});
   CHECK(overwritten.size() == watched.model.memory.optimizer->state().size());
   CHECK(std::is_sorted(overwritten.begin(), overwritten.end()));
@@ -111,7 +112,7 @@ TEST_CASE("a step whose sums are not finite names the ranks and changes no weigh
   };
   // Only the sum overflows: no rank is to blame.
   failing_step([](const train::StepSums& mine) {
-    return train::StepSums{.loss = mine.loss, .square_sum = kNotANumber};
+    return train::StepSums{.loss = mine.loss, .square_sums = {kNotANumber}};
   });
   CHECK_THAT(message, Contains("gradient is not finite") && Contains("only in their sum"));
   // The final norm of the last data rank's tensor group is damaged.

@@ -137,7 +137,7 @@ TEST_CASE("twelve AdamW steps follow torch's curve") {
            .gradient_scale = optim::clip_scale(norm, p.optimizer.max_grad_norm),
            .step = static_cast<std::int64_t>(step)},
           [](std::int64_t) {});
-      model.memory.optimizer->gather_weights(model.context, model.communicators);
+      model.memory.parameter_store->gather(model.context);
     }
   }
 }

@@ -6,36 +6,37 @@
 #include <string>
 #include <vector>
 
-#include "optim/optimizer.hpp"
+#include "optim/adamw.hpp"
+#include "optim/gradient_norm.hpp"
 
 namespace espalier::testing {
 
-using parallel::GradientSum;
 using parallel::Rectangle;
 using parallel::ShardRule;
+using parallel::Span;
 using parallel::TensorSpec;
 
 /// Sizes that leave uneven and empty shards on 3 and 4 data ranks.
-inline std::vector<TensorSpec> synthetic_table(std::int64_t K) {
+inline std::vector<TensorSpec> synthetic_table(std::int64_t K, bool sequence_parallel) {
   std::vector<TensorSpec> table;
   table.push_back({.name = "embedding", .rows = 13, .cols = 6, .shard = ShardRule::vocab_rows});
   table.push_back({.name = "layernorm",
                    .rows = 6,
                    .is_vector = true,
                    .weight_decay = false,
-                   .gradient_sum = GradientSum::sequence_parallel});
+                   .gradient_span = sequence_parallel ? Span::tokens : Span::tokens_shared});
   table.push_back({.name = "q", .rows = 24, .cols = 6, .shard = ShardRule::rows});
   table.push_back({.name = "k",
                    .rows = 5 * K,
                    .cols = 6,
                    .shard = ShardRule::kv_rows,
-                   .gradient_sum = GradientSum::kv_replicas,
+                   .gradient_span = Span::kv_tokens,
                    .num_kv_heads = K});
   table.push_back({.name = "k_norm",
                    .rows = 2,
                    .is_vector = true,
                    .weight_decay = false,
-                   .gradient_sum = GradientSum::tensor});
+                   .gradient_span = Span::tokens});
   table.push_back({.name = "o", .rows = 6, .cols = 24, .shard = ShardRule::columns});
   table.push_back({.name = "up", .rows = 360, .cols = 101, .shard = ShardRule::rows});
   return table;
@@ -60,10 +61,8 @@ inline float gradient_value(std::size_t tensor, std::int64_t element, int step, 
 }
 
 /// Whether the tensor ranks that hold an element have different parts of its gradient.
-inline bool is_partial(const TensorSpec& spec, bool sequence_parallel) {
-  return spec.gradient_sum == GradientSum::tensor ||
-         spec.gradient_sum == GradientSum::kv_replicas ||
-         (spec.gradient_sum == GradientSum::sequence_parallel && sequence_parallel);
+inline bool is_partial(const TensorSpec& spec) {
+  return spec.gradient_span != Span::tokens_shared;
 }
 
 inline bool holds(const Rectangle& shard, std::int64_t row, std::int64_t col) {
@@ -76,12 +75,13 @@ template <class T>
 class SyntheticModel {
  public:
   SyntheticModel(const std::vector<TensorSpec>& table, const parallel::ProcessGrid& grid,
-                 int zero_stage, bool sequence_parallel)
+                 int zero_stage)
       : table_(table),
         grid_(grid),
-        sequence_parallel_(sequence_parallel),
         arena_(device::Arena::backed("optimizer", 1 << 21)),
-        optimizer_(make_tensors(), grid, zero_stage, sequence_parallel, arena_) {
+        store_(make_tensors(), grid, zero_stage),
+        optimizer_(store_, arena_),
+        norm_(store_, arena_) {
     for (auto& state : optimizer_.state())
       for_elements(state.shard.tensor, state.shard.rectangle,
                    [&](std::int64_t local, std::int64_t element) {
@@ -90,30 +90,41 @@ class SyntheticModel {
                    });
   }
 
+  /// The ranks' gradients become value(tensor, global element) before they are summed; returns the
+  /// sums of squares over all ranks, one per tensor. Collective.
+  template <class Value>
+  std::vector<double> reduce(device::Context& context, parallel::GridCommunicators& comm,
+                             Value&& value) {
+    for (std::size_t i = 0; i < table_.size(); ++i)
+      for_elements(static_cast<std::int64_t>(i), shard(i),
+                   [&](std::int64_t local, std::int64_t element) {
+                     gradients_[i][static_cast<std::size_t>(local)] = value(i, element);
+                   });
+    store_.connect(comm);
+    for (int bucket = store_.num_buckets() - 1; bucket >= 0; --bucket)
+      store_.accumulated(context, bucket, /*last=*/true);
+    const std::span<const double> mine = norm_.square_sums(context);
+    std::vector<double> sums(mine.begin(), mine.end());
+    comm.world->all_reduce_sum(sums);
+    return sums;
+  }
+
   /// One step; returns the gradient norm.
   double step(device::Context& context, parallel::GridCommunicators& comm, int step,
               const config::OptimizerParameters& parameters, double learning_rate) {
-    for (std::vector<float>& gradient : gradients_) std::ranges::fill(gradient, 0.0F);
-    for (std::size_t i = 0; i < table_.size(); ++i) {
-      const int source = 100 * grid_.data_rank() +
-                         (is_partial(table_[i], sequence_parallel_) ? grid_.tensor_rank() : 0);
-      for_elements(static_cast<std::int64_t>(i), shard(i),
-                   [&](std::int64_t local, std::int64_t element) {
-                     gradients_[i][static_cast<std::size_t>(local)] +=
-                         gradient_value(i, element, step, source);
-                   });
-    }
-    for (int bucket = optimizer_.num_buckets() - 1; bucket >= 0; --bucket)
-      optimizer_.reduce_bucket(context, comm, bucket);
-    std::vector<double> sum{optimizer_.square_sum(context)};
-    comm.world->all_reduce_sum(sum);
-    const double norm = std::sqrt(sum[0]);
+    const std::vector<double> sums =
+        reduce(context, comm, [&](std::size_t i, std::int64_t element) {
+          const int source =
+              100 * grid_.data_rank() + (is_partial(table_[i]) ? grid_.tensor_rank() : 0);
+          return gradient_value(i, element, step, source);
+        });
+    const double norm = std::sqrt(optim::squared_norm(sums));
     optimizer_.update(context, parameters,
                       {.learning_rate = learning_rate,
                        .gradient_scale = optim::clip_scale(norm, parameters.max_grad_norm),
                        .step = step},
                       nullptr);
-    optimizer_.gather_weights(context, comm);
+    store_.gather(context);
     return norm;
   }
 
@@ -129,7 +140,8 @@ class SyntheticModel {
   Rectangle shard(std::size_t i) const {
     return parallel::tensor_shard(table_[i], grid_.tensor_rank(), grid_.shape().tensor);
   }
-  optim::Optimizer& optimizer() { return optimizer_; }
+  parallel::ParameterStore& store() { return store_; }
+  optim::AdamW& optimizer() { return optimizer_; }
   const std::vector<T>& weights(std::size_t i) const { return weights_[i]; }
 
  private:
@@ -149,19 +161,19 @@ class SyntheticModel {
 
   const std::vector<TensorSpec>& table_;
   parallel::ProcessGrid grid_;
-  bool sequence_parallel_;
   std::vector<std::vector<T>> weights_;
   std::vector<std::vector<float>> gradients_;
   device::Arena arena_;
-  optim::Optimizer optimizer_;
+  parallel::ParameterStore store_;
+  optim::AdamW optimizer_;
+  optim::GradientNorm norm_;
 };
 
 /// The same training in double on one process that holds everything.
 class SerialReference {
  public:
-  SerialReference(const std::vector<TensorSpec>& table, parallel::GridShape shape,
-                  bool sequence_parallel)
-      : table_(table), shape_(shape), sequence_parallel_(sequence_parallel) {
+  SerialReference(const std::vector<TensorSpec>& table, parallel::GridShape shape)
+      : table_(table), shape_(shape) {
     for (std::size_t i = 0; i < table.size(); ++i) {
       tensors_.emplace_back(static_cast<std::size_t>(table[i].num_elements()));
       for (std::size_t e = 0; e < tensors_[i].size(); ++e)
@@ -201,7 +213,7 @@ class SerialReference {
     const TensorSpec& spec = table_[i];
     double sum = 0.0;
     for (int d = 0; d < shape_.data; ++d) {
-      if (!is_partial(spec, sequence_parallel_)) {
+      if (!is_partial(spec)) {
         sum += gradient_value(i, element, step, 100 * d);
         continue;
       }
@@ -215,7 +227,6 @@ class SerialReference {
 
   const std::vector<TensorSpec>& table_;
   parallel::GridShape shape_;
-  bool sequence_parallel_;
   std::vector<std::vector<Element>> tensors_;
 };
 

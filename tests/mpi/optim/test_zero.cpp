@@ -28,13 +28,14 @@ bool same_bits(const T* a, const T* b, std::int64_t count) {
   return count == 0 || std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(T)) == 0;
 }
 
-/// Whether all ranks of a group hold the same bytes. Collective.
+/// Whether these ranks hold the same bytes. Collective over the world.
 template <class T>
-bool same_in_group(parallel::Communicator& group, const std::vector<T>& data) {
+bool same_on(const std::vector<int>& ranks, parallel::Communicator& world,
+             const std::vector<T>& data) {
   const auto hash = std::to_string(hash_bytes(std::as_bytes(std::span(data))));
-  for (const std::string& text : group.all_gather(hash))
-    if (text != hash) return false;
-  return true;
+  const std::vector<std::string> hashes = world.all_gather(hash);
+  return std::ranges::all_of(
+      ranks, [&](int rank) { return hashes[static_cast<std::size_t>(rank)] == hash; });
 }
 
 /// Every division of the job's ranks into tensor x data.
@@ -83,17 +84,18 @@ double deviation(const SyntheticModel<T>& model, const SerialReference& referenc
 template <class T>
 double check_training(parallel::MpiSession& session, GridShape shape, std::int64_t K,
                       bool sequence_parallel) {
-  const auto table = synthetic_table(K);
+  const auto table = synthetic_table(K, sequence_parallel);
   const ProcessGrid grid(shape, session.rank(), parallel::views_of(K, shape));
   INFO(grid.describe() << ", K = " << K << ", sequence_parallel " << sequence_parallel);
-  auto comm = make_communicators(session, grid);
   device::Context context;
-  SyntheticModel<T> everywhere(table, grid, 0, sequence_parallel);
-  SyntheticModel<T> divided(table, grid, 1, sequence_parallel);
-  SerialReference reference(table, shape, sequence_parallel);
+  SyntheticModel<T> everywhere(table, grid, 0);
+  SyntheticModel<T> divided(table, grid, 1);
+  SerialReference reference(table, shape);
+  auto comm = make_communicators(session, grid, divided.store().gradient_spans());
   for (auto* model : {&everywhere, &divided}) {
     model->optimizer().weights_from_master(context);
-    model->optimizer().gather_weights(context, comm);
+    model->store().connect(comm);
+    model->store().gather(context);
   }
   double worst = deviation(divided, reference, table.size());
   for (int step = 1; step <= kSteps; ++step) {
@@ -107,9 +109,7 @@ double check_training(parallel::MpiSession& session, GridShape shape, std::int64
       const auto& weights = divided.weights(i);
       REQUIRE(same_bits(weights.data(), everywhere.weights(i).data(),
                         static_cast<std::int64_t>(weights.size())));
-      REQUIRE(same_in_group(*comm.data, weights));
-      if (table[i].shard == ShardRule::none) REQUIRE(same_in_group(*comm.tensor, weights));
-      if (table[i].shard == ShardRule::kv_rows) REQUIRE(same_in_group(*comm.kv_replicas, weights));
+      REQUIRE(same_on(grid.group(parallel::holders(table[i].shard)), *comm.world, weights));
     }
   }
   std::vector<double> all{worst};
@@ -143,16 +143,47 @@ TEST_CASE("stage 0 and stage 1 train alike bit for bit and follow the serial dou
   REQUIRE(worst_bf16 < 0.25 / 512 + 2.0e-7);
 }
 
+// Element counts are whole numbers: every sum is exact, and so is the comparison.
+TEST_CASE("with all gradients 1 the norm is sqrt(N) on every grid, and 0 with all 0") {
+  parallel::MpiSession session(nullptr, nullptr);
+  device::Context context;
+  for (const GridShape& shape : shapes(session.size()))
+    for (const std::int64_t K : {1, 2})
+      for (const bool sequence_parallel : {false, true})
+        for (const int zero_stage : {0, 1}) {
+          if (!parallel::divides(ShardRule::kv_rows, K, shape.tensor)) continue;
+          const auto table = synthetic_table(K, sequence_parallel);
+          const ProcessGrid grid(shape, session.rank(), parallel::views_of(K, shape));
+          INFO(grid.describe() << ", K = " << K << ", stage " << zero_stage);
+          SyntheticModel<float> model(table, grid, zero_stage);
+          auto comm = make_communicators(session, grid, model.store().gradient_spans());
+          // One rank of every sum has ones, the others nothing.
+          const auto sums = model.reduce(context, comm, [&](std::size_t i, std::int64_t) {
+            return grid.index_in(table[i].gradient_span) == 0 ? 1.0F : 0.0F;
+          });
+          std::int64_t num_elements = 0;
+          for (std::size_t i = 0; i < table.size(); ++i) {
+            REQUIRE(sums[i] == static_cast<double>(table[i].num_elements()));
+            num_elements += table[i].num_elements();
+          }
+          REQUIRE(std::sqrt(optim::squared_norm(sums)) ==
+                  std::sqrt(static_cast<double>(num_elements)));
+          const auto none =
+              model.reduce(context, comm, [](std::size_t, std::int64_t) { return 0.0F; });
+          REQUIRE(optim::squared_norm(none) == 0.0);
+        }
+}
+
 TEST_CASE("a second run has the same bits") {
   parallel::MpiSession session(nullptr, nullptr);
-  const auto table = synthetic_table(1);
+  const auto table = synthetic_table(1, true);
   const GridShape shape = shapes(session.size()).back();  // all ranks on the tensor axis
   const ProcessGrid grid(shape, session.rank(), parallel::views_of(1, shape));
-  auto comm = make_communicators(session, grid);
   device::Context context;
   std::vector<std::vector<float>> first;
   for (int run = 0; run < 2; ++run) {
-    SyntheticModel<float> model(table, grid, 1, true);
+    SyntheticModel<float> model(table, grid, 1);
+    auto comm = make_communicators(session, grid, model.store().gradient_spans());
     for (int step = 1; step <= 3; ++step)
       model.step(context, comm, step, kParameters, kLearningRate);
     for (std::size_t i = 0; i < table.size(); ++i) {
@@ -164,13 +195,13 @@ TEST_CASE("a second run has the same bits") {
   }
 }
 
-TEST_CASE("the sums' time is told apart by axis") {
+TEST_CASE("the time of sums, of the norm and of gathering is told apart") {
   parallel::MpiSession session(nullptr, nullptr);
-  const auto table = synthetic_table(1);
+  const auto table = synthetic_table(1, true);
   const ProcessGrid grid({.tensor = 1, .data = session.size()}, session.rank());
-  auto comm = make_communicators(session, grid);
   device::Context context;
-  SyntheticModel<float> model(table, grid, 1, true);
+  SyntheticModel<float> model(table, grid, 1);
+  auto comm = make_communicators(session, grid, model.store().gradient_spans());
   model.step(context, comm, 1, kParameters, kLearningRate);
   const auto seconds = context.profiler().seconds();
   for (const auto phase :

@@ -1,6 +1,8 @@
 #pragma once
 // What every communicator's grouped collectives must do.
 #include <catch2/catch.hpp>
+#include <deque>
+#include <vector>
 
 #include "device/view.hpp"
 #include "parallel/layout/shard_map.hpp"
@@ -11,13 +13,13 @@ namespace espalier::testing {
 /// Divisions of `rows` over `n` ranks: even, all to the last, all to the first, rows at either end
 /// that belong to nobody.
 inline std::vector<std::vector<std::int64_t>> divisions(std::int64_t rows, int n) {
-  std::vector<std::vector<std::int64_t>> all{parallel::data_row_begins(rows, n)};
+  std::vector<std::vector<std::int64_t>> all{parallel::even_row_begins(rows, n)};
   all.emplace_back(static_cast<std::size_t>(n) + 1, 0);
   all.back().back() = rows;
   all.emplace_back(static_cast<std::size_t>(n) + 1, rows);
   all.back().front() = 0;
   if (rows > 2) {
-    auto inner = parallel::data_row_begins(rows - 2, n);
+    auto inner = parallel::even_row_begins(rows - 2, n);
     for (auto& begin : inner) ++begin;
     all.push_back(inner);
   }
@@ -33,7 +35,9 @@ struct Group {
              {1, 1}, {5, 1}, {64, 33}, {3, 7}, {0, 4}, {200, 101}, {2, 5}, {17, 1}})
       for (const auto& begins : divisions(rows, group.size())) {
         memory.push_back(data_of<T>(group.rank() + 100 * i++, rows * cols));
-        tensors.push_back({device::view_of(memory.back().data(), rows, cols), begins});
+        begins_of_tensors.push_back(begins);
+        tensors.push_back(
+            {device::view_of(memory.back().data(), rows, cols), begins_of_tensors.back()});
       }
   }
   /// Rank `r`'s original value of element `j` of tensor `i`.
@@ -41,6 +45,7 @@ struct Group {
     return element<T>(r + 100 * static_cast<int>(i), j);
   }
   std::vector<std::vector<T>> memory;
+  std::deque<std::vector<std::int64_t>> begins_of_tensors;
   std::vector<parallel::RowShards> tensors;
 };
 

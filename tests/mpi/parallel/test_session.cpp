@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "mpi/parallel/rank_data.hpp"
 
 using namespace espalier;
 using namespace espalier::parallel;
@@ -32,9 +33,13 @@ TEST_CASE("a session joins an MPI that runs already and leaves it running") {
   REQUIRE(version.find_first_of("0123456789") != std::string::npos);
 }
 
-TEST_CASE("the axes' groups follow the grid") {
+TEST_CASE("communicators have the ranks of the layout's groups, in its order") {
   MpiSession session(nullptr, nullptr);
   const int n = session.size();
+  const std::vector<Span> spans{Span::tokens, Span::kv_tokens, Span::tokens_shared, Span::tokens};
+  const auto numbers = [](const std::vector<int>& ranks) {
+    return std::vector<double>(ranks.begin(), ranks.end());
+  };
   for (int tensor = 1; tensor <= n; ++tensor) {
     if (n % tensor != 0) continue;
     for (int context : {1, 2}) {
@@ -44,27 +49,64 @@ TEST_CASE("the axes' groups follow the grid") {
       for (int replication : {1, 2, tensor}) {
         if (tensor % replication != 0) continue;
         const ProcessGrid grid(shape, session.rank(), {.kv_replication = replication});
-        const auto comm = make_communicators(session, grid);
-        std::vector<double> tensor_group, data_group, kv_group, all;
-        for (int r = 0; r < n; ++r) {
-          const ProcessGrid other(shape, r);
-          all.push_back(r);
-          const bool same_context = other.context_rank() == grid.context_rank();
-          const bool same_data = other.data_rank() == grid.data_rank();
-          if (same_context && other.tensor_rank() == grid.tensor_rank()) data_group.push_back(r);
-          if (!same_context || !same_data) continue;
-          tensor_group.push_back(r);
-          if (other.tensor_rank() / replication == grid.tensor_rank() / replication)
-            kv_group.push_back(r);
+        const auto comm = make_communicators(session, grid, spans);
+        REQUIRE(members(*comm.world, session.rank()) == numbers(grid.group(Span::world)));
+        REQUIRE(members(*comm.tensor, session.rank()) == numbers(grid.group(Span::tensor)));
+        REQUIRE(comm.tensor->rank() == grid.index_in(Span::tensor));
+        std::set<std::vector<int>> distinct;
+        for (const Span span : spans) {
+          if (grid.size_of(span) == 1) continue;
+          distinct.insert(grid.group(span));
+          Communicator& group = *comm.gradients.at(grid.simplest(span));
+          REQUIRE(members(group, session.rank()) == numbers(grid.group(span)));
+          REQUIRE(group.rank() == grid.index_in(span));
         }
-        REQUIRE(members(*comm.world, session.rank()) == all);
-        REQUIRE(members(*comm.tensor, session.rank()) == tensor_group);
-        REQUIRE(members(*comm.data, session.rank()) == data_group);
-        REQUIRE(members(*comm.kv_replicas, session.rank()) == kv_group);
-        REQUIRE(comm.tensor->rank() == grid.tensor_rank());
-        REQUIRE(comm.data->rank() == grid.data_rank());
-        REQUIRE(comm.kv_replicas->size() == replication);
+        REQUIRE(comm.gradients.size() == distinct.size());
       }
+    }
+  }
+}
+
+TEST_CASE("a sum over tensor and data ranks has the bits of two sums, one after the other") {
+  MpiSession session(nullptr, nullptr);
+  const int n = session.size();
+  constexpr std::int64_t kCount = 5000;  // several shards, and more than a small sum
+  for (int tensor = 1; tensor <= n; ++tensor) {
+    if (n % tensor != 0) continue;
+    const GridShape shape{.tensor = tensor, .context = 1, .data = n / tensor, .pipeline = 1};
+    const ProcessGrid grid(shape, session.rank());
+    const std::vector<Span> spans{Span::tokens};
+    const auto comm = make_communicators(session, grid, spans);
+    if (n == 1) continue;
+    std::vector<float> values = testing::data_of<float>(session.rank(), kCount);
+    comm.gradients.at(grid.simplest(Span::tokens))
+        ->all_reduce_sum(device::view_of(values.data(), kCount, 1));
+    for (std::int64_t i = 0; i < kCount; ++i) {
+      float total = 0.0F;
+      for (int first = 0; first < n; first += tensor) {
+        auto sum = testing::element<float>(first, i);
+        for (int rank = first + 1; rank < first + tensor; ++rank)
+          sum += testing::element<float>(rank, i);
+        total = first == 0 ? sum : total + sum;
+      }
+      if (values[static_cast<std::size_t>(i)] != total) FAIL("element " << i << ", " << tensor);
+    }
+  }
+}
+
+TEST_CASE("many host values are summed in rank order like a few") {
+  MpiSession session(nullptr, nullptr);
+  const int n = session.size();
+  for (const std::int64_t count : {1, 16, 17, 18, 100, 1001}) {
+    std::vector<double> values;
+    for (std::int64_t i = 0; i < count; ++i)
+      values.push_back(static_cast<double>(testing::element<float>(session.rank(), i)) / 3.0);
+    session.world().all_reduce_sum(values);
+    for (std::int64_t i = 0; i < count; ++i) {
+      double sum = static_cast<double>(testing::element<float>(0, i)) / 3.0;
+      for (int rank = 1; rank < n; ++rank)
+        sum += static_cast<double>(testing::element<float>(rank, i)) / 3.0;
+      REQUIRE(values[static_cast<std::size_t>(i)] == sum);
     }
   }
 }
@@ -73,7 +115,7 @@ TEST_CASE("a grid of another size than the job is the configuration's fault") {
   MpiSession session(nullptr, nullptr);
   const ProcessGrid grid({.tensor = 1, .data = session.size() + 1}, session.rank());
   try {
-    make_communicators(session, grid);
+    make_communicators(session, grid, {});
     FAIL("a grid that does not fit was accepted");
   } catch (const Error& error) {
     REQUIRE(error.status() == ExitStatus::bad_configuration);

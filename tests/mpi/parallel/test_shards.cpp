@@ -35,7 +35,7 @@ TEST_CASE("row divisions that do not fit are a programmer's error") {
   if (comm->size() == 1) return;  // nothing is looked at
   std::vector<float> data(100);
   const auto view = view_of(data.data(), 100, 1);
-  auto begins = parallel::data_row_begins(100, comm->size());
+  auto begins = parallel::even_row_begins(100, comm->size());
   const auto refuses = [&](const std::vector<std::int64_t>& division) {
     const std::vector<RowShards> tensors{{view, division}};
     REQUIRE_THROWS_AS(comm->reduce_scatter_shards(tensors), Error);

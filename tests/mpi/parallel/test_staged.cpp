@@ -82,9 +82,11 @@ TEST_CASE("shards of GPU memory are summed and gathered as the host's, uneven on
   const int size = group.size();
   std::vector<parallel::RowShards> tensors;
   const std::vector<std::int64_t> rows{7, 1, 12};
-  for (const std::int64_t count : rows)
-    tensors.push_back({staged.upload(data_of<float>(group.rank(), count * 5), count),
-                       parallel::data_row_begins(count, size)});
+  std::vector<std::vector<std::int64_t>> divisions;
+  for (const std::int64_t count : rows) divisions.push_back(parallel::even_row_begins(count, size));
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    tensors.push_back(
+        {staged.upload(data_of<float>(group.rank(), rows[i] * 5), rows[i]), divisions[i]});
   group.reduce_scatter_shards(tensors);
   group.all_gather_shards(tensors);
   for (std::size_t i = 0; i < rows.size(); ++i) {

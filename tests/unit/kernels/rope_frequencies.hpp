@@ -1,7 +1,7 @@
 #pragma once
 #include <vector>
 
-#include "kernels/qk_norm_rope.hpp"
+#include "kernels/attention/qk_norm_rope.hpp"
 
 // Written by tests/fixtures/model/make_rope_frequencies.py.
 

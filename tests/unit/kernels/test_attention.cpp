@@ -1,6 +1,6 @@
 #include <numeric>
 
-#include "kernels/attention.hpp"
+#include "kernels/attention/attention.hpp"
 
 #include "support.hpp"
 

@@ -1,8 +1,8 @@
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
-#include "kernels/attention_provider.hpp"
-#include "kernels/attention_shapes.hpp"
+#include "kernels/attention/attention_provider.hpp"
+#include "kernels/attention/attention_shapes.hpp"
 
 namespace espalier::kernels {
 namespace {

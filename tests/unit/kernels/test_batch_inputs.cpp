@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 
-#include "kernels/batch_inputs.hpp"
-#include "kernels/cross_entropy.hpp"
+#include "kernels/embedding/batch_inputs.hpp"
+#include "kernels/loss/cross_entropy.hpp"
 #include "support.hpp"
 
 namespace espalier::testing {

@@ -1,5 +1,5 @@
-#include "kernels/adamw.hpp"
 #include "kernels/elementwise.hpp"
+#include "kernels/optim/adamw.hpp"
 #include "support.hpp"
 
 namespace espalier {

@@ -1,4 +1,4 @@
-#include "kernels/gelu.hpp"
+#include "kernels/mlp/gelu.hpp"
 
 #include <numbers>
 

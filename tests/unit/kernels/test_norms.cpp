@@ -1,5 +1,5 @@
-#include "kernels/qk_norm_rope.hpp"
-#include "kernels/rmsnorm.hpp"
+#include "kernels/attention/qk_norm_rope.hpp"
+#include "kernels/norm/rmsnorm.hpp"
 #include "rope_frequencies.hpp"
 #include "support.hpp"
 

@@ -1,5 +1,5 @@
 #include "kernels/bias.hpp"
-#include "kernels/positions.hpp"
+#include "kernels/embedding/positions.hpp"
 #include "support.hpp"
 
 namespace espalier {

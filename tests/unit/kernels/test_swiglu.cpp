@@ -1,4 +1,4 @@
-#include "kernels/swiglu.hpp"
+#include "kernels/mlp/swiglu.hpp"
 #include "support.hpp"
 
 namespace espalier {

@@ -1,5 +1,5 @@
 #include "cases.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "kernels/cuda/port.hpp"
 
 namespace espalier::testing {

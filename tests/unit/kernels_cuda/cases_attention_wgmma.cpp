@@ -1,6 +1,6 @@
 // Attention by warpgroups beside the host's, on views into one packed projection.
 #include "cases.hpp"
-#include "kernels/attention_shapes.hpp"
+#include "kernels/attention/attention_shapes.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 
 namespace espalier::testing {

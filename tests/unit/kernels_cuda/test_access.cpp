@@ -1,8 +1,8 @@
 // What the access counter says of kernels of a few lines, whose requests can be counted by hand.
+#include "emulation/access_counter.hpp"
 #include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/swizzled_tile.hpp"
 #include "kernels/cuda/threads.hpp"
-#include "kernels/emulation/access_counter.hpp"
 #include "unit/kernels/support.hpp"
 
 namespace espalier::kernels::emulated {

@@ -7,19 +7,19 @@
 #include <span>
 
 #include "cases.hpp"
-#include "kernels/attention_shapes.hpp"
+#include "emulation/access_counter.hpp"
+#include "emulation/faults.hpp"
+#include "kernels/attention/attention_shapes.hpp"
 #include "kernels/cost.hpp"
 #include "kernels/cuda/attention_providers.hpp"
-#include "kernels/emulation/access_counter.hpp"
-#include "kernels/emulation/faults.hpp"
 
 namespace espalier::testing {
 namespace {
 
+using emulation::access_counts;
+using emulation::settings;
 using kernels::AttentionShape;
 using kernels::Cost;
-using kernels::emulation::access_counts;
-using kernels::emulation::settings;
 namespace emulated = kernels::emulated;
 
 /// Matrices begin at multiples of 256 bytes, as the arena's do.

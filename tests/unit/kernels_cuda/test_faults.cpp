@@ -5,15 +5,15 @@
 
 #include "base/error.hpp"
 #include "cases.hpp"
-#include "kernels/emulation/faults.hpp"
+#include "emulation/faults.hpp"
 
 namespace espalier::testing {
 namespace {
 
-using kernels::emulation::barriers_reached;
-using kernels::emulation::Faults;
-using kernels::emulation::settings;
-using kernels::emulation::Site;
+using emulation::barriers_reached;
+using emulation::Faults;
+using emulation::settings;
+using emulation::Site;
 
 /// Faults of one scope.
 class WithFaults {

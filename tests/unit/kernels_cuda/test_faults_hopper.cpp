@@ -4,16 +4,16 @@
 
 #include "base/error.hpp"
 #include "cases.hpp"
-#include "kernels/emulation/faults.hpp"
+#include "emulation/faults.hpp"
 
 namespace espalier::testing {
 namespace {
 
-using kernels::emulation::barriers_reached;
-using kernels::emulation::Faults;
-using kernels::emulation::settings;
-using kernels::emulation::Site;
-using kernels::emulation::waits_reached;
+using emulation::barriers_reached;
+using emulation::Faults;
+using emulation::settings;
+using emulation::Site;
+using emulation::waits_reached;
 
 std::vector<Case> cases_with_warpgroups() {
   std::vector<Case> cases;

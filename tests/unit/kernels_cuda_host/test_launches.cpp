@@ -4,7 +4,7 @@
 #include "device/arena.hpp"
 #include "device/context.hpp"
 #include "imitated_kernels.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/workspace.hpp"

@@ -3,8 +3,8 @@
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
-#include "kernels/attention_cudnn.hpp"
-#include "kernels/attention_provider.hpp"
+#include "kernels/attention/attention_cudnn.hpp"
+#include "kernels/attention/attention_provider.hpp"
 
 namespace espalier::kernels {
 namespace {

@@ -9,9 +9,9 @@
 
 using namespace espalier;
 using model::tensor_table;
-using parallel::GradientSum;
 using parallel::Init;
 using parallel::ShardRule;
+using parallel::Span;
 using parallel::TensorSpec;
 
 namespace {
@@ -62,34 +62,32 @@ TEST_CASE("a tied model has no LM head, a model without QK-norm no such weights"
   CHECK(tensor_table(a).size() == 1 + 2 * 9 + 2);
 }
 
-TEST_CASE("shape, shard rule, decay and gradient sum of each weight") {
+TEST_CASE("shape, shard rule, decay and gradient span of each weight") {
+  const bool sequence_parallel = GENERATE(false, true);
+  const Span norms = sequence_parallel ? Span::tokens : Span::tokens_shared;
   struct Row {
     std::int64_t rows, cols;
     ShardRule shard;
-    GradientSum sum;
+    Span span;
   };
   const std::map<std::string, Row> expected = {
-      {"model.embed_tokens.weight", {300, 64, ShardRule::vocab_rows, GradientSum::none}},
-      {"model.layers.1.input_layernorm.weight",
-       {64, 1, ShardRule::none, GradientSum::sequence_parallel}},
-      {"model.layers.1.self_attn.q_proj.weight", {96, 64, ShardRule::rows, GradientSum::none}},
-      {"model.layers.1.self_attn.k_proj.weight",
-       {48, 64, ShardRule::kv_rows, GradientSum::kv_replicas}},
-      {"model.layers.1.self_attn.v_proj.weight",
-       {48, 64, ShardRule::kv_rows, GradientSum::kv_replicas}},
-      {"model.layers.1.self_attn.o_proj.weight", {64, 96, ShardRule::columns, GradientSum::none}},
-      {"model.layers.1.self_attn.q_norm.weight", {24, 1, ShardRule::none, GradientSum::tensor}},
-      {"model.layers.1.self_attn.k_norm.weight", {24, 1, ShardRule::none, GradientSum::tensor}},
-      {"model.layers.1.post_attention_layernorm.weight",
-       {64, 1, ShardRule::none, GradientSum::sequence_parallel}},
-      {"model.layers.1.mlp.gate_proj.weight", {80, 64, ShardRule::rows, GradientSum::none}},
-      {"model.layers.1.mlp.up_proj.weight", {80, 64, ShardRule::rows, GradientSum::none}},
-      {"model.layers.1.mlp.down_proj.weight", {64, 80, ShardRule::columns, GradientSum::none}},
-      {"model.norm.weight", {64, 1, ShardRule::none, GradientSum::sequence_parallel}},
-      {"lm_head.weight", {300, 64, ShardRule::vocab_rows, GradientSum::none}},
+      {"model.embed_tokens.weight", {300, 64, ShardRule::vocab_rows, Span::tokens_shared}},
+      {"model.layers.1.input_layernorm.weight", {64, 1, ShardRule::none, norms}},
+      {"model.layers.1.self_attn.q_proj.weight", {96, 64, ShardRule::rows, Span::tokens_shared}},
+      {"model.layers.1.self_attn.k_proj.weight", {48, 64, ShardRule::kv_rows, Span::kv_tokens}},
+      {"model.layers.1.self_attn.v_proj.weight", {48, 64, ShardRule::kv_rows, Span::kv_tokens}},
+      {"model.layers.1.self_attn.o_proj.weight", {64, 96, ShardRule::columns, Span::tokens_shared}},
+      {"model.layers.1.self_attn.q_norm.weight", {24, 1, ShardRule::none, Span::tokens}},
+      {"model.layers.1.self_attn.k_norm.weight", {24, 1, ShardRule::none, Span::tokens}},
+      {"model.layers.1.post_attention_layernorm.weight", {64, 1, ShardRule::none, norms}},
+      {"model.layers.1.mlp.gate_proj.weight", {80, 64, ShardRule::rows, Span::tokens_shared}},
+      {"model.layers.1.mlp.up_proj.weight", {80, 64, ShardRule::rows, Span::tokens_shared}},
+      {"model.layers.1.mlp.down_proj.weight", {64, 80, ShardRule::columns, Span::tokens_shared}},
+      {"model.norm.weight", {64, 1, ShardRule::none, norms}},
+      {"lm_head.weight", {300, 64, ShardRule::vocab_rows, Span::tokens_shared}},
   };
   std::size_t met = 0;
-  for (const TensorSpec& spec : tensor_table(testing::qwen3(kSmall))) {
+  for (const TensorSpec& spec : tensor_table(testing::qwen3(kSmall), sequence_parallel)) {
     const auto row = expected.find(spec.name);
     if (row == expected.end()) continue;
     INFO(spec.name);
@@ -97,7 +95,7 @@ TEST_CASE("shape, shard rule, decay and gradient sum of each weight") {
     CHECK(spec.rows == row->second.rows);
     CHECK(spec.cols == row->second.cols);
     CHECK((spec.shard == row->second.shard));
-    CHECK((spec.gradient_sum == row->second.sum));
+    CHECK((spec.gradient_span == row->second.span));
     const bool is_norm = spec.name.find("norm") != std::string::npos;
     CHECK(spec.is_vector == is_norm);
     CHECK(spec.weight_decay == !is_norm);
@@ -120,42 +118,43 @@ TEST_CASE("names are unique, and only what is outside the blocks has no layer") 
 
 TEST_CASE("GPT-2's rows, and where Hugging Face keeps them") {
   testing::Sizes sizes{.H = 48, .F = 192, .L = 2, .A = 4, .K = 4, .D = 12, .tied = true, .V = 131};
-  const auto table = tensor_table(testing::gpt2(sizes, 32));
+  const bool sequence_parallel = GENERATE(false, true);
+  const auto table = tensor_table(testing::gpt2(sizes, 32), sequence_parallel);
   struct Row {
     std::string name;
     std::int64_t rows, cols;
     ShardRule shard;
-    GradientSum sum;
+    Span span;
     Init init;
     std::string place;
     std::int64_t offset, total;
   };
   const std::string h = "transformer.h.1.";
-  const auto same = GradientSum::sequence_parallel;
+  const Span same = sequence_parallel ? Span::tokens : Span::tokens_shared;
   const std::vector<Row> block = {
       {"ln_1.weight", 48, 1, ShardRule::none, same, Init::ones, "", 0, 0},
       {"ln_1.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
-      {"attn.c_attn.q.weight", 48, 48, ShardRule::rows, GradientSum::none, Init::normal,
+      {"attn.c_attn.q.weight", 48, 48, ShardRule::rows, Span::tokens_shared, Init::normal,
        "attn.c_attn.weight", 0, 144},
-      {"attn.c_attn.k.weight", 48, 48, ShardRule::kv_rows, GradientSum::kv_replicas, Init::normal,
+      {"attn.c_attn.k.weight", 48, 48, ShardRule::kv_rows, Span::kv_tokens, Init::normal,
        "attn.c_attn.weight", 48, 144},
-      {"attn.c_attn.v.weight", 48, 48, ShardRule::kv_rows, GradientSum::kv_replicas, Init::normal,
+      {"attn.c_attn.v.weight", 48, 48, ShardRule::kv_rows, Span::kv_tokens, Init::normal,
        "attn.c_attn.weight", 96, 144},
-      {"attn.c_attn.q.bias", 48, 1, ShardRule::rows, GradientSum::none, Init::zeros,
+      {"attn.c_attn.q.bias", 48, 1, ShardRule::rows, Span::tokens_shared, Init::zeros,
        "attn.c_attn.bias", 0, 144},
-      {"attn.c_attn.k.bias", 48, 1, ShardRule::kv_rows, GradientSum::kv_replicas, Init::zeros,
+      {"attn.c_attn.k.bias", 48, 1, ShardRule::kv_rows, Span::kv_tokens, Init::zeros,
        "attn.c_attn.bias", 48, 144},
-      {"attn.c_attn.v.bias", 48, 1, ShardRule::kv_rows, GradientSum::kv_replicas, Init::zeros,
+      {"attn.c_attn.v.bias", 48, 1, ShardRule::kv_rows, Span::kv_tokens, Init::zeros,
        "attn.c_attn.bias", 96, 144},
-      {"attn.c_proj.weight", 48, 48, ShardRule::columns, GradientSum::none, Init::normal,
+      {"attn.c_proj.weight", 48, 48, ShardRule::columns, Span::tokens_shared, Init::normal,
        "attn.c_proj.weight", 0, 48},
       {"attn.c_proj.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
       {"ln_2.weight", 48, 1, ShardRule::none, same, Init::ones, "", 0, 0},
       {"ln_2.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
-      {"mlp.c_fc.weight", 192, 48, ShardRule::rows, GradientSum::none, Init::normal,
+      {"mlp.c_fc.weight", 192, 48, ShardRule::rows, Span::tokens_shared, Init::normal,
        "mlp.c_fc.weight", 0, 192},
-      {"mlp.c_fc.bias", 192, 1, ShardRule::rows, GradientSum::none, Init::zeros, "", 0, 0},
-      {"mlp.c_proj.weight", 48, 192, ShardRule::columns, GradientSum::none, Init::normal,
+      {"mlp.c_fc.bias", 192, 1, ShardRule::rows, Span::tokens_shared, Init::zeros, "", 0, 0},
+      {"mlp.c_proj.weight", 48, 192, ShardRule::columns, Span::tokens_shared, Init::normal,
        "mlp.c_proj.weight", 0, 48},
       {"mlp.c_proj.bias", 48, 1, ShardRule::none, same, Init::zeros, "", 0, 0},
   };
@@ -166,7 +165,7 @@ TEST_CASE("GPT-2's rows, and where Hugging Face keeps them") {
   CHECK(table[1].rows == 32);
   CHECK(table[1].weight_decay);
   CHECK((table[1].shard == ShardRule::none));
-  CHECK((table[1].gradient_sum == GradientSum::sequence_parallel));
+  CHECK((table[1].gradient_span == same));
   for (std::size_t i = 0; i < block.size(); ++i) {
     const TensorSpec& spec = table[2 + block.size() + i];
     const Row& row = block[i];
@@ -175,7 +174,7 @@ TEST_CASE("GPT-2's rows, and where Hugging Face keeps them") {
     CHECK(spec.rows == row.rows);
     CHECK(spec.cols == row.cols);
     CHECK((spec.shard == row.shard));
-    CHECK((spec.gradient_sum == row.sum));
+    CHECK((spec.gradient_span == row.span));
     CHECK((spec.init == row.init));
     CHECK(spec.layer == 1);
     CHECK(spec.place.name == (row.place.empty() ? "" : h + row.place));

@@ -11,7 +11,7 @@ namespace {
 
 std::vector<ShardCall> calls_of(std::int64_t rows, int ranks, std::int64_t row_bytes, bool sums) {
   std::vector<ShardCall> calls{{Kind::whole, 7, 7, 7}};  // from the tensor before
-  shard_calls(data_row_begins(rows, ranks), row_bytes, sums, calls);
+  shard_calls(even_row_begins(rows, ranks), row_bytes, sums, calls);
   return calls;
 }
 
@@ -55,7 +55,7 @@ TEST_CASE("NCCL serves ranks with a GPU each") {
 TEST_CASE("the calls cover every row once, owned by whom it belongs to") {
   for (const int ranks : {2, 3, 5, 6, 7, 12})
     for (std::int64_t rows = 0; rows < 40; ++rows) {
-      const auto begins = data_row_begins(rows, ranks);
+      const auto begins = even_row_begins(rows, ranks);
       std::int64_t next = 0;
       for (const ShardCall& call : calls_of(rows, ranks, kWholeSumBytes, false)) {
         if (call.kind == Kind::even) {

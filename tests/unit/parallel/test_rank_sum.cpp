@@ -33,23 +33,28 @@ std::vector<std::vector<T>> random_sources(int num, std::int64_t count) {
 }
 
 template <class T>
-void check_sum(int num, std::int64_t count, int out_is) {
+void check_sum(int num, std::int64_t count, int out_is, int block = 1) {
   auto sources = random_sources<T>(num, count);
   std::vector<T> expected;
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-    auto sum = static_cast<float>(sources[0][i]);
-    for (std::size_t s = 1; s < sources.size(); ++s) sum += static_cast<float>(sources[s][i]);
-    expected.push_back(static_cast<T>(sum));
+    float total = 0.0F;
+    for (std::size_t first = 0; first < sources.size(); first += static_cast<std::size_t>(block)) {
+      auto sum = static_cast<float>(sources[first][i]);
+      for (std::size_t s = first + 1; s < first + static_cast<std::size_t>(block); ++s)
+        sum += static_cast<float>(sources[s][i]);
+      total = first == 0 ? sum : total + sum;
+    }
+    expected.push_back(static_cast<T>(total));
   }
   std::vector<T> separate(static_cast<std::size_t>(count));
   std::vector<T>& out = out_is < 0 ? separate : sources[static_cast<std::size_t>(out_is)];
   std::vector<const void*> pointers;
   for (const auto& source : sources) pointers.push_back(source.data());
-  sum_in_rank_order(dtype_of<T>(), pointers, out.data(), count);
+  sum_in_rank_order(dtype_of<T>(), pointers, out.data(), count, block);
   for (std::size_t i = 0; i < expected.size(); ++i)
     if (std::bit_cast<std::array<std::byte, sizeof(T)>>(out[i]) !=
         std::bit_cast<std::array<std::byte, sizeof(T)>>(expected[i]))
-      FAIL("element " << i << " of " << count << ", " << num << " sources");
+      FAIL("element " << i << " of " << count << ", " << num << " sources in blocks of " << block);
 }
 
 }  // namespace
@@ -61,6 +66,25 @@ TEST_CASE("sums are in rank order and rounded once, with the output anywhere") {
         check_sum<float>(num, count, out_is);
         check_sum<bf16>(num, count, out_is);
       }
+}
+
+TEST_CASE("blocks of consecutive ranks are summed first, then their sums") {
+  for (const auto& [num, block] : std::vector<std::pair<int, int>>{
+           {2, 2}, {4, 2}, {6, 2}, {6, 3}, {8, 4}, {9, 3}, {16, 2}, {18, 9}})
+    for (const std::int64_t count : {1, 17, 2049, 40001})
+      for (const int out_is : {-1, 0, num - 1}) {
+        check_sum<float>(num, count, out_is, block);
+        check_sum<bf16>(num, count, out_is, block);
+      }
+  // 1 + 2^-24 rounds to 1: (1 + e) + (e + e) is 1 + 2 e, and e in rank order is lost three times.
+  const float one = 1.0F, e = std::exp2(-24.0F);
+  const std::vector<const void*> sources{&one, &e, &e, &e};
+  float out = 0.0F;
+  sum_in_rank_order(DType::f32, sources, &out, 1);
+  REQUIRE(out == 1.0F);
+  sum_in_rank_order(DType::f32, sources, &out, 1, 2);
+  REQUIRE(out == 1.0F + 2.0F * e);
+  REQUIRE_THROWS_AS(sum_in_rank_order(DType::f32, sources, &out, 1, 3), Error);
 }
 
 TEST_CASE("bf16 is not rounded between the terms") {

@@ -1,5 +1,6 @@
 #include "parallel/layout/shard_map.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@ using espalier::ExitStatus;
 
 namespace {
 
+/// Its gradient is summed over all who hold the same shard.
 TensorSpec spec_of(std::string name, std::int64_t rows, std::int64_t cols, ShardRule rule,
                    std::int64_t num_kv_heads = 0) {
   TensorSpec spec;
@@ -21,6 +23,7 @@ TensorSpec spec_of(std::string name, std::int64_t rows, std::int64_t cols, Shard
   spec.is_vector = cols == 1;
   spec.shard = rule;
   spec.num_kv_heads = num_kv_heads;
+  spec.gradient_span = holders(rule);
   return spec;
 }
 
@@ -74,8 +77,6 @@ TEST_CASE("kv heads are replicated when there are more ranks than heads") {
   for (int t = 0; t < 4; ++t) {
     REQUIRE(tensor_shard(one, t, 4) == Rectangle{0, 6, 0, 4});
     REQUIRE(tensor_shard(two, t, 4) == (t < 2 ? Rectangle{0, 6, 0, 4} : Rectangle{6, 12, 0, 4}));
-    REQUIRE(counts_here(one, t, 4) == (t == 0));
-    REQUIRE(counts_here(two, t, 4) == (t % 2 == 0));
   }
   REQUIRE(tensor_shard(two, 1, 2) == Rectangle{6, 12, 0, 4});
   REQUIRE(kv_replication(8, 1) == 1);
@@ -101,44 +102,63 @@ TEST_CASE("what does not divide is the configuration's fault and every rank's") 
   expect([] { kv_replication(8, 12); }, "num_key_value_heads = 8");
 }
 
-TEST_CASE("rows are divided evenly over the data group, the last shards shorter or empty") {
-  REQUIRE(data_row_begins(10, 1) == std::vector<std::int64_t>{0, 10});
-  REQUIRE(data_row_begins(10, 4) == std::vector<std::int64_t>{0, 3, 6, 9, 10});
-  REQUIRE(data_row_begins(5, 4) == std::vector<std::int64_t>{0, 2, 4, 5, 5});
-  REQUIRE(data_row_begins(0, 2) == std::vector<std::int64_t>{0, 0, 0});
-  REQUIRE(data_row_begins(std::int64_t{1} << 40, 2)[1] == std::int64_t{1} << 39);
+TEST_CASE("rows are divided evenly over a group, the last shards shorter or empty") {
+  REQUIRE(even_row_begins(10, 1) == std::vector<std::int64_t>{0, 10});
+  REQUIRE(even_row_begins(10, 4) == std::vector<std::int64_t>{0, 3, 6, 9, 10});
+  REQUIRE(even_row_begins(5, 4) == std::vector<std::int64_t>{0, 2, 4, 5, 5});
+  REQUIRE(even_row_begins(0, 2) == std::vector<std::int64_t>{0, 0, 0});
+  REQUIRE(even_row_begins(std::int64_t{1} << 40, 2)[1] == std::int64_t{1} << 39);
 }
 
-TEST_CASE("owned shards tile every tensor exactly once on every grid") {
-  for (const TensorSpec& spec : table())
-    for (int num_tensor : {1, 2, 4, 8})
-      for (int num_data : {1, 2, 3, 5, 40}) {
-        std::vector<int> owners(static_cast<std::size_t>(spec.num_elements()), 0);
-        for (int t = 0; t < num_tensor; ++t) {
-          if (!counts_here(spec, t, num_tensor)) continue;
-          for (int d = 0; d < num_data; ++d) {
-            const Rectangle shard = owned_shard(spec, t, num_tensor, d, num_data);
-            REQUIRE(intersect(shard, tensor_shard(spec, t, num_tensor)).size() == shard.size());
+TEST_CASE("every element of every weight is owned and counted once, on every grid of 64 ranks") {
+  // Norms without sequence parallelism are summed over fewer ranks than hold them.
+  auto weights = table();
+  weights.push_back(spec_of("norm, not split", 19, 1, ShardRule::none));
+  weights.back().gradient_span = Span::tokens_shared;
+  for (const TensorSpec& spec : weights)
+    for (const int tensor : {1, 2, 4, 8})
+      for (int context = 1; tensor * context <= 64; ++context)
+        for (int data = 1; tensor * context * data <= 64; ++data) {
+          const GridShape shape{.tensor = tensor, .context = context, .data = data, .pipeline = 1};
+          const auto views =
+              spec.num_kv_heads > 0 ? views_of(spec.num_kv_heads, shape) : GridViews{};
+          std::vector<int> counted(static_cast<std::size_t>(spec.num_elements()), 0);
+          std::int64_t owned = 0;
+          for (int rank = 0; rank < shape.size(); ++rank) {
+            const ProcessGrid grid(shape, rank, views);
+            const Rectangle shard = owned_shard(spec, grid);
+            const Rectangle held = tensor_shard(spec, grid.tensor_rank(), tensor);
+            REQUIRE(intersect(shard, held).size() == shard.size());
+            owned += shard.size();
+            if (!counts_here(spec, grid)) continue;
             for (auto row = shard.row_begin; row < shard.row_end; ++row)
               for (auto col = shard.col_begin; col < shard.col_end; ++col)
-                ++owners[static_cast<std::size_t>(row * spec.cols + col)];
+                ++counted[static_cast<std::size_t>(row * spec.cols + col)];
           }
+          INFO(spec.name << ", " << ProcessGrid(shape, 0).describe());
+          REQUIRE(std::all_of(counted.begin(), counted.end(), [](int n) { return n == 1; }));
+          const bool all_hold_what_they_sum = spec.gradient_span == holders(spec.shard);
+          REQUIRE(owned == spec.num_elements() * (all_hold_what_they_sum ? 1 : tensor));
         }
-        INFO(spec.name << ", tensor " << num_tensor << ", data " << num_data);
-        REQUIRE(std::all_of(owners.begin(), owners.end(), [](int n) { return n == 1; }));
-      }
 }
 
-TEST_CASE("allocated rows hold every rank's shard, and ranks that count hold distinct ones") {
+TEST_CASE("ranks that hold the same shard are the holders, and others have nothing of it") {
   for (const TensorSpec& spec : table())
-    for (int n : {1, 2, 4, 8})
-      for (int t = 0; t < n; ++t) {
-        const Rectangle shard = tensor_shard(spec, t, n);
+    for (const int n : {1, 2, 4, 8}) {
+      const GridShape shape{.tensor = n, .context = 1, .data = 2, .pipeline = 1};
+      const auto views = spec.num_kv_heads > 0 ? views_of(spec.num_kv_heads, shape) : GridViews{};
+      for (int rank = 0; rank < shape.size(); ++rank) {
+        const ProcessGrid grid(shape, rank, views);
+        const Rectangle shard = tensor_shard(spec, grid.tensor_rank(), n);
         REQUIRE(shard.rows() <= allocated_rows(spec, n));
-        for (int other = 0; other < t; ++other) {
-          const Rectangle theirs = tensor_shard(spec, other, n);
-          const bool both = counts_here(spec, t, n) && counts_here(spec, other, n);
-          REQUIRE((intersect(shard, theirs).empty() || (shard == theirs && !both)));
+        const std::vector<int> same = grid.group(holders(spec.shard));
+        for (int other = 0; other < shape.size(); ++other) {
+          const Rectangle theirs = tensor_shard(spec, ProcessGrid(shape, other).tensor_rank(), n);
+          if (std::find(same.begin(), same.end(), other) != same.end())
+            REQUIRE(theirs == shard);
+          else
+            REQUIRE(intersect(shard, theirs).empty());
         }
       }
+    }
 }

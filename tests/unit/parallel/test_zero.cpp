@@ -11,11 +11,21 @@ using espalier::Error;
 namespace {
 
 std::vector<TensorSpec> specs() {
-  std::vector<TensorSpec> specs(4);
+  std::vector<TensorSpec> specs(5);
   specs[0] = {.name = "embedding", .rows = 11, .cols = 3, .shard = ShardRule::vocab_rows};
-  specs[1] = {.name = "norm", .rows = 7, .is_vector = true, .weight_decay = false};
-  specs[2] = {.name = "k", .rows = 6, .cols = 2, .shard = ShardRule::kv_rows, .num_kv_heads = 2};
+  specs[1] = {.name = "norm",
+              .rows = 7,
+              .is_vector = true,
+              .weight_decay = false,
+              .gradient_span = Span::tokens};
+  specs[2] = {.name = "k",
+              .rows = 6,
+              .cols = 2,
+              .shard = ShardRule::kv_rows,
+              .gradient_span = Span::kv_tokens,
+              .num_kv_heads = 2};
   specs[3] = {.name = "o", .rows = 5, .cols = 8, .shard = ShardRule::columns};
+  specs[4] = {.name = "norm, tokens not split", .rows = 7, .is_vector = true};
   return specs;
 }
 
@@ -24,6 +34,10 @@ std::vector<LocalTensor> planned(const std::vector<TensorSpec>& specs) {
   for (const TensorSpec& spec : specs)
     tensors.push_back({.spec = &spec, .weight = {}, .gradient = {}, .bucket = 0});
   return tensors;
+}
+
+ProcessGrid grid_of(const GridShape& shape, int rank) {
+  return {shape, rank, views_of(2, shape)};
 }
 
 void mark(std::vector<int>& marks, const TensorSpec& spec, const Rectangle& shard) {
@@ -45,7 +59,7 @@ TEST_CASE("what ranks write tiles every tensor once at both stages") {
       for (const TensorSpec& spec : table)
         written.emplace_back(static_cast<std::size_t>(spec.num_elements()), 0);
       for (int rank = 0; rank < shape.size(); ++rank) {
-        const ZeroPartition partition(tensors, ProcessGrid(shape, rank), stage);
+        const ZeroPartition partition(tensors, grid_of(shape, rank), stage);
         REQUIRE(partition.zero_stage() == stage);
         for (const OwnedShard& shard : partition.shards()) {
           const auto i = static_cast<std::size_t>(shard.tensor);
@@ -53,7 +67,7 @@ TEST_CASE("what ranks write tiles every tensor once at both stages") {
           REQUIRE(shard.row_end - shard.row_begin == shard.rectangle.rows());
           REQUIRE(intersect(shard.written, shard.rectangle).size() == shard.written.size());
           if (!shard.writes) continue;
-          REQUIRE(written_shard(table[i], ProcessGrid(shape, rank)) == shard.written);
+          REQUIRE(written_shard(table[i], grid_of(shape, rank)) == shard.written);
           mark(written[i], table[i], shard.written);
         }
       }
@@ -70,19 +84,27 @@ TEST_CASE("stage 0 keeps every local row, stage 1 the rows of its share") {
   const auto tensors = planned(table);
   const GridShape shape{.tensor = 2, .data = 3};
   for (int rank = 0; rank < shape.size(); ++rank) {
-    const ProcessGrid grid(shape, rank);
+    const ProcessGrid grid = grid_of(shape, rank);
     const ZeroPartition all(tensors, grid, 0), share(tensors, grid, 1);
     for (const OwnedShard& shard : all.shards())
       REQUIRE(shard.rectangle ==
               tensor_shard(table[static_cast<std::size_t>(shard.tensor)], grid.tensor_rank(), 2));
     for (const OwnedShard& shard : share.shards()) {
-      const auto d = static_cast<std::size_t>(grid.data_rank());
-      REQUIRE(shard.row_begin == share.begins(shard.tensor)[d]);
-      REQUIRE(shard.row_end == share.begins(shard.tensor)[d + 1]);
+      const Span span = table[static_cast<std::size_t>(shard.tensor)].gradient_span;
+      const auto index = static_cast<std::size_t>(grid.index_in(span));
+      REQUIRE(std::ssize(share.begins(shard.tensor)) == grid.size_of(span) + 1);
+      REQUIRE(shard.row_begin == share.begins(shard.tensor)[index]);
+      REQUIRE(shard.row_end == share.begins(shard.tensor)[index + 1]);
       REQUIRE(shard.written == shard.rectangle);
-      REQUIRE(all.begins(shard.tensor) == share.begins(shard.tensor));
+      REQUIRE(std::ranges::equal(all.begins(shard.tensor), share.begins(shard.tensor)));
     }
   }
+}
+
+TEST_CASE("a grid that knows nothing of the kv heads' replication is refused") {
+  const auto table = specs();
+  const GridShape shape{.tensor = 4, .data = 1};
+  REQUIRE_THROWS_AS(ZeroPartition(planned(table), ProcessGrid(shape, 0), 1), Error);
 }
 
 TEST_CASE("a stage that does not exist is refused") {

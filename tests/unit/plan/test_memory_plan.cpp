@@ -248,9 +248,14 @@ TEST_CASE("the fit leaves room for what CUDA and NCCL take for themselves") {
   // 32 channels, and of each the default buffers of NCCL's protocols.
   const std::int64_t communicator = 32 * (4194304 + 524288 + 4915200);
   CHECK(bytes({.data = 2}) == alone + communicator);
-  CHECK(bytes({.tensor = 2, .data = 2}) == alone + 2 * communicator);
-  CHECK(bytes({.tensor = 16, .data = 2}) == alone + 3 * communicator);  // replicated kv heads
+  // The tensor group, and gradients: of what it divides, and of what is whole on its ranks.
+  CHECK(bytes({.tensor = 2}) == alone + 2 * communicator);
+  CHECK(bytes({.tensor = 2, .data = 2}) == alone + 3 * communicator);
+  CHECK(bytes({.tensor = 16, .data = 2}) == alone + 4 * communicator);  // replicated kv heads
   p.parallel.overlap_tensor = true;
+  CHECK(bytes({.tensor = 2}) == alone + 3 * communicator);
+  p.model.model_type = "llama";  // without QK-norm and with whole norms on every tensor rank
+  p.parallel.sequence_parallel = false;
   CHECK(bytes({.tensor = 2}) == alone + 2 * communicator);
   p.device.communicator = "mpi";
   CHECK(bytes({.tensor = 2}) == alone);

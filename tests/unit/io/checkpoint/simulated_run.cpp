@@ -13,16 +13,23 @@ using parallel::Rectangle;
 using parallel::ShardRule;
 using parallel::TensorSpec;
 
+namespace {
+constexpr std::int64_t kNumKvHeads = 2;
+}
+
 std::vector<TensorSpec> small_model() {
   std::vector<TensorSpec> specs;
-  const auto add = [&](std::string name, std::int64_t rows, std::int64_t cols, ShardRule shard) {
+  const auto add = [&](const std::string& name, std::int64_t rows, std::int64_t cols,
+                       ShardRule shard) {
     TensorSpec spec;
-    spec.name = std::move(name);
+    spec.name = name;
     spec.rows = rows;
     spec.cols = cols;
     spec.is_vector = cols == 1;
     spec.shard = shard;
-    spec.num_kv_heads = shard == ShardRule::kv_rows ? 2 : 0;
+    spec.num_kv_heads = shard == ShardRule::kv_rows ? kNumKvHeads : 0;
+    if (shard == ShardRule::kv_rows) spec.gradient_span = parallel::Span::kv_tokens;
+    if (name.ends_with("q_norm.weight")) spec.gradient_span = parallel::Span::tokens;
     specs.push_back(spec);
   };
   add("model.embed_tokens.weight", 101, 24, ShardRule::vocab_rows);
@@ -50,13 +57,17 @@ float expected_value(std::size_t tensor, int field, std::int64_t element, std::i
   return std::bit_cast<float>(static_cast<std::uint32_t>(x >> 32));
 }
 
-SimulatedRank::SimulatedRank(int tensor, int num_tensor, int data, int num_data)
-    : specs_(small_model()) {
+parallel::ProcessGrid grid_of(int num_tensor, int num_data, int rank) {
+  const parallel::GridShape shape{.tensor = num_tensor, .data = num_data};
+  return {shape, rank, parallel::views_of(kNumKvHeads, shape)};
+}
+
+SimulatedRank::SimulatedRank(const parallel::ProcessGrid& grid) : specs_(small_model()) {
   for (std::size_t i = 0; i < specs_.size(); ++i) {
     State state;
     state.tensor = i;
-    state.rectangle = parallel::owned_shard(specs_[i], tensor, num_tensor, data, num_data);
-    state.writes = parallel::counts_here(specs_[i], tensor, num_tensor);
+    state.rectangle = parallel::owned_shard(specs_[i], grid);
+    state.writes = parallel::counts_here(specs_[i], grid);
     for (auto& field : state.fields) {
       field.resize(static_cast<std::size_t>(std::max<std::int64_t>(state.rectangle.size(), 0)) + 1);
     }
@@ -104,7 +115,7 @@ SimulatedRun::SimulatedRun(const fs::path& where, int num_tensor, int num_data,
                            CheckpointWriter::Staging staging)
     : directory(where), num_tensor_(num_tensor), num_data_(num_data) {
   for (int rank = 0; rank < num_tensor * num_data; ++rank) {
-    ranks.emplace_back(rank % num_tensor, num_tensor, rank / num_tensor, num_data);
+    ranks.emplace_back(grid_of(num_tensor, num_data, rank));
     writers.push_back(
         std::make_unique<CheckpointWriter>(directory, rank, num_tensor * num_data, staging));
   }
@@ -160,9 +171,10 @@ fs::path SimulatedRun::save(std::int64_t step, std::int64_t keep, std::int64_t k
 std::string compare_on_rank(CheckpointReader& reader, int t, int num_tensor, int d, int num_data,
                             std::int64_t step) {
   const auto specs = small_model();
+  const parallel::ProcessGrid grid = grid_of(num_tensor, num_data, t + d * num_tensor);
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const TensorSpec& spec = specs[i];
-    const Rectangle r = parallel::owned_shard(spec, t, num_tensor, d, num_data);
+    const Rectangle r = parallel::owned_shard(spec, grid);
     std::vector<float> out(static_cast<std::size_t>(std::max<std::int64_t>(r.size(), 0)));
     for (int field = 0; field < 3; ++field) {
       reader.read(spec.name, spec.rows, spec.cols, r, static_cast<CheckpointReader::Field>(field),
@@ -193,9 +205,10 @@ std::string compare_on_grid(CheckpointReader& reader, int num_tensor, int num_da
 }
 
 std::vector<CheckpointReader::Wanted> wanted_of_rank(int t, int num_tensor, int d, int num_data) {
+  const parallel::ProcessGrid grid = grid_of(num_tensor, num_data, t + d * num_tensor);
   std::vector<CheckpointReader::Wanted> wanted;
   for (const TensorSpec& spec : small_model())
-    wanted.push_back({spec.name, parallel::owned_shard(spec, t, num_tensor, d, num_data)});
+    wanted.push_back({spec.name, parallel::owned_shard(spec, grid)});
   return wanted;
 }
 

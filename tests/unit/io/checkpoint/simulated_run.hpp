@@ -23,10 +23,13 @@ std::vector<parallel::TensorSpec> small_model();
 
 float expected_value(std::size_t tensor, int field, std::int64_t element, std::int64_t step);
 
-/// One rank: what it owns under ZeRO-1 on a grid of tensor x data.
+/// A rank's place on a grid of tensor x data for the small model.
+parallel::ProcessGrid grid_of(int num_tensor, int num_data, int rank);
+
+/// One rank: what it owns under ZeRO-1.
 class SimulatedRank {
  public:
-  SimulatedRank(int tensor, int num_tensor, int data, int num_data);
+  explicit SimulatedRank(const parallel::ProcessGrid& grid);
   void set_step(std::int64_t step);  ///< fills all state with that step's values
   std::vector<CheckpointShard> shards() const;
   std::int64_t num_states() const { return static_cast<std::int64_t>(states_.size()); }

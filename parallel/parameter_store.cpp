@@ -1,0 +1,154 @@
+#include "parallel/parameter_store.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.hpp"
+#include "base/integers.hpp"
+
+namespace espalier::parallel {
+
+using device::Phase;
+
+namespace {
+
+/// Buckets whose weights are asked for before the one that is acquired, beside a tensor group.
+constexpr std::size_t kGatherAhead = 1;
+
+int count_buckets(const std::vector<LocalTensor>& tensors) {
+  int count = 0;
+  for (const LocalTensor& tensor : tensors) {
+    ESPALIER_ASSERT(tensor.bucket >= 0, "{}: bucket {}", tensor.spec->name, tensor.bucket);
+    count = std::max(count, tensor.bucket + 1);
+  }
+  return count;
+}
+
+std::vector<Span> spans_of(const std::vector<LocalTensor>& tensors) {
+  std::vector<Span> spans;
+  for (const LocalTensor& tensor : tensors) spans.push_back(tensor.spec->gradient_span);
+  return spans;
+}
+
+}  // namespace
+
+ParameterStore::ParameterStore(std::vector<LocalTensor> tensors, const ProcessGrid& grid,
+                               int zero_stage)
+    : tensors_(std::move(tensors)),
+      partition_(tensors_, grid, zero_stage),
+      num_tensor_(grid.shape().tensor),
+      num_buckets_(count_buckets(tensors_)),
+      spans_(distinct_groups(grid, spans_of(tensors_))),
+      buckets_(static_cast<std::size_t>(num_buckets_), ShardsBySpan(spans_.size())),
+      all_(spans_.size()),
+      gather_order_(static_cast<std::size_t>(num_buckets_)),
+      next_gather_(gather_order_.size()) {
+  std::iota(gather_order_.begin(), gather_order_.end(), 0);
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const LocalTensor& tensor = tensors_[i];
+    const auto span =
+        std::find(spans_.begin(), spans_.end(), grid.simplest(tensor.spec->gradient_span));
+    if (span == spans_.end()) continue;  // this rank alone has it
+    const auto begins = partition_.begins(static_cast<std::int64_t>(i));
+    const auto group = static_cast<std::size_t>(span - spans_.begin());
+    for (ShardsBySpan* shards : {&buckets_[static_cast<std::size_t>(tensor.bucket)], &all_}) {
+      (*shards)[group].gradients.push_back({tensor.gradient, begins});
+      (*shards)[group].weights.push_back({tensor.weight, begins});
+    }
+  }
+}
+
+Communicator& ParameterStore::group(std::size_t span) {
+  ESPALIER_ASSERT(groups_ != nullptr, "the parameters are connected to no communicators");
+  return *groups_->at(spans_[span]);
+}
+
+// --- Gradients. ---
+
+void ParameterStore::accumulated(device::Context& context, int bucket, bool last) {
+  ESPALIER_ASSERT(0 <= bucket && bucket < num_buckets_, "bucket {} of {}", bucket, num_buckets_);
+  if (!last) return;
+  const auto scope = context.profiler().scope(Phase::gradient_communication);
+  if (spans_.empty()) return;
+  const ShardsBySpan& shards = buckets_[static_cast<std::size_t>(bucket)];
+  context.fork_communication();
+  for (std::size_t i = 0; i < spans_.size(); ++i) {
+    group(i).reduce_scatter_shards(shards[i].gradients);
+    // An all-reduce sums every element once, so that all ranks get the same bits.
+    if (partition_.zero_stage() == 0) group(i).all_gather_shards(shards[i].gradients);
+  }
+  if (!overlap_) context.join_communication();
+}
+
+void ParameterStore::wait_for_gradients(device::Context& context) {
+  context.join_communication();
+}
+
+// --- Weights. ---
+
+void ParameterStore::gather(device::Context& context) {
+  const auto scope = context.profiler().scope(Phase::weight_communication);
+  if (partition_.zero_stage() == 0 || spans_.empty()) return;
+  context.fork_communication();
+  for (std::size_t i = 0; i < spans_.size(); ++i) group(i).all_gather_shards(all_[i].weights);
+  context.join_communication();
+}
+
+void ParameterStore::set_gather_order(std::vector<int> order) {
+  ESPALIER_ASSERT(std::ssize(order) == num_buckets_, "an order of {} of {} buckets", order.size(),
+                  num_buckets_);
+  gather_order_ = std::move(order);
+}
+
+void ParameterStore::begin_gather(device::Context& context) {
+  if (context.on_host() || !overlap_) return gather(context);
+  if (partition_.zero_stage() == 0 || spans_.empty()) return;
+  const auto scope = context.profiler().scope(Phase::weight_communication);
+  context.fork_communication();
+  next_gather_ = 0;
+  enqueue_gathers(context, num_tensor_ > 1 ? 1 + kGatherAhead : gather_order_.size());
+}
+
+void ParameterStore::enqueue_gathers(device::Context& context, std::size_t end) {
+  for (end = std::min(end, gather_order_.size()); next_gather_ < end; ++next_gather_) {
+    const int bucket = gather_order_[next_gather_];
+    const ShardsBySpan& shards = buckets_[static_cast<std::size_t>(bucket)];
+    for (std::size_t i = 0; i < spans_.size(); ++i) group(i).all_gather_shards(shards[i].weights);
+    gathered_.record(context, bucket, num_buckets_);
+  }
+}
+
+void ParameterStore::acquire(device::Context& context, int bucket) {
+  if (next_gather_ < gather_order_.size()) {
+    const auto place = std::find(gather_order_.begin(), gather_order_.end(), bucket);
+    const auto scope = context.profiler().scope(Phase::weight_communication);
+    enqueue_gathers(context,
+                    static_cast<std::size_t>(place - gather_order_.begin()) + 1 + kGatherAhead);
+  }
+  gathered_.wait(context, bucket);
+}
+
+void ParameterStore::wait_for_gathers(device::Context& context) {
+  enqueue_gathers(context, gather_order_.size());
+  gathered_.wait_for_all(context);
+}
+
+std::int64_t ParameterStore::staging_bytes() const {
+  const auto bytes = [](std::span<const RowShards> tensors) {
+    std::int64_t sum = 0;
+    for (const RowShards& tensor : tensors) sum += round_up(tensor.full.size_bytes(), 64);
+    return sum;
+  };
+  std::int64_t all = 0;
+  for (std::size_t i = 0; i < spans_.size(); ++i) {
+    std::int64_t largest = 0;
+    for (const ShardsBySpan& bucket : buckets_)
+      largest = std::max(largest, bytes(bucket[i].gradients));
+    // The first gather, of the initial weights, is one group.
+    if (partition_.zero_stage() == 1) largest = std::max(largest, bytes(all_[i].weights));
+    all += largest;
+  }
+  return all;
+}
+
+}  // namespace espalier::parallel

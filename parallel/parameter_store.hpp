@@ -1,0 +1,97 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "device/context.hpp"
+#include "parallel/bucket_events.hpp"
+#include "parallel/comm/session.hpp"
+#include "parallel/zero.hpp"
+
+namespace espalier::parallel {
+
+/// The weights and gradients of a rank's part of the model: who shares each of them, when the
+/// weights of a bucket are here, and when its gradients are summed. One group of ranks does all of
+/// it for a tensor: those of TensorSpec::gradient_span sum its gradient, divide its optimizer state
+/// and gather its weight from one another. A step asks in this order:
+///   acquire(b) before a pass uses the weights of bucket b;
+///   accumulated(b, last) when a micro-batch has added its gradients to those of bucket b;
+///   wait_for_gradients, then whoever updates the shards: wait_for_gathers; then begin_gather.
+/// Stages 0 and 1 of ZeRO keep all weights and gradients at all times: gradients are summed with
+/// the last micro-batch, weights gathered once a step. On a GPU the collectives live in the
+/// communication stream.
+class ParameterStore {
+ public:
+  /// The tensors' views (planned or backed) must outlive the store; the grid has the model's views.
+  /// The first micro-batch of a step must replace what the gradients hold, as model::Transformer
+  /// does. Throws Error (internal) as ZeroPartition does.
+  ParameterStore(std::vector<LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);
+
+  std::span<const LocalTensor> tensors() const { return tensors_; }
+  const LocalTensor& tensor_of(const OwnedShard& shard) const {
+    return tensors_[static_cast<std::size_t>(shard.tensor)];
+  }
+  /// What this rank owns, in the order of the tensors.
+  std::span<const OwnedShard> shards() const { return partition_.shards(); }
+  int num_buckets() const { return num_buckets_; }
+
+  /// The groups that the collectives need of GridCommunicators::gradients.
+  std::span<const Span> gradient_spans() const { return spans_; }
+  /// The communicators for all that follows, which must outlive it. Before the first collective.
+  void connect(GridCommunicators& communicators) { groups_ = &communicators.gradients; }
+  /// Whether a GPU computes on while gradients are summed and weights gathered
+  /// (parallel.overlap_data). Which terms are summed in which order does not depend on it.
+  void set_overlap(bool overlap) { overlap_ = overlap; }
+  /// The order in which passes first use the buckets; without it that of their numbers.
+  void set_gather_order(std::vector<int> order);
+  /// What the communicators of gradient_spans need when they pass everything through host memory:
+  /// for each the bytes of its largest grouped collective, every tensor padded to 64.
+  std::int64_t staging_bytes() const;
+
+  /// What the compute stream does from now on finds the weights of the bucket. Every rank calls
+  /// alike.
+  void acquire(device::Context& context, int bucket);
+  /// All-gather of the weights (stage 1), as after a start. Collective.
+  void gather(device::Context& context);
+  /// The same beside what the GPU computes next, a group of messages per bucket. With tensor ranks
+  /// only the first two at once, then one ahead of what is acquired: NCCL launches what several
+  /// communicators are given in the order of the calls, and the first collective of the tensor
+  /// group would come after the last gather. On the host, and without overlap, this is gather.
+  void begin_gather(device::Context& context);
+  /// Every gather that was begun, also of buckets that no pass has acquired: weights may change.
+  void wait_for_gathers(device::Context& context);
+
+  /// A micro-batch has added its gradients to those of the bucket. With the `last` one of a step
+  /// they are summed: reduce-scatter to the owners (stage 1) or all-reduce (stage 0). Collective.
+  /// With overlap the sums are there only after wait_for_gradients.
+  void accumulated(device::Context& context, int bucket, bool last);
+  void wait_for_gradients(device::Context& context);
+
+ private:
+  std::vector<LocalTensor> tensors_;
+  ZeroPartition partition_;
+  int num_tensor_;
+  bool overlap_ = false;
+  int num_buckets_;
+  std::vector<Span> spans_;
+  std::map<Span, std::unique_ptr<Communicator>>* groups_ = nullptr;
+
+  /// What one group of ranks sums and gathers, ready for its grouped collectives.
+  struct GroupShards {
+    std::vector<RowShards> gradients, weights;
+  };
+  /// By span as in spans_.
+  using ShardsBySpan = std::vector<GroupShards>;
+  std::vector<ShardsBySpan> buckets_;  ///< what becomes final together
+  ShardsBySpan all_;                   ///< of all buckets
+  BucketEvents gathered_;
+
+  /// What is gathered beside the computation: gather_order_[next_gather_ ..] is still to be asked
+  /// for.
+  std::vector<int> gather_order_;
+  std::size_t next_gather_;
+  void enqueue_gathers(device::Context& context, std::size_t end);
+  Communicator& group(std::size_t span);
+};
+
+}  // namespace espalier::parallel
