@@ -86,6 +86,7 @@ void Block::run_one(std::int64_t block_index) {
   ++block_epoch_;
   shared_.begin_block(block_epoch_);
   hopper_.reset();
+  turns_.begin_block();
   for (AsyncCopies& copies : copies_) copies.forget();
   ready_.resize(threads_.size());
   std::iota(ready_.begin(), ready_.end(), 0);

@@ -17,6 +17,7 @@
 #include "emulation/shared_memory.hpp"
 #include "emulation/site.hpp"
 #include "emulation/transactions.hpp"
+#include "emulation/turns.hpp"
 #include "emulation/warpgroup.hpp"
 
 namespace espalier::emulation {
@@ -72,6 +73,7 @@ class Block {
   Warpgroup& warpgroup() {
     return hopper().groups[static_cast<std::size_t>(running_ / device::kWarpgroupThreads)];
   }
+  Turns& turns() { return turns_; }
   const std::vector<Warpgroup>& warpgroups() { return hopper().groups; }
   AsyncCopies& copies() { return copies_[static_cast<std::size_t>(running_)]; }
 
@@ -138,6 +140,7 @@ class Block {
   std::uint64_t random_state_;
   std::unique_ptr<AccessCounter> counter_;  ///< if settings() ask for it
   std::unique_ptr<Hopper> hopper_;          ///< of the running block, once something of it is used
+  Turns turns_;
   Fiber launcher_;
   std::exception_ptr error_;
 };

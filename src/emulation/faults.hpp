@@ -20,6 +20,9 @@ struct Faults {
   int extra_pending_products = 0;  ///< every wait leaves that many more groups under way
   /// Tensor maps end that many rows too early, where rows are the last dimension but one.
   int missing_tail_rows = 0;
+  bool without_turns = false;      ///< nobody waits for what another block publishes
+  bool early_turns = false;        ///< all wait for one block fewer than they must
+  bool incomplete_stores = false;  ///< waits until stores are complete only let them read
   bool without_product_fences = false;
   bool without_proxy_fences = false;
 };

@@ -141,7 +141,7 @@ void Transactions::store(const TensorMap& map, const int (&at)[device::kMaxTenso
   });
   Copy copy{map, {}, from};
   set_place(copy.at, at);
-  stores_[who.thread].groups.back().push_back(copy);
+  stores_[who.thread].groups.back().boxes.push_back(copy);
   note_rows(AccessKind::store, map, at);
 }
 
@@ -149,17 +149,56 @@ void Transactions::commit_stores() {
   stores_[block_.thread_index()].groups.emplace_back();
 }
 
+void Transactions::store_floats(float* to, std::uint32_t from, int bytes, bool adds) {
+  require(from % kChunkBytes == 0 && reinterpret_cast<std::uintptr_t>(to) % kChunkBytes == 0 &&
+              bytes > 0 && bytes % kChunkBytes == 0,
+          ExitStatus::internal,
+          "emulation: {} bytes from {} of shared memory to {}: not in whole chunks of 16", bytes,
+          from, static_cast<const void*>(to));
+  const Accessor who = block_.accessor();
+  for (std::int64_t offset = from; offset < from + bytes; offset += kChunkBytes)
+    block_.shared().begin_async_read(offset, kChunkBytes, who);
+  stores_[who.thread].groups.back().floats.push_back(
+      {to, from, bytes, adds, block_.turns().start(who.thread, to, bytes, adds)});
+  if (AccessCounter::active() != nullptr)
+    AccessCounter::active()->note_run(AccessKind::store, reinterpret_cast<std::uintptr_t>(to),
+                                      bytes);
+}
+
 void Transactions::wait_for_stores(int num_pending) {
-  auto& groups = stores_[block_.thread_index()].groups;
+  auto& [groups, landing] = stores_[block_.thread_index()];
   while (groups.size() > static_cast<std::size_t>(num_pending) + 1) {
-    for (const Copy& copy : groups.front())
+    for (const Copy& copy : groups.front().boxes)
       for_each_chunk(copy.map, copy.place, [&](std::int64_t row, int chunk, std::int64_t offset) {
         Chunk bytes;
         block_.shared().end_async_read(bytes.data(), offset, kChunkBytes);
         copy.map.write(copy.at, row, chunk, bytes);
       });
+    for (FloatStore& store : groups.front().floats) {
+      store.held.resize(static_cast<std::size_t>(store.bytes) / sizeof(float));
+      auto* held = reinterpret_cast<std::byte*>(store.held.data());
+      for (int at = 0; at < store.bytes; at += kChunkBytes) {
+        block_.shared().end_async_read(held + at, store.place + at, kChunkBytes);
+        // Who writes there next must have met the thread since.
+        block_.shared().read(held + at, store.place + at, kChunkBytes, block_.accessor());
+      }
+      landing.push_back(std::move(store));
+    }
     groups.erase(groups.begin());
   }
+}
+
+void Transactions::complete_stores(int num_pending) {
+  wait_for_stores(num_pending);
+  if (settings().faults.incomplete_stores) return;
+  const int thread = block_.thread_index();
+  auto& landing = stores_[thread].landing;
+  for (const FloatStore& store : landing) {
+    for (std::size_t i = 0; i < store.held.size(); ++i)
+      store.to[i] = store.adds ? store.to[i] + store.held[i] : store.held[i];
+    block_.turns().complete(thread, store.to, store.number, block_.clocks());
+  }
+  landing.clear();
 }
 
 std::string Transactions::describe_waiting() const {
@@ -175,11 +214,14 @@ std::string Transactions::describe_waiting() const {
 }
 
 void Transactions::end_block() const {
-  for (const auto& [thread, stores] : stores_)
+  for (const auto& [thread, stores] : stores_) {
     for (const auto& group : stores.groups)
-      require(group.empty(), ExitStatus::internal,
+      require(group.boxes.empty() && group.floats.empty(), ExitStatus::internal,
               "emulation: the block ends while a store of thread {} still reads its shared memory",
               thread);
+    require(stores.landing.empty(), ExitStatus::internal,
+            "emulation: the block ends before a store of thread {} is complete", thread);
+  }
   for (const auto& [address, barrier] : barriers_)
     require(barrier.copies.empty(), ExitStatus::internal,
             "emulation: the block ends while {} bytes are copied for the barrier of {}",

@@ -29,6 +29,10 @@ class Transactions {
   void store(const TensorMap& map, const int (&at)[device::kMaxTensorRank], std::uint32_t from);
   void commit_stores();
   void wait_for_stores(int num_pending);
+  /// Neighbouring floats, stored or added; in the same groups. They are in device memory only when
+  /// they are waited for until they are complete.
+  void store_floats(float* to, std::uint32_t from, int bytes, bool adds);
+  void complete_stores(int num_pending);
 
   /// Which threads wait for what; empty when none does.
   std::string describe_waiting() const;
@@ -54,8 +58,21 @@ class Transactions {
     std::vector<int> waiting;
     Site waiting_at;
   };
+  struct FloatStore {
+    float* to;
+    std::int64_t place;
+    int bytes;
+    bool adds;
+    std::uint64_t number;          ///< of Turns
+    std::vector<float> held = {};  ///< what was read
+  };
+  struct StoreGroup {
+    std::vector<Copy> boxes;
+    std::vector<FloatStore> floats;
+  };
   struct Stores {
-    std::vector<std::vector<Copy>> groups{{}};  ///< the last one is still open
+    std::vector<StoreGroup> groups{{}};  ///< the last one is still open
+    std::vector<FloatStore> landing;     ///< read, and not complete
   };
   Barrier& find(std::uint32_t address);
   void end_phase_if_complete(Barrier& barrier);

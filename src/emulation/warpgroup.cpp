@@ -133,7 +133,7 @@ void Warpgroup::check_uniform() const {
     for (std::size_t i = 0; i < first.size(); ++i)
       require(other[i].site == first[i].site && other[i].cols == first[i].cols &&
                   other[i].accumulate == first[i].accumulate && other[i].b == first[i].b &&
-                  other[i].a == first[i].a &&
+                  other[i].a == first[i].a && other[i].by_columns == first[i].by_columns &&
                   (other[i].registers == nullptr) == (first[i].registers == nullptr),
               ExitStatus::internal,
               "emulation: threads 0 and {} of warpgroup {} ask for different products at {} and {}",
@@ -149,10 +149,11 @@ void Warpgroup::note_reads(const Product& product, std::uint32_t clock) {
   const auto note = [&](int, int, std::int64_t offset) {
     block_.shared().begin_product(offset, index_, who);
   };
-  if (product.registers == nullptr) {
+  if (product.registers == nullptr && !product.by_columns) {
     for_each_chunk_of_rows(product.a, kRows, note);
     for_each_chunk_of_rows(product.b, product.cols, note);
   } else {
+    if (product.by_columns) for_each_chunk_of_columns(product.a, kRows, note);
     for_each_chunk_of_columns(product.b, product.cols, note);
   }
 }
@@ -180,7 +181,20 @@ void Warpgroup::run(const std::array<Product, device::kWarpgroupThreads>& produc
   static std::array<std::array<float, kDepth>, kRows> a;
   static std::array<std::array<float, 256>, kDepth> b;
   const SharedMemory& shared = block_.shared();
-  if (first.registers == nullptr) {
+  const auto read_b_by_columns = [&] {
+    for_each_chunk_of_columns(first.b, first.cols, [&](int k, int col, std::int64_t offset) {
+      const auto values = values_of(shared.chunk(offset));
+      std::copy(values.begin(), values.end(), b[static_cast<std::size_t>(k)].begin() + col);
+    });
+  };
+  if (first.by_columns) {
+    for_each_chunk_of_columns(first.a, kRows, [&](int k, int row, std::int64_t offset) {
+      const auto values = values_of(shared.chunk(offset));
+      for (std::size_t i = 0; i < values.size(); ++i)
+        a[static_cast<std::size_t>(row) + i][static_cast<std::size_t>(k)] = values[i];
+    });
+    read_b_by_columns();
+  } else if (first.registers == nullptr) {
     for_each_chunk_of_rows(first.a, kRows, [&](int row, int k, std::int64_t offset) {
       const auto values = values_of(shared.chunk(offset));
       std::copy(values.begin(), values.end(), a[static_cast<std::size_t>(row)].begin() + k);
@@ -200,10 +214,7 @@ void Warpgroup::run(const std::array<Product, device::kWarpgroupThreads>& produc
         a[static_cast<std::size_t>(row)][static_cast<std::size_t>(k)] =
             value_of(i % 2 == 0 ? word & 0xFFFFu : word >> 16);
       }
-    for_each_chunk_of_columns(first.b, first.cols, [&](int k, int col, std::int64_t offset) {
-      const auto values = values_of(shared.chunk(offset));
-      std::copy(values.begin(), values.end(), b[static_cast<std::size_t>(k)].begin() + col);
-    });
+    read_b_by_columns();
   }
   static std::array<std::array<float, 256>, kRows> sums;
   for (std::size_t row = 0; row < kRows; ++row) {

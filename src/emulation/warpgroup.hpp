@@ -25,7 +25,8 @@ class Warpgroup {
     bool accumulate;
     std::uint64_t a;                 ///< descriptor, if registers == nullptr
     const std::uint32_t* registers;  ///< four: rows g and g + 8 of k 2t.., the same of k 2t + 8..
-    std::uint64_t b;                 ///< descriptor of (cols, 16) if a is one, else of (16, cols)
+    std::uint64_t b;                 ///< descriptor of (cols, 16), else of (16, cols)
+    bool by_columns = false;         ///< sums run across the rows of both descriptors
     std::array<std::uint32_t, 4> held = {};  ///< the registers when it was asked for
   };
 

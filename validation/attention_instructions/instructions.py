@@ -54,7 +54,7 @@ GROUPS = {
 
 Instruction = collections.namedtuple("Instruction", "address predicate name rest")
 # products: (columns, depth, whether the left operand lies in shared memory) of one warpgroup's 64
-# rows; tile_bytes: what is copied in a turn.
+# rows; tile_bytes: what is copied in a turn, to shared memory or from there.
 Kernel = collections.namedtuple("Kernel", "name file function products tile_bytes")
 
 
@@ -70,6 +70,9 @@ def kernels():
         yield Kernel(f"dQ, D {head_dim}", "attention_wgmma_backward",
                      f"gradient_of_queriesILi{head_dim}",
                      2 * [(128, head_dim, True)] + [(head_dim, 128, False)], 2 * 128 * head_dim * 2)
+    yield Kernel("five products, D 128", "attention_wgmma_ordered", "9gradients",
+                 2 * [(64, 128, True), (128, 64, False)] + [(64, 128, True)],
+                 2 * 64 * 128 * 2 + 64 * 128 * 4)
 
 
 def functions_of(text):

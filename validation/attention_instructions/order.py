@@ -114,7 +114,7 @@ def published_order(length, heads, at_once, last_keys_first=False, last_queries_
 
 
 def group_order(length, kv_heads, at_once):
-    """attention_wgmma_ordered.cu: the last queries first, for each the heads of the group."""
+    """A block takes a group: the last queries first, for each the heads of the group."""
     num_keys, num_queries, of_keys = length // KEYS, length // QUERIES, KEYS // QUERIES
     return [[((head, g, m), n) for m in range(num_queries - 1, n * of_keys - 1, -1)
              for g in range(GROUP)]

@@ -3,7 +3,7 @@
 
     plans.py PROGRAM
 
-Makes token shards from this repository's README in a folder of its own, and asks for models and grids
+Makes token shards from this repository's CONTRIBUTING.md in a folder of its own, and asks for models and grids
 on five devices. Prints a row for each: bytes that a rank needs, whether they fit, who would compute
 attention, what is missing, and the first remedy that would do. Status 1 when a dry run fails."""
 import pathlib
@@ -48,7 +48,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "data"
         run(program, "tokenize", f"data.tokenizer={TOKENIZER}",
-            f'tokenize.input=["{ROOT / "README.md"}"]', f"tokenize.output={data}")
+            f'tokenize.input=["{ROOT / "CONTRIBUTING.md"}"]', f"tokenize.output={data}")
         print("| model | grid | device | GiB | a rank needs | fits | attention forward, backward | "
               "missing | first remedy that fits |")
         print("|---|---|---|---|---|---|---|---|---|")

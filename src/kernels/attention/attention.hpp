@@ -49,8 +49,9 @@ struct AttentionForward {
 void attention_forward(device::Context& context, const AttentionForward& a);
 
 /// Gradients with P recomputed from lse. Deterministic, unless something else is asked for: every
-/// dk, dv, dq element has one owner and a fixed order of additions. Cost: 5 * B * A * S^2 * D FLOPs
-/// (causal counted half), or 7 with dQ apart.
+/// dk, dv, dq element has a fixed order of additions. Cost: 5 * B * A * S^2 * D FLOPs (causal
+/// counted half), or 7 with dQ apart: on a GPU, but by warpgroups with head_dim 128 and the scratch
+/// of backward_scratch_elements (attention_provider.hpp).
 struct AttentionBackward {
   AttentionShape shape;  ///< query_length == kv_length, first_query_position == 0
   device::ConstView q, k, v, o;
@@ -69,8 +70,8 @@ struct AttentionBackward {
 void attention_backward(device::Context& context, const AttentionBackward& a);
 
 /// Elements of f32 scratch that attention_backward needs for `shape`, for any thread count: at
-/// least B * A_loc * S for delta = rowsum(dO * O). The provider cudnn needs more
-/// (attention_provider.hpp).
+/// least B * A_loc * S for delta = rowsum(dO * O). The provider cudnn needs more, and wgmma is
+/// faster with more (attention_provider.hpp).
 std::int64_t attention_backward_scratch_elements(const AttentionShape& shape);
 
 /// (query, key) pairs of all heads: query i sees first_query_position + i + 1 keys. Documents let

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "device/gpu.hpp"
 #include "kernels/attention/attention_cudnn.hpp"
+#include "kernels/attention/attention_shapes.hpp"
 #include "kernels/cuda/shared_limits.hpp"
 
 namespace espalier::kernels {
@@ -242,7 +243,13 @@ std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest
       asked == AttentionProvider::cudnn ||
       (asked == AttentionProvider::automatic && is_blackwell(request.compute_capability) &&
        supports(AttentionProvider::cudnn, request));
-  const std::int64_t elements = attention_backward_scratch_elements(request.shape);
+  std::int64_t elements = attention_backward_scratch_elements(request.shape);
+  const bool by_warpgroups =
+      asked == AttentionProvider::wgmma ||
+      (asked == AttentionProvider::automatic && request.compute_capability == kHopper &&
+       supports(AttentionProvider::wgmma, request));
+  if (by_warpgroups && request.shape.head_dim == 128)
+    elements = std::max(elements, ordered_scratch(request.shape).num_elements);
   return by_cudnn ? std::max(elements, request.scratch_elements) : elements;
 }
 

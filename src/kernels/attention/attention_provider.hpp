@@ -47,7 +47,8 @@ std::string describe_choice(AttentionProvider asked, AttentionRequest request);
 
 /// f32 elements of scratch for the backward pass when `asked` is what the user asked for: that of
 /// cudnn counts where it is asked for by name, and where automatic will take it, which depends on
-/// the request's device. request.scratch_elements is not looked at.
+/// the request's device; so does that of wgmma in five products, 128 floats a query and head.
+/// request.scratch_elements is not looked at.
 std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest request);
 
 /// Throws Error (bad_configuration), as choose does, when training with `asked` would be refused:

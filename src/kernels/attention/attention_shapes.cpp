@@ -57,6 +57,18 @@ void check_document_start(const AttentionShape& s, const device::ConstView& docu
 
 }  // namespace host
 
+OrderedScratch ordered_scratch(const AttentionShape& s) {
+  constexpr std::int64_t kTileQueries = 64;
+  constexpr std::int64_t kAlignment = 4;  // 16 bytes, of asynchronous copies
+  const std::int64_t heads = s.batch * s.num_q_heads;
+  const std::int64_t tiles = heads * div_ceil(s.query_length, kTileQueries);
+  OrderedScratch scratch;
+  scratch.sums = round_up(heads * s.query_length, kAlignment);
+  scratch.counts = scratch.sums + tiles * kTileQueries * s.head_dim;
+  scratch.num_elements = scratch.counts + 1 + tiles;
+  return scratch;
+}
+
 std::int64_t attention_backward_scratch_elements(const AttentionShape& s) {
   const std::int64_t partials =
       host::num_splits(s) * s.batch * s.num_kv_heads * 2 * s.kv_length * host::partial_stride(s);

@@ -32,3 +32,15 @@ void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
 void check_document_start(const AttentionShape& s, const device::ConstView& document_start);
 
 }  // namespace espalier::kernels::host
+
+namespace espalier::kernels {
+
+/// f32 scratch of the backward pass by warpgroups in five products, in elements: delta, then the
+/// sums of dQ in whole tiles of queries (B * A_loc, tiles, tile, D), then i32 counts, one of the
+/// blocks and one for each of these tiles.
+struct OrderedScratch {
+  std::int64_t sums, counts, num_elements;
+};
+OrderedScratch ordered_scratch(const AttentionShape& s);
+
+}  // namespace espalier::kernels

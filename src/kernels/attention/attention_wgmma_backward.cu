@@ -2,11 +2,10 @@
 // as in attention_mma_backward.cu: one kernel owns keys and takes the queries of all heads of their
 // group by turns, one owns queries and takes keys. Probabilities and gradients of scores go from
 // the results of one product to the left operand of the next in registers.
-#include <bit>
-
+#include "kernels/attention/attention_shapes.hpp"
 #include "kernels/backends.hpp"
+#include "kernels/cuda/attention_gradients.hpp"
 #include "kernels/cuda/attention_providers.hpp"
-#include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/block_order.hpp"
 #include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/tiling.hpp"
@@ -15,8 +14,6 @@ namespace espalier::kernels::ESPALIER_GPU {
 // Named as in attention_wgmma.cu.
 namespace wgmma_backward {
 
-constexpr int kOwnRows = kConsumers * kGroupRows;
-constexpr int kPassingQueries = 64;
 constexpr int kPassingKeys = 128;
 /// Of tiles of up to 16 KiB four have room; a place is free only when the slower consumer is done.
 template <int kPassingRows, int kHeadDim>
@@ -26,12 +23,9 @@ constexpr int kStages = kPassingRows* kHeadDim <= 8192 ? 4 : 2;
 /// results.
 struct Backward {
   TensorMap own[2], passing[2], results[2];
-  const float* lse;
-  std::int64_t lse_stride;
-  const float* delta;                  ///< (B * A_loc, S)
-  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
+  QueryRows rows;
   BlockOrder order;
-  int num_q_heads, num_kv_heads, group, length;
+  int num_kv_heads, group;
   float scale;
 };
 
@@ -82,25 +76,6 @@ struct Tiles {
   }
 };
 
-/// What is known of a query: the keys it sees, and its row of the softmax.
-struct Query {
-  int first_key;
-  float lse, delta;  ///< lse in units of log 2
-};
-/// Of a query that there is not, all probabilities are zero.
-constexpr float kNoSuchQuery = 1e30f;
-ESPALIER_DEVICE int first_key_of(const Backward& a, int b, int query) {
-  return a.document_start != nullptr
-             ? read_element(a.document_start + static_cast<std::int64_t>(b) * a.length + query)
-             : 0;
-}
-ESPALIER_DEVICE Query query_of(const Backward& a, int b, int h, int query) {
-  if (query >= a.length) return {0, kNoSuchQuery, 0.0f};
-  const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
-  return {first_key_of(a, b, query), read_element(a.lse + head * a.lse_stride + query) * kLog2OfE,
-          read_element(a.delta + head * a.length + query)};
-}
-
 /// What a block that owns keys computes. By turns it takes the tiles of queries of one head after
 /// the other.
 struct KeysPlace {
@@ -116,7 +91,7 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   place.kv_head = head % a.num_kv_heads;
   place.b = head / a.num_kv_heads;
   place.first_tile = place.first_key / kPassingQueries;
-  const int end = end_of_queries(a.document_start, place.b, a.length, place.first_key,
+  const int end = end_of_queries(a.rows.document_start, place.b, a.rows.length, place.first_key,
                                  place.first_key + kOwnRows);
   place.tiles_of_head = (end + kPassingQueries - 1) / kPassingQueries - place.first_tile;
   place.group = a.group;
@@ -144,13 +119,10 @@ constexpr int kRowWarps = kPassingQueries / kWarpSize;
 template <int kHeadDim>
 struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
   using Base = Tiles<kPassingQueries, kHeadDim>;
-  static constexpr int kRows = kStages<kPassingQueries, kHeadDim> * kPassingQueries;
-  static constexpr std::int64_t kBytes =
-      Base::kBytes + 2 * shared_bytes<float>(kRows) + shared_bytes<std::int32_t>(kRows);
+  using Rows = PassingRows<kStages<kPassingQueries, kHeadDim>>;
+  static constexpr std::int64_t kBytes = Base::kBytes + Rows::kBytes;
 
-  SharedArray<float> lse = Base::shared.template take<float>(kRows);
-  SharedArray<float> delta = Base::shared.template take<float>(kRows);
-  SharedArray<std::int32_t> document_start = Base::shared.template take<std::int32_t>(kRows);
+  Rows rows{Base::shared};
 
   ESPALIER_DEVICE static int row(int turn, int query) {
     return Base::Passing::stage(turn) * kPassingQueries + query;
@@ -159,31 +131,13 @@ struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
   ESPALIER_DEVICE void load_rows(const Backward& a, int turn, int head, int first_query,
                                  int b) const {
     const int place = (warp() - kFirstRowWarp) * kWarpSize + lane();
-    const Query query = query_of(a, b, head, first_query + place);
+    const Query query = query_of(a.rows, b, head, first_query + place);
     this->passing[0].await_free(turn);
-    const int at = row(turn, place);
-    lse.set(at, query.lse);
-    delta.set(at, query.delta);
-    document_start.set(at, query.first_key);
+    rows.set(row(turn, place), query);
     warp_barrier();
     if (lane() == 0) this->passing[0].arrive(turn);
   }
 };
-
-/// A number for each query that passes; a thread has those of its columns, two of each eight.
-using Columns = float[kPassingQueries / 4];
-ESPALIER_DEVICE void read_columns(Columns& columns, const SharedArray<float>& rows, int first) {
-#pragma unroll
-  for (int i = 0; i < kPassingQueries / 4; i += 2) {
-    const Words<2> pair = rows.template read_words<2>(first + group_col(2 * i));
-    columns[i] = std::bit_cast<float>(pair.at[0]);
-    columns[i + 1] = std::bit_cast<float>(pair.at[1]);
-  }
-}
-/// Which of them belongs to the thread's result i.
-ESPALIER_DEVICE constexpr int column(int i) {
-  return i / 4 * 2 + i % 2;
-}
 
 /// dK and dV of a warpgroup's 64 keys: over all heads of the group and all queries that see any of
 /// the block's. Scores are taken transposed, (keys, queries).
@@ -205,7 +159,7 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     // Not outside of the loop: the compiler would keep what is left of the turn before.
     float p[kCount], d_s[kCount];
     std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
-    Columns lse, delta;
+    QueryColumns lse, delta;
     tiles.passing[0].await(turn);
     begin_products();
     multiply_rows(p, tiles.own[0], group_first, queries);
@@ -215,22 +169,9 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     multiply_rows(d_s, tiles.own[1], group_first, d_outs);
     end_products();
 
-    read_columns(lse, tiles.lse, first_row);
+    read_columns(lse, tiles.rows.lse, first_row);
     wait_for_products<1>(p);
-    // The last query sees the fewest of the document starts.
-    const int last_query =
-        first_query + kPassingQueries < a.length ? kPassingQueries - 1 : a.length - 1 - first_query;
-    if (first_query + 1 < first_key + kGroupRows ||
-        (a.document_start != nullptr &&
-         tiles.document_start.get(first_row + last_query) > first_key)) {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const int key = first_key + group_row(i);
-        const int first_seen =
-            a.document_start != nullptr ? tiles.document_start.get(first_row + group_col(i)) : 0;
-        if (key > first_query + group_col(i) || key < first_seen) p[i] = kHidden;
-      }
-    }
+    hide_unseen(p, a.rows, tiles.rows, first_row, first_key, first_query);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -lse[column(i)]));
     pack<kPassingQueries>(left_p, p);
@@ -238,7 +179,7 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     add_product<kPassingQueries, kHeadDim>(d_v, left_p, d_outs);
     end_products();
 
-    read_columns(delta, tiles.delta, first_row);
+    read_columns(delta, tiles.rows.delta, first_row);
     wait_for_products<1>(d_s);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) d_s[i] = p[i] * (d_s[i] - delta[column(i)]);
@@ -295,10 +236,11 @@ ESPALIER_DEVICE QueriesPlace queries_place(const Backward& a, std::int64_t block
   const auto [head, tile] = a.order.place(block);
   QueriesPlace place;
   place.first_query = (a.order.num_tiles - 1 - tile) * kOwnRows;
-  place.h = head % a.num_q_heads;
-  place.b = head / a.num_q_heads;
-  place.first_tile = first_key_of(a, place.b, place.first_query) / kPassingKeys;
-  const int end = place.first_query + kOwnRows < a.length ? place.first_query + kOwnRows : a.length;
+  place.h = head % a.rows.num_q_heads;
+  place.b = head / a.rows.num_q_heads;
+  place.first_tile = first_key_of(a.rows, place.b, place.first_query) / kPassingKeys;
+  const int end =
+      place.first_query + kOwnRows < a.rows.length ? place.first_query + kOwnRows : a.rows.length;
   place.num_turns = (end + kPassingKeys - 1) / kPassingKeys - place.first_tile;
   return place;
 }
@@ -311,12 +253,12 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   const int group_first = warpgroup() * kGroupRows;
   const int first_row = place.first_query + group_first;
   const float scale = a.scale * kLog2OfE;
-  const Query rows[2] = {query_of(a, place.b, place.h, first_row + group_row(0)),
-                         query_of(a, place.b, place.h, first_row + group_row(2))};
+  const Query rows[2] = {query_of(a.rows, place.b, place.h, first_row + group_row(0)),
+                         query_of(a.rows, place.b, place.h, first_row + group_row(2))};
   // The last query sees the fewest of the document starts.
   const int last_row =
-      first_row + kGroupRows < a.length ? first_row + kGroupRows - 1 : a.length - 1;
-  const int last_first_key = first_key_of(a, place.b, last_row);
+      first_row + kGroupRows < a.rows.length ? first_row + kGroupRows - 1 : a.rows.length - 1;
+  const int last_first_key = first_key_of(a.rows, place.b, last_row);
   float d_q[kHeadDim / 2];
   set_zero(d_q);
   tiles.own_come.wait(0);
@@ -446,20 +388,15 @@ void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
                       a.scratch.size() >= a.lse.size(),
                   "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,
                   s.first_query_position, s.kv_length, describe(a.lse), describe(a.scratch));
+  if (s.head_dim == 128 && a.scratch.size() >= ordered_scratch(s).num_elements)
+    return attention_backward_ordered(queue, a);
   const Backward arguments{.own = {},
                            .passing = {},
                            .results = {},
-                           .lse = a.lse.as<float>(),
-                           .lse_stride = a.lse.stride,
-                           .delta = a.scratch.as<float>(),
-                           .document_start = a.document_start.data != nullptr
-                                                 ? a.document_start.as<std::int32_t>()
-                                                 : nullptr,
+                           .rows = query_rows(a),
                            .order = {},
-                           .num_q_heads = narrow<int>(s.num_q_heads),
                            .num_kv_heads = narrow<int>(s.num_kv_heads),
                            .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
-                           .length = narrow<int>(s.query_length),
                            .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   if (s.head_dim == 64)
     launch_backward<64>(queue, a, arguments);

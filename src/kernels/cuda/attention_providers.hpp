@@ -19,5 +19,8 @@ void attention_backward_mma(const Queue& queue, const AttentionBackward& a);
 std::string missing_in_warpgroup_code();  ///< see attention_provider.hpp
 void attention_forward_wgmma(const Queue& queue, const AttentionForward& a);
 void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a);
+/// The same in five products, head_dim 128: what attention_backward_wgmma does with scratch of
+/// ordered_scratch(shape) (attention_shapes.hpp).
+void attention_backward_ordered(const Queue& queue, const AttentionBackward& a);
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -18,6 +18,18 @@
 //                              tensor
 //   store_box(map, coordinates, from)   and back; nothing is written outside. Then
 //   commit_stores(), wait_for_stores<n>()   until at most n groups of the thread still read
+//   store_floats(to, from, bytes), add_floats(to, from, bytes)   one thread starts to copy floats
+//                              of shared memory to device memory, or to add them to those that are
+//                              there; groups as above. complete_stores<n>(): until at most n groups
+//                              of the thread are not in device memory
+//   publish_count(count, n)    by one thread: what it has completed before can be added to by the
+//                              block that waits until the count in device memory is n,
+//   await_count(count, n)      the one thread that is about to add
+//   read_sums<n>(p)            words of floats that the thread's block was the last to add to, when
+//                              the thread has heard that this is complete. From the second-level
+//                              cache: an earlier block may have left neighbours in the first-level
+//                              one before they were added to
+//   count_one(count)           what the count was before it became one more; 0 at first
 //   fence_async_proxy()        what the thread has written to shared memory before can be read by
 //                              products and store_box after; others need a barrier besides
 //
@@ -35,6 +47,8 @@
 //   begin_products(registers...)   wgmma.fence; names the registers that the products will read
 //   multiply(d, a, b)          d = a b by a warpgroup, operands in shared memory
 //   multiply_add(d, a, b)      d += a b; a also in registers, which must not change until then
+//   multiply_columns(d, a, b), multiply_add_columns(d, a, b)   d = a^T b, d += a^T b, the products'
+//                              sums running across the rows of both operands in shared memory
 //   end_products()             makes a group of them
 //   wait_for_products<n>(registers...)   until at most the n latest groups are under way; names the
 //                              registers that can be used again

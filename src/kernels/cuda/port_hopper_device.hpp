@@ -132,6 +132,35 @@ ESPALIER_DEVICE void wait_for_stores() {
   ptx::cp_async_bulk_wait_group_read<kPending>();
 }
 
+template <int kPending>
+ESPALIER_DEVICE void complete_stores() {
+  ptx::cp_async_bulk_wait_group<kPending>();
+}
+ESPALIER_DEVICE void store_floats(float* to, std::uint32_t from, int bytes) {
+  ptx::cp_async_bulk_store(to, from, bytes);
+}
+ESPALIER_DEVICE void add_floats(float* to, std::uint32_t from, int bytes) {
+  ptx::cp_reduce_async_bulk_add_f32(to, from, bytes);
+}
+ESPALIER_DEVICE std::int32_t count_one(std::int32_t* count) {
+  return ptx::atom_add_gpu(count, 1);
+}
+ESPALIER_DEVICE void await_count(const std::int32_t* count, std::int32_t wanted) {
+  while (ptx::ld_acquire_gpu(count) < wanted) {
+  }
+  ptx::fence_proxy_async_global();
+}
+ESPALIER_DEVICE void publish_count(std::int32_t* count, std::int32_t value) {
+  ptx::st_release_gpu(count, value);
+}
+template <int kCount>
+ESPALIER_DEVICE Words<kCount> read_sums(const float* p) {
+  static_assert(kCount == 4);
+  Words<kCount> words;
+  ptx::ld_cg(words.at, p);
+  return words;
+}
+
 ESPALIER_DEVICE int same_in_warp(int value) {
   return shuffle(value, 0);
 }
@@ -174,6 +203,14 @@ ESPALIER_DEVICE void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t
 template <int kCount>
 ESPALIER_DEVICE void multiply_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
   ptx::wgmma_add(d, a, b);
+}
+template <int kCount>
+ESPALIER_DEVICE void multiply_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma_columns(d, a, b);
+}
+template <int kCount>
+ESPALIER_DEVICE void multiply_add_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma_add_columns(d, a, b);
 }
 template <int kCount>
 ESPALIER_DEVICE void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4],

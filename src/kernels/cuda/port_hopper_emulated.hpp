@@ -78,6 +78,37 @@ void wait_for_stores() {
   emulation::Block::current().transactions().wait_for_stores(kPending);
 }
 
+template <int kPending>
+void complete_stores() {
+  emulation::Block::current().transactions().complete_stores(kPending);
+}
+inline void store_floats(float* to, std::uint32_t from, int bytes) {
+  emulation::Block::current().transactions().store_floats(to, from, bytes, false);
+}
+inline void add_floats(float* to, std::uint32_t from, int bytes) {
+  emulation::Block::current().transactions().store_floats(to, from, bytes, true);
+}
+inline std::int32_t count_one(std::int32_t* count) {
+  note_access(emulation::AccessKind::load, count, sizeof *count);
+  return (*count)++;
+}
+inline void await_count(const std::int32_t* count, std::int32_t wanted) {
+  note_access(emulation::AccessKind::load, count, sizeof *count);
+  emulation::Block& block = emulation::Block::current();
+  block.turns().await(block.thread_index(), count, wanted);
+}
+inline void publish_count(std::int32_t* count, std::int32_t value) {
+  note_access(emulation::AccessKind::store, count, sizeof *count);
+  emulation::Block& block = emulation::Block::current();
+  block.turns().publish(block.thread_index(), count, value);
+}
+template <int kCount>
+Words<kCount> read_sums(const float* p) {
+  emulation::Block& block = emulation::Block::current();
+  block.turns().read(block.thread_index(), p, block.clocks());
+  return read_words<kCount>(p);
+}
+
 inline int same_in_warp(int value,
                         const std::source_location& site = std::source_location::current()) {
   const int first = ESPALIER_GPU::shuffle(value, 0, site);
@@ -140,6 +171,30 @@ void multiply_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
                                                     .a = a,
                                                     .registers = nullptr,
                                                     .b = b});
+}
+template <int kCount>
+void multiply_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
+                      const std::source_location& site = std::source_location::current()) {
+  emulation::Block::current().warpgroup().multiply({.site = site,
+                                                    .d = d,
+                                                    .cols = 2 * kCount,
+                                                    .accumulate = false,
+                                                    .a = a,
+                                                    .registers = nullptr,
+                                                    .b = b,
+                                                    .by_columns = true});
+}
+template <int kCount>
+void multiply_add_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
+                          const std::source_location& site = std::source_location::current()) {
+  emulation::Block::current().warpgroup().multiply({.site = site,
+                                                    .d = d,
+                                                    .cols = 2 * kCount,
+                                                    .accumulate = true,
+                                                    .a = a,
+                                                    .registers = nullptr,
+                                                    .b = b,
+                                                    .by_columns = true});
 }
 template <int kCount>
 void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b,

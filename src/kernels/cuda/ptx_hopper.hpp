@@ -114,6 +114,58 @@ __device__ __forceinline__ void cp_async_bulk_wait_group_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
 }
 
+/// At most kPending groups of the thread are not complete.
+template <int kPending>
+__device__ __forceinline__ void cp_async_bulk_wait_group() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kPending) : "memory");
+}
+/// `bytes` of shared memory, a multiple of 16, to device memory.
+__device__ __forceinline__ void cp_async_bulk_store(void* to, std::uint32_t from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;"
+               :
+               : "l"(to), "r"(from), "r"(bytes)
+               : "memory");
+}
+/// The same, added to the floats that are there.
+__device__ __forceinline__ void cp_reduce_async_bulk_add_f32(void* to, std::uint32_t from,
+                                                             int bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;"
+               :
+               : "l"(to), "r"(from), "r"(bytes)
+               : "memory");
+}
+
+/// What another block wrote before it released this value is seen after.
+__device__ __forceinline__ std::int32_t ld_acquire_gpu(const std::int32_t* p) {
+  std::int32_t value;
+  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(p) : "memory");
+  return value;
+}
+__device__ __forceinline__ void st_release_gpu(std::int32_t* p, std::int32_t value) {
+  asm volatile("st.release.gpu.global.s32 [%0], %1;" : : "l"(p), "r"(value) : "memory");
+}
+/// Returns what was there before.
+__device__ __forceinline__ std::int32_t atom_add_gpu(std::int32_t* p, std::int32_t value) {
+  std::int32_t before;
+  asm volatile("atom.relaxed.gpu.global.add.s32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(p), "r"(value)
+               : "memory");
+  return before;
+}
+/// 16 bytes out of the second-level cache, whatever the first-level one holds, and not before what
+/// comes before.
+__device__ __forceinline__ void ld_cg(std::uint32_t (&words)[4], const void* p) {
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "l"(p)
+               : "memory");
+}
+/// What is seen of device memory before is seen by the asynchronous proxy after.
+__device__ __forceinline__ void fence_proxy_async_global() {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
 /// Barrier `id` (1 .. 15) of num_threads threads of the block.
 __device__ __forceinline__ void bar_sync(int id, int num_threads) {
   asm volatile("bar.sync %0, %1;" : : "r"(id), "r"(num_threads) : "memory");
@@ -158,6 +210,12 @@ __device__ void wgmma(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
 /// The same added to d.
 template <int kCount>
 __device__ void wgmma_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
+/// d (64, 2 kCount) = a (16, 64)^T b (16, 2 kCount), both in shared memory, k running across the
+/// rows of both; and added to d.
+template <int kCount>
+__device__ void wgmma_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
+template <int kCount>
+__device__ void wgmma_add_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
 /// d += a (64, 16) b (16, 2 kCount), a in registers, columns running along the rows of b.
 template <int kCount>
 __device__ void wgmma_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b);
@@ -205,6 +263,30 @@ __device__ __forceinline__ void wgmma_add<32>(float (&d)[32], const std::uint32_
       "{%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
       : ESPALIER_D32("+f", d)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+template <>
+__device__ __forceinline__ void wgmma_columns<32>(float (&d)[32], std::uint64_t a,
+                                                  std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "%32, %33, 0, 1, 1, 1, 1;"
+      : ESPALIER_D32("=f", d)
+      : "l"(a), "l"(b));
+}
+
+template <>
+__device__ __forceinline__ void wgmma_add_columns<32>(float (&d)[32], std::uint64_t a,
+                                                      std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "%32, %33, 1, 1, 1, 1, 1;"
+      : ESPALIER_D32("+f", d)
+      : "l"(a), "l"(b));
 }
 
 template <>

@@ -39,9 +39,10 @@ class SwizzledTile {
   ESPALIER_DEVICE std::uint64_t rows(int row, int d) const {
     return descriptor(row * kBoxColumns, d / 4 * kPanelElements + d % 4 * 16, 1);
   }
-  /// Descriptor of rows 16 k .. 16 k + 15 and all columns, summed along the rows.
-  ESPALIER_DEVICE std::uint64_t columns(int k) const {
-    return descriptor(0, k * 16 * kBoxColumns, kPanelElements * 2 / 16);
+  /// Descriptor of rows 16 k .. 16 k + 15 and all columns from a panel's first on, summed along the
+  /// rows.
+  ESPALIER_DEVICE std::uint64_t columns(int k, int panel = 0) const {
+    return descriptor(panel * kPanelElements, k * 16 * kBoxColumns, kPanelElements * 2 / 16);
   }
 
   /// Two neighbours, at an even column.

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "kernels/attention/attention_provider.hpp"
+#include "kernels/attention/attention_shapes.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -104,6 +105,34 @@ TEST_CASE("cudnn says what it cannot do, and automatic does without it there", "
   CHECK_THROWS_WITH(require_for_training(cudnn, request(128, DType::bf16)),
                     Catch::Contains("device.attention"));
   require_for_training(automatic, request(128, DType::bf16));
+}
+
+TEST_CASE("the gradients take five products by warpgroups with head_dim 128, and seven with 64",
+          "[attention]") {
+  // The provider takes five where it is given the scratch for their sums of dQ.
+  const auto scratch = [](AttentionProvider asked, int compute_capability, std::int64_t head_dim,
+                          DType dtype = DType::bf16) {
+    AttentionRequest asking = request(head_dim, dtype);
+    asking.compute_capability = compute_capability;
+    return backward_scratch_elements(asked, asking);
+  };
+  const AttentionShape wide = request(128, DType::bf16).shape,
+                       narrow = request(64, DType::bf16).shape;
+  const std::int64_t five = ordered_scratch(wide).num_elements;
+  const std::int64_t seven = attention_backward_scratch_elements(wide);
+  const std::int64_t narrow_seven = attention_backward_scratch_elements(narrow);
+  CHECK(five > seven);
+  const auto automatic = AttentionProvider::automatic;
+  const auto wgmma = AttentionProvider::wgmma;
+  CHECK(scratch(automatic, 90, 128) == five);
+  CHECK(scratch(wgmma, 90, 128) == five);
+  CHECK(scratch(wgmma, 0, 128) == five);  // emulated
+  CHECK(scratch(automatic, 0, 128) == seven);
+  CHECK(scratch(AttentionProvider::mma, 90, 128) == seven);
+  CHECK(scratch(automatic, 90, 64) == narrow_seven);
+  CHECK(scratch(wgmma, 90, 64) == narrow_seven);
+  CHECK(scratch(automatic, 90, 128, DType::f32) == seven);
+  for (const int other : {80, 86, 120}) CHECK(scratch(automatic, other, 128) == seven);
 }
 
 TEST_CASE("a device with little shared memory is known before anything is launched",

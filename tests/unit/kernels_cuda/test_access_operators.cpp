@@ -9,6 +9,7 @@
 #include "cases.hpp"
 #include "emulation/access_counter.hpp"
 #include "emulation/faults.hpp"
+#include "kernels/attention/attention_shapes.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/operator_list.hpp"
 
@@ -402,8 +403,18 @@ TEST_CASE("memory traffic: attention", "[access][table]") {
   constexpr std::int64_t kDelta = unused_of_numbers(kRows);
   check("attention_backward_mma", {.asked = kBackward(64, 4), .unused = kDelta},
         emulated::attention_backward_mma, backward);
+  // With no more scratch than delta takes: seven products.
+  auto in_seven_products = backward;
+  in_seven_products.scratch = attention.scratch.view().col_range(0, kRows);
   check("attention_backward_wgmma", {.asked = kBackward(128, 1), .unused = kDelta},
-        emulated::attention_backward_wgmma, backward);
+        emulated::attention_backward_wgmma, in_seven_products);
+  // In five products keys and values do not pass by. But for each pair of tiles dQ is added to, in
+  // fp32, and read at the end: the same bytes.
+  Matrix<float> scratch(1, kernels::ordered_scratch(attention.shape).num_elements);
+  auto in_five_products = backward;
+  in_five_products.scratch = scratch.view();
+  check("attention_backward_wgmma, five products", {.asked = kBackward(128, 1), .unused = kDelta},
+        emulated::attention_backward_wgmma, in_five_products);
   check("attention_backward_reference",
         {.asked = kBackward(32, 8),
          .unused = kDelta + unused_of_numbers(2 * kRows),
@@ -435,8 +446,17 @@ TEST_CASE("attention inside documents asks for no tile that nobody sees", "[acce
                               emulated::attention_forward_reference})
     CHECK(bytes(provider, inside) < kMost * bytes(provider, whole));
   const auto d_whole = attention.backward(), d_inside = attention.backward(document_start.view());
-  for (const auto provider : {emulated::attention_backward_mma, emulated::attention_backward_wgmma,
-                              emulated::attention_backward_reference})
+  // With the scratch of five products, and of seven.
+  Matrix<float> five(1, kernels::ordered_scratch(attention.shape).num_elements);
+  Matrix<float> seven(1, Attention::kQ * kLength);
+  for (const device::View scratch : {five.view(), seven.view()}) {
+    auto by_warpgroups_whole = d_whole, by_warpgroups_inside = d_inside;
+    by_warpgroups_whole.scratch = by_warpgroups_inside.scratch = scratch;
+    CHECK(bytes(emulated::attention_backward_wgmma, by_warpgroups_inside) <
+          kMost * bytes(emulated::attention_backward_wgmma, by_warpgroups_whole));
+  }
+  for (const auto provider :
+       {emulated::attention_backward_mma, emulated::attention_backward_reference})
     CHECK(bytes(provider, d_inside) < kMost * bytes(provider, d_whole));
 }
 

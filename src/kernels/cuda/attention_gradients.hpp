@@ -1,0 +1,111 @@
+#pragma once
+// What the kernels of attention's gradients by warpgroups share: what they know of a query, and how
+// a block that owns keys keeps and uses it.
+#include <bit>
+
+#include "base/integers.hpp"
+#include "kernels/cuda/attention_warpgroups.hpp"
+
+namespace espalier::kernels::ESPALIER_GPU {
+
+constexpr int kOwnRows = kConsumers * kGroupRows;
+constexpr int kPassingQueries = 64;
+
+/// lse and delta of all queries, and the keys that they see.
+struct QueryRows {
+  const float* lse;
+  std::int64_t lse_stride;
+  const float* delta;                  ///< (B * A_loc, S)
+  const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
+  int num_q_heads, length;
+};
+inline QueryRows query_rows(const AttentionBackward& a) {
+  return {.lse = a.lse.as<float>(),
+          .lse_stride = a.lse.stride,
+          .delta = a.scratch.as<float>(),
+          .document_start =
+              a.document_start.data != nullptr ? a.document_start.as<std::int32_t>() : nullptr,
+          .num_q_heads = narrow<int>(a.shape.num_q_heads),
+          .length = narrow<int>(a.shape.query_length)};
+}
+
+/// What is known of a query: the keys it sees, and its row of the softmax.
+struct Query {
+  int first_key;
+  float lse, delta;  ///< lse in units of log 2
+};
+/// Of a query that there is not, all probabilities are zero.
+constexpr float kNoSuchQuery = 1e30f;
+ESPALIER_DEVICE int first_key_of(const QueryRows& a, int b, int query) {
+  return a.document_start != nullptr
+             ? read_element(a.document_start + static_cast<std::int64_t>(b) * a.length + query)
+             : 0;
+}
+ESPALIER_DEVICE Query query_of(const QueryRows& a, int b, int h, int query) {
+  if (query >= a.length) return {0, kNoSuchQuery, 0.0f};
+  const std::int64_t head = static_cast<std::int64_t>(b) * a.num_q_heads + h;
+  return {first_key_of(a, b, query), read_element(a.lse + head * a.lse_stride + query) * kLog2OfE,
+          read_element(a.delta + head * a.length + query)};
+}
+
+/// In shared memory, what is known of the queries that pass by a block's keys: who multiplies then
+/// has it by column without shuffles.
+template <int kStages>
+struct PassingRows {
+  static constexpr int kCount = kStages * kPassingQueries;
+  static constexpr std::int64_t kBytes =
+      2 * shared_bytes<float>(kCount) + shared_bytes<std::int32_t>(kCount);
+
+  SharedArray<float> lse, delta;
+  SharedArray<std::int32_t> document_start;
+
+  ESPALIER_DEVICE explicit PassingRows(SharedAllocator& shared)
+      : lse(shared.take<float>(kCount)),
+        delta(shared.take<float>(kCount)),
+        document_start(shared.take<std::int32_t>(kCount)) {}
+  ESPALIER_DEVICE void set(int at, const Query& query) const {
+    lse.set(at, query.lse);
+    delta.set(at, query.delta);
+    document_start.set(at, query.first_key);
+  }
+};
+
+/// A number for each query that passes; a thread has those of its columns, two of each eight.
+using QueryColumns = float[kPassingQueries / 4];
+ESPALIER_DEVICE void read_columns(QueryColumns& columns, const SharedArray<float>& rows,
+                                  int first) {
+#pragma unroll
+  for (int i = 0; i < kPassingQueries / 4; i += 2) {
+    const Words<2> pair = rows.template read_words<2>(first + group_col(2 * i));
+    columns[i] = std::bit_cast<float>(pair.at[0]);
+    columns[i + 1] = std::bit_cast<float>(pair.at[1]);
+  }
+}
+/// Which of them belongs to the thread's result i.
+ESPALIER_DEVICE constexpr int column(int i) {
+  return i / 4 * 2 + i % 2;
+}
+
+/// Hides scores (keys, queries) of 64 keys and the queries that pass; what is known of these begins
+/// at `first_row`.
+template <int kStages>
+ESPALIER_DEVICE void hide_unseen(float (&scores)[kPassingQueries / 2], const QueryRows& a,
+                                 const PassingRows<kStages>& rows, int first_row, int first_key,
+                                 int first_query) {
+  // The last query sees the fewest of the document starts.
+  const int last_query =
+      first_query + kPassingQueries < a.length ? kPassingQueries - 1 : a.length - 1 - first_query;
+  if (first_query + 1 < first_key + kGroupRows ||
+      (a.document_start != nullptr &&
+       rows.document_start.get(first_row + last_query) > first_key)) {
+#pragma unroll
+    for (int i = 0; i < kPassingQueries / 2; ++i) {
+      const int key = first_key + group_row(i);
+      const int first_seen =
+          a.document_start != nullptr ? rows.document_start.get(first_row + group_col(i)) : 0;
+      if (key > first_query + group_col(i) || key < first_seen) scores[i] = kHidden;
+    }
+  }
+}
+
+}  // namespace espalier::kernels::ESPALIER_GPU
