@@ -6,8 +6,8 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "bench/job.hpp"
 #include "commands/banner.hpp"
-#include "commands/bench_setup.hpp"
 #include "commands/commands.hpp"
 #include "plan/flops.hpp"
 #include "train/device_choice.hpp"
@@ -26,10 +26,10 @@ double sum_over_ranks(parallel::MpiSession& session, double value) {
 }
 
 /// What the phases of the measured steps cost beside what they took, per step of this rank.
-std::vector<Timed> phases_of(const device::Profiler& profiler, std::int64_t steps) {
+std::vector<bench::Timed> phases_of(const device::Profiler& profiler, std::int64_t steps) {
   const auto seconds = profiler.seconds();
   const auto costs = profiler.costs();
-  std::vector<Timed> rows;
+  std::vector<bench::Timed> rows;
   for (std::size_t i = 0; i < device::kNumPhases; ++i)
     if (seconds[i] > 0.0)
       rows.push_back({.name = std::string(device::name_of(static_cast<device::Phase>(i))),
@@ -40,7 +40,7 @@ std::vector<Timed> phases_of(const device::Profiler& profiler, std::int64_t step
 }
 
 /// What the plan says beside what is taken.
-std::string describe_memory(const BenchJob& job) {
+std::string describe_memory(const bench::BenchJob& job) {
   const auto planned = static_cast<double>(job.model.memory.total_bytes());
   if (const device::Gpu* gpu = job.rank_context.context.gpu()) {
     const auto total = static_cast<double>(gpu->description().memory_bytes);
@@ -67,12 +67,12 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     print_gpu_plan(session, parameters, shape);
     return ExitStatus::ok;
   }
-  BenchJob job(session, parameters);
+  bench::BenchJob job(session, parameters);
   const parallel::ProcessGrid& grid = job.rank_context.grid;
   device::Context& context = job.rank_context.context;
   train::log_devices(session, job.rank_context);
   plan::TrainingMemory& memory = job.model.memory;
-  const data::MicroBatch batch = random_batch(parameters, grid.data_rank());
+  const data::MicroBatch batch = bench::random_batch(parameters, grid.data_rank());
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
 
   const train::StepModel model{.context = context,
@@ -110,7 +110,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     if (step > parameters.bench.warmup_steps) seconds.push_back(elapsed);
   }
   log::info("{}", train::phase_table(context.profiler(), session.world()));
-  const std::vector<Timed> phases = phases_of(context.profiler(), parameters.bench.steps);
+  const std::vector<bench::Timed> phases = phases_of(context.profiler(), parameters.bench.steps);
   // Other programs of a host come and go; a GPU is this job's, and may have no memory left for it.
   double peak_after = peak_before;
   if (context.on_host()) {
@@ -118,10 +118,10 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     peak_after = sum_over_ranks(session, context.measure_gemm_peak(memory.dtype, 1.0));
   }
   const double peak = 0.5 * (peak_before + peak_after);
-  const Peaks of_rank_0{.flops = peak / session.size(), .bytes = job.peaks.bytes};
+  const bench::Peaks of_rank_0{.flops = peak / session.size(), .bytes = job.peaks.bytes};
   log::info("a step of rank 0 beside what its work costs at least\n{}",
-            roofline_table(phases, of_rank_0));
-  log::info("{}", largest_gaps(phases, of_rank_0));
+            bench::roofline_table(phases, of_rank_0));
+  log::info("{}", bench::largest_gaps(phases, of_rank_0));
 
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];

@@ -5,7 +5,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
-#include "commands/tokenize_input.hpp"
+#include "tokenization/input.hpp"
 #include "tokenizer/tokenizer.hpp"
 
 namespace espalier::commands {
@@ -21,8 +21,8 @@ constexpr int kRounds = 5;
 std::vector<std::string> read_texts(const config::TokenizeParameters& how) {
   std::vector<std::string> texts;
   std::uint64_t num_bytes = 0;
-  for (const auto& file : find_inputs(how, 1)) {
-    io::TextSource source(file, text_options(how));
+  for (const auto& file : tokenization::find_inputs(how, 1)) {
+    io::TextSource source(file, tokenization::text_options(how));
     for (std::string document; num_bytes < kMostBytes && source.next(document);) {
       num_bytes += document.size();
       std::string_view rest = document;

@@ -7,14 +7,14 @@
 #include "base/stop_request.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
-#include "commands/shard_document.hpp"
-#include "commands/stopped_early.hpp"
-#include "commands/token_documents.hpp"
-#include "commands/token_shard_set.hpp"
-#include "commands/unfinished_folder.hpp"
 #include "io/toml_reader.hpp"
 #include "parallel/comm/on_rank_0.hpp"
+#include "tokenization/shard_document.hpp"
+#include "tokenization/token_documents.hpp"
+#include "tokenization/token_shard_set.hpp"
+#include "tokenization/unfinished_folder.hpp"
 #include "tokenizer/tokenizer.hpp"
+#include "train/stopped_early.hpp"
 
 // Token files of other programs to token shards. Every rank goes through all documents, which costs
 // little where an index says how long they are, and takes those of the shards whose number is its
@@ -171,7 +171,8 @@ void print_file(const ForeignTokens& file, const FileCounts& counts,
     log::info("{}", line);
 }
 
-void print_llmc_counts(const TokenDocuments& documents, const tokenizer::Tokenizer& tokenizer) {
+void print_llmc_counts(const tokenization::TokenDocuments& documents,
+                       const tokenizer::Tokenizer& tokenizer) {
   const std::uint32_t id = documents.delimiter();
   const std::string token = tokenizer.decode({&id, 1});
   if (documents.num_cut() > 0)
@@ -186,7 +187,8 @@ void print_llmc_counts(const TokenDocuments& documents, const tokenizer::Tokeniz
 }
 
 /// The closing table. Collective.
-void print_summary(parallel::MpiSession& session, const TokenShardSet& shards, double seconds) {
+void print_summary(parallel::MpiSession& session, const tokenization::TokenShardSet& shards,
+                   double seconds) {
   for (const io::Split split : {io::Split::train, io::Split::validation}) {
     const io::SplitCounts& written = shards.written(split);
     double sums[] = {
@@ -269,10 +271,10 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
   // 2. A place for the shards.
   const StopSignals signals;
   session.world().barrier();
-  std::optional<UnfinishedFolder> output;  // rank 0
+  std::optional<tokenization::UnfinishedFolder> output;  // rank 0
   on_rank_0(session, [&] {
     output.emplace(p.tokenize.output, "output", [](const std::filesystem::directory_entry& entry) {
-      return is_shard(entry.path()) && entry.is_regular_file();
+      return tokenization::is_shard(entry.path()) && entry.is_regular_file();
     });
     output->clear();
     output->set_kept(false);
@@ -284,16 +286,16 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
   info.vocabulary = tokenizer.size();
   info.end_of_text = *marks.separator;
   info.source = describe_source(inputs.files);
-  std::optional<TokenShardSet> shards(std::in_place, p.tokenize.output, info);
+  std::optional<tokenization::TokenShardSet> shards(std::in_place, p.tokenize.output, info);
 
   // 3. Document by document.
-  ShardDocument made(tokenizer, marks, p.data.tokenizer);
-  TokenDocuments documents(inputs.files, marks);
+  tokenization::ShardDocument made(tokenizer, marks, p.data.tokenizer);
+  tokenization::TokenDocuments documents(inputs.files, marks);
   Places places(p.tokenize);
   std::vector<FileCounts> counts(inputs.files.size());
   std::uint64_t tokens_seen = 0, tokens_shown = 0;
-  for (TokenDocument document; !stop_requested() && documents.next(document);) {
-    const Around has = around(document, marks);
+  for (tokenization::TokenDocument document; !stop_requested() && documents.next(document);) {
+    const tokenization::Around has = around(document, marks);
     FileCounts& file = counts[document.file];
     tokens_seen += document.num_tokens();
     if (has.num_text == 0) {
@@ -319,8 +321,9 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
     shards.reset();
     session.world().barrier();
     output.reset();
-    return stopped_early(train::StopReason::signal, fmt::format("{} documents: no shard is kept",
-                                                                number(places.num_documents())));
+    return train::stopped_early(
+        train::StopReason::signal,
+        fmt::format("{} documents: no shard is kept", number(places.num_documents())));
   }
   require(places.num_documents() > 0, ExitStatus::bad_data,
           "the input holds no document with a text: {} file(s), {} ...", inputs.files.size(),

@@ -6,17 +6,17 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
-#include "commands/forward_pass.hpp"
-#include "commands/sequence_logits.hpp"
-#include "commands/stopped_early.hpp"
-#include "commands/text_documents.hpp"
-#include "commands/trained_model.hpp"
+#include "inference/forward_pass.hpp"
+#include "inference/sequence_logits.hpp"
+#include "inference/trained_model.hpp"
 #include "io/sequence_file.hpp"
 #include "parallel/comm/on_rank_0.hpp"
+#include "tokenization/text_documents.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 #include "train/evaluator.hpp"
 #include "train/run_control.hpp"
+#include "train/stopped_early.hpp"
 #include "train/training_data.hpp"
 
 namespace espalier::commands {
@@ -33,7 +33,7 @@ class Interruption {
     return !reason_;
   }
   ExitStatus status(const std::string& done) const {
-    return reason_ ? stopped_early(*reason_, done) : ExitStatus::ok;
+    return reason_ ? train::stopped_early(*reason_, done) : ExitStatus::ok;
   }
 
  private:
@@ -42,7 +42,7 @@ class Interruption {
   std::optional<train::StopReason> reason_;
 };
 
-ExitStatus report(const TrainedModel& trained, const train::Evaluation& result,
+ExitStatus report(const inference::TrainedModel& trained, const train::Evaluation& result,
                   const std::string& what, const Interruption& interruption) {
   if (result.sequences == 0) return interruption.status("no sequence, so that there is no loss");
   log::info("step {}: loss {:.6f}, perplexity {:.4f}, {:.4f} bits per byte over {} tokens of {}",
@@ -55,22 +55,23 @@ ExitStatus report(const TrainedModel& trained, const train::Evaluation& result,
 }
 
 /// `sequences`: how many at most; 0: all.
-train::Evaluation evaluate(TrainedModel& trained, const train::EvaluationSet& set,
+train::Evaluation evaluate(inference::TrainedModel& trained, const train::EvaluationSet& set,
                            std::int64_t sequence_length, std::int64_t sequences,
                            Interruption& interruption) {
   const std::int64_t micro_batch_size = trained.parameters.training.micro_batch_size;
-  ForwardPass forward(trained, micro_batch_size, sequence_length);
+  inference::ForwardPass forward(trained, micro_batch_size, sequence_length);
   return train::evaluate(forward.stage(), trained.communicators, trained.rank_context.grid, set,
                          micro_batch_size, sequence_length, sequences,
                          [&](const train::Pace& pace) { return interruption.may_go_on(pace); });
 }
 
-ExitStatus evaluate_text(TrainedModel& trained, const std::vector<std::string>& documents,
-                         bool dry_run, Interruption interruption) {
+ExitStatus evaluate_text(inference::TrainedModel& trained,
+                         const std::vector<std::string>& documents, bool dry_run,
+                         Interruption interruption) {
   const auto tokenizer = trained.open_tokenizer();
   const auto marks = train::document_marks(trained.parameters.data, tokenizer);
-  EncodedText text = encode_documents(documents, tokenizer, marks,
-                                      [&] { return interruption.may_go_on(train::Pace{}); });
+  tokenization::EncodedText text = tokenization::encode_documents(
+      documents, tokenizer, marks, [&] { return interruption.may_go_on(train::Pace{}); });
   if (text.num_documents < documents.size())
     return interruption.status(
         fmt::format("{} of {} documents were tokenized, so that there is no "
@@ -98,7 +99,7 @@ ExitStatus evaluate_text(TrainedModel& trained, const std::vector<std::string>& 
 
 /// Shards whose documents begin otherwise than those that the model knows. On every rank: a wrong
 /// key of [data] is an error that all of them meet.
-void warn_of_begin(const TrainedModel& trained, const train::Dataset& dataset) {
+void warn_of_begin(const inference::TrainedModel& trained, const train::Dataset& dataset) {
   if (trained.parameters.data.tokenizer.empty()) return;
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(trained.parameters.data.tokenizer, ignored)) return;
@@ -114,8 +115,8 @@ void warn_of_begin(const TrainedModel& trained, const train::Dataset& dataset) {
               trained.parameters.data.validation, tokenizer.decode(usual));
 }
 
-ExitStatus evaluate_shards(TrainedModel& trained, parallel::MpiSession& session, bool dry_run,
-                           Interruption interruption) {
+ExitStatus evaluate_shards(inference::TrainedModel& trained, parallel::MpiSession& session,
+                           bool dry_run, Interruption interruption) {
   const config::Parameters& p = trained.parameters;
   const train::Dataset dataset(p.data.validation, "validation", p.model.vocab_size,
                                p.training.sequence_length, trained.tokenizer_identity,
@@ -145,10 +146,11 @@ ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, b
     });
   const train::RunControl control(parameters.run);
   std::vector<std::string> documents;
-  if (!e.text.empty()) documents = read_documents(session, e.text, parameters.tokenize);
-  TrainedModel trained(session, parameters);
+  if (!e.text.empty())
+    documents = tokenization::read_documents(session, e.text, parameters.tokenize);
+  inference::TrainedModel trained(session, parameters);
   const Interruption interruption(control, session.world());
-  if (!e.tokens.empty()) return evaluate_sequences(trained, session, control, dry_run);
+  if (!e.tokens.empty()) return inference::evaluate_sequences(trained, session, control, dry_run);
   if (!e.text.empty()) return evaluate_text(trained, documents, dry_run, interruption);
   return evaluate_shards(trained, session, dry_run, interruption);
 }

@@ -8,14 +8,14 @@
 #include "base/stop_request.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
-#include "commands/tokenize_input.hpp"
-#include "commands/tokenize_output.hpp"
-#include "commands/tokenize_pipeline.hpp"
-#include "commands/tokenize_plan.hpp"
-#include "commands/tokenize_report.hpp"
 #include "io/input_file.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "parallel/comm/shared_counters.hpp"
+#include "tokenization/input.hpp"
+#include "tokenization/output.hpp"
+#include "tokenization/pipeline.hpp"
+#include "tokenization/plan.hpp"
+#include "tokenization/report.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 #include "train/run_control.hpp"
@@ -62,7 +62,7 @@ class Coordinator {
     const auto next = static_cast<std::size_t>(counters_.add(kNextUnit, 1));
     return next < corpus_.todo.size() ? std::optional(corpus_.todo[next]) : std::nullopt;
   }
-  void count(const DocumentBatch& batch) {
+  void count(const tokenization::DocumentBatch& batch) {
     mine_[kDiskBytes] += static_cast<std::int64_t>(batch.disk_bytes);
     mine_[kTextBytes] += static_cast<std::int64_t>(batch.text.size());
     mine_[kDocuments] += static_cast<std::int64_t>(batch.documents.size());
@@ -95,17 +95,17 @@ class Coordinator {
     const auto value = [&](Counter counter) {
       return static_cast<double>(counters_.add(counter, 0));
     };
-    const TokenizeProgress progress{
+    const tokenization::TokenizeProgress progress{
         .documents = value(kDocuments),
         .text_bytes = value(kTextBytes),
         .fraction = corpus_.has_stream || disk_bytes_ == 0.0
                         ? -1.0
                         : std::min(value(kDiskBytes) / disk_bytes_, 1.0),
         .seconds = seconds()};
-    log::live(describe_progress(progress));
+    log::live(tokenization::describe_progress(progress));
     if (seconds_since(last_line_) < kLineInterval_s) return;
     last_line_ = Clock::now();
-    log::info("{}", describe_progress(progress));
+    log::info("{}", tokenization::describe_progress(progress));
   }
 
   parallel::MpiSession& session_;
@@ -124,17 +124,18 @@ io::ShardInfo info_of(const Corpus& corpus, std::size_t unit) {
   for (const auto& part : corpus.manifest.units[unit])
     paths.push_back(corpus.manifest.files[part.file].path);
   io::ShardInfo info = corpus.info;
-  info.source = describe_files(paths);
+  info.source = tokenization::describe_files(paths);
   return info;
 }
 
 /// Takes units and makes their shards, until there are no more or someone must stop. Returns how
 /// many this rank has finished.
-std::size_t work(const Corpus& corpus, Coordinator& coordinator, const OutputFolder* output) {
+std::size_t work(const Corpus& corpus, Coordinator& coordinator,
+                 const tokenization::OutputFolder* output) {
   constexpr double kPatience_s = 0.02;  // so often somebody else may need this thread
-  TokenizePipeline pipeline(corpus.tokenizer, corpus.marks, corpus.manifest, corpus.how,
-                            num_host_threads());
-  std::unique_ptr<UnitWriter> writer;
+  tokenization::TokenizePipeline pipeline(corpus.tokenizer, corpus.marks, corpus.manifest,
+                                          corpus.how, num_host_threads());
+  std::unique_ptr<tokenization::UnitWriter> writer;
   // The last unit is flushed to the disk while the next one is at work.
   std::future<void> finishing;
   std::size_t num_finished = 0;
@@ -149,9 +150,9 @@ std::size_t work(const Corpus& corpus, Coordinator& coordinator, const OutputFol
     const auto batch = pipeline.take(kPatience_s);
     if (batch == nullptr) continue;
     if (writer == nullptr)
-      writer =
-          std::make_unique<UnitWriter>(corpus.how.output, batch->unit, info_of(corpus, batch->unit),
-                                       static_cast<std::uint64_t>(corpus.how.shard_tokens));
+      writer = std::make_unique<tokenization::UnitWriter>(
+          corpus.how.output, batch->unit, info_of(corpus, batch->unit),
+          static_cast<std::uint64_t>(corpus.how.shard_tokens));
     writer->append(*batch);
     coordinator.count(*batch);
     if (!batch->ends_unit) continue;
@@ -175,7 +176,8 @@ void print_plan(const Corpus& corpus, const std::string& tokenizer_file) {
             tokenizer.decode({&*corpus.marks.separator, 1}));
   std::vector<std::string> paths;
   for (const auto& file : manifest.files) paths.push_back(file.path);
-  log::info("input       {} file(s): {}", manifest.files.size(), describe_files(paths, 200));
+  log::info("input       {} file(s): {}", manifest.files.size(),
+            tokenization::describe_files(paths, 200));
   log::info("units       {}, each of which makes shards of its own (about {:.2f} bytes per token)",
             with_commas(static_cast<std::int64_t>(manifest.units.size())),
             manifest.bytes_per_token);
@@ -199,10 +201,10 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   const std::string& tokenizer_file = parameters.data.tokenizer;
 
   // 1. The input and the tokenizer; what cannot be used is one message, not one a rank.
-  Files files;                                    // rank 0
+  tokenization::Files files;                      // rank 0
   std::optional<tokenizer::Tokenizer> read_here;  // large ones take a second
   on_rank_0(session, [&] {
-    files = find_inputs(how, session.size());
+    files = tokenization::find_inputs(how, session.size());
     read_here.emplace(tokenizer::Tokenizer::from_file(tokenizer_file));
     train::require_separator(train::document_marks(parameters.data, *read_here), *read_here);
     return std::string();
@@ -215,7 +217,7 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   //    request to stop has something to put in order, and no rank must die of it.
   const train::RunControl limit(parameters.run);
   session.world().barrier();
-  std::optional<OutputFolder> output;  // rank 0
+  std::optional<tokenization::OutputFolder> output;  // rank 0
   if (!dry_run)
     on_rank_0(session, [&] {
       output.emplace(how.output);
@@ -223,12 +225,12 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
     });
 
   // 3. What there is to do, and what of it is done: the same on every rank.
-  CorpusSample sample;  // rank 0
+  tokenization::CorpusSample sample;  // rank 0
   const auto manifest = io::CorpusManifest::parse(
       on_rank_0(session,
                 [&] {
-                  sample = sample_corpus(files, how, tokenizer, marks);
-                  return plan_corpus(files, how, tokenizer, marks, sample).text();
+                  sample = tokenization::sample_corpus(files, how, tokenizer, marks);
+                  return tokenization::plan_corpus(files, how, tokenizer, marks, sample).text();
                 }),
       "the manifest");
   Corpus corpus{.how = how,
@@ -244,7 +246,7 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   print_plan(corpus, tokenizer_file);
   if (dry_run) {
     if (session.rank() == 0)
-      print_estimate(manifest, how, sample, session.size(), num_host_threads());
+      tokenization::print_estimate(manifest, how, sample, session.size(), num_host_threads());
     return ExitStatus::ok;
   }
   const std::string done = on_rank_0(session, [&] {
@@ -277,14 +279,14 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   const double seconds = coordinator.seconds(), text_bytes = coordinator.text_bytes();
   on_rank_0(session, [&] {
     const io::CorpusCounts counts = output->counts();
-    print_skipped(counts, how.document_separator);
+    tokenization::print_skipped(counts, how.document_separator);
     if (counts.total().num_documents == 0) output->discard();
     require(counts.total().num_documents > 0, ExitStatus::bad_data,
             "the input holds no text: {} file(s), {} ...", files.size(), files.front().string());
     output->publish(
         io::corpus_report(counts, tokenizer.identity(), manifest.units.size(), seconds));
     output.reset();
-    print_report(counts, seconds, text_bytes);
+    tokenization::print_report(counts, seconds, text_bytes);
     return std::string();
   });
   return ExitStatus::ok;

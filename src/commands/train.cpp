@@ -2,9 +2,9 @@
 #include "commands/banner.hpp"
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
-#include "commands/stopped_early.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "train/device_choice.hpp"
+#include "train/stopped_early.hpp"
 #include "train/trainer.hpp"
 
 namespace espalier::commands {
@@ -33,7 +33,7 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
       reason == train::StopReason::stop_after
           ? fmt::format(", as run.stop_after = {} says", parameters.run.stop_after)
           : "";
-  return stopped_early(
+  return train::stopped_early(
       reason, fmt::format("step {} with a checkpoint{}; start the same command again to go on",
                           trainer.step(), wish));
 }

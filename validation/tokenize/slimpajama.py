@@ -29,8 +29,8 @@ def main():
     how = parser.parse_args()
 
     ranks = how.nodes * (how.cores // how.threads)
-    # A rank: one thread at a time reads, all that do not read encode (src/commands/
-    # tokenize_pipeline.hpp): seconds of one thread per MB, and MB/s.
+    # A rank: one thread at a time reads, all that do not read encode (src/tokenization/
+    # pipeline.hpp): seconds of one thread per MB, and MB/s.
     reading = 1 / how.unpack + 1 / how.parse
     everything = reading + 1 / how.encode
     by_reader, by_threads = how.together / reading, how.together * how.threads / everything

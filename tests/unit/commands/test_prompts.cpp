@@ -2,18 +2,18 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "commands/prompts.hpp"
+#include "inference/prompts.hpp"
 #include "support/scratch_folder.hpp"
 
 using namespace espalier;
-using commands::Prompt;
+using inference::Prompt;
 using Texts = std::vector<std::pair<std::uint64_t, std::string>>;
 
 namespace {
 
 Texts read(std::string_view text, bool json_lines = false) {
   Texts texts;
-  for (const Prompt& prompt : commands::prompts_of_text("p", text, json_lines, {"text"}))
+  for (const Prompt& prompt : inference::prompts_of_text("p", text, json_lines, {"text"}))
     texts.emplace_back(prompt.line, prompt.text);
   return texts;
 }
@@ -39,11 +39,11 @@ TEST_CASE("a byte-order mark is no text at the beginning of a file, and only the
 }
 
 TEST_CASE("a prompt of standard input is UTF-8, without the byte-order mark before it") {
-  CHECK(commands::prompt_of_stream("\xEF\xBB\xBF fox\n") == " fox\n");
-  CHECK(commands::prompt_of_stream("fox\xEF\xBB\xBF") == "fox\xEF\xBB\xBF");
-  CHECK(commands::prompt_of_stream("").empty());
+  CHECK(inference::prompt_of_stream("\xEF\xBB\xBF fox\n") == " fox\n");
+  CHECK(inference::prompt_of_stream("fox\xEF\xBB\xBF") == "fox\xEF\xBB\xBF");
+  CHECK(inference::prompt_of_stream("").empty());
   for (const char* text : {"fox\xFF", "r\xE9sum\xE9", "\xEF\xBB"})
-    CHECK_THROWS_WITH(commands::prompt_of_stream(text), Catch::Contains("not UTF-8"));
+    CHECK_THROWS_WITH(inference::prompt_of_stream(text), Catch::Contains("not UTF-8"));
 }
 
 TEST_CASE("JSON lines give their text, which may be empty and may have line ends") {
@@ -66,7 +66,7 @@ TEST_CASE("a file of prompts is JSON lines by its name, and has one at least") {
                       "a");
   const auto first_of = [&](const char* name) {
     const auto file = folder / name;
-    return commands::prompts_of_file(file, commands::read_prompt_file(file, {"text"}), {"text"})
+    return inference::prompts_of_file(file, inference::read_prompt_file(file, {"text"}), {"text"})
         .front()
         .text;
   };

@@ -1,8 +1,8 @@
 #include <catch2/catch.hpp>
 
-#include "commands/roofline.hpp"
+#include "bench/roofline.hpp"
 
-namespace espalier::commands {
+namespace espalier::bench {
 
 TEST_CASE("the floor of work is the larger of its FLOPs and its bytes at the peaks") {
   const Peaks peaks{.flops = 100.0, .bytes = 10.0};
@@ -42,4 +42,4 @@ TEST_CASE("a copy has a rate on the host, and none on the emulated GPU") {
   CHECK(measure_copy_peak(emulated, 0.01) == 0.0);
 }
 
-}  // namespace espalier::commands
+}  // namespace espalier::bench

@@ -1,10 +1,10 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
-#include "commands/text_documents.hpp"
+#include "tokenization/text_documents.hpp"
 
 using namespace espalier;
-using commands::EncodedText;
+using tokenization::EncodedText;
 
 namespace {
 
@@ -21,7 +21,7 @@ const train::DocumentMarks kMarks{.begin = {kBegin}, .separator = kSeparator};
 
 TEST_CASE("documents become one row, with what stands around them, and their texts are counted") {
   const EncodedText text =
-      commands::encode_documents({"ab", "", "c"}, bytes(), kMarks, [] { return true; });
+      tokenization::encode_documents({"ab", "", "c"}, bytes(), kMarks, [] { return true; });
   const std::uint32_t a = bytes().encode("a")[0], b = bytes().encode("b")[0],
                       c = bytes().encode("c")[0];
   CHECK(text.ids ==
@@ -32,18 +32,19 @@ TEST_CASE("documents become one row, with what stands around them, and their tex
 }
 
 TEST_CASE("who tokenizes a text asks between its documents whether to go on, and stops at a no") {
-  const std::vector<std::string> documents(10, std::string(commands::kBytesBetweenQuestions, 'a'));
+  const std::vector<std::string> documents(10,
+                                           std::string(tokenization::kBytesBetweenQuestions, 'a'));
   for (const int last : {1, 4, 100}) {
     int questions = 0;
-    const EncodedText text =
-        commands::encode_documents(documents, bytes(), kMarks, [&] { return ++questions != last; });
+    const EncodedText text = tokenization::encode_documents(documents, bytes(), kMarks,
+                                                            [&] { return ++questions != last; });
     CHECK(questions == std::min(last, 10));
     CHECK(text.num_documents == static_cast<std::size_t>(last == 100 ? 10 : last - 1));
-    CHECK(text.num_text_bytes == text.num_documents * commands::kBytesBetweenQuestions);
+    CHECK(text.num_text_bytes == text.num_documents * tokenization::kBytesBetweenQuestions);
   }
   // Small ones are not worth a question each, which the ranks answer together.
   int questions = 0;
-  commands::encode_documents(std::vector<std::string>(1000, "a"), bytes(), kMarks, [&] {
+  tokenization::encode_documents(std::vector<std::string>(1000, "a"), bytes(), kMarks, [&] {
     ++questions;
     return true;
   });

@@ -1,0 +1,51 @@
+#include "bench/job.hpp"
+
+#include "base/random.hpp"
+#include "train/initial_weights.hpp"
+
+namespace espalier::bench {
+namespace {
+
+Peaks measure_peaks(parallel::MpiSession& session, train::RankContext& rank_context,
+                    const config::Parameters& p) {
+  Peaks peaks;
+  peaks.flops = train::measure_gemm_peak(session, rank_context, p, 1.0);
+  session.world().barrier();
+  peaks.bytes = measure_copy_peak(rank_context.context);
+  return peaks;
+}
+
+}  // namespace
+
+BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
+    : parameters(p),
+      rank_context(session, p),
+      peaks(measure_peaks(session, rank_context, p)),
+      model(session, p, rank_context) {
+  optim::AdamW& optimizer = *model.memory.optimizer;
+  train::randomize_masters(rank_context.context, model.memory.architecture, p.training.seed,
+                           optimizer);
+  optimizer.weights_from_master(rank_context.context);
+  model.memory.parameter_store->gather(rank_context.context);
+}
+
+config::Parameters with_one_block(config::Parameters parameters) {
+  parameters.model.num_hidden_layers = 1;
+  return parameters;
+}
+
+data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
+  const RandomStream stream(static_cast<std::uint64_t>(p.training.seed), "bench tokens");
+  const std::int64_t samples = p.training.micro_batch_size;
+  const std::int64_t tokens = samples * (p.training.sequence_length + 1);
+  data::MicroBatch batch{
+      .samples = {}, .document_positions = {}, .num_samples = samples, .num_counted = samples};
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    const auto index = static_cast<std::uint64_t>(data_rank * tokens + i);
+    const auto vocabulary = static_cast<std::uint64_t>(p.model.vocab_size);
+    batch.samples.push_back(static_cast<std::uint32_t>(stream.bits(index) % vocabulary));
+  }
+  return batch;
+}
+
+}  // namespace espalier::bench

@@ -1,0 +1,30 @@
+#pragma once
+#include "bench/roofline.hpp"
+#include "config/parameters.hpp"
+#include "data/batch.hpp"
+#include "parallel/comm/session.hpp"
+#include "train/dataset.hpp"
+#include "train/distributed_model.hpp"
+
+namespace espalier::bench {
+
+/// What a benchmark needs of a training run: grid, memory, initial weights, no data.
+struct BenchJob {
+  BenchJob(parallel::MpiSession& session, const config::Parameters& parameters);
+
+  config::Parameters parameters;
+  train::RankContext rank_context;
+  /// Of this rank while all ranks measure; before the memory below is taken, which is not counted
+  /// in the plan.
+  Peaks peaks;
+  train::DistributedModel model;
+};
+
+/// `parameters` with one block: for operators alone that is enough, because blocks are alike, and
+/// the others' memory is not needed.
+config::Parameters with_one_block(config::Parameters parameters);
+
+/// A micro-batch of random tokens.
+data::MicroBatch random_batch(const config::Parameters& parameters, int data_rank);
+
+}  // namespace espalier::bench
