@@ -36,7 +36,7 @@ struct CheckpointInfo {
   std::string build;  ///< version, git revision, compiler, libraries
   std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
-  /// Weights without the moments of the optimiser (/exp_avg and /exp_avg_sq are not there): made
+  /// Weights without the moments of the optimizer (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.
   bool weights_only = false;
 };
@@ -56,7 +56,7 @@ struct CheckpointShard {
   const float* master;  ///< first element of the rectangle, as the next two: (rows, cols) f32
   const float* exp_avg;
   const float* exp_avg_sq;
-  std::int64_t state_index;  ///< index into Optimizer::state(), for before_overwrite
+  std::int64_t state_index;  ///< index into AdamW::state(), for before_overwrite
 };
 
 /// Writes this rank's file from a background thread while training goes on. One save at a time.

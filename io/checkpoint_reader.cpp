@@ -104,7 +104,7 @@ void CheckpointReader::read(const std::string& name, std::int64_t global_rows,
   Implementation& self = *implementation_;
   if (rectangle.empty()) return;
   require(static_cast<int>(field) < num_fields(self.info), ExitStatus::bad_data,
-          "{} holds weights without the optimiser's moments: it cannot be continued; name it in "
+          "{} holds weights without the optimizer's moments: it cannot be continued; name it in "
           "model.initial_weights of a new run",
           self.folder.string());
   const auto found = self.tensor_of_name.find(name);

@@ -96,9 +96,11 @@ void ParameterStore::gather(device::Context& context) {
 }
 
 void ParameterStore::set_gather_order(std::vector<int> order) {
+  std::erase_if(order, [&](int bucket) { return bucket >= num_buckets_; });
   ESPALIER_ASSERT(std::ssize(order) == num_buckets_, "an order of {} of {} buckets", order.size(),
                   num_buckets_);
   gather_order_ = std::move(order);
+  next_gather_ = gather_order_.size();
 }
 
 void ParameterStore::begin_gather(device::Context& context) {
@@ -130,14 +132,15 @@ void ParameterStore::acquire(device::Context& context, int bucket) {
   ++num_users_[static_cast<std::size_t>(bucket)];
 }
 
-void ParameterStore::release(int bucket) {
-  ESPALIER_ASSERT(--num_users_[static_cast<std::size_t>(bucket)] >= 0,
-                  "bucket {} is released and was not acquired", bucket);
+// Called while an Error is on its way, too: what is wrong shows at the next wait_for_gathers.
+void ParameterStore::release(int bucket) noexcept {
+  --num_users_[static_cast<std::size_t>(bucket)];
 }
 
 void ParameterStore::wait_for_gathers(device::Context& context) {
   for (std::size_t bucket = 0; bucket < num_users_.size(); ++bucket)
-    ESPALIER_ASSERT(num_users_[bucket] == 0, "weights of bucket {} are in use", bucket);
+    ESPALIER_ASSERT(num_users_[bucket] == 0, "weights of bucket {} have {} users", bucket,
+                    num_users_[bucket]);
   enqueue_gathers(context, gather_order_.size());
   gathered_.wait_for_all(context);
 }

@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -23,8 +25,8 @@ namespace espalier::parallel {
 class ParameterStore {
  public:
   /// The tensors' views (planned or backed) must outlive the store; the grid has the model's views.
-  /// The first micro-batch of a step must replace what the gradients hold, as model::Transformer
-  /// does. Throws Error (internal) as ZeroPartition does.
+  /// The first micro-batch of a step must replace what the gradients hold, as model::Stage does.
+  /// Throws Error as ZeroPartition does.
   ParameterStore(std::vector<LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);
 
   std::span<const LocalTensor> tensors() const { return tensors_; }
@@ -42,16 +44,17 @@ class ParameterStore {
   /// Whether a GPU computes on while gradients are summed and weights gathered
   /// (parallel.overlap_data). Which terms are summed in which order does not depend on it.
   void set_overlap(bool overlap) { overlap_ = overlap; }
-  /// The order in which passes first use the buckets; without it that of their numbers.
+  /// The order in which passes first use the buckets; without it that of their numbers. Numbers of
+  /// buckets that are not there are left out.
   void set_gather_order(std::vector<int> order);
-  /// What the communicators of gradient_spans need when they pass everything through host memory:
-  /// for each the bytes of its largest grouped collective, every tensor padded to 64.
+  /// Bytes of host memory that the communicators of gradient_spans need together when they pass
+  /// everything through it: of each its largest grouped collective, every tensor padded to 64.
   std::int64_t staging_bytes() const;
 
   /// What the compute stream does from now on finds the weights of the bucket, until they are
   /// released as often as they were acquired. Every rank calls alike.
   void acquire(device::Context& context, int bucket);
-  void release(int bucket);
+  void release(int bucket) noexcept;
   /// All-gather of the weights (stage 1), as after a start. Collective.
   void gather(device::Context& context);
   /// The same beside what the GPU computes next, a group of messages per bucket. With tensor ranks
@@ -89,7 +92,7 @@ class ParameterStore {
 
   /// What is gathered beside the computation: gather_order_[next_gather_ ..] is still to be asked
   /// for.
-  std::vector<int> num_users_;  ///< by bucket: acquired and not yet released
+  std::vector<int> num_users_;  ///< by bucket: acquired and not yet released; below 0: a mistake
   std::vector<int> gather_order_;
   std::size_t next_gather_;
   void enqueue_gathers(device::Context& context, std::size_t end);

@@ -11,7 +11,7 @@
 
 namespace espalier::parallel {
 
-/// One weight as this rank holds it. Views exclude padding rows and may be null while planning.
+/// One weight as this rank holds it. Views exclude padding rows and may be planned.
 struct LocalTensor {
   const TensorSpec* spec;
   device::View weight;    ///< (rows_loc, cols_loc) training dtype
@@ -19,7 +19,7 @@ struct LocalTensor {
   int bucket;             ///< tensors of one bucket become final together in the backward pass
 };
 
-/// The shard of a tensor whose optimiser state this rank keeps: all of it at zero_stage 0, its rows
+/// The shard of a tensor whose optimizer state this rank keeps: all of it at zero_stage 0, its rows
 /// of the even division over gradient_span at zero_stage 1.
 struct OwnedShard {
   std::int64_t tensor;              ///< index into the LocalTensors
@@ -33,7 +33,8 @@ struct OwnedShard {
 Rectangle written_shard(const TensorSpec& spec, const ProcessGrid& grid);
 
 /// Which rows of which tensor belong to whom. Pure; the same on every rank that asks for the same
-/// place on the grid, whose views are those of the model.
+/// place on the grid, whose views are those of the model (else Error, internal). Throws Error
+/// (bad_configuration, met by every rank) where a tensor does not divide over the tensor ranks.
 class ZeroPartition {
  public:
   ZeroPartition(std::span<const LocalTensor> tensors, const ProcessGrid& grid, int zero_stage);

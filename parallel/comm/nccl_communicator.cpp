@@ -67,13 +67,16 @@ class Watch {
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(std::unique_ptr<Communicator> host, std::shared_ptr<device::Gpu> gpu,
-                   device::Stream stream, std::string axis)
-      : host_(std::move(host)), gpu_(std::move(gpu)), stream_(stream), axis_(std::move(axis)) {
+                   device::Stream stream, std::string group_name)
+      : host_(std::move(host)),
+        gpu_(std::move(gpu)),
+        stream_(stream),
+        group_name_(std::move(group_name)) {
     const std::string shared = ranks_that_share(host_->all_gather(gpu_->description().uuid));
     require(shared.empty(), ExitStatus::bad_configuration,
-            "{} of the {} axis share a GPU, which NCCL does not allow: use "
+            "{} of the {} group share a GPU, which NCCL does not allow: use "
             "device.communicator = \"mpi\", or start one rank per GPU",
-            shared, axis_);
+            shared, group_name_);
     ncclUniqueId id{};
     if (rank() == 0) check(nccl_.get_unique_id(&id), "ncclGetUniqueId");
     const std::string text = host_->broadcast(std::string(id.internal, sizeof(id.internal)), 0);
@@ -237,8 +240,8 @@ class NcclCommunicator final : public Communicator {
 
   std::string explain(ncclResult_t result, const char* call) const {
     const char* last = nccl_.last_error != nullptr ? nccl_.last_error(comm_) : nullptr;
-    return fmt::format("{} failed on rank {} of {} of the {} axis, GPU {}: {}{}{}", call, rank(),
-                       size(), axis_, gpu_->ordinal(), nccl_.error_string(result),
+    return fmt::format("{} failed on rank {} of {} of the {} group, GPU {}: {}{}{}", call, rank(),
+                       size(), group_name_, gpu_->ordinal(), nccl_.error_string(result),
                        last != nullptr && *last != '\0' ? ": " : "", last != nullptr ? last : "");
   }
   void check(ncclResult_t result, const char* call) const {
@@ -260,7 +263,7 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<Communicator> host_;
   std::shared_ptr<device::Gpu> gpu_;
   device::Stream stream_;
-  std::string axis_;
+  std::string group_name_;
   ncclComm_t comm_ = nullptr;
   std::vector<ncclWindow_t> windows_;
   std::vector<ShardCall> calls_;  ///< of the tensor at hand; grows to the largest and stays
@@ -277,7 +280,8 @@ std::string why_no_nccl() {
 
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> host,
                                                      std::shared_ptr<device::Gpu> gpu,
-                                                     device::Stream stream, std::string axis) {
+                                                     device::Stream stream,
+                                                     std::string group_name) {
   if (host->size() == 1) return host;
   const std::string why = why_no_nccl();
   require(why.empty(), ExitStatus::bad_configuration,
@@ -285,7 +289,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicato
           "device.communicator = \"mpi\"",
           why);
   return std::make_unique<NcclCommunicator>(std::move(host), std::move(gpu), stream,
-                                            std::move(axis));
+                                            std::move(group_name));
 }
 
 void* allocate_for_nccl(std::int64_t bytes) {

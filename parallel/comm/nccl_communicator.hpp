@@ -13,8 +13,8 @@ namespace espalier::parallel {
 std::string why_no_nccl();
 
 /// A communicator over NCCL for memory of `gpu`, one rank per GPU; `host` itself when it has only
-/// one rank. Collective over the axis that `host` joins, which stays for values and texts of the
-/// host. `axis` is its name in messages: "data".
+/// one rank. Collective over the group that `host` joins, which stays for values and texts of the
+/// host. `group_name` is its name in messages: "data".
 ///
 /// Collectives are put into `stream` and return: what they leave is there once the stream has come
 /// past them, and they come after what the stream has so far. Sums are NCCL's ring (NCCL_ALGO=Ring
@@ -25,17 +25,17 @@ std::string why_no_nccl();
 /// others of the contract hold. A group that spans several tensor groups is summed in the ring's
 /// order, too, and not within each of them first.
 ///
-/// Throws Error (bad_configuration) when NCCL cannot be had or two ranks of the axis share a GPU. A
-/// call that fails is Error (internal) with call, rank, GPU and NCCL's words. A failure that shows
-/// later, such as a peer that is gone, is found by a thread that looks once a second, says so and
-/// ends the job: the stream would never come past it, and MPI_Abort from that thread, which
+/// Throws Error (bad_configuration) when NCCL cannot be had or two ranks of the group share a GPU.
+/// A call that fails is Error (internal) with call, rank, GPU and NCCL's words. A failure that
+/// shows later, such as a peer that is gone, is found by a thread that looks once a second, says so
+/// and ends the job: the stream would never come past it, and MPI_Abort from that thread, which
 /// MPI_THREAD_FUNNELED does not provide for, loses nothing that could still be saved.
 ///
 /// Several communicators of one GPU may run at the same time because all are called from one thread
 /// in the same order on every rank (NCCL_LAUNCH_ORDER_IMPLICIT, since NCCL 2.26).
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> host,
                                                      std::shared_ptr<device::Gpu> gpu,
-                                                     device::Stream stream, std::string axis);
+                                                     device::Stream stream, std::string group_name);
 
 /// Memory for register_with_nccl on the calling thread's GPU, not zeroed; null without NCCL or
 /// where it cannot be had.
@@ -43,7 +43,7 @@ void* allocate_for_nccl(std::int64_t bytes);
 void release_for_nccl(void* memory) noexcept;
 
 /// Makes memory known to a communicator of make_nccl_communicator, so that peers reach it directly:
-/// of use to collectives that are not in a group, as the tensor axis has them, on one node.
+/// of use to collectives that are not in a group, as the tensor group has them, on one node.
 /// `memory` is all of what allocate_for_nccl gave, and none where it gave none. The buffers of a
 /// collective then lie at the same offset in it on every rank: out-of-place alone is allowed to
 /// all_gather and reduce_scatter_sum there. Collective; stays until the communicator goes, and so

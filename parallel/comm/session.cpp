@@ -137,14 +137,15 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   const bool on_host = context == nullptr || context->on_host();
   const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
   const auto make = [&](Span span, const device::Queue& queue,
-                        const char* axis) -> std::unique_ptr<Communicator> {
+                        const char* group_name) -> std::unique_ptr<Communicator> {
     auto host =
         std::make_unique<MpiCommunicator>(communicator_of(grid, span), staging,
                                           MpiCommunicator::kMaxMessageBytes, grid.block_of(span));
     if (on_host) return host;
     // A group of one rank only copies, now and then.
     if (through_nccl && host->size() > 1)
-      return make_nccl_communicator(std::move(host), context->shared_gpu(), queue.stream, axis);
+      return make_nccl_communicator(std::move(host), context->shared_gpu(), queue.stream,
+                                    group_name);
     return std::make_unique<StagedCommunicator>(std::move(host), context->shared_gpu(),
                                                 queue.stream);
   };
@@ -158,7 +159,7 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   result.tensor = make(Span::tensor, compute, "tensor");
   if (overlap_tensor && grid.shape().tensor > 1)
     result.tensor_overlap =
-        make(Span::tensor, beside(CommunicationStream::tensor), "tensor (beside)");
+        make(Span::tensor, beside(CommunicationStream::tensor), "tensor (overlap)");
   for (const Span span : distinct_groups(grid, gradient_spans))
     result.gradients[span] =
         make(span, beside(CommunicationStream::data), gradient_group_name(span));

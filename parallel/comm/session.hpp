@@ -44,8 +44,8 @@ struct GridCommunicators {
   /// The tensor group once more, for collectives beside the computation; null without.
   std::unique_ptr<Communicator> tensor_overlap;
   /// For gradients and weights (TensorSpec::gradient_span), by ProcessGrid::simplest of their
-  /// spans. Over MPI sums are taken within each tensor group first, in rank order, and then over
-  /// the groups (ProcessGrid::block_of); NCCL's order is its own.
+  /// spans. Over MPI sums are taken within each block of ProcessGrid::block_of consecutive ranks
+  /// first, in rank order, and then over the blocks; NCCL's order is its own.
   std::map<Span, std::unique_ptr<Communicator>> gradients;
   std::unique_ptr<Communicator> world;
 };

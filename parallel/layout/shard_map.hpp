@@ -51,7 +51,7 @@ struct TensorSpec {
   Init init = Init::normal;
   double init_scale = 1.0;   ///< times initializer_range (GPT-2: 1/sqrt(2L) of c_proj)
   bool weight_decay = true;  ///< matrices only
-  /// The ranks whose gradients of it are summed. They divide its optimiser state among them
+  /// The ranks whose gradients of it are summed. They divide its optimizer state among them
   /// (ZeRO-1), gather its weight from one another, and each counts its own part in the norm.
   Span gradient_span = Span::tokens_shared;
   std::int64_t num_kv_heads = 0;  ///< for kv_rows: K
@@ -90,7 +90,7 @@ bool counts_here(const TensorSpec& spec, const ProcessGrid& grid);
 /// ranks + 1 begins.
 std::vector<std::int64_t> even_row_begins(std::int64_t rows, int ranks);
 
-/// The rectangle whose optimiser state this rank owns under ZeRO-1 (Rajbhandari et al. 2020): the
+/// The rectangle whose optimizer state this rank owns under ZeRO-1 (Rajbhandari et al. 2020): the
 /// rows of its shard are divided evenly over gradient_span.
 Rectangle owned_shard(const TensorSpec& spec, const ProcessGrid& grid);
 

@@ -12,7 +12,7 @@
 #include "plan/flops.hpp"
 #include "train/device_choice.hpp"
 #include "train/progress.hpp"
-#include "train/step.hpp"
+#include "train/step/step.hpp"
 
 namespace espalier::commands {
 namespace {

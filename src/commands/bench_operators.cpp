@@ -12,7 +12,7 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
   bench::BenchJob job(session, bench::with_one_block(parameters));
   const bench::Peaks& peaks = job.peaks;
   const std::vector<bench::Timed> rows = bench::time_operators(job);
-  log::info("operators of one block, the head and the optimiser's share of one block on rank 0\n{}",
+  log::info("operators of one block, the head and the optimizer's share of one block on rank 0\n{}",
             bench::roofline_table(rows, peaks));
   log::info("{}", bench::largest_gaps(rows, peaks));
   session.world().barrier();

@@ -154,7 +154,7 @@ const std::array kCommands = {
     Command{.name = "bench operators",
             .arguments = kInputArguments,
             .summary = "time each operator of a training step alone",
-            .details = "Runs every operator of one block, of the head and of the optimiser at the\n"
+            .details = "Runs every operator of one block, of the head and of the optimizer at the\n"
                        "shapes that the input gives it, with caches emptied before, and prints\n"
                        "TFLOP/s and GB/s beside the peaks of a large matrix product and a large\n"
                        "copy, measured in the same run. It writes nothing and needs no data.\n",

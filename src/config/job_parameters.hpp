@@ -58,7 +58,7 @@ struct ParallelParameters {
           p.tensor);
     visit(Field{.name = "context",
                 .unit = "ranks",
-                .meaning = "context-parallel size (only 1 yet)",
+                .meaning = "context-parallel size (only 1 so far)",
                 .min = 1,
                 .max = 1},
           p.context);
@@ -70,7 +70,7 @@ struct ParallelParameters {
           p.data);
     visit(Field{.name = "pipeline",
                 .unit = "ranks",
-                .meaning = "pipeline-parallel size (only 1 yet)",
+                .meaning = "pipeline-parallel size (only 1 so far)",
                 .min = 1,
                 .max = 1},
           p.pipeline);
@@ -78,7 +78,9 @@ struct ParallelParameters {
                 .meaning = "split tokens over the tensor group between blocks"},
           p.sequence_parallel);
     visit(Field{.name = "zero_stage",
-                .meaning = "0: optimiser state everywhere; 1: divided over the data group",
+                .meaning = "0: optimizer state everywhere; 1: divided over the ranks that "
+                           "sum a gradient: the data group, for norms with sequence parallelism "
+                           "the tensor group, too",
                 .min = 0,
                 .max = 1},
           p.zero_stage);

@@ -12,7 +12,7 @@
 // One struct per TOML table, in the headers above. Each member is declared once there with its
 // default, and described once in the static `describe`, which hands (Field, member) to a visitor.
 // `Self` is the struct, const or not. Names: Hugging Face's for the model, Megatron's for
-// parallelism, torch's for the optimiser.
+// parallelism, torch's for the optimizer.
 
 namespace espalier::config {
 

@@ -6,7 +6,7 @@
 #include "config/field.hpp"
 #include "config/struct_list.hpp"
 
-// What a training run computes: batches, optimiser, schedule, data, validation.
+// What a training run computes: batches, optimizer, schedule, data, validation.
 // What a table's struct looks like: config/parameters.hpp.
 
 namespace espalier::config {
@@ -59,7 +59,7 @@ struct TrainingParameters {
                 .changes = Changes::nothing},
           p.tokens);
     visit(Field{.name = "dtype",
-                .meaning = "weights and activations; sums and optimiser are fp32",
+                .meaning = "weights and activations; sums and optimizer are fp32",
                 .choices = {"bfloat16", "float32"},
                 .changes = Changes::function},
           p.dtype);

@@ -38,7 +38,7 @@ class Context {
   explicit Context(Counting counting);
   /// Operators run on `gpu`; null is the host. `workspace_elements` floats of device memory are
   /// taken for partial results of the compute stream, and as many for the communication stream of
-  /// the data axis; that of the tensor group runs no kernels of ours.
+  /// gradients and weights; that of the tensor group runs no kernels of ours.
   explicit Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements = 0);
   /// Bytes of device memory that this takes.
   static std::int64_t workspace_bytes(std::int64_t workspace_elements) {
@@ -91,6 +91,8 @@ class Context {
     else
       graphs_->replay(key, body);
   }
+  /// The first of 2^32 keys that nobody else is given.
+  std::uint64_t reserve_graph_keys() { return num_reserved_++ << 32; }
   /// Whether replay makes graphs, where the GPU has them; off until this is called. Graphs that
   /// there are are forgotten: call it after a buffer has moved.
   void use_graphs(bool wanted);
@@ -143,6 +145,7 @@ class Context {
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<Gemm> gemm_;
   std::unique_ptr<GraphCache> graphs_;  ///< null: off
+  std::uint64_t num_reserved_ = 0;      ///< ranges of keys
   std::vector<float> workspace_;
 };
 

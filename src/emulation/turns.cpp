@@ -34,7 +34,7 @@ void Turns::publish(int thread, std::int32_t* count, std::int32_t value) {
     if (who_where.first == thread) told[who_where.second] = number;
 }
 
-void Turns::await(int thread, const std::int32_t* count, std::int32_t wanted) {
+void Turns::wait(int thread, const std::int32_t* count, std::int32_t wanted) {
   const Faults& faults = settings().faults;
   if (faults.early_turns) --wanted;
   require(*count >= wanted, ExitStatus::internal,

@@ -9,7 +9,7 @@ namespace espalier::emulation {
 
 /// Who may add next to floats in device memory, of all blocks of a launch. They are added to by one
 /// asynchronous store after the other; whoever starts one must have heard, by a count that was
-/// published, that the one before is complete. Places are told apart by their first float.
+/// published, that the one before is complete. A place is identified by its first address.
 class Turns {
  public:
   void begin_block() {
@@ -26,9 +26,9 @@ class Turns {
   /// Whoever waits for the count to be `value` learns what the thread knows by now.
   void publish(int thread, std::int32_t* count, std::int32_t value);
   /// Throws Error where the count is not there: blocks run one after the other, and this one would
-  /// wait for a block that has not begun. A higher count tells no more than the one that was waited
-  /// for, which on a device might have been all that there was.
-  void await(int thread, const std::int32_t* count, std::int32_t wanted);
+  /// wait for a block that has not begun. Only what was published up to `wanted` counts as heard:
+  /// on a device the count may have been no higher at that time.
+  void wait(int thread, const std::int32_t* count, std::int32_t wanted);
   /// The thread reads what is the last of its block's additions: it must have met who completed it.
   void read(int thread, const void* from, const Clocks& clocks) const;
 

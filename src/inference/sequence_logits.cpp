@@ -13,6 +13,7 @@
 #include "io/sequence_file.hpp"
 #include "train/dataset.hpp"
 #include "train/evaluator.hpp"
+#include "train/step/step.hpp"
 #include "train/stopped_early.hpp"
 
 namespace espalier::inference {
@@ -126,7 +127,7 @@ ExitStatus evaluate_sequences(TrainedModel& trained, parallel::MpiSession& sessi
     const std::int64_t first = round * per_round;
     const data::MicroBatch batch = batch_of(file, first + trained.rank_context.grid.data_rank());
     const double sum = forward.stage().evaluate(train::as_batch(batch));
-    if (trained.rank_context.grid.tensor_rank() == 0) loss[0] += sum;
+    loss[0] += train::loss_share(trained.rank_context.grid, sum);
     if (logits) {
       forward.stage().logits(train::as_batch(batch), logits->computed());
       if (trained.rank_context.gpu)

@@ -137,11 +137,7 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
                .num_kv_heads = s.num_kv_heads,
                .head_dim = s.head_dim};
 
-  extent = shape.extent;
-  if (extent.num_layers < 0) extent.num_layers = s.num_layers;
-  ESPALIER_ASSERT(extent.num_layers > 0 && extent.first + extent.num_layers <= s.num_layers,
-                  "a stage of {} blocks from {} on, of {}", extent.num_layers, extent.first,
-                  s.num_layers);
+  extent = shape.extent.of(s.num_layers);
   for (int slot = 0; slot < shape.num_slots; ++slot)
     slots.push_back(
         allocate_slot(s, shape, dtype, extent, slot == 0 ? nullptr : &slots.front(), arena));

@@ -8,6 +8,7 @@
 #include "kernels/attention/attention.hpp"
 #include "kernels/attention/qk_norm_rope.hpp"
 #include "model/local_sizes.hpp"
+#include "model/stage_extent.hpp"
 
 namespace espalier::model {
 
@@ -63,9 +64,9 @@ struct DeferredProducts {
   device::View attention_dy, mlp_dy;  ///< (T, H) gradients of the branches
   device::View mlp_hidden;            ///< (T, F_loc) the activation's output
   device::View d_qkv;                 ///< (T, (A_loc + 2 K_loc) D)
-  device::View n1, n2;                ///< (T, H), when split or recomputed
-  device::View gate_up;               ///< (T, 2 F_loc) its gradient, when recomputed
-  device::View o;                     ///< (T, A_loc*D), when recomputed
+  device::View n1, n2;                ///< (T, H), with split tokens or any recompute
+  device::View gate_up;  ///< (T, 2 F_loc or F_loc) its gradient, with recompute mlp or full
+  device::View o;        ///< (T, A_loc*D), with recompute full
 };
 
 /// What the model reads of a batch, where the operators run. The memory is that of a Slot.
@@ -89,13 +90,6 @@ struct Slot {
   device::View position_ids, document_start;  ///< (1, T) i32
   Inputs inputs;                              ///< of the batch that is loaded
   const device::View& input() const { return blocks.front().x; }
-};
-
-/// Which consecutive blocks a stage has, and what stands at its ends.
-struct StageExtent {
-  std::int64_t first = 0;
-  std::int64_t num_layers = -1;  ///< at least 1; -1: all of the model
-  bool has_embedding = true, has_head = true;
 };
 
 struct ActivationShape {

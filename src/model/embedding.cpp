@@ -11,7 +11,7 @@ using device::View;
 
 // Each rank looks up its part of the vocabulary; the sum over the tensor group completes it.
 void Stage::embedding_forward(const Slot& slot) {
-  const Using weights(*this, embedding_bucket());
+  const Using weights(*this, buckets().embedding());
   const auto phase = context_.profiler().scope(Phase::embedding);
   const ModelTensors& w = weights_.weights;
   const View x = a_.shape.splits_tokens ? a_.branch : slot.input();

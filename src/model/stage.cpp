@@ -18,7 +18,8 @@ Stage::Stage(const Architecture& architecture, Weights& weights, Activations& ac
       context_(context),
       comm_(communicators),
       boundary_(*communicators.tensor, activations.shape.splits_tokens,
-                communicators.tensor_overlap.get()) {
+                communicators.tensor_overlap.get()),
+      graph_keys_(context.reserve_graph_keys()) {
   require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
     kernels::fill_rope_table(context_, a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
@@ -47,7 +48,7 @@ void Stage::forward(int slot) {
   ConstView x = s.input(), branch{};
   for (std::int64_t i = 0; i < a_.extent.num_layers; ++i) {
     const Block block = block_of(slot, i);
-    const Using weights(*this, block.layer);
+    const Using weights(*this, buckets().of_block(block.layer));
     run_block(Pass::forward, slot, block, /*first=*/false, [&] {
       residual_norm(x, branch, block.w.input_layernorm, block.b.x, block.b.n1, block.b.norm1);
       branch = mlp_forward(block, attention_forward(block));
@@ -60,17 +61,23 @@ void Stage::forward(int slot) {
     const auto phase = context_.profiler().scope(Phase::norm);
     return kernels::residual_add(context_, {.x = x, .delta = branch, .out = s.x_final});
   }
-  const Using weights(*this, head_bucket());
+  const Using weights(*this, buckets().head());
   residual_norm(x, branch, weights_.weights.final_norm, s.x_final, s.n_final, s.norm_final);
 }
 
 void Stage::backward(int slot, const BackwardPass& pass) {
-  ESPALIER_ASSERT(!a_.shape.defers_weights, "a backward pass at once that defers");
+  ESPALIER_ASSERT(
+      !a_.shape.defers_weights,
+      "Stage::backward with Activations that defer gradients of weights: it takes backward_inputs "
+      "and backward_weights");
   backward_of_inputs(slot, pass);
 }
 
 void Stage::backward_inputs(int slot, const BackwardPass& pass) {
-  ESPALIER_ASSERT(a_.shape.defers_weights, "a backward pass in two parts keeps no operands");
+  ESPALIER_ASSERT(
+      a_.shape.defers_weights,
+      "Stage::backward_inputs with Activations that defer no gradients of weights: it takes "
+      "backward");
   backward_of_inputs(slot, pass);
 }
 
@@ -80,30 +87,30 @@ void Stage::backward_of_inputs(int slot, const BackwardPass& pass) {
   const Slot& s = slot_of(slot);
   if (pass.first) clear_gradients_without_gemm();
   if (a_.extent.has_head) {
-    const Using norm(*this, head_bucket()), lm_head(*this, lm_head_bucket());
+    const Using norm(*this, buckets().head()), lm_head(*this, lm_head_bucket());
     head(s, /*with_gradients=*/true, pass.loss_scale, pass.first);
     const View d_n = boundary_.finish_enter_backward(context_, a_.branch, a_.branch_local);
     norm_backward(d_n, s.x_final, weights_.weights.final_norm, s.norm_final, /*d_residual=*/{},
                   weights_.gradients.final_norm);
-    pass.bucket_done(static_cast<int>(head_bucket()));
+    pass.bucket_done(buckets().head());
   } else {
     kernels::cast(context_, a_.d_residual, s.d_output);
   }
   for (std::int64_t i = a_.extent.num_layers - 1; i >= 0; --i) {
     const Block block = block_of(slot, i);
     {
-      const Using weights(*this, block.layer);
+      const Using weights(*this, buckets().of_block(block.layer));
       run_block(Pass::backward, slot, block, pass.first, [&] {
         const bool recomputed = recompute_block(slot, block);
         mlp_backward(block, recomputed && a_.shape.recompute >= Recompute::mlp, pass.first);
         attention_backward(block, pass.first);
       });
     }
-    if (block.deferred == nullptr) pass.bucket_done(static_cast<int>(block.layer));
+    if (block.deferred == nullptr) pass.bucket_done(buckets().of_block(block.layer));
   }
   if (a_.extent.has_embedding) {
     embedding_backward(s);
-    pass.bucket_done(static_cast<int>(embedding_bucket()));
+    pass.bucket_done(buckets().embedding());
   } else {
     kernels::cast(context_, s.d_input, a_.d_residual);
   }
@@ -115,7 +122,7 @@ void Stage::backward_weights(int slot, const BackwardPass& pass) {
     const Block block = block_of(slot, i);
     mlp_weights_backward(block, pass.first);
     attention_weights_backward(block, pass.first);
-    pass.bucket_done(static_cast<int>(block.layer));
+    pass.bucket_done(buckets().of_block(block.layer));
   }
 }
 
@@ -187,7 +194,8 @@ void Stage::clear_gradients_without_gemm() {
   if (a_.extent.has_head) clear_norm(g.final_norm);
   if (!a_.extent.has_embedding) return;
   clear(g.position_embedding);
-  if (!architecture_.tied) clear(g.embedding);
+  // Where the head is here, too, its product has replaced the gradient of a tied weight.
+  if (!architecture_.tied || !a_.extent.has_head) clear(g.embedding);
 }
 
 ConstView Stage::own_rows(ConstView all) const {

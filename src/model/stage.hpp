@@ -29,7 +29,7 @@ class Stage {
   Stage(const Architecture& architecture, Weights& weights, Activations& activations,
         device::Context& context, parallel::GridCommunicators& communicators);
 
-  /// Called with the number of a bucket (bucket_of).
+  /// Called with the number of a bucket (Buckets).
   using OfBucket = std::function<void(int bucket)>;
   /// `acquire` right before a pass uses the weights of a bucket, `release` when it has used them
   /// (parallel::ParameterStore).
@@ -38,7 +38,7 @@ class Stage {
     release_ = std::move(release);
   }
 
-  /// Gathers a micro-batch into the slot.
+  /// Gathers a micro-batch of ActivationShape's sizes into the slot. On return `batch` may go.
   void load(int slot, const Batch& batch);
   /// Embedding and blocks, up to the final norm.
   void forward(int slot);
@@ -91,8 +91,7 @@ class Stage {
   /// While it lives a pass uses the weights of the bucket.
   class Using {
    public:
-    Using(const Stage& stage, std::int64_t bucket)
-        : stage_(stage), bucket_(static_cast<int>(bucket)) {
+    Using(const Stage& stage, int bucket) : stage_(stage), bucket_(bucket) {
       if (stage_.acquire_) stage_.acquire_(bucket_);
     }
     ~Using() {
@@ -105,10 +104,9 @@ class Stage {
     const Stage& stage_;
     int bucket_;
   };
-  std::int64_t embedding_bucket() const { return sizes_.num_layers; }
-  std::int64_t head_bucket() const { return sizes_.num_layers + 1; }
-  std::int64_t lm_head_bucket() const {
-    return architecture_.tied ? embedding_bucket() : head_bucket();
+  Buckets buckets() const { return {a_.extent}; }
+  int lm_head_bucket() const {
+    return architecture_.tied ? buckets().embedding() : buckets().head();
   }
 
   // stage.cpp
@@ -121,7 +119,8 @@ class Stage {
     if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
     const bool masked = block.slot.inputs.document_start.exists();
     const auto number = static_cast<std::uint64_t>(block.layer * std::ssize(a_.slots) + slot);
-    context_.replay(((number * 2 + (pass == Pass::forward ? 0 : 1)) * 2 + (first ? 1 : 0)) * 2 +
+    context_.replay(graph_keys_ +
+                        ((number * 2 + (pass == Pass::forward ? 0 : 1)) * 2 + (first ? 1 : 0)) * 2 +
                         (masked ? 1 : 0),
                     body);
   }
@@ -176,6 +175,7 @@ class Stage {
   parallel::GridCommunicators& comm_;
   parallel::TensorBoundary boundary_;
   OfBucket acquire_, release_;
+  std::uint64_t graph_keys_;  ///< those of this stage begin here
   /// Whose results lie in the buffers that all blocks share (memory.recompute).
   struct {
     int slot = -1;

@@ -30,8 +30,8 @@ LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& gr
       .num_positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0};
 }
 
-ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& s, DType dtype,
-                              device::Arena& arena) {
+ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& s,
+                              const StageExtent& extent, DType dtype, device::Arena& arena) {
   const auto norm = [&](const std::string& name) {
     NormTensors n{.weight = arena.allocate(name, dtype, 1, s.hidden), .bias = {}};
     if (architecture.normalization == Normalization::layer_norm)
@@ -44,11 +44,13 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
     return l;
   };
   ModelTensors t;
-  t.embedding = arena.allocate("embedding", dtype, s.vocab, s.hidden);
-  if (s.num_positions > 0)
+  if (extent.has_embedding || (extent.has_head && architecture.tied))
+    t.embedding = arena.allocate("embedding", dtype, s.vocab, s.hidden);
+  if (extent.has_embedding && s.num_positions > 0)
     t.position_embedding = arena.allocate("positions", dtype, s.num_positions, s.hidden);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
-    BlockTensors b;
+    BlockTensors& b = t.blocks.emplace_back();
+    if (!extent.has_layer(layer)) continue;
     const auto name = [&](const char* part) { return fmt::format("block {} {}", layer, part); };
     b.input_layernorm = norm(name("input_layernorm"));
     b.qkv = linear(name("qkv"), s.qkv_cols(), s.hidden);
@@ -60,8 +62,8 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
     b.post_attention_layernorm = norm(name("post_attention_layernorm"));
     b.gate_up = linear(name("gate_up"), s.gate_up_cols(), s.hidden);
     b.down = linear(name("down"), s.hidden, s.intermediate);
-    t.blocks.push_back(b);
   }
+  if (!extent.has_head) return t;
   t.final_norm = norm("final norm");
   t.lm_head = architecture.tied ? t.embedding : arena.allocate("lm_head", dtype, s.vocab, s.hidden);
   return t;
@@ -127,33 +129,54 @@ View ModelTensors::of(const parallel::TensorSpec& spec, const LocalSizes& s) con
   fail(ExitStatus::internal, "{}: a weight of unknown role", spec.name);
 }
 
-int bucket_of(const parallel::TensorSpec& spec, std::int64_t num_layers) {
+int Buckets::of(const parallel::TensorSpec& spec) const {
   using parallel::WeightRole;
-  if (spec.layer >= 0) return spec.layer;
+  if (spec.layer >= 0) return of_block(spec.layer);
   const bool before_blocks =
       spec.role == WeightRole::embedding || spec.role == WeightRole::position_embedding;
-  return narrow<int>(num_layers) + (before_blocks ? 0 : 1);
+  return before_blocks ? embedding() : head();
 }
 
+std::vector<int> Buckets::forward_order() const {
+  std::vector<int> order{embedding()};
+  for (std::int64_t i = 0; i < extent.num_layers; ++i) order.push_back(static_cast<int>(i));
+  order.push_back(head());
+  return order;
+}
+
+namespace {
+
+/// The rows of the table whose weights a stage has. A tied weight is one row with two users.
+std::vector<parallel::TensorSpec> of_stage(std::vector<parallel::TensorSpec> table, bool tied,
+                                           const StageExtent& extent) {
+  using parallel::WeightRole;
+  const auto elsewhere = [&](const parallel::TensorSpec& spec) {
+    if (spec.layer >= 0) return !extent.has_layer(spec.layer);
+    if (spec.role == WeightRole::position_embedding) return !extent.has_embedding;
+    if (spec.role == WeightRole::embedding)
+      return !extent.has_embedding && !(tied && extent.has_head);
+    return !extent.has_head;
+  };
+  std::erase_if(table, elsewhere);
+  return table;
+}
+
+}  // namespace
+
 Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
-                 device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel)
-    : table(tensor_table(architecture, sequence_parallel)),
+                 device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel,
+                 const StageExtent& extent)
+    : table(of_stage(tensor_table(architecture, sequence_parallel), architecture.tied,
+                     extent.of(architecture.num_layers))),
       weights(),
       gradients(),
       sizes_(LocalSizes::of(architecture, grid)),
+      extent_(extent.of(architecture.num_layers)),
       shape_(grid.shape()),
       tensor_rank_(grid.tensor_rank()) {
-  weights = allocate_tensors(architecture, sizes_, dtype, weight_arena);
+  weights = allocate_tensors(architecture, sizes_, extent_, dtype, weight_arena);
   if (gradient_arena != nullptr)
-    gradients = allocate_tensors(architecture, sizes_, DType::f32, *gradient_arena);
-}
-
-std::vector<int> Weights::forward_order() const {
-  const int num_layers = static_cast<int>(sizes_.num_layers);
-  std::vector<int> order{num_layers};
-  for (int layer = 0; layer < num_layers; ++layer) order.push_back(layer);
-  order.push_back(num_layers + 1);
-  return order;
+    gradients = allocate_tensors(architecture, sizes_, extent_, DType::f32, *gradient_arena);
 }
 
 std::vector<parallel::LocalTensor> Weights::local_tensors() const {
@@ -170,7 +193,7 @@ std::vector<parallel::LocalTensor> Weights::local_tensors() const {
     tensors.push_back({.spec = &spec,
                        .weight = weight,
                        .gradient = has_gradients ? gradients.of(spec, sizes_) : View{},
-                       .bucket = bucket_of(spec, sizes_.num_layers)});
+                       .bucket = buckets().of(spec)});
   }
   return tensors;
 }

@@ -3,6 +3,7 @@
 
 #include "device/arena.hpp"
 #include "model/local_sizes.hpp"
+#include "model/stage_extent.hpp"
 #include "model/tensor_table.hpp"
 #include "parallel/zero.hpp"
 
@@ -31,30 +32,38 @@ struct BlockTensors {
   LinearTensors down;     ///< (H, F_loc)
 };
 
-/// All tensors of a rank, in one arena. When the model is tied, lm_head is the embedding.
+/// All tensors of a stage on a rank, in one arena; absent what other stages have. When the model is
+/// tied, lm_head is the embedding, which the stages of both have.
 struct ModelTensors {
   device::View embedding;           ///< (V_loc, H)
   device::View position_embedding;  ///< (max_positions, H); absent without learned ones
   NormTensors final_norm;
-  device::View lm_head;  ///< (V_loc, H)
-  std::vector<BlockTensors> blocks;
+  device::View lm_head;              ///< (V_loc, H)
+  std::vector<BlockTensors> blocks;  ///< L of them
 
   /// Where a row of the tensor table lies, without padding: (rows_loc, cols_loc), a vector (n, 1).
   device::View of(const parallel::TensorSpec& spec, const LocalSizes& sizes) const;
 };
 
-/// Lays out one set of tensors in `arena`.
+/// Lays out one set of tensors of a stage in `arena`.
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& sizes,
-                              DType dtype, device::Arena& arena);
+                              const StageExtent& extent, DType dtype, device::Arena& arena);
 
-/// The bucket of a weight: those of one are gathered together, and become final together in the
-/// backward pass. Blocks 0 .. L-1 have one each, L is that of the embeddings, L+1 that of the final
-/// norm and the LM head that is not tied.
-int bucket_of(const parallel::TensorSpec& spec, std::int64_t num_layers);
+/// The buckets of a stage's weights: those of one are gathered together, and become final together
+/// in the backward pass. A block has one, the embeddings, and final norm with the LM head that is
+/// not tied.
+struct Buckets {
+  StageExtent extent;
 
-/// Weights and gradients of a rank, joined with the tensor table.
-/// Buckets in the order in which the backward pass makes them final:
-/// bucket L+1: final norm and (untied) LM head; buckets L-1 .. 0: blocks; bucket L: embeddings.
+  int of_block(std::int64_t layer) const { return static_cast<int>(layer - extent.first); }
+  int embedding() const { return static_cast<int>(extent.num_layers); }
+  int head() const { return embedding() + 1; }
+  int of(const parallel::TensorSpec& spec) const;
+  /// In the order in which the forward pass first uses their weights.
+  std::vector<int> forward_order() const;
+};
+
+/// Weights and gradients of a stage on a rank, joined with its part of the tensor table.
 struct Weights {
   std::vector<parallel::TensorSpec> table;
   ModelTensors weights;
@@ -63,18 +72,18 @@ struct Weights {
   /// `gradient_arena` null: for evaluation and generation. `sequence_parallel`: of tensor_table.
   Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
           device::Arena& weight_arena, device::Arena* gradient_arena,
-          bool sequence_parallel = false);
+          bool sequence_parallel = false, const StageExtent& extent = {});
   Weights(const Weights&) = delete;
   Weights& operator=(const Weights&) = delete;
 
   /// The table's rows as this rank holds them, without padding. Point into `table`.
   std::vector<parallel::LocalTensor> local_tensors() const;
-  /// The buckets in the order in which the forward pass first uses their weights.
-  std::vector<int> forward_order() const;
+  Buckets buckets() const { return {extent_}; }
   const LocalSizes& sizes() const { return sizes_; }
 
  private:
   LocalSizes sizes_;
+  StageExtent extent_;
   parallel::GridShape shape_;
   int tensor_rank_;
 };

@@ -65,6 +65,7 @@ void AdamW::update(device::Context& context, const config::OptimizerParameters& 
 
 void AdamW::weights_from_master(device::Context& context) {
   const auto scope = context.profiler().scope(Phase::optimizer);
+  store_.wait_for_gathers(context);
   for (const StateShard& state : state_)
     kernels::cast(context, rows_of(store_.tensor_of(state.shard).weight, state.shard),
                   state.master);

@@ -30,6 +30,7 @@ class AdamW {
     double gradient_scale;  ///< min(1, max_grad_norm / norm)
     std::int64_t step;      ///< from 1
   };
+  /// After ParameterStore::wait_for_gradients; waits for the gathers that were begun itself.
   /// Updates the owned shards, each after before_overwrite(index into state()), which may wait for
   /// the checkpoint writer. Writes the owned rows of the weights.
   void update(device::Context& context, const config::OptimizerParameters& parameters,

@@ -31,7 +31,7 @@ class GradientNorm {
 /// order of the tensors.
 double squared_norm(std::span<const double> square_sums);
 
-/// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping); NaN when the norm is NaN.
+/// min(1, max_norm / norm); 1 when max_norm == 0 (no clipping), else NaN when the norm is NaN.
 double clip_scale(double norm, double max_norm);
 
 }  // namespace espalier::optim

@@ -59,7 +59,7 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
   parameter_store = std::make_unique<parallel::ParameterStore>(
       weights->local_tensors(), viewed, static_cast<int>(p.parallel.zero_stage));
   parameter_store->set_overlap(p.parallel.overlap_data);
-  parameter_store->set_gather_order(weights->forward_order());
+  parameter_store->set_gather_order(weights->buckets().forward_order());
   optimizer = std::make_unique<optim::AdamW>(*parameter_store, optimizer_arena);
   gradient_norm = std::make_unique<optim::GradientNorm>(*parameter_store, optimizer_arena);
   if (backend == device::Backend::emulated || (shape.on_gpu && p.device.communicator == "mpi"))

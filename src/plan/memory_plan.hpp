@@ -15,7 +15,7 @@
 
 namespace espalier::plan {
 
-/// Pinned host memory through which a save fetches the optimiser's state from a GPU.
+/// Pinned host memory through which a save fetches the optimizer's state from a GPU.
 constexpr std::int64_t kCheckpointPinnedBytes = std::int64_t{16} << 20;
 
 /// Every large buffer of a rank that trains, laid out in one arena for each kind. Made twice by the
@@ -25,7 +25,8 @@ constexpr std::int64_t kCheckpointPinnedBytes = std::int64_t{16} << 20;
 class TrainingMemory {
  public:
   /// Sizes only. `compute_capability` of the GPU: 100; 0 where it is not known. It matters to
-  /// device.attention = "auto", whose provider on Blackwell needs more scratch.
+  /// device.attention = "auto", whose providers on Blackwell, and on Hopper
+  /// with head_dim 128, need more scratch.
   static TrainingMemory planned(const config::Parameters& parameters,
                                 const parallel::ProcessGrid& grid,
                                 device::Backend backend = device::Backend::host,

@@ -7,12 +7,10 @@
 #include "base/integers.hpp"
 #include "base/text.hpp"
 #include "model/stage.hpp"
+#include "train/step/step.hpp"
 
 namespace espalier::plan {
 namespace {
-
-/// What the ranks exchange once per step beside the square sums of the gradients (train::Trainer).
-constexpr std::size_t kStepScalars = 4;
 
 model::Batch planned_batch(const config::Parameters& p) {
   const std::int64_t samples = p.training.micro_batch_size;
@@ -26,30 +24,6 @@ model::Batch planned_batch(const config::Parameters& p) {
     batch.document_mask = true;
   }
   return batch;
-}
-
-/// train::training_step, on a batch that every micro-batch takes.
-void take_step(const config::Parameters& p, device::Context& context, TrainingMemory& memory,
-               parallel::GridCommunicators& communicators, model::Stage& stage,
-               const model::Batch& batch) {
-  parallel::ParameterStore& parameters = *memory.parameter_store;
-  const std::int64_t micro_batches =
-      div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data);
-  const auto tokens = static_cast<float>(p.training.global_batch_size * p.training.sequence_length);
-  for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
-    const bool last = micro + 1 == micro_batches;
-    stage.train(batch, 1.0F / tokens, /*first=*/micro == 0,
-                [&](int bucket) { parameters.accumulated(context, bucket, last); });
-  }
-  std::vector<double> scalars(kStepScalars, stage.take_loss_sum());
-  const std::span<const double> square_sums = memory.gradient_norm->square_sums(context);
-  scalars.insert(scalars.end(), square_sums.begin(), square_sums.end());
-  communicators.world->all_reduce_sum(scalars);
-  memory.optimizer->update(
-      context, p.optimizer,
-      {.learning_rate = p.optimizer.learning_rate, .gradient_scale = 1.0, .step = 1},
-      [](std::int64_t) {});
-  parameters.begin_gather(context);
 }
 
 }  // namespace
@@ -86,7 +60,28 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
   stage.set_weight_use([&](int bucket) { memory.parameter_store->acquire(context, bucket); },
                        [&](int bucket) { memory.parameter_store->release(bucket); });
   context.profiler().record_operations(true);
-  take_step(p, context, memory, communicators, stage, planned_batch(p));
+  const model::Batch batch = planned_batch(p);
+  // With the sums travel the signals of the ranks; of a planned rank all values are 0.
+  const auto exchange = [&](const train::StepSums& of_rank) {
+    std::vector<double> values(1 + train::kNumStepSignals + of_rank.square_sums.size());
+    communicators.world->all_reduce_sum(values);
+    return train::StepSums{};
+  };
+  train::training_step(
+      {.context = context,
+       .grid = grid,
+       .communicators = communicators,
+       .stage = stage,
+       .parameters = *memory.parameter_store,
+       .gradient_norm = *memory.gradient_norm,
+       .optimizer = *memory.optimizer},
+      {.num_micro_batches =
+           div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data),
+       .num_targets =
+           static_cast<std::uint64_t>(p.training.global_batch_size * p.training.sequence_length),
+       .load = [&](std::int64_t) { return batch; }},
+      {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = 1},
+      {.exchange = exchange});
   return {.operations = context.profiler().operations(),
           .collectives = parallel::costs_of(communicators)};
 }

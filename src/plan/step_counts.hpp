@@ -14,14 +14,15 @@ namespace espalier::plan {
 struct StepCounts {
   device::OperationCosts operations;
   std::map<std::string, parallel::CollectiveCosts>
-      collectives;  ///< by group, "tensor", "data", "tensor x data"
+      collectives;  ///< by group: "tensor", "tensor (overlap)",
+  /// gradient_group_name, "world"
   double flops() const;
   double bytes() const;             ///< of memory, each operand read or written once
   std::int64_t sent_bytes() const;  ///< to all groups
 };
 
-/// Takes the whole training step of resolved parameters (train/step.hpp) over planned buffers, by
-/// the stage and the optimizer of a run, without computing: for any rank of any grid, on one
+/// Takes the whole training step of resolved parameters (train/step/step.hpp) over planned buffers,
+/// by the stage and the optimizer of a run, without computing: for any rank of any grid, on one
 /// process, in no memory. The device is the one that is planned for, as of TrainingMemory::planned.
 /// The second and later micro-batches differ from the first only in what they add to. Costs of
 /// attention count whole sequences.

@@ -36,7 +36,7 @@ double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_contex
                          const config::Parameters& parameters, double seconds);
 
 /// The model on the grid, with all that training it takes: the memory that was planned, the
-/// communicators of the axes, which reach it as register_activations says, the stage
+/// communicators of its groups, which reach it as register_activations says, the stage
 /// over both (collective). The weights are still zero.
 struct DistributedModel {
   /// `rank_context` must outlive it. Throws Error (bad_configuration) when the memory cannot be

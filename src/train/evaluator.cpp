@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/integers.hpp"
+#include "train/step/step.hpp"
 
 namespace espalier::train {
 
@@ -41,7 +42,7 @@ Evaluation evaluate(model::Stage& stage, parallel::GridCommunicators& communicat
     data::load_validation_batch(*set.stream, shape, static_cast<std::uint64_t>(first), total,
                                 batch);
     const double sum = stage.evaluate(as_batch(batch));
-    if (grid.tensor_rank() == 0) loss_sum += sum;
+    loss_sum += loss_share(grid, sum);
     if (!std::isfinite(sum)) not_finite = std::min(not_finite, static_cast<double>(first));
   }
   std::array<double, 1> sums{loss_sum};

@@ -35,8 +35,8 @@ struct StepReport {
 };
 
 /// What accompanies the steps of a run: it logs, saves or evaluates, and changes nothing that is
-/// trained. The trainer calls its monitors one after another, in the order of its list and at the
-/// same points on every rank; what they do may be collective.
+/// trained. The trainer calls its monitors one after another, in the order of its list. Those
+/// whose work is collective are in the list of every rank, in the same order.
 class Monitor {
  public:
   Monitor() = default;

@@ -26,8 +26,8 @@ class Progress final : public Monitor {
   void after_step(const StepReport& report) override;
   /// Tokens per second of one step.
   double tokens_per_second(const StepReport& report) const;
-  /// "12,345 tok/s, MFU 61.2 % (63.4 % full attention) of 824 GFLOP/s" over all steps but the
-  /// first.
+  /// "throughput 12,345 tok/s, MFU 61.2 % (63.4 % full attention) of the measured peak 824 GFLOP/s"
+  /// over all steps but the first.
   std::string summary() const;
 
  private:

@@ -74,7 +74,7 @@ std::string changes_of_course(const io::CheckpointInfo& info, const config::Para
 void require_moments(const io::CheckpointInfo& info, const fs::path& folder) {
   if (!info.weights_only) return;
   throw Error(ExitStatus::bad_data,
-              fmt::format("{} holds weights without the optimiser's moments: no run can be "
+              fmt::format("{} holds weights without the optimizer's moments: no run can be "
                           "continued from it. Start a new run from it: model.initial_weights = "
                           "\"{}\" with another output.directory",
                           folder.string(), folder.string()),

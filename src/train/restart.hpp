@@ -18,7 +18,7 @@ config::Parameters input_of(const io::CheckpointInfo& info, const std::filesyste
 /// any weight is read. Throws Error, met by every rank: bad_configuration when keys differ so that
 /// the same weights make another function, with the old and the new value of each, unless
 /// checkpoint.allow_changes names them and the tensors' shapes stay; bad_data for another
-/// tokenizer, for weights without the optimiser's moments, and for tensors that are not those
+/// tokenizer, for weights without the optimizer's moments, and for tensors that are not those
 /// of the checkpoint's own input. `tokenizer_identity`: of the run's data; empty: not known.
 /// Returns the input that the checkpoint was written with.
 config::Parameters require_continuable(const io::CheckpointReader& reader,
@@ -31,7 +31,7 @@ config::Parameters require_continuable(const io::CheckpointReader& reader,
 std::string allowed_changes(const io::CheckpointInfo& info, const config::Parameters& earlier,
                             const config::Parameters& now);
 
-/// Warns, on rank 0, of what else changes the course of the run: length, batches, optimiser,
+/// Warns, on rank 0, of what else changes the course of the run: length, batches, optimizer,
 /// schedule, data and SIMD level, with old and new values and what becomes of the learning rate.
 /// `now` has training.steps as the data allow; `data_identity`: of the training data now.
 void tell_changes_of_course(const io::CheckpointInfo& info, const std::filesystem::path& folder,

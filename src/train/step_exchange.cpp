@@ -11,7 +11,7 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double next_s) {
   std::vector<double> sums{loss_share(run_.rank_context.grid, of_rank.loss),
                            told(control_.signal_received()), told(control_.out_of_time(next_s)),
                            told(checkpoints_.is_written())};
-  const std::ptrdiff_t num_scalars = std::ssize(sums);
+  constexpr std::ptrdiff_t num_scalars = 1 + kNumStepSignals;
   sums.insert(sums.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
   run_.session.world().all_reduce_sum(sums);
   const double loss = sums[0], stop_signals = sums[1], out_of_time = sums[2], written = sums[3];

@@ -2,7 +2,7 @@
 #include "train/checkpoint_monitor.hpp"
 #include "train/monitor.hpp"
 #include "train/run_control.hpp"
-#include "train/step.hpp"
+#include "train/step/step.hpp"
 
 namespace espalier::train {
 

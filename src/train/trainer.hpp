@@ -16,7 +16,7 @@
 #include "train/monitor.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
-#include "train/step.hpp"
+#include "train/step/step.hpp"
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
 #include "train/validation_monitor.hpp"

@@ -70,8 +70,8 @@ void ValidationMonitor::leave(const Evaluation& result) {
   validated_step_ = run_.state.step;
   if (log::rank() == 0)
     log::warn(
-        "{}: the job has not the time for it from its start, and it is left out. Set "
-        "validation.sequences, or raise the time limit",
+        "{}: it does not fit into this job's time limit even as the first thing done, so it is "
+        "skipped. Lower validation.sequences, or raise the time limit",
         where);
 }
 

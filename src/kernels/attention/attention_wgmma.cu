@@ -35,11 +35,11 @@ struct Forward {
 /// they see. The last queries see most keys: they go first, so that blocks end together.
 struct Place {
   int first_query, h, b;
-  int first_tile, num_turns;
+  int first_tile, num_iterations;
 
   /// Keys are taken from the last on: those that need a mask come first.
-  ESPALIER_DEVICE int first_key(int turn) const {
-    return (first_tile + num_turns - 1 - turn) * kKeys;
+  ESPALIER_DEVICE int first_key(int iteration) const {
+    return (first_tile + num_iterations - 1 - iteration) * kKeys;
   }
 };
 /// The first key that a query sees.
@@ -59,7 +59,7 @@ ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
       place.first_query + kQueries < a.query_length ? place.first_query + kQueries : a.query_length;
   // The first document in the tile begins first.
   place.first_tile = first_key_of(a, place.b, place.first_query) / kKeys;
-  place.num_turns = (a.first_query_position + end - 1) / kKeys - place.first_tile + 1;
+  place.num_iterations = (a.first_query_position + end - 1) / kKeys - place.first_tile + 1;
   return place;
 }
 
@@ -83,8 +83,8 @@ struct Tiles {
   KeyRing values{value_places, barriers.part(1 + KeyRing::kBarriers, KeyRing::kBarriers)};
 };
 
-/// The thread that copies, in the order in which tiles are used: keys of a turn before the values
-/// of the turn before, whose places are free later.
+/// The thread that copies, in the order in which tiles are used: keys of an iteration before the
+/// values of the iteration before, whose places are free later.
 template <int kHeadDim>
 ESPALIER_DEVICE void copy_tiles(const Forward& a, const Place& place,
                                 const Tiles<kHeadDim>& tiles) {
@@ -92,9 +92,11 @@ ESPALIER_DEVICE void copy_tiles(const Forward& a, const Place& place,
   tiles.queries_come.arrive_expecting(Tiles<kHeadDim>::QueryTile::kBytes);
   tiles.queries.load(a.q, place.h, place.first_query, place.b, tiles.queries_come);
 #pragma unroll 1
-  for (int turn = 0; turn <= place.num_turns; ++turn) {
-    if (turn < place.num_turns) tiles.keys.load(turn, a.k, kv_head, place.first_key(turn), place.b);
-    if (turn > 0) tiles.values.load(turn - 1, a.v, kv_head, place.first_key(turn - 1), place.b);
+  for (int iteration = 0; iteration <= place.num_iterations; ++iteration) {
+    if (iteration < place.num_iterations)
+      tiles.keys.load(iteration, a.k, kv_head, place.first_key(iteration), place.b);
+    if (iteration > 0)
+      tiles.values.load(iteration - 1, a.v, kv_head, place.first_key(iteration - 1), place.b);
   }
 }
 
@@ -161,7 +163,7 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
                                                              : a.query_length - 1);
   const float scale = a.scale * kLog2OfE;
   // Of the first scores and the last sums there is only one each: nothing to alternate with.
-  const Alternation alternation(place.num_turns - 1);
+  const Alternation alternation(place.num_iterations - 1);
   Row rows[2] = {row_of(a, place, 0), row_of(a, place, 1)};
   Scores scores;
   float output[kHeadDim / 2];
@@ -169,19 +171,19 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
   float fades[2];
   set_zero(output);
 
-  const auto start_scores = [&](int turn) {
+  const auto start_scores = [&](int iteration) {
     begin_products();
-    multiply_rows(scores, tiles.queries, group_first, tiles.keys.tile(turn));
+    multiply_rows(scores, tiles.queries, group_first, tiles.keys.tile(iteration));
     end_products();
   };
-  const auto start_sums = [&](int turn) {
-    tiles.values.await(turn);
+  const auto start_sums = [&](int iteration) {
+    tiles.values.consumer_wait(iteration);
     begin_products(output, weights);
-    add_product<kKeys, kHeadDim>(output, weights, tiles.values.tile(turn));
+    add_product<kKeys, kHeadDim>(output, weights, tiles.values.tile(iteration));
     end_products();
   };
-  const auto softmax = [&](int turn) {
-    const int first_key = place.first_key(turn);
+  const auto softmax = [&](int iteration) {
+    const int first_key = place.first_key(iteration);
     if (first_key + kKeys > a.first_query_position + first_query + 1 || first_key < last_first_key)
       hide_unseen(scores, rows, first_key);
 #pragma unroll
@@ -189,32 +191,32 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
   };
 
   tiles.queries_come.wait(0);
-  tiles.keys.await(0);
+  tiles.keys.consumer_wait(0);
   start_scores(0);
   wait_for_products<0>(scores);
-  tiles.keys.give_back(0);
+  tiles.keys.consumer_release(0);
   softmax(0);
   pack<kKeys>(weights, scores);
 #pragma unroll 1
-  for (int turn = 1; turn < place.num_turns; ++turn) {
-    tiles.keys.await(turn);
-    alternation.await(turn - 1);
-    start_scores(turn);
-    start_sums(turn - 1);
-    alternation.pass_on(turn - 1);
+  for (int iteration = 1; iteration < place.num_iterations; ++iteration) {
+    tiles.keys.consumer_wait(iteration);
+    alternation.wait(iteration - 1);
+    start_scores(iteration);
+    start_sums(iteration - 1);
+    alternation.pass_on(iteration - 1);
     wait_for_products<1>(scores);
-    tiles.keys.give_back(turn);
-    softmax(turn);
-    // It has come, and nobody waits. But ptxas holds the wait for products back from nothing but
-    // their registers, and would put it before the softmax; it does not leave its basic block.
-    tiles.values.await(turn - 1);
+    tiles.keys.consumer_release(iteration);
+    softmax(iteration);
+    // The values have arrived already (start_sums waited for them): this wait only keeps the one
+    // for products behind the softmax. ptxas moves that freely but not out of its basic block.
+    tiles.values.consumer_wait(iteration - 1);
     wait_for_products<0>(output, weights);
-    tiles.values.give_back(turn - 1);
+    tiles.values.consumer_release(iteration - 1);
 #pragma unroll
     for (int i = 0; i < kHeadDim / 2; ++i) output[i] *= fades[i / 2 % 2];
     pack<kKeys>(weights, scores);
   }
-  start_sums(place.num_turns - 1);
+  start_sums(place.num_iterations - 1);
   wait_for_products<0>(output, weights);
 
   float factors[2];

@@ -1,7 +1,7 @@
 // The gradients of attention on Hopper, by warpgroups as in attention_wgmma.cu and without atomics
 // as in attention_mma_backward.cu: one kernel owns keys and takes the queries of all heads of their
-// group by turns, one owns queries and takes keys. Probabilities and gradients of scores go from
-// the results of one product to the left operand of the next in registers.
+// group by iterations, one owns queries and takes keys. Probabilities and gradients of scores go
+// from the results of one product to the left operand of the next in registers.
 #include "kernels/attention/attention_shapes.hpp"
 #include "kernels/backends.hpp"
 #include "kernels/cuda/attention_gradients.hpp"
@@ -69,15 +69,15 @@ struct Tiles {
     own[0].load(a.own[0], head, first_row, b, own_come);
     own[1].load(a.own[1], head, first_row, b, own_come);
   }
-  ESPALIER_DEVICE void load_passing(const Backward& a, int turn, int head, int first_row,
+  ESPALIER_DEVICE void load_passing(const Backward& a, int iteration, int head, int first_row,
                                     int b) const {
-    passing[0].load(turn, a.passing[0], head, first_row, b);
-    passing[1].load(turn, a.passing[1], head, first_row, b);
+    passing[0].load(iteration, a.passing[0], head, first_row, b);
+    passing[1].load(iteration, a.passing[1], head, first_row, b);
   }
 };
 
-/// What a block that owns keys computes. By turns it takes the tiles of queries of one head after
-/// the other.
+/// What a block that owns keys computes. By iterations it takes the tiles of queries of one head
+/// after the other.
 struct KeysPlace {
   int first_key, kv_head, b;
   int first_tile, tiles_of_head, group;
@@ -97,16 +97,16 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   place.group = a.group;
   return place;
 }
-/// visit(turn, head, first query). Two loops, because a division in each turn would take more
-/// instructions than the rest of its beginning.
+/// visit(iteration, head, first query). Two loops, because a division in each iteration would take
+/// more instructions than the rest of its beginning.
 template <class Visit>
-ESPALIER_DEVICE void for_each_turn(const KeysPlace& place, const Visit& visit) {
-  int turn = 0;
+ESPALIER_DEVICE void for_each_iteration(const KeysPlace& place, const Visit& visit) {
+  int iteration = 0;
 #pragma unroll 1
   for (int head = place.kv_head * place.group; head < (place.kv_head + 1) * place.group; ++head)
 #pragma unroll 1
-    for (int tile = 0; tile < place.tiles_of_head; ++tile, ++turn)
-      visit(turn, head, (place.first_tile + tile) * kPassingQueries);
+    for (int tile = 0; tile < place.tiles_of_head; ++tile, ++iteration)
+      visit(iteration, head, (place.first_tile + tile) * kPassingQueries);
 }
 
 /// The warps that bring what is known of the queries that pass, beside the one that copies tiles:
@@ -124,18 +124,18 @@ struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
 
   Rows rows{Base::shared};
 
-  ESPALIER_DEVICE static int row(int turn, int query) {
-    return Base::Passing::stage(turn) * kPassingQueries + query;
+  ESPALIER_DEVICE static int row(int iteration, int query) {
+    return Base::Passing::stage(iteration) * kPassingQueries + query;
   }
   /// By a warp: its part of the queries from first_query on, a lane each.
-  ESPALIER_DEVICE void load_rows(const Backward& a, int turn, int head, int first_query,
+  ESPALIER_DEVICE void load_rows(const Backward& a, int iteration, int head, int first_query,
                                  int b) const {
     const int place = (warp() - kFirstRowWarp) * kWarpSize + lane();
     const Query query = query_of(a.rows, b, head, first_query + place);
-    this->passing[0].await_free(turn);
-    rows.set(row(turn, place), query);
+    this->passing[0].producer_acquire(iteration);
+    rows.set(row(iteration, place), query);
     warp_barrier();
-    if (lane() == 0) this->passing[0].arrive(turn);
+    if (lane() == 0) this->passing[0].producer_commit(iteration);
   }
 };
 
@@ -152,19 +152,19 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
   set_zero(d_k);
   set_zero(d_v);
   tiles.own_come.wait(0);
-  for_each_turn(place, [&](int turn, int, int first_query) {
-    const auto queries = tiles.passing[0].tile(turn);
-    const auto d_outs = tiles.passing[1].tile(turn);
-    const int first_row = tiles.row(turn, 0);
-    // Not outside of the loop: the compiler would keep what is left of the turn before.
+  for_each_iteration(place, [&](int iteration, int, int first_query) {
+    const auto queries = tiles.passing[0].tile(iteration);
+    const auto d_outs = tiles.passing[1].tile(iteration);
+    const int first_row = tiles.row(iteration, 0);
+    // Not outside of the loop: the compiler would keep what is left of the iteration before.
     float p[kCount], d_s[kCount];
     std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
     QueryColumns lse, delta;
-    tiles.passing[0].await(turn);
+    tiles.passing[0].consumer_wait(iteration);
     begin_products();
     multiply_rows(p, tiles.own[0], group_first, queries);
     end_products();
-    tiles.passing[1].await(turn);
+    tiles.passing[1].consumer_wait(iteration);
     begin_products();
     multiply_rows(d_s, tiles.own[1], group_first, d_outs);
     end_products();
@@ -189,8 +189,8 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     end_products();
     wait_for_products<0>(d_k, d_v, left_p, left_d_s);
     warp_barrier();  // all lanes have read the rows, and one of them gives their place back
-    tiles.passing[0].give_back(turn);
-    tiles.passing[1].give_back(turn);
+    tiles.passing[0].consumer_release(iteration);
+    tiles.passing[1].consumer_release(iteration);
   });
   store_rows(tiles.own[0], group_first, d_k, {a.scale, a.scale}, a.results[0], place.kv_head,
              place.first_key, place.b);
@@ -214,13 +214,13 @@ gradient_of_keys(ESPALIER_GRID_CONSTANT const Backward a) {
     }
     lower_registers<kProducerRegisters>();
     if (warp() >= kFirstRowWarp && warp() < kFirstRowWarp + kRowWarps)
-      for_each_turn(place, [&](int turn, int head, int first_query) {
-        tiles.load_rows(a, turn, head, first_query, place.b);
+      for_each_iteration(place, [&](int iteration, int head, int first_query) {
+        tiles.load_rows(a, iteration, head, first_query, place.b);
       });
     if (thread_index() != kConsumers * kWarpgroupThreads) return;
     tiles.load_own(a, place.kv_head, place.first_key, place.b);
-    for_each_turn(place, [&](int turn, int head, int first_query) {
-      tiles.load_passing(a, turn, head, first_query, place.b);
+    for_each_iteration(place, [&](int iteration, int head, int first_query) {
+      tiles.load_passing(a, iteration, head, first_query, place.b);
     });
   }
 }
@@ -228,9 +228,11 @@ gradient_of_keys(ESPALIER_GRID_CONSTANT const Backward a) {
 /// What a block that owns queries computes.
 struct QueriesPlace {
   int first_query, h, b;
-  int first_tile, num_turns;
+  int first_tile, num_iterations;
 
-  ESPALIER_DEVICE int first_key(int turn) const { return (first_tile + turn) * kPassingKeys; }
+  ESPALIER_DEVICE int first_key(int iteration) const {
+    return (first_tile + iteration) * kPassingKeys;
+  }
 };
 ESPALIER_DEVICE QueriesPlace queries_place(const Backward& a, std::int64_t block) {
   const auto [head, tile] = a.order.place(block);
@@ -241,7 +243,7 @@ ESPALIER_DEVICE QueriesPlace queries_place(const Backward& a, std::int64_t block
   place.first_tile = first_key_of(a.rows, place.b, place.first_query) / kPassingKeys;
   const int end =
       place.first_query + kOwnRows < a.rows.length ? place.first_query + kOwnRows : a.rows.length;
-  place.num_turns = (end + kPassingKeys - 1) / kPassingKeys - place.first_tile;
+  place.num_iterations = (end + kPassingKeys - 1) / kPassingKeys - place.first_tile;
   return place;
 }
 
@@ -263,17 +265,17 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   set_zero(d_q);
   tiles.own_come.wait(0);
 #pragma unroll 1
-  for (int turn = 0; turn < place.num_turns; ++turn) {
-    const auto keys = tiles.passing[0].tile(turn);
-    const auto values = tiles.passing[1].tile(turn);
-    const int first_key = place.first_key(turn);
+  for (int iteration = 0; iteration < place.num_iterations; ++iteration) {
+    const auto keys = tiles.passing[0].tile(iteration);
+    const auto values = tiles.passing[1].tile(iteration);
+    const int first_key = place.first_key(iteration);
     float p[kCount], d_s[kCount];  // as above
     std::uint32_t left_d_s[kPassingKeys / 16][4];
-    tiles.passing[0].await(turn);
+    tiles.passing[0].consumer_wait(iteration);
     begin_products();
     multiply_rows(p, tiles.own[0], group_first, keys);
     end_products();
-    tiles.passing[1].await(turn);
+    tiles.passing[1].consumer_wait(iteration);
     begin_products();
     multiply_rows(d_s, tiles.own[1], group_first, values);
     end_products();
@@ -289,9 +291,9 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
 #pragma unroll
     for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -rows[i / 2 % 2].lse));
     // As in the forward pass: keeps the wait behind the exponentials.
-    tiles.passing[1].await(turn);
+    tiles.passing[1].consumer_wait(iteration);
     wait_for_products<0>(d_s);
-    tiles.passing[1].give_back(turn);
+    tiles.passing[1].consumer_release(iteration);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) d_s[i] = p[i] * (d_s[i] - rows[i / 2 % 2].delta);
     pack<kPassingKeys>(left_d_s, d_s);
@@ -299,7 +301,7 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
     add_product<kPassingKeys, kHeadDim>(d_q, left_d_s, keys);
     end_products();
     wait_for_products<0>(d_q, left_d_s);
-    tiles.passing[0].give_back(turn);
+    tiles.passing[0].consumer_release(iteration);
   }
   store_rows(tiles.own[0], group_first, d_q, {a.scale, a.scale}, a.results[0], place.h,
              place.first_query, place.b);
@@ -323,8 +325,8 @@ gradient_of_queries(ESPALIER_GRID_CONSTANT const Backward a) {
     if (thread_index() != kConsumers * kWarpgroupThreads) return;
     tiles.load_own(a, place.h, place.first_query, place.b);
 #pragma unroll 1
-    for (int turn = 0; turn < place.num_turns; ++turn)
-      tiles.load_passing(a, turn, place.h / a.group, place.first_key(turn), place.b);
+    for (int iteration = 0; iteration < place.num_iterations; ++iteration)
+      tiles.load_passing(a, iteration, place.h / a.group, place.first_key(iteration), place.b);
   }
 }
 

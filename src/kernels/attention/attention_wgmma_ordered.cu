@@ -29,7 +29,7 @@ constexpr int kParts = 2;
 constexpr int kPartElements = kPassingQueries * kHeadDim;
 constexpr int kPartBytes = kPartElements * static_cast<int>(sizeof(float));
 /// The copying warpgroup: a thread copies tiles, a warp brings what is known of queries, and two
-/// send tiles of dQ, by turns.
+/// send tiles of dQ, by iterations.
 constexpr int kRowWarp = kConsumerWarps + 1;
 constexpr int kFirstSender = kConsumerWarps + 2;
 /// kv heads whose blocks run at one time. The fewer blocks a head has there, the sooner the last of
@@ -70,30 +70,34 @@ class Parts {
       : places_(places), barriers_(barriers) {}
   ESPALIER_DEVICE void init() const {
     for (int part = 0; part < kParts; ++part) {
-      come(part).init(kConsumerWarps);
-      added(part).init(1);
+      full(part).init(kConsumerWarps);
+      empty(part).init(1);
     }
   }
-  ESPALIER_DEVICE void await(int turn) const { come(turn).wait(parity(turn)); }
-  /// Until the tile of kParts turns ago has been added.
-  ESPALIER_DEVICE void await_free(int turn) const { added(turn).wait(parity(turn) ^ 1); }
-  /// Until all tiles of so many turns have been added.
-  ESPALIER_DEVICE void await_all(int num_turns) const {
+  ESPALIER_DEVICE void consumer_wait(int iteration) const {
+    full(iteration).wait(parity(iteration));
+  }
+  /// Until the tile of kParts iterations ago has been added.
+  ESPALIER_DEVICE void producer_acquire(int iteration) const {
+    empty(iteration).wait(parity(iteration) ^ 1);
+  }
+  /// Until all tiles of so many iterations have been added.
+  ESPALIER_DEVICE void producer_tail(int num_iterations) const {
 #pragma unroll
-    for (int turn = num_turns; turn < num_turns + kParts; ++turn)
-      added(turn).wait(parity(turn) ^ 1);
+    for (int iteration = num_iterations; iteration < num_iterations + kParts; ++iteration)
+      empty(iteration).wait(parity(iteration) ^ 1);
   }
-  ESPALIER_DEVICE void give_back(int turn) const {
-    added(turn).arrive();
+  ESPALIER_DEVICE void consumer_release(int iteration) const {
+    empty(iteration).arrive();
   }
-  ESPALIER_DEVICE std::uint32_t address(int turn) const {
-    return places_.address(turn % kParts * kPartElements);
+  ESPALIER_DEVICE std::uint32_t address(int iteration) const {
+    return places_.address(iteration % kParts * kPartElements);
   }
   /// By all consumers: a warpgroup's results are 64 columns of the tile. Four neighbours of a
   /// thread lie together, those of the warpgroup's threads side by side.
-  ESPALIER_DEVICE void put(int turn, const float (&results)[kGroupRows / 2]) const {
-    await_free(turn);
-    const int first = turn % kParts * kPartElements + offset(warpgroup());
+  ESPALIER_DEVICE void put(int iteration, const float (&results)[kGroupRows / 2]) const {
+    producer_acquire(iteration);
+    const int first = iteration % kParts * kPartElements + offset(warpgroup());
 #pragma unroll
     for (int i = 0; i < kGroupRows / 2; i += 4)
       places_.template write_words<4>(
@@ -103,7 +107,7 @@ class Parts {
             std::bit_cast<std::uint32_t>(results[i + 3])}});
     fence_async_proxy();
     warp_barrier();
-    if (lane() == 0) come(turn).arrive();
+    if (lane() == 0) full(iteration).arrive();
   }
   /// The thread's results of a whole tile, 64 x D, from the sums in device memory.
   ESPALIER_DEVICE static void read(float (&results)[kHeadDim / 2], const float* sums) {
@@ -121,14 +125,14 @@ class Parts {
   ESPALIER_DEVICE static int offset(int half) {
     return half * (kPartElements / kConsumers) + thread_index() % kWarpgroupThreads * 4;
   }
-  ESPALIER_DEVICE static int parity(int turn) {
-    return turn / kParts % 2;
+  ESPALIER_DEVICE static int parity(int iteration) {
+    return iteration / kParts % 2;
   }
-  ESPALIER_DEVICE Barrier come(int turn) const {
-    return Barrier{barriers_.address(turn % kParts)};
+  ESPALIER_DEVICE Barrier full(int iteration) const {
+    return Barrier{barriers_.address(iteration % kParts)};
   }
-  ESPALIER_DEVICE Barrier added(int turn) const {
-    return Barrier{barriers_.address(kParts + turn % kParts)};
+  ESPALIER_DEVICE Barrier empty(int iteration) const {
+    return Barrier{barriers_.address(kParts + iteration % kParts)};
   }
   SharedArray<float> places_;
   SharedArray<std::uint64_t> barriers_;
@@ -158,11 +162,13 @@ struct Tiles {
       Passing(places[1], barriers.part(1 + Passing::kBarriers, Passing::kBarriers))};
   Parts parts{parts_places, barriers.part(1 + 2 * Passing::kBarriers, Parts::kBarriers)};
 
-  /// Of two turns: who is ahead may write the next one's while the other still multiplies.
-  ESPALIER_DEVICE Scores scores(int turn) const {
-    return Scores(scores_places.part(turn % 2 * Scores::kElements, Scores::kElements));
+  /// Of two iterations: who is ahead may write the next one's while the other still multiplies.
+  ESPALIER_DEVICE Scores scores(int iteration) const {
+    return Scores(scores_places.part(iteration % 2 * Scores::kElements, Scores::kElements));
   }
-  ESPALIER_DEVICE static int row(int turn) { return Passing::stage(turn) * kPassingQueries; }
+  ESPALIER_DEVICE static int row(int iteration) {
+    return Passing::stage(iteration) * kPassingQueries;
+  }
 
   /// By all threads. Returns how many blocks have begun before this one.
   ESPALIER_DEVICE int begin(const Gradients& a) const {
@@ -197,29 +203,30 @@ ESPALIER_DEVICE int end_tile_of(const Gradients& a, const Place& place) {
                                  place.first_key() + kOwnRows);
   return (end + kPassingQueries - 1) / kPassingQueries;
 }
-/// visit(turn, head, tile of queries). Returns the number of turns.
+/// visit(iteration, head, tile of queries). Returns the number of iterations.
 template <class Visit>
-ESPALIER_DEVICE int for_each_turn(const Gradients& a, const Place& place, int end_tile,
-                                  const Visit& visit) {
-  int turn = 0;
+ESPALIER_DEVICE int for_each_iteration(const Gradients& a, const Place& place, int end_tile,
+                                       const Visit& visit) {
+  int iteration = 0;
 #pragma unroll 1
   for (int tile = end_tile - 1; tile >= place.first_tile(); --tile)
 #pragma unroll 1
-    for (int i = 0; i < a.group; ++i, ++turn) visit(turn, place.kv_head * a.group + i, tile);
-  return turn;
+    for (int i = 0; i < a.group; ++i, ++iteration)
+      visit(iteration, place.kv_head * a.group + i, tile);
+  return iteration;
 }
 
-/// By a warp, a turn after the other: what is known of the queries.
+/// By a warp, an iteration after the other: what is known of the queries.
 ESPALIER_DEVICE void load_rows(const Gradients& a, const Place& place, int end_tile,
                                const Tiles& tiles) {
-  for_each_turn(a, place, end_tile, [&](int turn, int head, int tile) {
-    tiles.passing[0].await_free(turn);
+  for_each_iteration(a, place, end_tile, [&](int iteration, int head, int tile) {
+    tiles.passing[0].producer_acquire(iteration);
 #pragma unroll 1
     for (int i = lane(); i < kPassingQueries; i += kWarpSize)
-      tiles.rows.set(tiles.row(turn) + i,
+      tiles.rows.set(tiles.row(iteration) + i,
                      query_of(a.rows, place.b, head, tile * kPassingQueries + i));
     warp_barrier();
-    if (lane() == 0) tiles.passing[0].arrive(turn);
+    if (lane() == 0) tiles.passing[0].producer_commit(iteration);
   });
 }
 
@@ -227,22 +234,22 @@ ESPALIER_DEVICE void load_rows(const Gradients& a, const Place& place, int end_t
 /// earlier keys have added, when they have.
 ESPALIER_DEVICE void send_parts(const Gradients& a, const Place& place, int end_tile,
                                 const Tiles& tiles, int sender) {
-  for_each_turn(a, place, end_tile, [&](int turn, int head, int tile) {
-    if (turn % kParts != sender) return;
+  for_each_iteration(a, place, end_tile, [&](int iteration, int head, int tile) {
+    if (iteration % kParts != sender) return;
     const std::int64_t at = a.tile_of_head(place.b, head, tile);
     // The first query of the tile sees the most of the document starts.
     const int before =
         place.key_tile - first_key_of(a.rows, place.b, tile * kPassingQueries) / kOwnRows;
-    if (before > 0) await_count(a.added + at, before);
-    tiles.parts.await(turn);
+    if (before > 0) wait_for_count(a.added + at, before);
+    tiles.parts.consumer_wait(iteration);
     if (before > 0)
-      add_floats(a.sums + at * kPartElements, tiles.parts.address(turn), kPartBytes);
+      add_floats(a.sums + at * kPartElements, tiles.parts.address(iteration), kPartBytes);
     else
-      store_floats(a.sums + at * kPartElements, tiles.parts.address(turn), kPartBytes);
+      store_floats(a.sums + at * kPartElements, tiles.parts.address(iteration), kPartBytes);
     commit_stores();
     complete_stores<0>();
     publish_count(a.added + at, before + 1);
-    tiles.parts.give_back(turn);
+    tiles.parts.consumer_release(iteration);
   });
 }
 
@@ -258,77 +265,78 @@ ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own, int e
   set_zero(d_k);
   set_zero(d_v);
   tiles.own_come.wait(0);
-  const int num_turns = for_each_turn(a, own, end_tile, [&](int turn, int, int tile) {
-    const auto queries = tiles.passing[0].tile(turn);
-    const auto d_outs = tiles.passing[1].tile(turn);
-    const Scores scores = tiles.scores(turn);
-    const int first_row = tiles.row(turn);
-    // Not outside of the loop: the compiler would keep what is left of the turn before.
-    float p[kCount], d_s[kCount], d_q[kGroupRows / 2];
-    std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
-    QueryColumns lse, delta;
-    tiles.passing[0].await(turn);
-    begin_products();
-    multiply_rows(p, tiles.own[0], group_first, queries);
-    end_products();
-    tiles.passing[1].await(turn);
-    begin_products();
-    multiply_rows(d_s, tiles.own[1], group_first, d_outs);
-    end_products();
+  const int num_iterations =
+      for_each_iteration(a, own, end_tile, [&](int iteration, int, int tile) {
+        const auto queries = tiles.passing[0].tile(iteration);
+        const auto d_outs = tiles.passing[1].tile(iteration);
+        const Scores scores = tiles.scores(iteration);
+        const int first_row = tiles.row(iteration);
+        // Not outside of the loop: the compiler would keep what is left of the iteration before.
+        float p[kCount], d_s[kCount], d_q[kGroupRows / 2];
+        std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
+        QueryColumns lse, delta;
+        tiles.passing[0].consumer_wait(iteration);
+        begin_products();
+        multiply_rows(p, tiles.own[0], group_first, queries);
+        end_products();
+        tiles.passing[1].consumer_wait(iteration);
+        begin_products();
+        multiply_rows(d_s, tiles.own[1], group_first, d_outs);
+        end_products();
 
-    read_columns(lse, tiles.rows.lse, first_row);
-    wait_for_products<1>(p);
-    hide_unseen(p, a.rows, tiles.rows, first_row, first_key, tile * kPassingQueries);
+        read_columns(lse, tiles.rows.lse, first_row);
+        wait_for_products<1>(p);
+        hide_unseen(p, a.rows, tiles.rows, first_row, first_key, tile * kPassingQueries);
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -lse[column(i)]));
-    pack<kPassingQueries>(left_p, p);
-    begin_products(d_v, left_p);
-    add_product<kPassingQueries, kHeadDim>(d_v, left_p, d_outs);
-    end_products();
+        for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -lse[column(i)]));
+        pack<kPassingQueries>(left_p, p);
+        begin_products(d_v, left_p);
+        add_product<kPassingQueries, kHeadDim>(d_v, left_p, d_outs);
+        end_products();
 
-    wait_for_products<1>(d_s);
-    read_columns(delta, tiles.rows.delta, first_row);
+        wait_for_products<1>(d_s);
+        read_columns(delta, tiles.rows.delta, first_row);
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) d_s[i] = p[i] * (d_s[i] - delta[column(i)]);
-    pack<kPassingQueries>(left_d_s, d_s);
+        for (int i = 0; i < kCount; ++i) d_s[i] = p[i] * (d_s[i] - delta[column(i)]);
+        pack<kPassingQueries>(left_d_s, d_s);
 #pragma unroll
-    for (int i = 0; i < kCount; i += 2)
-      scores.set_pair(group_first + group_row(i), group_col(i), left_d_s[i / 8][i % 8 / 2]);
-    fence_async_proxy();
-    group_barrier(kAllConsumers, kConsumers * kWarpgroupThreads);
-    begin_products();
+        for (int i = 0; i < kCount; i += 2)
+          scores.set_pair(group_first + group_row(i), group_col(i), left_d_s[i / 8][i % 8 / 2]);
+        fence_async_proxy();
+        group_barrier(kAllConsumers, kConsumers * kWarpgroupThreads);
+        begin_products();
 #pragma unroll
-    for (int k = 0; k < kOwnRows / 16; ++k)
-      if (k == 0)
-        multiply_columns(d_q, scores.columns(k), tiles.own[0].columns(k, warpgroup()));
-      else
-        multiply_add_columns(d_q, scores.columns(k), tiles.own[0].columns(k, warpgroup()));
-    end_products();
-    begin_products(d_k, left_d_s);
-    add_product<kPassingQueries, kHeadDim>(d_k, left_d_s, queries);
-    end_products();
-    wait_for_products<1>(d_v, left_p, d_q);
-    tiles.passing[1].give_back(turn);
-    tiles.parts.put(turn, d_q);
-    wait_for_products<0>(d_k, left_d_s);
-    warp_barrier();  // all lanes have read the rows, and one of them gives their place back
-    tiles.passing[0].give_back(turn);
-  });
+        for (int k = 0; k < kOwnRows / 16; ++k)
+          if (k == 0)
+            multiply_columns(d_q, scores.columns(k), tiles.own[0].columns(k, warpgroup()));
+          else
+            multiply_add_columns(d_q, scores.columns(k), tiles.own[0].columns(k, warpgroup()));
+        end_products();
+        begin_products(d_k, left_d_s);
+        add_product<kPassingQueries, kHeadDim>(d_k, left_d_s, queries);
+        end_products();
+        wait_for_products<1>(d_v, left_p, d_q);
+        tiles.passing[1].consumer_release(iteration);
+        tiles.parts.put(iteration, d_q);
+        wait_for_products<0>(d_k, left_d_s);
+        warp_barrier();  // all lanes have read the rows, and one of them gives their place back
+        tiles.passing[0].consumer_release(iteration);
+      });
   // Both have multiplied with all keys and queries; what they write now lies in their place.
   group_barrier(kAllConsumers, kConsumers * kWarpgroupThreads);
-  // Found again: in the loop every register is taken.
+  // Computed again rather than kept: no register is free in the loop.
   const Place place = place_of(a, tiles.begun.get(0));
   store_rows(tiles.own[0], group_first, d_k, {a.scale, a.scale}, a.results[0], place.kv_head,
              place.first_key(), place.b);
   store_rows(tiles.own[1], group_first, d_v, {1.0f, 1.0f}, a.results[1], place.kv_head,
              place.first_key(), place.b);
-  return num_turns;
+  return num_iterations;
 }
 
 /// dQ of the queries beside the block's keys, which no later key is seen by: rounded, when the last
 /// tiles of the block have been added. A warpgroup has 64 queries of each head.
-ESPALIER_DEVICE void round_sums(const Gradients& a, int num_turns, const Tiles& tiles) {
-  tiles.parts.await_all(num_turns);
+ESPALIER_DEVICE void round_sums(const Gradients& a, int num_iterations, const Tiles& tiles) {
+  tiles.parts.producer_tail(num_iterations);
   const Place place = place_of(a, tiles.begun.get(0));
   const int query_tile = place.first_tile() + warpgroup();
   if (query_tile * kPassingQueries < a.rows.length)
@@ -364,9 +372,9 @@ gradients(ESPALIER_GRID_CONSTANT const Gradients a) {
     tiles.own_come.arrive_expecting(2 * Own::kBytes);
     tiles.own[0].load(a.own[0], place.kv_head, place.first_key(), place.b, tiles.own_come);
     tiles.own[1].load(a.own[1], place.kv_head, place.first_key(), place.b, tiles.own_come);
-    for_each_turn(a, place, end_tile, [&](int turn, int head, int tile) {
-      tiles.passing[0].load(turn, a.passing[0], head, tile * kPassingQueries, place.b);
-      tiles.passing[1].load(turn, a.passing[1], head, tile * kPassingQueries, place.b);
+    for_each_iteration(a, place, end_tile, [&](int iteration, int head, int tile) {
+      tiles.passing[0].load(iteration, a.passing[0], head, tile * kPassingQueries, place.b);
+      tiles.passing[1].load(iteration, a.passing[1], head, tile * kPassingQueries, place.b);
     });
   }
 }

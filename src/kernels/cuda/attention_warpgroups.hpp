@@ -38,16 +38,16 @@ ESPALIER_DEVICE int group_col(int i) {
 
 /// The two consumers begin their products in turn, the first one first, so that each has the
 /// multiprocessor's other units for itself while the other multiplies (FlashAttention-3, 3.1).
-/// Turns are counted from 0; both consumers have num_turns. Named barriers 3 and 4.
+/// Iterations are counted from 0; both consumers have num_iterations. Named barriers 3 and 4.
 class Alternation {
  public:
-  ESPALIER_DEVICE explicit Alternation(int num_turns) : num_turns_(num_turns) {}
-  /// Until the other has begun its products of the turn before.
-  ESPALIER_DEVICE void await(int turn) const {
-    if (group_ == 1 || turn > 0) group_barrier(kFirst + group_, kThreads);
+  ESPALIER_DEVICE explicit Alternation(int num_iterations) : num_iterations_(num_iterations) {}
+  /// Until the other has begun its products of the iteration before.
+  ESPALIER_DEVICE void wait(int iteration) const {
+    if (group_ == 1 || iteration > 0) group_barrier(kFirst + group_, kThreads);
   }
-  ESPALIER_DEVICE void pass_on(int turn) const {
-    if (group_ == 0 || turn + 1 < num_turns_)
+  ESPALIER_DEVICE void pass_on(int iteration) const {
+    if (group_ == 0 || iteration + 1 < num_iterations_)
       arrive_at_group_barrier(kFirst + 1 - group_, kThreads);
   }
 
@@ -55,7 +55,7 @@ class Alternation {
   static constexpr int kFirst = 1 + kConsumers;  ///< after those of store_rows
   static constexpr int kThreads = kConsumers * kWarpgroupThreads;
   int group_ = warpgroup();
-  int num_turns_;
+  int num_iterations_;
 };
 
 /// Places for kStages tiles, each with a barrier that says that its tile has come and one that says
@@ -68,43 +68,52 @@ class Ring {
 
   ESPALIER_DEVICE Ring(const SharedArray<bf16>& places, const SharedArray<std::uint64_t>& barriers)
       : places_(places), barriers_(barriers) {}
-  /// By one thread. num_loaders bring what a turn needs: who copies the tile, and more.
+  /// By one thread. num_loaders bring what an iteration needs: who copies the tile, and more.
   ESPALIER_DEVICE void init(int num_loaders = 1) const {
     for (int stage = 0; stage < kStages; ++stage) {
-      come(stage).init(num_loaders);
-      done(stage).init(kConsumerWarps);
+      full(stage).init(num_loaders);
+      empty(stage).init(kConsumerWarps);
     }
   }
-  ESPALIER_DEVICE Tile tile(int turn) const {
-    return Tile(places_.part(stage(turn) * Tile::kElements, Tile::kElements));
+  ESPALIER_DEVICE Tile tile(int iteration) const {
+    return Tile(places_.part(stage(iteration) * Tile::kElements, Tile::kElements));
   }
-  /// By the thread that copies, when the place is free: the tile of this turn.
-  ESPALIER_DEVICE void load(int turn, const TensorMap& map, int head, int first_row, int b) const {
-    await_free(turn);
-    come(turn).arrive_expecting(Tile::kBytes);
-    tile(turn).load(map, head, first_row, b, come(turn));
+  /// By the thread that copies, when the place is free: the tile of this iteration.
+  ESPALIER_DEVICE void load(int iteration, const TensorMap& map, int head, int first_row,
+                            int b) const {
+    producer_acquire(iteration);
+    full(iteration).arrive_expecting(Tile::kBytes);
+    tile(iteration).load(map, head, first_row, b, full(iteration));
   }
-  /// By another loader: the turn's place is free, and what the loader has put beside it is there.
-  ESPALIER_DEVICE void await_free(int turn) const { done(turn).wait(parity(turn) ^ 1); }
-  ESPALIER_DEVICE void arrive(int turn) const { come(turn).arrive(); }
-  ESPALIER_DEVICE void await(int turn) const { come(turn).wait(parity(turn)); }
+  /// By another loader: the iteration's place is free, and what the loader has put beside it is
+  /// there.
+  ESPALIER_DEVICE void producer_acquire(int iteration) const {
+    empty(iteration).wait(parity(iteration) ^ 1);
+  }
+  ESPALIER_DEVICE void producer_commit(int iteration) const { full(iteration).arrive(); }
+  ESPALIER_DEVICE void consumer_wait(int iteration) const {
+    full(iteration).wait(parity(iteration));
+  }
   /// By all consumers, each warp for itself: it has waited for its products.
-  ESPALIER_DEVICE void give_back(int turn) const {
-    if (lane() == 0) done(turn).arrive();
+  ESPALIER_DEVICE void consumer_release(int iteration) const {
+    if (lane() == 0) empty(iteration).arrive();
   }
 
-  /// The place of a turn's tile.
-  ESPALIER_DEVICE static int stage(int turn) {
-    return static_cast<int>(static_cast<unsigned>(turn) % kStages);  // signed division costs more
+  /// The place of an iteration's tile.
+  ESPALIER_DEVICE static int stage(int iteration) {
+    return static_cast<int>(static_cast<unsigned>(iteration) %
+                            kStages);  // signed division costs more
   }
 
  private:
-  ESPALIER_DEVICE static int parity(int turn) {
-    return static_cast<int>(static_cast<unsigned>(turn) / kStages % 2);
+  ESPALIER_DEVICE static int parity(int iteration) {
+    return static_cast<int>(static_cast<unsigned>(iteration) / kStages % 2);
   }
-  ESPALIER_DEVICE Barrier come(int turn) const { return Barrier{barriers_.address(stage(turn))}; }
-  ESPALIER_DEVICE Barrier done(int turn) const {
-    return Barrier{barriers_.address(kStages + stage(turn))};
+  ESPALIER_DEVICE Barrier full(int iteration) const {
+    return Barrier{barriers_.address(stage(iteration))};
+  }
+  ESPALIER_DEVICE Barrier empty(int iteration) const {
+    return Barrier{barriers_.address(kStages + stage(iteration))};
   }
   SharedArray<bf16> places_;
   SharedArray<std::uint64_t> barriers_;

@@ -24,7 +24,7 @@
 //                              of the thread are not in device memory
 //   publish_count(count, n)    by one thread: what it has completed before can be added to by the
 //                              block that waits until the count in device memory is n,
-//   await_count(count, n)      the one thread that is about to add
+//   wait_for_count(count, n)      the one thread that is about to add
 //   read_sums<n>(p)            words of floats that the thread's block was the last to add to, when
 //                              the thread has heard that this is complete. From the second-level
 //                              cache: an earlier block may have left neighbours in the first-level

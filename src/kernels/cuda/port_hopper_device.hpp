@@ -145,7 +145,7 @@ ESPALIER_DEVICE void add_floats(float* to, std::uint32_t from, int bytes) {
 ESPALIER_DEVICE std::int32_t count_one(std::int32_t* count) {
   return ptx::atom_add_gpu(count, 1);
 }
-ESPALIER_DEVICE void await_count(const std::int32_t* count, std::int32_t wanted) {
+ESPALIER_DEVICE void wait_for_count(const std::int32_t* count, std::int32_t wanted) {
   while (ptx::ld_acquire_gpu(count) < wanted) {
   }
   ptx::fence_proxy_async_global();

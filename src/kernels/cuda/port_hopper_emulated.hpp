@@ -92,10 +92,10 @@ inline std::int32_t count_one(std::int32_t* count) {
   note_access(emulation::AccessKind::load, count, sizeof *count);
   return (*count)++;
 }
-inline void await_count(const std::int32_t* count, std::int32_t wanted) {
+inline void wait_for_count(const std::int32_t* count, std::int32_t wanted) {
   note_access(emulation::AccessKind::load, count, sizeof *count);
   emulation::Block& block = emulation::Block::current();
-  block.turns().await(block.thread_index(), count, wanted);
+  block.turns().wait(block.thread_index(), count, wanted);
 }
 inline void publish_count(std::int32_t* count, std::int32_t value) {
   note_access(emulation::AccessKind::store, count, sizeof *count);

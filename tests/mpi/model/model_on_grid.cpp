@@ -207,8 +207,7 @@ double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t
   stage.train(share.view(), static_cast<float>(1.0 / total), /*first=*/true, [&](int bucket) {
     memory.parameter_store->accumulated(context, bucket, /*last=*/true);
   });
-  std::array<double, 1> loss{stage.take_loss_sum()};
-  if (grid.tensor_rank() != 0) loss[0] = 0.0;
+  std::array<double, 1> loss{train::loss_share(grid, stage.take_loss_sum())};
   communicators.world->all_reduce_sum(loss);
   return loss[0] / total;
 }

@@ -8,7 +8,7 @@
 #include "parallel/comm/session.hpp"
 #include "plan/memory_plan.hpp"
 #include "support/hdf5_fixture.hpp"
-#include "train/step.hpp"
+#include "train/step/step.hpp"
 
 namespace espalier::testing {
 
@@ -25,7 +25,7 @@ std::shared_ptr<device::Gpu> gpu_of_test();
 /// What carries collectives of GPU memory: NCCL where ESPALIER_TEST_COMMUNICATOR=nccl, else MPI.
 parallel::CollectiveLibrary library_of_test();
 
-/// Sizes and optimiser settings of a fixture, for `data` data ranks.
+/// Sizes and optimizer settings of a fixture, for `data` data ranks.
 config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int data,
                                  bool sequence_parallel, int zero_stage, const std::string& dtype);
 

@@ -44,10 +44,13 @@ plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::P
   model.context.profiler().record_operations(true);
   // As the trainer exchanges them: with what the ranks say of stopping and saving.
   const auto exchange = [&](const train::StepSums& of_rank) {
-    std::vector<double> scalars{train::loss_share(model.grid, of_rank.loss), 0.0, 0.0, 0.0};
+    std::vector<double> scalars(1 + train::kNumStepSignals);
+    scalars[0] = train::loss_share(model.grid, of_rank.loss);
     scalars.insert(scalars.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
     model.communicators.world->all_reduce_sum(scalars);
-    return train::StepSums{.loss = scalars[0], .square_sums = {scalars.begin() + 4, scalars.end()}};
+    return train::StepSums{
+        .loss = scalars[0],
+        .square_sums = {scalars.begin() + 1 + train::kNumStepSignals, scalars.end()}};
   };
   model.step(
       {.num_micro_batches = 2, .num_targets = 48, .load = [&](std::int64_t) { return batch; }},

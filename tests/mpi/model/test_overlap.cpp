@@ -55,7 +55,7 @@ TEST_CASE("a pass waits for every bucket before it uses its weights") {
     std::fill_n(weights, tensor.weight.size(), std::numeric_limits<float>::quiet_NaN());
   }
   std::vector<int> order;
-  std::vector<int> users(model.memory.weights->forward_order().size());
+  std::vector<int> users(model.memory.weights->buckets().forward_order().size());
   const auto with_weights_of = [&](int bucket, auto&& body) {
     for (std::size_t i = 0; i < tensors.size(); ++i)
       if (tensors[i].bucket == bucket) body(tensors[i].weight.as<float>(), kept[i]);
@@ -76,7 +76,7 @@ TEST_CASE("a pass waits for every bucket before it uses its weights") {
       });
   CHECK(model.train(fixture.words("tokens"), 2) == loss);
   CHECK(model.gradient_norm() == norm);
-  CHECK(order == model.memory.weights->forward_order());
+  CHECK(order == model.memory.weights->buckets().forward_order());
 }
 
 TEST_CASE("an emulated GPU has the same bits with overlap and whatever is recomputed") {

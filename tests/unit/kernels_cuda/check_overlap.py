@@ -13,9 +13,9 @@ exponentials that were found. Status 77 when cuobjdump, or nvdisasm beside it, i
 import pathlib
 import sys
 
-from machine_code import kernels_of, most_threads_of, require_disassembler
+from machine_code import kernels_of, most_threads_of, object_of, require_disassembler
 
-# Kernels, and the exponentials of a thread in a turn: half of a row's keys or queries.
+# Kernels, and the exponentials of a thread in an iteration: half of a row's keys or queries.
 KERNELS = {
     "attention_wgmma.cu": {"forward_tile": 64},
     "attention_wgmma_backward.cu": {"gradient_of_queries": 64, "gradient_of_keys": 32},
@@ -39,8 +39,8 @@ def main():
     require_disassembler(cuobjdump)
     num_bad = 0
     for file, expected in KERNELS.items():
-        kernels = kernels_of(cuobjdump, folder / f"{file}.o")
-        threads = most_threads_of(cuobjdump, folder / f"{file}.o")
+        path = object_of(folder, file)
+        kernels, threads = kernels_of(cuobjdump, path), most_threads_of(cuobjdump, path)
         for (architecture, mangled), instructions in kernels.items():
             multiplies = any(one.opcode.startswith("HGMMA") for one in instructions)
             most = threads.get((architecture, mangled), 1024)

@@ -34,7 +34,8 @@ def kernels_of(text):
 
 
 def main():
-    logs = sorted(pathlib.Path(sys.argv[1]).glob("*.cu.ptxas"))
+    folder = pathlib.Path(sys.argv[1])  # of kernels, which lie in folders by subject
+    logs = sorted([*folder.glob("*.cu.ptxas"), *folder.glob("*/*.cu.ptxas")])
     if not logs:
         raise SystemExit(f"{sys.argv[1]}: no *.cu.ptxas; build espalier_kernels_cuda first")
     num_bad = num_kernels = 0

@@ -15,7 +15,7 @@ import pathlib
 import re
 import sys
 
-from machine_code import kernels_of, require_disassembler
+from machine_code import kernels_of, object_of, require_disassembler
 
 # Narrower pieces in such loops, in bytes: of bf16 kernels and of f32 kernels. In a loop over rows
 # or tiles lies also what is done once for each: the columns behind the last whole vector (2, 4),
@@ -121,9 +121,7 @@ def main():
     require_disassembler(cuobjdump)
     num_bad = 0
     for file, expected in KERNELS.items():
-        path = folder / f"{file}.o"
-        if not path.exists():
-            raise SystemExit(f"{path} is missing; build espalier_kernels first")
+        path = object_of(folder, file)
         seen = collections.defaultdict(collections.Counter)
         forms = collections.Counter()
         for (architecture, mangled), instructions in kernels_of(cuobjdump, path).items():

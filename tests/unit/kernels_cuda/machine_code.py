@@ -43,6 +43,14 @@ def most_threads_of(cuobjdump, path):
     return threads
 
 
+def object_of(folder, file):
+    """The object of a kernel source, in the folder of its subject or in `folder` itself."""
+    found = [*folder.glob(f"{file}.o"), *folder.glob(f"*/{file}.o")]
+    if len(found) != 1:
+        raise SystemExit(f"{folder}: {len(found)} of {file}.o, not one; build espalier_kernels anew")
+    return found[0]
+
+
 def kernels_of(cuobjdump, path):
     """(architecture, mangled name) -> instructions, of all kernels in an object."""
     kernels, architecture, current = {}, "", None

@@ -463,7 +463,7 @@ TEST_CASE("floats are added to by one block after the other, each in its turn", 
       if (begun == 0) {
         store_floats(sums, part.address(0), sizeof sums);
       } else {
-        if (awaits) await_count(counts + 1, begun - too_few);
+        if (awaits) wait_for_count(counts + 1, begun - too_few);
         add_floats(sums, part.address(0), sizeof sums);
       }
       commit_stores();
@@ -546,7 +546,8 @@ TEST_CASE("stores of floats that are misused are named", "[hopper]") {
              store_floats(sums, part.address(0), 32);
            }),
            "over what a block of this launch has put there");
-  contains(with([&](const auto&) { await_count(&count, 1); }), "waits for a count of 1, it is 0");
+  contains(with([&](const auto&) { wait_for_count(&count, 1); }),
+           "waits for a count of 1, it is 0");
   contains(with([&](const auto& part) {
              store_floats(sums, part.address(0), 32);
              commit_stores();

@@ -100,7 +100,7 @@ TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their 
   CHECK(job.gpu->log.size() == 4);
 }
 
-TEST_CASE("without overlap the computation waits for every collective of the data axis") {
+TEST_CASE("without overlap the computation waits for every collective of gradients and weights") {
   Job job(/*overlap=*/false);
   job.store->accumulated(job.context, 0, /*last=*/true);
   job.store->begin_gather(job.context);
@@ -119,7 +119,8 @@ TEST_CASE("weights that a pass is using may not change") {
   CHECK_THROWS_AS(job.store->wait_for_gathers(job.context), Error);
   job.store->release(0);
   job.store->wait_for_gathers(job.context);
-  CHECK_THROWS_AS(job.store->release(0), Error);
+  job.store->release(0);
+  CHECK_THROWS_AS(job.store->wait_for_gathers(job.context), Error);
 }
 
 TEST_CASE("a single data rank has nothing to wait for") {
@@ -128,4 +129,30 @@ TEST_CASE("a single data rank has nothing to wait for") {
   job.store->begin_gather(job.context);
   job.use(1);
   CHECK(job.gpu->log.empty());
+}
+
+TEST_CASE("each group of ranks sums what its rows name, in the same order on every rank") {
+  const parallel::ProcessGrid grid({.tensor = 2, .data = 2}, 3);
+  const std::vector<parallel::Span> spans{parallel::Span::tokens, parallel::Span::tokens_shared,
+                                          parallel::Span::kv_tokens, parallel::Span::tokens};
+  // Without replicas of key and value heads their span is the data group.
+  CHECK(parallel::distinct_groups(grid, spans) ==
+        std::vector<parallel::Span>{parallel::Span::tokens_shared, parallel::Span::tokens});
+  CHECK(parallel::distinct_groups(parallel::ProcessGrid({.tensor = 2, .data = 1}, 1), spans) ==
+        std::vector<parallel::Span>{parallel::Span::tokens});
+  CHECK(parallel::distinct_groups(parallel::ProcessGrid({}, 0), spans).empty());
+
+  const TensorSpec matrix{
+      .name = "matrix", .rows = 8, .cols = 4, .shard = parallel::ShardRule::rows};
+  const TensorSpec norm{
+      .name = "norm", .rows = 5, .is_vector = true, .gradient_span = parallel::Span::tokens};
+  std::vector<float> memory(128);
+  const std::vector<LocalTensor> tensors{
+      {&matrix, device::view_of(memory.data(), 4, 4), device::view_of(memory.data(), 4, 4), 0},
+      {&norm, device::view_of(memory.data(), 5, 1), device::view_of(memory.data(), 5, 1), 1}};
+  // 64 bytes of the matrix; 20 of the norm, padded to 64.
+  for (const int stage : {0, 1})
+    CHECK(parallel::ParameterStore(tensors, grid, stage).staging_bytes() == 64 + 64);
+  CHECK(parallel::ParameterStore(tensors, parallel::ProcessGrid({.tensor = 2}, 0), 1)
+            .staging_bytes() == 64);
 }

@@ -29,7 +29,7 @@ config::Parameters small(const std::string& family) {
 }
 
 /// What the ranks of the grid count together when every gradient that they hold is `value`: the
-/// sums over all ranks, a slot per tensor. Also adds up the bytes of the optimiser's state.
+/// sums over all ranks, a slot per tensor. Also adds up the bytes of the optimizer's state.
 struct Count {
   std::vector<double> square_sums;
   std::vector<parallel::TensorSpec> table;

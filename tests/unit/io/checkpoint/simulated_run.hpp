@@ -10,7 +10,7 @@
 #include "parallel/layout/shard_map.hpp"
 #include "support/scratch_folder.hpp"
 
-// The optimiser state of a small model on every rank of a grid, in one process without MPI, and
+// The optimizer state of a small model on every rank of a grid, in one process without MPI, and
 // saves of it. Values are a pure function of (tensor, field, global element, step), so that what a
 // reader gets can be checked bit for bit without keeping anything.
 

@@ -1,4 +1,4 @@
-#include "train/step.hpp"
+#include "train/step/step.hpp"
 
 #include <fmt/core.h>
 
@@ -26,14 +26,15 @@ namespace {
   const std::string by_loss = culprits(of_rank.loss);
   const std::string by_gradient = culprits(optim::squared_norm(of_rank.square_sums));
   if (hooks.before_failure) hooks.before_failure();
+  const std::string where = !by_loss.empty() ? "the loss is not finite on rank " + by_loss
+                            : !by_gradient.empty()
+                                ? "the gradient is not finite on rank " + by_gradient
+                                : "the gradient is not finite, but only in the sum over the ranks";
   throw Error(
       ExitStatus::internal,
-      fmt::format("step {}: the {} is not finite on rank {} (sum of losses {}, sum of squared "
-                  "gradients {}); no weight was changed. {}",
-                  step, by_loss.empty() ? "gradient" : "loss",
-                  by_loss.empty() ? (by_gradient.empty() ? "none (only in their sum)" : by_gradient)
-                                  : by_loss,
-                  sums.loss, optim::squared_norm(sums.square_sums), hooks.remedy),
+      fmt::format("step {}: {} (sum of losses {}, sum of squared gradients {}); no weight "
+                  "was changed. {}",
+                  step, where, sums.loss, optim::squared_norm(sums.square_sums), hooks.remedy),
       Met::by_every_rank);
 }
 
