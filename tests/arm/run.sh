@@ -87,7 +87,7 @@ run_trainings() {
 exec qemu-aarch64-static -cpu "$processor" -L "$sysroot" "$build/espalier" "\$@"
 SCRIPT
   chmod +x "$build/espalier-under-qemu"
-  ESPALIER_BINARY=$build/espalier-under-qemu python3 -B tests/mpi/train/test_levels.py -v
+  ESPALIER_BINARY=$build/espalier-under-qemu python3 -B tests/program/train/test_levels.py -v
 }
 
 bash jobscripts/install-dependencies.sh arm

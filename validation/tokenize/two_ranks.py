@@ -18,7 +18,7 @@ import corpus
 program, tokenizer, folder, *texts = sys.argv[1:]
 folder = pathlib.Path(folder).absolute()
 folder.mkdir()
-documents = list(corpus.documents_of(texts)) * 2
+documents = list(corpus.documents_of(texts)) * 8  # some seconds: the ends of a run are not its rate
 (folder / "a.jsonl").write_bytes(corpus.as_json_lines(documents))
 (folder / "a.txt").write_bytes(corpus.as_text(documents))
 
