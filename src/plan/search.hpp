@@ -80,8 +80,8 @@ struct SearchResult {
   std::vector<Candidate>
       candidates;  ///< the best of each shape within the budget, lowest loss first
 };
-/// For every shape the number of tokens with the lowest loss that spends the budget. Of equal losses
-/// the smaller shape comes first, in the order of the space. Throws Error (bad_configuration) where
+/// For every shape the number of tokens with the lowest loss that spends the budget. Of equal
+/// losses the smaller shape comes first, in the order of the space. Throws Error (bad_configuration) where
 /// the space has no shape or no tokens.
 SearchResult search(const SearchSpace& space);
 
