@@ -81,8 +81,8 @@ struct SearchResult {
       candidates;  ///< the best of each shape within the budget, lowest loss first
 };
 /// For every shape the number of tokens with the lowest loss that spends the budget. Of equal
-/// losses the smaller shape comes first, in the order of the space. Throws Error (bad_configuration) where
-/// the space has no shape or no tokens.
+/// losses the smaller shape comes first, in the order of the space. Throws Error
+/// (bad_configuration) where the space has no shape or no tokens.
 SearchResult search(const SearchSpace& space);
 
 }  // namespace espalier::plan
