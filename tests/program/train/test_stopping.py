@@ -97,7 +97,7 @@ class Stopping(RunCase):
         self.assertTrue((self.folder / "limit/checkpoints/step-00000010/COMPLETE").exists())
         # It would not fit into any job: the run goes on without it, and not for ever in circles.
         output = self.train("limit", *keys, status=75)
-        self.assertIn("has not the time for it", output)
+        self.assertIn("even as the first thing done, so it is skipped", output)
         self.assertIn("validation.sequences", output)
         self.assertEqual(len(self.history("limit")), 20)
         self.train("limit", *keys)
