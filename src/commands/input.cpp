@@ -58,6 +58,10 @@ config::Parameters read_by_rank_0(const CommandLine& line, int job_ranks) {
   std::error_code ignored;
   if (line.command->takes_checkpoint && std::filesystem::is_directory(line.input_file, ignored))
     return parameters_of_checkpoint(line.input_file, nullptr, line.overrides);
+  require(!line.command->takes_checkpoint || line.input_file.empty() ||
+              std::filesystem::exists(line.input_file, ignored),
+          ExitStatus::bad_configuration, "{}: no checkpoint, run folder or input file is there",
+          line.input_file);
   const std::string name = line.input_file.empty() ? "command line" : line.input_file;
   const std::string text = line.input_file.empty() ? std::string() : read_text(line.input_file);
   config::Mistakes mistakes = io::read_parameters_noting(text, name, line.overrides, parameters);

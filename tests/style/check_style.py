@@ -219,6 +219,15 @@ def check_kernel_line(path, number, line, findings):
         findings.add(path, number, "assembler stands in " + " and ".join(ASSEMBLER_HOMES))
 
 
+LINK = re.compile(r"\]\(([^)#\s:]+)(#[^)]*)?\)")  # of Markdown, to a file
+
+
+def check_links(path, number, line, findings):
+    for target, _ in LINK.findall(line):
+        if not (path.parent / target).exists():
+            findings.add(path, number, f"a link to {target}, which is not there")
+
+
 def check_text(root, findings):
     for path in files_of(root):
         lines = read(path).split("\n")
@@ -237,6 +246,8 @@ def check_text(root, findings):
             if UNFINISHED.search(line):
                 findings.add(path, number, "unfinished work: finish it, or say it in an issue")
             check_kernel_line(path, number, line, findings)
+            if path.suffix == ".md":
+                check_links(path, number, line, findings)
             if ONE_MACHINE.search(line):
                 findings.add(path, number, "a path of one machine")
         if path.suffix in CODE and len(lines) - 1 > MAX_LINES:

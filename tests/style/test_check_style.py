@@ -120,9 +120,11 @@ class Checker(unittest.TestCase):
         self.write("parallel/tab.cpp", "\tint x;\n")
         self.write("parallel/cut.cpp", "int x;")
         self.write("parallel/run.sh", "#!/bin/sh\n")
+        self.write("docs/links.md", "[here](links.md#top), [web](https://a.b), [gone](gone.md)\n")
         self.expect("text", "wide.cpp:1: 101 columns", "long.cpp:801", "open.hpp:1: #pragma once",
                     "later.cpp:1: unfinished", "mine.cpp:1: a path of one machine",
-                    "blank.cpp:1", "tab.cpp:1", "cut.cpp:1", "run.sh:1: begins with #!", "9 findings")
+                    "blank.cpp:1", "tab.cpp:1", "cut.cpp:1", "run.sh:1: begins with #!",
+                    "links.md:1: a link to gone.md", "10 findings")
 
     def test_a_kernel_that_names_what_is_cudas_own(self):
         self.write("parallel/one.cu", "int i = threadIdx.x;  // block_index() is fine\n")
