@@ -25,7 +25,8 @@ CODE = {".hpp", ".cpp", ".cu", ".cuh"}
 # Kinds of files whose every line is checked; documents and data may be wider.
 NARROW = CODE | {".cmake", ".toml"}
 TEXT = NARROW | {".py", ".sh", ".slurm", ".env", ".md", ".txt"}
-TOP_LEVEL = ("src", "parallel", "io", "tests", "cmake", "inputs", "jobscripts", "validation")
+TOP_LEVEL = ("src", "parallel", "io", "tests", "cmake", "docs", "inputs", "jobscripts",
+             "validation")
 
 POSIX = re.compile(
     r"(unistd|fcntl|dirent|pwd|signal|stdlib|errno|time|sched|dlfcn|execinfo|poll|pthread|ucontext|sys/[a-z]+)\.h$")
