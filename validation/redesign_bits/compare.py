@@ -50,11 +50,12 @@ class Runs(runs.RunCase):
     """The scratch folder and the token shards of the tests."""
 
     def result(self, program, name, ranks, overrides):
-        """The history's rows and the last checkpoint of one run."""
+        """The history's rows with those of validation, and the last checkpoint of one run."""
         runs.BINARY = program
         self.train(name, *overrides, ranks=ranks)
         last = sorted((self.folder / name / "checkpoints").glob("step-*"))[-1]
-        return self.history(name), last / "master.h5"
+        validation = (self.folder / name / "validation.csv").read_text().splitlines()
+        return (self.history(name), validation), last / "master.h5"
 
 
 def fields_that_differ(before, after):
@@ -70,8 +71,10 @@ def fields_that_differ(before, after):
 
 def compare(before, after):
     """What differs, as words, and the largest relative difference of the gradient norm."""
-    (rows, weights), (other_rows, other_weights) = before, after
+    ((rows, validation), weights), ((other_rows, other_validation), other_weights) = before, after
     words, worst = [], 0.0
+    if len(validation) < 2 or validation != other_validation:
+        words.append("validation")
     if len(rows) != len(other_rows):
         words.append(f"{len(rows)} and {len(other_rows)} rows of history")
     columns = ("step", "tokens", "loss", "grad_norm", "learning_rate")

@@ -37,7 +37,9 @@ def main():
                     kept = case.folder / f"of-{len(results)}"
                     history = case.history("continued")
                     shutil.move(case.folder / "continued", kept)
-                    results.append((history, kept / "checkpoints/step-00000020/master.h5"))
+                    validation = (kept / "validation.csv").read_text().splitlines()
+                    results.append(((history, validation),
+                                    kept / "checkpoints/step-00000020/master.h5"))
                 words, norm = compare.compare(*results)
                 different += bool(words)
                 print(f"{name}: {'differ in ' + ', '.join(words) if words else 'same bits'}; "
