@@ -31,7 +31,7 @@ class StartFiles(RunCase):
     def start(self, name, run, ranks, steps, *overrides):
         """A job that makes no step to speak of, and saves nothing."""
         return self.calls(name, ranks, "train", *self.keys(
-            run, "training.global_batch_size=8", f"training.steps={steps}",
+            run, "training.global_batch_size=32", f"training.steps={steps}",
             "schedule.warmup_steps=0", "checkpoint.at_end=false", "validation.at_end=false",
             *overrides))
 
@@ -40,9 +40,10 @@ class StartFiles(RunCase):
 
     def test_a_start_and_a_restart_of_more_ranks_open_no_more_files_each(self):
         starts, restarts = {}, {}
-        for ranks in (2, 8):
+        for ranks in (2, 8, 32):
             starts[ranks] = self.start(f"start-{ranks}", f"new-{ranks}", ranks, 1)
             self.train(f"run-{ranks}", "training.steps=1", "schedule.warmup_steps=0",
+                       "training.global_batch_size=32",
                        ranks=ranks)
             restarts[ranks] = self.start(f"restart-{ranks}", f"run-{ranks}", ranks, 2)
         for calls in (starts, restarts):
