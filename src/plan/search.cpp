@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/error.hpp"
-#include "base/integers.hpp"
+#include "plan/flops.hpp"
 
 namespace espalier::plan {
 
@@ -17,29 +17,19 @@ FlopsConvention flops_convention_from_name(std::string_view name) {
   return FlopsConvention::marin;
 }
 
-double num_parameters(const ModelShape& s) {
-  const auto H = static_cast<double>(s.hidden), F = static_cast<double>(s.intermediate);
-  const auto AD = static_cast<double>(s.heads * s.head_dim);
-  const auto KD = static_cast<double>(s.kv_heads * s.head_dim);
-  const double embeddings = (s.tied ? 1.0 : 2.0) * static_cast<double>(s.vocab) * H;
-  const double block = 2.0 * H * AD + 2.0 * H * KD + 3.0 * H * F + 2.0 * H;
-  return embeddings + static_cast<double>(s.layers) * block + H;
-}
-
-double flops_per_token(const ModelShape& s, std::int64_t sequence_length,
+double flops_per_token(const model::Architecture& a, std::int64_t sequence_length,
                        FlopsConvention convention) {
-  const auto L = static_cast<double>(s.layers), H = static_cast<double>(s.hidden);
-  const auto F = static_cast<double>(s.intermediate), A = static_cast<double>(s.heads);
-  const auto K = static_cast<double>(s.kv_heads), D = static_cast<double>(s.head_dim);
-  const auto V = static_cast<double>(s.vocab), S = static_cast<double>(sequence_length);
+  const auto L = static_cast<double>(a.num_layers), H = static_cast<double>(a.hidden_size);
+  const auto F = static_cast<double>(a.intermediate), A = static_cast<double>(a.num_heads);
+  const auto K = static_cast<double>(a.num_kv_heads), D = static_cast<double>(a.head_dim);
+  const auto V = static_cast<double>(a.vocab_size), S = static_cast<double>(sequence_length);
   switch (convention) {
     case FlopsConvention::exact:
-      return 6.0 * (L * (2.0 * H * A * D + 2.0 * H * K * D + 3.0 * H * F) + V * H) +
-             6.0 * L * A * D * S;
+      return flops_per_token(a, S).causal_attention;
     case FlopsConvention::published:
       return 3.0 * L * (2.0 * (2.0 * H * H + 2.0 * H * K * D) + 2.0 * A * S * H + 6.0 * H * F);
     case FlopsConvention::six_n:
-      return 6.0 * num_parameters(s);
+      return 6.0 * static_cast<double>(a.num_parameters());
     case FlopsConvention::marin:
       return 3.0 * (L * (6.0 * H * F + 2.0 * H * (A * D + 2.0 * K * D) + 2.0 * H * H +
                          4.0 * S * A * D + 3.0 * S * A) +
@@ -63,23 +53,21 @@ std::vector<double> evenly_spaced(double first, double last, std::int64_t count)
 
 namespace {
 
-std::vector<ModelShape> shapes_of(const SearchSpace& space) {
-  std::vector<ModelShape> shapes;
+std::vector<model::Architecture> shapes_of(const SearchSpace& space) {
+  std::vector<model::Architecture> shapes;
   for (const std::int64_t layers : space.layers)
     for (const std::int64_t hidden : space.hidden_sizes)
       for (const std::int64_t head_dim : space.head_dims) {
         if (hidden % head_dim != 0) continue;
         const std::int64_t heads = hidden / head_dim;
-        if (heads % space.kv_heads != 0) continue;
-        const double wanted = space.intermediate_ratio * static_cast<double>(hidden);
-        shapes.push_back({.layers = layers,
-                          .hidden = hidden,
-                          .intermediate = static_cast<std::int64_t>(std::llround(wanted)),
-                          .heads = heads,
-                          .kv_heads = space.kv_heads,
-                          .head_dim = head_dim,
-                          .vocab = space.vocab,
-                          .tied = space.tied});
+        if (heads % space.base.num_kv_heads != 0) continue;
+        model::Architecture shape = space.base;
+        shape.num_layers = layers;
+        shape.hidden_size = hidden;
+        shape.intermediate = std::llround(space.intermediate_ratio * static_cast<double>(hidden));
+        shape.num_heads = heads;
+        shape.head_dim = head_dim;
+        shapes.push_back(shape);
       }
   return shapes;
 }
@@ -87,21 +75,21 @@ std::vector<ModelShape> shapes_of(const SearchSpace& space) {
 }  // namespace
 
 SearchResult search(const SearchSpace& space) {
-  const std::vector<ModelShape> shapes = shapes_of(space);
+  const std::vector<model::Architecture> shapes = shapes_of(space);
   require(
       !shapes.empty(), ExitStatus::bad_configuration,
       "the search has no shape: no hidden size is a multiple of a head_dim by a multiple of the "
       "{} key and value heads",
-      space.kv_heads);
+      space.base.num_kv_heads);
   require(!space.tokens.empty(), ExitStatus::bad_configuration,
           "the search has no number of tokens");
   SearchResult result{.num_shapes = std::ssize(shapes), .num_in_range = 0, .candidates = {}};
-  for (const ModelShape& shape : shapes) {
-    const double parameters = num_parameters(shape);
+  for (const model::Architecture& shape : shapes) {
+    const auto parameters = static_cast<double>(shape.num_parameters());
     const double per_token = flops_per_token(shape, space.sequence_length, space.convention);
     std::optional<Candidate> best;
     for (const double tokens : space.tokens) {
-      Candidate candidate{.shape = shape,
+      Candidate candidate{.architecture = shape,
                           .parameters = parameters,
                           .tokens = tokens,
                           .loss = 0.0,

@@ -5,13 +5,15 @@
 #include <string_view>
 #include <vector>
 
+#include "model/architecture.hpp"
+
 namespace espalier::plan {
 
 /// How many parameters and FLOPs a model is said to have. The published searches (for Qwen3 and
 /// Llama 3 at 1.36e21 FLOPs) count neither the LM head's product nor that attention is causal, and
 /// an attention product A / 2 times too often.
 enum class FlopsConvention : std::uint8_t {
-  exact,      ///< LM head once, causal attention half: plan/flops.hpp
+  exact,      ///< LM head once, causal attention half: FlopsPerToken::causal_attention
   published,  ///< 3 L (2 (2 H H + 2 H K D) + 2 A S H + 6 H F)
   six_n,      ///< 6 N
   marin,      ///< 3 (L (6 H F + 2 H (A D + 2 K D) + 2 H H + 4 S A D + 3 S A) + 2 H V): speedruns
@@ -19,24 +21,8 @@ enum class FlopsConvention : std::uint8_t {
 /// "exact", "published", "6n" or "marin"; Error (bad_configuration) for others.
 FlopsConvention flops_convention_from_name(std::string_view name);
 
-/// What a search varies of a decoder with SwiGLU, and what it leaves.
-struct ModelShape {
-  std::int64_t layers;        ///< L
-  std::int64_t hidden;        ///< H
-  std::int64_t intermediate;  ///< F
-  std::int64_t heads;         ///< A
-  std::int64_t kv_heads;      ///< K
-  std::int64_t head_dim;      ///< D
-  std::int64_t vocab;         ///< V
-  bool tied;
-  bool operator==(const ModelShape&) const = default;
-};
-
-/// Embedding, LM head unless tied, blocks and norms; without QK-norm, as the published searches
-/// count.
-double num_parameters(const ModelShape& shape);
-/// Forward and backward, per token of sequences of S tokens.
-double flops_per_token(const ModelShape& shape, std::int64_t sequence_length,
+/// Forward and backward, per token of sequences of S tokens, of a decoder with SwiGLU.
+double flops_per_token(const model::Architecture& architecture, std::int64_t sequence_length,
                        FlopsConvention convention);
 
 /// L(N, D) = e + a / N^alpha + b / D^beta, in nats per token. The constants are those of Hoffmann
@@ -48,14 +34,14 @@ struct LossLaw {
 
 /// Shapes and numbers of tokens, all combinations of them.
 struct SearchSpace {
+  /// What the shapes share: V, K, tying, QK-norm, ... The published searches count N without
+  /// QK-norm.
+  model::Architecture base;
   std::vector<std::int64_t> layers;
   std::vector<std::int64_t> hidden_sizes;
   std::vector<std::int64_t> head_dims;  ///< A = H / D, where it divides and K divides A
-  std::int64_t kv_heads = 8;
-  double intermediate_ratio = 3.0;  ///< F = ratio H, rounded
-  std::int64_t vocab;
-  bool tied = false;
-  std::vector<double> tokens;  ///< ascending
+  double intermediate_ratio = 3.0;      ///< F = ratio H, rounded
+  std::vector<double> tokens;           ///< ascending
   std::int64_t sequence_length = 2048;
   double budget;            ///< FLOPs
   double tolerance = 0.02;  ///< of the budget, either way
@@ -68,7 +54,7 @@ struct SearchSpace {
 std::vector<double> evenly_spaced(double first, double last, std::int64_t count);
 
 struct Candidate {
-  ModelShape shape;
+  model::Architecture architecture;
   double parameters, tokens;
   double loss;
   double flops;  ///< of the whole training

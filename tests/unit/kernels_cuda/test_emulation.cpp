@@ -2,31 +2,12 @@
 // name.
 #include <numeric>
 
-#include "kernels/cuda/pack.hpp"
-#include "kernels/cuda/threads.hpp"
-#include "unit/kernels/support.hpp"
+#include "emulation_support.hpp"
 
 namespace espalier::kernels::emulated {
 namespace {
 
 constexpr int kThreads = 64;
-using emulation::settings;
-
-/// Runs body() as a kernel.
-template <class Body>
-void run(const LaunchShape& shape, const Body& body) {
-  launch(
-      +[](const Body* b) { (*b)(); }, shape, Queue{}, &body);
-}
-template <class Body>
-std::string error_of(const LaunchShape& shape, const Body& body) {
-  try {
-    run(shape, body);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 constexpr LaunchShape kOneBlock{1, kThreads, shared_bytes<float>(kThreads)};
 
 }  // namespace
