@@ -75,13 +75,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const data::MicroBatch batch = bench::random_batch(parameters, grid.data_rank());
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
 
-  const train::StepModel model{.context = context,
-                               .grid = grid,
-                               .communicators = job.model.communicators,
-                               .stage = job.model.stage,
-                               .parameters = *memory.parameter_store,
-                               .gradient_norm = *memory.gradient_norm,
-                               .optimizer = *memory.optimizer};
+  const train::StepModel model =
+      plan::step_model(context, grid, job.model.communicators, job.model.stage, memory);
   const train::StepBatches batches{
       .num_micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data),
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),

@@ -9,6 +9,7 @@
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
 #include "parallel/comm/session.hpp"
+#include "parallel/parameter_store.hpp"
 
 namespace espalier::model {
 
@@ -28,6 +29,8 @@ class Stage {
   /// does.
   Stage(const Architecture& architecture, Weights& weights, Activations& activations,
         device::Context& context, parallel::GridCommunicators& communicators);
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
 
   /// Called with the number of a bucket (Buckets).
   using OfBucket = std::function<void(int bucket)>;
@@ -36,6 +39,11 @@ class Stage {
   void set_weight_use(OfBucket acquire, OfBucket release) {
     acquire_ = std::move(acquire);
     release_ = std::move(release);
+  }
+  /// The same with the store of the stage's weights, which must outlive it.
+  void set_weight_use(parallel::ParameterStore& parameters) {
+    set_weight_use([this, &parameters](int bucket) { parameters.acquire(context_, bucket); },
+                   [&parameters](int bucket) { parameters.release(bucket); });
   }
 
   /// Gathers a micro-batch of ActivationShape's sizes into the slot. On return `batch` may go.

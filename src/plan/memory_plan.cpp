@@ -131,6 +131,18 @@ std::int64_t TrainingMemory::total_bytes() const {
   return total;
 }
 
+train::StepModel step_model(device::Context& context, const parallel::ProcessGrid& grid,
+                            parallel::GridCommunicators& communicators, model::Stage& stage,
+                            TrainingMemory& memory) {
+  return {.context = context,
+          .grid = grid,
+          .communicators = communicators,
+          .stage = stage,
+          .parameters = *memory.parameter_store,
+          .gradient_norm = *memory.gradient_norm,
+          .optimizer = *memory.optimizer};
+}
+
 std::int64_t workspace_elements(const config::Parameters& p, const parallel::ProcessGrid& grid,
                                 device::Backend backend) {
   if (backend == device::Backend::host) return 0;

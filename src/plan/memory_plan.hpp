@@ -12,6 +12,7 @@
 #include "optim/adamw.hpp"
 #include "optim/gradient_norm.hpp"
 #include "parallel/layout/grid.hpp"
+#include "train/step/step.hpp"
 
 namespace espalier::plan {
 
@@ -73,6 +74,11 @@ class TrainingMemory {
 
   std::int64_t kernel_workspace_bytes_ = 0, gemm_workspace_bytes_ = 0, pinned_bytes_ = 0;
 };
+
+/// What a training step takes, with this memory. All of it must outlive the result.
+train::StepModel step_model(device::Context& context, const parallel::ProcessGrid& grid,
+                            parallel::GridCommunicators& communicators, model::Stage& stage,
+                            TrainingMemory& memory);
 
 /// Floats of device memory that operators of one stream of such a rank need for partial sums: what
 /// its Context is made with. 0 on the host.

@@ -57,8 +57,7 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
   memory.parameter_store->connect(communicators);
   model::Stage stage(memory.architecture, *memory.weights, *memory.activations, context,
                      communicators);
-  stage.set_weight_use([&](int bucket) { memory.parameter_store->acquire(context, bucket); },
-                       [&](int bucket) { memory.parameter_store->release(bucket); });
+  stage.set_weight_use(*memory.parameter_store);
   context.profiler().record_operations(true);
   const model::Batch batch = planned_batch(p);
   // With the sums travel the signals of the ranks; of a planned rank all values are 0.
@@ -68,13 +67,7 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
     return train::StepSums{};
   };
   train::training_step(
-      {.context = context,
-       .grid = grid,
-       .communicators = communicators,
-       .stage = stage,
-       .parameters = *memory.parameter_store,
-       .gradient_norm = *memory.gradient_norm,
-       .optimizer = *memory.optimizer},
+      step_model(context, grid, communicators, stage, memory),
       {.num_micro_batches =
            div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data),
        .num_targets =

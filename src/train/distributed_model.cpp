@@ -47,9 +47,7 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
             communicators) {
   memory.parameter_store->connect(communicators);
   register_activations(communicators, memory.activation_arena);
-  stage.set_weight_use([this, &context = rank_context.context](
-                           int bucket) { memory.parameter_store->acquire(context, bucket); },
-                       [this](int bucket) { memory.parameter_store->release(bucket); });
+  stage.set_weight_use(*memory.parameter_store);
 }
 
 }  // namespace espalier::train

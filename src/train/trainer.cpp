@@ -25,7 +25,8 @@ StepReport Trainer::train_step() {
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        state_.step + 1, training.steps);
   const StepResult result = training_step(
-      step_model(),
+      plan::step_model(rank_context_.context, rank_context_.grid, model_.communicators,
+                       model_.stage, model_.memory),
       {.num_micro_batches = batch_shape_.num_micro_batches,
        .num_targets = num_targets,
        .load =
@@ -94,16 +95,6 @@ StopReason Trainer::report_end(bool all_steps) {
   if (all_steps && !validation_left) return StopReason::finished;
   if (exchange_->stop_signal()) return StopReason::signal;
   return exchange_->out_of_time() ? StopReason::time_limit : StopReason::stop_after;
-}
-
-StepModel Trainer::step_model() {
-  return {.context = rank_context_.context,
-          .grid = rank_context_.grid,
-          .communicators = model_.communicators,
-          .stage = model_.stage,
-          .parameters = *model_.memory.parameter_store,
-          .gradient_norm = *model_.memory.gradient_norm,
-          .optimizer = *model_.memory.optimizer};
 }
 
 StepHooks Trainer::step_hooks() {

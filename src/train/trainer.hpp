@@ -54,7 +54,6 @@ class Trainer {
     return added;
   }
   StepReport train_step();
-  StepModel step_model();
   StepHooks step_hooks();
   bool has_enough_steps() const;  ///< of run.stop_after
   StopReason report_end(bool all_steps);

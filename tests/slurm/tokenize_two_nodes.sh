@@ -11,47 +11,8 @@
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 build="$(cd "${1:?usage: tokenize_two_nodes.sh BUILD_DIRECTORY}" && pwd)"
-source "$root/tests/slurm/local_slurm.sh"
-cd "$root"
+source "$root/tests/slurm/two_nodes.sh"
 
-missing="$(local_slurm_missing)"
-if [[ -n "$missing" ]]; then
-  echo "skipped; missing: $missing" | tr '\n' ' '
-  exit 77
-fi
-
-work="$(realpath "$(mktemp -d)")"
-finish() {
-  local status=$?
-  trap - EXIT
-  type resume_ranks >/dev/null 2>&1 && resume_ranks  # or Slurm would wait for those that are stopped
-  local_slurm_stop
-  if [[ $status -ne 0 ]]; then
-    echo "--- job output"
-    tail -n 60 "$work"/*.out 2>/dev/null || true
-    echo "--- slurm"
-    tail -n 20 "$work"/slurm/*.log 2>/dev/null || true
-  fi
-  rm -rf "$work"
-  exit "$status"
-}
-trap finish EXIT
-trap 'exit 143' TERM INT  # ctest's time limit: clean up as well
-
-fail() {
-  echo "FAILED: $1" >&2
-  exit 1
-}
-check_equal() {  # WHAT EXPECTED FOUND
-  [[ "$2" == "$3" ]] || fail "$1: expected $2, found $3"
-  echo "ok: $1 is $3"
-}
-
-job_field() { scontrol --oneliner show job "$1" | grep -oE " $2=[^ ]+" | head -n 1 | cut -d= -f2; }
-has_ended() {  # JOB
-  local left
-  left="$(squeue --noheader --jobs="$1" 2>/dev/null)" && [[ -z "$left" ]]
-}
 hashes() { (cd "$1" && find . -name '*.h5' -exec sha256sum {} + | sort -k 2); }
 
 # --- 60 files, each a unit or more; every rank waits at its 9th change of files under the output
@@ -80,6 +41,9 @@ chmod +x "$work/espalier"
 
 ranks() { pgrep --full "^$build/espalier tokenize $work/input.toml"; }
 some_rank_waits() { [[ "$(ps -o state= -p "$(ranks | paste -s -d,)" 2>/dev/null)" == *T* ]]; }
+before_stop() {  # or Slurm would wait for those that are stopped
+  resume_ranks
+}
 resume_ranks() { ranks | xargs -r kill -CONT 2>/dev/null || true; }
 has_ended_or_resume() { has_ended "$1" || { resume_ranks; false; }; }  # JOB
 wait_for_end() { local_slurm_until has_ended_or_resume "$1" || fail "job $1 does not end"; }

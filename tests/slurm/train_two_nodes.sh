@@ -11,48 +11,8 @@
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 build="$(cd "${1:?usage: train_two_nodes.sh BUILD_DIRECTORY}" && pwd)"
-source "$root/tests/slurm/local_slurm.sh"
-cd "$root"
+source "$root/tests/slurm/two_nodes.sh"
 
-missing="$(local_slurm_missing)"
-if [[ -n "$missing" ]]; then
-  echo "skipped; missing: $missing" | tr '\n' ' '
-  exit 77
-fi
-
-work="$(mktemp -d)"
-finish() {
-  local status=$?
-  trap - EXIT
-  local_slurm_stop
-  if [[ $status -ne 0 ]]; then
-    echo "--- job output"
-    tail -n 60 "$work"/*.out 2>/dev/null || true
-    echo "--- slurm"
-    tail -n 20 "$work"/slurm/*.log 2>/dev/null || true
-  fi
-  rm -rf "$work"
-  exit "$status"
-}
-trap finish EXIT
-trap 'exit 143' TERM INT  # ctest's time limit: clean up as well
-
-fail() {
-  echo "FAILED: $1" >&2
-  exit 1
-}
-check_equal() {  # WHAT EXPECTED FOUND
-  [[ "$2" == "$3" ]] || fail "$1: expected $2, found $3"
-  echo "ok: $1 is $3"
-}
-
-# --- what Slurm says of a job
-job_field() { scontrol --oneliner show job "$1" | grep -oE " $2=[^ ]+" | head -n 1 | cut -d= -f2; }
-has_ended() {  # JOB
-  local left
-  left="$(squeue --noheader --jobs="$1" 2>/dev/null)" && [[ -z "$left" ]]
-}
-wait_for_end() { local_slurm_until has_ended "$1" || fail "job $1 does not end"; }
 submit() {  # LOG INPUT AND OVERRIDES ...; prints the job's number
   ESPALIER="$build/espalier" jobscripts/submit.sh cpu --nodes=2 --time=60 --output="$1" "${@:2}" |
     grep -oE '[0-9]+$'

@@ -160,14 +160,7 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     float p[kCount], d_s[kCount];
     std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
     QueryColumns lse, delta;
-    tiles.passing[0].consumer_wait(iteration);
-    begin_products();
-    multiply_rows(p, tiles.own[0], group_first, queries);
-    end_products();
-    tiles.passing[1].consumer_wait(iteration);
-    begin_products();
-    multiply_rows(d_s, tiles.own[1], group_first, d_outs);
-    end_products();
+    begin_scores_and_gradients(p, d_s, tiles, group_first, iteration);
 
     read_columns(lse, tiles.rows.lse, first_row);
     wait_for_products<1>(p);
@@ -267,18 +260,10 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
 #pragma unroll 1
   for (int iteration = 0; iteration < place.num_iterations; ++iteration) {
     const auto keys = tiles.passing[0].tile(iteration);
-    const auto values = tiles.passing[1].tile(iteration);
     const int first_key = place.first_key(iteration);
     float p[kCount], d_s[kCount];  // as above
     std::uint32_t left_d_s[kPassingKeys / 16][4];
-    tiles.passing[0].consumer_wait(iteration);
-    begin_products();
-    multiply_rows(p, tiles.own[0], group_first, keys);
-    end_products();
-    tiles.passing[1].consumer_wait(iteration);
-    begin_products();
-    multiply_rows(d_s, tiles.own[1], group_first, values);
-    end_products();
+    begin_scores_and_gradients(p, d_s, tiles, group_first, iteration);
 
     wait_for_products<1>(p);
     if (first_key + kPassingKeys > first_row + 1 || first_key < last_first_key) {

@@ -275,14 +275,7 @@ ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own, int e
         float p[kCount], d_s[kCount], d_q[kGroupRows / 2];
         std::uint32_t left_p[kPassingQueries / 16][4], left_d_s[kPassingQueries / 16][4];
         QueryColumns lse, delta;
-        tiles.passing[0].consumer_wait(iteration);
-        begin_products();
-        multiply_rows(p, tiles.own[0], group_first, queries);
-        end_products();
-        tiles.passing[1].consumer_wait(iteration);
-        begin_products();
-        multiply_rows(d_s, tiles.own[1], group_first, d_outs);
-        end_products();
+        begin_scores_and_gradients(p, d_s, tiles, group_first, iteration);
 
         read_columns(lse, tiles.rows.lse, first_row);
         wait_for_products<1>(p);

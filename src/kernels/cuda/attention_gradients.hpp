@@ -108,4 +108,20 @@ ESPALIER_DEVICE void hide_unseen(float (&scores)[kPassingQueries / 2], const Que
   }
 }
 
+/// Begins two groups of products of 64 of the block's own rows by the tiles that pass in this
+/// iteration, as they come: the scores, and the gradients of the probabilities.
+template <class Tiles, int kCount>
+ESPALIER_DEVICE void begin_scores_and_gradients(float (&scores)[kCount], float (&gradients)[kCount],
+                                                const Tiles& tiles, int group_first,
+                                                int iteration) {
+  tiles.passing[0].consumer_wait(iteration);
+  begin_products();
+  multiply_rows(scores, tiles.own[0], group_first, tiles.passing[0].tile(iteration));
+  end_products();
+  tiles.passing[1].consumer_wait(iteration);
+  begin_products();
+  multiply_rows(gradients, tiles.own[1], group_first, tiles.passing[1].tile(iteration));
+  end_products();
+}
+
 }  // namespace espalier::kernels::ESPALIER_GPU

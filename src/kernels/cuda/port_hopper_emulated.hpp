@@ -150,62 +150,44 @@ void wait_for_products(Registers&... registers) {
   emulation::Block::current().warpgroup().wait(kPending, site);
   (check_done(registers), ...);
 }
+/// A product as one thread asks for it: d = a b, or d += a b. `registers` hold a, or are null.
 template <int kCount>
-void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
-              const std::source_location& site = std::source_location::current()) {
+void ask_for_product(float (&d)[kCount], bool accumulate, bool by_columns, std::uint64_t a,
+                     const std::uint32_t* registers, std::uint64_t b,
+                     const std::source_location& site) {
   emulation::Block::current().warpgroup().multiply({.site = site,
                                                     .d = d,
                                                     .cols = 2 * kCount,
-                                                    .accumulate = false,
+                                                    .accumulate = accumulate,
                                                     .a = a,
-                                                    .registers = nullptr,
-                                                    .b = b});
+                                                    .registers = registers,
+                                                    .b = b,
+                                                    .by_columns = by_columns});
+}
+template <int kCount>
+void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
+              const std::source_location& site = std::source_location::current()) {
+  ask_for_product(d, /*accumulate=*/false, /*by_columns=*/false, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
                   const std::source_location& site = std::source_location::current()) {
-  emulation::Block::current().warpgroup().multiply({.site = site,
-                                                    .d = d,
-                                                    .cols = 2 * kCount,
-                                                    .accumulate = true,
-                                                    .a = a,
-                                                    .registers = nullptr,
-                                                    .b = b});
+  ask_for_product(d, /*accumulate=*/true, /*by_columns=*/false, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
                       const std::source_location& site = std::source_location::current()) {
-  emulation::Block::current().warpgroup().multiply({.site = site,
-                                                    .d = d,
-                                                    .cols = 2 * kCount,
-                                                    .accumulate = false,
-                                                    .a = a,
-                                                    .registers = nullptr,
-                                                    .b = b,
-                                                    .by_columns = true});
+  ask_for_product(d, /*accumulate=*/false, /*by_columns=*/true, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_add_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
                           const std::source_location& site = std::source_location::current()) {
-  emulation::Block::current().warpgroup().multiply({.site = site,
-                                                    .d = d,
-                                                    .cols = 2 * kCount,
-                                                    .accumulate = true,
-                                                    .a = a,
-                                                    .registers = nullptr,
-                                                    .b = b,
-                                                    .by_columns = true});
+  ask_for_product(d, /*accumulate=*/true, /*by_columns=*/true, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b,
                   const std::source_location& site = std::source_location::current()) {
-  emulation::Block::current().warpgroup().multiply({.site = site,
-                                                    .d = d,
-                                                    .cols = 2 * kCount,
-                                                    .accumulate = true,
-                                                    .a = 0,
-                                                    .registers = a,
-                                                    .b = b});
+  ask_for_product(d, /*accumulate=*/true, /*by_columns=*/false, 0, a, b, site);
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -216,13 +216,7 @@ train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int6
                                     const train::StepHooks& hooks) {
   config::OptimizerParameters unclipped = parameters.optimizer;
   unclipped.max_grad_norm = 0.0;
-  return train::training_step({.context = context,
-                               .grid = grid,
-                               .communicators = communicators,
-                               .stage = stage,
-                               .parameters = *memory.parameter_store,
-                               .gradient_norm = *memory.gradient_norm,
-                               .optimizer = *memory.optimizer},
+  return train::training_step(plan::step_model(context, grid, communicators, stage, memory),
                               batches,
                               {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
 }

@@ -13,9 +13,7 @@ using testing::ModelOnGrid;
 /// One step of the fixture's model with micro-batches of one sequence, counted while it is made.
 plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::Parameters& p) {
   ModelOnGrid model(p, testing::gpu_of_test());
-  parallel::ParameterStore& parameters = *model.memory.parameter_store;
-  model.stage.set_weight_use([&](int bucket) { parameters.acquire(model.context, bucket); },
-                             [&](int bucket) { parameters.release(bucket); });
+  model.stage.set_weight_use(*model.memory.parameter_store);
   std::vector<std::int64_t> sent;
   const auto each = [&](auto&& body) {
     const auto with = [&](const std::unique_ptr<parallel::Communicator>& group) {

@@ -105,9 +105,7 @@ TEST_CASE("an emulated GPU has the same bits with overlap and whatever is recomp
       p.parallel.overlap_tensor = way.overlap_tensor;
       p.memory.recompute = way.recompute;
       ModelOnGrid model(p, device::Gpu::open(device::Backend::emulated, 0));
-      parallel::ParameterStore& parameters = *model.memory.parameter_store;
-      model.stage.set_weight_use([&](int bucket) { parameters.acquire(model.context, bucket); },
-                                 [&](int bucket) { parameters.release(bucket); });
+      model.stage.set_weight_use(*model.memory.parameter_store);
       const ModelOnGrid::Tokens share = model.share_of(tokens, 2);
       for (std::int64_t step = 1; step <= 3; ++step) {
         const train::StepResult result =

@@ -21,13 +21,12 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-/// A stage over the weights of a model, in memory of its own.
+/// A stage over weights, with activations of its own.
 struct StageInMemory {
-  StageInMemory(ModelOnGrid& model, const model::ActivationShape& shape)
-      : arena(backed_for(model, shape)),
-        activations(model.memory.weights->sizes(), shape, model.memory.dtype, arena),
-        stage(model.memory.architecture, *model.memory.weights, activations, model.context,
-              model.communicators) {
+  StageInMemory(ModelOnGrid& model, model::Weights& weights, const model::ActivationShape& shape)
+      : arena(device::Arena::backed("activations", planned_bytes(model, shape), model.gpu)),
+        activations(weights.sizes(), shape, model.memory.dtype, arena),
+        stage(model.memory.architecture, weights, activations, model.context, model.communicators) {
     CHECK(arena.used_bytes() == planned_bytes(model, shape));
   }
   static std::int64_t planned_bytes(ModelOnGrid& model, const model::ActivationShape& shape) {
@@ -35,9 +34,6 @@ struct StageInMemory {
     const model::Activations planned(model.memory.weights->sizes(), shape, model.memory.dtype,
                                      plan);
     return plan.used_bytes();
-  }
-  static device::Arena backed_for(ModelOnGrid& model, const model::ActivationShape& shape) {
-    return device::Arena::backed("activations", planned_bytes(model, shape), model.gpu);
   }
   device::Arena arena;
   model::Activations activations;
@@ -126,7 +122,7 @@ TEST_CASE("micro-batches that are on their way together have the bits of one aft
       const Outcome expected = one_after_another(plain);
       model::ActivationShape shape = together.shape();
       shape.num_slots = 2;
-      StageInMemory two_slots(together.model, shape);
+      StageInMemory two_slots(together.model, *together.model.memory.weights, shape);
       Stage& stage = two_slots.stage;
       for (const int slot : {0, 1}) {
         stage.load(slot, together.batch(slot));
@@ -150,7 +146,7 @@ TEST_CASE("gradients of weights that are computed later have the same bits") {
       model::ActivationShape shape = later.shape();
       shape.num_slots = 2;
       shape.defers_weights = true;
-      StageInMemory deferring(later.model, shape);
+      StageInMemory deferring(later.model, *later.model.memory.weights, shape);
       Stage& stage = deferring.stage;
       stage.load(0, later.batch(0));
       stage.forward(0);
@@ -183,10 +179,7 @@ struct StageWithWeights {
         gradient_arena(device::Arena::backed("gradients", 1 << 24)),
         weights(model.memory.architecture, model.grid, model.memory.dtype, weight_arena,
                 &gradient_arena, model.parameters.parallel.sequence_parallel, extent),
-        shape(with(model.memory.activations->shape, extent)),
-        arena(device::Arena::backed("activations", StageInMemory::planned_bytes(model, shape))),
-        activations(weights.sizes(), shape, model.memory.dtype, arena),
-        stage(model.memory.architecture, weights, activations, model.context, model.communicators) {
+        memory(model, weights, with(model.memory.activations->shape, extent)) {
     for (const parallel::LocalTensor& mine : weights.local_tensors()) {
       for (const parallel::LocalTensor& whole : model.memory.parameter_store->tensors())
         if (whole.spec->name == mine.spec->name) copy(mine.weight, whole.weight);
@@ -216,10 +209,7 @@ struct StageWithWeights {
   }
   device::Arena weight_arena, gradient_arena;
   model::Weights weights;
-  model::ActivationShape shape;
-  device::Arena arena;
-  model::Activations activations;
-  Stage stage;
+  StageInMemory memory;
 };
 
 }  // namespace
@@ -238,26 +228,26 @@ TEST_CASE("two stages, each with its part of the weights, have the bits of the w
           divided.model,
           {.first = 1, .num_layers = num_layers - 1, .has_embedding = false, .has_head = true});
       const auto slot = [](StageWithWeights& stage, int number) -> model::Slot& {
-        return stage.activations.slots[static_cast<std::size_t>(number)];
+        return stage.memory.activations.slots[static_cast<std::size_t>(number)];
       };
       const auto forward = [&](int number) {
         for (StageWithWeights* stage : {&first, &second})
-          stage->stage.load(number, divided.batch(number));
-        first.stage.forward(number);
+          stage->memory.stage.load(number, divided.batch(number));
+        first.memory.stage.forward(number);
         StageWithWeights::copy(slot(second, number).input(), slot(first, number).x_final);
-        second.stage.forward(number);
+        second.memory.stage.forward(number);
       };
       const auto backward = [&](int number) {
-        second.stage.backward(number, divided.pass(number));
+        second.memory.stage.backward(number, divided.pass(number));
         StageWithWeights::copy(slot(first, number).d_output, slot(second, number).d_input);
-        first.stage.backward(number, divided.pass(number));
+        first.memory.stage.backward(number, divided.pass(number));
       };
       forward(0);
       forward(1);
       backward(0);
       backward(1);
       capture(p, name);
-      CHECK(second.stage.take_loss_sum() == expected.loss);
+      CHECK(second.memory.stage.take_loss_sum() == expected.loss);
       const auto tensors = divided.model.memory.parameter_store->tensors();
       for (std::size_t i = 0; i < tensors.size(); ++i) {
         INFO(tensors[i].spec->name);

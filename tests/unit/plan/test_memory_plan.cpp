@@ -4,25 +4,15 @@
 #include "plan/memory_fit.hpp"
 #include "support/expect_error.hpp"
 #include "support/forwarding_gpu.hpp"
+#include "support/parameters.hpp"
 
 using namespace espalier;
 
 namespace {
 
 config::Parameters qwen3_8b() {
-  config::Parameters p;
-  p.model.model_type = "qwen3";
-  p.model.vocab_size = 151936;
-  p.model.hidden_size = 4096;
-  p.model.intermediate_size = 12288;
-  p.model.num_hidden_layers = 36;
-  p.model.num_attention_heads = 32;
-  p.model.num_key_value_heads = 8;
-  p.model.head_dim = 128;
-  p.model.tie_word_embeddings = false;
-  p.model.max_position_embeddings = 40960;
+  config::Parameters p = testing::qwen3_8b();
   p.parallel.data = 1;
-  p.training.sequence_length = 4096;
   p.training.micro_batch_size = 2;
   return p;
 }

@@ -2,27 +2,17 @@
 
 #include "plan/flops.hpp"
 #include "plan/step_counts.hpp"
+#include "support/parameters.hpp"
 
 using namespace espalier;
 
 namespace {
 
 /// Qwen3-8B on 8 x 16 ranks.
-config::Parameters qwen3_8b() {
-  config::Parameters p;
-  p.model.model_type = "qwen3";
-  p.model.vocab_size = 151936;
-  p.model.hidden_size = 4096;
-  p.model.intermediate_size = 12288;
-  p.model.num_hidden_layers = 36;
-  p.model.num_attention_heads = 32;
-  p.model.num_key_value_heads = 8;
-  p.model.head_dim = 128;
-  p.model.tie_word_embeddings = false;
-  p.model.max_position_embeddings = 40960;
+config::Parameters qwen3_8b_on_128_ranks() {
+  config::Parameters p = testing::qwen3_8b();
   p.parallel.tensor = 8;
   p.parallel.data = 16;
-  p.training.sequence_length = 4096;
   p.training.micro_batch_size = 1;
   p.training.global_batch_size = 64;
   p.training.dtype = "bfloat16";
@@ -36,7 +26,7 @@ bool is_product(const device::Operation& operation) {
 }  // namespace
 
 TEST_CASE("the products of all ranks are six FLOPs for each matrix parameter and token") {
-  const config::Parameters p = qwen3_8b();
+  const config::Parameters p = qwen3_8b_on_128_ranks();
   const parallel::GridShape shape{.tensor = 8, .data = 16};
   const double tokens = 64.0 * 4096.0;
   for (const device::Backend backend : {device::Backend::host, device::Backend::cuda}) {
@@ -57,7 +47,7 @@ TEST_CASE("the products of all ranks are six FLOPs for each matrix parameter and
 }
 
 TEST_CASE("what a planned step sends grows with the data axis as ZeRO-1 says") {
-  config::Parameters p = qwen3_8b();
+  config::Parameters p = qwen3_8b_on_128_ranks();
   p.parallel.tensor = 1;
   p.training.global_batch_size = 16;
   const plan::StepCounts counts =

@@ -1,0 +1,25 @@
+#pragma once
+#include "config/parameters.hpp"
+
+// Inputs that several tests start from.
+
+namespace espalier::testing {
+
+/// Qwen3-8B, sequences of 4096 tokens.
+inline config::Parameters qwen3_8b() {
+  config::Parameters p;
+  p.model.model_type = "qwen3";
+  p.model.vocab_size = 151936;
+  p.model.hidden_size = 4096;
+  p.model.intermediate_size = 12288;
+  p.model.num_hidden_layers = 36;
+  p.model.num_attention_heads = 32;
+  p.model.num_key_value_heads = 8;
+  p.model.head_dim = 128;
+  p.model.tie_word_embeddings = false;
+  p.model.max_position_embeddings = 40960;
+  p.training.sequence_length = 4096;
+  return p;
+}
+
+}  // namespace espalier::testing
