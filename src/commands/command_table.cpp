@@ -1,4 +1,5 @@
 #include <array>
+#include <vector>
 
 #include "commands/commands.hpp"
 
@@ -186,7 +187,13 @@ const std::array kCommands = {
 }  // namespace
 
 std::span<const Command> command_table() {
-  return kCommands;
+  static const std::vector<Command> all = [] {
+    std::vector<Command> commands(kCommands.begin(), kCommands.end());
+    const auto plans = plan_command_table();
+    commands.insert(commands.end(), plans.begin(), plans.end());
+    return commands;
+  }();
+  return all;
 }
 
 }  // namespace espalier::commands

@@ -38,6 +38,19 @@ ExitStatus convert(parallel::MpiSession& session, std::span<const std::string> p
 ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::string> paths,
                           std::span<const std::string> overrides, bool dry_run);
 
+// espalier plan ... (plan_table.cpp). `paths` are input files; `run` of the others is given an
+// input that is read and not resolved (config::Use::document).
+ExitStatus plan_search(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus plan_memory(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus plan_time(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus plan_grid(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus plan_campaign(parallel::MpiSession& session, config::Parameters& parameters,
+                         bool dry_run);
+ExitStatus plan_compare(parallel::MpiSession& session, std::span<const std::string> paths,
+                        std::span<const std::string> overrides, bool dry_run);
+ExitStatus plan_fit(parallel::MpiSession& session, std::span<const std::string> paths,
+                    std::span<const std::string> overrides, bool dry_run);
+
 /// An option of a command that is short for a key: `--tokens in.h5` for evaluation.tokens=in.h5.
 struct Option {
   std::string_view flag;
@@ -64,5 +77,7 @@ struct Command {
 };
 
 std::span<const Command> command_table();
+/// Those of `espalier plan`, which are part of it.
+std::span<const Command> plan_command_table();
 
 }  // namespace espalier::commands

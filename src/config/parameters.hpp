@@ -7,6 +7,7 @@
 #include "config/job_parameters.hpp"
 #include "config/mistakes.hpp"
 #include "config/model_parameters.hpp"
+#include "config/planning_parameters.hpp"
 #include "config/training_parameters.hpp"
 
 // One struct per TOML table, in the headers above. Each member is declared once there with its
@@ -35,6 +36,12 @@ struct Parameters {
   EvaluationParameters evaluation;
   BenchParameters bench;
   ConvertParameters convert;
+  PlanParameters plan;
+  SearchParameters search;
+  LossLawParameters loss_law;
+  HardwareParameters hardware;
+  CampaignParameters campaign;
+  FitParameters fit;
   DebugParameters debug;
 
   /// visit(table name, what the table is for, table struct) for every table, in this order.
@@ -57,6 +64,12 @@ struct Parameters {
     visit("evaluation", "espalier eval", p.evaluation);
     visit("bench", "espalier bench", p.bench);
     visit("convert", "espalier convert", p.convert);
+    visit("plan", "espalier plan", p.plan);
+    visit("search", "espalier plan search: the space of shapes and tokens", p.search);
+    visit("loss_law", "Expected loss of N parameters after D tokens", p.loss_law);
+    visit("hardware", "A device, in a file of inputs/devices", p.hardware);
+    visit("campaign", "espalier plan campaign", p.campaign);
+    visit("fit", "espalier plan fit", p.fit);
     visit("debug", "Looking inside", p.debug);
   }
 };
@@ -74,6 +87,7 @@ enum class Use {
   bench,       ///< model, grid, batches; steps default to bench's, data are not needed
   tokenizing,  ///< [tokenize] and data.tokenizer
   encoding,    ///< as tokenizing, without an output
+  document,    ///< ranges alone: the command resolves what it plans
 };
 inline bool is_of_tokenizer(Use use) {
   return use == Use::tokenizing || use == Use::encoding;

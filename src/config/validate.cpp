@@ -159,6 +159,10 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
   const bool has_model = !is_of_tokenizer(use) && !model_is_absent(p.model);
   if (trains && !has_model)
     problems.add("no model is given: set model.file (see inputs/models) or the sizes in [model]");
+  if (use == Use::document) {
+    check_ranges(p, use, false, problems);
+    return problems.mistakes().throw_if_any();
+  }
   check_ranges(p, use, has_model, problems);
   distrust_what_follows(p, problems.mistakes());
   check_run(p, problems);

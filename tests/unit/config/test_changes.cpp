@@ -38,8 +38,9 @@ void change(const Field&, std::vector<std::string>& value) {
 void change(const Field&, std::vector<std::int64_t>& value) {
   value.push_back(7);
 }
-void change(const Field&, std::vector<config::DataSource>& value) {
-  value.push_back({.train = "another"});
+template <config::Described T>
+void change(const Field&, std::vector<T>& value) {
+  value.emplace_back();
 }
 
 /// visit(key, field, inputs in which it alone differs from `base`) for every key of every table.

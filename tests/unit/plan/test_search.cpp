@@ -5,7 +5,7 @@
 #include <fmt/core.h>
 
 #include "base/error.hpp"
-#include "plan/search.hpp"
+#include "plan/scaling/search.hpp"
 #include "support/architectures.hpp"
 
 using namespace espalier;

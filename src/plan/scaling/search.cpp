@@ -1,4 +1,4 @@
-#include "plan/search.hpp"
+#include "plan/scaling/search.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,0 +1,9 @@
+#include "commands/commands.hpp"
+
+namespace espalier::commands {
+
+ExitStatus plan_search(parallel::MpiSession&, config::Parameters&, bool) {
+  fail(ExitStatus::internal, "not here yet");
+}
+
+}  // namespace espalier::commands
