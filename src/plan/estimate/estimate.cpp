@@ -1,21 +1,92 @@
 #include "plan/estimate/estimate.hpp"
 
-#include "base/error.hpp"
+#include <algorithm>
+#include <cmath>
+
+#include "base/integers.hpp"
+#include "base/text.hpp"
+#include "plan/estimate/layout_memory.hpp"
+#include "plan/flops.hpp"
+#include "plan/scaling/search.hpp"
 
 namespace espalier::plan {
+namespace {
 
-Estimate estimate(const config::Parameters&, const config::HardwareParameters&) {
-  fail(ExitStatus::internal, "not here yet");
+constexpr double kGb = 1e9;
+constexpr double kCachedFileGbs = 2.0;
+constexpr double kFetchGbs = 8.0;
+/// fp32 master weight and two moments.
+constexpr double kBytesPerParameter = 12.0;
+
+std::int64_t tokens_per_step(const config::Parameters& p) {
+  return p.training.global_batch_size * p.training.sequence_length;
 }
-std::vector<Layout> layouts(const config::Parameters&, const config::HardwareParameters&,
-                            std::int64_t) {
-  fail(ExitStatus::internal, "not here yet");
+
+double peak_tflops(const config::Parameters& p, const config::HardwareParameters& h) {
+  const bool bf16 = p.training.dtype == "bfloat16";
+  const double peak = bf16 ? h.peak_bf16_tflops : h.peak_fp32_tflops;
+  return peak > 0.0 ? peak : bf16 ? h.product_bf16_tflops : h.product_fp32_tflops;
 }
-Layout best_layout(const config::Parameters&, const config::HardwareParameters&, std::int64_t) {
-  fail(ExitStatus::internal, "not here yet");
+
+void add_checkpoints(Estimate& e, const config::Parameters& p,
+                     const config::HardwareParameters& h) {
+  const double step = e.time.step() + e.input;
+  e.checkpoint_interval = p.checkpoint.interval > 0
+                              ? static_cast<double>(p.checkpoint.interval) * step
+                              : 60.0 * p.plan.checkpoint_minutes;
+  if (e.checkpoint_interval <= 0.0) return;
+  const double parameters =
+      static_cast<double>(model::Architecture::from(p.model).num_parameters());
+  const double bytes = kBytesPerParameter * parameters / static_cast<double>(e.ranks);
+  const double writers = static_cast<double>(std::min(h.devices_per_node, e.ranks));
+  const double write_rate = h.storage_gbs * kGb / writers;
+  const double fetch_rate =
+      (h.kind == "gpu" || h.copy_gbs <= 0.0 ? kFetchGbs : h.copy_gbs / 2.0) * kGb;
+  const double left = std::max(0.0, bytes - step * write_rate);
+  const bool waits = p.checkpoint.staging == "wait" && write_rate > 0.0;
+  e.checkpoint_seconds = left / (waits ? write_rate : fetch_rate);
+  if (write_rate > 0.0)
+    e.checkpoint_seconds += std::max(0.0, bytes / write_rate - e.checkpoint_interval);
+  e.checkpoint_share = e.checkpoint_seconds / (e.checkpoint_interval + e.checkpoint_seconds);
 }
-double expected_loss(const config::Parameters&) {
-  fail(ExitStatus::internal, "not here yet");
+
+}  // namespace
+
+void add_times(Estimate& e, const config::Parameters& p, const config::HardwareParameters& h) {
+  e.time = predict_step(p, h);
+  const double tokens = static_cast<double>(tokens_per_step(p));
+  e.input = 4.0 * tokens / static_cast<double>(p.parallel.data) / (kCachedFileGbs * kGb);
+  add_checkpoints(e, p, h);
+  e.tokens_per_second = tokens / e.step();
+  const FlopsPerToken flops = flops_per_token(model::Architecture::from(p.model),
+                                              static_cast<double>(p.training.sequence_length));
+  if (const double peak = peak_tflops(p, h) * 1e12 * static_cast<double>(e.ranks); peak > 0.0) {
+    e.mfu_causal = e.tokens_per_second * flops.causal_attention / peak;
+    e.mfu_full = e.tokens_per_second * flops.full_attention / peak;
+  }
+  e.hours = static_cast<double>(p.training.steps) * e.step() / 3600.0;
+}
+
+Estimate estimate(const config::Parameters& parameters,
+                  const config::HardwareParameters& hardware) {
+  LayoutMemory memory(hardware);
+  Estimate result = memory.of(parameters);
+  add_times(result, parameters, hardware);
+  return result;
+}
+
+double expected_loss(const config::Parameters& p) {
+  const auto architecture = model::Architecture::from(p.model);
+  const std::int64_t parameters = p.loss_law.counts == "all"
+                                      ? architecture.num_parameters()
+                                      : architecture.num_parameters_without_embedding();
+  const LossLaw law{.e = p.loss_law.e,
+                    .a = p.loss_law.a,
+                    .alpha = p.loss_law.alpha,
+                    .b = p.loss_law.b,
+                    .beta = p.loss_law.beta};
+  return law.loss(static_cast<double>(parameters),
+                  static_cast<double>(p.training.steps) * static_cast<double>(tokens_per_step(p)));
 }
 
 }  // namespace espalier::plan

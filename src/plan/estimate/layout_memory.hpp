@@ -1,0 +1,34 @@
+#pragma once
+#include <map>
+#include <tuple>
+
+#include "plan/estimate/estimate.hpp"
+
+namespace espalier::plan {
+
+/// The memory of many layouts of one run. It is that of TrainingMemory::planned, of which weights,
+/// gradients and optimizer state do not depend on micro-batch and recomputation, and the
+/// activations not on the data ranks: each is planned once.
+class LayoutMemory {
+ public:
+  /// `hardware` must outlive it.
+  explicit LayoutMemory(const config::HardwareParameters& hardware) : hardware_(hardware) {}
+  /// An estimate without times. Of one run: calls differ in nothing but what a layout decides.
+  Estimate of(const config::Parameters& parameters);
+
+ private:
+  /// Weights, gradients and optimizer state of the rank that has most.
+  std::int64_t state_bytes(const config::Parameters& parameters);
+  /// Activations and workspaces, the same on every rank.
+  std::int64_t activation_bytes(const config::Parameters& parameters);
+
+  const config::HardwareParameters& hardware_;
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>, std::int64_t> states_;
+  std::map<std::tuple<std::int64_t, std::int64_t, std::string, bool>, std::int64_t> activations_;
+};
+
+/// Everything of an estimate that is not memory.
+void add_times(Estimate& estimate, const config::Parameters& parameters,
+               const config::HardwareParameters& hardware);
+
+}  // namespace espalier::plan

@@ -1,0 +1,267 @@
+// Every legal layout of a run on a number of devices, and which of them is the best.
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "base/text.hpp"
+#include "plan/estimate/estimate.hpp"
+#include "plan/estimate/layout_memory.hpp"
+#include "plan/memory_plan.hpp"
+
+namespace espalier::plan {
+namespace {
+
+constexpr std::array kRecomputeModes = {"none", "selective", "mlp", "full"};
+/// parallel.data has no more.
+constexpr std::int64_t kMostRanks = 1 << 20;
+
+std::vector<std::int64_t> divisors(std::int64_t number) {
+  std::vector<std::int64_t> small, large;
+  for (std::int64_t d = 1; d * d <= number; ++d) {
+    if (number % d != 0) continue;
+    small.push_back(d);
+    if (d * d != number) large.push_back(number / d);
+  }
+  small.insert(small.end(), large.rbegin(), large.rend());
+  return small;
+}
+
+bool resolves(config::Parameters& p, std::int64_t ranks) {
+  try {
+    config::resolve(p, static_cast<int>(ranks), config::Use::planning);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// With sequence parallelism, or without it where that is what makes the layout legal.
+std::optional<config::Parameters> legal(config::Parameters p, std::int64_t ranks) {
+  p.parallel.sequence_parallel = true;
+  if (config::Parameters with = p; resolves(with, ranks)) return with;
+  p.parallel.sequence_parallel = false;
+  if (p.parallel.tensor == 1 || !resolves(p, ranks)) return std::nullopt;
+  return p;
+}
+
+/// The input on one rank, with nothing of a layout. What is wrong with it is wrong with all
+/// layouts, and is thrown.
+config::Parameters on_one_rank(config::Parameters p) {
+  p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
+  p.parallel.zero_stage = 1;
+  p.memory.recompute = kRecomputeModes.front();
+  config::resolve(p, 1, config::Use::planning);
+  return p;
+}
+
+/// on_one_rank -> legal grids of that many ranks, with a micro-batch of one sequence.
+std::vector<config::Parameters> legal_grids(const config::Parameters& base, std::int64_t ranks) {
+  std::vector<config::Parameters> grids;
+  for (const std::int64_t tensor : divisors(ranks)) {
+    config::Parameters p = base;
+    p.parallel.tensor = tensor;
+    p.parallel.data = ranks / tensor;
+    if (const auto grid = legal(p, ranks)) grids.push_back(*grid);
+  }
+  return grids;
+}
+
+/// The nearest numbers of ranks below and above that have a layout.
+std::vector<std::int64_t> usable_ranks_near(const config::Parameters& base, std::int64_t ranks) {
+  std::vector<std::int64_t> near;
+  for (std::int64_t n = std::min(ranks, kMostRanks + 1) - 1; n > 0 && near.empty(); --n)
+    if (!legal_grids(base, n).empty()) near.push_back(n);
+  // All ranks of a layout have samples of their own, or heads: beyond, nothing is legal.
+  const std::int64_t most =
+      std::min({kMostRanks, base.training.global_batch_size * base.model.num_attention_heads,
+                2 * ranks + 1024});
+  for (std::int64_t n = ranks + 1; n <= most; ++n)
+    if (!legal_grids(base, n).empty()) return near.push_back(n), near;
+  return near;
+}
+
+[[noreturn]] void fail_without_layout(const config::Parameters& base, std::int64_t ranks) {
+  std::string numbers;
+  for (const std::int64_t n : usable_ranks_near(base, ranks))
+    numbers += fmt::format("{}{}", numbers.empty() ? "" : " or ", with_commas(n));
+  throw Error(
+      ExitStatus::bad_configuration,
+      fmt::format("no layout uses {} ranks: tensor x data must be {}, tensor must divide the heads "
+                  "({} of queries, {} of keys), intermediate size and vocabulary of the model, and "
+                  "data must divide training.global_batch_size = {}. Use {} ranks, or another "
+                  "global batch",
+                  with_commas(ranks), ranks, base.model.num_attention_heads,
+                  base.model.num_key_value_heads, base.training.global_batch_size, numbers),
+      Met::by_every_rank);
+}
+
+std::vector<config::Parameters> legal_layouts(const config::Parameters& base, std::int64_t ranks) {
+  std::vector<config::Parameters> all;
+  for (const config::Parameters& grid : legal_grids(base, ranks))
+    for (const std::int64_t micro : divisors(grid.training.global_batch_size / grid.parallel.data))
+      for (const std::int64_t zero : {1, 0}) {
+        if (zero == 0 && grid.parallel.data == 1) continue;
+        for (const char* recompute : kRecomputeModes) {
+          config::Parameters p = grid;
+          p.training.micro_batch_size = micro;
+          p.parallel.zero_stage = zero;
+          p.memory.recompute = recompute;
+          if (const auto layout = legal(p, ranks)) all.push_back(*layout);
+        }
+      }
+  return all;
+}
+
+bool comes_before(const Layout& a, const Layout& b) {
+  const auto by_memory = [](const Layout& x, const Layout& y) {
+    const auto key = [](const Layout& l) {
+      const config::Parameters& p = l.parameters;
+      return std::tuple(l.estimate.memory_bytes, p.parallel.tensor, -p.training.micro_batch_size,
+                        -p.parallel.zero_stage, p.memory.recompute);
+    };
+    return key(x) < key(y);
+  };
+  if (a.estimate.fits != b.estimate.fits) return a.estimate.fits;
+  if (a.estimate.fits && a.estimate.tokens_per_second != b.estimate.tokens_per_second)
+    return a.estimate.tokens_per_second > b.estimate.tokens_per_second;
+  return by_memory(a, b);
+}
+
+std::string gib(std::int64_t bytes) {
+  return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / static_cast<double>(1 << 30));
+}
+
+/// The fewest ranks, up to 64 times as many, on which something fits; none.
+std::optional<Layout> fitting_on_more(const config::Parameters& base,
+                                      const config::HardwareParameters& hardware,
+                                      std::int64_t ranks) {
+  for (std::int64_t n = 2 * ranks; n <= std::min(64 * ranks, kMostRanks); n *= 2) {
+    LayoutMemory memory(hardware);
+    std::optional<Layout> smallest;
+    for (const config::Parameters& p : legal_layouts(base, n)) {
+      if (p.training.micro_batch_size > 1) continue;
+      Layout layout{p, memory.of(p)};
+      if (layout.estimate.fits && (!smallest || comes_before(layout, *smallest)))
+        smallest = std::move(layout);
+    }
+    if (smallest) return smallest;
+  }
+  return std::nullopt;
+}
+
+std::int64_t num_micro_batches(const config::Parameters& p) {
+  return p.training.global_batch_size / p.parallel.data / p.training.micro_batch_size;
+}
+
+}  // namespace
+
+std::vector<Layout> layouts(const config::Parameters& parameters,
+                            const config::HardwareParameters& hardware, std::int64_t ranks) {
+  const config::Parameters base = on_one_rank(parameters);
+  if (ranks < 1 || ranks > kMostRanks)
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("plan.ranks = {}: 1 to {} devices can be planned for", ranks,
+                            with_commas(kMostRanks)),
+                Met::by_every_rank);
+  LayoutMemory memory(hardware);
+  std::vector<Layout> all;
+  for (config::Parameters& p : legal_layouts(base, ranks)) {
+    Layout layout{.parameters = std::move(p), .estimate = {}};
+    layout.estimate = memory.of(layout.parameters);
+    if (layout.estimate.fits) add_times(layout.estimate, layout.parameters, hardware);
+    all.push_back(std::move(layout));
+  }
+  if (all.empty()) fail_without_layout(base, ranks);
+  std::stable_sort(all.begin(), all.end(), comes_before);
+  return all;
+}
+
+Layout best_layout(const config::Parameters& parameters, const config::HardwareParameters& hardware,
+                   std::int64_t ranks) {
+  std::vector<Layout> all = layouts(parameters, hardware, ranks);
+  if (!all.front().estimate.fits)
+    throw Error(ExitStatus::bad_configuration, why_none_fits(parameters, hardware, all),
+                Met::by_every_rank);
+  return std::move(all.front());
+}
+
+std::string why_none_fits(const config::Parameters& parameters,
+                          const config::HardwareParameters& hardware,
+                          const std::vector<Layout>& all) {
+  const Layout& nearest = all.front();
+  const std::int64_t ranks = nearest.estimate.ranks;
+  std::string text = fmt::format(
+      "none of the {} layouts on {} x {} fits into its {:.1f} GiB: the nearest needs {}: {}",
+      with_commas(std::ssize(all)), with_commas(ranks), hardware.name, hardware.memory_gib,
+      gib(nearest.estimate.memory_bytes), describe_layout(nearest.parameters));
+  const bool on_gpu = hardware.kind == "gpu";
+  const TrainingMemory plan =
+      TrainingMemory::planned(nearest.parameters,
+                              {{.tensor = static_cast<int>(nearest.parameters.parallel.tensor),
+                                .data = static_cast<int>(nearest.parameters.parallel.data)},
+                               0},
+                              on_gpu ? device::Backend::cuda : device::Backend::host,
+                              static_cast<int>(hardware.compute_capability));
+  for (const TrainingMemory::Line& line : plan.lines())
+    text += fmt::format("\n  {:<17} {:>12}", line.name, gib(line.bytes));
+  if (nearest.estimate.library_bytes > 0)
+    text += fmt::format("\n  {:<17} {:>12}", "CUDA and NCCL", gib(nearest.estimate.library_bytes));
+  text += "\nwhat would help:";
+  if (const auto more = fitting_on_more(on_one_rank(parameters), hardware, ranks))
+    text += fmt::format("\n  plan.ranks = {}: {}, {}", more->estimate.ranks,
+                        describe_layout(more->parameters), gib(more->estimate.memory_bytes));
+  text +=
+      "\n  a device with more memory (plan.device), shorter sequences "
+      "(training.sequence_length), or a smaller model";
+  return text;
+}
+
+std::string describe_layout(const config::Parameters& p) {
+  return fmt::format(
+      "tensor {} x data {}{}, micro-batch {}, recompute {}, ZeRO-{}", p.parallel.tensor,
+      p.parallel.data,
+      p.parallel.tensor > 1 && !p.parallel.sequence_parallel ? " without sequence parallelism" : "",
+      p.training.micro_batch_size, p.memory.recompute, p.parallel.zero_stage);
+}
+
+std::string why_slower(const Layout& best, const Layout& other) {
+  const double step = best.estimate.step();
+  if (other.estimate.step() <= step) return {};
+  struct Part {
+    const char* name;
+    double more;
+  };
+  const StepTime &a = best.estimate.time, &b = other.estimate.time;
+  const auto saving = [](const Estimate& e) { return e.checkpoint_share * e.step(); };
+  std::vector<Part> parts = {{"products", b.products - a.products},
+                             {"attention", b.attention - a.attention},
+                             {"memory-bound", b.memory_bound - a.memory_bound},
+                             {"tensor communication", b.tensor_exposed - a.tensor_exposed},
+                             {"data communication", b.data_exposed - a.data_exposed},
+                             {"bubble", b.bubble - a.bubble},
+                             {"other", b.other - a.other},
+                             {"checkpoints", saving(other.estimate) - saving(best.estimate)}};
+  std::stable_sort(parts.begin(), parts.end(),
+                   [](const Part& x, const Part& y) { return x.more > y.more; });
+  std::string text;
+  const std::string &mode = other.parameters.memory.recompute,
+                    &best_mode = best.parameters.memory.recompute;
+  const auto strength = [](const std::string& name) {
+    return std::find(kRecomputeModes.begin(), kRecomputeModes.end(), name);
+  };
+  if (strength(mode) > strength(best_mode)) text = "recompute";
+  if (const std::int64_t of_best = num_micro_batches(best.parameters),
+      own = num_micro_batches(other.parameters);
+      own > of_best)
+    text += fmt::format("{}{:.3g} x the micro-batches", text.empty() ? "" : ", ",
+                        static_cast<double>(own) / static_cast<double>(of_best));
+  std::string longer;
+  // The largest part, and a second that is at least a quarter of it.
+  for (std::size_t i = 0; i < 2; ++i)
+    if (parts[i].more > 0.0 && (i == 0 || parts[i].more >= 0.25 * parts[0].more))
+      longer += fmt::format("{}{} +{:.1f} %", longer.empty() ? "" : ", ", parts[i].name,
+                            100.0 * parts[i].more / step);
+  return text.empty() ? longer : text + ": " + longer;
+}
+
+}  // namespace espalier::plan
