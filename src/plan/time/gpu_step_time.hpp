@@ -10,13 +10,13 @@ namespace espalier::plan {
 /// Share of a GPU's tensor cores that a product (m, k) (k, n) can keep busy: whole tiles over
 /// `multiprocessors` in whole waves, of the tile that does best among those that libraries have
 /// (256 x 128 and the same turned, 128 x 128, 128 x 64 and turned), and the start and end of each
-/// tile beside its k: k / (k + 128). 1: all of them all the time.
+/// tile beside its k: k / (k + 225). 1: all of them all the time.
 double tile_efficiency(std::int64_t m, std::int64_t n, std::int64_t k,
                        std::int64_t multiprocessors);
 
 /// Seconds that a counted step of resolved parameters takes on a GPU. Each call of an operator:
-///   products   the larger of FLOPs / (product_*_tflops x tile_efficiency) and bytes / copy_gbs
-///   attention  FLOPs / attention_{forward,backward}_tflops x (1 + 420 / S): tiles on the diagonal
+///   products   the larger of FLOPs / (0.765 product_*_tflops x tile_efficiency) and bytes / copy_gbs
+///   attention  FLOPs / (0.765 attention_{forward,backward}_tflops) x (1 + 420 / S): tiles on the diagonal
 ///              are computed whole, and short sequences have few (FlashAttention-3's causal forward
 ///              rates on an H100, 423 TFLOP/s at S 1k to 616 at 16k, within 6 %)
 ///   others     bytes / copy_gbs
