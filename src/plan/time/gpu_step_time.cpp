@@ -1,5 +1,3 @@
-#include "plan/time/gpu_step_time.hpp"
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -8,6 +6,7 @@
 #include "base/error.hpp"
 #include "model/tensor_table.hpp"
 #include "plan/time/collective_time.hpp"
+#include "plan/time/models.hpp"
 
 namespace espalier::plan {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "plan/flops.hpp"
-#include "plan/time/gpu_step_time.hpp"
+#include "plan/time/models.hpp"
 #include "support/parameters.hpp"
 
 using namespace espalier;

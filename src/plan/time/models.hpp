@@ -1,9 +1,9 @@
 #pragma once
 #include <cstdint>
 
-#include "config/parameters.hpp"
-#include "plan/step_counts.hpp"
 #include "plan/time/step_time.hpp"
+
+// The two models of a step's time. step_time.cpp chooses by hardware.kind.
 
 namespace espalier::plan {
 
@@ -26,5 +26,9 @@ double tile_efficiency(std::int64_t m, std::int64_t n, std::int64_t k,
 /// of the next, as far as these are long enough (parallel.overlap_data).
 StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& parameters,
                        const config::HardwareParameters& hardware);
+
+/// Seconds that a counted step of resolved parameters takes on the cores of a rank.
+StepTime host_step_time(const StepCounts& counts, const config::Parameters& parameters,
+                        const config::HardwareParameters& hardware);
 
 }  // namespace espalier::plan
