@@ -22,7 +22,7 @@ const std::array kPlanCommands = {
             "\n"
             "  espalier plan search inputs/plans/qwen3-1.36e21.toml\n"
             "      a published search: 42 shapes tried, 7 spend the budget. Its count of FLOPs\n"
-            "      leaves the LM head out and takes attention A / 2 times too often.\n"
+            "      leaves the LM head out and counts causal attention A times.\n"
             "  espalier plan search inputs/plans/qwen3-1.36e21.toml search.flops=exact\n"
             "      the same space with the operations that are computed\n"
             "  espalier plan search inputs/plans/llama3-1.36e21.toml search.chinchilla_min=0.5 \\\n"
