@@ -71,7 +71,7 @@ std::vector<config::HardwareParameters> devices_of_search(const config::Paramete
 }
 
 SearchOnDevices on_devices(const config::Parameters& search, const SearchResult& result,
-                           std::vector<config::HardwareParameters> devices,
+                           std::vector<config::HardwareParameters> devices, std::size_t most,
                            const LayoutsOf& layouts_of,
                            const std::function<void(std::size_t, std::size_t)>& tell) {
   SearchOnDevices on;
@@ -80,6 +80,10 @@ SearchOnDevices on_devices(const config::Parameters& search, const SearchResult&
   std::size_t done = 0, num_without_layout = 0;
   std::string problem;
   for (const Candidate& candidate : result.candidates) {
+    if (!on.devices.empty() && most > 0 && on.possible.size() >= most) {
+      ++on.num_not_asked;
+      continue;
+    }
     PlannedCandidate planned_candidate{.candidate = candidate, .on = {}};
     const config::Parameters run = run_of(search, candidate);
     for (const config::HardwareParameters& hardware : on.devices) {

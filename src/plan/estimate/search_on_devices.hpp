@@ -30,6 +30,7 @@ struct SearchOnDevices {
   std::int64_t ranks = 0;
   std::vector<PlannedCandidate> possible;  ///< in the order of the search
   std::vector<PlannedCandidate> dropped;
+  std::size_t num_not_asked = 0;  ///< candidates behind `most` possible ones
   /// How many candidates a device drops for a reason.
   std::int64_t count(std::size_t device, OnDevice::Verdict verdict) const;
 };
@@ -42,10 +43,11 @@ std::vector<config::HardwareParameters> devices_of_search(const config::Paramete
 /// All legal layouts of a run, as `layouts` of estimate.hpp returns them.
 using LayoutsOf = std::function<std::vector<Layout>(
     const config::Parameters&, const config::HardwareParameters&, std::int64_t ranks)>;
-/// `tell(done, all)` after each candidate. Throws Error (bad_configuration, met by every rank)
+/// Layouts take some tenths of a second for each candidate: only so many are asked, in the order of
+/// the search, that `most` of them are possible; 0: all. `tell(done, all)` after each. Throws Error (bad_configuration, met by every rank)
 /// where a layout is wrong for every candidate.
 SearchOnDevices on_devices(const config::Parameters& search, const SearchResult& result,
-                           std::vector<config::HardwareParameters> devices,
+                           std::vector<config::HardwareParameters> devices, std::size_t most = 0,
                            const LayoutsOf& layouts_of = layouts,
                            const std::function<void(std::size_t, std::size_t)>& tell = {});
 

@@ -52,7 +52,7 @@ TEST_CASE("without a device every candidate stays") {
   p.plan.ranks = 0;
   const plan::SearchResult result = plan::search(plan::space_of(p));
   const plan::SearchOnDevices on =
-      plan::on_devices(p, result, plan::devices_of_search(p), invented);
+      plan::on_devices(p, result, plan::devices_of_search(p), 0, invented);
   CHECK(on.possible.size() == result.candidates.size());
   CHECK(on.dropped.empty());
   CHECK(plan::why_dropped(p, on).empty());
@@ -74,7 +74,7 @@ TEST_CASE("candidates that do not fit, or take too long, are dropped and counted
   REQUIRE(result.candidates.size() == 7);
   // 1.83e9 and 1.78e9 parameters need 27 GiB; 314e9 and 233e9 tokens take too long.
   const plan::SearchOnDevices on =
-      plan::on_devices(p, result, {hardware_of_size("small", 20.0)}, invented);
+      plan::on_devices(p, result, {hardware_of_size("small", 20.0)}, 0, invented);
   CHECK(on.count(0, Verdict::too_large) == 2);
   CHECK(on.count(0, Verdict::too_long) == 2);
   CHECK(on.count(0, Verdict::possible) == 3);
@@ -91,11 +91,23 @@ TEST_CASE("candidates that do not fit, or take too long, are dropped and counted
                          "plan.hours = 210", "the least: 233"});
 }
 
+TEST_CASE("only as many candidates are asked as it takes to find those that are wanted") {
+  Parameters p = input();
+  p.plan.hours = 210.0;
+  const plan::SearchResult result = plan::search(plan::space_of(p));
+  // The first is too large, the second and third take too long.
+  const plan::SearchOnDevices on =
+      plan::on_devices(p, result, {hardware_of_size("small", 20.0)}, 1, invented);
+  CHECK(on.possible.size() == 1);
+  CHECK(on.dropped.size() == 3);
+  CHECK(on.num_not_asked == 3);
+}
+
 TEST_CASE("devices are alternatives: what one of them can train stays") {
   Parameters p = input();
   const plan::SearchResult result = plan::search(plan::space_of(p));
   const plan::SearchOnDevices on = plan::on_devices(
-      p, result, {hardware_of_size("small", 20.0), hardware_of_size("large", 80.0)}, invented);
+      p, result, {hardware_of_size("small", 20.0), hardware_of_size("large", 80.0)}, 0, invented);
   CHECK(on.possible.size() == 7);
   CHECK(on.count(0, Verdict::too_large) == 2);
   CHECK(on.count(1, Verdict::possible) == 7);
@@ -113,12 +125,12 @@ TEST_CASE("a shape without a legal layout is dropped; when none has one, the sea
     };
   };
   const plan::SearchOnDevices on =
-      plan::on_devices(p, result, {hardware_of_size("any", 80.0)}, of_heads(16));
+      plan::on_devices(p, result, {hardware_of_size("any", 80.0)}, 0, of_heads(16));
   CHECK(on.count(0, Verdict::no_layout) == 3);
   CHECK(on.possible.size() == 4);
   testing::expect_words(plan::why_dropped(p, on), {"3 without a legal layout"});
-  testing::expect_words(testing::message_of([&] {
-                          plan::on_devices(p, result, {hardware_of_size("any", 80.0)}, of_heads(7));
-                        }),
-                        {"no candidate", "plan.ranks", "no layout uses these ranks"});
+  testing::expect_words(
+      testing::message_of(
+          [&] { plan::on_devices(p, result, {hardware_of_size("any", 80.0)}, 0, of_heads(7)); }),
+      {"no candidate", "plan.ranks", "no layout uses these ranks"});
 }
