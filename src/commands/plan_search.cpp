@@ -55,6 +55,17 @@ std::string write_row(const config::Parameters& p, const SearchSpace& space,
                      p.plan.write_row, p.plan.write, input.name, input.name);
 }
 
+/// Of the candidates that are left.
+std::string picture(const config::Parameters& p, const SearchSpace& space,
+                    const plan::SearchResult& result, const SearchOnDevices& devices) {
+  plan::SearchResult left = result;
+  left.candidates.clear();
+  for (const PlannedCandidate& row : devices.possible) left.candidates.push_back(row.candidate);
+  return plan::loss_chart(space, left, static_cast<std::size_t>(p.plan.write_row - 1),
+                          fmt::format("{}: {:.4g} FLOPs", p.run.name, space.budget))
+      .svg();
+}
+
 void require_row(const config::Parameters& p, const SearchOnDevices& devices) {
   require(p.plan.write_row <= std::ssize(devices.possible), ExitStatus::bad_configuration,
           "plan.write_row = {}: the search has {} candidates; name a row from 1 to {}",
@@ -100,17 +111,12 @@ std::string search_and_write(const config::Parameters& p, bool dry_run) {
     if (!dropped.empty()) text += "\n" + dropped + "\n";
     if (is_text) text += "\n" + describe_selected(p, devices);
   }
+  // The picture is drawn before anything is written.
+  const std::string svg = p.plan.plot.empty() ? std::string() : picture(p, space, result, devices);
   std::string written;
   if (!p.plan.write.empty()) written += write_row(p, space, devices) + "\n";
   if (!p.plan.plot.empty()) {
-    // The picture has the candidates that are left.
-    plan::SearchResult left = result;
-    left.candidates.clear();
-    for (const PlannedCandidate& row : devices.possible) left.candidates.push_back(row.candidate);
-    report::write_svg(p.plan.plot,
-                      plan::loss_chart(space, left, static_cast<std::size_t>(p.plan.write_row - 1),
-                                       fmt::format("{}: {:.4g} FLOPs", p.run.name, space.budget))
-                          .svg());
+    report::write_svg(p.plan.plot, svg);
     written += fmt::format("picture: {}\n", p.plan.plot);
   }
   if (is_for_people(format)) text += written;

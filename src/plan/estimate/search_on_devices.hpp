@@ -44,8 +44,8 @@ std::vector<config::HardwareParameters> devices_of_search(const config::Paramete
 using LayoutsOf = std::function<std::vector<Layout>(
     const config::Parameters&, const config::HardwareParameters&, std::int64_t ranks)>;
 /// Layouts take some tenths of a second for each candidate: only so many are asked, in the order of
-/// the search, that `most` of them are possible; 0: all. `tell(done, all)` after each. Throws Error (bad_configuration, met by every rank)
-/// where a layout is wrong for every candidate.
+/// the search, that `most` of them are possible; 0: all. `tell(done, all)` after each. Throws Error
+/// (bad_configuration, met by every rank) where a layout is wrong for every candidate.
 SearchOnDevices on_devices(const config::Parameters& search, const SearchResult& result,
                            std::vector<config::HardwareParameters> devices, std::size_t most = 0,
                            const LayoutsOf& layouts_of = layouts,

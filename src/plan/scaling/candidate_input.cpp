@@ -46,6 +46,14 @@ constexpr std::array<std::string_view, 22> kAlways = {"run.name",
                                                       "schedule.name",
                                                       "output.directory"};
 
+/// A meaning up to its first colon or semicolon, without a bracket that it would leave open.
+std::string_view first_words(std::string_view meaning) {
+  std::string_view words = meaning.substr(0, meaning.find_first_of(";:"));
+  if (words.find('(') != std::string_view::npos && words.find(')') == std::string_view::npos)
+    words = words.substr(0, words.find(" ("));
+  return words;
+}
+
 /// "key = value  # meaning" with the comments below each other, as far as they fit.
 std::string table_text(const std::string& table,
                        const std::vector<std::pair<std::string, std::string_view>>& lines) {
@@ -54,9 +62,9 @@ std::string table_text(const std::string& table,
     if (line.size() <= 40) width = std::max(width, line.size());
   std::string text = fmt::format("\n[{}]\n", table);
   for (const auto& [line, meaning] : lines) {
-    const std::string_view remark = meaning.substr(0, meaning.find_first_of(";:"));
-    const bool fits = std::max(width, line.size()) + 4 + remark.size() <= kColumns;
-    text += fits ? fmt::format("{:<{}}  # {}\n", line, width, remark) : line + "\n";
+    const std::string_view words = first_words(meaning);
+    const bool fits = std::max(width, line.size()) + 4 + words.size() <= kColumns;
+    text += fits ? fmt::format("{:<{}}  # {}\n", line, width, words) : line + "\n";
   }
   return text;
 }

@@ -43,6 +43,11 @@ report::XyChart loss_chart(const SearchSpace& space, const SearchResult& result,
                            std::size_t selected, const std::string& title) {
   Extent parameters, tokens;
   visit_shapes(space, [&](const Shape& shape) { parameters.add(shape.law_parameters); });
+  // Of shapes of one size a little to its left and right.
+  if (parameters.high < 1.1 * parameters.low) {
+    parameters.low *= 0.8;
+    parameters.high *= 1.25;
+  }
   report::Series budget{.name = fmt::format("{:.4g} FLOPs, cheapest shape of N", space.budget),
                         .points = budget_curve(space, parameters)};
   for (const report::Point& point : budget.points) tokens.add(point.y);

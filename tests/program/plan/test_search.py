@@ -137,6 +137,59 @@ class Files(unittest.TestCase):
         self.assertEqual(picture.read_text(), svg)
 
 
+    def test_places_that_cannot_be_written(self):
+        file = self.folder / "file"
+        file.write_text("mine")
+        self.assertIn("plan.write", search(QWEN3, "--write", file, status=78))
+        self.assertIn("file", search(QWEN3, "--write", file / "below", status=74))
+        self.assertIn("plan.plot", search(QWEN3, "--plot", self.folder / "no/a.svg", status=78))
+        self.assertEqual(file.read_text(), "mine")
+
+
+class Devices(unittest.TestCase):
+    """Memory and hours come from the plans of layouts, which have tests of their own."""
+    KEYS = ["plan.device=b200", "plan.ranks=8", "search.layers=[24]", "search.hidden_max=1536"]
+    ROWS = [row for row in published.published_rows("qwen3-1.36e21")
+            if row[3] == "24" and int(row[4]) <= 1536]
+
+    def test_candidates_have_memory_and_hours_and_their_best_layout(self):
+        found = published.Search(BINARY, QWEN3, *self.KEYS, "plan.hours=10000")
+        self.assertEqual(found.printed(), self.ROWS)
+        for row, of_json in zip(found.rows, found.json["candidates"]):
+            name = next(k for k in of_json if k.endswith("_hours")).removesuffix("_hours")
+            self.assertEqual(row["hours"], f"{of_json[name + '_hours']:.1f}")
+            self.assertEqual(row["GiB"], f"{of_json[name + '_memory_bytes'] / 2**30:.1f}")
+            self.assertIn("tensor", of_json[name + "_layout"])
+        self.assertIn("row 1 on 8 x", found.text)
+        for line in found.text.splitlines():
+            self.assertLessEqual(len(line), 100)
+
+    def test_what_takes_too_long_is_dropped_and_counted(self):
+        rows = json.loads(search(QWEN3, *self.KEYS, "--format", "json"))["candidates"]
+        hours = sorted(next(v for k, v in row.items() if k.endswith("_hours")) for row in rows)
+        self.assertEqual(len(hours), 3)
+        limit = (hours[1] + hours[2]) / 2
+        found = published.Search(BINARY, QWEN3, *self.KEYS, f"plan.hours={limit}")
+        self.assertEqual(found.statistics["passed"], 3)
+        self.assertEqual(found.statistics["candidates"], 2)
+        self.assertIn("1 longer than plan.hours", found.text)
+        text = search(QWEN3, *self.KEYS, f"plan.hours={hours[0] / 2}", status=78)
+        for words in ("none of the 3 candidates", "3 longer than plan.hours", "plan.ranks"):
+            self.assertIn(words, text)
+
+    def test_a_number_of_ranks_without_a_layout(self):
+        text = search(QWEN3, *self.KEYS, "plan.ranks=7", status=78)
+        self.assertIn("no candidate can be laid out on 7 ranks", text)
+
+    def test_a_written_run_has_the_grid_of_its_layout(self):
+        with tempfile.TemporaryDirectory(prefix="espalier-test-") as name:
+            folder = pathlib.Path(name)
+            search(QWEN3, *self.KEYS, "--write", folder)
+            run = next(folder.glob("*-run.toml"))
+            self.assertIn("# Estimate:  8 x", run.read_text())
+            self.assertIn("= 8 ranks", espalier(1, "train", run, "--dry-run", cwd=folder))
+
+
 class BadInput(unittest.TestCase):
     """Each with status 78, the key, and what to change."""
 
