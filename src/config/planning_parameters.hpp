@@ -77,6 +77,7 @@ struct SearchParameters {
   double parameters_min = 0.0, parameters_max = 0.0;
   bool count_qk_norm = true;
   std::vector<std::string> ties = {"loss", "parameters"};
+  double loss_resolution = 0.0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -94,9 +95,8 @@ struct SearchParameters {
                 .choices = {"exact", "published", "6n", "marin"}},
           p.flops);
     visit(Field{.name = "layers", .meaning = "numbers of layers; in place of the range"}, p.layers);
-    visit(Field{.name = "layers_min", .meaning = "range of layers, both ends in it", .min = 0},
-          p.layers_min);
-    visit(Field{.name = "layers_max", .meaning = "range of layers, both ends in it", .min = 0},
+    visit(Field{.name = "layers_min", .meaning = "range of layers", .min = 0}, p.layers_min);
+    visit(Field{.name = "layers_max", .meaning = "range of layers, at most", .min = 0},
           p.layers_max);
     visit(Field{.name = "layers_step", .meaning = "step of the range", .min = 1}, p.layers_step);
     visit(Field{.name = "hidden_sizes", .meaning = "hidden sizes; in place of the range"},
@@ -146,8 +146,15 @@ struct SearchParameters {
     visit(
         Field{.name = "ties",
               .meaning = "what decides between candidates, first to last: loss, parameters "
-                         "(fewer), tokens (fewer), flops (nearest to the budget), layers (fewer)"},
+                         "(fewer), tokens (fewer), flops (nearest to the budget), layers (fewer); "
+                         "what they leave open keeps the order of the space"},
         p.ties);
+    visit(Field{.name = "loss_resolution",
+                .unit = "nats",
+                .meaning = "losses that round to the same multiple of it count as equal for ties; "
+                           "0: all digits count",
+                .min = 0},
+          p.loss_resolution);
   }
 };
 
