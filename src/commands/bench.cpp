@@ -64,7 +64,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
   if (dry_run) {
-    print_gpu_plan(session, parameters, shape);
+    print_fit(session, parameters, shape);
     return ExitStatus::ok;
   }
   bench::BenchJob job(session, parameters);
