@@ -34,10 +34,20 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Roo
 }
 
 constexpr std::int64_t kMiB = 1 << 20;
+/// Below it the LM head's products become slow (model::usual_loss_chunk).
+constexpr std::int64_t kLeastLossChunk = 1024;
+
+std::int64_t loss_chunk(const config::Parameters& p, const parallel::ProcessGrid& grid,
+                        const Room& room) {
+  const config::Parameters chosen = with_recompute_chosen(p, grid.shape(), room);
+  return TrainingMemory::planned(chosen, grid, room.backend, room.compute_capability)
+      .activations->shape.loss_chunk_tokens;
+}
 
 std::vector<TrainingMemory::Line> host_lines(const config::Parameters& p,
                                              const parallel::GridShape& shape) {
-  std::vector<TrainingMemory::Line> lines{{"program and libraries", 112 * kMiB}};
+  std::vector<TrainingMemory::Line> lines{{"program and libraries", 64 * kMiB}};
+  if (p.training.dtype == "float32") lines.push_back({"scratch of fp32 products", 32 * kMiB});
   if (shape.size() > 1) lines.push_back({"staging of collectives", 16 * kMiB});
   const std::int64_t widened = device::Gemm::host_scratch_bytes(dtype_from_name(p.training.dtype));
   if (widened > 0) lines.push_back({"widened operands", widened});
@@ -149,6 +159,12 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
              *bytes});
     return candidates;
   };
+  // Its cost grows with the head's share of the model: behind the recomputation of blocks.
+  if (loss_chunk(parameters, grid, room) > kLeastLossChunk) {
+    config::Parameters p = can_recompute ? parameters : smallest;
+    p.training.loss_chunk_tokens = kLeastLossChunk;
+    add(fmt::format("training.loss_chunk_tokens = {}", kLeastLossChunk), p);
+  }
   add_first(micro_batches(can_recompute ? parameters : smallest, ""));
   if (can_recompute) add_first(micro_batches(smallest, " with memory.recompute = \"full\""));
 

@@ -22,8 +22,8 @@ struct Room {
   bool has_context = true;     ///< whether CUDA's context of this rank is in it already
 };
 /// About what a rank takes beside the plan (library_lines).
-///   On a host: the program and its libraries, 112 MiB, measured (validation/planned_memory); 16 MiB
-///   of staging for collectives with more than one rank; where products of bf16 widen their
+///   On a host: the program and its libraries, 64 MiB, and what oneDNN takes for fp32 products, 32
+///   MiB, both measured (validation/planned_memory); 16 MiB of staging for collectives with more than one rank; where products of bf16 widen their
 ///   operands, Gemm::host_scratch_bytes. On the emulated GPU: 0.
 ///   On a GPU:
 ///   code that is loaded when it is first used (cuBLASLt, NCCL, cuDNN, kernels): 256 MiB, a guess
@@ -45,7 +45,7 @@ std::int64_t needed_bytes(const config::Parameters& parameters, const parallel::
 
 /// What makes the training plan of this rank smaller, the least costly first: ZeRO where it is off,
 /// no copies for a save on the host, the cheapest mix of modes of memory.recompute if one fits,
-/// its stronger modes, smaller micro-batches, both, more tensor ranks, and more data ranks if they
+/// its stronger modes, shorter pieces of the loss, smaller micro-batches, both, more tensor ranks, and more data ranks if they
 /// suffice. Of micro-batches, tensor and data sizes it names the first that fits into `room`, else the
 /// last there is. All of them resolve.
 std::vector<Alternative> alternatives(const config::Parameters& parameters,

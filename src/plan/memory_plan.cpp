@@ -109,11 +109,13 @@ TrainingMemory TrainingMemory::backed(const config::Parameters& parameters,
 std::vector<TrainingMemory::Line> TrainingMemory::lines() const {
   std::vector<Line> lines;
   for (const device::Arena* arena : arenas()) lines.push_back({arena->name(), arena->used_bytes()});
-  if (gemm_workspace_bytes_ > 0) {
-    lines.push_back({"kernel workspace", kernel_workspace_bytes_});
-    lines.push_back({"GEMM workspace", gemm_workspace_bytes_});
-  }
+  for (Line& line : workspace_lines()) lines.push_back(std::move(line));
   return lines;
+}
+
+std::vector<TrainingMemory::Line> TrainingMemory::workspace_lines() const {
+  if (gemm_workspace_bytes_ == 0) return {};
+  return {{"kernel workspace", kernel_workspace_bytes_}, {"GEMM workspace", gemm_workspace_bytes_}};
 }
 
 std::vector<const device::Arena*> TrainingMemory::arenas() const {

@@ -96,8 +96,8 @@ bool is_budget_open(const config::Parameters& p) {
 void require_budget(const config::Parameters& p) {
   if (is_budget_open(p) && p.device.memory_gib <= 0.0)
     throw Error(ExitStatus::bad_configuration,
-                "memory.recompute = \"budget\" needs device.memory_gib on the host: set it to the "
-                "memory that a rank may take, in GiB",
+                "memory.recompute = \"budget\" needs to know what memory a rank may take: set "
+                "device.memory_gib, in GiB (on a GPU that is there, 0 means what it has free)",
                 Met::by_every_rank);
 }
 
