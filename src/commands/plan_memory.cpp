@@ -225,16 +225,16 @@ std::string remarks(const Plan& plan, const std::vector<Row>& rows, Format forma
                           row.largest.name);
   const auto kept =
       plan::kept_bytes_per_token(plan.parameters, {plan.shape, plan.largest}, plan.room);
-  text += "a block keeps for each token of a rank:";
+  text += "a block keeps per token of a rank, bytes:";
   for (std::size_t mode = 0; mode < kept.size(); ++mode)
-    text += fmt::format("{} {} B ({})", mode == 0 ? "" : ",",
+    text += fmt::format("{} {} {}", mode == 0 ? "" : ",",
                         with_commas(static_cast<std::int64_t>(kept[mode])),
                         model::kRecomputeNames[mode]);
-  text += fmt::format("; there are {} blocks\n", plan.parameters.model.num_hidden_layers);
+  text += fmt::format("; {} blocks\n", plan.parameters.model.num_hidden_layers);
   if (!plan.has_room())
     return text +
-           "name a device to learn whether it fits: plan.device, or device.memory_gib and "
-           "device.compute_capability\n";
+           "whether it fits: name plan.device, or device.memory_gib (and "
+           "device.compute_capability)\n";
   const std::int64_t left = plan.room.free_bytes - plan.needed_bytes;
   if (plan.fits()) return text + fmt::format("fits: {}, {} left\n", plan.room.whose, human(left));
   text += fmt::format("does not fit: rank {} needs {}, but {}: {} too much\n", plan.largest,

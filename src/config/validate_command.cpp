@@ -40,8 +40,8 @@ void check_memory(const Parameters& p, Problems& problems) {
   const bool chooses = p.memory.recompute == "budget";
   if (chooses && blocks.empty() && p.device.memory_gib == 0.0 && p.device.backend == "host")
     problems.add(
-        "memory.recompute = \"budget\" needs device.memory_gib on the host: set it to what memory a "
-        "rank may take, in GiB");
+        "memory.recompute = \"budget\" needs device.memory_gib on the host: set it to what a rank "
+        "may take, in GiB");
   if (blocks.empty()) return;
   const std::string given = toml_value(blocks);
   if (!chooses)

@@ -21,11 +21,12 @@ struct Room {
   int compute_capability = 0;  ///< 0: not known
   bool has_context = true;     ///< whether CUDA's context of this rank is in it already
 };
-/// About what a rank takes beside the plan (library_lines).
-///   On a host: the program and its libraries, 64 MiB, and what oneDNN takes for fp32 products, 32
-///   MiB, both measured (validation/planned_memory); 16 MiB of staging for collectives with more than one rank; where products of bf16 widen their
-///   operands, Gemm::host_scratch_bytes. On the emulated GPU: 0.
-///   On a GPU:
+/// About what a rank takes beside the plan (library_lines says it by name). On the host:
+///   the program and its libraries: 64 MiB, and for fp32 what oneDNN takes for its products:
+///     32 MiB, both measured (validation/planned_memory)
+///   staging of collectives, with more than one rank: at most 16 MiB
+///   where products of bf16 widen their operands: Gemm::host_scratch_bytes
+/// On a GPU (nothing on the emulated one):
 ///   code that is loaded when it is first used (cuBLASLt, NCCL, cuDNN, kernels): 256 MiB, a guess
 ///   CUDA's context, where free_bytes still has it: 512 MiB, a guess
 ///   NCCL, per communicator of more than one rank: 32 channels of 9.2 MiB, the buffers of its three
@@ -45,9 +46,9 @@ std::int64_t needed_bytes(const config::Parameters& parameters, const parallel::
 
 /// What makes the training plan of this rank smaller, the least costly first: ZeRO where it is off,
 /// no copies for a save on the host, the cheapest mix of modes of memory.recompute if one fits,
-/// its stronger modes, shorter pieces of the loss, smaller micro-batches, both, more tensor ranks, and more data ranks if they
-/// suffice. Of micro-batches, tensor and data sizes it names the first that fits into `room`, else the
-/// last there is. All of them resolve.
+/// its stronger modes, shorter pieces of the loss, smaller micro-batches, both, more tensor ranks,
+/// and more data ranks if they suffice. Of micro-batches, tensor and data sizes it names the first
+/// that fits into `room`, else the last there is. All of them resolve.
 std::vector<Alternative> alternatives(const config::Parameters& parameters,
                                       const parallel::ProcessGrid& grid, const Room& room);
 

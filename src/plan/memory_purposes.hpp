@@ -18,8 +18,8 @@ struct MemoryPurpose {
   Kind kind;
 };
 
-/// Of one rank, in an order that is the same for all ranks; purposes of no bytes are left out. Those
-/// that are not `beside` add up to needed_bytes.
+/// Of one rank, in an order that is the same for all ranks; purposes of no bytes are left out.
+/// Those that are not `beside` add up to needed_bytes.
 std::vector<MemoryPurpose> memory_purposes(const config::Parameters& parameters,
                                            const parallel::ProcessGrid& grid, const Room& room);
 

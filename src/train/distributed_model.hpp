@@ -36,9 +36,9 @@ double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_contex
                          const config::Parameters& parameters, double seconds);
 
 /// The parameters with what memory.recompute = "budget" chooses on every rank, for the GPU
-/// that has least free or for device.memory_gib; the log says it (collective). On the host, which has
-/// no other measure, throws Error (bad_configuration, met by every rank) when the rank that needs
-/// most needs more than device.memory_gib.
+/// that has least free or for device.memory_gib; the log says it (collective). On the host, which
+/// has no other measure, throws Error (bad_configuration, met by every rank) when the rank that
+/// needs most needs more than device.memory_gib.
 config::Parameters with_memory_settled(parallel::MpiSession& session,
                                        const config::Parameters& parameters,
                                        const RankContext& rank_context);
