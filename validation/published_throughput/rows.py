@@ -107,7 +107,7 @@ ROWS = [
     Row(NV, "Llama-3.1-405B FP8", "b200", LLAMA3_405B, 8192, 128, 661, tensor=4, pipeline=8,
         context=2, virtual=8, micro_batches=64, fp8=True,
         assumed=["128 GPUs", "8 virtual stages", "64 micro-batches"]),
-    Row(TT, "Llama-3-8B, FSDP 64", "a100", LLAMA3_8B, 8192, 64, 2973, fsdp=True, recompute="half",
+    Row(TT, "Llama-3-8B, FSDP 64", "a100-80", LLAMA3_8B, 8192, 64, 2973, fsdp=True, recompute="half",
         assumed=["1 sequence"]),
 ]
 # It set the one constant of the model that is not from a data sheet or a benchmark of a kernel

@@ -64,9 +64,9 @@ def ring_seconds(bytes_, size, stride, hardware):
     if size == 1:
         return 0.0
     per_node = max(1, min(size, hardware["devices_per_node"] // stride))
-    rate = hardware["link_gbs"] if per_node > 1 else float("inf")
+    rate = hardware["link_bus_gbs"] if per_node > 1 else float("inf")
     if size > per_node:
-        rate = min(rate, per_node * hardware["network_gbs"])
+        rate = min(rate, per_node * hardware["network_bus_gbs"])
     return (size - 1) / size * bytes_ / (1e9 * rate)
 
 

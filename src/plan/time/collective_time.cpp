@@ -27,7 +27,8 @@ double collective_seconds(std::string_view collective, double bytes, RankGroup g
   const double nodes = std::ceil(static_cast<double>(group.size) / static_cast<double>(per_node));
   double bandwidth = 0.0, latency = 0.0;
   if (per_node > 1) {
-    bandwidth = needed(hardware.link_gbs, "link_gbs", hardware);
+    bandwidth = hardware.link_bus_gbs > 0.0 ? hardware.link_bus_gbs
+                                            : needed(hardware.link_gbs, "link_gbs", hardware);
     latency = static_cast<double>(per_node - 1) * hardware.link_latency_us;
   }
   if (nodes > 1.0) {

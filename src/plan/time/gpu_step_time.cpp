@@ -48,6 +48,12 @@ double product_rate(const config::Parameters& p, const config::HardwareParameter
                      : needed(h.product_bf16_tflops, "product_bf16_tflops", h));
 }
 
+double attention_rate(std::string_view name, const config::HardwareParameters& h) {
+  return name.ends_with("backward")
+             ? needed(h.attention_backward_tflops, "attention_backward_tflops", h)
+             : needed(h.attention_forward_tflops, "attention_forward_tflops", h);
+}
+
 bool is_optimizer(std::string_view name) {
   return name.starts_with("adamw") || name.starts_with("square_sum");
 }
@@ -100,14 +106,12 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
       time.products +=
           std::max(cost.flops / (kSustainedShare * rate * efficiency), cost.bytes / copy);
     } else if (operation.name.starts_with("attention")) {
-      const bool backward = operation.name.ends_with("backward");
-      const double tflops =
-          backward
-              ? needed(hardware.attention_backward_tflops, "attention_backward_tflops", hardware)
-              : needed(hardware.attention_forward_tflops, "attention_forward_tflops", hardware);
-      const double whole_tiles = 1.0 + 420.0 / static_cast<double>(p.training.sequence_length);
-      time.attention +=
-          std::max(cost.flops * whole_tiles / (1e12 * kSustainedShare * tflops), cost.bytes / copy);
+      const double half = operation.name.ends_with("backward") ? hardware.attention_backward_half
+                                                               : hardware.attention_forward_half;
+      const double tflops = attention_rate(operation.name, hardware);
+      const double short_sequences = 1.0 + half / static_cast<double>(p.training.sequence_length);
+      time.attention += std::max(cost.flops * short_sequences / (1e12 * kSustainedShare * tflops),
+                                 cost.bytes / copy);
     } else {
       time.memory_bound += cost.bytes / copy;
       if (is_optimizer(operation.name)) optimizer += cost.bytes / copy;

@@ -15,10 +15,9 @@ double tile_efficiency(std::int64_t m, std::int64_t n, std::int64_t k,
                        std::int64_t multiprocessors);
 
 /// Seconds that a counted step of resolved parameters takes on a GPU. Each call of an operator:
-///   products   the larger of FLOPs / (0.765 product_*_tflops x tile_efficiency) and bytes / copy_gbs
-///   attention  FLOPs / (0.765 attention_{forward,backward}_tflops) x (1 + 420 / S): tiles on the diagonal
-///              are computed whole, and short sequences have few (FlashAttention-3's causal forward
-///              rates on an H100, 423 TFLOP/s at S 1k to 616 at 16k, within 6 %)
+///   products   the larger of FLOPs / (0.765 product_*_tflops x tile_efficiency)
+///              and bytes / copy_gbs
+///   attention  FLOPs / (0.765 attention_*_tflops) x (1 + attention_*_half / S)
 ///   others     bytes / copy_gbs
 /// and overhead_us for each. Collectives: collective_time.hpp. Those of the tensor group are
 /// waited for (three quarters hidden with parallel.overlap_tensor); those of gradients travel

@@ -41,7 +41,7 @@ TEST_CASE("products that fill whole waves of whole tiles keep the tensor cores b
 }
 
 TEST_CASE("no device does more than its best product, nor less than a quarter of it") {
-  for (const char* name : {"a100", "a6000", "h100", "h200", "b200", "b300", "gb200"}) {
+  for (const char* name : {"a100-40", "a100-80", "a6000", "h100", "h200", "b200", "b300", "gb200"}) {
     INFO(name);
     const config::HardwareParameters hardware = known_device(name);
     const config::Parameters p = run(1, 8);
