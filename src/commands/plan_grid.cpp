@@ -1,9 +1,228 @@
+// espalier plan grid: every layout of a run on a number of devices, the fastest first.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "base/text.hpp"
 #include "commands/commands.hpp"
+#include "commands/plan_output.hpp"
+#include "parallel/comm/on_rank_0.hpp"
+#include "plan/estimate/run_input.hpp"
 
 namespace espalier::commands {
+namespace {
 
-ExitStatus plan_grid(parallel::MpiSession&, config::Parameters&, bool) {
-  fail(ExitStatus::internal, "not here yet");
+using config::HardwareParameters;
+using config::Parameters;
+using plan::Layout;
+using report::Cell;
+using report::Table;
+
+std::int64_t num_micro_batches(const Parameters& p) {
+  return p.training.global_batch_size / p.parallel.data / p.training.micro_batch_size;
+}
+
+/// "4 x 256", with a star where sequence parallelism is not legal.
+std::string grid_of(const Parameters& p) {
+  const bool split = p.parallel.tensor == 1 || p.parallel.sequence_parallel;
+  return fmt::format("{} x {}{}", p.parallel.tensor, p.parallel.data, split ? "" : "*");
+}
+
+std::int64_t num_fitting(const std::vector<Layout>& all) {
+  return std::count_if(all.begin(), all.end(), [](const Layout& l) { return l.estimate.fits; });
+}
+
+/// The layouts on one kind of device, and how many of them are shown.
+struct Shown {
+  const HardwareParameters& hardware;
+  const std::vector<Layout>& all;
+  std::size_t rows;
+};
+
+/// For programs: a row for each layout with everything.
+Table wide_table() {
+  std::vector<report::Column> columns = {
+      {"number", ""},           {"device", ""},        {"ranks", ""},
+      {"tensor", ""},           {"data", ""},          {"sequence_parallel", ""},
+      {"micro_batch_size", ""}, {"micro_batches", ""}, {"recompute", ""},
+      {"zero_stage", ""}};
+  for (report::Column& column : estimate_columns()) columns.push_back(std::move(column));
+  columns.push_back({"why_slower", ""});
+  return Table(std::move(columns));
+}
+
+void add_wide_rows(Table& table, const Shown& shown) {
+  const auto integer = [](std::int64_t n) {
+    return Cell(static_cast<double>(n), std::to_string(n));
+  };
+  for (std::size_t i = 0; i < shown.rows; ++i) {
+    const Layout& layout = shown.all[i];
+    const Parameters& p = layout.parameters;
+    std::vector<Cell> row = {integer(static_cast<std::int64_t>(i) + 1),
+                             shown.hardware.name,
+                             integer(layout.estimate.ranks),
+                             integer(p.parallel.tensor),
+                             integer(p.parallel.data),
+                             p.parallel.sequence_parallel ? "yes" : "no",
+                             integer(p.training.micro_batch_size),
+                             integer(num_micro_batches(p)),
+                             p.memory.recompute,
+                             integer(p.parallel.zero_stage)};
+    for (Cell& cell : estimate_cells(layout.estimate)) row.push_back(std::move(cell));
+    row.emplace_back(layout.estimate.fits ? plan::why_slower(shown.all.front(), layout) : "memory");
+    table.add(std::move(row));
+  }
+}
+
+std::string results(const Shown& shown, report::Format format) {
+  Table table({{"number", "#"},
+               {"grid", "tensor x data"},
+               {"micro_batch_size", "micro"},
+               {"recompute", "recompute"},
+               {"zero_stage", "ZeRO"},
+               {"memory_gib", "GiB"},
+               {"step_seconds", "step, s"},
+               {"tokens_per_second", "tokens/s"},
+               {"mfu_causal", "MFU %"},
+               {"mfu_full", "full %"},
+               {"hours", "hours"},
+               {"device_hours", "device-h"}});
+  for (std::size_t i = 0; i < shown.rows; ++i) {
+    const plan::Estimate& e = shown.all[i].estimate;
+    const Parameters& p = shown.all[i].parameters;
+    table.add({Cell(static_cast<double>(i + 1), std::to_string(i + 1)), grid_of(p),
+               count_cell(static_cast<double>(p.training.micro_batch_size)), p.memory.recompute,
+               count_cell(static_cast<double>(p.parallel.zero_stage)),
+               Cell(static_cast<double>(e.memory_bytes), in_gib(e.memory_bytes)),
+               seconds_cell(e.step()), count_cell(e.tokens_per_second), percent_cell(e.mfu_causal),
+               percent_cell(e.mfu_full), hours_cell(e.hours), hours_cell(e.device_hours())});
+  }
+  return table.print(format);
+}
+
+std::string shares(const Shown& shown, report::Format format) {
+  Table table({{"number", "#"},
+               {"products", "products"},
+               {"attention", "attention"},
+               {"memory_bound", "memory"},
+               {"tensor_exposed", "tensor"},
+               {"data_exposed", "data"},
+               {"other", "other"},
+               {"input", "input"},
+               {"checkpoint", "saving"},
+               {"tensor_hidden", "(tensor"},
+               {"data_hidden", "data hidden)"}});
+  for (std::size_t i = 0; i < shown.rows; ++i) {
+    const plan::Estimate& e = shown.all[i].estimate;
+    const auto share = [&](double seconds) { return percent_cell(seconds / e.step()); };
+    table.add({Cell(static_cast<double>(i + 1), std::to_string(i + 1)), share(e.time.products),
+               share(e.time.attention), share(e.time.memory_bound), share(e.time.tensor_exposed),
+               share(e.time.data_exposed), share(e.time.other + e.time.bubble), share(e.input),
+               percent_cell(e.checkpoint_share), share(e.time.tensor_hidden),
+               share(e.time.data_hidden)});
+  }
+  return table.print(format);
+}
+
+std::string reasons(const Shown& shown, report::Format format) {
+  Table table({{"number", "#"}, {"slower", "slower by"}, {"why", "because of"}});
+  const double best = shown.all.front().estimate.step();
+  for (std::size_t i = 1; i < shown.rows; ++i) {
+    const double longer = shown.all[i].estimate.step() / best - 1.0;
+    std::string why = plan::why_slower(shown.all.front(), shown.all[i]);
+    table.add({Cell(static_cast<double>(i + 1), std::to_string(i + 1)),
+               Cell(longer, fmt::format("{:.1f} %", 100.0 * longer)),
+               why.empty() ? "nothing: it needs more memory" : why});
+  }
+  return table.num_rows() > 0 ? table.print(format) : "";
+}
+
+/// How many do not fit, and the one that nearly does.
+std::string misses(const Shown& shown) {
+  const std::int64_t fitting = num_fitting(shown.all);
+  if (fitting == std::ssize(shown.all)) return {};
+  const Layout& nearest = shown.all[static_cast<std::size_t>(fitting)];
+  return fmt::format("{} layouts do not fit; the nearest needs {} GiB:\n{}\n",
+                     with_commas(std::ssize(shown.all) - fitting),
+                     in_gib(nearest.estimate.memory_bytes),
+                     plan::describe_layout(nearest.parameters));
+}
+
+std::string for_people(const Shown& shown, report::Format format) {
+  const Layout& best = shown.all.front();
+  std::string text = fmt::format(
+      "{}\n\non {}: {} layouts fit, the fastest first\n\n", describe_run(best.parameters),
+      describe_devices(best.estimate.ranks, shown.hardware), with_commas(num_fitting(shown.all)));
+  text += results(shown, format);
+  for (std::size_t i = 0; i < shown.rows; ++i)
+    if (grid_of(shown.all[i].parameters).ends_with("*")) {
+      text += "*: without sequence parallelism, which is not legal there\n";
+      break;
+    }
+  text += "\nwhere the time of a step goes, %\n\n" + shares(shown, format);
+  if (const std::string why = reasons(shown, format); !why.empty())
+    text += "\nbehind the first, in % of its step\n\n" + why;
+  if (const std::string why = misses(shown); !why.empty()) text += "\n" + why;
+  if (format == report::Format::text)
+    text += fmt::format("\nthe first, {}:\n\n{}", plan::describe_layout(best.parameters),
+                        time_bar(best.estimate));
+  if (const std::string hours = describe_hours(best.parameters, best.estimate); !hours.empty())
+    text += "\n" + hours + "\n";
+  return text;
+}
+
+std::string planned(const Parameters& parameters) {
+  const report::Format format = report::format_from_name(parameters.plan.format);
+  const bool is_for_people = format == report::Format::text || format == report::Format::markdown;
+  const std::int64_t ranks =
+      parameters.plan.ranks > 0 ? parameters.plan.ranks : config::declared_ranks(parameters);
+  Table wide = wide_table();
+  std::string text;
+  std::vector<NamedEstimate> bars;
+  std::vector<std::string> written;
+  for (const HardwareParameters& hardware : plan::hardware_of(parameters)) {
+    const std::vector<Layout> all = plan::layouts(parameters, hardware, ranks);
+    if (!all.front().estimate.fits)
+      fail(ExitStatus::bad_configuration, "{}", plan::why_none_fits(parameters, hardware, all));
+    const auto limit = static_cast<std::size_t>(parameters.plan.rows);
+    // All rows are those that do not fit, too, where a program reads them.
+    const std::size_t there =
+        is_for_people ? static_cast<std::size_t>(num_fitting(all)) : all.size();
+    const Shown shown{hardware, all, limit == 0 ? there : std::min(there, limit)};
+    if (is_for_people)
+      text += (text.empty() ? "" : "\n\n") + for_people(shown, format);
+    else
+      add_wide_rows(wide, shown);
+    for (std::size_t i = 0; i < shown.rows && all[i].estimate.fits; ++i)
+      bars.push_back(
+          {fmt::format("{}: {}, micro-batch {}, {}, ZeRO-{}", hardware.name,
+                       grid_of(all[i].parameters), all[i].parameters.training.micro_batch_size,
+                       all[i].parameters.memory.recompute, all[i].parameters.parallel.zero_stage),
+           all[i].estimate});
+    if (parameters.plan.write.empty()) continue;
+    const std::int64_t row = parameters.plan.write_row;
+    require(row <= num_fitting(all), ExitStatus::bad_configuration,
+            "plan.write_row = {}: {} layouts fit on {} x {}; name one of these rows", row,
+            num_fitting(all), ranks, hardware.name);
+    written.push_back(plan::write_run_input(parameters.plan.write,
+                                            all[static_cast<std::size_t>(row) - 1], hardware));
+  }
+  if (!parameters.plan.plot.empty())
+    report::write_svg(parameters.plan.plot,
+                      time_chart(fmt::format("A step on {} devices", ranks), bars).svg());
+  if (!is_for_people) return wide.print(format);
+  for (const std::string& path : written) text += fmt::format("\nwritten: {}\n", path);
+  return text;
+}
+
+}  // namespace
+
+ExitStatus plan_grid(parallel::MpiSession& session, config::Parameters& parameters, bool) {
+  std::string text = parallel::on_rank_0(session, [&] { return planned(parameters); });
+  text.erase(text.find_last_not_of('\n') + 1);
+  log::line(text);
+  return ExitStatus::ok;
 }
 
 }  // namespace espalier::commands

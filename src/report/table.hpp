@@ -47,7 +47,7 @@ class Table {
  private:
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_;
-  std::size_t marked_ = static_cast<std::size_t>(-1);
+  std::size_t marked_ = static_cast<std::size_t>(-2);  ///< none; one more is no row either
 };
 
 /// A part of a whole, for `bar`.

@@ -75,6 +75,18 @@ Estimate estimate(const config::Parameters& parameters,
   return result;
 }
 
+std::vector<StepPart> step_parts(const Estimate& e) {
+  return {{"products", "matrix products", e.time.products},
+          {"attention", "attention", e.time.attention},
+          {"memory_bound", "memory-bound operators", e.time.memory_bound},
+          {"tensor_exposed", "tensor communication", e.time.tensor_exposed},
+          {"data_exposed", "data communication", e.time.data_exposed},
+          {"bubble", "pipeline bubble", e.time.bubble},
+          {"other", "norm, loss, overheads", e.time.other},
+          {"input", "input", e.input},
+          {"checkpoint", "checkpoints", e.checkpoint_share * e.step()}};
+}
+
 double expected_loss(const config::Parameters& p) {
   const auto architecture = model::Architecture::from(p.model);
   const std::int64_t parameters = p.loss_law.counts == "all"

@@ -42,6 +42,15 @@ struct Estimate {
 /// without that.
 Estimate estimate(const config::Parameters& parameters, const config::HardwareParameters& hardware);
 
+/// A part of Estimate::step().
+struct StepPart {
+  std::string key;   ///< for programs: "tensor_exposed"
+  std::string name;  ///< for people: "tensor communication"
+  double seconds;
+};
+/// What the seconds of a step go to. They add up to Estimate::step().
+std::vector<StepPart> step_parts(const Estimate& estimate);
+
 /// A legal way to lay a run on `ranks` devices.
 struct Layout {
   config::Parameters parameters;  ///< resolved: grid, micro-batch, recompute, ZeRO

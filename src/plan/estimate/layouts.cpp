@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <set>
 
 #include "base/text.hpp"
 #include "plan/estimate/estimate.hpp"
@@ -66,17 +67,20 @@ std::vector<config::Parameters> legal_grids(const config::Parameters& base, std:
   return grids;
 }
 
-/// The nearest numbers of ranks below and above that have a layout.
+/// The nearest numbers of ranks below and above that have a layout. Data ranks divide the samples of
+/// a step and tensor ranks the heads: these are the numbers to ask for.
 std::vector<std::int64_t> usable_ranks_near(const config::Parameters& base, std::int64_t ranks) {
+  std::set<std::int64_t> candidates;
+  for (const std::int64_t data : divisors(base.training.global_batch_size))
+    for (std::int64_t tensor = 1; tensor <= base.model.num_attention_heads; ++tensor)
+      if (data * tensor <= kMostRanks) candidates.insert(data * tensor);
+  const auto is_usable = [&](std::int64_t n) { return !legal_grids(base, n).empty(); };
+  const auto above = candidates.upper_bound(ranks);
   std::vector<std::int64_t> near;
-  for (std::int64_t n = std::min(ranks, kMostRanks + 1) - 1; n > 0 && near.empty(); --n)
-    if (!legal_grids(base, n).empty()) near.push_back(n);
-  // All ranks of a layout have samples of their own, or heads: beyond, nothing is legal.
-  const std::int64_t most =
-      std::min({kMostRanks, base.training.global_batch_size * base.model.num_attention_heads,
-                2 * ranks + 1024});
-  for (std::int64_t n = ranks + 1; n <= most; ++n)
-    if (!legal_grids(base, n).empty()) return near.push_back(n), near;
+  const auto below = std::find_if(std::reverse_iterator(above), candidates.rend(), is_usable);
+  if (below != candidates.rend()) near.push_back(*below);
+  const auto next = std::find_if(above, candidates.end(), is_usable);
+  if (next != candidates.end()) near.push_back(*next);
   return near;
 }
 
@@ -203,9 +207,11 @@ std::string why_none_fits(const config::Parameters& parameters,
                               on_gpu ? device::Backend::cuda : device::Backend::host,
                               static_cast<int>(hardware.compute_capability));
   for (const TrainingMemory::Line& line : plan.lines())
-    text += fmt::format("\n  {:<17} {:>12}", line.name, gib(line.bytes));
+    text +=
+        fmt::format("\n  {:<17} {:>12}", line.name, human_bytes(static_cast<double>(line.bytes)));
   if (nearest.estimate.library_bytes > 0)
-    text += fmt::format("\n  {:<17} {:>12}", "CUDA and NCCL", gib(nearest.estimate.library_bytes));
+    text += fmt::format("\n  {:<17} {:>12}", "CUDA and NCCL",
+                        human_bytes(static_cast<double>(nearest.estimate.library_bytes)));
   text += "\nwhat would help:";
   if (const auto more = fitting_on_more(on_one_rank(parameters), hardware, ranks))
     text += fmt::format("\n  plan.ranks = {}: {}, {}", more->estimate.ranks,
@@ -227,25 +233,15 @@ std::string describe_layout(const config::Parameters& p) {
 std::string why_slower(const Layout& best, const Layout& other) {
   const double step = best.estimate.step();
   if (other.estimate.step() <= step) return {};
-  struct Part {
-    const char* name;
-    double more;
-  };
-  const StepTime &a = best.estimate.time, &b = other.estimate.time;
-  const auto saving = [](const Estimate& e) { return e.checkpoint_share * e.step(); };
-  std::vector<Part> parts = {{"products", b.products - a.products},
-                             {"attention", b.attention - a.attention},
-                             {"memory-bound", b.memory_bound - a.memory_bound},
-                             {"tensor communication", b.tensor_exposed - a.tensor_exposed},
-                             {"data communication", b.data_exposed - a.data_exposed},
-                             {"bubble", b.bubble - a.bubble},
-                             {"other", b.other - a.other},
-                             {"checkpoints", saving(other.estimate) - saving(best.estimate)}};
+  // By how much longer each part is.
+  std::vector<StepPart> parts = step_parts(other.estimate);
+  const std::vector<StepPart> of_the_best = step_parts(best.estimate);
+  for (std::size_t i = 0; i < parts.size(); ++i) parts[i].seconds -= of_the_best[i].seconds;
   std::stable_sort(parts.begin(), parts.end(),
-                   [](const Part& x, const Part& y) { return x.more > y.more; });
+                   [](const StepPart& a, const StepPart& b) { return a.seconds > b.seconds; });
   std::string text;
-  const std::string &mode = other.parameters.memory.recompute,
-                    &best_mode = best.parameters.memory.recompute;
+  const std::string& mode = other.parameters.memory.recompute;
+  const std::string& best_mode = best.parameters.memory.recompute;
   const auto strength = [](const std::string& name) {
     return std::find(kRecomputeModes.begin(), kRecomputeModes.end(), name);
   };
@@ -258,9 +254,9 @@ std::string why_slower(const Layout& best, const Layout& other) {
   std::string longer;
   // The largest part, and a second that is at least a quarter of it.
   for (std::size_t i = 0; i < 2; ++i)
-    if (parts[i].more > 0.0 && (i == 0 || parts[i].more >= 0.25 * parts[0].more))
+    if (parts[i].seconds > 0.0 && (i == 0 || parts[i].seconds >= 0.25 * parts[0].seconds))
       longer += fmt::format("{}{} +{:.1f} %", longer.empty() ? "" : ", ", parts[i].name,
-                            100.0 * parts[i].more / step);
+                            100.0 * parts[i].seconds / step);
   return text.empty() ? longer : text + ": " + longer;
 }
 
