@@ -21,6 +21,13 @@ std::string planned(std::span<const std::string> paths, std::span<const std::str
     plans.push_back(plan::plan_campaign(campaign, folder, hardware));
   std::string text =
       plan::print_campaign(campaign.run.name, plans, campaign.campaign.reserve, format);
+  std::vector<std::string> written;
+  if (!campaign.plan.write.empty())
+    for (const plan::CampaignPlan& of_device : plans)
+      for (std::string& path : plan::write_campaign(of_device, campaign.plan.write))
+        written.push_back(std::move(path));
+  if (format == report::Format::text || format == report::Format::markdown)
+    for (const std::string& path : written) text += fmt::format("written: {}\n", path);
   text.pop_back();  // a line has its own end
   return text;
 }

@@ -8,7 +8,9 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "io/output_file.hpp"
 #include "plan/estimate/planned_input.hpp"
+#include "plan/estimate/run_input.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -328,6 +330,20 @@ CampaignPlan plan_campaign(const Parameters& campaign, const std::string& folder
     }
   }
   return plan;
+}
+
+std::vector<std::string> write_campaign(const CampaignPlan& plan, const std::string& folder) {
+  namespace fs = std::filesystem;
+  for (const CampaignRun& run : plan.runs) {
+    const fs::path path = fs::path(folder) / (run_input_name(run.layout, plan.hardware) + ".toml");
+    std::error_code ignored;
+    if (run.is_done() && fs::exists(fs::symlink_status(fs::path(folder), ignored)))
+      io::require_new_output(path, "plan.write");
+  }
+  std::vector<std::string> paths;
+  for (const CampaignRun& run : plan.runs)
+    if (run.is_done()) paths.push_back(write_run_input(folder, run.layout, plan.hardware));
+  return paths;
 }
 
 std::vector<std::string> ways_to_fit(const CampaignPlan& plan, double reserve) {

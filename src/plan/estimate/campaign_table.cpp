@@ -95,6 +95,14 @@ report::Table of_phases(const CampaignPlan& plan) {
   return table;
 }
 
+/// How many more tokens the hours that are left would do, where that is worth a word.
+std::string room_for_more(const CampaignPlan& plan) {
+  const double factor = plan.needed() > 0.0 ? plan.usable / plan.needed() : 1.0;
+  if (factor < 1.05) return {};
+  return fmt::format(": every run could have {:.2f} times its tokens",
+                     std::floor(100.0 * factor) / 100.0);
+}
+
 /// What is wrong, and what would help.
 std::string verdict(const CampaignPlan& plan, double reserve) {
   std::string text;
@@ -108,8 +116,8 @@ std::string verdict(const CampaignPlan& plan, double reserve) {
   }
   const double free = plan.usable - plan.needed();
   if (plan.over() == 0.0)
-    return text + fmt::format("all of it takes {:.2f} h, {:.2f} less than there are\n",
-                              plan.needed(), std::max(0.0, free));
+    return text + fmt::format("all of it takes {:.2f} h, {:.2f} less than there are{}\n",
+                              plan.needed(), std::max(0.0, free), room_for_more(plan));
   text += fmt::format("all of it takes {:.2f} h, {:.2f} more than there are; it would fit\n",
                       plan.needed(), plan.over());
   for (const std::string& way : ways_to_fit(plan, reserve)) text += fmt::format("  {}\n", way);
