@@ -82,7 +82,7 @@ const std::array kPlanCommands = {
             .details = "",
             .use = config::Use::document,
             .options = kOptions,
-            .run = plan_campaign},
+            .run_on_paths_with_input = plan_campaign},
     Command{.name = "plan fit",
             .arguments = "run|file.csv ... [section.key=value ...] [--format FORMAT]",
             .summary = "a loss law fitted to runs",

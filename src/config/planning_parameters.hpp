@@ -308,7 +308,7 @@ struct HardwareParameters {
   }
 };
 
-/// A phase of a campaign: one run, or several that differ in one key.
+/// A phase of a campaign: one run, or several that differ in one key or in several that go together.
 struct CampaignPhase {
   std::string name = "";
   std::string input = "";
@@ -321,14 +321,20 @@ struct CampaignPhase {
     visit(Field{.name = "name", .meaning = "of the phase and of the input it writes"}, p.name);
     visit(Field{.name = "input", .meaning = "run input it starts from", .is_path = true}, p.input);
     visit(Field{.name = "changes",
-                .meaning = "section.key=value; of several values, \"a | b | c\", a run for each"},
+                .meaning = "section.key=value; of several values, \"a | b | c\", a run for each; "
+                           "changes with several values go together, value by value"},
           p.changes);
     visit(Field{.name = "tokens",
                 .unit = "tokens",
-                .meaning = "of each run; 0: what the share of the time allows",
+                .meaning = "of each run, rounded up to whole steps; 0: what the share of the time "
+                           "allows or, without one, what the input says",
                 .min = 0},
           p.tokens);
-    visit(Field{.name = "share", .meaning = "of the hours of the campaign", .min = 0, .max = 1},
+    visit(Field{.name = "share",
+                .meaning = "of the hours that the reserve leaves, for all runs of the phase, which "
+                           "get the same tokens; in place of `tokens`",
+                .min = 0,
+                .max = 1},
           p.share);
   }
 };
