@@ -82,5 +82,5 @@ TEST_CASE("a figure that the time of a step needs is named when it is missing") 
   config::HardwareParameters hardware = known_device("h100");
   hardware.copy_gbs = 0.0;
   CHECK_THROWS_WITH(plan::predict_step(run(1, 1), hardware),
-                    Catch::Contains("hardware.copy_gbs is not set for NVIDIA H100"));
+                    Catch::Contains("hardware.copy_gbs is not set for H100"));
 }
