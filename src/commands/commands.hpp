@@ -79,5 +79,7 @@ struct Command {
 std::span<const Command> command_table();
 /// Those of `espalier plan`, which are part of it.
 std::span<const Command> plan_command_table();
+/// The page of `espalier help plan`: which of them answers which question.
+std::string_view plan_guide();
 
 }  // namespace espalier::commands

@@ -94,6 +94,34 @@ const std::array kPlanCommands = {
 
 }  // namespace
 
+std::string_view plan_guide() {
+  return "espalier plan ... answers before a run costs anything. It needs no GPU and one process.\n"
+         "\n"
+         "Which model, and how many tokens?\n"
+         "  espalier plan search inputs/plans/qwen3-1.36e21-exact.toml\n"
+         "What is different between these models?\n"
+         "  espalier plan compare inputs/models/qwen3-0.6b.toml inputs/models/llama3-1b.toml\n"
+         "Does it fit, and what would help if it does not?\n"
+         "  espalier plan memory inputs/runs/qwen3-1.8b-optimal-8xb200.toml --device a100-40\n"
+         "How long does a step take, and what does it go to?\n"
+         "  espalier plan time inputs/runs/qwen3-1.8b-optimal-8xb200.toml --device b200\n"
+         "Which process grid is the fastest on 64 of them?\n"
+         "  espalier plan grid inputs/runs/qwen3-1.8b-optimal-8xb200.toml --device b200 \\\n"
+         "      plan.ranks=64\n"
+         "What can be done in 60 hours?\n"
+         "  espalier plan campaign inputs/plans/b200-60h.toml\n"
+         "Which law do our own runs follow, and what would a larger one reach?\n"
+         "  espalier plan fit runs/small-1 runs/small-2 ... fit.predict_parameters=1e9 \\\n"
+         "      fit.predict_tokens=20e9\n"
+         "\n"
+         "All of them print text, or with --format csv, markdown or json what programs read; "
+         "--plot\n"
+         "draws an SVG, --write writes model files and run inputs. Devices are the files of\n"
+         "inputs/devices, by name; `espalier bench --write` measures the host it runs on. What is\n"
+         "exact and what is a model: docs/planning.md. A page for each: espalier help plan "
+         "search.\n";
+}
+
 std::span<const Command> plan_command_table() {
   return kPlanCommands;
 }
