@@ -240,7 +240,7 @@ struct HardwareParameters {
          "causal attention of long sequences, head_dim 128, measured, causal FLOPs",
          p.attention_forward_tflops);
     rate("attention_backward_tflops", "its gradients, likewise", p.attention_backward_tflops);
-    const auto half = [&](std::string_view name, std::string_view meaning, double& value) {
+    const auto half = [&](std::string_view name, std::string_view meaning, auto& value) {
       visit(Field{.name = name, .unit = "tokens", .meaning = meaning, .min = 0}, value);
     };
     half("attention_forward_half", "length of sequence at which attention has half of that rate",
