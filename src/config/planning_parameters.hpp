@@ -198,14 +198,17 @@ struct HardwareParameters {
   std::int64_t compute_capability = 0;
   std::int64_t multiprocessors = 0;
   double memory_gib = 0.0;
-  double peak_bf16_tflops = 0.0, peak_fp8_tflops = 0.0, peak_fp32_tflops = 0.0;
+  double peak_bf16_tflops = 0.0, peak_fp8_tflops = 0.0, peak_fp4_tflops = 0.0,
+         peak_fp32_tflops = 0.0;
   double product_bf16_tflops = 0.0, product_fp8_tflops = 0.0, product_fp32_tflops = 0.0;
   double attention_forward_tflops = 0.0, attention_backward_tflops = 0.0;
+  double attention_forward_half = 0.0, attention_backward_half = 0.0;
   double memory_gbs = 0.0, copy_gbs = 0.0;
   double overhead_us = 0.0;
   std::int64_t devices_per_node = 1;
-  double link_gbs = 0.0, link_latency_us = 0.0;
-  double network_gbs = 0.0, network_latency_us = 0.0;
+  double link_gbs = 0.0, link_bus_gbs = 0.0, link_latency_us = 0.0;
+  double network_gbs = 0.0, network_bus_gbs = 0.0, network_latency_us = 0.0;
+  std::int64_t communication_multiprocessors = 0;
   double storage_gbs = 0.0;
   std::vector<OperatorRate> operators = {};
 
@@ -226,15 +229,23 @@ struct HardwareParameters {
     rate("peak_bf16_tflops", "dense peak of the data sheet: MFU is a share of it",
          p.peak_bf16_tflops);
     rate("peak_fp8_tflops", "dense peak of the data sheet", p.peak_fp8_tflops);
+    rate("peak_fp4_tflops", "dense peak of the data sheet", p.peak_fp4_tflops);
     rate("peak_fp32_tflops", "dense peak of the data sheet", p.peak_fp32_tflops);
     rate("product_bf16_tflops", "best large matrix product that was measured",
          p.product_bf16_tflops);
     rate("product_fp8_tflops", "best large matrix product that was measured", p.product_fp8_tflops);
     rate("product_fp32_tflops", "best large matrix product that was measured",
          p.product_fp32_tflops);
-    rate("attention_forward_tflops", "causal attention, measured, causal FLOPs",
+    rate("attention_forward_tflops",
+         "causal attention of long sequences, head_dim 128, measured, causal FLOPs",
          p.attention_forward_tflops);
     rate("attention_backward_tflops", "its gradients, likewise", p.attention_backward_tflops);
+    const auto half = [&](std::string_view name, std::string_view meaning, auto& value) {
+      visit(Field{.name = name, .unit = "tokens", .meaning = meaning, .min = 0}, value);
+    };
+    half("attention_forward_half", "length of sequence at which attention has half of that rate",
+         p.attention_forward_half);
+    half("attention_backward_half", "of its gradients", p.attention_backward_half);
     visit(Field{.name = "memory_gbs", .unit = "GB/s", .meaning = "of the data sheet", .min = 0},
           p.memory_gbs);
     visit(Field{.name = "copy_gbs",
@@ -254,6 +265,11 @@ struct HardwareParameters {
                 .meaning = "of a device to others of its node, in one direction",
                 .min = 0},
           p.link_gbs);
+    visit(Field{.name = "link_bus_gbs",
+                .unit = "GB/s",
+                .meaning = "bus bandwidth of large collectives of a node, measured; 0: link_gbs",
+                .min = 0},
+          p.link_bus_gbs);
     visit(Field{.name = "link_latency_us", .unit = "us", .meaning = "of a message there", .min = 0},
           p.link_latency_us);
     visit(Field{.name = "network_gbs",
@@ -261,10 +277,20 @@ struct HardwareParameters {
                 .meaning = "of a device to other nodes, in one direction",
                 .min = 0},
           p.network_gbs);
+    visit(Field{.name = "network_bus_gbs",
+                .unit = "GB/s",
+                .meaning = "share of a device in the bus bandwidth of large collectives between "
+                           "nodes, measured; 0: network_gbs",
+                .min = 0},
+          p.network_bus_gbs);
     visit(
         Field{
             .name = "network_latency_us", .unit = "us", .meaning = "of a message there", .min = 0},
         p.network_latency_us);
+    visit(Field{.name = "communication_multiprocessors",
+                .meaning = "that collectives take from what is computed beside them",
+                .min = 0},
+          p.communication_multiprocessors);
     visit(Field{.name = "storage_gbs",
                 .unit = "GB/s",
                 .meaning = "of a node to the file system, writing",
