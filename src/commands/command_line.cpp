@@ -36,7 +36,8 @@ Words split(int argc, const char* const* argv) {
   app.add_flag("--dry-run", words.dry_run);
   for (const Command& command : command_table())
     for (const Option& option : command.options)
-      app.add_option(std::string(option.flag), words.options[option.flag]);
+      if (!words.options.contains(option.flag))  // several commands share it
+        app.add_option(std::string(option.flag), words.options[option.flag]);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
