@@ -1,11 +1,120 @@
-#include "base/error.hpp"
+// The time of a step on GPUs. Every operator runs at its roofline (gpu_rates.hpp), one after the
+// other; every collective takes alpha + bytes / beta (collective_time.hpp). What is hidden:
+//
+//   gradients  summed bucket by bucket beside the backward pass of the last micro-batch; the last
+//              bucket's sum has nothing left beside it
+//   weights    gathered beside the next step's first forward pass, whose first bucket waits
+//   tensor     nothing; with parallel.overlap_tensor all but one of n parts of a message, beside
+//              the products, as far as those last (parallel/boundary.hpp)
+//
+// A collective that runs beside the computation takes multiprocessors from it: of a hidden second
+// communication_multiprocessors / multiprocessors are exposed.
+#include <algorithm>
+
+#include "model/architecture.hpp"
+#include "plan/time/collective_time.hpp"
+#include "plan/time/counted_step.hpp"
+#include "plan/time/gpu_rates.hpp"
 #include "plan/time/models.hpp"
+#include "plan/time/overlap.hpp"
 
 namespace espalier::plan {
+namespace {
 
-StepTime gpu_step_time(const StepCounts&, const config::Parameters&,
-                       const config::HardwareParameters& hardware) {
-  fail(ExitStatus::bad_configuration, "the time of a step on {} is not known", hardware.name);
+bool is_of_update(std::string_view operation) {
+  return operation == "adamw" || operation == "sums_of_squares";
+}
+
+GroupPlace place_of_group(std::string_view group, const config::Parameters& p,
+                          const config::HardwareParameters& h) {
+  const auto tensor = static_cast<int>(p.parallel.tensor);
+  const auto data = static_cast<int>(p.parallel.data);
+  if (group.starts_with("tensor (") || group == "tensor") return place_of(tensor, 1, h);
+  if (group == "data") return place_of(data, tensor, h);
+  if (group == "kv replicas x data") {
+    // Consecutive tensor ranks hold the same heads.
+    const int replicas = std::max(
+        1, tensor / static_cast<int>(std::max<std::int64_t>(p.model.num_key_value_heads, 1)));
+    GroupPlace place = place_of(data, tensor, h);
+    place.ranks *= replicas;
+    place.per_node = std::min(place.ranks, place.per_node * replicas);
+    return place;
+  }
+  return place_of(tensor * data, 1, h);
+}
+
+}  // namespace
+
+Exposure exposure(double seconds, double window, double parts) {
+  const double exposed =
+      std::min(seconds, std::max(seconds - window, seconds / std::max(parts, 1.0)));
+  return {.exposed = exposed, .hidden = seconds - exposed};
+}
+
+double forward_share(const std::string& recompute) {
+  const double again = recompute == "full" ? 1.0 : recompute == "mlp" ? 0.5 : 0.0;
+  return 1.0 / (3.0 + again);
+}
+
+StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
+                       const config::HardwareParameters& h) {
+  const GpuRates rates(h, p.training.dtype);
+  const model::Architecture architecture = model::Architecture::from(p.model);
+  const auto length = static_cast<double>(p.training.sequence_length);
+  const OperatorTimes all =
+      rates.times(counts.operations, length, static_cast<double>(architecture.head_dim));
+  StepTime time{
+      .products = all.products, .attention = all.attention, .memory_bound = all.memory_bound};
+
+  double update = 0.0;
+  for (const auto& [operation, cost] : counts.operations)
+    if (is_of_update(operation.name))
+      update += rates.memory_bound(cost.bytes) + static_cast<double>(cost.calls) * rates.overhead();
+  const double micro_batch =
+      (all.sum() - update) / static_cast<double>(std::max<std::int64_t>(num_micro_batches(p), 1));
+  const double forward = forward_share(p.memory.recompute) * micro_batch;
+  const double backward = micro_batch - forward;
+  const auto buckets = static_cast<double>(p.model.num_hidden_layers + 2);
+  const double taken =
+      std::min(1.0, static_cast<double>(h.communication_multiprocessors) / rates.multiprocessors());
+
+  double gradients = 0.0, weights = 0.0, tensor = 0.0, tensor_in_parts = 0.0;
+  for (const auto& [group, costs] : counts.collectives) {
+    const GroupPlace place = place_of_group(group, p, h);
+    for (const auto& [collective, cost] : costs) {
+      auto calls = static_cast<double>(cost.calls);
+      const bool of_gradients =
+          group != "world" && !group.starts_with("tensor (") && group != "tensor";
+      // A run sums and gathers bucket by bucket where it hides that; the count has one call.
+      if (of_gradients && p.parallel.overlap_data) calls = std::max(calls, buckets);
+      const double seconds =
+          collective_seconds(collective, static_cast<double>(cost.bytes), calls, place, h);
+      if (group == "world")
+        time.other += seconds;
+      else if (group == "tensor")
+        tensor += seconds;
+      else if (!of_gradients)
+        tensor_in_parts += seconds;
+      else if (collective == "all_gather")
+        weights += seconds;
+      else
+        gradients += seconds;
+    }
+  }
+
+  const Exposure of_tensor =
+      exposure(tensor_in_parts, all.products, static_cast<double>(p.parallel.tensor));
+  time.tensor_hidden = of_tensor.hidden;
+  time.tensor_exposed = tensor + of_tensor.exposed + taken * of_tensor.hidden;
+  if (p.parallel.overlap_data) {
+    const Exposure sums = exposure(gradients, backward, buckets);
+    const Exposure gathers = exposure(weights, forward, buckets);
+    time.data_hidden = sums.hidden + gathers.hidden;
+    time.data_exposed = sums.exposed + gathers.exposed + taken * time.data_hidden;
+  } else {
+    time.data_exposed = gradients + weights;
+  }
+  return time;
 }
 
 }  // namespace espalier::plan
