@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "bench/job.hpp"
 #include "commands/banner.hpp"
+#include "commands/bench_write.hpp"
 #include "commands/commands.hpp"
 #include "plan/flops.hpp"
 #include "train/device_choice.hpp"
@@ -60,6 +61,7 @@ std::string describe_memory(const bench::BenchJob& job) {
 
 // Whole training steps on random tokens, with everything a real step does but reading text.
 ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
+  if (!parameters.bench.write.empty()) return write_host(session, parameters, dry_run);
   const config::TrainingParameters& t = parameters.training;
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);

@@ -10,6 +10,7 @@ constexpr std::string_view kInputArguments = "input.toml [section.key=value ...]
 constexpr std::array kEvalOptions = {Option{"--tokens", "evaluation.tokens"},
                                      Option{"--logits", "evaluation.logits"},
                                      Option{"--text", "evaluation.text"}};
+constexpr std::array kBenchOptions = {Option{"--write", "bench.write"}};
 constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
                                          Option{"--prompts", "generate.prompts"}};
 
@@ -151,6 +152,7 @@ const std::array kCommands = {
                        "where the time went and how far each part is from what the machine could\n"
                        "do (roofline). It writes nothing and needs no data.\n",
             .use = config::Use::bench,
+            .options = kBenchOptions,
             .run = bench},
     Command{.name = "bench operators",
             .arguments = kInputArguments,

@@ -39,6 +39,7 @@ void Gemm::multiply(const char* name, const View& c, const ConstView& a, bool tr
                     const ConstView& b, bool transpose_b, Output output, const void* bias) {
   if (c.size() == 0) return;
   const bool accumulate = output == Output::accumulate;
+  if (profiler_ != nullptr) profiler_->begin_operation();
   if (engine_ != nullptr)
     engine_->multiply(operand(c, false), operand(a, transpose_a), operand(b, transpose_b),
                       accumulate, bias);

@@ -18,6 +18,7 @@ using device::Context;
 #endif
 
 #define ESPALIER_CHOOSE(context, function, ...)                      \
+  (context).profiler().begin_operation();                            \
   if (!(context).is_counting()) switch ((context).backend()) {       \
       case Backend::host:                                            \
         ESPALIER_AT_SIMD_LEVEL(host, function(context, __VA_ARGS__)) \

@@ -1,14 +1,121 @@
 #include "plan/time/host_step_time.hpp"
 
+#include <string>
+#include <string_view>
+
 #include "base/error.hpp"
+#include "plan/time/collective_time.hpp"
+#include "plan/time/host_operator.hpp"
 
 namespace espalier::plan {
+namespace {
 
-StepTime host_step_time(const StepCounts&, const config::Parameters&,
-                        const config::HardwareParameters& hardware) {
+using config::HardwareParameters;
+using config::OperatorRate;
+using config::Parameters;
+
+const OperatorRate* find_rate(const HardwareParameters& hardware, std::string_view name,
+                              std::string_view dtype) {
+  for (const OperatorRate& rate : hardware.operators)
+    if (rate.name == name && (rate.dtype.empty() || rate.dtype == dtype)) return &rate;
+  return nullptr;
+}
+
+[[noreturn]] void fail_missing(const HardwareParameters& hardware, const std::string& what) {
   throw Error(ExitStatus::bad_configuration,
-              fmt::format("{}: the time of a step on a host is not known yet", hardware.name),
+              fmt::format("{}: its [[hardware.operators]] have no {}; measure the host anew with "
+                          "`espalier bench --write FILE`, with the number of ranks that it is to "
+                          "have",
+                          hardware.name.empty() ? "this host" : hardware.name, what),
               Met::by_every_rank);
+}
+
+double operation_seconds(const HostCall& call, const Parameters& p,
+                         const HardwareParameters& hardware) {
+  if (const OperatorRate* rate = find_rate(hardware, call.name, p.training.dtype))
+    return seconds_of(call, *rate);
+  if (call.is_product() || call.is_attention() || hardware.copy_gbs <= 0.0)
+    fail_missing(hardware, fmt::format("\"{}\" for {}{}", call.name, p.training.dtype,
+                                       hardware.copy_gbs > 0.0 ? "" : ", nor is copy_gbs set"));
+  return call.bytes / (1e9 * hardware.copy_gbs);
+}
+
+/// Of a group of ranks: its size, and the phase that its collectives belong to.
+struct Group {
+  std::int64_t size, stride;
+  bool is_tensor, is_world;
+};
+
+Group group_of(const std::string& name, const parallel::ProcessGrid& grid) {
+  using parallel::Span;
+  const auto of = [&](Span span) {
+    const std::vector<int> ranks = grid.group(span);
+    return Group{.size = std::ssize(ranks),
+                 .stride = ranks.size() > 1 ? ranks[1] - ranks[0] : 1,
+                 .is_tensor = span == Span::tensor,
+                 .is_world = span == Span::world};
+  };
+  if (name == "tensor" || name == "tensor (overlap)") return of(Span::tensor);
+  for (const Span span : {Span::tokens_shared, Span::kv_tokens, Span::tokens})
+    if (name == parallel::gradient_group_name(span)) return of(span);
+  return of(Span::world);
+}
+
+double collective_seconds_of(std::string_view collective, const parallel::CollectiveCost& cost,
+                             const Group& group, const Parameters& p,
+                             const HardwareParameters& hardware) {
+  const auto calls = static_cast<double>(cost.calls), bytes = static_cast<double>(cost.bytes);
+  if ((group.size - 1) * group.stride >= hardware.devices_per_node)
+    return calls *
+           collective_seconds(collective, bytes / calls, {group.size, group.stride}, hardware);
+  const char* phase = group.is_tensor                        ? "tensor communication"
+                      : collective.starts_with("all_gather") ? "weight communication"
+                                                             : "gradient communication";
+  const OperatorRate* rate = find_rate(hardware, phase, p.training.dtype);
+  if (rate == nullptr || rate->gbs <= 0.0)
+    fail_missing(hardware, fmt::format("gbs of \"{}\" for {}", phase, p.training.dtype));
+  if (group.is_world) return 1e-6 * calls * rate->overhead_us;  // a few values
+  const auto n = static_cast<double>(group.size);
+  const double passes = collective.starts_with("all_reduce") ? 2.0 : 1.0;
+  return 1e-6 * calls * rate->overhead_us + passes * (n - 1.0) / n * bytes / (1e9 * rate->gbs);
+}
+
+}  // namespace
+
+StepTime host_step_time(const StepCounts& counts, const Parameters& p,
+                        const HardwareParameters& hardware) {
+  if (p.device.simd != "auto" && !hardware.simd.empty() && p.device.simd != hardware.simd)
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("device.simd = \"{}\", but {} was measured with \"{}\": measure it "
+                            "with `espalier bench --write FILE device.simd={}`",
+                            p.device.simd, hardware.name, hardware.simd, p.device.simd),
+                Met::by_every_rank);
+  StepTime time;
+  for (const auto& [operation, cost] : counts.operations) {
+    const HostCall call = call_of(operation, cost, p);
+    const double seconds = static_cast<double>(cost.calls) * operation_seconds(call, p, hardware);
+    (call.is_product()     ? time.products
+     : call.is_attention() ? time.attention
+                           : time.memory_bound) += seconds;
+  }
+  time.other = (hardware.step_factor - 1.0) * time.step();
+
+  const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
+                                  .context = static_cast<int>(p.parallel.context),
+                                  .data = static_cast<int>(p.parallel.data),
+                                  .pipeline = static_cast<int>(p.parallel.pipeline)};
+  const parallel::ProcessGrid grid(shape, 0,
+                                   parallel::views_of(p.model.num_key_value_heads, shape));
+  for (const auto& [name, costs] : counts.collectives) {
+    const Group group = group_of(name, grid);
+    for (const auto& [collective, cost] : costs) {
+      const double seconds = collective_seconds_of(collective, cost, group, p, hardware);
+      (group.is_world    ? time.other
+       : group.is_tensor ? time.tensor_exposed
+                         : time.data_exposed) += seconds;
+    }
+  }
+  return time;
 }
 
 }  // namespace espalier::plan
