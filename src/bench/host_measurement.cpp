@@ -211,7 +211,7 @@ config::HardwareParameters measure_host(parallel::MpiSession& session,
   hardware.copy_gbs = 1e-9 * measure_copy_peak(rank_context.context, kPeakSeconds);
   for (const config::OperatorRate& rate : hardware.operators)
     if (rate.name == "tensor communication" && rate.dtype == "float32") {
-      hardware.link_gbs = rate.gbs;
+      hardware.link_gbs = hardware.link_bus_gbs = rate.gbs;
       hardware.link_latency_us = rate.overhead_us;
     }
   round_figures(hardware);

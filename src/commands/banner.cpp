@@ -11,6 +11,7 @@
 #include "model/architecture.hpp"
 #include "plan/memory_fit.hpp"
 #include "plan/memory_plan.hpp"
+#include "plan/recompute_budget.hpp"
 #include "train/device_choice.hpp"
 
 namespace espalier::commands {
@@ -21,6 +22,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   for (const std::string& host : session.host_names()) ++ranks_per_host[host];
   const std::string lower_level = why_not_better(session, parameters.device);
   const device::Backend backend = train::choose_backend(session, parameters.device);
+  if (backend == device::Backend::host) plan::require_budget(parameters);
   if (session.rank() != 0) return;
   log::info("{}", build_description());
   if (!parameters.run.name.empty()) log::info("run \"{}\"", parameters.run.name);
@@ -49,30 +51,44 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
       human_count(static_cast<double>(t.steps) *
                   static_cast<double>(t.global_batch_size * t.sequence_length)),
       t.dtype);
-  log::info("{}", plan::describe_memory_plan(parameters, shape, backend));
+  if (plan::is_budget_open(parameters) && parameters.device.memory_gib <= 0.0)
+    log::info("memory plan: when the GPUs have said what they have free");
+  else
+    log::info("{}", plan::describe_memory_plan(parameters, shape, backend));
 }
 
-void print_gpu_plan(parallel::MpiSession& session, const config::Parameters& parameters,
-                    const parallel::GridShape& shape) {
+void print_fit(parallel::MpiSession& session, const config::Parameters& parameters,
+               const parallel::GridShape& shape) {
   using device::Backend;
   using device::Gpu;
-  if (train::choose_backend(session, parameters.device) != Backend::cuda || session.rank() != 0)
-    return;
-  if (parameters.device.memory_gib > 0.0)
-    log::info("{}", plan::describe_fit(parameters, shape, plan::room_of(parameters.device)));
-  else if (Gpu::count(Backend::cuda) > 0)
-    log::info("{}",
-              plan::describe_fit(parameters, shape, plan::room_of(*Gpu::open(Backend::cuda, 0))));
-  else if (parameters.device.backend == "cuda")
+  const Backend backend = train::choose_backend(session, parameters.device);
+  if (session.rank() != 0) return;
+  const auto say = [&](const plan::Room& room) {
+    const config::Parameters chosen = plan::with_recompute_chosen(parameters, shape, room);
+    if (chosen.memory.recompute == "budget")
+      log::info("{}", plan::describe_recompute(chosen, shape, room));
+    log::info("{}", plan::describe_fit(parameters, shape, room));
+  };
+  const bool has_gpu = backend == Backend::cuda && Gpu::count(Backend::cuda) > 0;
+  if (parameters.device.memory_gib > 0.0) {
+    plan::Room room = plan::room_of(parameters.device, backend);
+    room.compute_capability = plan::planned_capability(parameters.device, backend);
+    say(room);
+  } else if (has_gpu) {
+    say(plan::room_of(*Gpu::open(Backend::cuda, 0)));
+  } else if (parameters.device.backend == "cuda") {
     log::info("no GPU here ({}): set device.memory_gib to learn whether the plan fits",
               Gpu::why_none(Backend::cuda));
+  }
+  if (backend != Backend::cuda) return;
   const int capability = plan::planned_capability(parameters.device, Backend::cuda);
   if (capability == 0) {
     log::info("attention: set device.compute_capability to learn who would compute it");
     return;
   }
-  const auto plan =
-      plan::TrainingMemory::planned(parameters, {shape, 0}, Backend::cuda, capability);
+  config::Parameters any_mode = parameters;
+  any_mode.memory.recompute = "none";
+  const auto plan = plan::TrainingMemory::planned(any_mode, {shape, 0}, Backend::cuda, capability);
   log::info("{}", plan.activations->describe_attention(plan.dtype));
   if (const std::string why = Gpu::why_without_code_for(capability); !why.empty())
     log::info("missing: {}", why);

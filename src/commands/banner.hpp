@@ -9,10 +9,11 @@ namespace espalier::commands {
 void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
                   const parallel::GridShape& shape);
 
-/// For dry runs, of a job on GPUs: whether the memory plan fits into device.memory_gib where that
-/// is set, else into the GPU that is here; who would compute attention, and what is missing.
-/// Without either there is nothing to compare the plan with, which is said. Collective.
-void print_gpu_plan(parallel::MpiSession& session, const config::Parameters& parameters,
-                    const parallel::GridShape& shape);
+/// For dry runs: whether the memory plan fits into device.memory_gib where that is set, else into
+/// the GPU that is here, and the mix that memory.recompute = "budget" would choose; of a job on
+/// GPUs also who would compute attention, and what is missing. Where there is nothing to compare
+/// the plan of a GPU with, that is said. Collective.
+void print_fit(parallel::MpiSession& session, const config::Parameters& parameters,
+               const parallel::GridShape& shape);
 
 }  // namespace espalier::commands

@@ -40,6 +40,13 @@ std::vector<bench::Timed> phases_of(const device::Profiler& profiler, std::int64
   return rows;
 }
 
+/// Largest resident size of this process so far.
+double resident_bytes() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return 1024.0 * static_cast<double>(usage.ru_maxrss);
+}
+
 /// What the plan says beside what is taken.
 std::string describe_memory(const bench::BenchJob& job) {
   const auto planned = static_cast<double>(job.model.memory.total_bytes());
@@ -49,9 +56,7 @@ std::string describe_memory(const bench::BenchJob& job) {
                        human_bytes(total - static_cast<double>(gpu->free_bytes())),
                        human_bytes(total));
   }
-  struct rusage usage {};
-  getrusage(RUSAGE_SELF, &usage);
-  const double resident = 1024.0 * static_cast<double>(usage.ru_maxrss);
+  const double resident = resident_bytes();
   return fmt::format(
       "arenas {} as planned, largest resident size {} (+{} for the program, libraries and staging)",
       human_bytes(planned), human_bytes(resident), human_bytes(resident - planned));
@@ -66,7 +71,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
   if (dry_run) {
-    print_gpu_plan(session, parameters, shape);
+    print_fit(session, parameters, shape);
     return ExitStatus::ok;
   }
   bench::BenchJob job(session, parameters);
@@ -126,6 +131,11 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   const plan::FlopsPerToken flops =
       plan::flops_per_token(memory.architecture, static_cast<double>(t.sequence_length));
   log::info("memory of rank 0: {}", describe_memory(job));
+  std::array<double, 2> largest{static_cast<double>(memory.total_bytes()), resident_bytes()};
+  session.world().all_reduce_max(largest);
+  log::info("bench: arena_bytes {:.0f} (of the rank with most)", largest[0]);
+  if (context.on_host())
+    log::info("bench: resident_bytes {:.0f} (of the rank with most)", largest[1]);
   log::info("bench: dtype {}", t.dtype);
   log::info("bench: step_seconds_median {:.4f}", median);
   log::info("bench: tokens_per_second {:.1f}", rate);

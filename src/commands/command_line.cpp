@@ -62,6 +62,9 @@ const Command& find_command(const std::string& name) {
     if (command.name == name) return command;
     names.emplace_back(command.name);
   }
+  if (name == "plan")
+    fail_usage(
+        "plan what? search, compare, memory, time, grid, campaign or fit: `espalier help plan`");
   const std::string near = nearest_name(name, names);
   fail_usage(fmt::format(
       "there is no command \"{}\"; {}", name,
@@ -129,6 +132,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     if (words.command.empty() && !words.help)
       fail_usage("name a command; `espalier help` lists them");
     line.answer = help_page(words.rest);
+    return line;
+  }
+  if (words.help && words.command == "plan") {
+    line.answer = help_page(std::vector{words.command});
     return line;
   }
   line.command = &find_command(words.command);

@@ -44,10 +44,10 @@ ExitStatus plan_search(parallel::MpiSession& session, config::Parameters& parame
 ExitStatus plan_memory(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus plan_time(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus plan_grid(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
-ExitStatus plan_campaign(parallel::MpiSession& session, config::Parameters& parameters,
-                         bool dry_run);
 ExitStatus plan_compare(parallel::MpiSession& session, std::span<const std::string> paths,
                         std::span<const std::string> overrides, bool dry_run);
+ExitStatus plan_campaign(parallel::MpiSession& session, std::span<const std::string> paths,
+                         std::span<const std::string> overrides, bool dry_run);
 ExitStatus plan_fit(parallel::MpiSession& session, std::span<const std::string> paths,
                     std::span<const std::string> overrides, bool dry_run);
 
@@ -79,5 +79,7 @@ struct Command {
 std::span<const Command> command_table();
 /// Those of `espalier plan`, which are part of it.
 std::span<const Command> plan_command_table();
+/// The page of `espalier help plan`: which of them answers which question.
+std::string_view plan_guide();
 
 }  // namespace espalier::commands

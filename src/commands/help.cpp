@@ -50,6 +50,7 @@ std::string help_page(std::span<const std::string> topics) {
   for (const Command& command : command_table())
     if (topics.size() == 2 && command.name == topics[0] + " " + topics[1])
       return command_page(command);
+  if (topics.size() == 1 && topics[0] == "plan") return std::string(plan_guide());
   if (topics.size() > 1) fail_usage("`espalier help` takes one command, or: parameters [table]");
   std::vector<std::string> names = {"parameters", "help"};
   for (const Command& command : command_table()) {

@@ -77,7 +77,7 @@ void add_wide_rows(Table& table, const Shown& shown) {
 
 std::string results(const Shown& shown, report::Format format) {
   Table table({{"number", "#"},
-               {"grid", "tensor x data"},
+               {"grid", "grid"},
                {"micro_batch_size", "micro"},
                {"recompute", "recompute"},
                {"zero_stage", "ZeRO"},
@@ -152,8 +152,10 @@ std::string misses(const Shown& shown) {
 std::string for_people(const Shown& shown, report::Format format) {
   const Layout& best = shown.all.front();
   std::string text = fmt::format(
-      "{}\n\non {}: {} layouts fit, the fastest first\n\n", describe_run(best.parameters),
-      describe_devices(best.estimate.ranks, shown.hardware), with_commas(num_fitting(shown.all)));
+      "{}\n\non {}: {} layouts fit, the fastest first\n"
+      "(grid: tensor x data ranks; full: MFU with attention counted whole)\n\n",
+      describe_run(best.parameters), describe_devices(best.estimate.ranks, shown.hardware),
+      with_commas(num_fitting(shown.all)));
   text += results(shown, format);
   for (std::size_t i = 0; i < shown.rows; ++i)
     if (grid_of(shown.all[i].parameters).ends_with("*")) {

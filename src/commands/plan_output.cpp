@@ -57,7 +57,7 @@ std::vector<report::Cell> estimate_cells(const plan::Estimate& e) {
                                      bytes(e.library_bytes)};
   const bool is_timed = e.tokens_per_second > 0.0;
   if (!is_timed) {
-    cells.resize(estimate_columns().size());
+    cells.resize(estimate_columns().size(), report::Cell(std::nan(""), ""));
     return cells;
   }
   cells.push_back(seconds_cell(e.step()));

@@ -8,7 +8,6 @@
 #include "commands/commands.hpp"
 #include "commands/plan_output.hpp"
 #include "parallel/comm/on_rank_0.hpp"
-#include "plan/step_counts.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -34,13 +33,7 @@ Table summary(const std::vector<NamedEstimate>& estimates) {
 /// memory's rate, whichever is longer.
 std::string largest_operators(const Parameters& p, const HardwareParameters& hardware,
                               const plan::Estimate& estimate, report::Format format) {
-  const bool on_gpu = hardware.kind == "gpu";
-  const plan::StepCounts counts = plan::count_step(
-      p,
-      {{.tensor = static_cast<int>(p.parallel.tensor), .data = static_cast<int>(p.parallel.data)},
-       0},
-      on_gpu ? device::Backend::cuda : device::Backend::host,
-      static_cast<int>(hardware.compute_capability));
+  const plan::StepCounts counts = plan::count_step_for(p, hardware);
   const bool bf16 = p.training.dtype == "bfloat16";
   const auto first_known = [](double a, double b) { return a > 0.0 ? a : b; };
   const double flops_rate =

@@ -14,7 +14,7 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
   if (dry_run) {
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
-    print_gpu_plan(session, parameters, shape);
+    print_fit(session, parameters, shape);
     parallel::on_rank_0(session, [&] {
       train::check_files(parameters);
       return std::string();

@@ -142,8 +142,9 @@ struct DeviceParameters {
           p.graphs);
     visit(Field{.name = "memory_gib",
                 .unit = "GiB",
-                .meaning = "memory of a GPU that the plan must fit into; 0: what the GPU has free. "
-                           "For --dry-run where the GPU is not, or to leave some to others",
+                .meaning = "memory that a rank may take, which the plan must fit into; 0: what the "
+                           "GPU has free. For --dry-run where the GPU is not, to leave some to "
+                           "others, or for memory.recompute = \"budget\" on the host",
                 .min = 0},
           p.memory_gib);
     visit(
@@ -157,6 +158,7 @@ struct DeviceParameters {
 
 struct MemoryParameters {
   std::string recompute = "none";
+  std::vector<std::int64_t> recompute_blocks = {};
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -164,9 +166,16 @@ struct MemoryParameters {
                 .meaning = "activations that the backward pass computes again instead of keeping "
                            "them; selective: results of norms and RoPE; mlp: also of the "
                            "MLP's first projection; full: everything between the inputs of "
-                           "blocks. Losses do not change",
-                .choices = {"none", "selective", "mlp", "full"}},
+                           "blocks; budget: for each block one of these, so that the run fits into "
+                           "device.memory_gib, or what the GPU has free, at the least cost. Losses "
+                           "do not change",
+                .choices = {"none", "selective", "mlp", "full", "budget"}},
           p.recompute);
+    visit(Field{.name = "recompute_blocks",
+                .unit = "blocks",
+                .meaning = "with recompute = \"budget\": how many blocks take none, selective, mlp "
+                           "and full, in place of the choice by memory; empty: that choice"},
+          p.recompute_blocks);
   }
 };
 

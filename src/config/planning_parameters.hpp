@@ -77,6 +77,7 @@ struct SearchParameters {
   double parameters_min = 0.0, parameters_max = 0.0;
   bool count_qk_norm = true;
   std::vector<std::string> ties = {"loss", "parameters"};
+  double loss_resolution = 0.0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -94,9 +95,8 @@ struct SearchParameters {
                 .choices = {"exact", "published", "6n", "marin"}},
           p.flops);
     visit(Field{.name = "layers", .meaning = "numbers of layers; in place of the range"}, p.layers);
-    visit(Field{.name = "layers_min", .meaning = "range of layers, both ends in it", .min = 0},
-          p.layers_min);
-    visit(Field{.name = "layers_max", .meaning = "range of layers, both ends in it", .min = 0},
+    visit(Field{.name = "layers_min", .meaning = "range of layers", .min = 0}, p.layers_min);
+    visit(Field{.name = "layers_max", .meaning = "range of layers, at most", .min = 0},
           p.layers_max);
     visit(Field{.name = "layers_step", .meaning = "step of the range", .min = 1}, p.layers_step);
     visit(Field{.name = "hidden_sizes", .meaning = "hidden sizes; in place of the range"},
@@ -146,8 +146,15 @@ struct SearchParameters {
     visit(
         Field{.name = "ties",
               .meaning = "what decides between candidates, first to last: loss, parameters "
-                         "(fewer), tokens (fewer), flops (nearest to the budget), layers (fewer)"},
+                         "(fewer), tokens (fewer), flops (nearest to the budget), layers (fewer); "
+                         "what they leave open keeps the order of the space"},
         p.ties);
+    visit(Field{.name = "loss_resolution",
+                .unit = "nats",
+                .meaning = "losses that round to the same multiple of it count as equal for ties; "
+                           "0: all digits count",
+                .min = 0},
+          p.loss_resolution);
   }
 };
 
@@ -216,14 +223,17 @@ struct HardwareParameters {
   std::int64_t compute_capability = 0;
   std::int64_t multiprocessors = 0;
   double memory_gib = 0.0;
-  double peak_bf16_tflops = 0.0, peak_fp8_tflops = 0.0, peak_fp32_tflops = 0.0;
+  double peak_bf16_tflops = 0.0, peak_fp8_tflops = 0.0, peak_fp4_tflops = 0.0,
+         peak_fp32_tflops = 0.0;
   double product_bf16_tflops = 0.0, product_fp8_tflops = 0.0, product_fp32_tflops = 0.0;
   double attention_forward_tflops = 0.0, attention_backward_tflops = 0.0;
+  double attention_forward_half = 0.0, attention_backward_half = 0.0;
   double memory_gbs = 0.0, copy_gbs = 0.0;
   double overhead_us = 0.0;
   std::int64_t devices_per_node = 1;
-  double link_gbs = 0.0, link_latency_us = 0.0;
-  double network_gbs = 0.0, network_latency_us = 0.0;
+  double link_gbs = 0.0, link_bus_gbs = 0.0, link_latency_us = 0.0;
+  double network_gbs = 0.0, network_bus_gbs = 0.0, network_latency_us = 0.0;
+  std::int64_t communication_multiprocessors = 0;
   double storage_gbs = 0.0;
   std::vector<OperatorRate> operators = {};
   std::string simd = "";
@@ -246,15 +256,23 @@ struct HardwareParameters {
     rate("peak_bf16_tflops", "dense peak of the data sheet: MFU is a share of it",
          p.peak_bf16_tflops);
     rate("peak_fp8_tflops", "dense peak of the data sheet", p.peak_fp8_tflops);
+    rate("peak_fp4_tflops", "dense peak of the data sheet", p.peak_fp4_tflops);
     rate("peak_fp32_tflops", "dense peak of the data sheet", p.peak_fp32_tflops);
     rate("product_bf16_tflops", "best large matrix product that was measured",
          p.product_bf16_tflops);
     rate("product_fp8_tflops", "best large matrix product that was measured", p.product_fp8_tflops);
     rate("product_fp32_tflops", "best large matrix product that was measured",
          p.product_fp32_tflops);
-    rate("attention_forward_tflops", "causal attention, measured, causal FLOPs",
+    rate("attention_forward_tflops",
+         "causal attention of long sequences, head_dim 128, measured, causal FLOPs",
          p.attention_forward_tflops);
     rate("attention_backward_tflops", "its gradients, likewise", p.attention_backward_tflops);
+    const auto half = [&](std::string_view name, std::string_view meaning, auto& value) {
+      visit(Field{.name = name, .unit = "tokens", .meaning = meaning, .min = 0}, value);
+    };
+    half("attention_forward_half", "length of sequence at which attention has half of that rate",
+         p.attention_forward_half);
+    half("attention_backward_half", "of its gradients", p.attention_backward_half);
     visit(Field{.name = "memory_gbs", .unit = "GB/s", .meaning = "of the data sheet", .min = 0},
           p.memory_gbs);
     visit(Field{.name = "copy_gbs",
@@ -274,6 +292,11 @@ struct HardwareParameters {
                 .meaning = "of a device to others of its node, in one direction",
                 .min = 0},
           p.link_gbs);
+    visit(Field{.name = "link_bus_gbs",
+                .unit = "GB/s",
+                .meaning = "bus bandwidth of large collectives of a node, measured; 0: link_gbs",
+                .min = 0},
+          p.link_bus_gbs);
     visit(Field{.name = "link_latency_us", .unit = "us", .meaning = "of a message there", .min = 0},
           p.link_latency_us);
     visit(Field{.name = "network_gbs",
@@ -281,10 +304,20 @@ struct HardwareParameters {
                 .meaning = "of a device to other nodes, in one direction",
                 .min = 0},
           p.network_gbs);
+    visit(Field{.name = "network_bus_gbs",
+                .unit = "GB/s",
+                .meaning = "share of a device in the bus bandwidth of large collectives between "
+                           "nodes, measured; 0: network_gbs",
+                .min = 0},
+          p.network_bus_gbs);
     visit(
         Field{
             .name = "network_latency_us", .unit = "us", .meaning = "of a message there", .min = 0},
         p.network_latency_us);
+    visit(Field{.name = "communication_multiprocessors",
+                .meaning = "that collectives take from what is computed beside them",
+                .min = 0},
+          p.communication_multiprocessors);
     visit(Field{.name = "storage_gbs",
                 .unit = "GB/s",
                 .meaning = "of a node to the file system, writing",
@@ -301,7 +334,7 @@ struct HardwareParameters {
   }
 };
 
-/// A phase of a campaign: one run, or several that differ in one key.
+/// A phase of a campaign: one run, or several that differ in one key or in several that go together.
 struct CampaignPhase {
   std::string name = "";
   std::string input = "";
@@ -314,14 +347,20 @@ struct CampaignPhase {
     visit(Field{.name = "name", .meaning = "of the phase and of the input it writes"}, p.name);
     visit(Field{.name = "input", .meaning = "run input it starts from", .is_path = true}, p.input);
     visit(Field{.name = "changes",
-                .meaning = "section.key=value; of several values, \"a | b | c\", a run for each"},
+                .meaning = "section.key=value; of several values, \"a | b | c\", a run for each; "
+                           "changes with several values go together, value by value"},
           p.changes);
     visit(Field{.name = "tokens",
                 .unit = "tokens",
-                .meaning = "of each run; 0: what the share of the time allows",
+                .meaning = "of each run, rounded up to whole steps; 0: what the share of the time "
+                           "allows or, without one, what the input says",
                 .min = 0},
           p.tokens);
-    visit(Field{.name = "share", .meaning = "of the hours of the campaign", .min = 0, .max = 1},
+    visit(Field{.name = "share",
+                .meaning = "of the hours that the reserve leaves, for all runs of the phase, which "
+                           "get the same tokens; in place of `tokens`",
+                .min = 0,
+                .max = 1},
           p.share);
   }
 };

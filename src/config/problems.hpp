@@ -39,6 +39,7 @@ bool resolve_grid(Parameters& parameters, bool has_model, std::int64_t num_ranks
                   Problems& problems);
 
 // What a command needs.
+void check_memory(const Parameters& parameters, Problems& problems);
 void check_training(const Parameters& parameters, Use use, Problems& problems);
 void check_allowed_changes(const std::vector<std::string>& allowed, Problems& problems);
 void check_run(const Parameters& parameters, Problems& problems);

@@ -178,6 +178,7 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
   const bool has_grid = resolve_grid(p, has_model, num_ranks, problems);
   if (trains) {
     check_batches(p, has_grid, problems);
+    check_memory(p, problems);
     resolve_length(p, use, problems);
     check_schedule(p, problems);
   }

@@ -35,6 +35,33 @@ void check_sources(const DataParameters& d, Problems& problems) {
 
 }  // namespace
 
+void check_memory(const Parameters& p, Problems& problems) {
+  const std::vector<std::int64_t>& blocks = p.memory.recompute_blocks;
+  const bool chooses = p.memory.recompute == "budget";
+  if (chooses && blocks.empty() && p.device.memory_gib == 0.0 && p.device.backend == "host")
+    problems.add(
+        "memory.recompute = \"budget\" needs device.memory_gib on the host: set it to what a rank "
+        "may take, in GiB");
+  if (blocks.empty()) return;
+  const std::string given = toml_value(blocks);
+  if (!chooses)
+    return problems.add(
+        "memory.recompute_blocks = {} has no meaning with memory.recompute = \"{}\": remove it, or "
+        "use \"budget\"",
+        given, p.memory.recompute);
+  std::int64_t sum = 0;
+  bool is_valid = blocks.size() == 4;
+  for (const std::int64_t number : blocks) {
+    is_valid = is_valid && number >= 0 && number <= p.model.num_hidden_layers;
+    sum += is_valid ? number : 0;
+  }
+  if (!is_valid || sum != p.model.num_hidden_layers)
+    problems.add(
+        "memory.recompute_blocks = {}: name four numbers of blocks, those with none, selective, "
+        "mlp and full, that together are model.num_hidden_layers = {}; or remove it",
+        given, p.model.num_hidden_layers);
+}
+
 void check_training(const Parameters& p, Use use, Problems& problems) {
   if (use == Use::training && p.data.train.empty() && p.data.sources.empty())
     problems.add(

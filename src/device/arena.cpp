@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/integers.hpp"
@@ -61,6 +62,7 @@ Arena::Arena(Arena&& other) noexcept
       base_(std::exchange(other.base_, nullptr)),
       gpu_(std::move(other.gpu_)),
       release_(other.release_),
+      part_(std::move(other.part_)),
       allocations_(std::move(other.allocations_)) {}
 
 Arena& Arena::operator=(Arena&& other) noexcept {
@@ -70,8 +72,20 @@ Arena& Arena::operator=(Arena&& other) noexcept {
   std::swap(base_, other.base_);
   std::swap(gpu_, other.gpu_);
   std::swap(release_, other.release_);
+  std::swap(part_, other.part_);
   std::swap(allocations_, other.allocations_);
   return *this;
+}
+
+std::vector<Arena::Part> Arena::parts() const {
+  std::vector<Part> parts;
+  for (const Allocation& allocation : allocations_) {
+    const auto is_it = [&](const Part& part) { return part.name == allocation.part; };
+    auto part = std::find_if(parts.begin(), parts.end(), is_it);
+    if (part == parts.end()) part = parts.insert(part, {allocation.part, 0});
+    part->bytes += round_up(allocation.size_bytes, kAlignment);
+  }
+  return parts;
 }
 
 View Arena::from_source() const {
@@ -87,7 +101,7 @@ View Arena::allocate(std::string_view label, DType dtype, std::int64_t rows, std
                   "arena {}: \"{}\" wants {} bytes at {} of {}", name_, label, view.size_bytes(),
                   used_, capacity_);
   if (base_ != nullptr) view.data = static_cast<char*>(base_) + used_;
-  allocations_.push_back({std::string(label), used_, view.size_bytes()});
+  allocations_.push_back({std::string(label), used_, view.size_bytes(), part_});
   used_ += round_up(view.size_bytes(), kAlignment);
   return view;
 }

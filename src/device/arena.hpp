@@ -36,6 +36,8 @@ class Arena {
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;
 
+  /// What is allocated from here on belongs to `part` of the arena. Parts may go on later.
+  void begin_part(std::string_view part) { part_ = part; }
   /// A contiguous (rows, cols) matrix, aligned to kAlignment bytes.
   View allocate(std::string_view label, DType dtype, std::int64_t rows, std::int64_t cols);
 
@@ -43,12 +45,19 @@ class Arena {
     std::string label;
     std::int64_t offset_bytes;
     std::int64_t size_bytes;  ///< without padding
+    std::string part;         ///< empty: of none
   };
   const std::string& name() const { return name_; }
   bool is_planning() const { return base_ == nullptr; }
   std::int64_t used_bytes() const { return used_; }  ///< with padding: the size to back it with
   std::int64_t capacity_bytes() const { return capacity_; }
   const std::vector<Allocation>& allocations() const { return allocations_; }
+  struct Part {
+    std::string name;
+    std::int64_t bytes;  ///< with padding
+  };
+  /// In the order of their first allocations; together used_bytes().
+  std::vector<Part> parts() const;
   /// All of a backed arena's memory if its MemorySource gave it, in one row; else a view
   /// without data.
   View from_source() const;
@@ -63,6 +72,7 @@ class Arena {
   void* base_ = nullptr;
   std::shared_ptr<Gpu> gpu_;                   ///< whose memory it is; null: the host's
   void (*release_)(void*) noexcept = nullptr;  ///< of the source; null: gpu_'s or the host's
+  std::string part_;
   std::vector<Allocation> allocations_;
 };
 

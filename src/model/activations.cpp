@@ -9,23 +9,28 @@ namespace espalier::model {
 
 namespace {
 
-/// `first`: block 0, whose buffers the others share where they are not kept; null for block 0.
+/// `shared`: the buffers that blocks have in common because they are not kept, so far; those that
+/// this block is the first not to keep are added.
 BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shape, DType dtype,
-                                std::int64_t layer, const BlockActivations* first,
+                                std::int64_t layer, BlockActivations& shared,
                                 device::Arena& arena) {
   const std::int64_t tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
+  const Recompute mode = shape.recompute.of(layer);
   BlockActivations b;
   /// In memory of its own up to the mode `kept_up_to`.
   const auto allocate = [&](const char* name, Recompute kept_up_to,
                             device::View BlockActivations::*view, DType type, std::int64_t rows,
                             std::int64_t cols) {
-    if (shape.training && shape.recompute <= kept_up_to)
+    if (shape.training && mode <= kept_up_to) {
+      arena.begin_part(kKeptPart);
       b.*view = arena.allocate(fmt::format("block {} {}", layer, name), type, rows, cols);
-    else
-      b.*view = first != nullptr
-                    ? first->*view
-                    : arena.allocate(fmt::format("every block's {}", name), type, rows, cols);
+      return;
+    }
+    arena.begin_part(kSharedPart);
+    if (!(shared.*view).exists())
+      shared.*view = arena.allocate(fmt::format("every block's {}", name), type, rows, cols);
+    b.*view = shared.*view;
   };
   using enum Recompute;
   using B = BlockActivations;
@@ -54,32 +59,31 @@ DeferredProducts allocate_deferred(const LocalSizes& s, const ActivationShape& s
     return needed ? arena.allocate(fmt::format("block {} {}", layer, name), dtype, tokens, cols)
                   : device::View{};
   };
-  const bool n_is_lost = shape.splits_tokens || shape.recompute != Recompute::none;
+  const Recompute mode = shape.recompute.of(layer);
+  const bool n_is_lost = shape.splits_tokens || mode != Recompute::none;
   return {.attention_dy = allocate("attention dy", true, s.hidden),
           .mlp_dy = allocate("mlp dy", true, s.hidden),
           .mlp_hidden = allocate("mlp hidden", true, s.intermediate),
           .d_qkv = allocate("d_qkv", true, s.qkv_cols()),
           .n1 = allocate("gathered n1", n_is_lost, s.hidden),
           .n2 = allocate("gathered n2", n_is_lost, s.hidden),
-          .gate_up = allocate("d_gate_up", shape.recompute >= Recompute::mlp, s.gate_up_cols()),
-          .o = allocate("kept o", shape.recompute == Recompute::full, s.q_cols())};
+          .gate_up = allocate("d_gate_up", mode >= Recompute::mlp, s.gate_up_cols()),
+          .o = allocate("kept o", mode == Recompute::full, s.q_cols())};
 }
 
-/// `first`: slot 0, whose shared buffers the others share, too; null for slot 0.
+/// `shared`: as of allocate_block, of all slots.
 Slot allocate_slot(const LocalSizes& s, const ActivationShape& shape, DType dtype,
-                   const StageExtent& extent, const Slot* first, device::Arena& arena) {
+                   const StageExtent& extent, BlockActivations& shared, device::Arena& arena) {
   const std::int64_t tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
   Slot slot;
-  for (std::int64_t i = 0; i < extent.num_layers; ++i) {
-    const BlockActivations* sharing = first != nullptr ? &first->blocks.front()
-                                      : i > 0          ? &slot.blocks.front()
-                                                       : nullptr;
-    slot.blocks.push_back(allocate_block(s, shape, dtype, extent.first + i, sharing, arena));
-  }
+  for (std::int64_t i = 0; i < extent.num_layers; ++i)
+    slot.blocks.push_back(allocate_block(s, shape, dtype, extent.first + i, shared, arena));
+  arena.begin_part(kKeptPart);
   if (shape.training && shape.defers_weights)
     for (std::int64_t i = 0; i < extent.num_layers; ++i)
       slot.deferred.push_back(allocate_deferred(s, shape, dtype, extent.first + i, arena));
+  arena.begin_part(kScratchPart);
   slot.x_final = arena.allocate("x_final", dtype, local, s.hidden);
   if (extent.has_head) {
     slot.norm_final = arena.allocate("final norm statistics", DType::f32, s.norm_rows, local);
@@ -105,12 +109,17 @@ kernels::AttentionRequest attention_request(const Activations& a, DType dtype) {
 
 }  // namespace
 
-Recompute recompute_from_name(std::string_view name) {
-  if (name == "selective") return Recompute::selective;
-  if (name == "mlp") return Recompute::mlp;
-  if (name == "full") return Recompute::full;
-  ESPALIER_ASSERT(name == "none", "recompute \"{}\"", name);
-  return Recompute::none;
+BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& requested, DType dtype,
+                       Recompute mode) {
+  ActivationShape shape = requested;
+  shape.recompute = mode;
+  BlockActivations shared;
+  device::Arena first = device::Arena::planning("first"), second = device::Arena::planning("next");
+  for (device::Arena* arena : {&first, &second}) {
+    allocate_block(sizes, shape, dtype, 0, shared, *arena);
+    if (shape.training && shape.defers_weights) allocate_deferred(sizes, shape, dtype, 0, *arena);
+  }
+  return {.kept = second.used_bytes(), .shared = first.used_bytes() - second.used_bytes()};
 }
 
 std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu) {
@@ -138,9 +147,9 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
                .head_dim = s.head_dim};
 
   extent = shape.extent.of(s.num_layers);
+  BlockActivations shared;
   for (int slot = 0; slot < shape.num_slots; ++slot)
-    slots.push_back(
-        allocate_slot(s, shape, dtype, extent, slot == 0 ? nullptr : &slots.front(), arena));
+    slots.push_back(allocate_slot(s, shape, dtype, extent, shared, arena));
   if (s.rotates) {
     rope.cos = arena.allocate("rope cos", DType::f32, shape.sequence_length, s.head_dim / 2);
     rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
@@ -156,6 +165,7 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   branch = arena.allocate("branch", dtype, num_tokens, s.hidden);
   branch_local = arena.allocate("branch local", dtype, shape.splits_tokens ? local : 0, s.hidden);
   mlp_hidden = arena.allocate("mlp hidden", dtype, num_tokens, s.intermediate);
+  arena.begin_part(kLossPart);
   logits = arena.allocate("logits", dtype, chunk, s.vocab);
   statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * chunk, 3);
   own_statistics = shape.tensor_size == 1
@@ -166,15 +176,18 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   loss_sum = arena.allocate("loss sum", DType::f64, 1, 1);
   if (!shape.training) return;
 
+  arena.begin_part(kScratchPart);
   gathered_b = arena.allocate("gathered b", dtype, gathered, s.hidden);
   d_residual = arena.allocate("d_residual", dtype, local, s.hidden);
   d_o = arena.allocate("d_o", dtype, num_tokens, s.q_cols());
   d_qkv = arena.allocate("d_qkv", dtype, num_tokens, s.qkv_cols());
+  arena.begin_part(kAttentionPart);
   attention_scratch = arena.allocate(
       "attention scratch", DType::f32, 1,
       shape.on_gpu
           ? kernels::backward_scratch_elements(shape.attention, attention_request(*this, dtype))
           : kernels::attention_backward_scratch_elements(attention));
+  arena.begin_part(kScratchPart);
   token_order = arena.allocate("token order", DType::i32, 1, num_tokens);
 }
 

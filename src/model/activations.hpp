@@ -8,38 +8,10 @@
 #include "kernels/attention/attention.hpp"
 #include "kernels/attention/qk_norm_rope.hpp"
 #include "model/local_sizes.hpp"
+#include "model/recompute.hpp"
 #include "model/stage_extent.hpp"
 
 namespace espalier::model {
-
-/// What the backward pass of a block recomputes instead of finding it (memory.recompute). Every
-/// mode has the same bits: what is recomputed comes from the same operators on the same operands.
-///
-/// Bytes of each buffer per token of a rank and per block, and what it costs to recompute it. w:
-/// bytes of the dtype; all sizes the rank's own; with sequence parallelism the rows marked (s) hold
-/// 1/tensor of the tokens. A buffer that is not kept exists once, for all blocks.
-///
-/// | buffer              | bytes            | kept up to | recomputed by                          |
-/// |---------------------|------------------|------------|----------------------------------------|
-/// | x (s)               | w H              | full       |                                        |
-/// | n1, n2 (s)          | 2 w H            | none       | norms of x and x_mid                   |
-/// | qk, with RoPE       | w (A + K) D      | none       | QK-norm and RoPE of qkv                |
-/// | gate_up             | w 2 F            | selective  | a product of 4 H F FLOPs               |
-/// | qkv                 | w (A + 2 K) D    | mlp        | a product of 2 H (A + 2 K) D FLOPs     |
-/// | o, lse              | w A D + 4 A      | mlp        | attention                              |
-/// | x_mid (s)           | w H              | mlp        | a product of 2 H A D FLOPs and its sum |
-/// | norm statistics (s) | 8 norm_rows      | mlp        | with the norms                         |
-///
-/// `selective` repeats no matrix product and no message: it saves n1, n2 and qk for about one
-/// passage over them. `mlp` saves the largest buffer for the product with the best ratio of bytes
-/// to FLOPs, 1 byte per H FLOPs; its gathered input is needed by the backward pass anyhow. `full`
-/// repeats a block's forward pass but the product and the sum that end it, whose result is the next
-/// block's x; two collectives of the tensor group per block (three with sequence parallelism, of
-/// which the backward pass needs one anyhow) are repeated. A block whose results nothing
-/// has overwritten since, as those of the last, is not recomputed.
-enum class Recompute : std::uint8_t { none, selective, mlp, full };
-/// "none", "selective", "mlp" or "full".
-Recompute recompute_from_name(std::string_view name);
 
 /// What the forward pass of one block leaves for the backward pass.
 struct BlockActivations {
@@ -64,7 +36,7 @@ struct DeferredProducts {
   device::View attention_dy, mlp_dy;  ///< (T, H) gradients of the branches
   device::View mlp_hidden;            ///< (T, F_loc) the activation's output
   device::View d_qkv;                 ///< (T, (A_loc + 2 K_loc) D)
-  device::View n1, n2;                ///< (T, H), with split tokens or any recompute
+  device::View n1, n2;                ///< (T, H), with split tokens or recompute
   device::View gate_up;  ///< (T, 2 F_loc or F_loc) its gradient, with recompute mlp or full
   device::View o;        ///< (T, A_loc*D), with recompute full
 };
@@ -100,7 +72,7 @@ struct ActivationShape {
   bool splits_tokens;   ///< sequence parallelism with more than one tensor rank
   bool training;        ///< false: blocks share one set, no gradients
   bool on_gpu = false;  ///< the batch needs a copy there
-  Recompute recompute = Recompute::none;
+  RecomputeMix recompute = {};
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
   int compute_capability = 0;   ///< of the GPU; 0: not known, or emulated
   bool documents = false;       ///< whether batches have document starts
@@ -117,6 +89,21 @@ struct ActivationShape {
 /// 6 V H Tc FLOPs at 740 TFLOP/s, an H100), hence as many as 1.25 GiB of logits hold, in
 /// steps of 1024. The host's caches prefer few.
 std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu);
+
+/// Parts of the arena of activations (device::Arena::begin_part), for people who plan.
+inline constexpr std::string_view kKeptPart = "activations kept for backward";
+inline constexpr std::string_view kSharedPart = "one set of those not kept";
+inline constexpr std::string_view kLossPart = "logits and loss";
+inline constexpr std::string_view kAttentionPart = "attention scratch";
+inline constexpr std::string_view kScratchPart = "transient buffers";
+
+/// What blocks of a mode take: `kept` each, and `shared` once if one of them is there; a
+/// stronger mode's shared buffers are those of a weaker one and more.
+struct BlockBytes {
+  std::int64_t kept, shared;
+};
+BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
+                       Recompute mode);
 
 /// Everything that the micro-batches of a stage need beside weights, laid out once in one arena.
 struct Activations {

@@ -30,6 +30,7 @@ Stage::Block Stage::block_of(int slot, std::int64_t index) const {
   const auto i = static_cast<std::size_t>(index);
   const std::int64_t layer = a_.extent.first + index;
   return {.layer = layer,
+          .recompute = a_.shape.recompute.of(layer),
           .slot = s,
           .b = s.blocks[i],
           .deferred = s.deferred.empty() ? nullptr : &s.deferred[i],
@@ -55,7 +56,7 @@ void Stage::forward(int slot) {
     });
     if (comm_.tensor->size() == 1) branch = a_.branch;  // also after a graph
     x = block.b.x_mid;
-    shared_buffers_ = {slot, block.layer};
+    if (block.recompute != Recompute::none) shared_buffers_ = {slot, block.layer};
   }
   if (!a_.extent.has_head) {
     const auto phase = context_.profiler().scope(Phase::norm);
@@ -102,7 +103,7 @@ void Stage::backward_of_inputs(int slot, const BackwardPass& pass) {
       const Using weights(*this, buckets().of_block(block.layer));
       run_block(Pass::backward, slot, block, pass.first, [&] {
         const bool recomputed = recompute_block(slot, block);
-        mlp_backward(block, recomputed && a_.shape.recompute >= Recompute::mlp, pass.first);
+        mlp_backward(block, recomputed && block.recompute >= Recompute::mlp, pass.first);
         attention_backward(block, pass.first);
       });
     }
@@ -129,14 +130,13 @@ void Stage::backward_weights(int slot, const BackwardPass& pass) {
 // What is recomputed comes from what was kept; but gate_up waits until mlp_backward has gathered
 // its input.
 bool Stage::recompute_block(int slot, const Block& block) {
-  const Recompute recompute = a_.shape.recompute;
-  if (recompute == Recompute::none) return false;
+  if (block.recompute == Recompute::none) return false;
   if (shared_buffers_.slot == slot && shared_buffers_.layer == block.layer) return false;
   shared_buffers_ = {slot, block.layer};
   const BlockActivations& b = block.b;
   const ConstView complete{};  // x and x_mid have no branch to add
   residual_norm(b.x, complete, block.w.input_layernorm, b.x, b.n1, b.norm1);
-  if (recompute == Recompute::full) {
+  if (block.recompute == Recompute::full) {
     mlp_norm(block, attention_forward(block));
   } else {
     rotate(block);

@@ -83,6 +83,7 @@ class Stage {
   /// A block of a slot with its weights.
   struct Block {
     std::int64_t layer;  ///< of the model
+    Recompute recompute;
     const Slot& slot;
     const BlockActivations& b;
     const DeferredProducts* deferred;  ///< null: gradients of weights are not deferred
@@ -124,7 +125,7 @@ class Stage {
   /// nothing on the host.
   template <class Body>
   void run_block(Pass pass, int slot, const Block& block, bool first, Body&& body) {
-    if (comm_.tensor->size() > 1 || a_.shape.recompute != Recompute::none) return body();
+    if (comm_.tensor->size() > 1 || a_.shape.recompute.any()) return body();
     const bool masked = block.slot.inputs.document_start.exists();
     const auto number = static_cast<std::uint64_t>(block.layer * std::ssize(a_.slots) + slot);
     context_.replay(graph_keys_ +
@@ -184,7 +185,7 @@ class Stage {
   parallel::TensorBoundary boundary_;
   OfBucket acquire_, release_;
   std::uint64_t graph_keys_;  ///< those of this stage begin here
-  /// Whose results lie in the buffers that all blocks share (memory.recompute).
+  /// Whose results lie in the buffers that the blocks that recompute share.
   struct {
     int slot = -1;
     std::int64_t layer = -1;

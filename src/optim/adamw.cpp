@@ -23,7 +23,9 @@ AdamW::AdamW(parallel::ParameterStore& store, device::Arena& arena) : store_(sto
     const std::int64_t rows = shard.rectangle.rows();
     const std::int64_t cols = shard.rectangle.cols();
     StateShard state{.shard = shard, .master = {}, .m = {}, .v = {}};
+    arena.begin_part(kMasterPart);
     state.master = arena.allocate("master " + name, DType::f32, rows, cols);
+    arena.begin_part(kMomentPart);
     state.m = arena.allocate("moment 1 " + name, DType::f32, rows, cols);
     state.v = arena.allocate("moment 2 " + name, DType::f32, rows, cols);
     state_.push_back(state);

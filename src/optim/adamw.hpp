@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "config/parameters.hpp"
@@ -17,6 +18,10 @@ struct StateShard {
   parallel::OwnedShard shard;
   device::View master, m, v;
 };
+
+/// Parts of the arena of the optimizer's state (device::Arena::begin_part).
+inline constexpr std::string_view kMasterPart = "master weights";
+inline constexpr std::string_view kMomentPart = "moments";
 
 /// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) on the shards that this rank owns.
 class AdamW {

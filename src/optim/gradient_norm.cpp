@@ -11,6 +11,7 @@ using parallel::OwnedShard;
 
 GradientNorm::GradientNorm(parallel::ParameterStore& store, device::Arena& arena)
     : store_(store), tensor_sums_(store.tensors().size()) {
+  arena.begin_part("sums of squares");
   shard_sums_ = arena.allocate("gradient square sums", DType::f64, std::ssize(store.shards()), 1);
 }
 

@@ -17,4 +17,14 @@ struct FlopsPerToken {
 /// (data::attended_length).
 FlopsPerToken flops_per_token(const model::Architecture& architecture, double sequence_length);
 
+/// The same by part of the model. The first three and one of the attentions add up to it.
+struct FlopsByPart {
+  double projections = 0.0;       ///< 6 times the matrices of queries, keys, values and output
+  double mlp = 0.0;               ///< 6 times the MLP's matrices
+  double lm_head = 0.0;           ///< 6 V H
+  double causal_attention = 0.0;  ///< 6 L A D S
+  double full_attention = 0.0;    ///< 12 L A D S
+};
+FlopsByPart flops_by_part(const model::Architecture& architecture, double sequence_length);
+
 }  // namespace espalier::plan

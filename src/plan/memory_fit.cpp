@@ -5,6 +5,8 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "device/gemm.hpp"
+#include "plan/recompute_budget.hpp"
 
 namespace espalier::plan {
 
@@ -25,19 +27,42 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Roo
   } catch (const Error&) {
     return std::nullopt;
   }
-  return TrainingMemory::planned(p, {shape, rank}, room.backend, room.compute_capability)
-             .total_bytes() +
-         library_bytes(p, shape, room);
+  p = with_recompute_chosen(std::move(p), shape, room);
+  const TrainingMemory memory =
+      TrainingMemory::planned(p, {shape, rank}, room.backend, room.compute_capability);
+  return needed_bytes(p, shape, memory, room);
+}
+
+constexpr std::int64_t kMiB = 1 << 20;
+/// Below it the LM head's products become slow (model::usual_loss_chunk).
+constexpr std::int64_t kLeastLossChunk = 1024;
+
+std::int64_t loss_chunk(const config::Parameters& p, const parallel::ProcessGrid& grid,
+                        const Room& room) {
+  const config::Parameters chosen = with_recompute_chosen(p, grid.shape(), room);
+  return TrainingMemory::planned(chosen, grid, room.backend, room.compute_capability)
+      .activations->shape.loss_chunk_tokens;
+}
+
+std::vector<TrainingMemory::Line> host_lines(const config::Parameters& p,
+                                             const parallel::GridShape& shape) {
+  std::vector<TrainingMemory::Line> lines{{"program and libraries", 64 * kMiB}};
+  if (p.training.dtype == "float32") lines.push_back({"scratch of fp32 products", 32 * kMiB});
+  if (shape.size() > 1) lines.push_back({"staging of collectives", 16 * kMiB});
+  const std::int64_t widened = device::Gemm::host_scratch_bytes(dtype_from_name(p.training.dtype));
+  if (widened > 0) lines.push_back({"widened operands", widened});
+  return lines;
 }
 
 }  // namespace
 
-std::int64_t library_bytes(const config::Parameters& p, const parallel::GridShape& shape,
-                           const Room& room) {
-  if (room.backend != device::Backend::cuda) return 0;
-  constexpr std::int64_t kMiB = 1 << 20;
-  std::int64_t bytes = 256 * kMiB;
-  if (!room.has_context) bytes += 512 * kMiB;
+std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
+                                                const parallel::GridShape& shape,
+                                                const Room& room) {
+  if (room.backend == device::Backend::host) return host_lines(p, shape);
+  if (room.backend != device::Backend::cuda) return {};
+  std::vector<TrainingMemory::Line> lines{
+      {"CUDA (a guess)", (room.has_context ? 256 : 256 + 512) * kMiB}};
   // A rank receives through buffers of each protocol, per channel: Simple 4 MiB, LL 8 lines of 16
   // bytes for 512 threads, LL128 120 words for 640 threads, the latter two for 8 steps.
   constexpr std::int64_t kChannels = 32;
@@ -51,7 +76,28 @@ std::int64_t library_bytes(const config::Parameters& p, const parallel::GridShap
     spans.push_back(spec.gradient_span);
   std::int64_t communicators = std::ssize(parallel::distinct_groups(grid, spans));
   if (shape.tensor > 1) communicators += p.parallel.overlap_tensor ? 2 : 1;
-  return p.device.communicator == "mpi" ? bytes : bytes + communicators * kChannels * kConnection;
+  if (p.device.communicator != "mpi" && communicators > 0)
+    lines.push_back({"NCCL (a guess)", communicators * kChannels * kConnection});
+  return lines;
+}
+
+std::int64_t library_bytes(const config::Parameters& p, const parallel::GridShape& shape,
+                           const Room& room) {
+  std::int64_t bytes = 0;
+  for (const TrainingMemory::Line& line : library_lines(p, shape, room)) bytes += line.bytes;
+  return bytes;
+}
+
+std::int64_t save_copy_bytes(const config::Parameters& p, const TrainingMemory& memory) {
+  const bool copies = p.checkpoint.staging == "copy" && p.checkpoint.interval > 0;
+  return copies ? memory.optimizer_arena.used_bytes() : 0;
+}
+
+std::int64_t needed_bytes(const config::Parameters& p, const parallel::GridShape& shape,
+                          const TrainingMemory& memory, const Room& room) {
+  const std::int64_t copies =
+      room.backend == device::Backend::host ? save_copy_bytes(p, memory) : 0;
+  return memory.total_bytes() + library_bytes(p, shape, room) + copies;
 }
 
 std::vector<Alternative> alternatives(const config::Parameters& parameters,
@@ -66,13 +112,35 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     p.parallel.zero_stage = 1;
     add("parallel.zero_stage = 1", p);
   }
-  config::Parameters smallest = parameters;
-  for (const char* mode : {"selective", "mlp", "full"}) {
-    if (model::recompute_from_name(mode) <= model::recompute_from_name(parameters.memory.recompute))
-      continue;
+  if (room.backend == device::Backend::host && parameters.checkpoint.staging == "copy" &&
+      parameters.checkpoint.interval > 0) {
     config::Parameters p = parameters;
-    p.memory.recompute = smallest.memory.recompute = mode;
-    add(fmt::format("memory.recompute = \"{}\"", mode), p);
+    p.checkpoint.staging = "wait";
+    add("checkpoint.staging = \"wait\"", p);
+  }
+  // "budget" has taken the strongest mode where it does not fit.
+  config::Parameters smallest = parameters;
+  smallest.memory.recompute = "full";
+  smallest.memory.recompute_blocks.clear();
+  const bool can_recompute =
+      parameters.memory.recompute != "full" &&
+      (parameters.memory.recompute != "budget" || !parameters.memory.recompute_blocks.empty());
+  if (can_recompute) {
+    config::Parameters p = smallest;
+    p.memory.recompute = "budget";
+    const RecomputeChoice choice = choose_recompute(p, grid.shape(), room);
+    p.memory.recompute_blocks.assign(choice.blocks.begin(), choice.blocks.end());
+    if (choice.fits)
+      add(fmt::format("memory.recompute = \"budget\" ({})", describe_blocks(choice.blocks)), p);
+    for (const std::string_view mode : model::kRecomputeNames) {
+      if (parameters.memory.recompute == "budget" || mode == "none") continue;
+      if (model::recompute_from_name(mode) <=
+          model::recompute_from_name(parameters.memory.recompute))
+        continue;
+      p = smallest;
+      p.memory.recompute = mode;
+      add(fmt::format("memory.recompute = \"{}\"", mode), p);
+    }
   }
   /// Of these the first that fits, else the last.
   const auto add_first = [&](const std::vector<Alternative>& candidates) {
@@ -91,9 +159,14 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
              *bytes});
     return candidates;
   };
-  add_first(micro_batches(parameters, ""));
-  if (smallest.memory.recompute != parameters.memory.recompute)
-    add_first(micro_batches(smallest, " with memory.recompute = \"full\""));
+  // Its cost grows with the head's share of the model: behind the recomputation of blocks.
+  if (loss_chunk(parameters, grid, room) > kLeastLossChunk) {
+    config::Parameters p = can_recompute ? parameters : smallest;
+    p.training.loss_chunk_tokens = kLeastLossChunk;
+    add(fmt::format("training.loss_chunk_tokens = {}", kLeastLossChunk), p);
+  }
+  add_first(micro_batches(can_recompute ? parameters : smallest, ""));
+  if (can_recompute) add_first(micro_batches(smallest, " with memory.recompute = \"full\""));
 
   std::vector<Alternative> tensor_sizes;
   for (config::Parameters p = parameters; p.parallel.tensor <= 64;) {
@@ -106,6 +179,16 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
                               *bytes});
   }
   add_first(tensor_sizes);
+
+  for (config::Parameters p = parameters; p.parallel.zero_stage > 0 && p.parallel.data <= 512;) {
+    p.parallel.data *= 2;
+    const auto bytes = total_with(p, 0, room);
+    if (!bytes || *bytes > room.free_bytes) continue;
+    result.push_back({fmt::format("parallel.data = {} on {} ranks", p.parallel.data,
+                                  p.parallel.tensor * p.parallel.data),
+                      *bytes});
+    break;
+  }
   return result;
 }
 
@@ -118,49 +201,89 @@ Room room_of(const device::Gpu& gpu, std::int64_t taken_bytes) {
           .compute_capability = gpu.description().compute_capability};
 }
 
-Room room_of(const config::DeviceParameters& parameters) {
+Room room_of(const config::Parameters& p, const parallel::ProcessGrid& grid,
+             const device::Gpu& gpu) {
+  const std::int64_t taken =
+      device::Context::workspace_bytes(workspace_elements(p, grid, gpu.backend())) +
+      device::Gemm::workspace_bytes(gpu.backend());
+  const Room room = room_of(gpu, taken);
+  Room allowed = room_of(p.device, gpu.backend());
+  allowed.compute_capability = room.compute_capability;
+  return p.device.memory_gib > 0.0 && allowed.free_bytes < room.free_bytes ? allowed : room;
+}
+
+Room room_of(const config::DeviceParameters& parameters, device::Backend backend) {
   const double gib = parameters.memory_gib;
-  return {.backend = device::Backend::cuda,
+  return {.backend = backend,
           .free_bytes = static_cast<std::int64_t>(gib * static_cast<double>(std::int64_t{1} << 30)),
           .whose = fmt::format("device.memory_gib = {}", gib),
           .compute_capability = narrow<int>(parameters.compute_capability),
           .has_context = false};
 }
 
-std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+std::string why_not_fitting(const config::Parameters& asked, const parallel::ProcessGrid& grid,
                             const Room& room) {
+  const config::Parameters parameters = with_recompute_chosen(asked, grid.shape(), room);
   const TrainingMemory plan =
       TrainingMemory::planned(parameters, grid, room.backend, room.compute_capability);
-  const std::int64_t libraries = library_bytes(parameters, grid.shape(), room);
-  if (plan.total_bytes() + libraries <= room.free_bytes) return {};
-  std::string text = fmt::format("rank {} needs {}, but {}:\n", grid.rank(),
-                                 human(plan.total_bytes() + libraries), room.whose);
+  const std::int64_t needed = needed_bytes(parameters, grid.shape(), plan, room);
+  if (needed <= room.free_bytes) return {};
+  std::string text =
+      fmt::format("rank {} needs {}, but {}:\n", grid.rank(), human(needed), room.whose);
   for (const TrainingMemory::Line& line : plan.lines())
     text += fmt::format("  {:<17} {:>12}\n", line.name, human(line.bytes));
-  if (libraries > 0) text += fmt::format("  {:<17} {:>12}\n", "CUDA and NCCL", human(libraries));
-  text += "what would help:";
-  for (const Alternative& a : alternatives(parameters, grid, room))
-    text += fmt::format("\n  {:<58} {:>12}{}", a.change, human(a.total_bytes),
+  const std::int64_t libraries = library_bytes(parameters, grid.shape(), room);
+  const bool on_host = room.backend == device::Backend::host;
+  if (libraries > 0)
+    text +=
+        fmt::format("  {:<17} {:>12}\n", on_host ? "program" : "CUDA and NCCL", human(libraries));
+  if (const std::int64_t copies = needed - plan.total_bytes() - libraries; copies > 0)
+    text += fmt::format("  {:<17} {:>12}\n", "a save's copies", human(copies));
+  return text + describe_alternatives(alternatives(asked, grid, room), needed, room);
+}
+
+std::string describe_alternatives(const std::vector<Alternative>& list, std::int64_t needed_bytes,
+                                  const Room& room) {
+  std::size_t width = 58;
+  for (const Alternative& a : list) width = std::max(width, a.change.size());
+  std::string text =
+      fmt::format("what would help:  {:<{}} {:>12} {:>12}", "", width - 16, "then", "saves");
+  for (const Alternative& a : list)
+    text += fmt::format("\n  {:<{}} {:>12} {:>12}{}", a.change, width, human(a.total_bytes),
+                        human(needed_bytes - a.total_bytes),
                         a.total_bytes <= room.free_bytes ? "   fits" : "");
   return text;
 }
 
-std::string describe_fit(const config::Parameters& parameters, const parallel::GridShape& shape,
-                         const Room& room) {
+int largest_rank(const config::Parameters& parameters, const parallel::GridShape& shape,
+                 const Room& room) {
+  const config::Parameters p = with_recompute_chosen(parameters, shape, room);
   int largest_rank = 0;
   std::int64_t largest = 0;
   for (const int rank : parallel::corner_ranks(shape)) {
     const std::int64_t total =
-        TrainingMemory::planned(parameters, {shape, rank}, room.backend, room.compute_capability)
+        TrainingMemory::planned(p, {shape, rank}, room.backend, room.compute_capability)
             .total_bytes();
     if (total > largest) largest_rank = rank;
     largest = std::max(largest, total);
   }
-  const std::string why = why_not_fitting(parameters, {shape, largest_rank}, room);
+  return largest_rank;
+}
+
+std::string describe_fit(const config::Parameters& asked, const parallel::GridShape& shape,
+                         const Room& room) {
+  const config::Parameters parameters = with_recompute_chosen(asked, shape, room);
+  const parallel::ProcessGrid grid(shape, largest_rank(parameters, shape, room));
+  const std::string why = why_not_fitting(asked, grid, room);
   if (!why.empty()) return "does not fit: " + why;
-  const std::int64_t libraries = library_bytes(parameters, shape, room);
-  return fmt::format("fits: {}, a rank needs at most {}, of which about {} for CUDA and NCCL",
-                     room.whose, human(largest + libraries), human(libraries));
+  const TrainingMemory plan =
+      TrainingMemory::planned(parameters, grid, room.backend, room.compute_capability);
+  const std::int64_t beside = needed_bytes(parameters, shape, plan, room) - plan.total_bytes();
+  return fmt::format("fits: {}, a rank needs at most {}, of which about {} for {}", room.whose,
+                     human(plan.total_bytes() + beside), human(beside),
+                     room.backend == device::Backend::host
+                         ? "the program and what it copies to save"
+                         : "CUDA and NCCL");
 }
 
 }  // namespace espalier::plan

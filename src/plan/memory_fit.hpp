@@ -21,31 +21,59 @@ struct Room {
   int compute_capability = 0;  ///< 0: not known
   bool has_context = true;     ///< whether CUDA's context of this rank is in it already
 };
-/// About what a rank's libraries take beside the plan; 0 where no CUDA is.
+/// About what a rank takes beside the plan (library_lines says it by name). On the host:
+///   the program and its libraries: 64 MiB, and for fp32 what oneDNN takes for its products:
+///     32 MiB, both measured (validation/planned_memory)
+///   staging of collectives, with more than one rank: at most 16 MiB
+///   where products of bf16 widen their operands: Gemm::host_scratch_bytes
+/// On a GPU (nothing on the emulated one):
 ///   code that is loaded when it is first used (cuBLASLt, NCCL, cuDNN, kernels): 256 MiB, a guess
 ///   CUDA's context, where free_bytes still has it: 512 MiB, a guess
 ///   NCCL, per communicator of more than one rank: 32 channels of 9.2 MiB, the buffers of its three
 ///     protocols as NCCL's src/init.cc sizes them unless NCCL_BUFFSIZE and its like are set
 std::int64_t library_bytes(const config::Parameters& parameters, const parallel::GridShape& shape,
                            const Room& room);
+/// The parts of library_bytes by name; what no plan can know says that it is a guess.
+std::vector<TrainingMemory::Line> library_lines(const config::Parameters& parameters,
+                                                const parallel::GridShape& shape, const Room& room);
+/// What a save may copy into host memory at most: the optimizer's state, if updates go on while it
+/// is written (checkpoint.interval with checkpoint.staging = "copy"); else 0.
+std::int64_t save_copy_bytes(const config::Parameters& parameters, const TrainingMemory& memory);
+/// All that must fit into `room`: the plan, what the libraries take and, on the host, a save's
+/// copies.
+std::int64_t needed_bytes(const config::Parameters& parameters, const parallel::GridShape& shape,
+                          const TrainingMemory& memory, const Room& room);
 
 /// What makes the training plan of this rank smaller, the least costly first: ZeRO where it is off,
-/// stronger modes of memory.recompute, smaller micro-batches, both, more tensor ranks. Of
-/// micro-batches and tensor sizes it names the first that fits into `room`, else the last there is.
-/// All of them resolve.
+/// no copies for a save on the host, the cheapest mix of modes of memory.recompute if one fits,
+/// its stronger modes, shorter pieces of the loss, smaller micro-batches, both, more tensor ranks,
+/// and more data ranks if they suffice. Of micro-batches, tensor and data sizes it names the first
+/// that fits into `room`, else the last there is. All of them resolve.
 std::vector<Alternative> alternatives(const config::Parameters& parameters,
                                       const parallel::ProcessGrid& grid, const Room& room);
 
 /// What `gpu` has free, and `taken_bytes` that are part of the plan already.
 Room room_of(const device::Gpu& gpu, std::int64_t taken_bytes = 0);
-/// device.memory_gib, for a plan that is made where the GPU is not.
-Room room_of(const config::DeviceParameters& parameters);
+/// What a rank that has taken only its Context may take of its GPU: what is free there, and no more
+/// than device.memory_gib where that is given.
+Room room_of(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+             const device::Gpu& gpu);
+/// device.memory_gib, for a plan that is made where the GPU is not, or for the host.
+Room room_of(const config::DeviceParameters& parameters,
+             device::Backend backend = device::Backend::cuda);
 
 /// Empty when the plan of this rank fits; else the plan's lines, what is free, and the alternatives
-/// with their totals.
+/// with what they need and save. memory.recompute = "budget" means the choice for `room`.
 std::string why_not_fitting(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                             const Room& room);
 
+/// "what would help:" and a line for each: the change, what is needed then, and what it saves of
+/// `needed_bytes`.
+std::string describe_alternatives(const std::vector<Alternative>& list, std::int64_t needed_bytes,
+                                  const Room& room);
+/// The rank that needs most.
+int largest_rank(const config::Parameters& parameters, const parallel::GridShape& shape,
+                 const Room& room);
 /// Whether a training run on `shape` fits, for --dry-run: the rank that needs most decides.
 std::string describe_fit(const config::Parameters& parameters, const parallel::GridShape& shape,
                          const Room& room);

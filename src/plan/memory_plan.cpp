@@ -9,6 +9,7 @@
 #include "kernels/attention/attention_provider.hpp"
 #include "kernels/workspace.hpp"
 #include "plan/memory_fit.hpp"
+#include "plan/recompute_budget.hpp"
 
 namespace espalier::plan {
 
@@ -40,7 +41,7 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
       .training = true,
       .on_gpu = backend != device::Backend::host,
-      .recompute = model::recompute_from_name(p.memory.recompute),
+      .recompute = recompute_mix(p, grid.shape(), backend, compute_capability),
       .attention = kernels::attention_provider_from_name(p.device.attention),
       .compute_capability = compute_capability,
       .documents = p.data.document_mask};
@@ -92,14 +93,8 @@ TrainingMemory TrainingMemory::backed(const config::Parameters& parameters,
       context.gpu() != nullptr ? context.gpu()->description().compute_capability : 0;
   const TrainingMemory plan = planned(parameters, grid, context.backend(), capability);
   if (context.gpu() != nullptr) {
-    Room room = room_of(*context.gpu(), plan.context_bytes());
-    const Room allowed = room_of(parameters.device);
-    if (parameters.device.memory_gib > 0.0 && allowed.free_bytes < room.free_bytes) {
-      room.free_bytes = allowed.free_bytes;
-      room.whose = allowed.whose;
-      room.has_context = allowed.has_context;
-    }
-    const std::string why = why_not_fitting(parameters, grid, room);
+    const std::string why =
+        why_not_fitting(parameters, grid, room_of(parameters, grid, *context.gpu()));
     require(why.empty(), ExitStatus::bad_configuration, "{}", why);
   }
   plan.activations->require_attention(plan.dtype);
@@ -114,11 +109,13 @@ TrainingMemory TrainingMemory::backed(const config::Parameters& parameters,
 std::vector<TrainingMemory::Line> TrainingMemory::lines() const {
   std::vector<Line> lines;
   for (const device::Arena* arena : arenas()) lines.push_back({arena->name(), arena->used_bytes()});
-  if (gemm_workspace_bytes_ > 0) {
-    lines.push_back({"kernel workspace", kernel_workspace_bytes_});
-    lines.push_back({"GEMM workspace", gemm_workspace_bytes_});
-  }
+  for (Line& line : workspace_lines()) lines.push_back(std::move(line));
   return lines;
+}
+
+std::vector<TrainingMemory::Line> TrainingMemory::workspace_lines() const {
+  if (gemm_workspace_bytes_ == 0) return {};
+  return {{"kernel workspace", kernel_workspace_bytes_}, {"GEMM workspace", gemm_workspace_bytes_}};
 }
 
 std::vector<const device::Arena*> TrainingMemory::arenas() const {

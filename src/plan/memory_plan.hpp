@@ -56,6 +56,7 @@ class TrainingMemory {
   /// Used bytes per arena; on a GPU also the workspaces of kernels and of matrix products, which
   /// the Context has taken before.
   std::vector<Line> lines() const;
+  std::vector<Line> workspace_lines() const;  ///< the latter alone
   std::int64_t total_bytes() const;
   /// What of the total the Context takes; 0 on the host.
   std::int64_t context_bytes() const { return kernel_workspace_bytes_ + gemm_workspace_bytes_; }

@@ -1,4 +1,5 @@
 #pragma once
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -7,27 +8,39 @@ namespace espalier::report {
 struct Axis {
   std::string title;  ///< with its unit
   bool logarithmic = false;
+  /// Ends; nan: from the data. What lies beyond is cut off.
+  double low = std::numeric_limits<double>::quiet_NaN();
+  double high = std::numeric_limits<double>::quiet_NaN();
 };
 struct Point {
   double x, y;
   std::string label = "";  ///< beside it; empty: none
 };
-/// Points joined by a line, or alone.
+/// Points joined by a line, or alone. What an axis has no place for (nan, infinity; zero and less on
+/// a logarithmic one) is left out and divides the line. Of points that fall on the same pixels, as
+/// many are drawn as can be seen.
 struct Series {
   std::string name;  ///< in the legend; empty: not there
   std::vector<Point> points;
   bool joined = true;
-  bool dashed = false;
+  bool dashed = false;  ///< each dashed line of a chart in another pattern
   bool marked = false;  ///< a marker at every point
 };
 /// Values over a grid, drawn as lines of equal value with the value written on them.
 struct Contours {
   std::vector<double> xs, ys;  ///< ascending
-  std::vector<double> values;  ///< (ys, xs), row by row
+  std::vector<double> values;  ///< (ys, xs), row by row; nan: unknown
   std::vector<double> levels;  ///< empty: about ten
 };
-/// An SVG file that stands alone: lines, points and contours over two axes. Readable in light and
-/// dark, on paper, and without telling colours apart (lines differ in dashes, markers in shape).
+// `svg()` of a chart gives an <svg> element that stands alone, 800 pixels wide: nothing in it refers
+// to other files, fonts or scripts, its style sheet holds for itself, and it has no ids. It may be
+// a file (`write_svg`) or part of an HTML page, next to others. It is readable in light and dark, on
+// paper, and without telling colours apart: lines have markers of different shapes, parts of bars
+// letters. The same chart gives the same bytes. Texts are any UTF-8. A chart without data says so.
+
+/// Lines, points and contours over two axes. With contours the axes span their grid and the points
+/// alone; joined series are cut off at the grid's border. Names stand at the ends of lines where
+/// those are few and end at the right, otherwise in a legend.
 struct XyChart {
   std::string title;
   Axis x, y;
@@ -36,7 +49,8 @@ struct XyChart {
   std::string svg() const;
 };
 
-/// Bars of parts that add up, one bar per row.
+/// Bars of parts that add up, one bar per row, each with its total and by how much it is over the
+/// limit. Amounts that are negative, nan or infinite count as zero.
 struct StackedBars {
   std::string title;
   std::string unit;                ///< of the amounts
@@ -51,7 +65,7 @@ struct StackedBars {
   std::string svg() const;
 };
 
-/// Writes a new file; throws Error (bad_configuration) where there is one, (io_error) where it
+/// Writes a new file with a chart; throws Error (bad_configuration) where there is one, (io_error) where it
 /// cannot be written.
 void write_svg(const std::string& path, const std::string& svg);
 

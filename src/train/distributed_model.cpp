@@ -1,7 +1,10 @@
 #include "train/distributed_model.hpp"
 
+#include <array>
+
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "plan/recompute_budget.hpp"
 #include "train/device_choice.hpp"
 
 namespace espalier::train {
@@ -34,10 +37,34 @@ double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_contex
   return rank_context.context.measure_gemm_peak(dtype_from_name(p.training.dtype), seconds);
 }
 
+config::Parameters with_memory_settled(parallel::MpiSession& session, const config::Parameters& p,
+                                       const RankContext& rank_context) {
+  const bool on_host = rank_context.gpu == nullptr;
+  if (on_host && p.device.memory_gib <= 0.0) return p;
+  const parallel::ProcessGrid& grid = rank_context.grid;
+  plan::Room room = on_host ? plan::room_of(p.device, device::Backend::host)
+                            : plan::room_of(p, grid, *rank_context.gpu);
+  if (p.memory.recompute == "budget") {
+    std::array<double, 1> least{static_cast<double>(room.free_bytes)};
+    session.world().all_reduce_min(least);
+    room.free_bytes = static_cast<std::int64_t>(least[0]);
+  }
+  const config::Parameters settled = plan::with_recompute_chosen(p, grid.shape(), room);
+  if (p.memory.recompute == "budget")
+    log::info("{}", plan::describe_recompute(settled, grid.shape(), room));
+  if (on_host) {
+    // Every rank holds the one that needs most against it: all of them stop, or none.
+    const int largest = plan::largest_rank(settled, grid.shape(), room);
+    const std::string why = plan::why_not_fitting(p, {grid.shape(), largest}, room);
+    if (!why.empty()) throw Error(ExitStatus::bad_configuration, why, Met::by_every_rank);
+  }
+  return settled;
+}
+
 DistributedModel::DistributedModel(parallel::MpiSession& session, const config::Parameters& p,
                                    RankContext& rank_context)
     : memory(plan::TrainingMemory::backed(
-          p, rank_context.grid, rank_context.context,
+          with_memory_settled(session, p, rank_context), rank_context.grid, rank_context.context,
           parallel::registered_memory(session, rank_context.grid, rank_context.context,
                                       collective_library(p.device)))),
       communicators(parallel::make_communicators(

@@ -35,6 +35,14 @@ void log_devices(parallel::MpiSession& session, const RankContext& rank_context)
 double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_context,
                          const config::Parameters& parameters, double seconds);
 
+/// The parameters with what memory.recompute = "budget" chooses on every rank, for the GPU
+/// that has least free or for device.memory_gib; the log says it (collective). On the host, which
+/// has no other measure, throws Error (bad_configuration, met by every rank) when the rank that
+/// needs most needs more than device.memory_gib.
+config::Parameters with_memory_settled(parallel::MpiSession& session,
+                                       const config::Parameters& parameters,
+                                       const RankContext& rank_context);
+
 /// The model on the grid, with all that training it takes: the memory that was planned, the
 /// communicators of its groups, which reach it as register_activations says, the stage
 /// over both (collective). The weights are still zero.

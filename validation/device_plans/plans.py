@@ -35,7 +35,7 @@ def run(program, *words):
 def row_of(said):
     fits = re.search(r"fits: .* needs at most ([\d.]+ GiB)", said)
     need = fits or re.search(r"does not fit: rank 0 needs ([\d.]+ GiB)", said)
-    remedy = "" if fits else re.search(r"  (\S.*?) {2,}([\d.]+ GiB)   fits", said)
+    remedy = "" if fits else re.search(r"  (\S.*?) {2,}([\d.]+ GiB) +[\d.]+ \wiB   fits", said)
     attention = re.search(r"attention: forward by (\w+), backward by (\w+)", said)
     missing = re.search(r"missing: (.*)", said)
     return [need[1], "yes" if fits else "no", f"{attention[1]}, {attention[2]}",

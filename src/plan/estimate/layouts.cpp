@@ -251,13 +251,17 @@ std::string why_slower(const Layout& best, const Layout& other) {
       own > of_best)
     text += fmt::format("{}{:.3g} x the micro-batches", text.empty() ? "" : ", ",
                         static_cast<double>(own) / static_cast<double>(of_best));
-  std::string longer;
-  // The largest part, and a second that is at least a quarter of it.
-  for (std::size_t i = 0; i < 2; ++i)
-    if (parts[i].seconds > 0.0 && (i == 0 || parts[i].seconds >= 0.25 * parts[0].seconds))
-      longer += fmt::format("{}{} +{:.1f} %", longer.empty() ? "" : ", ", parts[i].name,
-                            100.0 * parts[i].seconds / step);
-  return text.empty() ? longer : text + ": " + longer;
+  const auto longer_by = [&](const StepPart& part) {
+    return fmt::format("{} +{:.1f} %", part.name, 100.0 * part.seconds / step);
+  };
+  if (parts[0].seconds <= 0.0) return text;
+  text += (text.empty() ? "" : ": ") + longer_by(parts[0]);
+  // A second that counts, where a line of a table has room for it.
+  constexpr std::size_t kRoom = 80;
+  if (parts[1].seconds >= 0.25 * parts[0].seconds)
+    if (const std::string second = ", " + longer_by(parts[1]); text.size() + second.size() <= kRoom)
+      text += second;
+  return text;
 }
 
 }  // namespace espalier::plan

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.hpp"
+#include "parallel/comm/session.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -19,6 +20,19 @@ double needed(double value, std::string_view key, const config::HardwareParamete
 
 }  // namespace
 
+RankGroup group_of(const std::string& name, const parallel::ProcessGrid& grid) {
+  using parallel::Span;
+  const auto of = [&](Span span) {
+    const std::vector<int> ranks = grid.group(span);
+    return RankGroup{.size = std::ssize(ranks),
+                     .stride = ranks.size() > 1 ? ranks[1] - ranks[0] : 1};
+  };
+  if (name.starts_with("tensor") && !name.starts_with("tensor x")) return of(Span::tensor);
+  for (const Span span : {Span::tokens_shared, Span::kv_tokens, Span::tokens})
+    if (name == parallel::gradient_group_name(span)) return of(span);
+  return of(Span::world);
+}
+
 double collective_seconds(std::string_view collective, double bytes, RankGroup group,
                           const config::HardwareParameters& hardware) {
   if (group.size <= 1) return 0.0;
@@ -27,7 +41,8 @@ double collective_seconds(std::string_view collective, double bytes, RankGroup g
   const double nodes = std::ceil(static_cast<double>(group.size) / static_cast<double>(per_node));
   double bandwidth = 0.0, latency = 0.0;
   if (per_node > 1) {
-    bandwidth = needed(hardware.link_gbs, "link_gbs", hardware);
+    bandwidth = hardware.link_bus_gbs > 0.0 ? hardware.link_bus_gbs
+                                            : needed(hardware.link_gbs, "link_gbs", hardware);
     latency = static_cast<double>(per_node - 1) * hardware.link_latency_us;
   }
   if (nodes > 1.0) {

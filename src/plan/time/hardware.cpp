@@ -1,9 +1,9 @@
-// Devices: which files there are, and what one says.
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <map>
+#include <optional>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -17,94 +17,108 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where the devices that come with the program are: in the working directory, and beside the
-/// program, which lies in a build folder or a bundle.
+template <class... Args>
+[[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(ExitStatus::bad_configuration, fmt::format(format, std::forward<Args>(args)...),
+              Met::by_every_rank);
+}
+
+/// Where names of devices are looked up, first to last: the working directory, then beside the
+/// program, of which a build tree and a bundle lie in a folder of the source's, and an installation
+/// has its own.
 std::vector<fs::path> device_folders() {
-  std::vector<fs::path> folders = {fs::path("inputs") / "devices"};
+  std::vector<fs::path> folders = {"inputs/devices"};
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (!error)
-    for (const fs::path& above : {program.parent_path(), program.parent_path().parent_path()})
-      folders.push_back(above / "inputs" / "devices");
+    for (const char* beside : {"../inputs/devices", "../share/espalier/devices"})
+      folders.push_back((program.parent_path() / beside).lexically_normal());
   return folders;
 }
 
-/// Names without ".toml", each with the first file there is of it.
-std::map<std::string, fs::path> known_devices() {
-  std::map<std::string, fs::path> devices;
+/// Names of the device files there are.
+std::vector<std::string> device_names() {
+  std::set<std::string> names;
   for (const fs::path& folder : device_folders()) {
     std::error_code error;
-    for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-         entry.increment(error))
-      if (entry->path().extension() == ".toml")
-        devices.emplace(entry->path().stem().string(), entry->path());
+    for (const auto& entry : fs::directory_iterator(folder, error))
+      if (entry.path().extension() == ".toml") names.insert(entry.path().stem().string());
   }
-  return devices;
+  return {names.begin(), names.end()};
 }
 
-fs::path file_of(const std::string& name) {
-  std::error_code ignored;
-  if (fs::is_regular_file(name, ignored)) return name;
-  const auto devices = known_devices();
-  if (const auto found = devices.find(name); found != devices.end()) return found->second;
-  std::vector<std::string> names;
-  std::string list;
-  for (const auto& [known, path] : devices) {
-    names.push_back(known);
-    list += (list.empty() ? "" : ", ") + known;
+fs::path path_of(const std::string& name) {
+  std::error_code error;
+  const bool is_path = name.find('/') != std::string::npos || name.ends_with(".toml");
+  if (fs::is_regular_file(name, error)) return name;
+  if (is_path) refuse("the device file {} is not there", name);
+  for (const fs::path& folder : device_folders())
+    if (fs::path file = folder / (name + ".toml"); fs::is_regular_file(file, error)) return file;
+  const std::vector<std::string> names = device_names();
+  if (names.empty()) {
+    std::string looked;
+    for (const fs::path& folder : device_folders())
+      looked += (looked.empty() ? "" : ", ") + folder.string();
+    refuse(
+        "no device \"{}\": there are no device files (looked in {}). Start the command in the "
+        "source's folder, or name a file with a [hardware] table",
+        name, looked);
   }
-  const std::string near = nearest_name(name, names);
-  throw Error(
-      ExitStatus::bad_configuration,
-      fmt::format("plan.device = \"{}\" is neither a file nor a device of inputs/devices{}; "
-                  "there are: {}",
-                  name, near.empty() ? "" : fmt::format(" (did you mean {}?)", near),
-                  list.empty() ? "none" : list),
-      Met::by_every_rank);
+  std::string all;
+  for (const std::string& known : names) all += (all.empty() ? "" : ", ") + known;
+  const std::string nearest = nearest_name(name, names);
+  refuse("no device \"{}\"{}. There are {}; or name a file with a [hardware] table", name,
+         nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest), all);
 }
 
 /// The first table but [hardware] in which a document sets anything; empty: none.
-std::string other_table(const config::Parameters& p) {
+std::string other_table(const config::Parameters& document) {
   std::string found;
-  const config::Parameters defaults;
-  config::Parameters::tables(p, [&](std::string_view name, std::string_view, const auto& values) {
-    if (!found.empty() || name == "hardware") return;
-    if (!config::changes(name, std::decay_t<decltype(values)>(), values).empty()) found = name;
-  });
+  config::Parameters::tables(
+      document, [&](std::string_view table, std::string_view, const auto& values) {
+        if (!found.empty() || table == "hardware") return;
+        if (!config::changes(table, std::decay_t<decltype(values)>(), values).empty())
+          found = table;
+      });
   return found;
+}
+
+config::HardwareParameters read_file(const fs::path& path) {
+  const std::optional<std::string> text = read_whole_file(path);
+  if (!text) refuse("the device file {} cannot be read: {}", path.string(), std::strerror(errno));
+  config::Parameters document;
+  io::read_parameters(*text, path.string(), {}, document);
+  config::HardwareParameters hardware = document.hardware;
+  if (hardware.name.empty())
+    refuse(
+        "{} describes no device: it needs a [hardware] table with a name (see inputs/devices and "
+        "`espalier help parameters hardware`)",
+        path.string());
+  if (const std::string other = other_table(document); !other.empty())
+    refuse("{}: the file of a device has a [hardware] table only, not [{}]", path.string(), other);
+  return hardware;
 }
 
 }  // namespace
 
 config::HardwareParameters read_hardware(const std::string& name) {
-  const fs::path path = file_of(name);
-  const std::optional<std::string> text = read_whole_file(path.string());
-  require(text.has_value(), ExitStatus::bad_configuration, "the device file {} cannot be read",
-          path.string());
-  config::Parameters document;
-  io::read_parameters(*text, path.string(), {}, document);
-  const std::string other = other_table(document);
-  if (!other.empty() || document.hardware.name.empty())
-    throw Error(
-        ExitStatus::bad_configuration,
-        other.empty()
-            ? fmt::format("{} is no device file: its table [hardware] has no name", path.string())
-            : fmt::format("{}: a device file has a [hardware] table only, not [{}]", path.string(),
-                          other),
-        Met::by_every_rank);
-  return document.hardware;
+  if (name.empty()) refuse("plan.device holds an empty name");
+  return read_file(path_of(name));
 }
 
 std::vector<config::HardwareParameters> hardware_of(const config::Parameters& parameters) {
-  std::vector<config::HardwareParameters> all;
-  for (const std::string& name : parameters.plan.device) all.push_back(read_hardware(name));
-  if (all.empty() && !parameters.hardware.name.empty()) all.push_back(parameters.hardware);
-  if (all.empty())
-    throw Error(ExitStatus::bad_configuration,
-                "no device is named: set plan.device, to \"b200\" (of inputs/devices) or to a file "
-                "with a [hardware] table",
-                Met::by_every_rank);
-  return all;
+  std::vector<config::HardwareParameters> devices;
+  for (const std::string& name : parameters.plan.device) devices.push_back(read_hardware(name));
+  if (!devices.empty()) return devices;
+  if (parameters.hardware.name.empty()) {
+    std::string all;
+    for (const std::string& known : device_names()) all += (all.empty() ? "" : ", ") + known;
+    refuse(
+        "which device? Give --device NAME (plan.device){}, or describe one in the input's "
+        "[hardware] table, name first",
+        all.empty() ? "" : ", one of " + all);
+  }
+  return {parameters.hardware};
 }
 
 }  // namespace espalier::plan

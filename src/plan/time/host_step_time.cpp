@@ -1,11 +1,10 @@
-#include "plan/time/host_step_time.hpp"
-
 #include <string>
 #include <string_view>
 
 #include "base/error.hpp"
 #include "plan/time/collective_time.hpp"
 #include "plan/time/host_operator.hpp"
+#include "plan/time/models.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -40,41 +39,22 @@ double operation_seconds(const HostCall& call, const Parameters& p,
   return call.bytes / (1e9 * hardware.copy_gbs);
 }
 
-/// Of a group of ranks: its size, and the phase that its collectives belong to.
-struct Group {
-  std::int64_t size, stride;
-  bool is_tensor, is_world;
-};
-
-Group group_of(const std::string& name, const parallel::ProcessGrid& grid) {
-  using parallel::Span;
-  const auto of = [&](Span span) {
-    const std::vector<int> ranks = grid.group(span);
-    return Group{.size = std::ssize(ranks),
-                 .stride = ranks.size() > 1 ? ranks[1] - ranks[0] : 1,
-                 .is_tensor = span == Span::tensor,
-                 .is_world = span == Span::world};
-  };
-  if (name == "tensor" || name == "tensor (overlap)") return of(Span::tensor);
-  for (const Span span : {Span::tokens_shared, Span::kv_tokens, Span::tokens})
-    if (name == parallel::gradient_group_name(span)) return of(span);
-  return of(Span::world);
+/// The phase that a collective belongs to, as the profiler has it.
+std::string phase_of(const std::string& group, std::string_view collective) {
+  if (group == "tensor" || group == "tensor (overlap)") return "tensor communication";
+  return collective.starts_with("all_gather") ? "weight communication" : "gradient communication";
 }
 
 double collective_seconds_of(std::string_view collective, const parallel::CollectiveCost& cost,
-                             const Group& group, const Parameters& p,
+                             const std::string& phase, const RankGroup& group, const Parameters& p,
                              const HardwareParameters& hardware) {
   const auto calls = static_cast<double>(cost.calls), bytes = static_cast<double>(cost.bytes);
   if ((group.size - 1) * group.stride >= hardware.devices_per_node)
     return calls *
            collective_seconds(collective, bytes / calls, {group.size, group.stride}, hardware);
-  const char* phase = group.is_tensor                        ? "tensor communication"
-                      : collective.starts_with("all_gather") ? "weight communication"
-                                                             : "gradient communication";
   const OperatorRate* rate = find_rate(hardware, phase, p.training.dtype);
   if (rate == nullptr || rate->gbs <= 0.0)
     fail_missing(hardware, fmt::format("gbs of \"{}\" for {}", phase, p.training.dtype));
-  if (group.is_world) return 1e-6 * calls * rate->overhead_us;  // a few values
   const auto n = static_cast<double>(group.size);
   const double passes = collective.starts_with("all_reduce") ? 2.0 : 1.0;
   return 1e-6 * calls * rate->overhead_us + passes * (n - 1.0) / n * bytes / (1e9 * rate->gbs);
@@ -101,20 +81,18 @@ StepTime host_step_time(const StepCounts& counts, const Parameters& p,
   time.other = (hardware.step_factor - 1.0) * time.step();
 
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
-                                  .context = static_cast<int>(p.parallel.context),
-                                  .data = static_cast<int>(p.parallel.data),
-                                  .pipeline = static_cast<int>(p.parallel.pipeline)};
+                                  .data = static_cast<int>(p.parallel.data)};
   const parallel::ProcessGrid grid(shape, 0,
                                    parallel::views_of(p.model.num_key_value_heads, shape));
-  for (const auto& [name, costs] : counts.collectives) {
-    const Group group = group_of(name, grid);
+  for (const auto& [name, costs] : counts.collectives)
     for (const auto& [collective, cost] : costs) {
-      const double seconds = collective_seconds_of(collective, cost, group, p, hardware);
-      (group.is_world    ? time.other
-       : group.is_tensor ? time.tensor_exposed
-                         : time.data_exposed) += seconds;
+      const std::string phase = phase_of(name, collective);
+      const double seconds =
+          collective_seconds_of(collective, cost, phase, group_of(name, grid), p, hardware);
+      (name == "world"                   ? time.other
+       : phase == "tensor communication" ? time.tensor_exposed
+                                         : time.data_exposed) += seconds;
     }
-  }
   return time;
 }
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "config/parameters.hpp"
-#include "parallel/layout/grid.hpp"
+#include "plan/step_counts.hpp"
 
 namespace espalier::plan {
 
@@ -22,11 +22,18 @@ struct StepTime {
 };
 
 /// The time of one step of resolved parameters on devices of that kind: the counting run of the
-/// real step (count_step) with a roofline per operator and alpha-beta collectives. The model and
-/// its constants: step_time.cpp. Throws Error (bad_configuration) where the hardware lacks a figure
-/// that is needed, and names it.
+/// real step (count_step) with a roofline per operator and alpha-beta collectives. The models and
+/// their constants: gpu_step_time.cpp, host_step_time.cpp. Throws Error (bad_configuration) where
+/// the hardware lacks a figure that is needed, and names it.
 StepTime predict_step(const config::Parameters& parameters,
                       const config::HardwareParameters& hardware);
+/// The two halves of it, for those who keep counts: what does not depend on the hardware's rates,
+/// and what it takes. The counts of rank 0 depend on the model, [training] without its length,
+/// memory.recompute, [parallel], hardware.kind and hardware.compute_capability.
+StepCounts count_step_for(const config::Parameters& parameters,
+                          const config::HardwareParameters& hardware);
+StepTime time_of(const StepCounts& counts, const config::Parameters& parameters,
+                 const config::HardwareParameters& hardware);
 
 /// The device that `name` means: a file with a [hardware] table, or a name ("b200") of a file in
 /// inputs/devices of the working directory or beside the program. Throws Error (bad_configuration),

@@ -76,6 +76,15 @@ TEST_CASE("losses, gradients and weights have the same bits whatever is recomput
         CAPTURE(mode);
         CHECK(three_steps(fixture, p, document_mask) == kept);
       }
+      // Both blocks with a mode of their own: what memory.recompute = "budget" chooses from.
+      p.memory.recompute = "budget";
+      for (const std::vector<std::int64_t>& blocks :
+           {std::vector<std::int64_t>{1, 1, 0, 0}, {1, 0, 0, 1}, {0, 1, 1, 0}, {0, 0, 1, 1}}) {
+        REQUIRE(p.model.num_hidden_layers == 2);
+        p.memory.recompute_blocks = blocks;
+        CAPTURE(blocks);
+        CHECK(three_steps(fixture, p, document_mask) == kept);
+      }
     }
 }
 

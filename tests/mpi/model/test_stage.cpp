@@ -87,7 +87,7 @@ Outcome one_after_another(Run& run) {
 std::vector<config::Parameters> cases(const Hdf5Fixture& fixture) {
   std::vector<config::Parameters> all;
   const int size = testing::session().size();
-  for (const char* recompute : {"none", "selective", "mlp", "full"})
+  for (const char* recompute : {"none", "selective", "mlp", "full", "budget"})
     for (const bool sequence_parallel : {false, true})
       for (const bool overlap : {false, true}) {
         if (size == 1 && sequence_parallel) continue;
@@ -96,6 +96,8 @@ std::vector<config::Parameters> cases(const Hdf5Fixture& fixture) {
         config::Parameters p =
             testing::parameters_of(fixture, size, 1, sequence_parallel, 1, dtype);
         p.memory.recompute = recompute;
+        // A block that recomputes all behind one that recomputes little.
+        if (p.memory.recompute == "budget") p.memory.recompute_blocks = {0, 1, 0, 1};
         p.parallel.overlap_tensor = overlap && size > 1;
         p.training.micro_batch_size = 1;
         all.push_back(p);

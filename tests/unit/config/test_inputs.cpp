@@ -92,6 +92,21 @@ TEST_CASE("model files have their family's constants, and a line of explanation 
   }
 }
 
+TEST_CASE("plans are documents: purpose, reference, what is expected and the command") {
+  for (const auto& entry : std::filesystem::directory_iterator(inputs() / "plans")) {
+    if (entry.path().extension() != ".toml") continue;
+    INFO(entry.path().string());
+    Parameters p = read_file(entry.path());
+    config::resolve(p, 1, config::Use::document);
+    std::ostringstream text;
+    text << std::ifstream(entry.path()).rdbuf();
+    for (const char* words : {"# Purpose: ", "# Reference: ", "# Expected: "})
+      CHECK_THAT(text.str(), Catch::Contains(words));
+    const std::string name = "inputs/plans/" + entry.path().filename().string();
+    CHECK_THAT(text.str(), Catch::Contains("espalier plan ") && Catch::Contains(name));
+  }
+}
+
 TEST_CASE("the tiny test input resolves on every grid it is made for") {
   for (const int tensor : {1, 2, 4})
     for (const int data : {1, 2, 4, 8}) {

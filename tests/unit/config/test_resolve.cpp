@@ -286,6 +286,32 @@ TEST_CASE("batches must divide evenly") {
   CHECK_NOTHROW(config::resolve(p, 2));
 }
 
+TEST_CASE("a budget of recomputation needs a size, and its blocks must be those of the model") {
+  Parameters p = small_run();
+  p.memory.recompute = "budget";
+  CHECK_NOTHROW(config::resolve(p, 1));  // a GPU knows what it has free
+  p.device.backend = "host";
+  testing::expect_words(error_of(p), {"memory.recompute = \"budget\"", "device.memory_gib"});
+  p.device.memory_gib = 1.0;
+  CHECK_NOTHROW(config::resolve(p, 1));
+  p.device.memory_gib = 0.0;
+  p.memory.recompute_blocks = {1, 0, 0, p.model.num_hidden_layers - 1};
+  CHECK_NOTHROW(config::resolve(p, 1));
+  const std::vector<std::vector<std::int64_t>> wrong = {
+      {1, 0, 0, p.model.num_hidden_layers},
+      {p.model.num_hidden_layers},
+      {-1, 1, 0, p.model.num_hidden_layers},
+      {INT64_MAX, 0, INT64_MAX, p.model.num_hidden_layers + 2}};
+  for (const std::vector<std::int64_t>& blocks : wrong) {
+    p.memory.recompute_blocks = blocks;
+    testing::expect_words(error_of(p), {"memory.recompute_blocks", "none, selective, mlp and full",
+                                        "model.num_hidden_layers"});
+  }
+  p.memory.recompute = "mlp";
+  p.memory.recompute_blocks = {0, 0, p.model.num_hidden_layers, 0};
+  testing::expect_words(error_of(p), {"memory.recompute_blocks", "\"mlp\"", "remove it"});
+}
+
 TEST_CASE("length and schedule must agree") {
   Parameters p = small_run();
   p.training.steps = 0;

@@ -102,17 +102,27 @@ TEST_CASE("what would help is planned like the run itself, and says what fits") 
   const auto list = plan::alternatives(
       p, {{}, 0},
       {.backend = device::Backend::emulated, .free_bytes = total_bytes(two), .whose = "a test"});
-  REQUIRE(list.size() == 5);
-  CHECK(list[0].change == "memory.recompute = \"mlp\"");
-  CHECK(list[1].change == "memory.recompute = \"full\"");
-  CHECK(list[2].change == "training.micro_batch_size = 2");  // 3 does not divide the batch
-  CHECK(list[2].total_bytes == total_bytes(two));
+  REQUIRE(list.size() == 8);
+  CHECK(list[0].change.starts_with("memory.recompute = \"budget\" ("));
+  CHECK(list[0].total_bytes <= total_bytes(two));
+  CHECK(list[1].change == "memory.recompute = \"mlp\"");
+  CHECK(list[2].change == "memory.recompute = \"full\"");
+  CHECK(list[3].change == "training.loss_chunk_tokens = 1024");
+  config::Parameters pieces = p;
+  pieces.training.loss_chunk_tokens = 1024;
+  CHECK(list[3].total_bytes == total_bytes(pieces));
+  CHECK(list[4].change == "training.micro_batch_size = 2");  // 3 does not divide the batch
+  CHECK(list[4].total_bytes == total_bytes(two));
   two.memory.recompute = "full";
-  CHECK(list[3].total_bytes == total_bytes(two));
-  CHECK(list[4].change == "parallel.tensor = 2 on 2 ranks");
-  config::Parameters halves = p;
-  halves.parallel.tensor = 2;
-  CHECK(list[4].total_bytes == total_bytes(halves));
+  CHECK(list[5].total_bytes == total_bytes(two));
+  CHECK(list[6].change == "parallel.tensor = 2 on 2 ranks");
+  config::Parameters other = p;
+  other.parallel.tensor = 2;
+  CHECK(list[6].total_bytes == total_bytes(other));
+  CHECK(list[7].change == "parallel.data = 2 on 2 ranks");
+  other = p;
+  other.parallel.data = 2;
+  CHECK(list[7].total_bytes == total_bytes(other));
 }
 
 TEST_CASE("a dry run says whether the rank that needs most fits") {

@@ -1,0 +1,208 @@
+"""espalier plan grid and plan time: tables in every format, inputs that they write, bad input."""
+import csv
+import io
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+from runs import ROOT, espalier  # noqa: E402
+
+# About a B200. The figures of inputs/devices may change, what is tested here does not.
+DEVICE = """
+[hardware]
+name = "Paper GPU"
+kind = "gpu"
+compute_capability = 100
+multiprocessors = 148
+memory_gib = {gib}
+peak_bf16_tflops = 2250.0
+peak_fp8_tflops = 4500.0
+peak_fp32_tflops = 80.0
+product_bf16_tflops = 1745.0
+product_fp8_tflops = 3432.0
+product_fp32_tflops = 70.0
+attention_forward_tflops = 1100.0
+attention_backward_tflops = 900.0
+memory_gbs = 8000.0
+copy_gbs = 6500.0
+overhead_us = 3.0
+devices_per_node = 8
+link_gbs = 700.0
+link_latency_us = 2.0
+network_gbs = 45.0
+network_latency_us = 5.0
+storage_gbs = 10.0
+"""
+RUN = ["training.sequence_length=4096", "training.global_batch_size=64",
+       "training.tokens=1_000_000_000"]
+MODEL = f"model.file={ROOT / 'inputs/models/qwen3-8b.toml'}"
+PARTS = ["products", "attention", "memory_bound", "tensor_exposed", "data_exposed", "bubble",
+         "other", "input", "checkpoint"]
+
+
+class PlanCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="espalier-test-"))
+        for name, gib in (("large", 178.0), ("small", 24.0)):
+            (cls.folder / f"{name}.toml").write_text(DEVICE.format(gib=gib))
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder, ignore_errors=True)
+
+    def plan(self, command, *words, device="large", model=MODEL, run=RUN, **how):
+        return espalier(1, "plan", command, model, *run, f"plan.device={self.folder / device}.toml",
+                        *words, **how)
+
+    def grid(self, *words, **how):
+        return self.plan("grid", "plan.ranks=8", *words, **how)
+
+    def expect(self, text, *words):
+        for word in words:
+            self.assertIn(word, text)
+
+
+class Grid(PlanCase):
+    def test_text_markdown_csv_and_json_say_the_same(self):
+        of_json = json.loads(self.grid("--format", "json"))
+        of_csv = list(csv.DictReader(io.StringIO(self.grid("--format", "csv"))))
+        text = self.grid().splitlines()
+        markdown = self.grid("--format", "markdown").splitlines()
+        self.assertEqual(len(of_json), 10)
+        self.assertEqual(len(of_csv), 10)
+        for i, row in enumerate(of_json):
+            self.assertEqual(int(of_csv[i]["memory_bytes"]), row["memory_bytes"])
+            self.assertEqual(float(of_csv[i]["step_seconds"]), row["step_seconds"])
+            grid = f"{row['tensor']:.0f} x {row['data']:.0f}"
+            speed = f"{row['tokens_per_second']:,.0f}"
+            for lines in (text, markdown):
+                self.assertTrue(any(grid in line and speed in line and row["recompute"] in line
+                                    for line in lines), f"{grid} {speed} in {lines}")
+
+    def test_lines_have_a_hundred_columns_and_the_fastest_stands_first(self):
+        for ranks in (1, 8, 1024):
+            text = self.plan("grid", f"plan.ranks={ranks}", "training.global_batch_size=4096",
+                             "plan.hours=10")
+            self.assertLessEqual(max(map(len, text.splitlines())), 100, text)
+            self.expect(text, "where the time of a step goes", "matrix products", "plan.hours",
+                        "because of" if ranks > 1 else "layouts fit")
+        steps = [row["step_seconds"] for row in json.loads(self.grid("--format", "json"))]
+        self.assertEqual(steps, sorted(steps))
+
+    def test_all_rows_are_those_that_do_not_fit_too_and_are_counted(self):
+        rows = json.loads(self.grid("plan.rows=0", "--format", "json"))
+        fitting = [row for row in rows if row["fits"] == "yes"]
+        misses = [row for row in rows if row["fits"] == "no"]
+        self.assertTrue(fitting and misses)
+        self.assertEqual(rows[:len(fitting)], fitting)
+        self.assertTrue(all(row["step_seconds"] is None for row in misses))
+        text = self.grid("plan.rows=1")
+        self.expect(text, f"{len(fitting)} layouts fit", f"{len(misses)} layouts do not fit",
+                    f"{misses[0]['memory_bytes'] / 2**30:.1f} GiB")
+
+    def test_parts_add_up_to_the_step(self):
+        for row in json.loads(self.grid("--format", "json")):
+            self.assertAlmostEqual(sum(row[part] for part in PARTS) / row["step_seconds"], 1, 9)
+
+    def test_several_ranks_of_a_job_print_one_plan(self):
+        words = ["plan", "grid", MODEL, *RUN, f"plan.device={self.folder / 'large.toml'}",
+                 "plan.ranks=8", "--format", "json"]
+        self.assertEqual(espalier(2, *words), espalier(1, *words))
+
+    def test_the_grid_of_the_input_says_how_many_devices_there_are(self):
+        words = [MODEL, *RUN, f"plan.device={self.folder / 'large.toml'}", "--format", "json"]
+        named = espalier(1, "plan", "grid", *words, "parallel.tensor=2", "parallel.data=4")
+        self.assertEqual(named, espalier(1, "plan", "grid", *words, "plan.ranks=8"))
+
+    def test_the_chosen_row_is_written_as_an_input_that_trains_on_its_grid(self):
+        folder = self.folder / "written"
+        row = json.loads(self.grid("--format", "json"))[2]
+        self.grid("--write", folder, "plan.write_row=3")
+        (written,) = folder.iterdir()
+        self.assertEqual(written.name, "qwen3-8-paper-gpu.toml")
+        report = espalier(1, "train", written, "--dry-run",
+                          f"output.directory={self.folder / 'run'}")
+        self.expect(report, f"tensor {row['tensor']:.0f} x data {row['data']:.0f} = 8 ranks")
+        again = json.loads(espalier(1, "plan", "time", written, "--format", "json",
+                                    f"plan.device={self.folder / 'large.toml'}"))[0]
+        for key in ("memory_bytes", "step_seconds", "tokens_per_second", "hours"):
+            self.assertEqual(again[key], row[key], key)
+        before = written.read_text()
+        text = self.grid("--write", folder, "plan.write_row=3", status=78)
+        self.expect(text, written.name, "plan.write")
+        self.assertEqual(written.read_text(), before)
+
+    def test_a_row_that_is_not_there_is_not_written(self):
+        folder = self.folder / "nothing"
+        text = self.grid("--write", folder, "plan.write_row=100000", status=78)
+        self.expect(text, "plan.write_row = 100000", "layouts fit")
+        self.assertFalse(folder.exists())
+
+    def test_ranks_without_a_layout_name_others(self):
+        text = self.plan("grid", "plan.ranks=7", status=78)
+        self.expect(text, "7 ranks", "4 or 8 ranks", "training.global_batch_size = 64")
+
+    def test_what_fits_nowhere_says_what_is_nearest_and_what_would_help(self):
+        text = self.grid("plan.ranks=1", device="small", status=78)
+        self.expect(text, "1 x Paper GPU", "24.0 GiB", "optimizer state", "recompute full",
+                    "plan.ranks = 8", "training.sequence_length")
+
+    def test_bad_input_is_refused_with_its_remedy(self):
+        self.expect(self.grid("training.tokens=0", status=78), "training.steps", "training.tokens")
+        self.expect(espalier(1, "plan", "grid", *RUN, "plan.ranks=8",
+                             f"plan.device={self.folder / 'large.toml'}", status=78), "model.file")
+        self.expect(self.grid("plan.format=html", status=78), "plan.format", "markdown")
+        self.expect(self.grid("model.num_key_value_heads=5", status=78),
+                    "model.num_key_value_heads = 5", "32")
+        unknown = self.plan("grid", "plan.ranks=8", device="nowhere", status=78)
+        self.expect(unknown, "nowhere.toml")
+        self.expect(espalier(1, "plan", "grid", MODEL, *RUN, "plan.ranks=8", "plan.device=b2000",
+                             status=78), "b2000", "b200")
+        self.expect(espalier(1, "plan", "grid", MODEL, *RUN, "plan.ranks=8", status=78),
+                    "plan.device")
+
+
+class Time(PlanCase):
+    def time(self, *words, **how):
+        return self.plan("time", "parallel.tensor=2", "parallel.data=4", *words, **how)
+
+    def test_parts_add_up_to_the_step_and_devices_stand_side_by_side(self):
+        both = json.dumps([str(self.folder / f"{name}.toml") for name in ("large", "small")])
+        rows = json.loads(self.time(f"plan.device={both}", "--format", "json"))
+        self.assertEqual([row["fits"] for row in rows], ["yes", "no"])
+        for row in rows:
+            self.assertEqual(row["ranks"], 8)
+            self.assertAlmostEqual(sum(row[part] for part in PARTS) / row["step_seconds"], 1, 9)
+            self.assertAlmostEqual(row["tokens_per_second"] * row["hours"] * 3600 / 1e9, 1, 3)
+        text = self.time(f"plan.device={both}", "plan.hours=0.01")
+        self.assertLessEqual(max(map(len, text.splitlines())), 100, text)
+        self.expect(text, "does not fit", "plan memory", "matrix products", "floor, ms",
+                    "attention_backward", "plan.hours = 0.01")
+        table = csv.DictReader(io.StringIO(self.time(f"plan.device={both}", "--format", "csv")))
+        self.assertEqual([float(row["step_seconds"]) for row in table],
+                         [row["step_seconds"] for row in rows])
+        self.expect(self.time("--format", "markdown"), "| matrix products |", "| operator |")
+
+    def test_it_is_the_layout_that_the_grid_has(self):
+        key = ("tensor", "data", "micro_batch_size", "recompute", "zero_stage")
+        rows = json.loads(self.grid("plan.rows=0", "--format", "json"))
+        row = next(r for r in rows if [r[k] for k in key] == [2, 4, 1, "selective", 1])
+        own = json.loads(self.time("memory.recompute=selective", "--format", "json"))[0]
+        for name in ("memory_bytes", "step_seconds", "mfu_full", "device_hours"):
+            self.assertEqual(own[name], row[name])
+
+    def test_a_grid_that_is_not_legal_says_why(self):
+        self.expect(self.time("parallel.tensor=5", "plan.ranks=20", status=78),
+                    "parallel.tensor = 5", "model.num_attention_heads = 32")
+        self.expect(self.time("plan.ranks=9", status=78), "parallel.tensor = 2", "9")
+        self.expect(self.time("training.micro_batch_size=3", status=78),
+                    "training.global_batch_size")
+
+
+if __name__ == "__main__":
+    unittest.main()
