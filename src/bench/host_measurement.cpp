@@ -163,7 +163,7 @@ void round_figures(config::HardwareParameters& hardware) {
 }  // namespace
 
 config::HardwareParameters measure_host(parallel::MpiSession& session,
-                                        const config::DeviceParameters& device) {
+                                        const config::Parameters& asked) {
   require_one_machine(session);
   config::HardwareParameters hardware;
   hardware.kind = "cpu";
@@ -180,7 +180,7 @@ config::HardwareParameters measure_host(parallel::MpiSession& session,
   for (int pass = 1; pass <= kPasses; ++pass)
     for (const char* dtype : {"bfloat16", "float32"}) {
       log::info("pass {} of {}, {}", pass, kPasses, dtype);
-      for (config::Parameters& p : calibration_inputs(dtype, session.size(), device)) {
+      for (config::Parameters& p : calibration_inputs(dtype, session.size(), asked)) {
         // Where tensor ranks are, the operations are those of a narrower model: once is enough.
         if (pass > 1 && p.parallel.tensor > 1) continue;
         StepSample sample = sample_step(session, p, kWarmupSteps, kSteps, /*by_operation=*/true);

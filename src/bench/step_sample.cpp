@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <vector>
 
+#include "device/operation_clock.hpp"
 #include "train/step/step.hpp"
 
 namespace espalier::bench {
@@ -38,7 +40,8 @@ StepSample sample_step(parallel::MpiSession& session, const config::Parameters& 
     session.world().barrier();
     context.profiler().reset();
     context.profiler().record_operations(by_operation);
-    context.profiler().time_operations(by_operation);
+    std::optional<device::OperationClock> clock;
+    if (by_operation) clock.emplace();
     const auto start = Clock::now();
     train::training_step(
         model, batches,
@@ -46,8 +49,8 @@ StepSample sample_step(parallel::MpiSession& session, const config::Parameters& 
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
     if (step <= warmup) continue;
     seconds.push_back(elapsed);
-    for (const auto& [operation, taken] : context.profiler().operation_seconds())
-      by_name[operation].push_back(taken);
+    if (clock)
+      for (const auto& [operation, taken] : clock->seconds()) by_name[operation].push_back(taken);
     const auto phases = context.profiler().seconds();
     for (std::size_t i = 0; i < phases.size(); ++i) by_phase[i].push_back(phases[i]);
     sample.costs = context.profiler().operations();

@@ -118,7 +118,7 @@ ExitStatus write_host(parallel::MpiSession& session, const config::Parameters& p
   if (dry_run) return ExitStatus::ok;
   log::info("measuring this host for {}: one to two minutes, in which nothing else should run",
             path);
-  config::HardwareParameters hardware = bench::measure_host(session, parameters.device);
+  config::HardwareParameters hardware = bench::measure_host(session, parameters);
   parallel::on_rank_0(session, [&] {
     hardware.storage_gbs = std::stod(fmt::format("{:.3g}", 1e-9 * storage_rate(path)));
     write_new(path, document(hardware));

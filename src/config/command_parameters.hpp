@@ -160,6 +160,7 @@ struct BenchParameters {
   std::int64_t steps = 8;
   std::int64_t document_tokens = 0;
   std::string write = "";
+  std::int64_t write_models = 0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -176,6 +177,11 @@ struct BenchParameters {
                 .meaning = "new file: this host measured, as a device of `espalier plan`",
                 .is_path = true},
           p.write);
+    visit(Field{.name = "write_models",
+                .meaning = "how many of its models `write` measures by; 0: all. Few are quick, and "
+                           "the rates rough",
+                .min = 0},
+          p.write_models);
   }
 };
 

@@ -73,10 +73,6 @@ void Profiler::add_cost(const Operation& operation, double flops, double bytes) 
   };
   add(costs_[static_cast<std::size_t>(current_)]);
   if (records_operations_) add(operations_[operation]);
-  if (!times_operations_) return;
-  const auto now = Clock::now();
-  operation_seconds_[operation] += std::chrono::duration<double>(now - operation_since_).count();
-  operation_since_ = now;  // an operation that tells its cost in parts has taken its time once
 }
 
 void Profiler::add_costs(const std::array<PhaseCost, kNumPhases>& costs) {
@@ -91,7 +87,6 @@ void Profiler::reset() {
   seconds_ = {};
   costs_ = {};
   operations_.clear();
-  operation_seconds_.clear();
   since_ = Clock::now();
   if (timeline_ != nullptr) timeline_->reset();
 }

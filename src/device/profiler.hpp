@@ -65,15 +65,6 @@ class Profiler {
   /// again.
   void record_operations(bool wanted) { records_operations_ = wanted; }
   const OperationCosts& operations() const { return operations_; }
-  /// Whether the wall time of each recorded operation is kept, too, from now on: on the host, where
-  /// an operation is over when it returns.
-  void time_operations(bool wanted) { times_operations_ = wanted; }
-  /// Seconds of all calls of an operation since construction or reset.
-  const std::map<Operation, double>& operation_seconds() const { return operation_seconds_; }
-  /// An operation begins, which add_cost ends.
-  void begin_operation() {
-    if (times_operations_) operation_since_ = Clock::now();
-  }
   std::array<PhaseCost, kNumPhases> costs() const { return costs_; }
   /// Several operators at once, as a graph that is launched again.
   void add_costs(const std::array<PhaseCost, kNumPhases>& costs);
@@ -91,9 +82,6 @@ class Profiler {
   std::array<PhaseCost, kNumPhases> costs_{};
   OperationCosts operations_;
   bool records_operations_ = false;
-  std::map<Operation, double> operation_seconds_;
-  bool times_operations_ = false;
-  Clock::time_point operation_since_ = Clock::now();
   std::unique_ptr<GpuTimeline> timeline_;  ///< null: the host's clock
   bool is_paused_ = false;
   Phase current_ = Phase::other;
