@@ -1,5 +1,7 @@
 #include "bench/job.hpp"
 
+#include <algorithm>
+
 #include "base/random.hpp"
 #include "train/initial_weights.hpp"
 
@@ -22,9 +24,18 @@ BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p)
       rank_context(session, p),
       peaks(measure_peaks(session, rank_context, p)),
       model(session, p, rank_context) {
+  randomize_weights();
+}
+
+BenchJob::BenchJob(parallel::MpiSession& session, const config::Parameters& p, const Peaks& known)
+    : parameters(p), rank_context(session, p), peaks(known), model(session, p, rank_context) {
+  randomize_weights();
+}
+
+void BenchJob::randomize_weights() {
   optim::AdamW& optimizer = *model.memory.optimizer;
-  train::randomize_masters(rank_context.context, model.memory.architecture, p.training.seed,
-                           optimizer);
+  train::randomize_masters(rank_context.context, model.memory.architecture,
+                           parameters.training.seed, optimizer);
   optimizer.weights_from_master(rank_context.context);
   model.memory.parameter_store->gather(rank_context.context);
 }
@@ -44,6 +55,14 @@ data::MicroBatch random_batch(const config::Parameters& p, int data_rank) {
     const auto index = static_cast<std::uint64_t>(data_rank * tokens + i);
     const auto vocabulary = static_cast<std::uint64_t>(p.model.vocab_size);
     batch.samples.push_back(static_cast<std::uint32_t>(stream.bits(index) % vocabulary));
+  }
+  if (p.data.document_mask) {
+    const std::int64_t length = p.training.sequence_length + 1;
+    const std::int64_t document =
+        p.bench.document_tokens > 0 ? std::min(p.bench.document_tokens, length) : length;
+    batch.documents = {.mask = true, .predict_across = p.data.predict_across_documents};
+    for (std::int64_t i = 0; i < tokens; ++i)
+      batch.document_positions.push_back(static_cast<std::int32_t>(i % length % document));
   }
   return batch;
 }

@@ -3,13 +3,18 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <initializer_list>
+#include <span>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "bench/job.hpp"
 #include "commands/banner.hpp"
+#include "commands/bench_write.hpp"
 #include "commands/commands.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "plan/flops.hpp"
+#include "plan/time/step_time.hpp"
 #include "train/device_choice.hpp"
 #include "train/progress.hpp"
 #include "train/step/step.hpp"
@@ -46,6 +51,41 @@ double resident_bytes() {
   return 1024.0 * static_cast<double>(usage.ru_maxrss);
 }
 
+/// Seconds of the phases of a measured step that plan::StepTime has as one.
+double seconds_of(std::span<const bench::Timed> phases,
+                  std::initializer_list<device::Phase> which) {
+  double sum = 0.0;
+  for (const bench::Timed& row : phases)
+    for (const device::Phase phase : which)
+      if (row.name == device::name_of(phase)) sum += row.seconds;
+  return sum;
+}
+
+/// A planned step beside a measured one, part by part.
+std::string beside_plan(const std::string& device, const plan::StepTime& plan,
+                        std::span<const bench::Timed> phases) {
+  using device::Phase;
+  std::string text = fmt::format("a step of rank 0 beside its plan for {}\n  {:<24}{:>12} {:>12}",
+                                 device, "", "measured ms", "planned ms");
+  double measured = 0.0;
+  const auto add = [&](const char* name, double planned, std::initializer_list<Phase> which) {
+    const double seconds = seconds_of(phases, which);
+    measured += seconds;
+    text += fmt::format("\n  {:<24}{:>12.3f} {:>12.3f}", name, 1e3 * seconds, 1e3 * planned);
+  };
+  add("matrix products", plan.products, {Phase::projections, Phase::mlp, Phase::head});
+  add("attention", plan.attention, {Phase::attention});
+  add("memory-bound operators", plan.memory_bound,
+      {Phase::embedding, Phase::norm, Phase::rope, Phase::activation, Phase::loss, Phase::optimizer,
+       Phase::clipping, Phase::data});
+  add("tensor communication", plan.tensor_exposed, {Phase::tensor_communication});
+  add("data communication", plan.data_exposed,
+      {Phase::gradient_communication, Phase::weight_communication});
+  add("other", plan.other + plan.bubble, {Phase::other});
+  return text +
+         fmt::format("\n  {:<24}{:>12.3f} {:>12.3f}", "all", 1e3 * measured, 1e3 * plan.step());
+}
+
 /// What the plan says beside what is taken.
 std::string describe_memory(const bench::BenchJob& job) {
   const auto planned = static_cast<double>(job.model.memory.total_bytes());
@@ -65,6 +105,7 @@ std::string describe_memory(const bench::BenchJob& job) {
 
 // Whole training steps on random tokens, with everything a real step does but reading text.
 ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
+  if (!parameters.bench.write.empty()) return write_host(session, parameters, dry_run);
   const config::TrainingParameters& t = parameters.training;
   const parallel::GridShape shape = train::grid_shape(parameters);
   print_banner(session, parameters, shape);
@@ -72,6 +113,14 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     print_fit(session, parameters, shape);
     return ExitStatus::ok;
   }
+  // Before anything is measured: a device that cannot be planned for ends the command here.
+  std::vector<std::pair<std::string, plan::StepTime>> plans;
+  parallel::on_rank_0(session, [&] {
+    if (!parameters.plan.device.empty())
+      for (const config::HardwareParameters& hardware : plan::hardware_of(parameters))
+        plans.emplace_back(hardware.name, plan::predict_step(parameters, hardware));
+    return std::string();
+  });
   bench::BenchJob job(session, parameters);
   const parallel::ProcessGrid& grid = job.rank_context.grid;
   device::Context& context = job.rank_context.context;
@@ -123,6 +172,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
             bench::roofline_table(phases, of_rank_0));
   log::info("{}", bench::largest_gaps(phases, of_rank_0));
 
+  for (const auto& [device, planned] : plans) log::info("{}", beside_plan(device, planned, phases));
+
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
   const double rate = step_tokens / median;
@@ -136,6 +187,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     log::info("bench: resident_bytes {:.0f} (of the rank with most)", largest[1]);
   log::info("bench: dtype {}", t.dtype);
   log::info("bench: step_seconds_median {:.4f}", median);
+  for (const auto& [device, planned] : plans)
+    log::info("bench: planned_step_seconds {:.4f}", planned.step());
   log::info("bench: tokens_per_second {:.1f}", rate);
   log::info("bench: gemm_peak_gflops {:.1f} (before {:.1f}, after {:.1f})", peak * 1e-9,
             peak_before * 1e-9, peak_after * 1e-9);

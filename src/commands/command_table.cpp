@@ -10,6 +10,7 @@ constexpr std::string_view kInputArguments = "input.toml [section.key=value ...]
 constexpr std::array kEvalOptions = {Option{"--tokens", "evaluation.tokens"},
                                      Option{"--logits", "evaluation.logits"},
                                      Option{"--text", "evaluation.text"}};
+constexpr std::array kBenchOptions = {Option{"--write", "bench.write"}};
 constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
                                          Option{"--prompts", "generate.prompts"}};
 
@@ -143,15 +144,30 @@ const std::array kCommands = {
             "where the tokenizer is now. Several ranks share the work; each needs the memory\n"
             "of about one tensor. target must not exist, or be an empty folder.\n",
         .run_on_paths_with_input = convert},
-    Command{.name = "bench",
-            .arguments = kInputArguments,
-            .summary = "time training steps on random tokens",
-            .details = "Trains bench.warmup_steps and then bench.steps steps of the model, grid\n"
-                       "and batches of the input on random tokens, and prints tokens per second,\n"
-                       "where the time went and how far each part is from what the machine could\n"
-                       "do (roofline). It writes nothing and needs no data.\n",
-            .use = config::Use::bench,
-            .run = bench},
+    Command{
+        .name = "bench",
+        .arguments = "input.toml [section.key=value ...] [--dry-run] | --write FILE",
+        .summary = "time training steps on random tokens, or measure this host for plans",
+        .details =
+            "Trains bench.warmup_steps and then bench.steps steps of the model, grid\n"
+            "and batches of the input on random tokens, and prints tokens per second,\n"
+            "where the time went and how far each part is from what the machine could\n"
+            "do (roofline). With plan.device it prints the planned time beside the\n"
+            "measured one. It writes nothing and needs no data.\n"
+            "\n"
+            "  --write FILE  measures this host, with the ranks and threads of this job, and\n"
+            "                writes it as a device of `espalier plan`; FILE must be new. It takes\n"
+            "                models of its own, no input, one to two minutes, and wants the\n"
+            "                machine for itself. device.simd=LEVEL measures a lower level.\n"
+            "\n"
+            "A host with two cores, as one rank of two threads and as two ranks, and a plan:\n"
+            "  OMP_NUM_THREADS=2 espalier bench --write host.toml\n"
+            "  OMP_NUM_THREADS=1 mpirun -n 2 espalier bench --write pair.toml\n"
+            "  espalier plan time run.toml plan.device=pair.toml parallel.data=2\n"
+            "  espalier bench run.toml plan.device=host.toml\n",
+        .use = config::Use::bench,
+        .options = kBenchOptions,
+        .run = bench},
     Command{.name = "bench operators",
             .arguments = kInputArguments,
             .summary = "time each operator of a training step alone",

@@ -25,7 +25,10 @@ std::string read_text(const std::string& path) {
 }
 
 /// What a command reads its input for.
-config::Use use_of(const CommandLine& line) {
+config::Use use_of(const CommandLine& line, const config::Parameters& parameters) {
+  // The host is measured by models of the program's own.
+  if (line.command->use == config::Use::bench && !parameters.bench.write.empty())
+    return config::Use::document;
   const bool plans = line.command->use == config::Use::training && line.dry_run;
   return plans ? config::Use::planning : line.command->use;
 }
@@ -33,7 +36,7 @@ config::Use use_of(const CommandLine& line) {
 /// The ranks that the input is for: those of the job or, for a dry run on one process, those that
 /// [parallel] describes.
 int ranks_of(const CommandLine& line, const config::Parameters& parameters, int job_ranks) {
-  const config::Use use = use_of(line);
+  const config::Use use = use_of(line, parameters);
   const bool any_grid =
       line.dry_run && job_ranks == 1 && (use == config::Use::planning || use == config::Use::bench);
   return any_grid ? config::declared_ranks(parameters) : job_ranks;
@@ -44,7 +47,8 @@ int ranks_of(const CommandLine& line, const config::Parameters& parameters, int 
 void resolve_or_tell_all(config::Parameters& parameters, const CommandLine& line, int job_ranks,
                          const config::Mistakes& known) {
   try {
-    config::resolve(parameters, ranks_of(line, parameters, job_ranks), use_of(line), known);
+    config::resolve(parameters, ranks_of(line, parameters, job_ranks), use_of(line, parameters),
+                    known);
   } catch (const Error& error) {
     if (line.command->use != config::Use::training) throw;
     std::string text = error.what();

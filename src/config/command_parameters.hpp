@@ -158,12 +158,30 @@ struct EvaluationParameters {
 struct BenchParameters {
   std::int64_t warmup_steps = 2;
   std::int64_t steps = 8;
+  std::int64_t document_tokens = 0;
+  std::string write = "";
+  std::int64_t write_models = 0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "warmup_steps", .unit = "steps", .meaning = "steps not counted", .min = 0},
           p.warmup_steps);
     visit(Field{.name = "steps", .unit = "steps", .meaning = "steps measured", .min = 1}, p.steps);
+    visit(Field{.name = "document_tokens",
+                .unit = "tokens",
+                .meaning = "length of the documents that sequences are taken to consist of where "
+                           "data.document_mask, in bench and in plans of time; 0: one document",
+                .min = 0},
+          p.document_tokens);
+    visit(Field{.name = "write",
+                .meaning = "new file: this host measured, as a device of `espalier plan`",
+                .is_path = true},
+          p.write);
+    visit(Field{.name = "write_models",
+                .meaning = "how many of its models `write` measures by; 0: all. Few are quick, and "
+                           "the rates rough",
+                .min = 0},
+          p.write_models);
   }
 };
 

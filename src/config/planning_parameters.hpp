@@ -186,10 +186,14 @@ struct LossLawParameters {
 };
 
 /// The rate of one operator, where it was measured: seconds of a call = overhead + the larger of
-/// FLOPs over gflops and bytes over gbs.
+/// FLOPs over gflops and bytes over gbs. Of a host all terms are added, those behind overhead_us
+/// among them, which tell what a call costs beside its FLOPs (plan/time/host_operator.hpp).
 struct OperatorRate {
   std::string name = "";
   double gflops = 0.0, gbs = 0.0, overhead_us = 0.0;
+  std::string dtype = "";
+  double left_ps = 0.0, right_ps = 0.0, result_ps = 0.0;
+  double pair_ps = 0.0, row_ps = 0.0, element_ps = 0.0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -201,6 +205,20 @@ struct OperatorRate {
           p.gbs);
     visit(Field{.name = "overhead_us", .unit = "us", .meaning = "of a call", .min = 0},
           p.overhead_us);
+    visit(Field{.name = "dtype",
+                .meaning = "training.dtype that it was measured with; empty: any",
+                .choices = {"", "bfloat16", "float32"}},
+          p.dtype);
+    const auto each = [&](std::string_view name, std::string_view meaning, auto& value) {
+      visit(Field{.name = name, .unit = "ps", .meaning = meaning, .min = 0}, value);
+    };
+    each("left_ps", "of a product (m, k) (k, n) on a host: of each element of (m, k)", p.left_ps);
+    each("right_ps", "of each element of (k, n)", p.right_ps);
+    each("result_ps", "of each element of (m, n)", p.result_ps);
+    each("pair_ps", "of attention on a host: of each pair of a query and a key that it sees",
+         p.pair_ps);
+    each("row_ps", "of each query of a head", p.row_ps);
+    each("element_ps", "of each element of such a query", p.element_ps);
   }
 };
 
@@ -224,6 +242,8 @@ struct HardwareParameters {
   std::int64_t communication_multiprocessors = 0;
   double storage_gbs = 0.0;
   std::vector<OperatorRate> operators = {};
+  std::string simd = "";
+  double step_factor = 1.0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -311,6 +331,12 @@ struct HardwareParameters {
           p.storage_gbs);
     visit(Field{.name = "operators", .meaning = "rates of single operators, where measured"},
           p.operators);
+    visit(Field{.name = "simd", .meaning = "of a host: SIMD level of its operators"}, p.simd);
+    visit(Field{.name = "step_factor",
+                .meaning = "of a host: a whole step over the sum of its operations, which leaves "
+                           "out what lies between them",
+                .min = 1},
+          p.step_factor);
   }
 };
 

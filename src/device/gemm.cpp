@@ -3,6 +3,7 @@
 #include "device/gemm_engine.hpp"
 #include "device/gemm_widened.hpp"
 #include "device/host_library.hpp"
+#include "device/operation_clock.hpp"
 #include "device/profiler.hpp"
 
 namespace espalier::device {
@@ -39,13 +40,15 @@ void Gemm::multiply(const char* name, const View& c, const ConstView& a, bool tr
                     const ConstView& b, bool transpose_b, Output output, const void* bias) {
   if (c.size() == 0) return;
   const bool accumulate = output == Output::accumulate;
+  const Operation operation{name, c.rows, c.cols, transpose_a ? a.rows : a.cols};
+  OperationClock::begin();
   if (engine_ != nullptr)
     engine_->multiply(operand(c, false), operand(a, transpose_a), operand(b, transpose_b),
                       accumulate, bias);
+  OperationClock::end(operation);
   if (profiler_ == nullptr) return;
-  const std::int64_t k = transpose_a ? a.rows : a.cols;
   profiler_->add_cost(
-      {name, c.rows, c.cols, k}, 2.0 * static_cast<double>(c.size()) * static_cast<double>(k),
+      operation, 2.0 * static_cast<double>(c.size()) * static_cast<double>(operation.k),
       static_cast<double>(a.size_bytes() + b.size_bytes() + (accumulate ? 2 : 1) * c.size_bytes()));
 }
 

@@ -1,5 +1,6 @@
 // On which backend an operator runs: the context says where.
 #include "device/context.hpp"
+#include "device/operation_clock.hpp"
 #include "kernels/backends.hpp"
 #include "kernels/operator_list.hpp"
 #include "kernels/workspace.hpp"
@@ -18,6 +19,7 @@ using device::Context;
 #endif
 
 #define ESPALIER_CHOOSE(context, function, ...)                      \
+  device::OperationClock::begin();                                   \
   if (!(context).is_counting()) switch ((context).backend()) {       \
       case Backend::host:                                            \
         ESPALIER_AT_SIMD_LEVEL(host, function(context, __VA_ARGS__)) \
@@ -32,6 +34,7 @@ using device::Context;
 
 /// What every call has cost is told here, and nowhere else.
 void account(Context& context, const char* name, const Cost& cost) {
+  device::OperationClock::end({name});
   context.profiler().add_cost({name}, cost.flops, cost.bytes);
 }
 

@@ -46,6 +46,24 @@ GroupPlace place_of(int ranks, int stride, const config::HardwareParameters& har
   return {.ranks = ranks, .per_node = std::min(ranks, per_node)};
 }
 
+GroupPlace place_of_group(std::string_view group, const config::Parameters& p,
+                          const config::HardwareParameters& h) {
+  const auto tensor = static_cast<int>(p.parallel.tensor);
+  const auto data = static_cast<int>(p.parallel.data);
+  if (group.starts_with("tensor (") || group == "tensor") return place_of(tensor, 1, h);
+  if (group == "data") return place_of(data, tensor, h);
+  if (group == "kv replicas x data") {
+    // Consecutive tensor ranks hold the same heads.
+    const int replicas = std::max(
+        1, tensor / static_cast<int>(std::max<std::int64_t>(p.model.num_key_value_heads, 1)));
+    GroupPlace place = place_of(data, tensor, h);
+    place.ranks *= replicas;
+    place.per_node = std::min(place.ranks, place.per_node * replicas);
+    return place;
+  }
+  return place_of(tensor * data, 1, h);
+}
+
 double ring_gbs(const GroupPlace& place, const config::HardwareParameters& hardware) {
   if (place.nodes() == 1) return link_gbs(hardware);
   const double adapters = place.per_node * network_gbs(hardware);

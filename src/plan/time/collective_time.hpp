@@ -15,6 +15,10 @@ struct GroupPlace {
 /// devices_per_node consecutive ranks.
 GroupPlace place_of(int ranks, int stride, const config::HardwareParameters& hardware);
 
+/// Where the ranks of a group of communication are, by the name that StepCounts has for it.
+GroupPlace place_of_group(std::string_view group, const config::Parameters& parameters,
+                          const config::HardwareParameters& hardware);
+
 /// GB/s of a large ring over the group: the bus bandwidth of nccl-tests, at which (n-1)/n of an
 /// all-gather's or reduce-scatter's bytes pass. Between nodes all ranks of the group on a node send
 /// at once, each by its own adapter, and the ring within the node limits them. Throws Error
