@@ -51,7 +51,7 @@ std::vector<CsvRow> csv_rows(std::string_view text) {
     const std::string_view line = trimmed(text.substr(0, end));
     const bool is_cut = end == std::string_view::npos;
     text.remove_prefix(is_cut ? text.size() : end + 1);
-    if (!line.empty() && line.front() != '#')
+    if (!line.empty() && line != "#" && !line.starts_with("# "))
       rows.push_back({.line = number, .fields = fields_of(line), .is_cut = is_cut});
   }
   return rows;

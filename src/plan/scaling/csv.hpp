@@ -13,7 +13,8 @@ struct CsvRow {
   bool is_cut = false;  ///< the file ends within the line
 };
 /// Rows of comma-separated values (RFC 4180, without line breaks in quotes): fields without the
-/// space around them, empty lines and comments (#) left out.
+/// space around them, empty lines and comments ("# ...")
+/// left out.
 std::vector<CsvRow> csv_rows(std::string_view text);
 
 /// The whole field as a number, infinite and NaN among them; nothing when it is none.

@@ -26,8 +26,9 @@ struct LawFit {
   LossLaw law;
   double objective;               ///< the sum of Huber losses of the points
   std::vector<double> residuals;  ///< log measured - log fitted, point by point
-  /// The law of each resample of the bootstrap (Efron & Tibshirani 1993, chapter 13): as many points,
-  /// drawn with replacement. None where there are only five points, which the law goes through.
+  /// The law of each resample of the bootstrap (Efron & Tibshirani 1993, chapter 13): as many
+  /// points, drawn with replacement. None where there are only five points, which the law goes
+  /// through.
   std::vector<LossLaw> resampled;
   std::int64_t num_starts;    ///< of L-BFGS
   std::int64_t num_followed;  ///< of those, the best, to their end
@@ -35,12 +36,12 @@ struct LawFit {
   FitOptions options;
 };
 
-/// L(N, D) = e + a / N^alpha + b / D^beta fitted as Hoffmann et al. 2022 (arXiv:2203.15556, appendix
-/// D.3): the sum over points of Huber(log L(N, D) - log loss), with log L as a log-sum-exp of
-/// (log a - alpha log N, log b - beta log D, log e), minimised by L-BFGS from their grid of 4,500
-/// starts. Deterministic: `options.seed` decides what the bootstrap draws. Throws Error (bad_data),
-/// which says what is missing, where the points cannot determine the five constants: fewer than
-/// five, fewer than three different N or D, or losses that do not fall with N or with D.
+/// L(N, D) = e + a / N^alpha + b / D^beta fitted as Hoffmann et al. 2022 (arXiv:2203.15556,
+/// appendix D.3): the sum over points of Huber(log L(N, D) - log loss), with log L as a log-sum-exp
+/// of (log a - alpha log N, log b - beta log D, log e), minimised by L-BFGS from their grid of
+/// 4,500 starts. Deterministic: `options.seed` decides what the bootstrap draws. Throws Error
+/// (bad_data), which says what is missing, where the points cannot determine the five constants:
+/// fewer than five, fewer than three different N or D, or losses that do not fall with N or with D.
 LawFit fit_law(std::span<const FitPoint> points, const FitOptions& options);
 
 struct Interval {

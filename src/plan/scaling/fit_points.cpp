@@ -84,7 +84,7 @@ std::optional<double> number_in(const CsvRow& row, Column column, const Places& 
   const std::optional<double> value = csv_number(field);
   require(value.has_value() && std::isfinite(*value) && *value > 0.0, ExitStatus::bad_data,
           "{}:{}: {} is \"{}\", and a number above 0 is needed. Correct the row, or make it a "
-          "comment with # in front",
+          "comment with \"# \" in front",
           file, row.line, kColumnNames[column], field);
   return value;
 }

@@ -12,8 +12,8 @@ namespace espalier::plan {
 /// The points of a CSV. Its first line names the columns: parameters, tokens, loss, where flops may
 /// stand in place of one of the first two (FLOPs = 6 N D), and, if need be, name; upper and lower
 /// case are the same, other columns are passed over, `columns` ("parameters=Model Size") says what
-/// they are called else. Empty lines and such that begin with # are comments. A point without a
-/// name is called after its line, "points.csv:7". `file`: for names and messages. Throws Error
+/// they are called else. Empty lines and such that begin with "# " are passed over. A point without
+/// a name is called after its line, "points.csv:7". `file`: for names and messages. Throws Error
 /// (bad_data) with file, line and column; (bad_configuration) for `columns`.
 std::vector<FitPoint> points_of_csv(std::string_view text, const std::string& file,
                                     std::span<const std::string> columns);

@@ -19,12 +19,12 @@ struct FitReport {
 };
 
 /// Constants with intervals, what they say of the best division of FLOPs, measured beside fitted,
-/// and predictions. CSV: one table, its column `kind` says what a row is (constant, optimum, fitted,
-/// held_back, predicted). JSON: an object of lists.
+/// and predictions. CSV: one table, its column `kind` says what a row is (constant, optimum,
+/// fitted, held_back, predicted). JSON: an object of lists.
 std::string print_fit(const FitReport& report, report::Format format);
 
-/// A file that loss_law.file of another input may name. `made_of`: a line that says where the points
-/// are from.
+/// A file that loss_law.file of another input may name. `made_of`: a line that says where the
+/// points are from.
 std::string law_file(const FitReport& report, const std::string& made_of);
 
 /// Loss over D, measured points and the law for each N; measured over fitted loss where there are

@@ -13,9 +13,9 @@ struct Minimum {
   FiveNumbers x;
   double value;
 };
-/// L-BFGS (Liu & Nocedal 1989, by libLBFGS) from `start`, at most `iterations` of it. Where the line
-/// search finds nothing lower, as at a kink, the best point so far is the answer; it is never worse
-/// than the start.
+/// L-BFGS (Liu & Nocedal 1989, by libLBFGS) from `start`, at most `iterations` of it. Where the
+/// line search finds nothing lower, as at a kink, the best point so far is the answer; it is never
+/// worse than the start.
 Minimum minimize(const Objective& objective, const FiveNumbers& start, int iterations);
 
 }  // namespace espalier::plan

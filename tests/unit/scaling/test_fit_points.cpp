@@ -61,10 +61,10 @@ TEST_CASE("names come from a column, other columns are passed over or told by fi
   const auto points =
       read("color,Model Size,Training FLOP,loss,name\n#fa,1e8,1.2e18,3.5,small\nred,1e9,6e18,3,\n",
            {"parameters=Model Size", "flops=training flop"});
-  // The first row begins with # and is a comment.
-  REQUIRE(points.size() == 1);
-  CHECK(points[0].name == "points.csv:3");
-  CHECK(points[0].tokens == Approx(1e9));
+  REQUIRE(points.size() == 2);  // "#fa" is no comment, "# " is
+  CHECK(points[0].name == "small");
+  CHECK(points[1].name == "points.csv:3");
+  CHECK(points[1].tokens == Approx(1e9));
   CHECK(read("name,parameters,tokens,loss\nsmall,1,2,3\n")[0].name == "small");
 }
 
