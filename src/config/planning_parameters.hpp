@@ -234,6 +234,7 @@ struct HardwareParameters {
   double product_bf16_tflops = 0.0, product_fp8_tflops = 0.0, product_fp32_tflops = 0.0;
   double attention_forward_tflops = 0.0, attention_backward_tflops = 0.0;
   double attention_forward_half = 0.0, attention_backward_half = 0.0;
+  double sustained_share = 1.0;
   double memory_gbs = 0.0, copy_gbs = 0.0;
   double overhead_us = 0.0;
   std::int64_t devices_per_node = 1;
@@ -279,6 +280,12 @@ struct HardwareParameters {
     half("attention_forward_half", "length of sequence at which attention has half of that rate",
          p.attention_forward_half);
     half("attention_backward_half", "of its gradients", p.attention_backward_half);
+    visit(Field{.name = "sustained_share",
+                .meaning = "of the best rates of products and attention, what shapes and data of a "
+                           "training get while the device is at its power limit, measured",
+                .min = 0,
+                .max = 1},
+          p.sustained_share);
     visit(Field{.name = "memory_gbs", .unit = "GB/s", .meaning = "of the data sheet", .min = 0},
           p.memory_gbs);
     visit(Field{.name = "copy_gbs",

@@ -31,11 +31,12 @@ StepCounts difference(const StepCounts& counts, const StepCounts& other) {
   return result;
 }
 
-/// What no term of the sum has is not in the result either.
+/// What nothing is done of. A term of the sum may have bytes and no calls: what the first
+/// micro-batch does not add to.
 void drop_empty(StepCounts& counts) {
-  std::erase_if(counts.operations, [](const auto& entry) { return entry.second.calls == 0; });
-  for (auto& [group, costs] : counts.collectives)
-    std::erase_if(costs, [](const auto& entry) { return entry.second.calls == 0; });
+  const auto is_empty = [](const auto& entry) { return entry.second == decltype(entry.second){}; };
+  std::erase_if(counts.operations, is_empty);
+  for (auto& [group, costs] : counts.collectives) std::erase_if(costs, is_empty);
   std::erase_if(counts.collectives, [](const auto& entry) { return entry.second.empty(); });
 }
 

@@ -8,13 +8,6 @@
 
 namespace espalier::plan {
 namespace {
-/// A benchmark of a kernel is over before a GPU is warm; a training holds it at its power limit for
-/// weeks, at a lower clock. The share of products' and attention's measured rates that is left was
-/// set by two published runs, which leave nothing about their layout to guess: Qwen3-8B on 16 H100
-/// (Megatron-Bridge) and Qwen2.5-7B on one (LLMQ), without it 29 % and 10 % too fast. They are not
-/// among the runs that the model is compared with; any share from 0.76 to 0.85 predicts these to a
-/// median of 9 to 12 %.
-constexpr double kSustainedShare = 0.81;
 
 /// Of the bandwidth of a copy, for operators that compute on what they pass: RMSNorm, RoPE, SwiGLU
 /// and cross-entropy kernels that are published with their bandwidth (Liger, quack) reach 0.85 to
@@ -47,7 +40,8 @@ constexpr std::array kTiles = {Tile{128, 256, 1.0, false}, Tile{256, 128, 1.0, f
 GpuRates::GpuRates(const config::HardwareParameters& h, const std::string& dtype) : name_(h.name) {
   const double bf16 = known(h.product_bf16_tflops, "product_bf16_tflops", name_,
                             "give the best large product that was measured, or 0.8 of the peak");
-  product_flops_ = kSustainedShare * (bf16 * 1e12);
+  const double share = h.sustained_share > 0 ? h.sustained_share : 1.0;
+  product_flops_ = share * bf16 * 1e12;
   if (dtype == "float32") {
     // Measured, or the share of the peak that BF16 reaches.
     const double fp32 =
@@ -56,16 +50,17 @@ GpuRates::GpuRates(const config::HardwareParameters& h, const std::string& dtype
             : known(h.peak_fp32_tflops, "peak_fp32_tflops", name_, "training.dtype is float32") *
                   bf16 /
                   known(h.peak_bf16_tflops, "peak_bf16_tflops", name_, "it is on the data sheet");
-    product_flops_ = kSustainedShare * (fp32 * 1e12);
+    product_flops_ = share * fp32 * 1e12;
   }
-  fp8_flops_ = kSustainedShare * (h.product_fp8_tflops * 1e12);
-  forward_flops_ = kSustainedShare * (known(h.attention_forward_tflops, "attention_forward_tflops",
-                                            name_, "half of the peak is a fair guess") *
-                                      1e12);
-  backward_flops_ =
-      kSustainedShare * (known(h.attention_backward_tflops, "attention_backward_tflops", name_,
-                               "0.4 of the peak is a fair guess") *
-                         1e12);
+  fp8_flops_ = share * h.product_fp8_tflops * 1e12;
+  forward_flops_ = share *
+                   known(h.attention_forward_tflops, "attention_forward_tflops", name_,
+                         "half of the peak is a fair guess") *
+                   1e12;
+  backward_flops_ = share *
+                    known(h.attention_backward_tflops, "attention_backward_tflops", name_,
+                          "0.4 of the peak is a fair guess") *
+                    1e12;
   forward_half_ = h.attention_forward_half;
   backward_half_ = h.attention_backward_half;
   copy_bytes_ = known(h.copy_gbs, "copy_gbs", name_, "0.85 of memory_gbs is a fair guess") * 1e9;

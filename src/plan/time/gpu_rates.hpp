@@ -18,12 +18,12 @@ struct OperatorTimes {
 ///   - tiles: m x n is cut into tiles that the multiprocessors take in waves; the last wave is as
 ///     long as the others, so is a tile at the border. The best of a few tile shapes, and of cutting
 ///     k where there are fewer tiles than multiprocessors, as libraries choose them. A full wave runs
-///     at the best product that was measured (product_*_tflops).
+///     at the best product that was measured (product_*_tflops), less what a device gives up at its
+///     power limit (sustained_share, of attention, too).
 ///   - its bytes at copy_gbs
 /// and the time in which the last wave writes its tiles, when nothing is left to hide it.
 /// Attention: the rate of long sequences, R S / (S + half), which is how the published tables run
 /// within 4 %, and less for narrow heads.
-/// A GPU that trains for weeks has 0.81 of these rates of products and attention: its power limit.
 /// Everything else: its bytes at kOperatorShare of copy_gbs.
 /// Each call costs overhead_us.
 class GpuRates {

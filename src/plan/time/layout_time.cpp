@@ -103,6 +103,7 @@ Part Layout::part(const StepCounts& counts, bool is_block) const {
   OperatorTimes& t = result.forward_and_backward;
   for (const auto& [operation, cost] : counts.operations) {
     const auto calls = static_cast<double>(cost.calls);
+    if (calls <= 0) continue;
     if (operation.m > 0) {
       const bool fp8 = is_block && l_.fp8;
       double bytes = cost.bytes / calls;

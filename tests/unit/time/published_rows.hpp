@@ -12,11 +12,10 @@ struct PublishedRow {
   std::string program, model, device;
   config::Parameters parameters;  ///< [model] and [training]
   plan::StepLayout layout;
-  double measured = 0.0;  ///< tokens/s of a device
+  bool flash_attention_2 = false;  ///< on Hopper: less than half of what cuDNN reaches there
+  double measured = 0.0;           ///< tokens/s of a device
   /// Tokens of a step on one device over the seconds of the step.
   double predicted(plan::StepTime* time = nullptr) const;
-  /// Whether it is one of the two that set a constant (kSustainedShare), and proves nothing.
-  bool sets_a_constant() const;
 };
 /// Throws Error where a row is malformed.
 std::vector<PublishedRow> published_rows();
