@@ -75,6 +75,8 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
        .load = [&](std::int64_t) { return batch; }},
       {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = 1},
       {.exchange = exchange});
+  // With tensor ranks a GPU asks for most weights in the next forward pass only.
+  memory.parameter_store->wait_for_gathers(context);
   return {.operations = context.profiler().operations(),
           .collectives = parallel::costs_of(communicators)};
 }
