@@ -94,20 +94,70 @@ const std::array kPlanCommands = {
         .use = config::Use::document,
         .options = kOptions,
         .run = plan_memory},
-    Command{.name = "plan time",
-            .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
-            .summary = "time of a step and of a run on a device, and where it goes",
-            .details = "",
-            .use = config::Use::document,
-            .options = kOptions,
-            .run = plan_time},
-    Command{.name = "plan grid",
-            .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
-            .summary = "every layout of a run on a number of devices, the fastest first",
-            .details = "",
-            .use = config::Use::document,
-            .options = kOptions,
-            .run = plan_grid},
+    Command{
+        .name = "plan time",
+        .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
+        .summary = "time of a step and of a run on a device, and where it goes",
+        .details =
+            "Predicts a step and the whole run of the input on each device of plan.device, as\n"
+            "[parallel], [training] and [memory] lay it out: tokens/s, MFU, hours, and what a\n"
+            "step's seconds go to: matrix products, attention, operators bound by memory, what\n"
+            "the collectives of tensor and data ranks leave exposed, input and checkpoints.\n"
+            "Every operator and message of the real step is counted; then come the operators\n"
+            "that need most, with the least time that the data sheet allows them.\n"
+            "\n"
+            "  --device NAME        of inputs/devices, or a file with a [hardware] table; side by\n"
+            "                       side with plan.device='[\"b200\", \"h100\"]'\n"
+            "  plan.ranks=N         devices of the job; 0: as [parallel] says\n"
+            "  plan.rows=N          operators that are listed; 0: all\n"
+            "  plan.hours=H         says whether the run ends in that time\n"
+            "  --format FORMAT      text, csv, markdown or json (one row per device)\n"
+            "  --plot FILE.svg      the bars as a picture; a new file\n"
+            "\n"
+            "MFU is a share of the data sheet's dense peak. How far predictions for GPUs are\n"
+            "from published measurements says validation/published_throughput.\n"
+            "\n"
+            "Example: Qwen3 8B on one node, two tensor ranks\n"
+            "  espalier plan time model.file=inputs/models/qwen3-8b.toml "
+            "training.sequence_length=4096 \\\n"
+            "    training.global_batch_size=128 training.tokens=100_000_000_000 parallel.tensor=2 "
+            "\\\n"
+            "    plan.ranks=8 --device b200\n",
+        .use = config::Use::document,
+        .options = kOptions,
+        .run = plan_time},
+    Command{
+        .name = "plan grid",
+        .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
+        .summary = "every layout of a run on a number of devices, the fastest first",
+        .details =
+            "Lays the run out on plan.ranks devices in every way that train accepts: tensor x\n"
+            "data ranks, micro-batch, memory.recompute and ZeRO stage, which the input need not\n"
+            "name. Those that fit come first, the fastest first, with the memory of the rank\n"
+            "that needs most, time of a step, tokens/s, MFU, hours and device-hours of the run;\n"
+            "then where the time goes, why each comes behind the first, and what nearly fits.\n"
+            "\n"
+            "  --device NAME        of inputs/devices, or a file with a [hardware] table\n"
+            "  plan.ranks=N         devices of the job; 0: as many as [parallel] says\n"
+            "  plan.rows=N          layouts that are listed; 0: all, in csv and json also those\n"
+            "                       that do not fit\n"
+            "  plan.hours=H         says whether the first ends in that time\n"
+            "  --format FORMAT      text, csv, markdown or json\n"
+            "  --plot FILE.svg      a bar for each layout; a new file\n"
+            "  --write FOLDER       the first, or row plan.write_row, as an input for train, with\n"
+            "                       what is expected of it; no file is overwritten\n"
+            "\n"
+            "Where the ranks have no layout, or none fits, it ends with status 78 and says which\n"
+            "numbers of ranks have one, or what would help.\n"
+            "\n"
+            "Example: Qwen3 32B on eight nodes\n"
+            "  espalier plan grid model.file=inputs/models/qwen3-32b.toml "
+            "training.sequence_length=4096 \\\n"
+            "    training.global_batch_size=1024 training.tokens=100_000_000_000 plan.ranks=64 \\\n"
+            "    --device b200\n",
+        .use = config::Use::document,
+        .options = kOptions,
+        .run = plan_grid},
     Command{.name = "plan campaign",
             .arguments = "campaign.toml [section.key=value ...] [--format FORMAT]",
             .summary = "phases of work in the hours there are",
