@@ -347,7 +347,8 @@ struct HardwareParameters {
   }
 };
 
-/// A phase of a campaign: one run, or several that differ in one key or in several that go together.
+/// A phase of a campaign: one run, or several that differ in one key or in several that go
+/// together.
 struct CampaignPhase {
   std::string name = "";
   std::string input = "";

@@ -16,8 +16,10 @@ struct OperatorTimes {
 ///
 /// Product (m, k) (k, n): the larger of
 ///   - tiles: m x n is cut into tiles that the multiprocessors take in waves; the last wave is as
-///     long as the others, so is a tile at the border. The best of a few tile shapes, and of cutting
-///     k where there are fewer tiles than multiprocessors, as libraries choose them. A full wave runs
+///     long as the others, so is a tile at the border. The best of a few tile shapes, and of
+/// cutting
+///     k where there are fewer tiles than multiprocessors, as libraries choose them. A full wave
+/// runs
 ///     at the best product that was measured (product_*_tflops), less what a device gives up at its
 ///     power limit (sustained_share, of attention, too).
 ///   - its bytes at copy_gbs
@@ -36,7 +38,8 @@ class GpuRates {
   /// `bytes`: of the three operands.
   double product(std::int64_t m, std::int64_t n, std::int64_t k, double bytes,
                  Precision precision = Precision::training) const;
-  /// `flops` as counted: causal, the scores once more in the backward pass. `length`: of a sequence.
+  /// `flops` as counted: causal, the scores once more in the backward pass. `length`: of a
+  /// sequence.
   double attention(bool backward, double flops, double length, double head_dim) const;
   double memory_bound(double bytes) const;
   double overhead() const { return overhead_s_; }

@@ -28,7 +28,8 @@ struct StepLayout {
 
 /// The time of a step of that layout: the counted blocks and head of one tensor rank
 /// (counted_step.hpp), scaled.
-///   blocks      a pipeline rank has L/p of them, the last one the head, too; where L is no multiple
+///   blocks      a pipeline rank has L/p of them, the last one the head, too; where L is no
+/// multiple
 ///               of p, embedding and head each count as a block
 ///   context     a rank has S/c positions, attention c times the S/c square; keys and values go
 ///               round once forward and twice backward, beside attention

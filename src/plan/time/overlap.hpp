@@ -11,8 +11,8 @@ struct Exposure {
 /// fit is exposed, and the last piece, which has nothing beside it.
 Exposure exposure(double seconds, double window, double parts);
 
-/// The forward pass's share of a micro-batch's computation under memory.recompute: the backward pass
-/// takes twice as long, and what it computes again.
+/// The forward pass's share of a micro-batch's computation under memory.recompute: the backward
+/// pass takes twice as long, and what it computes again.
 double forward_share(const std::string& recompute);
 
 }  // namespace espalier::plan

@@ -7,8 +7,8 @@ using namespace espalier;
 
 namespace {
 
-/// Two things are not linear in the number of blocks, and weigh nothing: how many tensors one launch
-/// of the optimizer takes, and which of the few sums of a step a rank is the one to add.
+/// Two things are not linear in the number of blocks, and weigh nothing: how many tensors one
+/// launch of the optimizer takes, and which of the few sums of a step a rank is the one to add.
 void check_equal(plan::StepCounts counts, plan::StepCounts expected) {
   for (plan::StepCounts* c : {&counts, &expected}) {
     c->operations.at({"adamw"}).calls = 1;
