@@ -84,7 +84,8 @@ std::string describe_run(const config::Parameters& p) {
                         static_cast<double>(p.training.sequence_length);
   return fmt::format(
       "{}: {} parameters\n"
-      "{} steps of {} sequences of {} tokens: {:.4g}, {:.3g} per parameter, expected loss {:.3f} "
+      "{} steps of {} sequences of {} tokens: {:.4g}, {:.3g} per parameter\n"
+      "expected loss {:.3f} "
       "({})",
       p.run.name.empty() ? p.model.model_type : p.run.name,
       with_commas(architecture.num_parameters()), with_commas(p.training.steps),
