@@ -17,6 +17,7 @@ constexpr int kFirstIterations = 30;  // of every start; then the best ones go o
 constexpr std::size_t kNumFollowed = 40;
 constexpr int kIterations = 500;
 constexpr int kMostRestarts = 50;
+constexpr double kNothing = 1e-12;  // of the objective: the points lie on the law
 
 /// What L-BFGS sees. Its variables are the logarithms of the two terms at the geometric means of N
 /// and D, log e, alpha and beta: the same law, without the near dependence of log a on alpha that
@@ -93,7 +94,7 @@ Minimum to_the_end(const Objective& objective, Minimum minimum) {
   for (int restart = 0; restart < kMostRestarts; ++restart) {
     const double before = minimum.value;
     minimum = minimize(objective, minimum.x, kIterations);
-    if (!(minimum.value < before * (1.0 - 1e-9))) break;
+    if (!(minimum.value < before * (1.0 - 1e-9)) || minimum.value < kNothing) break;
   }
   return minimum;
 }
@@ -153,11 +154,11 @@ void require_falling(const LossLaw& law, std::span<const FitPoint> points) {
     d = std::min(d, point.tokens);
     loss = std::min(loss, point.loss);
   }
-  constexpr double kNothing = 1e-6;  // of the loss
+  constexpr double kNoShare = 1e-6;  // of the loss
   const auto require_term = [&](double factor, double exponent, double at, const char* letter,
                                 const char* what) {
     require(std::isfinite(factor) && exponent > 0.0 &&
-                factor / std::pow(at, exponent) > kNothing * loss,
+                factor / std::pow(at, exponent) > kNoShare * loss,
             ExitStatus::bad_data,
             "the losses of these points do not fall with the number of {} ({} from {:.6g} on), as "
             "a law needs it: check that {} and loss belong together, and that every run was "
