@@ -130,23 +130,33 @@ std::string print_points(const FitReport& r, Format format) {
 
 std::string print_predictions(const FitReport& r, Format format) {
   if (r.held_back.empty() && r.asked.empty()) return {};
-  Table table({{"name", "not fitted"},
-               {"parameters", "N"},
-               {"tokens", "D"},
-               {"expected", "expected"},
-               {"run", per_cent(r) + " of runs"},
-               {"law", per_cent(r) + " of laws"},
-               {"measured", "measured"},
-               {"difference", "difference"}});
+  std::vector<report::Column> columns = {{"name", "not fitted"},
+                                         {"parameters", "N"},
+                                         {"tokens", "D"},
+                                         {"expected", "expected"},
+                                         {"run", per_cent(r) + " of runs"},
+                                         {"law", per_cent(r) + " of laws"}};
+  const bool has_measured = !r.held_back.empty();
+  if (has_measured) {
+    columns.push_back({"measured", "measured"});
+    columns.push_back({"difference", "difference"});
+  }
+  Table table(std::move(columns));
   const auto add = [&](const FitPoint& p, bool is_measured) {
     const Prediction expected = predict(r.fit, p.parameters, p.tokens);
-    const double difference = p.loss - expected.loss;
-    table.add(
-        {p.name, Cell(p.parameters, short_count(p.parameters)),
-         Cell(p.tokens, short_count(p.tokens)), Cell(expected.loss, as_loss(expected.loss)),
-         shown_interval(expected.run, as_loss), shown_interval(expected.law, as_loss),
-         is_measured ? Cell(p.loss, as_loss(p.loss)) : Cell(kUnknown, ""),
-         is_measured ? Cell(difference, fmt::format("{:+.4f}", difference)) : Cell(kUnknown, "")});
+    std::vector<Cell> row = {p.name,
+                             Cell(p.parameters, short_count(p.parameters)),
+                             Cell(p.tokens, short_count(p.tokens)),
+                             Cell(expected.loss, as_loss(expected.loss)),
+                             shown_interval(expected.run, as_loss),
+                             shown_interval(expected.law, as_loss)};
+    if (has_measured) {
+      const double difference = p.loss - expected.loss;
+      row.push_back(is_measured ? Cell(p.loss, as_loss(p.loss)) : Cell(kUnknown, ""));
+      row.push_back(is_measured ? Cell(difference, fmt::format("{:+.4f}", difference))
+                                : Cell(kUnknown, ""));
+    }
+    table.add(std::move(row));
   };
   for (const FitPoint& p : r.held_back) add(p, true);
   for (const FitPoint& p : r.asked) add(p, false);
@@ -167,13 +177,12 @@ std::string describe(const FitReport& r) {
   for (const double residual : r.fit.residuals) squares += residual * residual;
   std::string text = fmt::format(
       "L(N, D) = e + a / N^alpha + b / D^beta fitted to {} points\n"
-      "N from {} to {} ({}), D from {} to {} tokens\n"
+      "N from {} to {}{}, D from {} to {} tokens\n"
       "root mean square of the differences {:.2g} %; {} of the {} best of {} starts end here\n",
       r.points.size(), short_count(n_low), short_count(n_high),
-      r.what_n_counts == "all" ? "all parameters" : "without embedding and LM head",
-      short_count(d_low), short_count(d_high),
-      100.0 * std::sqrt(squares / static_cast<double>(r.points.size())), r.fit.num_at_best,
-      r.fit.num_followed, with_commas(r.fit.num_starts));
+      r.what_n_counts == "all" ? "" : " (without embedding and LM head)", short_count(d_low),
+      short_count(d_high), 100.0 * std::sqrt(squares / static_cast<double>(r.points.size())),
+      r.fit.num_at_best, r.fit.num_followed, with_commas(r.fit.num_starts));
   if (r.fit.resampled.empty())
     text += r.points.size() <= 5
                 ? "no intervals: the law goes through all points; they need at least six\n"

@@ -105,8 +105,9 @@ struct Described {
 Described read_description(const fs::path& folder, bool with_embedding) {
   const std::optional<fs::path> checkpoint = io::checkpoint_at(folder);
   require(checkpoint.has_value(), ExitStatus::bad_data,
-          "{}: has no complete checkpoint, from which the number of parameters is read. Write the "
-          "run as a row of a CSV in place of its folder (columns parameters, tokens, loss)",
+          "{}: has no complete checkpoint, from which the number of parameters is read. Let the "
+          "run come to its end, or write it as a row of a CSV in place of its folder (columns "
+          "parameters, tokens, loss)",
           folder.string());
   const io::CheckpointReader reader(*checkpoint);
   config::Parameters p;
