@@ -81,8 +81,10 @@ def main():
         shutil.copy(header, target)
     install(source / "cmake/run_bundle.sh", output, strip=False).rename(output / "run.sh")
 
-    subprocess.run(["tar", "-czf", output / "lib.tar.gz", "-C", output, "lib"], check=True)
-    shutil.rmtree(output / "lib")
+    packed = ["bin", "lib"]
+    subprocess.run(["tar", "-czf", output / "programs.tar.gz", "-C", output, *packed], check=True)
+    for folder in packed:
+        shutil.rmtree(output / folder)
     size = sum(p.stat().st_size for p in output.rglob("*") if p.is_file())
     print(f"{output}: {size / (1 << 20):.1f} MiB of at most {MOST_BYTES >> 20}")
     if size > MOST_BYTES:

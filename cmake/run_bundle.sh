@@ -2,9 +2,10 @@
 # Starts a program of this bundle, or another one in its environment:
 #   run.sh [-n RANKS] PROGRAM [ARGUMENT]...
 root=$(cd "$(dirname "$0")" && pwd)
-# The libraries travel compressed (oneDNN alone is 40 MB) and are unpacked by the first start.
-if [ -f "$root/lib.tar.gz" ]; then
-  tar -xzf "$root/lib.tar.gz" -C "$root" --no-same-owner && rm -f "$root/lib.tar.gz"
+# Programs and libraries travel compressed (oneDNN alone is 40 MB) and are unpacked by the first
+# start.
+if [ -f "$root/programs.tar.gz" ]; then
+  tar -xzf "$root/programs.tar.gz" -C "$root" --no-same-owner && rm -f "$root/programs.tar.gz"
 fi
 # cuBLAS, NCCL and cuDNN may be there as Python packages only (nvidia-cublas and others, PyTorch's),
 # and so may NVRTC, which cuDNN compiles with: the packages of CUDA 12 have a folder each, those of

@@ -94,12 +94,11 @@ def write_expectations():
     """What to expect stands in each input as one line, in front of the command that says it."""
     for path in sorted((ROOT / "inputs/runs").glob("*.toml")):
         text = path.read_text()
-        command = re.search(r"# Expected:  .*\n# +by `espalier (plan time (\S+) plan.device=(\S+))`",
-                            text)
-        if not command:
+        device = re.search(r"# Expected:  .*\n# +by `espalier plan time` of this file with "
+                           r"plan.device=(\S+)\.\n", text)
+        if not device:
             continue
-        row = json.loads(espalier("time", command[2], f"plan.device={command[3]}", "--format",
-                                  "json"))[0]
+        row = json.loads(espalier("time", path, f"plan.device={device[1]}", "--format", "json"))[0]
         said = (f"{row['memory_bytes'] / 2**30:.1f} GiB a GPU, {row['tokens_per_second']:,.0f} "
                 f"tokens/s, MFU {100 * row['mfu_causal']:.1f} %, {row['hours']:.1f} h")
         path.write_text(re.sub(r"# Expected:  .*\n", f"# Expected:  {said}\n", text))
