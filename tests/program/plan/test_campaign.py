@@ -76,8 +76,8 @@ tokens = 1e9
 
     def test_an_overrun_is_told_with_what_to_cut(self):
         text = self.campaign([("first", "tokens = 1e9"), ("second", "tokens = 1e12")])
-        self.expect(text, "h too long", "more than there are; it would fit", '"second" with',
-                    "in place of 1e+12", "without second", "plan.hours = ")
+        self.expect(text, "h over", "more than there are; it would fit", '"second" with',
+                    "in place of 1000e9", 'without "second"', "plan.hours = ")
 
     def test_written_inputs_train_on_their_grid_and_are_never_overwritten(self):
         folder = self.folder / "written"

@@ -99,7 +99,8 @@ class Compare(unittest.TestCase):
                 if key in best:
                     self.assertEqual(row[f"paper_{key}"], best[key], key)
         text = self.compare(*words, models=["qwen3-0.6b", "qwen3-1.7b"])
-        self.expect(text, "on paper: devices", "memory, GiB", "hours")
+        self.expect(text, "paper: devices", "paper: memory, GiB", "paper: hours",
+                    "layout: tensor x data")
 
     def test_run_inputs_have_tokens_and_learning_rates(self):
         runs = [ROOT / f"inputs/runs/qwen3-1.8b-optimal-{where}.toml"

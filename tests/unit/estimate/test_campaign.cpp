@@ -125,13 +125,13 @@ TEST_CASE("a campaign that is too long says by how much, and each way to cut it 
   const double hours = 0.9 * needed;
   const CampaignPlan plan = campaigns.plan(first + second, hours);
   CHECK_FALSE(plan.fits());
-  CHECK(plan.over() == Approx(0.1 * needed).epsilon(1e-9));
+  CHECK(plan.over() == Approx(0.1 * needed).epsilon(1e-6));
   const std::vector<std::string> ways = plan::ways_to_fit(plan, 0.0);
   REQUIRE(ways.size() == 5);
   CHECK(ways[0].starts_with("0.899 of the tokens") + ways[0].starts_with("0.9 of the tokens") == 1);
-  testing::expect_words(ways[1], {"\"first\"", "in place of 1e+09"});
-  testing::expect_words(ways[2], {"\"second\"", "in place of 4e+08"});
-  CHECK(ways[3].starts_with("without second ("));
+  testing::expect_words(ways[1], {"\"first\"", "in place of 1e9"});
+  testing::expect_words(ways[2], {"\"second\"", "in place of 0.4e9"});
+  CHECK(ways[3].starts_with("without \"second\" ("));
   CHECK(ways[4].starts_with("plan.hours = "));
   // The tokens that it names, put into the campaign.
   const auto tokens_of = [](const std::string& way) {
@@ -164,7 +164,7 @@ TEST_CASE("a campaign is printed within a hundred columns, and for programs with
     end = std::min(text.find('\n', begin), text.size());
     CHECK(end - begin <= 100);
   }
-  testing::expect_words(text, {"too long", "would fit", "plan.hours = ", "2 x Test GPU"});
+  testing::expect_words(text, {"h over", "would fit", "plan.hours = ", "2 x Test GPU"});
   const std::string csv = plan::print_campaign("small", {plan}, 0.0, report::Format::csv);
   CHECK(testing::num_lines(csv) == 4);
   testing::expect_words(csv, {"fits_in_time", "Test GPU,2,first-with-a-name"});
