@@ -15,6 +15,8 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(SIMDJSON REQUIRED IMPORTED_TARGET simdjson)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+find_path(LBFGS_INCLUDE_DIR lbfgs.h REQUIRED)  # it has no pkg-config file
+find_library(LBFGS_LIBRARY lbfgs REQUIRED)
 # Header-only: toml++ (io), nlohmann-json (io, tokenizer), CLI11 (main), Catch2 (tests).
 find_path(TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h REQUIRED)
 find_path(NLOHMANN_JSON_INCLUDE_DIR nlohmann/json.hpp REQUIRED)

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
 
+#include <array>
 #include <cctype>
 #include <cmath>
 #include <filesystem>
@@ -254,8 +255,11 @@ toml::table parse(const std::string& text, const std::string& file) {
   }
 }
 
-/// Sets what the document says. `only_model`: a model file has no other table.
-void apply(const toml::table& document, const std::string& file, bool only_model,
+/// Tables that another file may hold, which the key `file` names and which is read first.
+constexpr std::array<std::string_view, 2> kTablesWithFile = {"model", "loss_law"};
+
+/// Sets what the document says. `only`: the one table that such a file has; empty: an input.
+void apply(const toml::table& document, const std::string& file, std::string_view only,
            Parameters& parameters, config::Mistakes& mistakes) {
   FileProblems problems(file);
   for (const auto& [name_key, node] : document) {
@@ -272,13 +276,13 @@ void apply(const toml::table& document, const std::string& file, bool only_model
       problems.add(node, config::unknown_table(name), table_in_question(name));
       continue;
     }
-    if (only_model && name != "model") {
-      problems.add(node, fmt::format("a model file has a [model] table only, not [{}]", name));
+    if (!only.empty() && name != only) {
+      problems.add(node, fmt::format("a {0} file has a [{0}] table only, not [{1}]", only, name));
       continue;
     }
     for (const auto& [key, value] : *table) {
-      if (only_model && key.str() == "file")
-        problems.add(value, "a model file cannot name another in model.file");
+      if (!only.empty() && key.str() == "file")
+        problems.add(value, fmt::format("a {0} file cannot name another in {0}.file", only));
       else if (std::string wrong = set_parameter(parameters, name, std::string(key.str()), value);
                !wrong.empty())
         problems.add(value, wrong, key_in_question(name, std::string(key.str())));
@@ -287,13 +291,16 @@ void apply(const toml::table& document, const std::string& file, bool only_model
   problems.tell(mistakes);
 }
 
-/// Reads the file that `model.file` names: beside the input when it exists there, else as given.
-void apply_model_file(std::string named, const std::string& input_file, Parameters& parameters,
-                      config::Mistakes& mistakes) {
-  // Nothing is known of the model without it.
-  const auto cannot = [&](std::string what) { mistakes.add(std::move(what), "model."); };
+/// Reads the file that `file` of the table names: beside the input when it exists there, else as
+/// given.
+void apply_file(std::string_view table, std::string named, const std::string& input_file,
+                Parameters& parameters, config::Mistakes& mistakes) {
+  // Nothing is known of the table without it.
+  const auto cannot = [&](std::string what) {
+    mistakes.add(std::move(what), fmt::format("{}.", table));
+  };
   if (const std::string wrong = expand_home(named); !wrong.empty())
-    return cannot(fmt::format("model.file = \"{}\" {}", named, wrong));
+    return cannot(fmt::format("{}.file = \"{}\" {}", table, named, wrong));
   const auto is_file = [](const std::filesystem::path& path) {
     std::error_code ignored;
     return std::filesystem::is_regular_file(path, ignored);
@@ -303,12 +310,12 @@ void apply_model_file(std::string named, const std::string& input_file, Paramete
       is_file(beside) ? beside.lexically_normal() : std::filesystem::path(named);
   if (!is_file(path))
     return cannot(beside == std::filesystem::path(named)
-                      ? fmt::format("model.file = \"{}\" is not there", named)
-                      : fmt::format("model.file = \"{}\" is neither at {} nor at {}", named,
+                      ? fmt::format("{}.file = \"{}\" is not there", table, named)
+                      : fmt::format("{}.file = \"{}\" is neither at {} nor at {}", table, named,
                                     beside.lexically_normal().string(), named));
   const std::optional<std::string> text = read_whole_file(path);
-  if (!text) return cannot(fmt::format("model.file = {} cannot be read", path.string()));
-  apply(parse(*text, path.string()), path.string(), true, parameters, mistakes);
+  if (!text) return cannot(fmt::format("{}.file = {} cannot be read", table, path.string()));
+  apply(parse(*text, path.string()), path.string(), table, parameters, mistakes);
 }
 
 // Overrides ---------------------------------------------------------------------------------------
@@ -382,18 +389,21 @@ config::Mistakes read_parameters_noting(const std::string& text, const std::stri
   const toml::table document = parse(text, file_name);
   config::Mistakes mistakes;
 
-  // The model file comes first, so that the input may change single sizes of it; hence its name is
-  // looked up before anything is applied. The last word has the command line.
-  std::string model_file = document["model"]["file"].value_or(std::string());
-  for (const Override& change : changes) {
-    if (change.table != "model" || change.key != "file") continue;
-    Parameters scratch;
-    config::Mistakes said_below;
-    apply_override(change, scratch, said_below);
-    model_file = scratch.model.file;
+  // The model file comes first, and that of the loss law, so that the input may change single keys
+  // of it; hence its name is looked up before anything is applied. The last word has the command
+  // line.
+  for (const std::string_view table : kTablesWithFile) {
+    std::string file = document[table]["file"].value_or(std::string());
+    for (const Override& change : changes) {
+      if (change.table != table || change.key != "file") continue;
+      Parameters scratch;
+      config::Mistakes said_below;
+      apply_override(change, scratch, said_below);
+      file = table == "model" ? scratch.model.file : scratch.loss_law.file;
+    }
+    if (!file.empty()) apply_file(table, std::move(file), file_name, parameters, mistakes);
   }
-  if (!model_file.empty()) apply_model_file(model_file, file_name, parameters, mistakes);
-  apply(document, file_name, false, parameters, mistakes);
+  apply(document, file_name, {}, parameters, mistakes);
   for (const Override& change : changes) apply_override(change, parameters, mistakes);
   return mistakes;
 }

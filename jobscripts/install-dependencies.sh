@@ -18,7 +18,7 @@ set -euo pipefail
 
 libraries="libopenmpi-dev libhdf5-openmpi-dev
   libdnnl-dev ocl-icd-opencl-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev libfmt-dev catch2
-  libsimdjson-dev libutf8proc-dev libpcre2-dev libxxhash-dev zlib1g-dev libbz2-dev liblzma-dev libzstd-dev"
+  libsimdjson-dev libutf8proc-dev libpcre2-dev liblbfgs-dev libxxhash-dev zlib1g-dev libbz2-dev liblzma-dev libzstd-dev"
 declare -A packages=(
   [build]="git ca-certificates g++ cmake ninja-build ccache pkg-config
     python3 python3-pip python3-setuptools python3-wheel openmpi-bin hdf5-tools $libraries"

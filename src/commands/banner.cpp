@@ -16,6 +16,17 @@
 
 namespace espalier::commands {
 
+namespace {
+
+/// device.memory_gib on the device that is there, or that is planned for.
+plan::Room named_room(const config::DeviceParameters& parameters, device::Backend backend) {
+  plan::Room room = plan::room_of(parameters, backend);
+  room.compute_capability = plan::planned_capability(parameters, backend);
+  return room;
+}
+
+}  // namespace
+
 void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
                   const parallel::GridShape& shape) {
   std::map<std::string, int> ranks_per_host;
@@ -54,7 +65,10 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   if (plan::is_budget_open(parameters) && parameters.device.memory_gib <= 0.0)
     log::info("memory plan: when the GPUs have said what they have free");
   else
-    log::info("{}", plan::describe_memory_plan(parameters, shape, backend));
+    log::info("{}", plan::describe_memory_plan(
+                        plan::with_recompute_chosen(parameters, shape,
+                                                    named_room(parameters.device, backend)),
+                        shape, backend));
 }
 
 void print_fit(parallel::MpiSession& session, const config::Parameters& parameters,
@@ -71,9 +85,7 @@ void print_fit(parallel::MpiSession& session, const config::Parameters& paramete
   };
   const bool has_gpu = backend == Backend::cuda && Gpu::count(Backend::cuda) > 0;
   if (parameters.device.memory_gib > 0.0) {
-    plan::Room room = plan::room_of(parameters.device, backend);
-    room.compute_capability = plan::planned_capability(parameters.device, backend);
-    say(room);
+    say(named_room(parameters.device, backend));
   } else if (has_gpu) {
     say(plan::room_of(*Gpu::open(Backend::cuda, 0)));
   } else if (parameters.device.backend == "cuda") {

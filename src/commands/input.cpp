@@ -75,9 +75,10 @@ config::Parameters read_by_rank_0(const CommandLine& line, int job_ranks) {
     resolve_or_tell_all(parameters, line, job_ranks, mistakes);
   }
   mistakes.throw_if_any();
-  // A run that starts from weights may leave its sizes to them; what it says of the model counts.
-  const bool trains =
-      line.command->use == config::Use::training || line.command->use == config::Use::bench;
+  // A run, or the plan of one, that starts from weights may leave its sizes to them; what it says of the model counts.
+  const bool trains = line.command->use == config::Use::training ||
+                      line.command->use == config::Use::bench ||
+                      line.command->use == config::Use::document;
   if (trains && !parameters.model.initial_weights.empty() &&
       config::model_is_absent(parameters.model)) {
     const std::string weights = parameters.model.initial_weights;

@@ -225,7 +225,7 @@ std::string remarks(const Plan& plan, const std::vector<Row>& rows, Format forma
                           row.largest.name);
   const auto kept =
       plan::kept_bytes_per_token(plan.parameters, {plan.shape, plan.largest}, plan.room);
-  text += "a block keeps per token of a rank, bytes:";
+  text += "bytes per token that a block keeps:";
   for (std::size_t mode = 0; mode < kept.size(); ++mode)
     text += fmt::format("{} {} {}", mode == 0 ? "" : ",",
                         with_commas(static_cast<std::int64_t>(kept[mode])),

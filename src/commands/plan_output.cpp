@@ -83,8 +83,10 @@ std::string describe_run(const config::Parameters& p) {
                         static_cast<double>(p.training.global_batch_size) *
                         static_cast<double>(p.training.sequence_length);
   return fmt::format(
-      "{}: {} parameters, {} steps of {} sequences of {} tokens: {:.4g},\n"
-      "{:.3g} tokens per parameter, expected loss {:.3f} ({})",
+      "{}: {} parameters\n"
+      "{} steps of {} sequences of {} tokens: {:.4g}, {:.3g} per parameter\n"
+      "expected loss {:.3f} "
+      "({})",
       p.run.name.empty() ? p.model.model_type : p.run.name,
       with_commas(architecture.num_parameters()), with_commas(p.training.steps),
       with_commas(p.training.global_batch_size), with_commas(p.training.sequence_length), tokens,

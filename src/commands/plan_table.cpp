@@ -31,8 +31,9 @@ const std::array kPlanCommands = {
             "  espalier plan search inputs/plans/qwen3-1.36e21-exact.toml plan.device=b200 \\\n"
             "      plan.ranks=8 plan.hours=60\n"
             "      only shapes that eight B200 can hold and train in 60 hours, with the memory\n"
-            "      and the hours of their best layout. Several devices are alternatives:\n"
-            "      'plan.device=[\"b200\", \"h100\"]'\n"
+            "      and the hours of their best layout: the first plan.rows of them, or all with\n"
+            "      plan.rows=0. Several devices are alternatives: 'plan.device=[\"b200\", "
+            "\"h100\"]'\n"
             "  espalier plan search inputs/plans/qwen3-1.36e21-exact.toml --write plans \\\n"
             "      plan.write_row=2\n"
             "      model file and run input of the second row, in new files of the folder plans\n"
@@ -48,45 +49,196 @@ const std::array kPlanCommands = {
         .use = config::Use::document,
         .options = kOptions,
         .run = plan_search},
-    Command{.name = "plan compare",
-            .arguments = "a.toml b.toml ... [section.key=value ...] [--format FORMAT]",
-            .summary = "models and runs side by side",
-            .details = "",
-            .use = config::Use::document,
-            .options = kOptions,
-            .run_on_paths_with_input = plan_compare},
-    Command{.name = "plan memory",
-            .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
-            .summary = "memory by purpose, rank by rank, for any device",
-            .details = "",
-            .use = config::Use::document,
-            .options = kOptions,
-            .run = plan_memory},
-    Command{.name = "plan time",
-            .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
-            .summary = "time of a step and of a run on a device, and where it goes",
-            .details = "",
-            .use = config::Use::document,
-            .options = kOptions,
-            .run = plan_time},
-    Command{.name = "plan grid",
-            .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
-            .summary = "every layout of a run on a number of devices, the fastest first",
-            .details = "",
-            .use = config::Use::document,
-            .options = kOptions,
-            .run = plan_grid},
-    Command{.name = "plan campaign",
-            .arguments = "campaign.toml [section.key=value ...] [--format FORMAT]",
-            .summary = "phases of work in the hours there are",
-            .details = "",
-            .use = config::Use::document,
-            .options = kOptions,
-            .run_on_paths_with_input = plan_campaign},
+    Command{
+        .name = "plan compare",
+        .arguments = "a.toml b.toml ... [section.key=value ...] [--format FORMAT]",
+        .summary = "models and runs side by side",
+        .details =
+            "Prints models and runs side by side: families, sizes, parameters, FLOPs per token by\n"
+            "part of the model; of runs, which have a length, also tokens, expected loss\n"
+            "([loss_law]) and learning rate beside the hint of Step Law; and what each needs on\n"
+            "devices: memory, layout, tokens/s, hours. Rows in which they differ have a star\n"
+            "(Markdown: bold headings). An input is a model file or a run input; overrides are\n"
+            "for all of them. CSV and JSON have a row for each.\n"
+            "\n"
+            "  plan.device=b200   devices (inputs/devices, or a file); several: a list\n"
+            "  plan.ranks=8       so many of them, in the fastest layout; 0: the input's grid\n"
+            "\n"
+            "Two models, and what their layers cost:\n"
+            "  espalier plan compare inputs/models/llama3-8b.toml inputs/models/qwen3-8b.toml\n"
+            "The same number of tokens for both, on eight A100:\n"
+            "  espalier plan compare inputs/models/qwen3-{0.6b,1.7b}.toml training.tokens=20e9 \\\n"
+            "    training.global_batch_size=256 plan.device=a100-80 plan.ranks=8\n"
+            "Runs as they stand, for a document:\n"
+            "  espalier plan compare inputs/runs/llama3-*-8xb200.toml plan.device=b200 \\\n"
+            "    --format markdown\n",
+        .use = config::Use::document,
+        .options = kOptions,
+        .run_on_paths_with_input = plan_compare},
+    Command{
+        .name = "plan memory",
+        .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
+        .summary = "memory by purpose, rank by rank, for any device",
+        .details =
+            "Says what every rank of a run needs, for what, and whether that fits, on one\n"
+            "process and without the device: the arenas of the run itself, laid out without\n"
+            "memory. The bytes are those that the run will take; what libraries take beside\n"
+            "them is a guess and says so. Data, steps and schedule need not be there.\n"
+            "\n"
+            "Shown are the rank that needs most and the one that needs least. What does not\n"
+            "fit gets a list of changes, the least costly first, with what is needed then\n"
+            "and what each saves. With several devices: a line for each.\n"
+            "\n"
+            "  --device NAME    a device of inputs/devices, or a file with a [hardware] table;\n"
+            "                   else device.memory_gib and device.compute_capability count\n"
+            "  plan.ranks=N     ranks of the job, where parallel.data is 0\n"
+            "  --format FORMAT  text, markdown, csv or json (all of it in one table: kind is\n"
+            "                   planned, guess, beside (in host memory), total, room or remedy)\n"
+            "  --plot FILE.svg  a bar for every mode of memory.recompute\n"
+            "\n"
+            "Examples\n"
+            "  Where does the memory of an 8B model go, on 32 ranks?\n"
+            "    espalier plan memory my-8b.toml parallel.tensor=8 plan.ranks=32\n"
+            "  Does it fit on eight H100, and if not, what would help?\n"
+            "    espalier plan memory my-8b.toml parallel.tensor=8 --device h100\n"
+            "  On which of these devices does it fit?\n"
+            "    espalier plan memory my-8b.toml parallel.tensor=8 \\\n"
+            "      'plan.device=[\"a100-40\", \"h100\", \"b200\"]'\n"
+            "  Recompute as little as 20 GiB allow, and draw it:\n"
+            "    espalier plan memory my-8b.toml parallel.tensor=8 device.memory_gib=20 \\\n"
+            "      device.compute_capability=90 memory.recompute=budget --plot memory.svg\n"
+            "  The same for a rank of this machine, for a script:\n"
+            "    espalier plan memory my-run.toml device.backend=host device.memory_gib=6 \\\n"
+            "      --format json\n",
+        .use = config::Use::document,
+        .options = kOptions,
+        .run = plan_memory},
+    Command{
+        .name = "plan time",
+        .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
+        .summary = "time of a step and of a run on a device, and where it goes",
+        .details =
+            "Predicts a step and the whole run of the input on each device of plan.device, as\n"
+            "[parallel], [training] and [memory] lay it out: tokens/s, MFU, hours, and what a\n"
+            "step's seconds go to: matrix products, attention, operators bound by memory, what\n"
+            "the collectives of tensor and data ranks leave exposed, input and checkpoints.\n"
+            "Every operator and message of the real step is counted; then come the operators\n"
+            "that need most, with the least time that the data sheet allows them.\n"
+            "\n"
+            "  --device NAME        of inputs/devices, or a file with a [hardware] table; side by\n"
+            "                       side with plan.device='[\"b200\", \"h100\"]'\n"
+            "  plan.ranks=N         devices of the job; 0: as [parallel] says\n"
+            "  plan.rows=N          operators that are listed; 0: all\n"
+            "  plan.hours=H         says whether the run ends in that time\n"
+            "  --format FORMAT      text, csv, markdown or json (one row per device)\n"
+            "  --plot FILE.svg      the bars as a picture; a new file\n"
+            "\n"
+            "MFU is a share of the data sheet's dense peak. How far predictions for GPUs are\n"
+            "from published measurements says validation/published_throughput.\n"
+            "\n"
+            "Example: Qwen3 8B on one node, two tensor ranks\n"
+            "  espalier plan time model.file=inputs/models/qwen3-8b.toml "
+            "training.sequence_length=4096 \\\n"
+            "    training.global_batch_size=128 training.tokens=100_000_000_000 parallel.tensor=2 "
+            "\\\n"
+            "    plan.ranks=8 --device b200\n",
+        .use = config::Use::document,
+        .options = kOptions,
+        .run = plan_time},
+    Command{
+        .name = "plan grid",
+        .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
+        .summary = "every layout of a run on a number of devices, the fastest first",
+        .details =
+            "Lays the run out on plan.ranks devices in every way that train accepts: tensor x\n"
+            "data ranks, micro-batch, memory.recompute and ZeRO stage, which the input need not\n"
+            "name. Those that fit come first, the fastest first, with the memory of the rank\n"
+            "that needs most, time of a step, tokens/s, MFU, hours and device-hours of the run;\n"
+            "then where the time goes, why each comes behind the first, and what nearly fits.\n"
+            "\n"
+            "  --device NAME        of inputs/devices, or a file with a [hardware] table\n"
+            "  plan.ranks=N         devices of the job; 0: as many as [parallel] says\n"
+            "  plan.rows=N          layouts that are listed; 0: all, in csv and json also those\n"
+            "                       that do not fit\n"
+            "  plan.hours=H         says whether the first ends in that time\n"
+            "  --format FORMAT      text, csv, markdown or json\n"
+            "  --plot FILE.svg      a bar for each layout; a new file\n"
+            "  --write FOLDER       the first, or row plan.write_row, as an input for train, with\n"
+            "                       what is expected of it; no file is overwritten\n"
+            "\n"
+            "Where the ranks have no layout, or none fits, it ends with status 78 and says which\n"
+            "numbers of ranks have one, or what would help.\n"
+            "\n"
+            "Example: Qwen3 32B on eight nodes\n"
+            "  espalier plan grid model.file=inputs/models/qwen3-32b.toml "
+            "training.sequence_length=4096 \\\n"
+            "    training.global_batch_size=1024 training.tokens=100_000_000_000 plan.ranks=64 \\\n"
+            "    --device b200\n",
+        .use = config::Use::document,
+        .options = kOptions,
+        .run = plan_grid},
+    Command{
+        .name = "plan campaign",
+        .arguments = "campaign.toml [section.key=value ...] [--format FORMAT] [--write FOLDER]",
+        .summary = "phases of work in the hours there are",
+        .details =
+            "Plans the [[campaign.phases]] of the input, one after another, in plan.hours on\n"
+            "plan.ranks devices: of each run the fastest layout that fits, tokens, hours, memory\n"
+            "and expected loss; then what does not fit, by how much, and what to cut. A phase\n"
+            "starts from a run input, found from the campaign's folder or the working directory;\n"
+            "its changes make a run for each value:\n"
+            "  [[campaign.phases]]\n"
+            "  name = \"theta\"\n"
+            "  input = \"../runs/qwen3-0.6b-baseline-8xb200.toml\"\n"
+            "  changes = [\"model.rope_theta=1e6 | 1e5 | 2e6\"]  # runs theta-1e6, theta-1e5, ...\n"
+            "  tokens = 4e9        # of each; or share = 0.2: of the hours without the reserve\n"
+            "A run that computes the same as an earlier one is not done again. The expected loss\n"
+            "knows parameters and tokens alone: what theta does, the run will tell. With several\n"
+            "devices the campaign is planned on each. A campaign that does not fit is an answer,\n"
+            "with status 0.\n"
+            "\n"
+            "  --write FOLDER  the input of every run that fits, with its layout; nothing that is\n"
+            "                  there already is overwritten\n"
+            "\n"
+            "60 hours on a DGX B200, and the same work in 40:\n"
+            "  espalier plan campaign inputs/plans/b200-60h.toml\n"
+            "  espalier plan campaign inputs/plans/b200-60h.toml plan.hours=40\n"
+            "The inputs, into a new folder:\n"
+            "  espalier plan campaign inputs/plans/b200-60h.toml --write campaign\n",
+        .use = config::Use::document,
+        .options = kOptions,
+        .run_on_paths_with_input = plan_campaign},
     Command{.name = "plan fit",
             .arguments = "run|file.csv ... [section.key=value ...] [--format FORMAT]",
             .summary = "a loss law fitted to runs",
-            .details = "",
+            .details =
+                "Fits L(N, D) = e + a/N^alpha + b/D^beta to finished runs and tables of points,\n"
+                "and predicts other runs by it. As Hoffmann et al. 2022 (arXiv:2203.15556): the\n"
+                "Huber loss of log loss is minimised by L-BFGS from 4,500 starts. Intervals come\n"
+                "from points drawn anew (bootstrap). At least five points, of three sizes and of\n"
+                "three lengths: more, over a wide range, make intervals that are of use.\n"
+                "\n"
+                "  espalier plan fit runs/*\n"
+                "      a run is its folder: N from the model of its newest checkpoint, D and loss\n"
+                "      from its last validation. Runs should end with their schedules: a loss in\n"
+                "      the middle of one is no loss of a shorter run, and is refused.\n"
+                "  espalier plan fit runs/* 'fit.hold_back=[\"h256-1600\"]'\n"
+                "      how well would the others have predicted this run?\n"
+                "  espalier plan fit runs/* fit.predict_parameters=70e9 fit.predict_tokens=1.4e12\n"
+                "      the loss to expect, where nine of ten such runs would end, and where nine\n"
+                "      of ten laws would pass\n"
+                "  espalier plan fit points.csv\n"
+                "      columns parameters, tokens, loss, and name if need be; flops (6 N D) may\n"
+                "      stand in place of parameters or tokens. Other names of columns:\n"
+                "      'fit.columns=[\"parameters=Model Size\", \"flops=Training FLOP\"]'\n"
+                "  espalier plan fit runs/* --write plans --plot fit.svg\n"
+                "      plans/loss_law.toml, which a search reads with\n"
+                "      espalier plan search search.toml loss_law.file=plans/loss_law.toml,\n"
+                "      and a picture: loss over D, measured and by the law, for every N\n"
+                "  espalier plan fit runs/* --format csv > fit.csv\n"
+                "      all points and digits in one table; json has them in lists\n"
+                "\n"
+                "All keys: espalier help parameters fit.\n",
             .use = config::Use::document,
             .options = kOptions,
             .run_on_paths_with_input = plan_fit},

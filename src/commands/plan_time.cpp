@@ -90,7 +90,8 @@ std::string planned(Parameters p) {
                                  table.print_transposed(format));
   for (std::size_t i = 0; i < devices.size(); ++i) {
     const plan::Estimate& e = estimates[i].estimate;
-    text += fmt::format("\n{}: where a step of {:.4g} s goes\n\n", devices[i].name, e.step());
+    text +=
+        fmt::format("\n{}: where a step of {} s goes\n\n", devices[i].name, in_digits(e.step(), 4));
     if (format == report::Format::text) text += time_bar(e) + "\n";
     text += largest_operators(p, devices[i], e, format);
     if (!e.fits)

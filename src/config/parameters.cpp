@@ -32,9 +32,10 @@ std::string to_toml(const Parameters& parameters) {
     std::decay_t<decltype(values)>::describe(values, [&](const Field& field, const auto& value) {
       // Were it a key, whoever reads this dump (another rank, a restart on another machine) would
       // look for the file, although its keys stand below.
-      if (table == "model" && field.name == "file") {
-        if (!parameters.model.file.empty())
-          text += fmt::format("# from the model file {}\n", toml_value(parameters.model.file));
+      if (field.name == "file" && (table == "model" || table == "loss_law")) {
+        const std::string& file =
+            table == "model" ? parameters.model.file : parameters.loss_law.file;
+        if (!file.empty()) text += fmt::format("# from the {} file {}\n", table, toml_value(file));
         return;
       }
       // Only a size that is not set (0) is outside its own range; the reader would refuse it.

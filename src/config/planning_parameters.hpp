@@ -159,12 +159,18 @@ struct SearchParameters {
 };
 
 struct LossLawParameters {
+  std::string file = "";
   std::string name = "Chinchilla, published constants (Hoffmann et al. 2022, arXiv:2203.15556)";
   double e = 1.69, a = 406.4, alpha = 0.34, b = 410.7, beta = 0.28;
   std::string counts = "all";
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "file",
+                .meaning = "file with a [loss_law] table, as espalier plan fit writes it, which is "
+                           "read first; relative to this file",
+                .is_path = true},
+          p.file);
     visit(Field{.name = "name", .meaning = "whose law L(N, D) = e + a/N^alpha + b/D^beta is"},
           p.name);
     visit(Field{.name = "e", .unit = "nats", .meaning = "what no model goes below", .min = 0}, p.e);
@@ -228,6 +234,7 @@ struct HardwareParameters {
   double product_bf16_tflops = 0.0, product_fp8_tflops = 0.0, product_fp32_tflops = 0.0;
   double attention_forward_tflops = 0.0, attention_backward_tflops = 0.0;
   double attention_forward_half = 0.0, attention_backward_half = 0.0;
+  double sustained_share = 1.0;
   double memory_gbs = 0.0, copy_gbs = 0.0;
   double overhead_us = 0.0;
   std::int64_t devices_per_node = 1;
@@ -273,6 +280,12 @@ struct HardwareParameters {
     half("attention_forward_half", "length of sequence at which attention has half of that rate",
          p.attention_forward_half);
     half("attention_backward_half", "of its gradients", p.attention_backward_half);
+    visit(Field{.name = "sustained_share",
+                .meaning = "of the best rates of products and attention, what shapes and data of a "
+                           "training get while the device is at its power limit, measured",
+                .min = 0,
+                .max = 1},
+          p.sustained_share);
     visit(Field{.name = "memory_gbs", .unit = "GB/s", .meaning = "of the data sheet", .min = 0},
           p.memory_gbs);
     visit(Field{.name = "copy_gbs",
@@ -334,7 +347,8 @@ struct HardwareParameters {
   }
 };
 
-/// A phase of a campaign: one run, or several that differ in one key or in several that go together.
+/// A phase of a campaign: one run, or several that differ in one key or in several that go
+/// together.
 struct CampaignPhase {
   std::string name = "";
   std::string input = "";
@@ -383,28 +397,55 @@ struct CampaignParameters {
 struct FitParameters {
   std::vector<std::string> hold_back = {};
   std::string loss = "validation";
+  std::string counts = "all";
+  bool unfinished = false;
+  std::vector<std::string> columns = {};
   double huber_delta = 1e-3;
   std::int64_t resamples = 200;
+  double confidence = 0.9;
   std::int64_t seed = 1;
   double predict_parameters = 0.0, predict_tokens = 0.0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
     visit(Field{.name = "hold_back",
-                .meaning = "runs, or rows of a CSV by name, that are predicted and not fitted"},
+                .meaning = "points that are predicted and not fitted: names of runs, or of rows of "
+                           "a CSV (\"points.csv:7\", the line, where they have no name)"},
           p.hold_back);
     visit(Field{.name = "loss",
                 .meaning = "of a run: its last validation, or the mean of the last tenth of its "
                            "training losses",
                 .choices = {"validation", "training"}},
           p.loss);
+    visit(Field{.name = "counts",
+                .meaning = "N of a run: all parameters, or those outside embedding and LM head",
+                .choices = {"all", "without_embedding"}},
+          p.counts);
+    visit(
+        Field{.name = "unfinished",
+              .meaning = "fit runs that have not reached their last step, too: their schedule was "
+                         "made for more tokens, so their loss is too high for their D"},
+        p.unfinished);
+    visit(
+        Field{.name = "columns",
+              .meaning = "what the columns of a CSV are called where it is not parameters, tokens, "
+                         "flops, loss and name: \"parameters=Model Size\""},
+        p.columns);
     visit(Field{.name = "huber_delta",
                 .meaning = "residual of log loss from which on it counts linearly (Chinchilla's "
                            "1e-3)",
-                .min = 0},
+                .min = 1e-9},
           p.huber_delta);
-    visit(Field{.name = "resamples", .meaning = "of the bootstrap; 0: no intervals", .min = 0},
+    visit(Field{.name = "resamples",
+                .meaning = "of the bootstrap; 0: no intervals",
+                .min = 0,
+                .max = 1e6},
           p.resamples);
+    visit(Field{.name = "confidence",
+                .meaning = "share of the resamples that an interval holds",
+                .min = 0.01,
+                .max = 0.999},
+          p.confidence);
     visit(Field{.name = "seed", .meaning = "of the resampling", .min = 0}, p.seed);
     visit(
         Field{

@@ -213,10 +213,10 @@ Room room_of(const config::Parameters& p, const parallel::ProcessGrid& grid,
 }
 
 Room room_of(const config::DeviceParameters& parameters, device::Backend backend) {
-  const double gib = parameters.memory_gib;
+  const double gib = std::min(parameters.memory_gib, 8e9);  // more cannot be counted in 64 bits
   return {.backend = backend,
           .free_bytes = static_cast<std::int64_t>(gib * static_cast<double>(std::int64_t{1} << 30)),
-          .whose = fmt::format("device.memory_gib = {}", gib),
+          .whose = fmt::format("device.memory_gib = {}", parameters.memory_gib),
           .compute_capability = narrow<int>(parameters.compute_capability),
           .has_context = false};
 }

@@ -26,59 +26,6 @@ model::Batch planned_batch(const config::Parameters& p) {
   return batch;
 }
 
-/// The step with so many micro-batches, each of them taken.
-StepCounts take_step(const config::Parameters& p, const parallel::ProcessGrid& grid,
-                     device::Backend backend, int compute_capability,
-                     std::int64_t num_micro_batches) {
-  device::Context context(device::Context::Counting{backend});
-  TrainingMemory memory = TrainingMemory::planned(p, grid, backend, compute_capability);
-  parallel::GridCommunicators communicators = parallel::counting_communicators(
-      grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape())),
-      memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
-  memory.parameter_store->connect(communicators);
-  model::Stage stage(memory.architecture, *memory.weights, *memory.activations, context,
-                     communicators);
-  stage.set_weight_use(*memory.parameter_store);
-  context.profiler().record_operations(true);
-  const model::Batch batch = planned_batch(p);
-  // With the sums travel the signals of the ranks; of a planned rank all values are 0.
-  const auto exchange = [&](const train::StepSums& of_rank) {
-    std::vector<double> values(1 + train::kNumStepSignals + of_rank.square_sums.size());
-    communicators.world->all_reduce_sum(values);
-    return train::StepSums{};
-  };
-  train::training_step(
-      step_model(context, grid, communicators, stage, memory),
-      {.num_micro_batches = num_micro_batches,
-       .num_targets =
-           static_cast<std::uint64_t>(p.training.global_batch_size * p.training.sequence_length),
-       .load = [&](std::int64_t) { return batch; }},
-      {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = 1},
-      {.exchange = exchange});
-  return {.operations = context.profiler().operations(),
-          .collectives = parallel::costs_of(communicators)};
-}
-
-/// What `three` has more than `two`, `times` more.
-void add_difference(StepCounts& counts, const StepCounts& two, const StepCounts& three,
-                    std::int64_t times) {
-  for (auto& [operation, cost] : counts.operations) {
-    const device::PhaseCost& less = two.operations.at(operation);
-    const device::PhaseCost& more = three.operations.at(operation);
-    cost.calls += times * (more.calls - less.calls);
-    cost.flops += static_cast<double>(times) * (more.flops - less.flops);
-    cost.bytes += static_cast<double>(times) * (more.bytes - less.bytes);
-  }
-  for (auto& [group, costs] : counts.collectives)
-    for (auto& [collective, cost] : costs) {
-      const parallel::CollectiveCost& less = two.collectives.at(group).at(collective);
-      const parallel::CollectiveCost& more = three.collectives.at(group).at(collective);
-      cost.calls += times * (more.calls - less.calls);
-      cost.bytes += times * (more.bytes - less.bytes);
-      cost.sent_bytes += times * (more.sent_bytes - less.sent_bytes);
-    }
-}
-
 }  // namespace
 
 double StepCounts::flops() const {
@@ -102,19 +49,36 @@ std::int64_t StepCounts::sent_bytes() const {
 
 StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& grid,
                       device::Backend backend, int compute_capability) {
-  const auto take = [&](std::int64_t num_micro_batches) {
-    return take_step(p, grid, backend, compute_capability, num_micro_batches);
+  device::Context context(device::Context::Counting{backend});
+  TrainingMemory memory = TrainingMemory::planned(p, grid, backend, compute_capability);
+  parallel::GridCommunicators communicators = parallel::counting_communicators(
+      grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape())),
+      memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
+  memory.parameter_store->connect(communicators);
+  model::Stage stage(memory.architecture, *memory.weights, *memory.activations, context,
+                     communicators);
+  stage.set_weight_use(*memory.parameter_store);
+  context.profiler().record_operations(true);
+  const model::Batch batch = planned_batch(p);
+  // With the sums travel the signals of the ranks; of a planned rank all values are 0.
+  const auto exchange = [&](const train::StepSums& of_rank) {
+    std::vector<double> values(1 + train::kNumStepSignals + of_rank.square_sums.size());
+    communicators.world->all_reduce_sum(values);
+    return train::StepSums{};
   };
-  const std::int64_t num =
-      div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data);
-  // The first of a step replaces the gradients, and with the last they are summed over the ranks:
-  // those between are alike.
-  if (num <= 4) return take(num);
-  const StepCounts two = take(2);
-  StepCounts counts = take(3);
-  const StepCounts three = counts;
-  add_difference(counts, two, three, num - 3);
-  return counts;
+  train::training_step(
+      step_model(context, grid, communicators, stage, memory),
+      {.num_micro_batches =
+           div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data),
+       .num_targets =
+           static_cast<std::uint64_t>(p.training.global_batch_size * p.training.sequence_length),
+       .load = [&](std::int64_t) { return batch; }},
+      {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = 1},
+      {.exchange = exchange});
+  // With tensor ranks a GPU asks for most weights in the next forward pass only.
+  memory.parameter_store->wait_for_gathers(context);
+  return {.operations = context.profiler().operations(),
+          .collectives = parallel::costs_of(communicators)};
 }
 
 std::string describe(const StepCounts& counts) {

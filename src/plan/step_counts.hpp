@@ -24,8 +24,8 @@ struct StepCounts {
 /// Takes the whole training step of resolved parameters (train/step/step.hpp) over planned buffers,
 /// by the stage and the optimizer of a run, without computing: for any rank of any grid, on one
 /// process, in no memory. The device is the one that is planned for, as of TrainingMemory::planned.
-/// The second and later micro-batches differ from the first only in what they add to: of many a few
-/// are taken, and the others counted like them. Costs of attention count whole sequences.
+/// The second and later micro-batches differ from the first only in what they add to. Costs of
+/// attention count whole sequences.
 StepCounts count_step(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                       device::Backend backend = device::Backend::host, int compute_capability = 0);
 

@@ -10,9 +10,9 @@
 namespace espalier::report {
 namespace {
 
-/// Larger numbers than any that is of use: with them the differences of a range stay finite.
-constexpr double kLargest = 1e300;
-constexpr double kSmallest = 1e-300;
+/// Beyond all that is of use; within them the steps of ticks neither overflow nor vanish.
+constexpr double kLargest = 1e100;
+constexpr double kSmallest = 1e-100;
 
 /// mantissa * 10^exponent with mantissa 1, 2 or 5.
 struct Step {
@@ -149,7 +149,8 @@ bool can_stand(double value, bool logarithmic) {
 
 bool is_range(Range range, bool logarithmic) {
   return can_stand(range.low, logarithmic) && can_stand(range.high, logarithmic) &&
-         range.high - range.low > std::max(std::abs(range.low), std::abs(range.high)) * kNear;
+         range.high - range.low >
+             std::max(kSmallest, std::max(std::abs(range.low), std::abs(range.high)) * kNear);
 }
 
 Range range_of(std::span<const double> values, bool logarithmic, bool exact) {
@@ -167,7 +168,7 @@ Range range_of(std::span<const double> values, bool logarithmic, bool exact) {
     return {low / room, high * room};
   }
   if (is_single) {
-    const double room = low == 0.0 ? 1.0 : std::abs(low) * 0.05;
+    const double room = std::abs(low) < kSmallest ? 1.0 : std::abs(low) * 0.05;
     low -= room;
     high += room;
   }
@@ -207,15 +208,16 @@ std::vector<Tick> ticks(Range range, bool logarithmic, int at_most) {
 std::string short_number(double value, int digits) {
   if (value == 0.0) return "0";
   if (!std::isfinite(value)) return fmt::format("{}", value);
-  // As it is printed: 999,999 with three digits is a million.
-  const double rounded = std::stod(fmt::format("{:.{}e}", value, digits - 1));
-  const double magnitude = std::abs(rounded);
-  if (needs_power(magnitude)) return with_power(rounded, digits);
+  // As it is printed: 999,999 with three digits is a million. Whole numbers up to 9999 stay whole.
+  const int at_least = std::abs(value) >= 1.0 && std::abs(value) < 1e4 ? 4 : 1;
+  const double magnitude =
+      std::abs(std::stod(fmt::format("{:.{}e}", value, std::max(digits, at_least) - 1)));
+  if (needs_power(magnitude)) return with_power(value, digits);
   const Letter letter = letter_of(magnitude);
-  const double shown = magnitude / letter.unit;
-  const int decimals =
-      std::max(0, digits - 1 - static_cast<int>(std::floor(std::log10(shown) + kNear)));
-  return (value < 0.0 ? "-" : "") + without_zeros(fmt::format("{:.{}f}", shown, decimals)) +
+  const int decimals = std::max(
+      0, digits - 1 - static_cast<int>(std::floor(std::log10(magnitude / letter.unit) + kNear)));
+  return (value < 0.0 ? "-" : "") +
+         without_zeros(fmt::format("{:.{}f}", std::abs(value) / letter.unit, decimals)) +
          std::string(letter.letter);
 }
 

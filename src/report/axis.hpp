@@ -9,8 +9,8 @@ struct Range {
   double low, high;  ///< low < high
 };
 
-/// Whether an axis has a place for the value: not for nan and infinity, nor, where it is
-/// logarithmic, for zero and less.
+/// Whether an axis has a place for the value: not for nan and what is beyond 1e100, nor, where it
+/// is logarithmic, for less than 1e-100.
 bool can_stand(double value, bool logarithmic);
 
 /// The range that the values of an axis need: up to the next multiples of the ticks' step on a
@@ -25,7 +25,8 @@ bool is_range(Range range, bool logarithmic);
 /// From the values of an axis to pixels.
 class Scale {
  public:
-  /// `begin`, `end`: pixels of the range's low and high end; begin > end for an axis that points up.
+  /// `begin`, `end`: pixels of the range's low and high end; an axis that points up has the
+  /// greater one first.
   Scale(Range range, bool logarithmic, double begin, double end);
   double operator()(double value) const;  ///< of a value that can stand
   bool shows(double value) const;         ///< can stand and lies in the range
@@ -49,8 +50,9 @@ struct Tick {
 /// decade or so has the ticks of a linear axis.
 std::vector<Tick> ticks(Range range, bool logarithmic, int at_most);
 
-/// A number for people: at most `digits` significant digits, thousands and more by letter, "1.83B",
-/// and powers of ten where the letters end, "1.36×10²¹", "3×10⁻⁴".
+/// A number for people: at most `digits` significant digits, but whole numbers up to 9999 as they
+/// are; from 10,000 on by letter, "81.7B", and with powers of ten where the letters end,
+/// "1.36×10²¹", "3×10⁻⁴".
 std::string short_number(double value, int digits = 3);
 
 }  // namespace espalier::report

@@ -16,15 +16,16 @@ struct Point {
   double x, y;
   std::string label = "";  ///< beside it; empty: none
 };
-/// Points joined by a line, or alone. What an axis has no place for (nan, infinity; zero and less on
-/// a logarithmic one) is left out and divides the line. Of points that fall on the same pixels, as
-/// many are drawn as can be seen.
+/// Points joined by a line, or alone. What an axis has no place for (nan, infinity; zero and less
+/// on a logarithmic one) is left out and divides the line. Of points that fall on the same pixels,
+/// as many are drawn as can be seen; a line with more than three points for each column of pixels
+/// is their mean over four columns, with the points themselves pale behind it.
 struct Series {
   std::string name;  ///< in the legend; empty: not there
   std::vector<Point> points;
   bool joined = true;
   bool dashed = false;  ///< each dashed line of a chart in another pattern
-  bool marked = false;  ///< a marker at every point
+  bool marked = false;  ///< a marker at every point, as those have that no line joins
 };
 /// Values over a grid, drawn as lines of equal value with the value written on them.
 struct Contours {
@@ -32,11 +33,12 @@ struct Contours {
   std::vector<double> values;  ///< (ys, xs), row by row; nan: unknown
   std::vector<double> levels;  ///< empty: about ten
 };
-// `svg()` of a chart gives an <svg> element that stands alone, 800 pixels wide: nothing in it refers
-// to other files, fonts or scripts, its style sheet holds for itself, and it has no ids. It may be
-// a file (`write_svg`) or part of an HTML page, next to others. It is readable in light and dark, on
-// paper, and without telling colours apart: lines have markers of different shapes, parts of bars
-// letters. The same chart gives the same bytes. Texts are any UTF-8. A chart without data says so.
+// `svg()` of a chart gives an <svg> element that stands alone, 800 pixels wide: nothing in it
+// refers to other files, fonts or scripts, its style sheet holds for itself, and it has no ids. It
+// may be a file (`write_svg`) or part of an HTML page, next to others. It is readable in light and
+// dark, on paper, and without telling colours apart: lines have markers of different shapes, parts
+// of bars letters. The same chart gives the same bytes. Texts are any UTF-8. A chart without data
+// says so.
 
 /// Lines, points and contours over two axes. With contours the axes span their grid and the points
 /// alone; joined series are cut off at the grid's border. Names stand at the ends of lines where
@@ -65,8 +67,8 @@ struct StackedBars {
   std::string svg() const;
 };
 
-/// Writes a new file with a chart; throws Error (bad_configuration) where there is one, (io_error) where it
-/// cannot be written.
+/// Writes a new file with a chart; throws Error (bad_configuration) where there is one already,
+/// (io_error) where it cannot be written, of which nothing is left then.
 void write_svg(const std::string& path, const std::string& svg);
 
 }  // namespace espalier::report

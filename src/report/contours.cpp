@@ -126,7 +126,7 @@ std::vector<double> contour_levels(std::span<const double> values, int number) {
     const double unit = power * (gap >= 5 * power ? 5.0 : gap >= 2 * power ? 2.0 : 1.0);
     const double rounded = std::round(level / unit) * unit;
     if (rounded > sorted.front() && rounded < sorted.back() &&
-        (levels.empty() || rounded > levels.back() + unit / 2))
+        (levels.empty() || rounded > levels.back() + unit / 100))
       levels.push_back(rounded);
   }
   return levels;

@@ -27,7 +27,7 @@ class Placement {
     Position at;           ///< what it belongs to
     double width, height;  ///< of its text
   };
-  /// A place for each label, near its point, all inside the area; labels are avoided by later calls.
+  /// A place for each label, near its point, all inside the area; later calls avoid them.
   /// They never lie on each other or on a marker where a place within some 100 pixels is free.
   std::vector<Box> place(const std::vector<Label>& labels);
 

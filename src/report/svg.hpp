@@ -41,9 +41,9 @@ struct LineStyle {
 };
 
 /// An SVG image in the making: elements in the order of the calls. Colours come from a style sheet
-/// of its own, which has those of Okabe and Ito (told apart by the colour-blind), a dark version for
-/// screens, and refers to nothing outside; its rules hold for this image alone, and no element has
-/// an id, so that an HTML page may contain several.
+/// of its own, which has those of Okabe and Ito (told apart by the colour-blind), a dark version
+/// for screens, and refers to nothing outside; its rules hold for such images alone, and no element
+/// has an id, so that an HTML page may contain several.
 class Canvas {
  public:
   Canvas(double width, double height, std::string_view title);

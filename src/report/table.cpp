@@ -2,29 +2,18 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "report/text_table.hpp"
+#include "report/unicode.hpp"
 
 namespace espalier::report {
 namespace {
 
-/// Characters of UTF-8 text, each of which takes a column.
-std::size_t width_of(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-}
-
-std::string padded(const std::string& text, std::size_t width, bool to_the_right) {
-  const std::string space(width - std::min(width, width_of(text)), ' ');
-  return to_the_right ? space + text : text + space;
-}
-
 std::string csv_cell(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + "\"";
@@ -32,7 +21,7 @@ std::string csv_cell(const std::string& text) {
 
 std::string csv_cell(const Cell& cell) {
   if (!cell.is_number) return csv_cell(cell.text);
-  return std::isfinite(cell.value) ? fmt::format("{}", cell.value) : std::string();
+  return std::isfinite(cell.value) ? fmt::format("{}", cell.value + 0.0) : std::string();  // no -0
 }
 
 nlohmann::ordered_json json_cell(const Cell& cell) {
@@ -46,37 +35,35 @@ nlohmann::ordered_json json_cell(const Cell& cell) {
 
 using Rows = std::vector<std::vector<Cell>>;
 
-std::string print_text(const Rows& rows, std::size_t marked) {
-  std::vector<std::size_t> widths(rows.front().size(), 0);
-  std::vector<bool> is_number(widths.size(), rows.size() > 1);
-  for (const std::vector<Cell>& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      widths[i] = std::max(widths[i], width_of(row[i].text));
-      if (&row != &rows.front() && !row[i].is_number && !row[i].text.empty()) is_number[i] = false;
-    }
-  const bool has_mark = marked + 1 < rows.size();
-  std::string text;
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    std::string line = has_mark ? (r == marked + 1 ? "> " : "  ") : "";
-    for (std::size_t i = 0; i < rows[r].size(); ++i)
-      line += (i > 0 ? "  " : "") + padded(rows[r][i].text, widths[i], is_number[i]);
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
-  }
-  return text;
+/// A cell of a Markdown table: on one line, and a bar within it does not end it.
+std::string markdown_cell(const std::string& text) {
+  std::string cell;
+  for (const char c : printable(text)) cell += c == '|' ? std::string("\\|") : std::string(1, c);
+  return cell;
 }
 
-std::string print_markdown(const Rows& rows, std::size_t marked) {
+/// `bold(row, column)`, counting headings: which cells are in bold.
+template <class Bold>
+std::string markdown_table(const Rows& rows, const Bold& bold) {
   std::string text;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     text += "|";
-    for (const Cell& cell : rows[r])
-      text += r == marked + 1 && !cell.text.empty() ? fmt::format(" **{}** |", cell.text)
-                                                    : fmt::format(" {} |", cell.text);
+    for (std::size_t i = 0; i < rows[r].size(); ++i) {
+      const std::string cell = markdown_cell(rows[r][i].text);
+      text += bold(r, i) && cell.find_first_not_of(' ') != std::string::npos
+                  ? fmt::format(" **{}** |", cell)
+                  : fmt::format(" {} |", cell);
+    }
     text += "\n";
     if (r > 0) continue;
     text += "|";
-    for (std::size_t i = 0; i < rows[r].size(); ++i) text += "---|";
+    for (std::size_t i = 0; i < rows[r].size(); ++i) {
+      // Numbers stand right here, too.
+      bool is_number = rows.size() > 1;
+      for (std::size_t below = 1; below < rows.size(); ++below)
+        is_number = is_number && (rows[below][i].is_number || rows[below][i].text.empty());
+      text += is_number ? "---:|" : "---|";
+    }
     text += "\n";
   }
   return text;
@@ -114,7 +101,8 @@ std::string Table::print(Format format) const {
       if (r == marked_) object["marked"] = true;
       list.push_back(std::move(object));
     }
-    return list.dump(2) + "\n";
+    // What is no UTF-8 becomes U+FFFD, for JSON has no other.
+    return list.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   }
   if (format == Format::csv) {
     std::string text;
@@ -130,7 +118,10 @@ std::string Table::print(Format format) const {
   Rows rows(1);
   for (const Column& column : columns_) rows.front().push_back(column.heading);
   rows.insert(rows.end(), rows_.begin(), rows_.end());
-  return format == Format::text ? print_text(rows, marked_) : print_markdown(rows, marked_);
+  // Headings are row 0 here.
+  const std::size_t marked = marked_ < rows_.size() ? marked_ + 1 : rows.size();
+  if (format == Format::text) return text_table(rows, marked);
+  return markdown_table(rows, [&](std::size_t r, std::size_t) { return r == marked; });
 }
 
 std::string Table::print_transposed(Format format) const {
@@ -138,37 +129,15 @@ std::string Table::print_transposed(Format format) const {
   Rows rows;
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     rows.emplace_back().push_back(columns_[i].heading);
-    for (const std::vector<Cell>& row : rows_) rows.back().push_back(row[i].text);
+    for (const std::vector<Cell>& row : rows_) rows.back().push_back(row[i]);
   }
-  constexpr std::size_t kNone = static_cast<std::size_t>(-2);
-  return format == Format::text ? print_text(rows, kNone) : print_markdown(rows, kNone);
-}
-
-std::string bar(const std::vector<Part>& parts, int width) {
-  double total = 0.0;
-  for (const Part& part : parts) total += part.amount;
-  if (total <= 0.0) return {};
-  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  std::string line = "[", legend;
-  double begun = 0.0;
-  std::size_t name_width = 0, shown_width = 0, number = 0;
-  for (const Part& part : parts) {
-    name_width = std::max(name_width, width_of(part.name));
-    shown_width = std::max(shown_width, width_of(part.shown));
+  if (rows.empty()) return {};
+  if (format == Format::text) {
+    if (marked_ < rows_.size()) rows[0][marked_ + 1].text = "> " + rows[0][marked_ + 1].text;
+    return text_table(rows, rows.size());
   }
-  const auto column = [&](double amount) {
-    return static_cast<std::size_t>(std::lround(amount / total * width));
-  };
-  for (const Part& part : parts) {
-    if (part.amount <= 0.0) continue;
-    const char letter = kLetters[number++ % kLetters.size()];
-    line += std::string(column(begun + part.amount) - column(begun), letter);
-    begun += part.amount;
-    legend +=
-        fmt::format("  {}  {}  {}  {:>5.1f} %\n", letter, padded(part.name, name_width, false),
-                    padded(part.shown, shown_width, true), 100.0 * part.amount / total);
-  }
-  return line + "]\n" + legend;
+  return markdown_table(
+      rows, [&](std::size_t, std::size_t i) { return marked_ < rows_.size() && i == marked_ + 1; });
 }
 
 }  // namespace espalier::report

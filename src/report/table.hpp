@@ -29,13 +29,17 @@ struct Column {
 };
 
 /// Rows under named columns, printed in one of four formats. In text, columns are as wide as their
-/// widest cell, numbers stand right, words left; lines have at most 100 columns as long as the
-/// cells allow it.
+/// widest cell, numbers stand right, words left, and lines have at most 100 columns. A table that
+/// would be wider has, in this order and as far as needed, headings of several lines, cells of
+/// several lines (words, the widest column first), and what then remains in blocks of columns, one
+/// below another, each of which begins with the first column. A single word is never divided: one
+/// that is longer than the line is all that may stand out.
 class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
   void add(std::vector<Cell> row);  ///< as many cells as columns
-  /// Stands in front of row `row` (from 0) in text; in bold in Markdown; "marked" in JSON.
+  /// Marks row `row` (from 0): "> " before it in text, bold in Markdown, "marked": true in JSON;
+  /// not in CSV. Transposed, "> " is before the name of its column.
   void mark(std::size_t row) { marked_ = row; }
   std::size_t num_rows() const { return rows_.size(); }
   /// The table, with a newline at its end. JSON: a list of objects.
@@ -57,7 +61,8 @@ struct Part {
   std::string shown;  ///< "1.234 s"
 };
 /// The parts as one bar of `width` characters, each with its own letter, and a legend of a line per
-/// part: letter, name, what is shown, per cent.
+/// part: letter, name, what is shown, per cent. Parts that are not above zero are left out; without
+/// any it is empty.
 std::string bar(const std::vector<Part>& parts, int width = 72);
 
 }  // namespace espalier::report

@@ -50,6 +50,9 @@ config::Parameters with_memory_settled(parallel::MpiSession& session, const conf
     room.free_bytes = static_cast<std::int64_t>(least[0]);
   }
   const config::Parameters settled = plan::with_recompute_chosen(p, grid.shape(), room);
+  // The banner could not know the plan before the GPUs were opened.
+  if (plan::is_budget_open(p) && p.device.memory_gib <= 0.0)
+    log::info("{}", plan::describe_memory_plan(settled, grid.shape(), room.backend));
   if (p.memory.recompute == "budget")
     log::info("{}", plan::describe_recompute(settled, grid.shape(), room));
   if (on_host) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""check.py <program> <folder inputs/plans>: every digit of three published searches against
-`espalier plan search`, the optimum of the exact count beside them, and what the published optima
-cost by it. Prints Markdown; ends with status 1 when a digit differs."""
+"""check.py <program> <folder inputs/plans>: every digit of three published searches and of speedruns
+against `espalier plan search`, the optimum of the exact count beside them, and what the published
+optima cost by it. Prints Markdown; ends with status 1 when a digit differs."""
 import pathlib
 import sys
 import time
@@ -70,6 +70,21 @@ def exact(program, plans):
                   f"published count, {both[1] / first['tokens'] / 1e9:.2f} exactly")
 
 
+def speedruns(program, plans):
+    """-> number of figures that differ."""
+    bad = 0
+    print("\n| speedrun | parameters | FLOPs, published | found | exact count | of it |")
+    print("|---|---|---|---|---|---|")
+    for name, (*_, parameters, _, flops) in published.SPEEDRUNS.items():
+        rows = {count: published.speedrun(program, plans / "llama3-1.36e21.toml", name, count)
+                for count in ("marin", "exact")}
+        own, exactly = rows["marin"]["flops"], rows["exact"]["flops"]
+        bad += f"{own:.4e}" != flops or rows["marin"]["parameters"] != parameters
+        print(f"| {name} | {rows['marin']['parameters']:,} | {flops} | {own:.4e} | {exactly:.4e} | "
+              f"{100 * exactly / own:.1f} % |")
+    return bad
+
+
 def speed(program, plans):
     """Seconds of the whole command on one core, without and with a search of many pairs."""
     wide = ["search.layers_min=1", "search.layers_max=200", "search.layers_step=1",
@@ -91,5 +106,6 @@ if __name__ == "__main__":
     program, plans = sys.argv[1], pathlib.Path(sys.argv[2])
     differing = compare(program, plans)
     exact(program, plans)
+    differing += speedruns(program, plans)
     speed(program, plans)
     sys.exit(differing > 0)

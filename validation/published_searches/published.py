@@ -43,6 +43,16 @@ SEARCHES = {
             2.418881 2.597 31.273 38 2048 32 0.6""",
     },
 }
+# Speedruns of Llama shapes (V 128256, S 4096): H, F, L, A, K, parameters, tokens and model FLOPs as
+# they were published. A step has 128 sequences, and a run whole steps. The last is an estimate for a
+# Qwen3 of 0.6B over 6,000 steps, which calls itself 1.36e19.
+SPEEDRUNS = {
+    "130m": (512, 1792, 6, 8, 8, 154147328, 2.600e9, "1.7773e+18"),
+    "300m": (768, 2688, 12, 12, 12, 299649792, 6.000e9, "9.9904e+18"),
+    "520m": (1024, 3584, 24, 16, 8, 602457088, 10.40e9, "4.2104e+19"),
+    "1.2b": (2048, 7168, 16, 16, 8, 1431373824, 24.0e9, "2.0716e+20"),
+    "0.6b": (1024, 3072, 28, 16, 8, 615048192, 128 * 4096 * 6000, "1.3614e+19"),
+}
 PRINTED = ("loss", "N/1e9", "D/1e9", "L", "H", "A", "D/N/20")
 
 
@@ -81,6 +91,21 @@ class Search:
     def printed(self):
         """Rows in the columns of the published tables."""
         return [[row[column] for column in PRINTED] for row in self.rows]
+
+
+def speedrun(program, document, name, flops):
+    """A speedrun as a search of one pair of shape and tokens: its row, with that count of FLOPs."""
+    hidden, intermediate, layers, heads, kv_heads, _, tokens, published = SPEEDRUNS[name]
+    tokens = tokens // (128 * 4096) * (128 * 4096)
+    return json.loads(run([
+        program, "plan", "search", document, f"search.flops={flops}", "search.tolerance=0.5",
+        f"search.budget={published}", "training.sequence_length=4096", "model.vocab_size=128256",
+        f"model.num_key_value_heads={kv_heads}", f"search.head_dims=[{hidden // heads}]",
+        "search.layers_min=0", "search.layers_max=0", f"search.layers=[{layers}]",
+        "search.hidden_min=0", "search.hidden_max=0", f"search.hidden_sizes=[{hidden}]",
+        f"search.intermediate_ratio={intermediate / hidden}", "search.tokens_count=1",
+        f"search.tokens_min={tokens}", f"search.tokens_max={tokens}",
+        "--format", "json"]))["candidates"][0]
 
 
 def differences(name, search):

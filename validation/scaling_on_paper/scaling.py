@@ -148,15 +148,14 @@ def beside_published(binary):
     print("|---|---|---|---|---|")
     cases = [("torchtitan, H100, FSDP 8 -> 128", "h100", (6667, 6514), (8, 128), "llama3-8b"),
              ("Megatron-Bridge, H100, 8 -> 128", "h100", (10682, 10630), (8, 128), "llama3-8b"),
-             ("torchtitan, A100, 8 -> 128", "a100", (None, None), (8, 128), "llama3-8b")]
+             ("torchtitan, A100, 8 -> 128", "a100-80", (None, None), (8, 128), "llama3-8b")]
     for name, device, (few, many), ranks, model in cases:
         rows = [best(binary, model, device, n, 8 * n, "training.sequence_length=8192")
                 for n in ranks]
         kept = many / few if few else .995
         own = rows[1]["tokens_per_second_per_device"] / rows[0]["tokens_per_second_per_device"]
         speeds = f"{few:,} -> {many:,}" if few else "not printed"
-        grids = " -> ".join(f"{r['tensor_x']}" if 'tensor_x' in r else
-                            f"{r['tensor']:.0f} x {r['data']:.0f}" for r in rows)
+        grids = " -> ".join(f"{r['tensor']:.0f} x {r['data']:.0f}" for r in rows)
         planned = " -> ".join(f"{r['tokens_per_second_per_device']:,.0f}" for r in rows)
         print(f"| {name} | {speeds} | {100 * kept:.1f} % | {planned} ({grids}) | "
               f"{100 * own:.1f} % |")

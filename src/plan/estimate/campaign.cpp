@@ -77,7 +77,9 @@ Change parse_change(const std::string& text, const PhaseErrors& errors) {
   for (;;) {
     const std::size_t bar = rest.find('|');
     change.values.push_back(trimmed(rest.substr(0, bar)));
-    errors.require(!change.values.back().empty() || bar == std::string_view::npos,
+    // One empty value is a text like any other.
+    const bool is_alone = change.values.size() == 1 && bar == std::string_view::npos;
+    errors.require(is_alone || !change.values.back().empty(),
                    fmt::format("the change \"{}\" has an empty value", text));
     if (bar == std::string_view::npos) break;
     rest.remove_prefix(bar + 1);
@@ -346,6 +348,36 @@ std::vector<std::string> write_campaign(const CampaignPlan& plan, const std::str
   return paths;
 }
 
+namespace {
+
+/// "64.83e9", rounded down.
+std::string billions(double tokens) {
+  const double digit = std::pow(10.0, std::floor(std::log10(tokens)) - 3.0);
+  return fmt::format("{:.4g}e9", std::floor(tokens / digit) * digit / 1e9);
+}
+
+/// The shortest run whose hours are enough; where no one is, the last runs, as few as are.
+std::string runs_to_leave_out(const CampaignPlan& plan) {
+  const double over = plan.over();
+  const CampaignRun* shortest = nullptr;
+  for (const CampaignRun& run : plan.runs)
+    if (run.hours() >= over && (shortest == nullptr || run.hours() < shortest->hours()))
+      shortest = &run;
+  if (shortest != nullptr)
+    return fmt::format("\"{}\" ({:.3g} h)", shortest->name, shortest->hours());
+  double saved = 0.0;
+  std::string names;
+  for (std::size_t i = plan.runs.size(); i-- > 0 && saved < over;) {
+    const CampaignRun& run = plan.runs[i];
+    if (run.hours() == 0.0) continue;
+    saved += run.hours();
+    names = fmt::format("\"{}\"{}{}", run.name, names.empty() ? "" : ", ", names);
+  }
+  return fmt::format("{} ({:.3g} h)", names, saved);
+}
+
+}  // namespace
+
 std::vector<std::string> ways_to_fit(const CampaignPlan& plan, double reserve) {
   std::vector<std::string> ways;
   const double over = plan.over();
@@ -358,22 +390,10 @@ std::vector<std::string> ways_to_fit(const CampaignPlan& plan, double reserve) {
     double most = 0.0;
     for (const CampaignRun& run : plan.runs)
       if (run.phase == phase && run.fits()) most = std::max(most, run.tokens());
-    ways.push_back(fmt::format("\"{}\" with {:.4g} tokens a run in place of {:.4g}",
-                               plan.phases[phase], most * (hours - over) / hours, most));
+    ways.push_back(fmt::format("\"{}\" with {} tokens a run in place of {}", plan.phases[phase],
+                               billions(most * (hours - over) / hours), billions(most)));
   }
-  // The last runs, as few as are enough.
-  double saved = 0.0;
-  std::vector<std::string> left_out;
-  for (auto run = plan.runs.rbegin(); run != plan.runs.rend() && saved < over; ++run) {
-    if (run->hours() == 0.0) continue;
-    saved += run->hours();
-    left_out.insert(left_out.begin(), run->name);
-  }
-  if (left_out.size() < plan.runs.size()) {
-    std::string names;
-    for (const std::string& name : left_out) names += (names.empty() ? "" : ", ") + name;
-    ways.push_back(fmt::format("without {} ({:.3g} h)", names, saved));
-  }
+  ways.push_back("without " + runs_to_leave_out(plan));
   ways.push_back(
       fmt::format("plan.hours = {:.1f}", std::ceil(10.0 * plan.needed() / (1.0 - reserve)) / 10.0));
   return ways;

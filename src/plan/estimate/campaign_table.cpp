@@ -90,7 +90,7 @@ report::Table of_phases(const CampaignPlan& plan) {
                fixed(100.0 * hours / plan.usable, 1), fixed(begins, 2), fixed(ends, 2),
                !in_memory ? std::string("not in memory")
                : in_time  ? std::string("yes")
-                          : fmt::format("{:.2f} h too long", late)});
+                          : fmt::format("{:.2f} h over", late)});
   }
   return table;
 }

@@ -26,11 +26,18 @@ Cell count(std::int64_t value) {
   return {static_cast<double>(value), with_commas(value)};
 }
 /// With so many significant digits.
-Cell number(double value, int digits = 4) {
+Cell number(double value, int digits) {
   return {value, fmt::format("{:.{}g}", value, digits)};
+}
+Cell scientific(double value, int decimals) {
+  return {value, fmt::format("{:.{}e}", value, decimals)};
 }
 Cell fixed(double value, int decimals) {
   return {value, fmt::format("{:.{}f}", value, decimals)};
+}
+/// Of a test of minutes as of a training of months.
+Cell hours(double value) {
+  return fixed(value, value < 1.0 ? 3 : value < 100.0 ? 2 : 1);
 }
 Cell yes_or_no(bool value) {
   return value ? "yes" : "no";
@@ -146,12 +153,14 @@ void add_flops(Rows& rows) {
   };
   using C = const Column&;
   add("flops_projections", "GFLOP/token: projections", [](C c) { return c.flops.projections; });
-  add("flops_causal_attention", "  causal attention", [](C c) { return c.flops.causal_attention; });
-  add("flops_full_attention", "  full attention", [](C c) { return c.flops.full_attention; });
-  add("flops_mlp", "  MLP", [](C c) { return c.flops.mlp; });
-  add("flops_lm_head", "  LM head", [](C c) { return c.flops.lm_head; });
-  add("flops_causal", "  all, causal", [](C c) { return c.causal_flops(); });
-  add("flops_full", "  all, full attention", [](C c) { return c.full_flops(); });
+  add("flops_causal_attention", "GFLOP/token: causal attention",
+      [](C c) { return c.flops.causal_attention; });
+  add("flops_full_attention", "GFLOP/token: full attention",
+      [](C c) { return c.flops.full_attention; });
+  add("flops_mlp", "GFLOP/token: MLP", [](C c) { return c.flops.mlp; });
+  add("flops_lm_head", "GFLOP/token: LM head", [](C c) { return c.flops.lm_head; });
+  add("flops_causal", "GFLOP/token: all, causal", [](C c) { return c.causal_flops(); });
+  add("flops_full", "GFLOP/token: all, full attention", [](C c) { return c.full_flops(); });
 }
 
 void add_training(Rows& rows) {
@@ -162,7 +171,7 @@ void add_training(Rows& rows) {
     return fixed(c.tokens / static_cast<double>(c.architecture.num_parameters()), 1);
   });
   rows.add_of_runs("training_flops", "FLOPs of the training, causal",
-                   [](const Column& c) { return number(c.tokens * c.causal_flops()); });
+                   [](const Column& c) { return scientific(c.tokens * c.causal_flops(), 3); });
   rows.add_of_runs("expected_loss", "expected loss",
                    [](const Column& c) { return fixed(expected_loss(c.parameters), 6); });
   rows.add_of_runs("steps", "steps",
@@ -170,12 +179,13 @@ void add_training(Rows& rows) {
   rows.add_of_runs("batch_tokens", "batch, tokens", [](const Column& c) {
     return count(static_cast<std::int64_t>(c.batch_tokens()));
   });
-  rows.add_of_runs("step_law_batch_tokens", "  Step Law's hint",
+  rows.add_of_runs("step_law_batch_tokens", "batch by Step Law",
                    [](const Column& c) { return count(std::llround(c.hint().batch_tokens)); });
-  rows.add_of_runs("learning_rate", "learning rate",
-                   [](const Column& c) { return number(c.parameters.optimizer.learning_rate, 3); });
-  rows.add_of_runs("step_law_learning_rate", "  Step Law's hint",
-                   [](const Column& c) { return number(c.hint().learning_rate, 3); });
+  rows.add_of_runs("learning_rate", "learning rate", [](const Column& c) {
+    return scientific(c.parameters.optimizer.learning_rate, 2);
+  });
+  rows.add_of_runs("step_law_learning_rate", "learning rate by Step Law",
+                   [](const Column& c) { return scientific(c.hint().learning_rate, 2); });
 }
 
 // Devices -----------------------------------------------------------------------------------------
@@ -205,40 +215,37 @@ void add_device(Rows& rows, const std::vector<ComparedRun>& runs,
   std::vector<Layout> layouts;
   for (const ComparedRun& run : runs) layouts.push_back(layout_of(run, hardware));
   const auto add = [&](const std::string& key, const std::string& heading, auto&& cell_of) {
-    ComparedProperty row{{fmt::format("{}_{}", hardware.name, key), heading}, {}};
+    ComparedProperty row{
+        {fmt::format("{}_{}", hardware.name, key), fmt::format("{}: {}", hardware.name, heading)},
+        {}};
     for (std::size_t i = 0; i < runs.size(); ++i) row.cells.push_back(cell_of(layouts[i], runs[i]));
     rows.add(std::move(row));
   };
   using L = const Layout&;
   using R = const ComparedRun&;
-  const auto timed = [](L l, double value, int digits) {
-    return l.estimate.tokens_per_second > 0.0 ? number(value, digits) : nothing();
+  const auto if_timed = [](L l, Cell cell) {
+    return l.estimate.tokens_per_second > 0.0 ? cell : nothing();
   };
-  const auto of_run = [&](L l, R run, double value) {
-    return has_length(run.parameters) ? timed(l, value, 4) : nothing();
+  const auto if_run = [&](L l, R run, Cell cell) {
+    return has_length(run.parameters) ? if_timed(l, std::move(cell)) : nothing();
   };
-  add("ranks", fmt::format("on {}: devices", hardware.name),
-      [](L l, R) { return count(l.estimate.ranks); });
-  add("layout", "  tensor x data, micro-batch, recompute",
-      [](L l, R) { return Cell(short_layout(l.parameters)); });
-  add("memory_bytes", "  memory, GiB", [](L l, R) {
+  add("ranks", "devices", [](L l, R) { return count(l.estimate.ranks); });
+  add("layout", "layout", [](L l, R) { return Cell(short_layout(l.parameters)); });
+  add("memory_bytes", "memory, GiB", [](L l, R) {
     const auto bytes = static_cast<double>(l.estimate.memory_bytes);
     return Cell(bytes, fmt::format("{:.1f}", bytes / (1 << 30)));
   });
-  add("fits", fmt::format("  fits in {:.4g} GiB", hardware.memory_gib),
+  add("fits", fmt::format("fits in {:.4g} GiB", hardware.memory_gib),
       [](L l, R) { return yes_or_no(l.estimate.fits); });
-  add("tokens_per_second", "  tokens/s", [&](L l, R) {
-    return l.estimate.tokens_per_second > 0.0 ? count(std::llround(l.estimate.tokens_per_second))
-                                              : nothing();
+  add("tokens_per_second", "tokens/s",
+      [&](L l, R) { return if_timed(l, count(std::llround(l.estimate.tokens_per_second))); });
+  add("mfu_causal", "MFU, %", [&](L l, R) {
+    const double mfu = l.estimate.mfu_causal;
+    return if_timed(l, Cell(mfu, fmt::format("{:.1f}", 100.0 * mfu)));
   });
-  add("mfu_causal", "  MFU, %", [&](L l, R) {
-    return l.estimate.tokens_per_second > 0.0
-               ? Cell(l.estimate.mfu_causal, fmt::format("{:.1f}", 100.0 * l.estimate.mfu_causal))
-               : nothing();
-  });
-  add("hours", "  hours", [&](L l, R run) { return of_run(l, run, l.estimate.hours); });
-  add("device_hours", "  device-hours",
-      [&](L l, R run) { return of_run(l, run, l.estimate.device_hours()); });
+  add("hours", "hours", [&](L l, R run) { return if_run(l, run, hours(l.estimate.hours)); });
+  add("device_hours", "device-hours",
+      [&](L l, R run) { return if_run(l, run, hours(l.estimate.device_hours())); });
 }
 
 // Printing ----------------------------------------------------------------------------------------
@@ -252,8 +259,7 @@ report::Table table_of(const std::vector<ComparedRun>& runs,
   const auto heading = [&](const ComparedProperty& property) {
     const std::string& words = property.column.heading;
     if (format == report::Format::text) return (property.differs() ? "* " : "  ") + words;
-    return property.differs() ? fmt::format("**{}**", words.substr(words.find_first_not_of(' ')))
-                              : words;
+    return property.differs() ? fmt::format("**{}**", words) : words;
   };
   std::vector<report::Column> columns = {
       {"name", format == report::Format::text ? "* differs" : "**differs**"}};
@@ -306,7 +312,13 @@ std::string print_comparison(const std::vector<ComparedRun>& runs,
   const auto table = [&](std::size_t first, std::size_t last) {
     return table_of(runs, properties, first, last, format).print_transposed(format);
   };
-  if (format != report::Format::text) return table(0, runs.size());
+  if (format == report::Format::csv || format == report::Format::json) return table(0, runs.size());
+  const bool has_layouts = std::any_of(
+      properties.begin(), properties.end(),
+      [](const ComparedProperty& property) { return property.column.key.ends_with("_layout"); });
+  const std::string legend =
+      has_layouts ? "\nlayout: tensor x data ranks, sequences of a micro-batch, recompute\n" : "";
+  if (format == report::Format::markdown) return table(0, runs.size()) + legend;
   std::string text;
   for (std::size_t first = 0; first < runs.size();) {
     std::size_t last = first + 1;
@@ -314,7 +326,7 @@ std::string print_comparison(const std::vector<ComparedRun>& runs,
     text += (text.empty() ? "" : "\n") + table(first, last);
     first = last;
   }
-  return text;
+  return text + legend;
 }
 
 }  // namespace espalier::plan

@@ -36,7 +36,8 @@ struct Estimate {
 ///               12 bytes per parameter, divided over the ranks, at hardware.storage_gbs per node
 ///               (0: not known, nothing is written in time), beside the next step; what that step's
 ///               update finds unwritten is first copied to the host, by GPUs at 8 GB/s each (a
-///               guess: through 16 MiB of pinned memory), or with checkpoint.staging = "wait" waited
+///               guess: through 16 MiB of pinned memory), or with checkpoint.staging = "wait"
+/// waited
 ///               for. A save that is not over when the next one begins holds that up, too.
 /// Where the data sheet's peak is not known, MFU is a share of the best measured product, and 0
 /// without that.

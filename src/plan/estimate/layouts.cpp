@@ -67,8 +67,8 @@ std::vector<config::Parameters> legal_grids(const config::Parameters& base, std:
   return grids;
 }
 
-/// The nearest numbers of ranks below and above that have a layout. Data ranks divide the samples of
-/// a step and tensor ranks the heads: these are the numbers to ask for.
+/// The nearest numbers of ranks below and above that have a layout. Data ranks divide the samples
+/// of a step and tensor ranks the heads: these are the numbers to ask for.
 std::vector<std::int64_t> usable_ranks_near(const config::Parameters& base, std::int64_t ranks) {
   std::set<std::int64_t> candidates;
   for (const std::int64_t data : divisors(base.training.global_batch_size))

@@ -30,15 +30,19 @@ bool has_length(const config::Parameters& parameters) {
 }
 
 config::Parameters resolved_without_grid(config::Parameters p, const std::string& name) {
-  if (config::model_is_absent(p.model)) {
-    require(
-        p.model.initial_weights.empty(), ExitStatus::bad_configuration,
-        "{} leaves the sizes of its model to model.initial_weights, which a plan does not read: "
-        "set model.file (see inputs/models) or the sizes in [model]",
-        name);
-    fail(ExitStatus::bad_configuration,
-         "{} has no model: set model.file (see inputs/models) or the sizes in [model]", name);
-  }
+  if (config::model_is_absent(p.model))
+    throw Error(
+        ExitStatus::bad_configuration,
+        fmt::format(
+            fmt::runtime(
+                p.model.initial_weights.empty()
+                    ? "{} has no model: set model.file (see inputs/models) or the sizes in "
+                      "[model]"
+                    : "{} leaves the sizes of its model to model.initial_weights, which a plan "
+                      "does not read: set model.file (see inputs/models) or the sizes in "
+                      "[model]"),
+            name),
+        Met::by_every_rank);
   const bool is_run = has_length(p);
   p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
   try {

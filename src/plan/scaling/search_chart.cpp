@@ -58,7 +58,8 @@ report::XyChart loss_chart(const SearchSpace& space, const SearchResult& result,
     return point.y < tokens.low || point.y > tokens.high;
   });
 
-  report::Series six_n{.name = "6 N D", .points = {}, .dashed = true};
+  report::Series six_n{
+      .name = fmt::format("6 N D = {:.4g} FLOPs", space.budget), .points = {}, .dashed = true};
   report::Contours contours{.xs = logarithmically_spaced(parameters.low, parameters.high, kPoints),
                             .ys = logarithmically_spaced(tokens.low, tokens.high, kPoints),
                             .values = {},

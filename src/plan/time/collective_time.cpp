@@ -4,56 +4,100 @@
 #include <cmath>
 
 #include "base/error.hpp"
-#include "parallel/comm/session.hpp"
 
 namespace espalier::plan {
 namespace {
 
-double needed(double value, std::string_view key, const config::HardwareParameters& hardware) {
-  if (value <= 0.0)
+/// NCCL's baseLat of a ring with protocol LL (src/graph/tuning.cc): what a collective takes before
+/// its first step.
+constexpr double kStartUs = 6.6;
+
+double link_gbs(const config::HardwareParameters& h) {
+  const double gbs = h.link_bus_gbs > 0 ? h.link_bus_gbs : h.link_gbs;
+  if (!(gbs > 0))
     throw Error(ExitStatus::bad_configuration,
-                fmt::format("hardware.{} is not set for {}: more than one rank needs it", key,
-                            hardware.name.empty() ? "this device" : hardware.name),
+                fmt::format("hardware.link_gbs of {} is not known, and ranks of a node would send "
+                            "to one another: give it (GB/s, one direction), or link_bus_gbs",
+                            h.name),
                 Met::by_every_rank);
-  return value;
+  return gbs;
+}
+
+double network_gbs(const config::HardwareParameters& h) {
+  const double gbs = h.network_bus_gbs > 0 ? h.network_bus_gbs : h.network_gbs;
+  if (!(gbs > 0))
+    throw Error(ExitStatus::bad_configuration,
+                fmt::format("hardware.network_gbs of {} is not known, and the job has more ranks "
+                            "than hardware.devices_per_node = {}: give it (GB/s of a device, one "
+                            "direction), or network_bus_gbs",
+                            h.name, h.devices_per_node),
+                Met::by_every_rank);
+  return gbs;
+}
+
+double log2_of(int n) {
+  return std::ceil(std::log2(static_cast<double>(std::max(n, 1))));
 }
 
 }  // namespace
 
-RankGroup group_of(const std::string& name, const parallel::ProcessGrid& grid) {
-  using parallel::Span;
-  const auto of = [&](Span span) {
-    const std::vector<int> ranks = grid.group(span);
-    return RankGroup{.size = std::ssize(ranks),
-                     .stride = ranks.size() > 1 ? ranks[1] - ranks[0] : 1};
-  };
-  if (name.starts_with("tensor") && !name.starts_with("tensor x")) return of(Span::tensor);
-  for (const Span span : {Span::tokens_shared, Span::kv_tokens, Span::tokens})
-    if (name == parallel::gradient_group_name(span)) return of(span);
-  return of(Span::world);
+GroupPlace place_of(int ranks, int stride, const config::HardwareParameters& hardware) {
+  const int per_node = std::max(1, static_cast<int>(hardware.devices_per_node) / stride);
+  return {.ranks = ranks, .per_node = std::min(ranks, per_node)};
 }
 
-double collective_seconds(std::string_view collective, double bytes, RankGroup group,
-                          const config::HardwareParameters& hardware) {
-  if (group.size <= 1) return 0.0;
-  const std::int64_t per_node =
-      std::clamp<std::int64_t>(hardware.devices_per_node / group.stride, 1, group.size);
-  const double nodes = std::ceil(static_cast<double>(group.size) / static_cast<double>(per_node));
-  double bandwidth = 0.0, latency = 0.0;
-  if (per_node > 1) {
-    bandwidth = hardware.link_bus_gbs > 0.0 ? hardware.link_bus_gbs
-                                            : needed(hardware.link_gbs, "link_gbs", hardware);
-    latency = static_cast<double>(per_node - 1) * hardware.link_latency_us;
+GroupPlace place_of_group(std::string_view group, const config::Parameters& p,
+                          const config::HardwareParameters& h) {
+  const auto tensor = static_cast<int>(p.parallel.tensor);
+  const auto data = static_cast<int>(p.parallel.data);
+  if (group.starts_with("tensor (") || group == "tensor") return place_of(tensor, 1, h);
+  if (group == "data") return place_of(data, tensor, h);
+  if (group == "kv replicas x data") {
+    // Consecutive tensor ranks hold the same heads.
+    const int replicas = std::max(
+        1, tensor / static_cast<int>(std::max<std::int64_t>(p.model.num_key_value_heads, 1)));
+    GroupPlace place = place_of(data, tensor, h);
+    place.ranks *= replicas;
+    place.per_node = std::min(place.ranks, place.per_node * replicas);
+    return place;
   }
-  if (nodes > 1.0) {
-    const double network =
-        static_cast<double>(per_node) * needed(hardware.network_gbs, "network_gbs", hardware);
-    bandwidth = bandwidth > 0.0 ? std::min(bandwidth, network) : network;
-    latency += std::ceil(std::log2(nodes)) * hardware.network_latency_us;
-  }
-  const auto n = static_cast<double>(group.size);
-  const double once = 1e-6 * latency + (n - 1.0) / n * bytes / (1e9 * bandwidth);
-  return collective.starts_with("all_reduce") ? 2.0 * once : once;
+  return place_of(tensor * data, 1, h);
+}
+
+double ring_gbs(const GroupPlace& place, const config::HardwareParameters& hardware) {
+  if (place.nodes() == 1) return link_gbs(hardware);
+  const double adapters = place.per_node * network_gbs(hardware);
+  return place.per_node == 1 ? adapters : std::min(link_gbs(hardware), adapters);
+}
+
+double collective_seconds(std::string_view collective, double bytes, double calls,
+                          const GroupPlace& place, const config::HardwareParameters& h) {
+  const int n = place.ranks, nodes = place.nodes();
+  if (n == 1 || calls <= 0) return 0.0;
+  const double tree_us =
+      log2_of(place.per_node) * h.link_latency_us + log2_of(nodes) * h.network_latency_us;
+  if (collective.ends_with("of values") || collective == "barrier")
+    return calls * (kStartUs + 2.0 * tree_us) * 1e-6;
+
+  const double between = nodes > 1 ? nodes : 0;
+  const double ring_us = (n - 1 - std::min<double>(between, n - 1)) * h.link_latency_us +
+                         std::min<double>(between, n - 1) * h.network_latency_us;
+  const bool twice = collective == "all_reduce";
+  const double passes = twice ? 2.0 : 1.0;
+  const double share = collective == "broadcast" ? 1.0 : static_cast<double>(n - 1) / n;
+  const double moved = passes * share * bytes;
+  const double by_ring =
+      moved / (ring_gbs(place, h) * 1e9) + calls * (kStartUs + passes * ring_us) * 1e-6;
+  const double one_gbs = nodes > 1 ? network_gbs(h) : link_gbs(h);
+  const double by_tree = moved / (one_gbs * 1e9) + calls * (kStartUs + passes * tree_us) * 1e-6;
+  return std::min(by_ring, by_tree);
+}
+
+double message_seconds(double bytes, int stride, const config::HardwareParameters& h) {
+  const bool near = stride < h.devices_per_node;
+  const double gbs = near ? link_gbs(h) : network_gbs(h);
+  return bytes / (gbs * 1e9) +
+         (kStartUs + (near ? h.link_latency_us : h.network_latency_us)) * 1e-6;
 }
 
 }  // namespace espalier::plan

@@ -1,35 +1,40 @@
 #pragma once
-#include <cstdint>
-#include <string>
 #include <string_view>
 
 #include "config/parameters.hpp"
-#include "parallel/layout/grid.hpp"
 
 namespace espalier::plan {
 
-/// Ranks that take part in a collective: how many, and how far apart neighbours are in the order
-/// of ranks. Nodes hold consecutive ranks.
-struct RankGroup {
-  std::int64_t size = 1;
-  std::int64_t stride = 1;
+/// Where the ranks of a group are.
+struct GroupPlace {
+  int ranks = 1;
+  int per_node = 1;  ///< ranks of the group that share a node
+  int nodes() const { return (ranks + per_node - 1) / per_node; }
 };
+/// A group of `ranks` whose neighbours are `stride` ranks of the job apart, on nodes that hold
+/// devices_per_node consecutive ranks.
+GroupPlace place_of(int ranks, int stride, const config::HardwareParameters& hardware);
 
-/// The ranks of the group that StepCounts::collectives calls so.
-RankGroup group_of(const std::string& name, const parallel::ProcessGrid& grid);
-
-/// Seconds of one collective of a group whose tensor has `bytes` in all (the whole result of an
-/// all-gather, the whole operand of a reduce-scatter or an all-reduce): alpha-beta, of a ring
-/// (Thakur et al. 2005; NCCL's bus bandwidth)
-///   all_gather, reduce_scatter   rounds alpha + (n - 1) / n bytes / bandwidth
-///   all_reduce                   twice that
-/// Inside a node the bandwidth is link_bus_gbs (where not measured, link_gbs), and there are n - 1
-/// rounds of link_latency_us. A group of g ranks per node on several nodes crosses the network once
-/// per node: each of its members has a network adapter of its own, so that the ring goes at the
-/// smaller of that and g network_bus_gbs (network_gbs); rounds are g - 1 inside a node and
-/// log2(nodes) between them (trees, PAT). Throws Error (bad_configuration) where the hardware lacks
-/// the link, and names the key.
-double collective_seconds(std::string_view collective, double bytes, RankGroup group,
+/// Where the ranks of a group of communication are, by the name that StepCounts has for it.
+GroupPlace place_of_group(std::string_view group, const config::Parameters& parameters,
                           const config::HardwareParameters& hardware);
+
+/// GB/s of a large ring over the group: the bus bandwidth of nccl-tests, at which (n-1)/n of an
+/// all-gather's or reduce-scatter's bytes pass. Between nodes all ranks of the group on a node send
+/// at once, each by its own adapter, and the ring within the node limits them. Throws Error
+/// (bad_configuration) naming the link whose bandwidth is missing.
+double ring_gbs(const GroupPlace& place, const config::HardwareParameters& hardware);
+
+/// Seconds of `calls` collectives of `bytes` together, the whole tensors'.
+///   all_gather, reduce_scatter  (n-1)/n bytes / ring + steps of the ring
+///   all_reduce                  twice that; small ones by a tree, 2 log2(n) steps
+///   broadcast                   bytes / ring + steps
+/// or, where it is faster, with log2(n) steps at the rate of one adapter (NCCL's PAT). Names are
+/// those of CountingCommunicator; "... of values" are latency alone.
+double collective_seconds(std::string_view collective, double bytes, double calls,
+                          const GroupPlace& place, const config::HardwareParameters& hardware);
+
+/// Seconds of a message to a neighbour that is `stride` ranks away.
+double message_seconds(double bytes, int stride, const config::HardwareParameters& hardware);
 
 }  // namespace espalier::plan

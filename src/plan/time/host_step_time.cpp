@@ -46,16 +46,14 @@ std::string phase_of(const std::string& group, std::string_view collective) {
 }
 
 double collective_seconds_of(std::string_view collective, const parallel::CollectiveCost& cost,
-                             const std::string& phase, const RankGroup& group, const Parameters& p,
+                             const std::string& phase, const GroupPlace& place, const Parameters& p,
                              const HardwareParameters& hardware) {
   const auto calls = static_cast<double>(cost.calls), bytes = static_cast<double>(cost.bytes);
-  if ((group.size - 1) * group.stride >= hardware.devices_per_node)
-    return calls *
-           collective_seconds(collective, bytes / calls, {group.size, group.stride}, hardware);
+  if (place.nodes() > 1) return collective_seconds(collective, bytes, calls, place, hardware);
   const OperatorRate* rate = find_rate(hardware, phase, p.training.dtype);
   if (rate == nullptr || rate->gbs <= 0.0)
     fail_missing(hardware, fmt::format("gbs of \"{}\" for {}", phase, p.training.dtype));
-  const auto n = static_cast<double>(group.size);
+  const auto n = static_cast<double>(place.ranks);
   const double passes = collective.starts_with("all_reduce") ? 2.0 : 1.0;
   return 1e-6 * calls * rate->overhead_us + passes * (n - 1.0) / n * bytes / (1e9 * rate->gbs);
 }
@@ -80,15 +78,11 @@ StepTime host_step_time(const StepCounts& counts, const Parameters& p,
   }
   time.other = (hardware.step_factor - 1.0) * time.step();
 
-  const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
-                                  .data = static_cast<int>(p.parallel.data)};
-  const parallel::ProcessGrid grid(shape, 0,
-                                   parallel::views_of(p.model.num_key_value_heads, shape));
   for (const auto& [name, costs] : counts.collectives)
     for (const auto& [collective, cost] : costs) {
       const std::string phase = phase_of(name, collective);
-      const double seconds =
-          collective_seconds_of(collective, cost, phase, group_of(name, grid), p, hardware);
+      const double seconds = collective_seconds_of(collective, cost, phase,
+                                                   place_of_group(name, p, hardware), p, hardware);
       (name == "world"                   ? time.other
        : phase == "tensor communication" ? time.tensor_exposed
                                          : time.data_exposed) += seconds;

@@ -1,6 +1,7 @@
 #include "plan/time/step_time.hpp"
 
 #include "base/error.hpp"
+#include "plan/time/counted_step.hpp"
 #include "plan/time/models.hpp"
 
 namespace espalier::plan {
@@ -11,11 +12,17 @@ double StepTime::step() const {
 
 StepCounts count_step_for(const config::Parameters& parameters,
                           const config::HardwareParameters& hardware) {
+  const bool gpu = hardware.kind == "gpu";
+  const device::Backend backend = gpu ? device::Backend::cuda : device::Backend::host;
+  const int capability = gpu ? static_cast<int>(hardware.compute_capability) : 0;
+  // Blocks that are chosen one by one are not alike.
+  const bool alike = parameters.memory.recompute != "budget";
+  if (alike && parameters.model.num_hidden_layers > 3)
+    return counted_step(parameters, backend, capability)
+        .at(parameters.model.num_hidden_layers, num_micro_batches(parameters));
   const parallel::GridShape shape{.tensor = static_cast<int>(parameters.parallel.tensor),
                                   .data = static_cast<int>(parameters.parallel.data)};
-  const bool gpu = hardware.kind == "gpu";
-  return count_step(parameters, {shape, 0}, gpu ? device::Backend::cuda : device::Backend::host,
-                    gpu ? static_cast<int>(hardware.compute_capability) : 0);
+  return count_step(parameters, {shape, 0}, backend, capability);
 }
 
 StepTime time_of(const StepCounts& counts, const config::Parameters& parameters,

@@ -114,6 +114,8 @@ class PlanMemory(unittest.TestCase):
             for word in words:
                 self.assertIn(word, text, arguments)
         self.assertIn("cannot be read", plan("no-such.toml", status=78))
+        self.assertIn("no model is given", plan("training.steps=1", status=78))
+        self.assertIn("fits", plan(TINY, "device.memory_gib=1e300"))
 
 
 class Budget(RunCase):

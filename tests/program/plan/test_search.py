@@ -43,6 +43,12 @@ class Published(unittest.TestCase):
             found = published.Search(BINARY, PLANS / f"{name}.toml")
             self.assertEqual(found.printed()[0], row.split(), name)
 
+    def test_model_flops_of_speedruns_digit_for_digit(self):
+        for name, (*_, parameters, _, flops) in published.SPEEDRUNS.items():
+            row = published.speedrun(BINARY, LLAMA3, name, "marin")
+            self.assertEqual(f"{row['flops']:.4e}", flops, name)
+            self.assertEqual(row["parameters"], parameters, name)
+
 
 class Output(unittest.TestCase):
     def test_lines_have_100_columns(self):
@@ -148,7 +154,9 @@ class Files(unittest.TestCase):
 
 class Devices(unittest.TestCase):
     """Memory and hours come from the plans of layouts, which have tests of their own."""
-    KEYS = ["plan.device=b200", "plan.ranks=8", "search.layers=[24]", "search.hidden_max=1536"]
+    # Three shapes, and a batch that few layouts divide.
+    KEYS = ["plan.device=b200", "plan.ranks=8", "training.global_batch_size=8",
+            "search.layers=[24]", "search.hidden_max=1536"]
     ROWS = [row for row in published.published_rows("qwen3-1.36e21")
             if row[3] == "24" and int(row[4]) <= 1536]
 

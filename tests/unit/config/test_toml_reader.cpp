@@ -252,6 +252,28 @@ TEST_CASE("what is wrong with a model file says which file") {
   expect_words(error_of("[model]\nfile = \"nowhere/m.toml\"\n"), {"model.file", "nowhere/m.toml"});
 }
 
+TEST_CASE("a loss law may stand in a file, as a model does, and the input changes keys of it") {
+  const Folder folder("loss-law");
+  const std::string input = folder.write("search.toml", "");
+  const std::string law = folder.write("law.toml", "[loss_law]\ne = 1.5\nbeta = 0.4\n");
+  Parameters p;
+  io::read_parameters("[loss_law]\nfile = \"law.toml\"\nbeta = 0.5\n", input, {}, p);
+  CHECK(p.loss_law.e == 1.5);
+  CHECK(p.loss_law.beta == 0.5);
+  Parameters q;
+  io::read_parameters("", "command line", std::vector<std::string>{"loss_law.file=" + law}, q);
+  CHECK(q.loss_law.beta == 0.4);
+  const std::string dump = config::to_toml(q);
+  CHECK_THAT(dump, Catch::Contains("# from the loss_law file"));
+  CHECK(read(dump).loss_law.e == 1.5);
+  folder.write("law.toml", "[model]\nvocab_size = 7\n");
+  expect_words(testing::message_of([&] {
+                 Parameters r;
+                 io::read_parameters("[loss_law]\nfile = \"law.toml\"\n", input, {}, r);
+               }),
+               {"law.toml:1", "[loss_law]", "[model]"});
+}
+
 TEST_CASE("the dump of an input without a model reads back: tokenize and generate need none") {
   const std::string text = config::to_toml(Parameters());
   CHECK(config::to_toml(read(text)) == text);

@@ -48,4 +48,24 @@ TEST_CASE("views name rows, columns and types", "[view]") {
   CHECK(describe(all) == "(4, 6) float32");
 }
 
+TEST_CASE("parts of an arena add up to it, padding and all, and may be gone on with") {
+  Arena arena = Arena::planning("test");
+  arena.allocate("before any part", DType::f32, 1, 1);
+  arena.begin_part("kept");
+  arena.allocate("a", DType::bf16, 3, 5);
+  arena.begin_part("scratch");
+  arena.allocate("b", DType::f32, 7, 100);
+  arena.begin_part("kept");
+  arena.allocate("c", DType::f64, 1, 9);
+  const auto parts = arena.parts();
+  REQUIRE(parts.size() == 3);
+  CHECK(parts[0].name.empty());
+  CHECK(parts[0].bytes == 64);
+  CHECK(parts[1].name == "kept");
+  CHECK(parts[1].bytes == 64 + 128);
+  CHECK(parts[2].name == "scratch");
+  CHECK(parts[2].bytes == 2816);
+  CHECK(parts[0].bytes + parts[1].bytes + parts[2].bytes == arena.used_bytes());
+}
+
 }  // namespace espalier::device

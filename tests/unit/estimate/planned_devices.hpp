@@ -21,14 +21,19 @@ inline config::HardwareParameters device(double memory_gib = 178.0) {
   h.product_fp32_tflops = 70.0;
   h.attention_forward_tflops = 1100.0;
   h.attention_backward_tflops = 900.0;
+  h.attention_forward_half = 1500.0;
+  h.attention_backward_half = 1750.0;
   h.memory_gbs = 8000.0;
   h.copy_gbs = 6500.0;
   h.overhead_us = 3.0;
   h.devices_per_node = 8;
-  h.link_gbs = 700.0;
+  h.link_gbs = 900.0;
+  h.link_bus_gbs = 720.0;
   h.link_latency_us = 2.0;
-  h.network_gbs = 45.0;
+  h.network_gbs = 50.0;
+  h.network_bus_gbs = 47.0;
   h.network_latency_us = 5.0;
+  h.communication_multiprocessors = 16;
   h.storage_gbs = 10.0;
   return h;
 }

@@ -62,33 +62,3 @@ TEST_CASE("what a planned step sends grows with the data axis as ZeRO-1 says") {
   CHECK_FALSE(counts.collectives.contains("tensor"));
   CHECK_THAT(plan::describe(counts), Catch::Contains("reduce_scatter over data"));
 }
-
-TEST_CASE("a step of many micro-batches is counted as one that takes each of them") {
-  config::Parameters p = qwen3_8b_on_128_ranks();
-  p.model.num_hidden_layers = 3;
-  p.parallel.overlap_tensor = true;
-  for (const char* recompute : {"none", "full"}) {
-    p.memory.recompute = recompute;
-    const auto counts_of = [&](std::int64_t num_micro_batches) {
-      p.training.global_batch_size = 16 * num_micro_batches;
-      return plan::count_step(p, {{.tensor = 8, .data = 16}, 0}, device::Backend::cuda, 90);
-    };
-    // Of four each is taken, of nine a few.
-    const plan::StepCounts three = counts_of(3), four = counts_of(4), nine = counts_of(9);
-    REQUIRE(nine.operations.size() == four.operations.size());
-    for (const auto& [operation, cost] : nine.operations) {
-      const device::PhaseCost& a = three.operations.at(operation);
-      const device::PhaseCost& b = four.operations.at(operation);
-      CHECK(cost.calls == b.calls + 5 * (b.calls - a.calls));
-      CHECK(cost.flops == Approx(b.flops + 5.0 * (b.flops - a.flops)).epsilon(1e-12));
-      CHECK(cost.bytes == Approx(b.bytes + 5.0 * (b.bytes - a.bytes)).epsilon(1e-12));
-    }
-    for (const auto& [group, costs] : nine.collectives)
-      for (const auto& [collective, cost] : costs) {
-        const parallel::CollectiveCost& a = three.collectives.at(group).at(collective);
-        const parallel::CollectiveCost& b = four.collectives.at(group).at(collective);
-        CHECK(cost.sent_bytes == b.sent_bytes + 5 * (b.sent_bytes - a.sent_bytes));
-        CHECK(cost.calls == b.calls + 5 * (b.calls - a.calls));
-      }
-  }
-}

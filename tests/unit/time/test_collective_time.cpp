@@ -4,64 +4,101 @@
 #include "plan/time/collective_time.hpp"
 
 using namespace espalier;
-using plan::collective_seconds;
 
 namespace {
 
-config::HardwareParameters dgx() {
+/// Eight devices at 400 GB/s to a node, 50 GB/s each between nodes, no latency.
+config::HardwareParameters eight_at_400() {
   config::HardwareParameters h;
-  h.name = "a test's GPU";
+  h.name = "test";
   h.devices_per_node = 8;
-  h.link_gbs = 300.0;
-  h.network_gbs = 40.0;
+  h.link_gbs = 400.0;
+  h.network_gbs = 50.0;
   return h;
 }
 
+double seconds(const char* collective, double bytes, int ranks, int stride,
+               const config::HardwareParameters& h, double calls = 1.0) {
+  return plan::collective_seconds(collective, bytes, calls, plan::place_of(ranks, stride, h), h);
+}
+
+constexpr double kStart = 6.6e-6;  // before the first step of a collective
+
 }  // namespace
 
-TEST_CASE("inside a node a ring sends (n - 1) / n of the bytes over the link") {
-  CHECK(collective_seconds("all_gather", 8e9, {8, 1}, dgx()) == Approx(7.0 / 300.0));
-  CHECK(collective_seconds("reduce_scatter", 8e9, {4, 2}, dgx()) == Approx(6.0 / 300.0));
-  CHECK(collective_seconds("all_reduce", 8e9, {8, 1}, dgx()) == Approx(14.0 / 300.0));
-  CHECK(collective_seconds("all_gather", 8e9, {1, 1}, dgx()) == 0.0);
+TEST_CASE("a group's ranks share nodes as their distance says") {
+  const auto h = eight_at_400();
+  CHECK(plan::place_of(8, 1, h).nodes() == 1);
+  CHECK(plan::place_of(16, 1, h).nodes() == 2);
+  CHECK(plan::place_of(16, 1, h).per_node == 8);
+  CHECK(plan::place_of(4, 8, h).nodes() == 4);
+  CHECK(plan::place_of(4, 4, h).per_node == 2);
+  CHECK(plan::place_of(4, 2, h).nodes() == 1);
+  CHECK(plan::place_of(2, 64, h).per_node == 1);
 }
 
-TEST_CASE("between nodes as many network adapters work as the group has ranks on a node") {
-  // All eight of each of two nodes: 8 x 40 is above the link.
-  CHECK(collective_seconds("all_gather", 16e9, {16, 1}, dgx()) == Approx(15.0 / 300.0));
-  // Tensor groups of 4: two ranks of a data group on each node.
-  CHECK(collective_seconds("all_gather", 16e9, {16, 4}, dgx()) == Approx(15.0 / 80.0));
-  // Tensor groups of 8: one.
-  CHECK(collective_seconds("all_gather", 16e9, {16, 8}, dgx()) == Approx(15.0 / 40.0));
+TEST_CASE("a ring passes (n-1)/n of the bytes, an all-reduce twice") {
+  const auto h = eight_at_400();
+  const double bytes = 8e9;
+  CHECK(seconds("all_gather", bytes, 8, 1, h) - kStart == Approx(7.0 / 8.0 * 8e9 / 400e9));
+  CHECK(seconds("reduce_scatter", bytes, 4, 1, h) - kStart == Approx(3.0 / 4.0 * 8e9 / 400e9));
+  CHECK(seconds("all_reduce", bytes, 8, 1, h) - kStart == Approx(2.0 * 7.0 / 8.0 * 8e9 / 400e9));
+  CHECK(seconds("all_gather", bytes, 1, 1, h) == 0.0);
 }
 
-TEST_CASE("messages wait at every rank of a node and once per doubling of the nodes") {
-  config::HardwareParameters h = dgx();
-  h.link_latency_us = 3.0;
+TEST_CASE("between nodes every rank of the group sends by its own adapter") {
+  auto h = eight_at_400();
+  // Eight of a node: 8 x 50 GB/s, which is what the ring within the node has, too.
+  CHECK(plan::ring_gbs(plan::place_of(16, 1, h), h) == Approx(400.0));
+  // Two of a node.
+  CHECK(plan::ring_gbs(plan::place_of(16, 4, h), h) == Approx(100.0));
+  // One of a node.
+  CHECK(plan::ring_gbs(plan::place_of(16, 8, h), h) == Approx(50.0));
+  h.network_bus_gbs = 25.0;
+  CHECK(plan::ring_gbs(plan::place_of(16, 8, h), h) == Approx(25.0));
+  h.link_bus_gbs = 30.0;
+  CHECK(plan::ring_gbs(plan::place_of(16, 1, h), h) == Approx(30.0));
+}
+
+TEST_CASE("small collectives cost the steps of a ring or of a tree, whichever is shorter") {
+  auto h = eight_at_400();
+  h.link_latency_us = 1.0;
+  CHECK(seconds("all_gather", 8.0, 8, 1, h) == Approx(kStart + 3e-6).epsilon(1e-3));
   h.network_latency_us = 10.0;
-  CHECK(collective_seconds("all_gather", 0.0, {8, 1}, h) == Approx(21e-6));
-  CHECK(collective_seconds("all_gather", 0.0, {64, 1}, h) == Approx(21e-6 + 30e-6));
-  CHECK(collective_seconds("all_reduce", 0.0, {64, 8}, h) == Approx(2 * 60e-6));
+  CHECK(seconds("all_gather", 8.0, 64, 1, h) == Approx(kStart + 3e-6 + 30e-6).epsilon(1e-3));
+  CHECK(seconds("all_reduce of values", 8.0, 64, 1, h) ==
+        Approx(kStart + 2 * (3e-6 + 30e-6)).epsilon(1e-3));
+  CHECK(seconds("all_gather", 8e3, 8, 1, h, 1000.0) ==
+        Approx(1000.0 * (kStart + 3e-6)).epsilon(1e-3));
 }
 
-TEST_CASE("a faster link never makes a collective slower") {
-  for (const std::int64_t size : {2, 8, 64, 1024})
-    for (const std::int64_t stride : {1, 2, 8}) {
-      double before = 1e9;
-      for (const double link : {10.0, 100.0, 1000.0}) {
-        config::HardwareParameters h = dgx();
-        h.link_gbs = link;
-        const double now = collective_seconds("all_reduce", 1e9, {size, stride}, h);
-        CHECK(now <= before);
-        before = now;
+TEST_CASE("a faster link never slows a collective, more bytes never speed it up") {
+  for (const char* collective : {"all_gather", "reduce_scatter", "all_reduce", "broadcast"}) {
+    for (const int ranks : {2, 8, 12, 64, 1024}) {
+      for (const int stride : {1, 4, 8, 16}) {
+        double before = 1e9;
+        for (const double factor : {1.0, 1.5, 2.0, 4.0}) {
+          auto h = eight_at_400();
+          h.link_latency_us = 2.0;
+          h.network_latency_us = 5.0;
+          h.link_gbs *= factor;
+          h.network_gbs *= factor;
+          const double now = seconds(collective, 1e8, ranks, stride, h);
+          CHECK(now <= before);
+          CHECK(seconds(collective, 2e8, ranks, stride, h) >= now);
+          before = now;
+        }
       }
     }
+  }
 }
 
-TEST_CASE("a link that is not known is named") {
-  config::HardwareParameters h = dgx();
+TEST_CASE("a bandwidth that is missing is named") {
+  auto h = eight_at_400();
   h.network_gbs = 0.0;
-  CHECK_NOTHROW(collective_seconds("all_gather", 1e9, {8, 1}, h));
-  CHECK_THROWS_WITH(collective_seconds("all_gather", 1e9, {16, 1}, h),
-                    Catch::Contains("hardware.network_gbs is not set for a test's GPU"));
+  CHECK_NOTHROW(seconds("all_gather", 1e6, 8, 1, h));
+  CHECK_THROWS_WITH(seconds("all_gather", 1e6, 16, 1, h),
+                    Catch::Contains("hardware.network_gbs") && Catch::Contains("test"));
+  h.link_gbs = 0.0;
+  CHECK_THROWS_WITH(seconds("all_gather", 1e6, 8, 1, h), Catch::Contains("hardware.link_gbs"));
 }

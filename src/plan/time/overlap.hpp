@@ -1,0 +1,18 @@
+#pragma once
+#include <string>
+
+namespace espalier::plan {
+
+/// Communication beside computation.
+struct Exposure {
+  double exposed = 0.0, hidden = 0.0;
+};
+/// Of `seconds` that pass in `parts` pieces beside `window` seconds of computation: what does not
+/// fit is exposed, and the last piece, which has nothing beside it.
+Exposure exposure(double seconds, double window, double parts);
+
+/// The forward pass's share of a micro-batch's computation under memory.recompute: the backward
+/// pass takes twice as long, and what it computes again.
+double forward_share(const std::string& recompute);
+
+}  // namespace espalier::plan
