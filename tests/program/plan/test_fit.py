@@ -200,7 +200,8 @@ class Runs(RunCase):
         (runs[1] / "history.csv").write_text(history[:-4])
         shutil.rmtree(runs[2] / "checkpoints")
         (runs[3] / "validation.csv").unlink()
-        (runs[4] / "history.csv").write_text(history.rsplit("2,", 1)[0])  # up to step 1
+        for name in ("history.csv", "validation.csv"):  # up to step 1
+            (runs[4] / name).write_text("".join((runs[4] / name).read_text().splitlines(True)[:2]))
         told = fit(*runs, status=65)
         for run, word in zip(runs, ["is empty", "cut off", "no complete checkpoint",
                                     "fit.loss=training", "at step 1 of 2"]):

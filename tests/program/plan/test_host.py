@@ -51,7 +51,7 @@ class MeasuredHost(unittest.TestCase):
     def test_plans_read_it_for_every_family_dtype_and_grid_of_the_machine(self):
         for keys in ([], ["training.dtype=float32"], ["parallel.tensor=2"], ["parallel.data=2"],
                      ["memory.recompute=full"], ["model.model_type=llama"],
-                     ["model.model_type=gpt2", "model.num_key_value_heads=0"]):
+                     ["model.model_type=gpt2", "model.num_key_value_heads=0", "model.head_dim=16"]):
             self.step(*keys)
 
     def test_bench_shows_the_plan_beside_what_it_measures(self):
