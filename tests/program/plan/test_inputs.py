@@ -80,6 +80,24 @@ class Runs(unittest.TestCase):
             for line in missing:
                 self.assertRegex(line, r"data\.(sources\[\d\]\.train|tokenizer) = ")
 
+    def test_what_a_run_input_expects_is_what_is_planned(self):
+        # Words for people: a finer model of time may move them a little before they are renewed
+        # by validation/published_comparison/comparison.py.
+        for path in RUNS:
+            said = re.search(r"# Expected:  ([\d.]+) GiB a GPU, ([\d,]+) tokens/s, MFU ([\d.]+) %, "
+                             r"([\d.]+) h\n#.* with plan.device=(\S+)\.\n", path.read_text())
+            self.assertTrue(said, f"{path}: no expectation")
+            (row,) = json.loads(espalier(1, "plan", "time", path, f"plan.device={said[5]}",
+                                         "--format", "json", cwd=ROOT))
+            speed = float(said[2].replace(",", ""))
+            for key, expected, tolerance in (
+                    ("memory_bytes", float(said[1]) * 2**30, 0.02),
+                    ("tokens_per_second", speed, 0.1), ("hours", float(said[4]), 0.1)):
+                self.assertLess(abs(row[key] / expected - 1), tolerance, f"{path.name}: {key}")
+            # The figures of one line belong together.
+            tokens = float(re.search(r"\ntokens = ([\d_]+)", path.read_text())[1].replace("_", ""))
+            self.assertAlmostEqual(tokens / speed / 3600 / float(said[4]), 1, 1, path.name)
+
     def test_the_epochs_that_a_run_says_are_those_of_its_tokens(self):
         rows = json.loads(espalier(1, "plan", "compare", *RUNS, "--format", "json"))
         for path, row in zip(RUNS, rows):
