@@ -5,9 +5,13 @@
 namespace espalier::commands {
 namespace {
 
-constexpr std::array kOptions = {Option{"--format", "plan.format"}, Option{"--plot", "plan.plot"},
-                                 Option{"--write", "plan.write"},
-                                 Option{"--device", "plan.device"}};
+constexpr Option kFormat{"--format", "plan.format"}, kPlot{"--plot", "plan.plot"},
+    kWrite{"--write", "plan.write"}, kDevice{"--device", "plan.device"};
+constexpr std::array kAllOptions = {kFormat, kPlot, kWrite, kDevice};  // search, grid
+constexpr std::array kCompareOptions = {kFormat, kDevice};
+constexpr std::array kPictureOptions = {kFormat, kPlot, kDevice};  // memory, time
+constexpr std::array kCampaignOptions = {kFormat, kWrite, kDevice};
+constexpr std::array kFitOptions = {kFormat, kPlot, kWrite};
 
 const std::array kPlanCommands = {
     Command{
@@ -47,7 +51,7 @@ const std::array kPlanCommands = {
             "the smallest model comes first of those whose losses round to the same hundredth.\n"
             "All keys: espalier help parameters search.\n",
         .use = config::Use::document,
-        .options = kOptions,
+        .options = kAllOptions,
         .run = plan_search},
     Command{
         .name = "plan compare",
@@ -73,7 +77,7 @@ const std::array kPlanCommands = {
             "  espalier plan compare inputs/runs/llama3-*-8xb200.toml plan.device=b200 \\\n"
             "    --format markdown\n",
         .use = config::Use::document,
-        .options = kOptions,
+        .options = kCompareOptions,
         .run_on_paths_with_input = plan_compare},
     Command{
         .name = "plan memory",
@@ -111,7 +115,7 @@ const std::array kPlanCommands = {
             "    espalier plan memory my-run.toml device.backend=host device.memory_gib=6 \\\n"
             "      --format json\n",
         .use = config::Use::document,
-        .options = kOptions,
+        .options = kPictureOptions,
         .run = plan_memory},
     Command{
         .name = "plan time",
@@ -143,7 +147,7 @@ const std::array kPlanCommands = {
             "\\\n"
             "    plan.ranks=8 --device b200\n",
         .use = config::Use::document,
-        .options = kOptions,
+        .options = kPictureOptions,
         .run = plan_time},
     Command{
         .name = "plan grid",
@@ -175,7 +179,7 @@ const std::array kPlanCommands = {
             "    training.global_batch_size=1024 training.tokens=100_000_000_000 plan.ranks=64 \\\n"
             "    --device b200\n",
         .use = config::Use::document,
-        .options = kOptions,
+        .options = kAllOptions,
         .run = plan_grid},
     Command{
         .name = "plan campaign",
@@ -206,7 +210,7 @@ const std::array kPlanCommands = {
             "The inputs, into a new folder:\n"
             "  espalier plan campaign inputs/plans/b200-60h.toml --write campaign\n",
         .use = config::Use::document,
-        .options = kOptions,
+        .options = kCampaignOptions,
         .run_on_paths_with_input = plan_campaign},
     Command{.name = "plan fit",
             .arguments = "run|file.csv ... [section.key=value ...] [--format FORMAT]",
@@ -240,7 +244,7 @@ const std::array kPlanCommands = {
                 "\n"
                 "All keys: espalier help parameters fit.\n",
             .use = config::Use::document,
-            .options = kOptions,
+            .options = kFitOptions,
             .run_on_paths_with_input = plan_fit},
 };
 
@@ -266,9 +270,11 @@ std::string_view plan_guide() {
          "  espalier plan fit runs/small-1 runs/small-2 ... fit.predict_parameters=1e9 \\\n"
          "      fit.predict_tokens=20e9\n"
          "\n"
-         "All of them print text, or with --format csv, markdown or json what programs read; "
+         "All of them print text, or with --format csv, markdown or json what programs read. "
          "--plot\n"
-         "draws an SVG, --write writes model files and run inputs. Devices are the files of\n"
+         "draws an SVG (search, memory, time, grid, fit); --write writes model files, run inputs "
+         "or\n"
+         "a fitted law (search, grid, campaign, fit). Devices are the files of\n"
          "inputs/devices, by name; `espalier bench --write` measures the host it runs on. What is\n"
          "exact and what is a model: docs/planning.md. A page for each: espalier help plan "
          "search.\n";
