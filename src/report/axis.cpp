@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <string_view>
 
@@ -210,8 +211,8 @@ std::string short_number(double value, int digits) {
   if (!std::isfinite(value)) return fmt::format("{}", value);
   // As it is printed: 999,999 with three digits is a million. Whole numbers up to 9999 stay whole.
   const int at_least = std::abs(value) >= 1.0 && std::abs(value) < 1e4 ? 4 : 1;
-  const double magnitude =
-      std::abs(std::stod(fmt::format("{:.{}e}", value, std::max(digits, at_least) - 1)));
+  const double magnitude = std::abs(
+      std::strtod(fmt::format("{:.{}e}", value, std::max(digits, at_least) - 1).c_str(), nullptr));
   if (needs_power(magnitude)) return with_power(value, digits);
   const Letter letter = letter_of(magnitude);
   const int decimals = std::max(

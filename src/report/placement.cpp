@@ -9,11 +9,15 @@
 namespace espalier::report {
 namespace {
 
-/// Distance in pixels between points of a line that stand for it.
-constexpr double kSpacing = 4.0;
-/// What covering another label or marker wholly costs, a point of a line, and a point of the way
+/// Pixels of the cells in which lines are noted, and between points of a way that stand for it.
+constexpr double kCell = 4.0;
+/// What covering another label or marker wholly costs, a cell with a line, and a point of the way
 /// from a label to what it belongs to that lies in another label; distance costs, too.
-constexpr double kCostOfBox = 2000.0, kCostOfPoint = 3.0, kCostOfWay = 60.0;
+constexpr double kCostOfBox = 2000.0, kCostOfLine = 3.0, kCostOfWay = 60.0;
+
+std::size_t cell_of(double distance) {
+  return static_cast<std::size_t>(std::max(0.0, distance) / kCell);
+}
 
 bool contains(const Box& box, Position p) {
   return p.x > box.left && p.x < box.right && p.y > box.top && p.y < box.bottom;
@@ -79,18 +83,42 @@ double overlap(const Box& a, const Box& b) {
   return width > 0.0 && height > 0.0 ? width * height : 0.0;
 }
 
+Placement::Placement(Box area) : area_(area) {
+  num_columns_ = static_cast<std::size_t>((area.right - area.left) / kCell) + 1;
+  const auto num_rows = static_cast<std::size_t>((area.bottom - area.top) / kCell) + 1;
+  lines_through_.assign(num_columns_ * num_rows, 0);
+}
+
 void Placement::avoid(const Polyline& line) {
+  std::vector<std::size_t> cells;
   for (std::size_t i = 0; i < line.size(); ++i) {
     const Position from = line[i > 0 ? i - 1 : 0], to = line[i];
-    const int steps = static_cast<int>(length(from, to) / kSpacing) + 1;
-    // Points nearer than the spacing add nothing but time.
-    if (i > 0 && !points_.empty() && i + 1 < line.size() &&
-        length(points_.back(), to) < kSpacing / 2)
-      continue;
-    for (int k = 1; k <= steps; ++k)
-      points_.push_back(
-          {from.x + k * (to.x - from.x) / steps, from.y + k * (to.y - from.y) / steps});
+    // The part of the piece within the area (Liang and Barsky, 1984).
+    double first = 0.0, last = 1.0;
+    const auto keep = [&](double begin, double step, double low, double high) {
+      if (step == 0.0) {
+        if (begin < low || begin > high) last = -1.0;
+        return;
+      }
+      const auto [enter, leave] = std::minmax({(low - begin) / step, (high - begin) / step});
+      first = std::max(first, enter);
+      last = std::min(last, leave);
+    };
+    keep(from.x, to.x - from.x, area_.left, area_.right);
+    keep(from.y, to.y - from.y, area_.top, area_.bottom);
+    if (first > last) continue;
+    const int steps = static_cast<int>((last - first) * length(from, to) / kCell) + 1;
+    for (int k = 0; k <= steps; ++k) {
+      const double t = first + k * (last - first) / steps;
+      const Position p = {from.x + t * (to.x - from.x), from.y + t * (to.y - from.y)};
+      cells.push_back(cell_of(p.y - area_.top) * num_columns_ + cell_of(p.x - area_.left));
+    }
   }
+  // A line counts once in a cell, however often it comes there.
+  std::sort(cells.begin(), cells.end());
+  cells.erase(std::unique(cells.begin(), cells.end()), cells.end());
+  for (const std::size_t cell : cells)
+    if (cell < lines_through_.size()) ++lines_through_[cell];
 }
 
 double Placement::cost(const Box& box) const {
@@ -102,15 +130,18 @@ double Placement::cost(const Box& box) const {
   for (const Box& other : boxes_)
     if (const double covered = overlap(box, other); covered > 0.0)
       sum += kCostOfBox * (0.5 + covered / size);
-  for (const Position& p : points_)
-    if (contains(box, p)) sum += kCostOfPoint;
+  for (std::size_t row = cell_of(box.top - area_.top); row <= cell_of(box.bottom - area_.top);
+       ++row)
+    for (std::size_t column = cell_of(box.left - area_.left);
+         column <= cell_of(box.right - area_.left); ++column)
+      sum += kCostOfLine * lines_through_[row * num_columns_ + column];
   return sum;
 }
 
 double Placement::cost_of_way(Position from, const Box& to) const {
   const Position end = {std::clamp(from.x, to.left, to.right),
                         std::clamp(from.y, to.top, to.bottom)};
-  const int steps = static_cast<int>(length(from, end) / kSpacing);
+  const int steps = static_cast<int>(length(from, end) / kCell);
   double sum = 0.0;
   for (int k = 1; k < steps; ++k) {
     const Position p = {from.x + k * (end.x - from.x) / steps,
@@ -132,8 +163,10 @@ std::vector<Box> Placement::place(const std::vector<Label>& labels) {
     for (const double distance : kDistances)
       for (std::size_t d = 0; d < kDirections.size(); ++d) {
         const Box box = beside(label, kDirections[d], distance);
-        const double total = cost(box) + cost_of_way(label.at, box) + 2.0 * distance +
-                             static_cast<double>(d < 8 ? d : d + 12);
+        // What costs time only as long as the place may still be the best.
+        double total = 2.0 * distance + static_cast<double>(d < 8 ? d : d + 12);
+        if (total < least) total += cost(box);
+        if (total < least) total += cost_of_way(label.at, box);
         if (total < least) {
           least = total;
           found = box;

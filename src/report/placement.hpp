@@ -17,9 +17,9 @@ double overlap(const Box& a, const Box& b);
 /// the same calls give the same places.
 class Placement {
  public:
-  explicit Placement(Box area) : area_(area) {}
+  explicit Placement(Box area);
 
-  /// What labels should not cover: a marker, and, less bad, points of a line.
+  /// What labels should not cover: a marker, and, less bad, a line.
   void avoid(const Box& box) { boxes_.push_back(box); }
   void avoid(const Polyline& line);
 
@@ -44,7 +44,8 @@ class Placement {
   double cost_of_way(Position from, const Box& to) const;
   Box area_;
   std::vector<Box> boxes_;
-  Polyline points_;
+  std::size_t num_columns_;
+  std::vector<int> lines_through_;  ///< of each cell of the area, row by row
 };
 
 }  // namespace espalier::report

@@ -170,7 +170,7 @@ class BarsDrawing {
     double y = top_ + kBarGap;
     for (const StackedBars::Row& row : chart_.rows) {
       canvas.text(x(total_of(row)) + 6.0, y + kBarHeight / 2 + 4.0, total_text(row),
-                  {.bold = true, .halo = true});
+                  {.bold = true, .plate = true});
       y += kBarHeight + kBarGap;
     }
   }

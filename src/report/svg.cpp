@@ -24,7 +24,7 @@ constexpr std::string_view kStyle = R"(<style>
 .espalier-chart .muted{fill-opacity:.75}
 .espalier-chart .bold{font-weight:bold}
 .espalier-chart .paper{fill:#fff}
-.espalier-chart .halo{paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}
+.espalier-chart .plate{fill:#fff;fill-opacity:.85}
 .espalier-chart .rim{stroke:#fff}
 .espalier-chart .part{stroke:currentColor;stroke-opacity:.6;stroke-width:.75}
 .espalier-chart .white{fill:#fff}
@@ -42,8 +42,8 @@ constexpr std::string_view kStyle = R"(<style>
 .espalier-chart .c6{color:#56b4e9}
 @media screen and (prefers-color-scheme:dark){
 .espalier-chart{color:#e3e6ea}
-.espalier-chart .paper{fill:#14181d}
-.espalier-chart .halo,.espalier-chart .rim{stroke:#14181d}
+.espalier-chart .paper,.espalier-chart .plate{fill:#14181d}
+.espalier-chart .rim{stroke:#14181d}
 .espalier-chart .c0{color:#3391d6}
 .espalier-chart .c1{color:#e8731a}
 .espalier-chart .c2{color:#16b488}
@@ -150,18 +150,26 @@ void Canvas::text(double x, double y, std::string_view words, const TextStyle& s
     if (wanted) classes += (classes.empty() ? "" : " ") + std::string(name);
   };
   add(style.bold, "bold");
-  add(style.halo, "halo");
   constexpr std::array<std::string_view, 4> kInks = {"", "muted", "white", "black"};
   add(style.ink != Ink::full, kInks[static_cast<std::size_t>(style.ink)]);
+  const std::string turned = style.turned == 0.0
+                                 ? ""
+                                 : fmt::format(" transform=\"rotate({} {} {})\"",
+                                               pixels(style.turned), pixels(x), pixels(y));
+  // A rectangle, since not every viewer knows how to paint a rim below its letters.
+  if (style.plate) {
+    const double width = text_width(words, style.size) * (style.bold ? 1.1 : 1.0);
+    const double left = x - width * static_cast<double>(style.anchor) / 2.0;
+    body_ += fmt::format("<rect class=\"plate\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"{}/>\n",
+                         pixels(left - 1.5), pixels(y - 0.85 * style.size), pixels(width + 3.0),
+                         pixels(1.1 * style.size), turned);
+  }
   body_ += fmt::format("<text x=\"{}\" y=\"{}\" font-size=\"{}\"", pixels(x), pixels(y),
                        pixels(style.size));
   if (style.anchor != Anchor::start)
     body_ += fmt::format(" text-anchor=\"{}\"", kAnchors[static_cast<std::size_t>(style.anchor)]);
   if (!classes.empty()) body_ += fmt::format(" class=\"{}\"", classes);
-  if (style.turned != 0.0)
-    body_ +=
-        fmt::format(" transform=\"rotate({} {} {})\"", pixels(style.turned), pixels(x), pixels(y));
-  body_ += fmt::format(">{}{}</text>\n", tooltip_of(style.tooltip), xml_escaped(words));
+  body_ += fmt::format("{}>{}{}</text>\n", turned, tooltip_of(style.tooltip), xml_escaped(words));
 }
 
 void Canvas::rule(Position from, Position to, std::string_view rule) {

@@ -21,7 +21,7 @@ struct TextStyle {
   Anchor anchor = Anchor::start;
   bool bold = false;
   Ink ink = Ink::full;
-  bool halo = false;    ///< a rim of the paper's colour, for text over lines
+  bool plate = false;   ///< the paper's colour behind it, for text over lines
   double turned = 0.0;  ///< degrees, clockwise
   std::string tooltip = "";
 };

@@ -304,13 +304,13 @@ class XyDrawing {
                       place->middle.y + 3.5 * std::cos(turned), values[i],
                       {.size = kContourTextSize,
                        .anchor = Anchor::middle,
-                       .halo = true,
+                       .plate = true,
                        .turned = place->turned});
         }
       }
     for (std::size_t i = 0; i < boxes.size(); ++i)
       canvas.text(boxes[i].left + 2, boxes[i].bottom - 3, texts[i],
-                  {.size = kPointTextSize, .halo = true});
+                  {.size = kPointTextSize, .plate = true});
   }
 
   void draw_names_at_ends(Canvas& canvas, const std::vector<SeriesLine>& lines) const {

@@ -43,6 +43,15 @@ TEST_CASE("a label stands right of its point where nothing is in the way, and of
   CHECK((box.right < 100 || box.top > 100 || box.bottom < 100));
 }
 
+TEST_CASE("a line counts where it crosses the area, however far outside its points are") {
+  Placement placement({0, 0, 400, 300});
+  Polyline line;
+  for (int i = 0; i < 20000; ++i) line.push_back({100.0, i % 2 == 0 ? -20000.0 : 20000.0});
+  placement.avoid(line);
+  const Box box = placement.place({{{95, 100}, 60, 14}})[0];
+  CHECK(box.right < 100);
+}
+
 TEST_CASE("text wider than the area stands at its left, and text on a line needs a free part") {
   Placement placement({10, 10, 100, 100});
   CHECK(placement.place({{{50, 50}, 300, 14}})[0].left == 10);
