@@ -9,39 +9,9 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+from paper_gpu import write_device  # noqa: E402
 from runs import ROOT, espalier  # noqa: E402
 
-# About a B200. The figures of inputs/devices may change, what is tested here does not.
-DEVICE = """
-[hardware]
-name = "Paper GPU"
-kind = "gpu"
-compute_capability = 100
-multiprocessors = 148
-memory_gib = {gib}
-peak_bf16_tflops = 2250.0
-peak_fp8_tflops = 4500.0
-peak_fp32_tflops = 80.0
-product_bf16_tflops = 1745.0
-product_fp8_tflops = 3432.0
-product_fp32_tflops = 70.0
-attention_forward_tflops = 1100.0
-attention_backward_tflops = 900.0
-attention_forward_half = 1500.0
-attention_backward_half = 1750.0
-memory_gbs = 8000.0
-copy_gbs = 6500.0
-overhead_us = 3.0
-devices_per_node = 8
-link_gbs = 900.0
-link_bus_gbs = 720.0
-link_latency_us = 2.0
-network_gbs = 50.0
-network_bus_gbs = 47.0
-network_latency_us = 5.0
-communication_multiprocessors = 16
-storage_gbs = 10.0
-"""
 RUN = ["training.sequence_length=4096", "training.global_batch_size=64",
        "training.tokens=1_000_000_000"]
 MODEL = f"model.file={ROOT / 'inputs/models/qwen3-8b.toml'}"
@@ -54,7 +24,7 @@ class PlanCase(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="espalier-test-"))
         for name, gib in (("large", 178.0), ("small", 24.0)):
-            (cls.folder / f"{name}.toml").write_text(DEVICE.format(gib=gib))
+            write_device(cls.folder, name, gib, title="Paper GPU")
 
     @classmethod
     def tearDownClass(cls):

@@ -8,7 +8,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import RunCase, TINY, espalier  # noqa: E402
+from support.runs import ROOT, RunCase, TINY, espalier  # noqa: E402
 
 # Four blocks and long sequences: what blocks keep is most of the activations.
 BLOCKS = ["model.num_hidden_layers=4", "training.sequence_length=64",
@@ -81,6 +81,19 @@ class PlanMemory(unittest.TestCase):
             for line in plan(TINY, *arguments).splitlines():
                 self.assertLessEqual(len(line), 100, line)
 
+    def test_several_devices_have_a_line_each_and_the_first_remedy_that_fits(self):
+        """A 1.7B model is too much for one A100 of 40 GB, and not for a B200."""
+        keys = [f"model.file={ROOT / 'inputs/models/qwen3-1.7b.toml'}", "training.dtype=bfloat16",
+                "training.sequence_length=4096", "training.micro_batch_size=2",
+                "training.global_batch_size=2"]
+        text = plan(*keys, 'plan.device=["a100-40", "b200"]')
+        self.assertRegex(text, r"A100.* no ")
+        self.assertRegex(text, r"B200.* yes")
+        table = rows(*keys, 'plan.device=["a100-40", "b200"]')
+        fits = {row["device"]: row["name"] for row in table if row["kind"] == "room"}
+        self.assertEqual(sorted(fits.values()), ["does not fit", "fits"])
+        self.assertIn('memory.recompute = "budget"', text)
+
     def test_csv_says_what_json_says(self):
         arguments = [TINY, "device.memory_gib=0.01"]
         from_csv = list(csv.DictReader(io.StringIO(plan(*arguments, "--format", "csv"))))
@@ -109,7 +122,9 @@ class PlanMemory(unittest.TestCase):
                 (["memory.recompute=budget", "memory.recompute_blocks=[1,0,0,0]"],
                  ["memory.recompute_blocks", "model.num_hidden_layers = 2"]),
                 (["plan.write=somewhere"], ["plan.write"]),
-                (["plan.format=yaml"], ["plan.format", "json"])):
+                (["plan.format=yaml"], ["plan.format", "json"]),
+                (["--device", "h1000"], ["h1000", "h100", "[hardware]"]),
+                (['plan.device=["h100", "b200"]', "--plot", "two.svg"], ["plan.plot", "name one"])):
             text = plan(TINY, *arguments, status=78)
             for word in words:
                 self.assertIn(word, text, arguments)
