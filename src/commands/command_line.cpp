@@ -1,5 +1,7 @@
 #include "commands/command_line.hpp"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>
@@ -7,6 +9,7 @@
 #include "base/text.hpp"
 #include "commands/build_info.hpp"
 #include "commands/help.hpp"
+#include "config/reference.hpp"
 #include "io/home_path.hpp"
 #include "tokenizer/unicode.hpp"
 
@@ -107,6 +110,30 @@ void take_paths_and_overrides(const Words& words, CommandLine& line) {
                            line.command->arguments));
 }
 
+/// What the command would not heed is refused, so that nobody waits for its effect.
+void require_heeded(const Words& words, const CommandLine& line) {
+  const Command& command = *line.command;
+  if (line.dry_run && !command.has_dry_run)
+    fail_usage(fmt::format("espalier {} has no --dry-run", command.name));
+  const bool measures_host =
+      std::any_of(command.options.begin(), command.options.end(),
+                  [](const Option& option) { return option.key == "bench.write"; });
+  for (const std::string& word : words.rest) {
+    if (!is_override(word)) continue;
+    const std::string key = word.substr(0, word.find('='));
+    if (key == "bench.write" && !measures_host)
+      fail_usage(fmt::format("espalier {} does not heed bench.write", command.name));
+    if (!command.name.starts_with("plan ") || !key.starts_with("plan.")) continue;
+    const auto keys = command.plan_keys;
+    const auto known = config::key_names();
+    const bool exists = std::find(known.begin(), known.end(), key) != known.end();
+    if (exists &&
+        std::find(keys.begin(), keys.end(), std::string_view(key).substr(5)) == keys.end())
+      fail_usage(fmt::format("espalier {} does not heed {}; of [plan] it heeds {}", command.name,
+                             key, fmt::join(keys, ", ")));
+  }
+}
+
 /// Parameters are handed on as TOML, which is UTF-8.
 void require_utf8(const Words& words) {
   const auto check = [](std::string_view key, const std::string& value) {
@@ -145,6 +172,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   }
 
   require_utf8(words);
+  require_heeded(words, line);
   add_options(words, line);
   if (line.command->run_on_paths != nullptr) {
     if (words.rest.empty())

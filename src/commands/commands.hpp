@@ -69,6 +69,10 @@ struct Command {
   bool takes_checkpoint = false;  ///< a checkpoint or run folder may stand for the input file
   bool stops_early = false;       ///< asked by a signal, with status 75 and what is done kept
   std::span<const Option> options = {};
+  /// Of a plan: the keys of [plan] that it heeds. Another one on the command line is a mistake; in
+  /// an input it may be meant for other plans.
+  std::span<const std::string_view> plan_keys = {};
+  bool has_dry_run = true;  ///< else --dry-run is refused
   ExitStatus (*run)(parallel::MpiSession&, config::Parameters&, bool dry_run) = nullptr;
   ExitStatus (*run_on_paths)(parallel::MpiSession&, std::span<const std::string>) = nullptr;
   ExitStatus (*run_on_paths_with_input)(parallel::MpiSession&, std::span<const std::string> paths,

@@ -27,7 +27,7 @@ std::string read_text(const std::string& path) {
 /// What a command reads its input for.
 config::Use use_of(const CommandLine& line, const config::Parameters& parameters) {
   // The host is measured by models of the program's own.
-  if (line.command->use == config::Use::bench && !parameters.bench.write.empty())
+  if (line.command->name == "bench" && !parameters.bench.write.empty())
     return config::Use::document;
   const bool plans = line.command->use == config::Use::training && line.dry_run;
   return plans ? config::Use::planning : line.command->use;

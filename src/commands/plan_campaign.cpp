@@ -10,9 +10,10 @@ namespace espalier::commands {
 namespace {
 
 std::string planned(std::span<const std::string> paths, std::span<const std::string> overrides) {
-  require(paths.size() == 1, ExitStatus::usage,
-          "two campaigns, {} and {}: name one (a change to it is written section.key=value)",
-          paths[0], paths[1]);
+  if (paths.size() > 1)
+    fail(ExitStatus::usage,
+         "two campaigns, {} and {}: name one (a change to it is written section.key=value)",
+         paths[0], paths[1]);
   const config::Parameters campaign = plan::read_planned_input(paths[0], overrides);
   const report::Format format = report::format_from_name(campaign.plan.format);
   const std::string folder = std::filesystem::path(paths[0]).parent_path().string();
@@ -22,10 +23,7 @@ std::string planned(std::span<const std::string> paths, std::span<const std::str
   std::string text =
       plan::print_campaign(campaign.run.name, plans, campaign.campaign.reserve, format);
   std::vector<std::string> written;
-  if (!campaign.plan.write.empty())
-    for (const plan::CampaignPlan& of_device : plans)
-      for (std::string& path : plan::write_campaign(of_device, campaign.plan.write))
-        written.push_back(std::move(path));
+  if (!campaign.plan.write.empty()) written = plan::write_campaign(plans, campaign.plan.write);
   if (format == report::Format::text || format == report::Format::markdown)
     for (const std::string& path : written) text += fmt::format("written: {}\n", path);
   text.pop_back();  // a line has its own end

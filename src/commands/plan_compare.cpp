@@ -39,8 +39,7 @@ void require_different(std::span<const std::string> paths) {
   for (std::size_t i = 0; i < paths.size(); ++i)
     for (std::size_t k = 0; k < i; ++k) {
       std::error_code ignored;
-      require(!std::filesystem::equivalent(paths[i], paths[k], ignored),
-              ExitStatus::bad_configuration,
+      require(!std::filesystem::equivalent(paths[i], paths[k], ignored), ExitStatus::usage,
               "{} and {} are the same file: an input is compared with others, so name it once",
               paths[k], paths[i]);
     }
@@ -54,12 +53,15 @@ std::string compared(std::span<const std::string> paths, std::span<const std::st
     runs.push_back({names[i], plan::read_planned_input(paths[i], overrides)});
   std::vector<std::string> named;
   std::vector<config::HardwareParameters> devices;
-  for (const plan::ComparedRun& run : runs)
-    for (const std::string& device : run.parameters.plan.device)
-      if (std::find(named.begin(), named.end(), device) == named.end()) {
-        named.push_back(device);
-        devices.push_back(plan::read_hardware(device));
-      }
+  for (const plan::ComparedRun& run : runs) {
+    const config::Parameters& p = run.parameters;
+    if (p.plan.device.empty() && p.hardware.name.empty()) continue;
+    for (config::HardwareParameters& device : plan::hardware_of(p)) {
+      if (std::find(named.begin(), named.end(), device.name) != named.end()) continue;
+      named.push_back(device.name);
+      devices.push_back(std::move(device));
+    }
+  }
   const report::Format format = report::format_from_name(runs.front().parameters.plan.format);
   std::string text = plan::print_comparison(runs, plan::compared_properties(runs, devices), format);
   text.pop_back();  // a line has its own end

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/plan_output.hpp"
+#include "io/output_file.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "plan/estimate/run_input.hpp"
 
@@ -182,7 +183,7 @@ std::string planned(const Parameters& parameters) {
   Table wide = wide_table();
   std::string text;
   std::vector<NamedEstimate> bars;
-  std::vector<std::string> written;
+  std::vector<std::pair<Layout, HardwareParameters>> to_write;
   for (const HardwareParameters& hardware : plan::hardware_of(parameters)) {
     const std::vector<Layout> all = plan::layouts(parameters, hardware, ranks);
     if (!all.front().estimate.fits)
@@ -207,15 +208,20 @@ std::string planned(const Parameters& parameters) {
     require(row <= num_fitting(all), ExitStatus::bad_configuration,
             "plan.write_row = {}: {} layouts fit on {} x {}; name one of these rows", row,
             num_fitting(all), ranks, hardware.name);
-    written.push_back(plan::write_run_input(parameters.plan.write,
-                                            all[static_cast<std::size_t>(row) - 1], hardware));
+    to_write.emplace_back(all[static_cast<std::size_t>(row) - 1], hardware);
   }
+  // Nothing is written before all of it is known to be new.
+  if (!parameters.plan.plot.empty()) io::require_new_output(parameters.plan.plot, "plan.plot");
+  for (const auto& [layout, hardware] : to_write)
+    plan::require_new_run_input(parameters.plan.write, layout, hardware);
   if (!parameters.plan.plot.empty())
     report::write_svg(parameters.plan.plot,
                       time_chart(fmt::format("A step on {} devices", ranks), bars).svg());
-  if (!is_for_people) return wide.print(format);
-  for (const std::string& path : written) text += fmt::format("\nwritten: {}\n", path);
-  return text;
+  for (const auto& [layout, hardware] : to_write) {
+    const std::string path = plan::write_run_input(parameters.plan.write, layout, hardware);
+    if (is_for_people) text += fmt::format("\nwritten: {}\n", path);
+  }
+  return is_for_people ? text : wide.print(format);
 }
 
 }  // namespace

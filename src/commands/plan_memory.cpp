@@ -3,9 +3,11 @@
 #include <limits>
 #include <optional>
 
+#include "base/integers.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
+#include "plan/estimate/planned_input.hpp"
 #include "plan/memory_purposes.hpp"
 #include "plan/recompute_budget.hpp"
 #include "plan/time/step_time.hpp"
@@ -43,20 +45,8 @@ Cell bytes_cell(std::int64_t bytes) {
   return {static_cast<double>(bytes), human(bytes)};
 }
 
-/// The length of the run and its schedule do not matter to its memory, and need not be there.
-void drop_length(config::Parameters& p) {
-  if (p.training.steps > 0 || p.training.tokens > 0) return;
-  p.schedule = {};
-  p.schedule.name = "constant";
-  p.schedule.warmup_steps = 0;
-  p.schedule.min_learning_rate = 0.0;
-}
-
 int ranks_of(const config::Parameters& p) {
-  if (p.plan.ranks == 0) return config::declared_ranks(p);
-  require(p.plan.ranks <= 1 << 24, ExitStatus::bad_configuration,
-          "plan.ranks = {} is above 16,777,216: plan for fewer", p.plan.ranks);
-  return static_cast<int>(p.plan.ranks);
+  return p.plan.ranks > 0 ? narrow<int>(p.plan.ranks) : config::declared_ranks(p);
 }
 
 /// `hardware`: of plan.device or [hardware]; null: what [device] says.
@@ -71,7 +61,7 @@ Plan make_plan(parallel::MpiSession& session, config::Parameters p,
   } else if (p.device.backend == "auto" && p.device.compute_capability > 0) {
     p.device.backend = "cuda";
   }
-  drop_length(p);
+  plan::drop_schedule_without_length(p);
   config::resolve(p, ranks_of(p), config::Use::bench);
   const device::Backend backend = train::choose_backend(session, p.device);
   plan.shape = {.tensor = static_cast<int>(p.parallel.tensor),

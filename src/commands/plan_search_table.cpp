@@ -35,12 +35,6 @@ Cell in_billions(double value) {
   return {value, fmt::format("{:.3f}", 1e-9 * value)};
 }
 
-std::string describe_layout(const config::Parameters& p) {
-  return fmt::format("tensor {} x data {}, micro-batch {}, recompute {}, ZeRO-{}",
-                     p.parallel.tensor, p.parallel.data, p.training.micro_batch_size,
-                     p.memory.recompute, p.parallel.zero_stage);
-}
-
 /// "" of a figure that is not known.
 Cell known(bool is_known, double value, const std::string& shown) {
   return is_known ? Cell(value, shown) : Cell();
@@ -95,7 +89,7 @@ void add_device_columns(std::vector<Shown>& columns, const SearchOnDevices& devi
       return known(is_timed(on), mfu, fmt::format("{:.1f}", 100.0 * mfu));
     });
     add("layout", "layout", false, [](const OnDevice& on) {
-      return is_timed(on) ? Cell(describe_layout(on.layout.parameters)) : Cell();
+      return is_timed(on) ? Cell(plan::describe_layout(on.layout.parameters)) : Cell();
     });
   }
 }
@@ -249,8 +243,9 @@ std::string describe_selected(const config::Parameters& p, const SearchOnDevices
   std::string text;
   for (std::size_t i = 0; i < devices.devices.size(); ++i)
     if (row.on[i].verdict == OnDevice::Verdict::possible)
-      text += fmt::format("row {} on {} x {}: {}\n", p.plan.write_row, devices.ranks,
-                          devices.devices[i].name, describe_layout(row.on[i].layout.parameters));
+      text +=
+          fmt::format("row {} on {} x {}: {}\n", p.plan.write_row, devices.ranks,
+                      devices.devices[i].name, plan::describe_layout(row.on[i].layout.parameters));
   const std::int64_t more = std::ssize(devices.possible) - p.plan.rows;
   if (p.plan.rows > 0 && more > 0)
     text += fmt::format("{} more rows: plan.rows=0 shows them\n", more);

@@ -13,6 +13,22 @@ constexpr std::array kPictureOptions = {kFormat, kPlot, kDevice};  // memory, ti
 constexpr std::array kCampaignOptions = {kFormat, kWrite, kDevice};
 constexpr std::array kFitOptions = {kFormat, kPlot, kWrite};
 
+template <class... Keys>
+constexpr auto keys(Keys... names) {
+  return std::array<std::string_view, sizeof...(names)>{names...};
+}
+// The keys of [plan] that each heeds.
+constexpr auto kSearchKeys = keys("device", "ranks", "hours", "checkpoint_minutes", "rows",
+                                  "format", "plot", "write", "write_row");
+constexpr auto kCompareKeys = keys("device", "ranks", "checkpoint_minutes", "format");
+constexpr auto kMemoryKeys = keys("device", "ranks", "format", "plot");
+constexpr auto kTimeKeys =
+    keys("device", "ranks", "hours", "checkpoint_minutes", "rows", "format", "plot");
+constexpr auto kGridKeys = kSearchKeys;
+constexpr auto kCampaignKeys =
+    keys("device", "ranks", "hours", "checkpoint_minutes", "format", "write");
+constexpr auto kFitKeys = keys("rows", "format", "plot", "write");
+
 const std::array kPlanCommands = {
     Command{
         .name = "plan search",
@@ -52,6 +68,7 @@ const std::array kPlanCommands = {
             "All keys: espalier help parameters search.\n",
         .use = config::Use::document,
         .options = kAllOptions,
+        .plan_keys = kSearchKeys,
         .run = plan_search},
     Command{
         .name = "plan compare",
@@ -78,6 +95,8 @@ const std::array kPlanCommands = {
             "    --format markdown\n",
         .use = config::Use::document,
         .options = kCompareOptions,
+        .plan_keys = kCompareKeys,
+        .has_dry_run = false,
         .run_on_paths_with_input = plan_compare},
     Command{
         .name = "plan memory",
@@ -116,6 +135,8 @@ const std::array kPlanCommands = {
             "      --format json\n",
         .use = config::Use::document,
         .options = kPictureOptions,
+        .plan_keys = kMemoryKeys,
+        .has_dry_run = false,
         .run = plan_memory},
     Command{
         .name = "plan time",
@@ -148,6 +169,8 @@ const std::array kPlanCommands = {
             "    plan.ranks=8 --device b200\n",
         .use = config::Use::document,
         .options = kPictureOptions,
+        .plan_keys = kTimeKeys,
+        .has_dry_run = false,
         .run = plan_time},
     Command{
         .name = "plan grid",
@@ -180,6 +203,8 @@ const std::array kPlanCommands = {
             "    --device b200\n",
         .use = config::Use::document,
         .options = kAllOptions,
+        .plan_keys = kGridKeys,
+        .has_dry_run = false,
         .run = plan_grid},
     Command{
         .name = "plan campaign",
@@ -211,6 +236,8 @@ const std::array kPlanCommands = {
             "  espalier plan campaign inputs/plans/b200-60h.toml --write campaign\n",
         .use = config::Use::document,
         .options = kCampaignOptions,
+        .plan_keys = kCampaignKeys,
+        .has_dry_run = false,
         .run_on_paths_with_input = plan_campaign},
     Command{.name = "plan fit",
             .arguments = "run|file.csv ... [section.key=value ...] [--format FORMAT]",
@@ -245,6 +272,7 @@ const std::array kPlanCommands = {
                 "All keys: espalier help parameters fit.\n",
             .use = config::Use::document,
             .options = kFitOptions,
+            .plan_keys = kFitKeys,
             .run_on_paths_with_input = plan_fit},
 };
 

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 
+#include "base/integers.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/plan_output.hpp"
 #include "parallel/comm/on_rank_0.hpp"
+#include "plan/estimate/layout_memory.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -74,7 +76,7 @@ std::string largest_operators(const Parameters& p, const HardwareParameters& har
 
 std::string planned(Parameters p) {
   const report::Format format = report::format_from_name(p.plan.format);
-  config::resolve(p, p.plan.ranks > 0 ? static_cast<int>(p.plan.ranks) : config::declared_ranks(p),
+  config::resolve(p, p.plan.ranks > 0 ? narrow<int>(p.plan.ranks) : config::declared_ranks(p),
                   config::Use::planning);
   const std::vector<HardwareParameters> devices = plan::hardware_of(p);
   std::vector<NamedEstimate> estimates;
@@ -93,7 +95,7 @@ std::string planned(Parameters p) {
     text +=
         fmt::format("\n{}: where a step of {} s goes\n\n", devices[i].name, in_digits(e.step(), 4));
     if (format == report::Format::text) text += time_bar(e) + "\n";
-    text += largest_operators(p, devices[i], e, format);
+    text += largest_operators(plan::chosen_for(p, devices[i]), devices[i], e, format);
     if (!e.fits)
       text += fmt::format(
           "\nit does not fit: a rank needs {} of {:.4g} GiB (`espalier plan memory` says what "

@@ -3,30 +3,26 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.hpp"
 #include "config/changes.hpp"
 
 namespace espalier::config {
 
-namespace {
-
-/// A table of `espalier plan` with nothing in it is left out of what a run prints and keeps.
-template <class Table>
-bool is_unused_plan(std::string_view name, const Table& values) {
-  const std::initializer_list<std::string_view> of_plans = {"plan",     "search",   "loss_law",
-                                                            "hardware", "campaign", "fit"};
-  if (std::find(of_plans.begin(), of_plans.end(), name) == of_plans.end()) return false;
-  return changes(name, Table(), values).empty();
+bool is_of_plans(std::string_view table) {
+  constexpr std::array<std::string_view, 6> kTables = {"plan",     "search",   "loss_law",
+                                                       "hardware", "campaign", "fit"};
+  return std::find(kTables.begin(), kTables.end(), table) != kTables.end();
 }
-
-}  // namespace
 
 std::string to_toml(const Parameters& parameters) {
   std::string text;
   Parameters::tables(parameters, [&](std::string_view table, std::string_view purpose,
                                      const auto& values) {
-    if (is_unused_plan(table, values)) return;
+    // With nothing in it, it is left out of what a run prints and keeps.
+    if (is_of_plans(table) && changes(table, std::decay_t<decltype(values)>(), values).empty())
+      return;
     if (!text.empty()) text += "\n";
     text += fmt::format("[{}]  # {}\n", table, purpose);
     std::decay_t<decltype(values)>::describe(values, [&](const Field& field, const auto& value) {

@@ -74,6 +74,10 @@ struct Parameters {
   }
 };
 
+/// Whether a table is of `espalier plan` alone: [plan], [search], [loss_law], [hardware],
+/// [campaign], [fit].
+bool is_of_plans(std::string_view table);
+
 /// The input as TOML: every table and key with its value, in declaration order. It stands alone:
 /// the model file, whose keys are written out, is named in a comment and not read again.
 std::string to_toml(const Parameters& parameters);

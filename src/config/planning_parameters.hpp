@@ -31,7 +31,8 @@ struct PlanParameters {
     visit(Field{.name = "ranks",
                 .unit = "ranks",
                 .meaning = "devices of the job, a rank each; 0: as [parallel] says",
-                .min = 0},
+                .min = 0,
+                .max = 1 << 20},
           p.ranks);
     visit(Field{.name = "hours", .unit = "h", .meaning = "time there is; 0: any", .min = 0},
           p.hours);

@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "io/output_file.hpp"
+#include "config/changes.hpp"
 #include "plan/estimate/planned_input.hpp"
 #include "plan/estimate/run_input.hpp"
 
@@ -32,10 +32,12 @@ struct Change {
 };
 
 /// Tables that say something of the campaign, not of a run of it.
-constexpr std::array<std::string_view, 5> kNotOfRuns = {"plan.", "search.", "hardware.",
-                                                        "campaign.", "fit."};
+constexpr std::array<std::string_view, 6> kNotOfRuns = {"plan.",     "search.",   "loss_law.",
+                                                        "hardware.", "campaign.", "fit."};
 /// What the plan decides for every run.
-constexpr std::array<std::string_view, 6> kDecided = {"parallel.tensor",
+constexpr std::array<std::string_view, 8> kDecided = {"run.name",
+                                                      "output.directory",
+                                                      "parallel.tensor",
                                                       "parallel.data",
                                                       "parallel.sequence_parallel",
                                                       "parallel.zero_stage",
@@ -170,6 +172,18 @@ void check_campaign(const Parameters& p) {
   const auto need = [](bool condition, const std::string& message) {
     if (!condition) throw Error(ExitStatus::bad_configuration, message, Met::by_every_rank);
   };
+  Parameters heeded = p;  // a campaign says nothing of its runs but by changes of the phases
+  heeded.run = {};
+  Parameters::tables(heeded, [&](std::string_view table, std::string_view, const auto& values) {
+    if (table == "plan" || table == "campaign" || table == "hardware" || table == "loss_law")
+      return;
+    const auto set = config::changes(table, std::decay_t<decltype(values)>(), values);
+    need(set.empty(),
+         set.empty() ? std::string()
+                     : fmt::format("{} = {} is not heeded by a campaign: set it in the inputs of "
+                                   "its phases, or as one of their changes",
+                                   set.front().key, set.front().now));
+  });
   need(!p.campaign.phases.empty(),
        "the campaign has no phases: write a [[campaign.phases]] for each, with name and input "
        "(inputs/plans/b200-60h.toml is one)");
@@ -217,6 +231,8 @@ Parameters read_variant(const Parameters& campaign, const CampaignPhase& phase,
   p.run.name = variant.name;
   p.output.directory = "runs/" + variant.name;
   p.plan = campaign.plan;
+  if (!config::changes("loss_law", config::LossLawParameters(), campaign.loss_law).empty())
+    p.loss_law = campaign.loss_law;
   return p;
 }
 
@@ -334,17 +350,16 @@ CampaignPlan plan_campaign(const Parameters& campaign, const std::string& folder
   return plan;
 }
 
-std::vector<std::string> write_campaign(const CampaignPlan& plan, const std::string& folder) {
-  namespace fs = std::filesystem;
-  for (const CampaignRun& run : plan.runs) {
-    const fs::path path = fs::path(folder) / (run_input_name(run.layout, plan.hardware) + ".toml");
-    std::error_code ignored;
-    if (run.is_done() && fs::exists(fs::symlink_status(fs::path(folder), ignored)))
-      io::require_new_output(path, "plan.write");
-  }
+std::vector<std::string> write_campaign(std::span<const CampaignPlan> plans,
+                                        const std::string& folder) {
+  std::vector<std::pair<const Layout*, const HardwareParameters*>> done;
+  for (const CampaignPlan& plan : plans)
+    for (const CampaignRun& run : plan.runs)
+      if (run.is_done()) done.emplace_back(&run.layout, &plan.hardware);
+  for (const auto& [layout, hardware] : done) require_new_run_input(folder, *layout, *hardware);
   std::vector<std::string> paths;
-  for (const CampaignRun& run : plan.runs)
-    if (run.is_done()) paths.push_back(write_run_input(folder, run.layout, plan.hardware));
+  for (const auto& [layout, hardware] : done)
+    paths.push_back(write_run_input(folder, *layout, *hardware));
   return paths;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,10 +49,11 @@ CampaignPlan plan_campaign(const config::Parameters& campaign, const std::string
 std::string print_campaign(const std::string& name, const std::vector<CampaignPlan>& plans,
                            double reserve, report::Format format);
 
-/// Writes the run input of every run that fits and is not the same as another into the folder,
-/// which is made; returns their paths. Throws Error (bad_configuration) before anything is written
-/// where one of the files is there already.
-std::vector<std::string> write_campaign(const CampaignPlan& plan, const std::string& folder);
+/// Writes the run input of every run that fits and is not the same as another, of all devices, into
+/// the folder, which is made; returns their paths. Throws Error (bad_configuration) before anything
+/// is written where one of the files is there already.
+std::vector<std::string> write_campaign(std::span<const CampaignPlan> plans,
+                                        const std::string& folder);
 
 /// What would make a campaign fit that does not: a line for each way, with its figures.
 std::vector<std::string> ways_to_fit(const CampaignPlan& plan, double reserve);

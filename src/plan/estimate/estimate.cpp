@@ -7,7 +7,7 @@
 #include "base/text.hpp"
 #include "plan/estimate/layout_memory.hpp"
 #include "plan/flops.hpp"
-#include "plan/scaling/search.hpp"
+#include "plan/scaling/search_space.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -67,8 +67,8 @@ void add_times(Estimate& e, const config::Parameters& p, const config::HardwareP
   e.hours = static_cast<double>(p.training.steps) * e.step() / 3600.0;
 }
 
-Estimate estimate(const config::Parameters& parameters,
-                  const config::HardwareParameters& hardware) {
+Estimate estimate(const config::Parameters& asked, const config::HardwareParameters& hardware) {
+  const config::Parameters parameters = chosen_for(asked, hardware);
   LayoutMemory memory(hardware);
   Estimate result = memory.of(parameters);
   add_times(result, parameters, hardware);
@@ -92,13 +92,9 @@ double expected_loss(const config::Parameters& p) {
   const std::int64_t parameters = p.loss_law.counts == "all"
                                       ? architecture.num_parameters()
                                       : architecture.num_parameters_without_embedding();
-  const LossLaw law{.e = p.loss_law.e,
-                    .a = p.loss_law.a,
-                    .alpha = p.loss_law.alpha,
-                    .b = p.loss_law.b,
-                    .beta = p.loss_law.beta};
-  return law.loss(static_cast<double>(parameters),
-                  static_cast<double>(p.training.steps) * static_cast<double>(tokens_per_step(p)));
+  return loss_law_of(p.loss_law)
+      .loss(static_cast<double>(parameters),
+            static_cast<double>(p.training.steps) * static_cast<double>(tokens_per_step(p)));
 }
 
 }  // namespace espalier::plan

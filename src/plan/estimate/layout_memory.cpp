@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/integers.hpp"
-#include "plan/memory_fit.hpp"
+#include "plan/recompute_budget.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -21,14 +21,21 @@ parallel::GridShape shape_of(const config::Parameters& p) {
 
 }  // namespace
 
+Room room_on(const config::HardwareParameters& h) {
+  return {.backend = backend_of(h),
+          .free_bytes = static_cast<std::int64_t>(h.memory_gib * static_cast<double>(1 << 30)),
+          .whose = h.name,
+          .compute_capability = narrow<int>(h.compute_capability),
+          .has_context = false};
+}
+
+config::Parameters chosen_for(const config::Parameters& p, const config::HardwareParameters& h) {
+  return h.memory_gib > 0.0 ? with_recompute_chosen(p, shape_of(p), room_on(h)) : p;
+}
+
 Estimate LayoutMemory::of(const config::Parameters& p) {
   const parallel::GridShape shape = shape_of(p);
-  const Room room{
-      .backend = backend_of(hardware_),
-      .free_bytes = static_cast<std::int64_t>(hardware_.memory_gib * static_cast<double>(1 << 30)),
-      .whose = hardware_.name,
-      .compute_capability = narrow<int>(hardware_.compute_capability),
-      .has_context = false};
+  const Room room = room_on(hardware_);
   Estimate result;
   result.ranks = shape.size();
   result.library_bytes = library_bytes(p, shape, room);
@@ -45,9 +52,10 @@ std::int64_t LayoutMemory::state_bytes(const config::Parameters& p) {
     for (const int rank : parallel::corner_ranks(shape)) {
       const TrainingMemory plan = TrainingMemory::planned(
           p, {shape, rank}, backend_of(hardware_), narrow<int>(hardware_.compute_capability));
-      known->second = std::max(known->second, plan.weight_arena.used_bytes() +
-                                                  plan.gradient_arena.used_bytes() +
-                                                  plan.optimizer_arena.used_bytes());
+      std::int64_t bytes = plan.weight_arena.used_bytes() + plan.gradient_arena.used_bytes() +
+                           plan.optimizer_arena.used_bytes();
+      if (backend_of(hardware_) == device::Backend::host) bytes += save_copy_bytes(p, plan);
+      known->second = std::max(known->second, bytes);
     }
   }
   return known->second;

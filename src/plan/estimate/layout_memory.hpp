@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "plan/estimate/estimate.hpp"
+#include "plan/memory_fit.hpp"
 
 namespace espalier::plan {
 
@@ -26,6 +27,12 @@ class LayoutMemory {
   std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>, std::int64_t> states_;
   std::map<std::tuple<std::int64_t, std::int64_t, std::string, bool>, std::int64_t> activations_;
 };
+
+/// The memory of a device of that kind.
+Room room_on(const config::HardwareParameters& hardware);
+/// The run with the mix that memory.recompute = "budget" chooses for that device; else unchanged.
+config::Parameters chosen_for(const config::Parameters& parameters,
+                              const config::HardwareParameters& hardware);
 
 /// Everything of an estimate that is not memory.
 void add_times(Estimate& estimate, const config::Parameters& parameters,

@@ -51,6 +51,7 @@ config::Parameters on_one_rank(config::Parameters p) {
   p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
   p.parallel.zero_stage = 1;
   p.memory.recompute = kRecomputeModes.front();
+  p.memory.recompute_blocks.clear();
   config::resolve(p, 1, config::Use::planning);
   return p;
 }
@@ -210,7 +211,7 @@ std::string why_none_fits(const config::Parameters& parameters,
     text +=
         fmt::format("\n  {:<17} {:>12}", line.name, human_bytes(static_cast<double>(line.bytes)));
   if (nearest.estimate.library_bytes > 0)
-    text += fmt::format("\n  {:<17} {:>12}", "CUDA and NCCL",
+    text += fmt::format("\n  {:<17} {:>12}", on_gpu ? "CUDA and NCCL" : "program",
                         human_bytes(static_cast<double>(nearest.estimate.library_bytes)));
   text += "\nwhat would help:";
   if (const auto more = fitting_on_more(on_one_rank(parameters), hardware, ranks))

@@ -29,6 +29,14 @@ bool has_length(const config::Parameters& parameters) {
   return parameters.training.steps > 0 || parameters.training.tokens > 0;
 }
 
+void drop_schedule_without_length(config::Parameters& p) {
+  if (has_length(p)) return;
+  p.schedule = {};
+  p.schedule.name = "constant";
+  p.schedule.warmup_steps = 0;
+  p.schedule.min_learning_rate = 0.0;
+}
+
 config::Parameters resolved_without_grid(config::Parameters p, const std::string& name) {
   if (config::model_is_absent(p.model))
     throw Error(
@@ -44,6 +52,7 @@ config::Parameters resolved_without_grid(config::Parameters p, const std::string
             name),
         Met::by_every_rank);
   const bool is_run = has_length(p);
+  drop_schedule_without_length(p);
   p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
   try {
     config::resolve(p, 1, is_run ? config::Use::planning : config::Use::bench);

@@ -17,8 +17,6 @@ namespace espalier::plan {
 namespace {
 
 constexpr std::size_t kColumns = 100;
-constexpr std::array<std::string_view, 6> kTablesOfPlans = {"plan",     "search",   "loss_law",
-                                                            "hardware", "campaign", "fit"};
 /// Said even where they are the default.
 constexpr std::array<std::string_view, 6> kLayoutKeys = {"parallel.tensor",
                                                          "parallel.data",
@@ -125,9 +123,10 @@ std::string run_input(const Layout& layout, const config::HardwareParameters& ha
           const std::string own = config::toml_value(value);
           const bool is_default = own == *known++;
           const std::string key = fmt::format("{}.{}", table, field.name);
-          // The sizes that the model's file gave stand here; whether steps came from tokens does
+          // What the files of model and law gave stands here; whether steps came from tokens does
           // not matter any more.
-          if (has(kTablesOfPlans, table) || key == "model.file") return;
+          if (key == "model.file" || key == "loss_law.file") return;
+          if (config::is_of_plans(table) && table != "loss_law") return;
           if (is_default && !has(kLayoutKeys, key)) return;
           if (table != table_now) end_table();
           table_now = table;
@@ -152,6 +151,22 @@ std::string run_input_name(const Layout& layout, const config::HardwareParameter
   return name;
 }
 
+namespace {
+
+std::filesystem::path path_of(const std::string& folder, const Layout& layout,
+                              const config::HardwareParameters& hardware) {
+  return std::filesystem::path(folder) / (run_input_name(layout, hardware) + ".toml");
+}
+
+}  // namespace
+
+void require_new_run_input(const std::string& folder, const Layout& layout,
+                           const config::HardwareParameters& hardware) {
+  std::error_code ignored;
+  if (std::filesystem::exists(std::filesystem::symlink_status(folder, ignored)))
+    io::require_new_output(path_of(folder, layout, hardware), "plan.write");
+}
+
 std::string write_run_input(const std::string& folder, const Layout& layout,
                             const config::HardwareParameters& hardware) {
   namespace fs = std::filesystem;
@@ -159,8 +174,7 @@ std::string write_run_input(const std::string& folder, const Layout& layout,
   fs::create_directories(folder, error);
   require(!error, ExitStatus::io_error, "plan.write = \"{}\" cannot be made a folder: {}", folder,
           error.message());
-  const std::string path =
-      (fs::path(folder) / (run_input_name(layout, hardware) + ".toml")).string();
+  const std::string path = path_of(folder, layout, hardware).string();
   io::require_new_output(path, "plan.write");
   // x: another program that makes it at the same moment is not overwritten either.
   errno = 0;

@@ -13,6 +13,7 @@
 #include "io/checkpoint_files.hpp"
 #include "io/output_file.hpp"
 #include "plan/scaling/search_space.hpp"
+#include "plan/scaling/step_law.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -104,12 +105,11 @@ std::string expectations(const Candidate& c, const SearchSpace& space) {
       c.chinchilla_ratio(), c.flops);
 }
 
-/// Step Law (arXiv:2503.04715): a hint, for N without embeddings and D tokens.
-std::string step_law(const Candidate& c) {
-  const auto n = static_cast<double>(c.architecture.num_parameters_without_embedding());
-  return fmt::format("learning rate {:.2g}, {:.2g} tokens a step",
-                     1.79 * std::pow(n, -0.713) * std::pow(c.tokens, 0.307),
-                     0.58 * std::pow(c.tokens, 0.571));
+std::string hint(const Candidate& c) {
+  const StepLaw law =
+      step_law(static_cast<double>(c.architecture.num_parameters_without_embedding()), c.tokens);
+  return fmt::format("learning rate {:.2g}, {:.2g} tokens a step", law.learning_rate,
+                     law.batch_tokens);
 }
 
 }  // namespace
@@ -128,7 +128,6 @@ Parameters run_of(const Parameters& search, const Candidate& candidate) {
   run.training.tokens = std::llround(candidate.tokens);
   if (run.output.directory == config::OutputParameters().directory)
     run.output.directory = "runs/" + run.run.name;
-  run.plan = {};
   run.search = {};
   return run;
 }
@@ -154,7 +153,7 @@ CandidateInput candidate_input(const Parameters& run, const Candidate& candidate
       "# Purpose:   the tokens that a search by espalier plan search gives this shape.\n"
       "# Expected:  {}.\n"
       "# Hint:      {} (Step Law, arXiv:2503.04715).\n",
-      title, expectations(candidate, space), step_law(candidate));
+      title, expectations(candidate, space), hint(candidate));
   input.run_file += remarks;
   Parameters::tables(run, [&](std::string_view table, std::string_view, const auto& values) {
     const std::string name(table);
@@ -162,8 +161,7 @@ CandidateInput candidate_input(const Parameters& run, const Candidate& candidate
       input.run_file +=
           table_text(name, {{fmt::format("file = {}", config::toml_value(input.name + ".toml")),
                              "beside this file"}});
-    } else if (name != "plan" && name != "search" && name != "hardware" && name != "campaign" &&
-               name != "fit") {
+    } else if (!config::is_of_plans(name) || name == "loss_law") {
       input.run_file += table_of(name, values);
     }
   });

@@ -134,6 +134,7 @@ std::vector<FitPoint> read_points(std::span<const std::string> paths,
                                   const config::FitParameters& fit) {
   require_different(paths);
   std::vector<FitPoint> points;
+  std::vector<std::pair<std::size_t, std::string>> runs;  // places in `points`, and paths
   std::string problems;
   for (const std::string& path : paths) {
     std::error_code ignored;
@@ -141,6 +142,7 @@ std::vector<FitPoint> read_points(std::span<const std::string> paths,
       try {
         const fs::path folder = is_history(path) ? fs::path(path).parent_path() : fs::path(path);
         points.push_back(point_of_run(folder.empty() ? "." : folder.string(), fit));
+        runs.emplace_back(points.size() - 1, path);
       } catch (const Error& error) {
         if (error.status() != ExitStatus::bad_data) throw;
         problems += fmt::format("{}{}", problems.empty() ? "" : "\n", error.what());
@@ -156,10 +158,10 @@ std::vector<FitPoint> read_points(std::span<const std::string> paths,
   }
   require(problems.empty(), ExitStatus::bad_data, "{}", problems);
   // Runs of the same name in different folders go by their paths.
-  for (std::size_t i = 0; i < points.size() && points.size() == paths.size(); ++i)
+  for (const auto& [i, path] : runs)
     if (std::count_if(points.begin(), points.end(),
                       [&](const FitPoint& p) { return p.name == points[i].name; }) > 1)
-      points[i].name = paths[i];
+      points[i].name = path;
   return points;
 }
 

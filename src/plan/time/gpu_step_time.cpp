@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "model/architecture.hpp"
+#include "plan/time/attention_pairs.hpp"
 #include "plan/time/collective_time.hpp"
 #include "plan/time/counted_step.hpp"
 #include "plan/time/gpu_rates.hpp"
@@ -43,8 +44,11 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
   const GpuRates rates(h, p.training.dtype);
   const model::Architecture architecture = model::Architecture::from(p.model);
   const auto length = static_cast<double>(p.training.sequence_length);
-  const OperatorTimes all =
-      rates.times(counts.operations, length, static_cast<double>(architecture.head_dim));
+  const double document = document_length(p);
+  OperatorTimes all =
+      rates.times(counts.operations, document, static_cast<double>(architecture.head_dim));
+  // Whole sequences were counted.
+  all.attention *= attention_pairs(1.0, length, document) / attention_pairs(1.0, length, length);
   StepTime time{
       .products = all.products, .attention = all.attention, .memory_bound = all.memory_bound};
 

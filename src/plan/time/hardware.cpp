@@ -2,13 +2,13 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <set>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "base/whole_file.hpp"
+#include "config/changes.hpp"
 #include "io/toml_reader.hpp"
 #include "plan/time/step_time.hpp"
 
@@ -71,21 +71,16 @@ fs::path path_of(const std::string& name) {
          nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest), all);
 }
 
-/// The lines of each table in TOML that the program has written.
-std::map<std::string, std::string> tables_of(const std::string& toml) {
-  std::map<std::string, std::string> tables;
-  std::string table;
-  for (std::size_t begin = 0; begin < toml.size();) {
-    const std::size_t end = std::min(toml.find('\n', begin), toml.size());
-    const std::string line = toml.substr(begin, end - begin);
-    begin = end + 1;
-    if (line.starts_with('[')) {
-      const std::size_t first = line.find_first_not_of('[');
-      table = line.substr(first, line.find_first_of(".]", first) - first);
-    }
-    tables[table] += line + "\n";
-  }
-  return tables;
+/// The first table but [hardware] in which a document sets anything; empty: none.
+std::string other_table(const config::Parameters& document) {
+  std::string found;
+  config::Parameters::tables(
+      document, [&](std::string_view table, std::string_view, const auto& values) {
+        if (!found.empty() || table == "hardware") return;
+        if (!config::changes(table, std::decay_t<decltype(values)>(), values).empty())
+          found = table;
+      });
+  return found;
 }
 
 config::HardwareParameters read_file(const fs::path& path) {
@@ -99,12 +94,8 @@ config::HardwareParameters read_file(const fs::path& path) {
         "{} describes no device: it needs a [hardware] table with a name (see inputs/devices and "
         "`espalier help parameters hardware`)",
         path.string());
-  document.hardware = {};
-  const auto found = tables_of(config::to_toml(document));
-  for (const auto& [table, lines] : tables_of(config::to_toml({})))
-    if (const auto other = found.find(table); other == found.end() || other->second != lines)
-      refuse("{}: the file of a device has a [hardware] table only, not [{}]", path.string(),
-             table);
+  if (const std::string other = other_table(document); !other.empty())
+    refuse("{}: the file of a device has a [hardware] table only, not [{}]", path.string(), other);
   return hardware;
 }
 

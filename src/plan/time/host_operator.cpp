@@ -1,5 +1,7 @@
 #include "plan/time/host_operator.hpp"
 
+#include "plan/time/attention_pairs.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -28,14 +30,6 @@ std::vector<double> coefficients_of(const HostCall& call, const config::Operator
   return {overhead, seconds_each(rate.gbs)};
 }
 
-/// (query, key) pairs of `queries` queries in sequences of `length`, whose documents have
-/// `document` tokens: each query sees itself and what is before it.
-double attention_pairs(double queries, double length, double document) {
-  const double whole = std::floor(length / document), rest = length - whole * document;
-  const double of_sequence = 0.5 * (whole * document * (document + 1.0) + rest * (rest + 1.0));
-  return queries / length * of_sequence;
-}
-
 }  // namespace
 
 HostCall call_of(const device::Operation& operation, const device::PhaseCost& cost,
@@ -49,8 +43,7 @@ HostCall call_of(const device::Operation& operation, const device::PhaseCost& co
                 .bytes = cost.bytes / calls};
   if (!operation.name.starts_with("attention")) return call;
   const auto length = static_cast<double>(p.training.sequence_length);
-  const auto tokens = static_cast<double>(p.bench.document_tokens);
-  const double document = p.data.document_mask && tokens > 0.0 ? std::min(tokens, length) : length;
+  const double document = document_length(p);
   const double flops_of_pair =
       (operation.name.ends_with("backward") ? 10.0 : 4.0) * static_cast<double>(p.model.head_dim);
   call.head_dim = static_cast<double>(p.model.head_dim);

@@ -136,7 +136,8 @@ class Compare(unittest.TestCase):
         self.expect(refused(status=64), "name a file")
         self.expect(refused(qwen, self.folder / "none.toml"), "none.toml cannot be read")
         self.expect(refused(qwen, self.folder), "is a folder")
-        self.expect(refused(qwen, MODELS / "../models/qwen3-0.6b.toml"), "same file", "once")
+        self.expect(refused(qwen, MODELS / "../models/qwen3-0.6b.toml", status=64),
+                    "same file", "once")
         empty = self.folder / "empty.toml"
         empty.write_text("[training]\ntokens = 1e9\n")
         self.expect(refused(qwen, empty), "empty has no model", "model.file")

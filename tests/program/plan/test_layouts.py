@@ -118,6 +118,13 @@ class Grid(PlanCase):
         self.expect(text, "plan.write_row = 100000", "layouts fit")
         self.assertFalse(folder.exists())
 
+    def test_a_plot_that_is_there_is_told_before_an_input_is_written(self):
+        plot, folder = self.folder / "there.svg", self.folder / "unwritten"
+        plot.write_text("mine")
+        self.expect(self.grid("--plot", plot, "--write", folder, status=78), "there.svg")
+        self.assertEqual(plot.read_text(), "mine")
+        self.assertFalse(folder.exists())
+
     def test_ranks_without_a_layout_name_others(self):
         text = self.plan("grid", "plan.ranks=7", status=78)
         self.expect(text, "7 ranks", "4 or 8 ranks", "training.global_batch_size = 64")
@@ -170,6 +177,16 @@ class Time(PlanCase):
         own = json.loads(self.time("memory.recompute=selective", "--format", "json"))[0]
         for name in ("memory_bytes", "step_seconds", "mfu_full", "device_hours"):
             self.assertEqual(own[name], row[name])
+
+    def test_a_budget_of_memory_is_chosen_for_the_device(self):
+        all_kept = json.loads(self.time("--format", "json"))[0]
+        write_device(self.folder, "medium", 0.98 * all_kept["memory_bytes"] / 2**30)
+        self.expect(self.time(device="medium"), "does not fit")
+        chosen = json.loads(self.time("memory.recompute=budget", "--format", "json",
+                                      device="medium"))[0]
+        self.assertEqual(chosen["fits"], "yes")
+        self.assertLess(chosen["memory_bytes"], all_kept["memory_bytes"])
+        self.assertGreater(chosen["step_seconds"], all_kept["step_seconds"])
 
     def test_a_grid_that_is_not_legal_says_why(self):
         self.expect(self.time("parallel.tensor=5", "plan.ranks=20", status=78),

@@ -121,13 +121,16 @@ class PlanMemory(unittest.TestCase):
                 (["memory.recompute=some"], ["memory.recompute", "budget"]),
                 (["memory.recompute=budget", "memory.recompute_blocks=[1,0,0,0]"],
                  ["memory.recompute_blocks", "model.num_hidden_layers = 2"]),
-                (["plan.write=somewhere"], ["plan.write"]),
                 (["plan.format=yaml"], ["plan.format", "json"]),
                 (["--device", "h1000"], ["h1000", "h100", "[hardware]"]),
                 (['plan.device=["h100", "b200"]', "--plot", "two.svg"], ["plan.plot", "name one"])):
             text = plan(TINY, *arguments, status=78)
             for word in words:
                 self.assertIn(word, text, arguments)
+        # What this plan does not heed is a mistake of the command line.
+        for arguments, word in ((["plan.write=somewhere"], "plan.write"),
+                                (["--dry-run"], "--dry-run"), (["bench.write=a.toml"], "bench.write")):
+            self.assertIn(word, plan(TINY, *arguments, status=64), arguments)
         self.assertIn("cannot be read", plan("no-such.toml", status=78))
         self.assertIn("no model is given", plan("training.steps=1", status=78))
         self.assertIn("fits", plan(TINY, "device.memory_gib=1e300"))

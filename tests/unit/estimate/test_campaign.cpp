@@ -175,7 +175,7 @@ TEST_CASE("its inputs are written once, and none where one is there already") {
   const CampaignPlan plan = campaigns.plan(
       phase("theta", "changes = [\"model.rope_theta=1e6 | 1e5\"]") + phase("again", ""));
   const auto folder = campaigns / "new";
-  const auto paths = plan::write_campaign(plan, folder.string());
+  const auto paths = plan::write_campaign(std::span(&plan, 1), folder.string());
   REQUIRE(paths.size() == 2);  // the third is the first
   config::Parameters read;
   io::read_parameters(testing::read_file(paths[1]), paths[1], {}, read);
@@ -184,7 +184,7 @@ TEST_CASE("its inputs are written once, and none where one is there already") {
   CHECK(read.parallel.data * read.parallel.tensor == 2);
   std::filesystem::remove(paths[0]);
   testing::write_file(paths[1], "mine");
-  CHECK_THROWS_AS(plan::write_campaign(plan, folder.string()), Error);
+  CHECK_THROWS_AS(plan::write_campaign(std::span(&plan, 1), folder.string()), Error);
   CHECK(testing::read_file(paths[1]) == "mine");
   CHECK_FALSE(std::filesystem::exists(paths[0]));
 }
