@@ -159,6 +159,9 @@ struct BenchParameters {
   std::int64_t warmup_steps = 2;
   std::int64_t steps = 8;
   std::int64_t document_tokens = 0;
+  std::vector<std::int64_t> ranks;
+  std::string scaling = "strong";
+  std::string plot = "";
   std::string write = "";
   std::int64_t write_models = 0;
 
@@ -173,6 +176,19 @@ struct BenchParameters {
                            "data.document_mask, in bench and in plans of time; 0: one document",
                 .min = 0},
           p.document_tokens);
+    visit(Field{.name = "ranks",
+                .meaning = "rank counts that `espalier bench scaling` measures, the first ranks of "
+                           "the job each time; empty: 1, 2, 4, ... up to those of the job"},
+          p.ranks);
+    visit(Field{.name = "scaling",
+                .meaning = "`espalier bench scaling`: strong, the same batch on all; weak, "
+                           "training.global_batch_size is of the fewest and grows with the ranks",
+                .choices = {"strong", "weak"}},
+          p.scaling);
+    visit(Field{.name = "plot",
+                .meaning = "new SVG file with the chart of `espalier bench scaling`; empty: none",
+                .is_path = true},
+          p.plot);
     visit(Field{.name = "write",
                 .meaning = "new file: this host measured, as a device of `espalier plan`",
                 .is_path = true},
@@ -203,8 +219,45 @@ struct ConvertParameters {
   }
 };
 
+struct ReportParameters {
+  std::string write = "report.html";
+  std::string charts = "";
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "write",
+                .meaning = "the page of `espalier report`; a report that stands there is replaced",
+                .is_path = true},
+          p.write);
+    visit(Field{.name = "charts",
+                .meaning = "folder for the charts of the page as SVG files; empty: none",
+                .is_path = true},
+          p.charts);
+  }
+};
+
+struct VerifyParameters {
+  std::int64_t steps = 20;
+  std::int64_t from = -1;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "steps",
+                .unit = "steps",
+                .meaning = "steps that are replayed and compared with history.csv",
+                .min = 1},
+          p.steps);
+    visit(Field{.name = "from",
+                .meaning = "step of the checkpoint that they start from; -1: the newest that so "
+                           "many steps of history follow, else the oldest",
+                .min = -1},
+          p.from);
+  }
+};
+
 struct DebugParameters {
   bool dump_gradients = false;
+  std::vector<std::string> faults;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -215,6 +268,11 @@ struct DebugParameters {
                 "writes the gradients of the run's first step to <output.directory>/gradients.h5, "
                 "one dataset per tensor with Hugging Face's names and global shapes"},
         p.dump_gradients);
+    visit(Field{.name = "faults",
+                .meaning = "faults that this job injects, to try what becomes of them: "
+                           "\"KIND@STEP\" or \"KIND@STEP:RANK\" (rank 0 by default), KIND one of "
+                           "nan-gradient, loss-spike, flip-weight, stop-rank, kill-rank"},
+          p.faults);
   }
 };
 

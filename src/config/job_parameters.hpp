@@ -13,8 +13,14 @@ namespace espalier::config {
 struct RunParameters {
   std::string name = "";
   std::string time_limit = "";
-  double time_margin = 60.0;
+  double time_margin = 15.0;
   std::int64_t stop_after = 0;
+  double hang_timeout = 1800.0;
+  std::string on_spike = "stop";
+  double spike_threshold = 0.0;
+  std::int64_t spike_window = 128;
+  std::int64_t max_spikes = 3;
+  std::int64_t audit_interval = 0;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -25,7 +31,8 @@ struct RunParameters {
           p.time_limit);
     visit(Field{.name = "time_margin",
                 .unit = "s",
-                .meaning = "time kept free before time_limit for the last checkpoint",
+                .meaning = "time kept free before time_limit beside what the last step, validation "
+                           "and checkpoint take, as measured",
                 .min = 0},
           p.time_margin);
     visit(
@@ -35,6 +42,43 @@ struct RunParameters {
                          "schedule stays that of the whole run. 0: no such limit",
               .min = 0},
         p.stop_after);
+    visit(Field{.name = "hang_timeout",
+                .unit = "s",
+                .meaning = "a rank that does nothing new for so long is named, with its host and "
+                           "what it was doing, and the job ends; longer than the longest step or "
+                           "file operation. 0: no watchdog",
+                .min = 0},
+          p.hang_timeout);
+    visit(Field{.name = "on_spike",
+                .meaning = "when loss or gradient is not finite, or stands out as spike_threshold "
+                           "says: stop with status 79; skip the update of that step; or roll back "
+                           "to the last checkpoint and leave out the data since then",
+                .choices = {"stop", "skip", "rollback"}},
+          p.on_spike);
+    visit(Field{.name = "spike_threshold",
+                .unit = "standard deviations",
+                .meaning = "a loss or gradient norm so far above the mean of the last spike_window "
+                           "steps is a spike; 0: only what is not finite",
+                .min = 0},
+          p.spike_threshold);
+    visit(Field{.name = "spike_window",
+                .unit = "steps",
+                .meaning = "steps that spike_threshold compares with; none is a spike before half "
+                           "of them are there",
+                .min = 8,
+                .max = 1 << 20},
+          p.spike_window);
+    visit(Field{.name = "max_spikes",
+                .meaning = "skips and rollbacks between two checkpoints without any; one more ends "
+                           "the run with status 79",
+                .min = 1},
+          p.max_spikes);
+    visit(Field{.name = "audit_interval",
+                .unit = "steps",
+                .meaning = "steps between audits: weights that several ranks hold must be equal in "
+                           "every bit, and be what their owner's fp32 weights round to. 0: none",
+                .min = 0},
+          p.audit_interval);
   }
 };
 
@@ -181,9 +225,13 @@ struct MemoryParameters {
 
 struct CheckpointParameters {
   std::int64_t interval = 0;
+  double interval_minutes = 0.0;
   std::int64_t keep = 2;
   std::int64_t keep_every = 0;
+  double keep_hours = 0.0;
   bool at_end = true;
+  std::string layout = "ranks";
+  std::int64_t stripe_count = 0;
   std::string staging = "copy";
   std::vector<std::string> allow_changes;
 
@@ -194,13 +242,34 @@ struct CheckpointParameters {
                 .meaning = "steps between checkpoints; 0: none",
                 .min = 0},
           p.interval);
+    visit(Field{.name = "interval_minutes",
+                .unit = "min",
+                .meaning = "time between checkpoints, beside `interval`; 0: none",
+                .min = 0},
+          p.interval_minutes);
     visit(Field{.name = "keep", .meaning = "newest checkpoints kept", .min = 1}, p.keep);
     visit(Field{.name = "keep_every",
                 .unit = "steps",
                 .meaning = "checkpoints of these steps are kept for good; 0: none",
                 .min = 0},
           p.keep_every);
+    visit(Field{.name = "keep_hours",
+                .unit = "h",
+                .meaning = "of every so many hours the first checkpoint is kept for good; 0: none",
+                .min = 0},
+          p.keep_hours);
     visit(Field{.name = "at_end", .meaning = "write a checkpoint after the last step"}, p.at_end);
+    visit(Field{.name = "layout",
+                .meaning = "ranks: a file for each rank, and master.h5 that shows them as one; "
+                           "shared: one HDF5 file that all ranks write",
+                .choices = {"ranks", "shared"}},
+          p.layout);
+    visit(Field{.name = "stripe_count",
+                .meaning = "storage targets that a file of a checkpoint is spread over, on a file "
+                           "system that stripes files (Lustre); 0: as the folder says, -1: all",
+                .min = -1,
+                .max = 2000},
+          p.stripe_count);
     visit(
         Field{.name = "staging",
               .meaning = "an update that meets a piece not yet written: copies it first, or waits",
@@ -217,6 +286,8 @@ struct CheckpointParameters {
 
 struct OutputParameters {
   std::string directory = "runs/default";
+  bool tensorboard = false;
+  bool rank_logs = false;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -225,6 +296,14 @@ struct OutputParameters {
                            "complete checkpoint in it is continued",
                 .is_path = true},
           p.directory);
+    visit(Field{.name = "tensorboard",
+                .meaning = "event files for TensorBoard in <directory>/tensorboard; history.csv "
+                           "stays the source"},
+          p.tensorboard);
+    visit(Field{.name = "rank_logs",
+                .meaning = "a file for each rank in <directory>/logs with all that this rank says; "
+                           "otherwise run.log has a line per event with the ranks it concerns"},
+          p.rank_logs);
   }
 };
 

@@ -36,6 +36,8 @@ struct Parameters {
   EvaluationParameters evaluation;
   BenchParameters bench;
   ConvertParameters convert;
+  ReportParameters report;
+  VerifyParameters verify;
   PlanParameters plan;
   SearchParameters search;
   LossLawParameters loss_law;
@@ -64,6 +66,8 @@ struct Parameters {
     visit("evaluation", "espalier eval", p.evaluation);
     visit("bench", "espalier bench", p.bench);
     visit("convert", "espalier convert", p.convert);
+    visit("report", "espalier report", p.report);
+    visit("verify", "espalier verify-resume", p.verify);
     visit("plan", "espalier plan", p.plan);
     visit("search", "espalier plan search: the space of shapes and tokens", p.search);
     visit("loss_law", "Expected loss of N parameters after D tokens", p.loss_law);

@@ -1,5 +1,6 @@
 #include "device/profiler.hpp"
 
+#include "base/activity.hpp"
 #include "device/gpu_timeline.hpp"
 
 namespace espalier::device {
@@ -55,6 +56,7 @@ void Profiler::enter(Phase phase) {
     since_ = now;
   }
   current_ = phase;
+  activity::enter(name_of(phase).data());
 }
 
 std::array<double, kNumPhases> Profiler::seconds() const {

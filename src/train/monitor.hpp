@@ -1,7 +1,11 @@
 #pragma once
 #include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "config/parameters.hpp"
+#include "io/event_log.hpp"
 #include "parallel/comm/session.hpp"
 #include "train/distributed_model.hpp"
 
@@ -22,6 +26,14 @@ struct MonitoredRun {
   RankContext& rank_context;
   DistributedModel& model;
   const RunState& state;
+  const io::EventLog* events;  ///< on rank 0, else null
+
+  /// Adds to events.jsonl, on rank 0.
+  void record(std::string kind,
+              std::vector<std::pair<std::string, io::Event::Value>> details = {}) const {
+    if (events != nullptr)
+      events->append({.kind = std::move(kind), .step = state.step, .details = std::move(details)});
+  }
 };
 
 /// What one step did, the same on every rank.
@@ -32,6 +44,23 @@ struct StepReport {
   double grad_norm = 0.0;
   double learning_rate = 0.0;
   double seconds = 0.0;
+};
+
+/// What a validation found, the same on every rank.
+struct ValidationReport {
+  std::int64_t step = 0;
+  std::uint64_t tokens = 0;  ///< predicted tokens that count
+  double loss = 0.0;         ///< nats per token
+  double bits_per_byte = 0.0;
+  double seconds = 0.0;
+};
+
+/// A checkpoint that became complete.
+struct SaveReport {
+  std::int64_t step = 0;   ///< of the checkpoint
+  double write_s = 0.0;    ///< from its begin to the marker
+  double stall_s = 0.0;    ///< that the training waited for it, on the rank that waited most
+  std::int64_t bytes = 0;  ///< of all ranks
 };
 
 /// What accompanies the steps of a run: it logs, saves or evaluates, and changes nothing that is
@@ -49,6 +78,8 @@ class Monitor {
   /// In a step, when the gradients are reduced and finite and no weight has changed.
   virtual void before_update() {}
   virtual void after_step(const StepReport&) {}
+  virtual void after_validation(const ValidationReport&) {}
+  virtual void after_save(const SaveReport&) {}
   /// After the last step of this job. `all_steps`: it was the last one of the run.
   virtual void at_end(bool /*all_steps*/) {}
 };

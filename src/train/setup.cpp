@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 
@@ -39,6 +41,13 @@ Dataset open_dataset(const config::Parameters& p, const std::string& where,
         Met::by_every_rank);
   return Dataset(where, split, p.model.vocab_size, p.training.sequence_length, tokenizer_identity,
                  verify && p.data.verify_checksum, {}, session);
+}
+
+/// The number of this job in its run directory, from 1.
+std::int64_t next_job(const std::filesystem::path& run_directory) {
+  std::int64_t last = 0;
+  for (const io::Event& event : io::read_events(run_directory)) last = std::max(last, event.job);
+  return last + 1;
 }
 
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
@@ -131,6 +140,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                 : "only at the end or when the run is stopped (checkpoint.interval = 0)");
   if (session.rank() == 0) {
     log_.emplace(*lock_, state_.step);
+    events_.emplace(lock_->directory(), next_job(lock_->directory()));
     log::set_sink([this](std::string_view text) { log_->line(text); });
   }
   const double attended = data::attended_length(
@@ -139,6 +149,13 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
   add_monitors(attended);
+  const char* slurm_job = std::getenv("SLURM_JOB_ID");
+  const std::vector<std::string> hosts = session.host_names();
+  monitored().record("start", {{"ranks", static_cast<double>(session.size())},
+                               {"grid", rank_context_.grid.describe()},
+                               {"host", hosts.front()},
+                               {"continued_step", static_cast<double>(state_.continued_step)},
+                               {"slurm_job", std::string(slurm_job == nullptr ? "" : slurm_job)}});
   rank_context_.context.profiler().reset();
 }
 
@@ -148,7 +165,7 @@ Trainer::~Trainer() {
 
 // In the order in which they are called.
 void Trainer::add_monitors(double attended_length) {
-  const MonitoredRun run{session_, parameters_, rank_context_, model_, state_};
+  const MonitoredRun run = monitored();
   if (parameters_.debug.dump_gradients) add_monitor<GradientDumpMonitor>(run);
   add_monitor<EpochMonitor>(run, training_data_);
   progress_ =
@@ -163,9 +180,15 @@ void Trainer::add_monitors(double attended_length) {
   const std::int64_t validated_step = std::stoll(
       session_.world().broadcast(std::to_string(log_ ? log_->last_validation() : -1), 0));
   if (validation_data_)
-    validation_ =
-        &add_monitor<ValidationMonitor>(run, *validation_data_, batch_shape_.documents, *exchange_,
-                                        *checkpoints_, log_ ? &*log_ : nullptr, validated_step);
+    validation_ = &add_monitor<ValidationMonitor>(
+        run, *validation_data_, batch_shape_.documents, *exchange_, *checkpoints_,
+        log_ ? &*log_ : nullptr, validated_step, [this](const ValidationReport& report) {
+          for (const auto& monitor : monitors_) monitor->after_validation(report);
+        });
+}
+
+MonitoredRun Trainer::monitored() {
+  return {session_, parameters_, rank_context_, model_, state_, events_ ? &*events_ : nullptr};
 }
 
 void Trainer::start_or_continue() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
@@ -17,6 +18,7 @@ using Clock = std::chrono::steady_clock;
 // One step: batch, forward, backward, reduce, clip, update.
 StepReport Trainer::train_step() {
   const auto start = Clock::now();
+  activity::set_step(state_.step + 1);
   const config::TrainingParameters& training = parameters_.training;
   // Targets that count, of all ranks: known without asking them.
   const std::uint64_t num_targets = data::count_targets(

@@ -8,6 +8,7 @@
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
+#include "io/event_log.hpp"
 #include "io/run_log.hpp"
 #include "parallel/comm/session.hpp"
 #include "train/checkpoint_monitor.hpp"
@@ -53,6 +54,7 @@ class Trainer {
     monitors_.push_back(std::move(monitor));
     return added;
   }
+  MonitoredRun monitored();
   StepReport train_step();
   StepHooks step_hooks();
   bool has_enough_steps() const;  ///< of run.stop_after
@@ -79,8 +81,9 @@ class Trainer {
   data::BatchShape batch_shape_;
   data::MicroBatch batch_;
   RunState state_;
-  std::string allowed_changes_;    ///< of the function, from restart to restart
-  std::optional<io::RunLog> log_;  ///< rank 0
+  std::string allowed_changes_;         ///< of the function, from restart to restart
+  std::optional<io::RunLog> log_;       ///< rank 0
+  std::optional<io::EventLog> events_;  ///< rank 0
   std::vector<std::unique_ptr<Monitor>> monitors_;
   // Those of them that the trainer asks, too:
   Progress* progress_ = nullptr;

@@ -1,20 +1,26 @@
 #include "train/validation_monitor.hpp"
 
+#include <chrono>
+#include <utility>
+
 #include "base/log.hpp"
 
 namespace espalier::train {
 
+using Clock = std::chrono::steady_clock;
+
 ValidationMonitor::ValidationMonitor(const MonitoredRun& run, const Dataset& data,
                                      data::DocumentRule documents, StepExchange& exchange,
                                      CheckpointMonitor& checkpoints, io::RunLog* log,
-                                     std::int64_t validated_step)
+                                     std::int64_t validated_step, Tell tell)
     : run_(run),
       data_(data),
       documents_(documents),
       exchange_(exchange),
       checkpoints_(checkpoints),
       log_(log),
-      validated_step_(validated_step) {}
+      validated_step_(validated_step),
+      tell_(std::move(tell)) {}
 
 void ValidationMonitor::at_start() {
   if (run_.state.step > 0 && is_due(run_.state.step, run_.parameters.validation.interval))
@@ -34,6 +40,7 @@ void ValidationMonitor::validate() {
   is_left_ = true;
   if (exchange_.is_urgent()) return;
   const auto phase = run_.rank_context.context.profiler().scope(device::Phase::validation);
+  const auto start = Clock::now();
   // Between rounds as between steps: who wants to stop is heard, a written save made complete. One
   // that would not end in time is left to the next job.
   const auto may_go_on = [&](const Pace& pace) {
@@ -55,6 +62,11 @@ void ValidationMonitor::validate() {
       "validation at step {}: loss {:.5f}, perplexity {:.3f}, {:.4f} bits per byte ({} tokens)",
       run_.state.step, result.loss, result.perplexity, result.bits_per_byte, result.tokens);
   if (log_ != nullptr) log_->validation(run_.state.step, result.loss, result.bits_per_byte);
+  tell_({.step = run_.state.step,
+         .tokens = result.tokens,
+         .loss = result.loss,
+         .bits_per_byte = result.bits_per_byte,
+         .seconds = std::chrono::duration<double>(Clock::now() - start).count()});
 }
 
 void ValidationMonitor::leave(const Evaluation& result) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 
 #include "io/run_log.hpp"
 #include "train/dataset.hpp"
@@ -14,11 +15,13 @@ namespace espalier::train {
 /// job.
 class ValidationMonitor final : public Monitor {
  public:
+  using Tell = std::function<void(const ValidationReport&)>;
   /// `log`: on rank 0, else null. `validated_step`: the last step that was validated before this
-  /// job, -1: none. All references must outlive the monitor.
+  /// job, -1: none. `tell`: hands the result to the other monitors. All references must outlive the
+  /// monitor.
   ValidationMonitor(const MonitoredRun& run, const Dataset& data, data::DocumentRule documents,
                     StepExchange& exchange, CheckpointMonitor& checkpoints, io::RunLog* log,
-                    std::int64_t validated_step);
+                    std::int64_t validated_step, Tell tell);
 
   /// What a stop request cut off in the job before.
   void at_start() override;
@@ -39,6 +42,7 @@ class ValidationMonitor final : public Monitor {
   CheckpointMonitor& checkpoints_;
   io::RunLog* log_;
   std::int64_t validated_step_;
+  Tell tell_;
   double round_s_ = 0.0;  ///< of the last validation
   bool is_left_ = false;
 };

@@ -31,7 +31,7 @@ namespace {
                                 ? "the gradient is not finite on rank " + by_gradient
                                 : "the gradient is not finite, but only in the sum over the ranks";
   throw Error(
-      ExitStatus::internal,
+      ExitStatus::bad_numbers,
       fmt::format("step {}: {} (sum of losses {}, sum of squared gradients {}); no weight "
                   "was changed. {}",
                   step, where, sums.loss, optim::squared_norm(sums.square_sums), hooks.remedy),

@@ -75,8 +75,9 @@ struct StepResult {
 
 /// One step of training: forward and backward of every micro-batch, reduction of the gradients,
 /// clipping (Pascanu et al. 2013, arXiv:1211.5063), AdamW, gathering of the weights. Collective. On
-/// a GPU it returns before the update is done. Throws Error (internal, met by every rank) when the
-/// loss or the gradient is not finite: it names the step and the ranks, and no weight was changed.
+/// a GPU it returns before the update is done. Throws Error (bad_numbers, met by every rank) when
+/// the loss or the gradient is not finite: it names the step and the ranks, and no weight was
+/// changed.
 StepResult training_step(const StepModel& model, const StepBatches& batches,
                          const StepUpdate& update, const StepHooks& hooks = {});
 

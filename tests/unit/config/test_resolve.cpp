@@ -357,8 +357,8 @@ TEST_CASE("a training run needs data and a place") {
   p = small_run();
   p.run.time_limit = "soon";
   expect_words(error_of(p), {"run.time_limit = \"soon\"", "[D-]HH:MM:SS"});
-  p.run.time_limit = "30";
-  expect_words(error_of(p), {"run.time_limit", "run.time_margin = 60"});
+  p.run.time_limit = "10";
+  expect_words(error_of(p), {"run.time_limit", "run.time_margin = 15"});
 }
 
 TEST_CASE("sources stand in place of data.train, each with its own shards and a weight") {
