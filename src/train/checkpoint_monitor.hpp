@@ -2,20 +2,26 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "io/run_lock.hpp"
 #include "train/checkpointing.hpp"
+#include "train/deadline.hpp"
 #include "train/monitor.hpp"
+#include "train/run_control.hpp"
+#include "train/run_triggers.hpp"
 
 namespace espalier::train {
 
-/// Saves every checkpoint.interval steps, and at the end of a job as checkpoint.at_end says or when
-/// steps are left. A save goes on in the background beside the steps and validations that follow.
+/// Saves every checkpoint.interval steps, when it is asked to, and at the end of a job as
+/// checkpoint.at_end says or when steps are left. A save goes on in the background beside the steps
+/// and validations that follow.
 class CheckpointMonitor final : public Monitor {
  public:
-  /// `lock`: of the run directory, null on ranks without it; must outlive the monitor. `info`: of
-  /// the state as it is when called.
-  CheckpointMonitor(const MonitoredRun& run, const io::RunLock* lock,
+  /// `lock`: of the run directory, null on ranks without it, as `triggers`. `deadline` learns how
+  /// long saves take. `info`: of the state as it is when called. All must outlive the monitor.
+  CheckpointMonitor(const MonitoredRun& run, const io::RunLock* lock, const RunControl& control,
+                    Deadline& deadline, RunTriggers* triggers,
                     std::function<io::CheckpointInfo()> info);
 
   /// Every checkpoint keeps the matrix algorithms, which have been chosen by then. Collective.
@@ -23,9 +29,24 @@ class CheckpointMonitor final : public Monitor {
   void after_step(const StepReport& report) override;
   void at_end(bool all_steps) override;
 
-  // From at_start on:
+  /// Somebody wants a checkpoint: `by` SIGUSR1 or a file. On every rank alike. It begins after the
+  /// step, or with save_if_asked.
+  void ask(const std::string& by);
+  /// From ask until that checkpoint is complete.
+  bool is_asked() const { return is_asked_; }
+  /// Collective.
+  void save_if_asked();
+  /// Whether a save begins after that step.
+  bool is_save_due(std::int64_t step) const;
+  /// A save of the state as it is now has begun, or is complete.
+  bool has_saved_state() const { return saved_step_ == run_.state.step; }
+  /// Of the last checkpoint that this job made complete; 0: none yet.
+  std::int64_t complete_step() const { return complete_step_; }
+  double complete_age_s() const { return control_.elapsed_s() - complete_at_s_; }
+
   /// This rank's part of a running save is on disk: its share in the exchange of the ranks.
-  bool is_written() { return driver_->is_written(); }
+  bool is_written() { return driver_ != nullptr && driver_->is_written(); }
+  // From at_start on:
   /// All ranks are written: the running save, if there is one, is made complete. Collective.
   void commit();
   /// Waits for a running save and makes it complete. Collective.
@@ -35,12 +56,21 @@ class CheckpointMonitor final : public Monitor {
 
  private:
   void save();
+  void is_on_disk();   ///< a save has become complete
+  void is_honoured();  ///< the one that was asked for
 
   MonitoredRun run_;
   const io::RunLock* lock_;
+  const RunControl& control_;
+  Deadline& deadline_;
+  RunTriggers* triggers_;
   std::function<io::CheckpointInfo()> info_;
   std::unique_ptr<CheckpointDriver> driver_;
   std::int64_t saved_step_;
+  std::int64_t complete_step_ = 0;
+  double complete_at_s_ = 0.0;
+  bool is_asked_ = false;
+  bool has_begun_asked_ = false;  ///< that save
 };
 
 }  // namespace espalier::train

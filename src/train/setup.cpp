@@ -14,6 +14,7 @@
 #include "train/initial_weights.hpp"
 #include "train/restart.hpp"
 #include "train/run_files.hpp"
+#include "train/status_line.hpp"
 #include "train/step_records.hpp"
 #include "train/trainer.hpp"
 
@@ -173,15 +174,17 @@ void Trainer::add_monitors(double attended_length) {
   if (log_) add_monitor<HistoryMonitor>(*log_, *progress_);
   // Saving before validating: it goes on in the background while the validation runs, which changes
   // no weight, and is complete as soon as it is written.
-  checkpoints_ =
-      &add_monitor<CheckpointMonitor>(run, lock_.get(), [this] { return checkpoint_info(); });
-  exchange_.emplace(run, control_, *checkpoints_);
+  RunTriggers* triggers = lock_ ? &triggers_.emplace(lock_->directory()) : nullptr;
+  checkpoints_ = &add_monitor<CheckpointMonitor>(run, lock_.get(), control_, deadline_, triggers,
+                                                 [this] { return checkpoint_info(); });
+  const StatusLine& status = add_monitor<StatusLine>(run, *progress_, *checkpoints_);
+  exchange_.emplace(run, control_, *checkpoints_, deadline_, triggers, [&] { status.tell(); });
   // After this the run directory exists for every rank.
   const std::int64_t validated_step = std::stoll(
       session_.world().broadcast(std::to_string(log_ ? log_->last_validation() : -1), 0));
   if (validation_data_)
     validation_ = &add_monitor<ValidationMonitor>(
-        run, *validation_data_, batch_shape_.documents, *exchange_, *checkpoints_,
+        run, *validation_data_, batch_shape_.documents, *exchange_, *checkpoints_, deadline_,
         log_ ? &*log_ : nullptr, validated_step, [this](const ValidationReport& report) {
           for (const auto& monitor : monitors_) monitor->after_validation(report);
         });

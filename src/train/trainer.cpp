@@ -43,8 +43,8 @@ StepReport Trainer::train_step() {
 
   ++state_.step;
   state_.samples_consumed += static_cast<std::uint64_t>(training.global_batch_size);
+  deadline_.step_done(control_.elapsed_s());
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  slowest_step_s_ = std::max(slowest_step_s_, seconds);
   return {.step = state_.step,
           .tokens = state_.samples_consumed * static_cast<std::uint64_t>(training.sequence_length),
           .loss = result.loss,
@@ -69,7 +69,10 @@ void Trainer::warm_up() {
 // The step loop. What else happens at a step is in the monitors (Trainer::add_monitors).
 StopReason Trainer::run() {
   const std::int64_t steps = parameters_.training.steps;
-  if (rank_context_.gpu != nullptr && state_.step < steps) warm_up();
+  // A request of the time of the start. A limit that is near already leaves one step.
+  exchange_->between_steps(0.0);
+  exchange_->forget_time_limit();
+  if (rank_context_.gpu != nullptr && state_.step < steps && !exchange_->is_urgent()) warm_up();
   for (const auto& monitor : monitors_) monitor->at_start();
   while (state_.step < steps && !exchange_->is_urgent() && !has_enough_steps()) {
     const StepReport report = train_step();
@@ -78,7 +81,16 @@ StopReason Trainer::run() {
   const bool all_steps = state_.step >= steps;
   for (const auto& monitor : monitors_) monitor->at_end(all_steps);
   checkpoints_->finish();
+  forget_triggers();
   return report_end(all_steps);
+}
+
+void Trainer::forget_triggers() {
+  if (!triggers_) return;
+  // What came after the last exchange is honoured by the end itself.
+  triggers_->look(RunTriggers::Clock::now() + std::chrono::hours(1));
+  if (checkpoints_->has_saved_state()) triggers_->honoured(Trigger::save);
+  triggers_->honoured(Trigger::stop);
 }
 
 bool Trainer::has_enough_steps() const {
@@ -95,14 +107,22 @@ StopReason Trainer::report_end(bool all_steps) {
   log::info("{}", phase_table(rank_context_.context.profiler(), session_.world()));
   const bool validation_left = validation_ != nullptr && validation_->is_left();
   if (all_steps && !validation_left) return StopReason::finished;
-  if (exchange_->stop_signal()) return StopReason::signal;
-  return exchange_->out_of_time() ? StopReason::time_limit : StopReason::stop_after;
+  if (exchange_->stop_signal()) {
+    // The signal may have come to another rank alone.
+    const std::string name = stop_signal_name();
+    monitored().record("stop", {{"reason", "signal"}, {"by", name.empty() ? "signal" : name}});
+    return StopReason::signal;
+  }
+  const StopReason reason = exchange_->stop_file()     ? StopReason::file
+                            : exchange_->out_of_time() ? StopReason::time_limit
+                                                       : StopReason::stop_after;
+  monitored().record("stop", {{"reason", name_of(reason)}, {"by", name_of(reason)}});
+  return reason;
 }
 
 StepHooks Trainer::step_hooks() {
   return {
-      .exchange =
-          [this](const StepSums& of_rank) { return exchange_->exchange(of_rank, slowest_step_s_); },
+      .exchange = [this](const StepSums& of_rank) { return exchange_->in_step(of_rank); },
       // A save of an earlier step is worth keeping.
       .before_failure = [this] { checkpoints_->finish(); },
       .remedy =

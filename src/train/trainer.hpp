@@ -58,6 +58,7 @@ class Trainer {
   StepReport train_step();
   StepHooks step_hooks();
   bool has_enough_steps() const;  ///< of run.stop_after
+  void forget_triggers();         ///< at the end of the job
   StopReason report_end(bool all_steps);
   /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
@@ -89,8 +90,9 @@ class Trainer {
   Progress* progress_ = nullptr;
   CheckpointMonitor* checkpoints_ = nullptr;
   ValidationMonitor* validation_ = nullptr;  ///< null without data.validation
+  std::optional<RunTriggers> triggers_;      ///< rank 0
+  Deadline deadline_;
   std::optional<StepExchange> exchange_;
-  double slowest_step_s_ = 0.0;
   bool data_end_run_ = false;  ///< before the steps that were asked for
 };
 

@@ -42,9 +42,9 @@ struct StepUpdate {
   std::int64_t step;  ///< from 1
 };
 
-/// What else every rank tells in the one all-reduce of a step: that it was asked to stop, that its
-/// time is over, that a save is written (train::StepExchange).
-constexpr std::size_t kNumStepSignals = 3;
+/// What else every rank tells in the one all-reduce of a step: who was asked to stop or to save and
+/// how, whose time is over, whose part of a save is written (train::StepExchange).
+constexpr std::size_t kNumStepSignals = 6;
 
 /// What the ranks must know of each other before any weight changes: of one rank, or summed over
 /// all of them.
