@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <optional>
 
@@ -135,9 +136,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   log::info("{}", training_data_.describe(samples_of_run(parameters_, position)));
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
-            parameters.checkpoint.interval > 0
-                ? fmt::format("every {} steps", parameters.checkpoint.interval)
-                : "only at the end or when the run is stopped (checkpoint.interval = 0)");
+            describe_interval(parameters.checkpoint));
   if (session.rank() == 0) {
     log_.emplace(*lock_, state_.step);
     events_.emplace(lock_->directory(), next_job(lock_->directory()));
@@ -151,6 +150,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   add_monitors(attended);
   const char* slurm_job = std::getenv("SLURM_JOB_ID");
   const std::vector<std::string> hosts = session.host_names();
+  if (events_)
+    job_ = fmt::format("job {}{} on {}", events_->job(),
+                       slurm_job == nullptr ? "" : fmt::format(", Slurm {}", slurm_job),
+                       hosts.front());
   monitored().record("start", {{"ranks", static_cast<double>(session.size())},
                                {"grid", rank_context_.grid.describe()},
                                {"host", hosts.front()},
@@ -173,8 +176,11 @@ void Trainer::add_monitors(double attended_length) {
   if (log_) add_monitor<HistoryMonitor>(*log_, *progress_);
   // Saving before validating: it goes on in the background while the validation runs, which changes
   // no weight, and is complete as soon as it is written.
-  checkpoints_ =
-      &add_monitor<CheckpointMonitor>(run, lock_.get(), [this] { return checkpoint_info(); });
+  checkpoints_ = &add_monitor<CheckpointMonitor>(
+      run, lock_.get(), [this] { return checkpoint_info(); },
+      [this](const SaveReport& report) {
+        for (const auto& monitor : monitors_) monitor->after_save(report);
+      });
   exchange_.emplace(run, control_, *checkpoints_);
   // After this the run directory exists for every rank.
   const std::int64_t validated_step = std::stoll(
@@ -250,7 +256,9 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .allowed_changes = allowed_changes_,
           .build = build_,
           .grid = rank_context_.grid.describe(),
-          .num_ranks = session_.size()};
+          .num_ranks = session_.size(),
+          .saved_at = std::time(nullptr),
+          .job = job_};
 }
 
 }  // namespace espalier::train

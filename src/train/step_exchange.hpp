@@ -8,14 +8,14 @@ namespace espalier::train {
 
 /// What the ranks of a run tell each other in one small all-reduce, once per step before any weight
 /// changes and between the rounds of a validation: the sums of the step, who was asked to stop, who
-/// sees the time limit coming, and whose part of a save is on disk.
+/// sees the time limit coming, whose part of a save is done, and whether one is due.
 class StepExchange {
  public:
   /// All of it must outlive the exchange.
   StepExchange(const MonitoredRun& run, const RunControl& control, CheckpointMonitor& checkpoints)
       : run_(run), control_(control), checkpoints_(checkpoints) {}
 
-  /// The sums over the ranks. A save that every rank has written is made complete. `next_s`: how
+  /// The sums over the ranks. A save whose part every rank has done goes on. `next_s`: how
   /// long what comes next may take. Collective.
   StepSums exchange(const StepSums& of_rank, double next_s);
 

@@ -43,8 +43,8 @@ struct StepUpdate {
 };
 
 /// What else every rank tells in the one all-reduce of a step: that it was asked to stop, that its
-/// time is over, that a save is written (train::StepExchange).
-constexpr std::size_t kNumStepSignals = 3;
+/// time is over, that its part of a save is done, that a save is due (train::StepExchange).
+constexpr std::size_t kNumStepSignals = 4;
 
 /// What the ranks must know of each other before any weight changes: of one rank, or summed over
 /// all of them.
