@@ -189,6 +189,7 @@ void CheckpointSave::run() {
   {
     const std::lock_guard lock(mutex_);
     finished_ = !error_met;
+    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
     failure_ = std::move(error_met);
   }
   changed_.notify_all();

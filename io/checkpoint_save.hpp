@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
@@ -61,7 +62,8 @@ class CheckpointSave {
   bool is_written();
   void wait();
   void before_overwrite(std::int64_t state_index);
-  void cancel();  ///< the thread ends soon, and the save has failed
+  double seconds() const { return seconds_; }  ///< from begin to is_written; once it is
+  void cancel();                               ///< the thread ends soon, and the save has failed
 
   /// master.h5 but for the sizes of the rank files: what the thread has made, else made now.
   /// Only after is_written() has said so: until then master.h5 is the thread's.
@@ -116,9 +118,11 @@ class CheckpointSave {
   std::condition_variable changed_;
   std::vector<Slot> slots_;  ///< one per shard
   bool finished_ = false;
+  double seconds_ = 0.0;
   bool cancelled_ = false;
   std::optional<Error> failure_;
 
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   std::thread thread_;
 };
 

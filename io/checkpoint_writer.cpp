@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "io/checkpoint.hpp"
+#include "io/checkpoint_commit.hpp"
 #include "io/checkpoint_save.hpp"
 #include "io/hdf5.hpp"
 
@@ -21,8 +22,11 @@ struct CheckpointWriter::Implementation {
   explicit Implementation(SaveSettings of_saves) : settings(std::move(of_saves)) {}
 
   const SaveSettings settings;
-  std::vector<float> fetched;          ///< of the save's thread; kept from one save to the next
-  std::optional<CheckpointSave> save;  ///< from begin to commit, release or discard
+  std::vector<float> fetched;              ///< of the save's thread; kept from one save to the next
+  std::optional<CheckpointSave> save;      ///< from begin until complete, released or discarded
+  std::optional<CheckpointCommit> ending;  ///< rank 0: of `save`, or of the one before
+  bool is_ending = false;                  ///< of `save`
+  double written_s = 0.0, committed_s = 0.0;
 
   void check_indices(std::span<const std::string> indices,
                      std::span<const CheckpointShard> shards) const;
@@ -68,6 +72,7 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointS
     self.check_indices(indices, shards);
     of_ranks.assign(indices.begin(), indices.end());
   }
+  wait_pruned();
   self.save.emplace(self.settings, self.fetched, info, std::move(shards), std::move(of_ranks));
 }
 
@@ -88,37 +93,82 @@ void CheckpointWriter::before_overwrite(std::int64_t state_index) {
   if (implementation_->save) implementation_->save->before_overwrite(state_index);
 }
 
-void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::string> indices,
-                              std::int64_t keep, std::int64_t keep_every) {
+void CheckpointWriter::start_commit(const CheckpointInfo& info,
+                                    std::span<const std::string> indices, KeepRules keep) {
   Implementation& self = *implementation_;
-  const SaveSettings& settings = self.settings;
-  ESPALIER_ASSERT(settings.rank == 0, "commit on rank {}", settings.rank);
+  ESPALIER_ASSERT(self.settings.rank == 0, "commit on rank {}", self.settings.rank);
   ESPALIER_ASSERT(self.save && info.step == self.save->step(), "no save of step {}", info.step);
   self.check_indices(indices, self.save->shards());
   ESPALIER_ASSERT(is_written(), "commit before this rank's file is written");
+  wait_pruned();
+  self.is_ending = true;
+  self.ending.emplace(
+      [&self, info, indices = std::vector<std::string>(indices.begin(), indices.end())] {
+        try {
+          self.finish_files(info, indices);
+          publish(self.settings.directory, info.step, marker_text(info));
+        } catch (const Error& error) {
+          throw self.save->explain(error);
+        }
+      },
+      [&self, step = info.step, keep] { return prune(self.settings.directory, step, keep); });
+}
 
-  try {
-    self.finish_files(info, indices);
-    publish(settings.directory, info.step,
-            fmt::format("step {}\nranks {}\n", info.step, settings.num_ranks));
-  } catch (const Error& error) {
-    throw self.save->explain(error);
-  }
+bool CheckpointWriter::is_complete() {
+  Implementation& self = *implementation_;
+  if (!self.is_ending || !self.ending->is_complete()) return false;
+  self.written_s = self.save->seconds();
+  self.committed_s = self.ending->seconds();
+  self.is_ending = false;
   self.save.reset();
+  return true;
+}
+
+void CheckpointWriter::wait_complete() {
+  if (!implementation_->is_ending) return;
+  implementation_->ending->wait_complete();
+  is_complete();
+}
+
+void CheckpointWriter::wait_pruned() {
+  Implementation& self = *implementation_;
+  if (!self.ending || self.is_ending) return;
+  for (const std::string& warning : self.ending->wait_pruned()) log::warn("{}", warning);
+  self.ending.reset();
+}
+
+void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::string> indices,
+                              KeepRules keep) {
+  Implementation& self = *implementation_;
+  start_commit(info, indices, keep);
   try {
-    prune(settings.directory, info.step, keep, keep_every);
-  } catch (const Error& error) {
-    // The new checkpoint is complete; an old one that stays is no reason to end the run.
-    log::warn("an older checkpoint stays: {}", error.what());
+    wait_complete();
+  } catch (...) {
+    self.is_ending = false;
+    self.ending.reset();
+    throw;
   }
+  wait_pruned();
 }
 
 void CheckpointWriter::release() {
-  implementation_->save.reset();
+  Implementation& self = *implementation_;
+  if (self.save) self.written_s = self.save->seconds();
+  self.save.reset();
+}
+
+double CheckpointWriter::written_s() const {
+  return implementation_->written_s;
+}
+
+double CheckpointWriter::committed_s() const {
+  return implementation_->committed_s;
 }
 
 void CheckpointWriter::discard() {
   std::optional<CheckpointSave>& save = implementation_->save;
+  implementation_->ending.reset();  // what it is doing is done first
+  implementation_->is_ending = false;
   if (!save) return;
   save->cancel();
   const fs::path folder = save->folder();

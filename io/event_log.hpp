@@ -28,7 +28,8 @@ struct Event {
 
 // Kinds, with their details (unit in the name: _s seconds, _bytes). Who writes one adds it here.
 //   start       ranks, grid, host (of rank 0), continued_step (-1: a new run), slurm_job (or "")
-//   checkpoint  write_s (from its begin to the marker), stall_s (the training waited), bytes, path
+//   checkpoint  of_step, write_s (of the file of the slowest rank, and to the marker), stall_s (the
+//               training waited), bytes, path
 //   save        by ("SIGUSR1", "file"): a checkpoint was asked for
 //   stop        reason ("signal", "file", "time_limit", "stop_after"), by (signal or file)
 //   spike       what ("loss", "grad_norm", "not_finite"), value, mean, deviation, action ("stop",

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <optional>
 
@@ -136,9 +137,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   log::info("{}", training_data_.describe(samples_of_run(parameters_, position)));
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
-            parameters.checkpoint.interval > 0
-                ? fmt::format("every {} steps", parameters.checkpoint.interval)
-                : "only at the end or when the run is stopped (checkpoint.interval = 0)");
+            describe_interval(parameters.checkpoint));
   if (session.rank() == 0) {
     log_.emplace(*lock_, state_.step);
     events_.emplace(lock_->directory(), next_job(lock_->directory()));
@@ -152,6 +151,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   add_monitors(attended);
   const char* slurm_job = std::getenv("SLURM_JOB_ID");
   const std::vector<std::string> hosts = session.host_names();
+  if (events_)
+    job_ = fmt::format("job {}{} on {}", events_->job(),
+                       slurm_job == nullptr ? "" : fmt::format(", Slurm {}", slurm_job),
+                       hosts.front());
   monitored().record("start", {{"ranks", static_cast<double>(session.size())},
                                {"grid", rank_context_.grid.describe()},
                                {"host", hosts.front()},
@@ -175,8 +178,11 @@ void Trainer::add_monitors(double attended_length) {
   // Saving before validating: it goes on in the background while the validation runs, which changes
   // no weight, and is complete as soon as it is written.
   RunTriggers* triggers = lock_ ? &triggers_.emplace(lock_->directory()) : nullptr;
-  checkpoints_ = &add_monitor<CheckpointMonitor>(run, lock_.get(), control_, deadline_, triggers,
-                                                 [this] { return checkpoint_info(); });
+  checkpoints_ = &add_monitor<CheckpointMonitor>(
+      run, lock_.get(), control_, deadline_, triggers, [this] { return checkpoint_info(); },
+      [this](const SaveReport& report) {
+        for (const auto& monitor : monitors_) monitor->after_save(report);
+      });
   const StatusLine& status = add_monitor<StatusLine>(run, *progress_, *checkpoints_);
   exchange_.emplace(run, control_, *checkpoints_, deadline_, triggers, [&] { status.tell(); });
   // After this the run directory exists for every rank.
@@ -253,7 +259,9 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .allowed_changes = allowed_changes_,
           .build = build_,
           .grid = rank_context_.grid.describe(),
-          .num_ranks = session_.size()};
+          .num_ranks = session_.size(),
+          .saved_at = std::time(nullptr),
+          .job = job_};
 }
 
 }  // namespace espalier::train

@@ -15,7 +15,8 @@ enum Signal : std::size_t {
   kOutOfTime,
   kSaveSignal,
   kSaveFile,
-  kWritten,
+  kPartDone,
+  kSaveDue,
 };
 
 }  // namespace
@@ -48,7 +49,8 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
   mine[kStopSignal] = control_.signal_received() ? 1.0 : 0.0;
   mine[kOutOfTime] = control_.out_of_time(needed_s) ? 1.0 : 0.0;
   mine[kSaveSignal] = control_.save_signal_received() ? 1.0 : 0.0;
-  mine[kWritten] = checkpoints_.is_written() ? 1.0 : 0.0;
+  mine[kPartDone] = checkpoints_.is_part_done() ? 1.0 : 0.0;
+  mine[kSaveDue] = checkpoints_.is_time_over() ? 1.0 : 0.0;
   if (triggers_ != nullptr) {
     mine[kStopFile] = triggers_->is_asked(Trigger::stop) ? 1.0 : 0.0;
     // Until the checkpoint is complete the file stays; it is told once.
@@ -70,7 +72,8 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
     if (told(kSaveSignal)) control_.heard_save();
     checkpoints_.ask(told(kSaveSignal) ? "SIGUSR1" : "file");
   }
-  if (sums[1 + kWritten] == static_cast<double>(run_.session.size())) checkpoints_.commit();
+  if (sums[1 + kPartDone] == static_cast<double>(run_.session.size())) checkpoints_.next_part();
+  if (told(kSaveDue)) checkpoints_.save_after_step();
   return {.loss = sums[0], .square_sums = {sums.begin() + num_scalars, sums.end()}};
 }
 

@@ -12,7 +12,7 @@ namespace espalier::train {
 
 /// What the ranks of a run tell each other in one small all-reduce, once per step before any weight
 /// changes and between the rounds of a validation: the sums of the step, who was asked to stop or
-/// to save, who sees the time limit coming, and whose part of a save is on disk.
+/// to save, who sees the time limit coming, whose part of a save is done, and whether one is due.
 class StepExchange {
  public:
   /// Rank 0 looks for `triggers` (null on others), and `tell_status` says how the run is. All of it
@@ -26,8 +26,8 @@ class StepExchange {
         triggers_(triggers),
         tell_status_(std::move(tell_status)) {}
 
-  /// In a step: the sums over the ranks. A save that every rank has written is made complete.
-  /// Collective, as the next.
+  /// In a step: the sums over the ranks. A save whose part every rank has done goes on. Collective,
+  /// as the next.
   StepSums in_step(const StepSums& of_rank);
   /// Between steps, before something of `next_s` seconds. A save that was asked for begins at once.
   void between_steps(double next_s);

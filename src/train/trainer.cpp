@@ -104,6 +104,7 @@ StopReason Trainer::report_end(bool all_steps) {
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(state_.samples_consumed));
   log::info("{}", progress_->summary());
+  if (const std::string saves = checkpoints_->summary(); !saves.empty()) log::info("{}", saves);
   log::info("{}", phase_table(rank_context_.context.profiler(), session_.world()));
   const bool validation_left = validation_ != nullptr && validation_->is_left();
   if (all_steps && !validation_left) return StopReason::finished;

@@ -85,6 +85,7 @@ class Trainer {
   std::string allowed_changes_;         ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;       ///< rank 0
   std::optional<io::EventLog> events_;  ///< rank 0
+  std::string job_;                     ///< this one, as its checkpoints say; rank 0
   std::vector<std::unique_ptr<Monitor>> monitors_;
   // Those of them that the trainer asks, too:
   Progress* progress_ = nullptr;

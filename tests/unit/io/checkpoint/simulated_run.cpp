@@ -155,16 +155,16 @@ std::vector<std::string> SimulatedRun::indices() const {
   return indices;
 }
 
-void SimulatedRun::commit(std::int64_t step, std::int64_t keep, std::int64_t keep_every) {
-  writers[0]->commit(info(step), indices(), keep, keep_every);
+void SimulatedRun::commit(std::int64_t step, KeepRules keep) {
+  writers[0]->commit(info(step), indices(), keep);
   for (std::size_t i = 1; i < writers.size(); ++i) writers[i]->release();
 }
 
-fs::path SimulatedRun::save(std::int64_t step, std::int64_t keep, std::int64_t keep_every) {
+fs::path SimulatedRun::save(std::int64_t step, KeepRules keep) {
   for (SimulatedRank& rank : ranks) rank.set_step(step);
   begin(step);
   wait();
-  commit(step, keep, keep_every);
+  commit(step, keep);
   return *newest_checkpoint(directory);
 }
 

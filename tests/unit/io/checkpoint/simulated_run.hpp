@@ -57,9 +57,9 @@ class SimulatedRun {
   std::vector<std::string> indices() const;  ///< as the trainer gathers them
   void begin(std::int64_t step);             ///< on every rank, with the state they hold
   void wait();
-  void commit(std::int64_t step, std::int64_t keep = 2, std::int64_t keep_every = 0);
+  void commit(std::int64_t step, KeepRules keep = {});
   /// set_step, begin, wait, commit.
-  std::filesystem::path save(std::int64_t step, std::int64_t keep = 2, std::int64_t keep_every = 0);
+  std::filesystem::path save(std::int64_t step, KeepRules keep = {});
 
   std::filesystem::path directory;
   std::vector<SimulatedRank> ranks;
