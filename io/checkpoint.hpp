@@ -16,6 +16,7 @@
 //                      /exp_avg_sq with Hugging Face's names, the index of rectangles, metadata
 //   tokenizer/         the tokenizer's own files, so that the checkpoint can be used anywhere
 //   COMPLETE           the marker, written last: without it the folder is not a checkpoint
+// or, with one shared file, tensors.h5 in place of the first two (checkpoint_shared.hpp).
 // It is written as `step-00001234.partial` and renamed when every rank has flushed its file.
 
 namespace espalier::io {
@@ -36,6 +37,7 @@ struct CheckpointInfo {
   std::string build;  ///< version, git revision, compiler, libraries
   std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
+  bool is_shared = false;     ///< one file of all ranks (checkpoint.layout = "shared")
   std::int64_t saved_at = 0;  ///< begin of the save, seconds since 1970; 0: unknown
   std::string job = {};       ///< that saved it: "job 3, Slurm 4711 on node012"; empty: unknown
   /// Weights without the moments of the optimizer (/exp_avg and /exp_avg_sq are not there): made
@@ -98,6 +100,12 @@ class CheckpointWriter {
   CheckpointWriter(std::filesystem::path directory, int rank, int num_ranks, Staging staging,
                    Fetch fetch = {}, std::vector<KeptFile> kept = {});
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
+
+  /// The saves from now on are of one file (layout of all ranks, from shared_layout of the indices
+  /// of all ranks; begin is then given the indices on rank 0, and info.is_shared).
+  void use_shared_file(std::string layout);
+  /// Where everything lies in the shared file: worked out by rank 0, told to all. Throws Error.
+  static std::string shared_layout(std::span<const std::string> indices);
 
   /// The shards' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
   /// used by rank 0: with it the thread also makes master.h5, which takes commit some 10 ms a rank.

@@ -234,7 +234,9 @@ std::optional<fs::path> newest_checkpoint(const fs::path& directory) {
 
 std::optional<fs::path> checkpoint_at(const fs::path& path) {
   std::error_code ignored;
-  if (has_marker(path) || fs::exists(path / kMasterName, ignored)) return path;
+  if (has_marker(path) || fs::exists(path / kMasterName, ignored) ||
+      fs::exists(path / kSharedName, ignored))
+    return path;
   if (auto newest = newest_checkpoint(path)) return newest;
   return newest_checkpoint(path / "checkpoints");
 }

@@ -23,6 +23,7 @@ namespace espalier::io {
 inline constexpr std::string_view kMarkerName = "COMPLETE";
 inline constexpr std::string_view kTemporaryMarkerName = "COMPLETE.tmp";
 inline constexpr std::string_view kMasterName = "master.h5";
+inline constexpr std::string_view kSharedName = "tensors.h5";
 
 std::string step_folder_name(std::int64_t step);  ///< "step-00001234"
 std::string rank_file_name(int rank);             ///< "rank-00007.h5"

@@ -17,6 +17,7 @@
 #include "io/checkpoint.hpp"
 #include "io/checkpoint_files.hpp"
 #include "io/checkpoint_format.hpp"
+#include "io/checkpoint_shared.hpp"
 
 namespace espalier::io {
 
@@ -26,7 +27,8 @@ struct SaveSettings {
   int rank, num_ranks;
   CheckpointWriter::Staging staging;
   CheckpointWriter::Fetch fetch;
-  std::vector<KeptFile> kept;  ///< of rank 0
+  std::vector<KeptFile> kept;      ///< of rank 0
+  std::string shared_layout = {};  ///< encode_shared_layout; empty: a file for each rank
 };
 
 /// One save of one rank: a thread writes the shards to the rank's file in the partial folder, while
@@ -51,8 +53,12 @@ class CheckpointSave {
   /// A name of its own until the file is whole, so that no other rank or later attempt takes half
   /// a file for a file.
   std::filesystem::path temporary_file() const {
-    return folder() / (rank_file_name(settings_.rank) + ".tmp");
+    return folder() /
+           ((is_shared() ? std::string(kSharedName) : rank_file_name(settings_.rank)) + ".tmp");
   }
+  bool is_shared() const { return !settings_.shared_layout.empty(); }
+  /// The save is over on every rank: the shared file gets its name. Throws Error (io_error).
+  void finish_shared_file();
   std::filesystem::path temporary_master() const {
     return folder() / (std::string(kMasterName) + ".tmp");
   }
@@ -92,6 +98,9 @@ class CheckpointSave {
   // The thread.
   void run();
   void write_file();
+  void write_shards(FileDescriptor& out, const ShardOffsets& offsets,
+                    std::uint64_t checksums_offset);
+  void write_shared_file();
   void build_master(const CheckpointInfo& info, std::span<const std::string> indices);
   std::optional<std::size_t> take_next_shard();
   void write_shard(FileDescriptor& out, std::size_t shard, const Fields& fields,

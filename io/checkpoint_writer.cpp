@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 struct CheckpointWriter::Implementation {
   explicit Implementation(SaveSettings of_saves) : settings(std::move(of_saves)) {}
 
-  const SaveSettings settings;
+  SaveSettings settings;
   std::vector<float> fetched;              ///< of the save's thread; kept from one save to the next
   std::optional<CheckpointSave> save;      ///< from begin until complete, released or discarded
   std::optional<CheckpointCommit> ending;  ///< rank 0: of `save`, or of the one before
@@ -53,6 +53,17 @@ CheckpointWriter::~CheckpointWriter() {
   discard();
 }
 
+void CheckpointWriter::use_shared_file(std::string layout) {
+  ESPALIER_ASSERT(!implementation_->save, "a save is under way");
+  implementation_->settings.shared_layout = std::move(layout);
+}
+
+std::string CheckpointWriter::shared_layout(std::span<const std::string> indices) {
+  const CheckpointIndex index = CheckpointIndex::decode(indices);
+  Hdf5Image image;
+  return encode_shared_layout(write_shared_structure(image, kSharedName, nullptr, index), index);
+}
+
 void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointShard> shards,
                              std::span<const std::string> indices) {
   Implementation& self = *implementation_;
@@ -73,6 +84,10 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointS
     of_ranks.assign(indices.begin(), indices.end());
   }
   wait_pruned();
+  ESPALIER_ASSERT(
+      self.settings.shared_layout.empty() || self.settings.rank != 0 || !of_ranks.empty(),
+      "a shared file needs the indices of all ranks");
+  ESPALIER_ASSERT(info.is_shared == !self.settings.shared_layout.empty(), "{}", info.is_shared);
   self.save.emplace(self.settings, self.fetched, info, std::move(shards), std::move(of_ranks));
 }
 
@@ -181,6 +196,7 @@ void CheckpointWriter::discard() {
   fs::remove(file, ignored);
   if (implementation_->settings.rank == 0) {
     fs::remove(folder / kMasterName, ignored);
+    fs::remove(folder / kSharedName, ignored);
     fs::remove(temporary_master, ignored);
     fs::remove(folder / kTemporaryMarkerName, ignored);
     remove_kept_files(folder, implementation_->settings.kept);
@@ -199,6 +215,7 @@ void CheckpointWriter::Implementation::check_indices(
 /// master.h5 under its name in the partial folder, which then holds every file but the marker.
 void CheckpointWriter::Implementation::finish_files(const CheckpointInfo& info,
                                                     std::span<const std::string> indices) {
+  if (save->is_shared()) return save->finish_shared_file();
   const fs::path folder = save->folder();
   std::vector<std::uint64_t> rank_file_bytes;
   for (int i = 0; i < settings.num_ranks; ++i) {

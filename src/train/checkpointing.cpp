@@ -232,6 +232,9 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
                                parallel::views_of(parameters.model.num_key_value_heads, shape));
   for (const parallel::LocalTensor& tensor : optimizer.store().tensors())
     bytes_ += tensor.spec->num_elements() * kStateBytes;
+  if (parameters_.layout == "shared")
+    writer_->use_shared_file(world_.broadcast(
+        world_.rank() == 0 ? io::CheckpointWriter::shared_layout(indices_) : std::string(), 0));
   // What rank 0 has worked out is what the ranks hold.
   double expected = 0.0;
   for (const std::string& index : indices_) expected += checksum_of(index);
@@ -285,6 +288,7 @@ void CheckpointDriver::begin(const io::CheckpointInfo& info) {
   const Stall stall(*this);
   info_ = info;
   info_.tokenizer_file = tokenizer_file_;
+  info_.is_shared = parameters_.layout == "shared";
   context_.synchronize();  // the last update is done
   writer_->begin(info_, shards(), indices_);
   part_ = Part::writing;

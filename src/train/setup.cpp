@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
@@ -8,6 +9,7 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/device_choice.hpp"
@@ -236,7 +238,11 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
                           training_data_.tokenizer_identity());
   allowed_changes_ = allowed_changes(info, earlier, parameters_);
   keep_special_tokens(parameters_.model, earlier.model);
+  const auto begin = std::chrono::steady_clock::now();
   load_state(rank_context_.context, reader, *model_.memory.optimizer);
+  double read_s[] = {
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()};
+  session_.world().all_reduce_max(std::span<double>(read_s));
   resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);
   state_.step = info.step;
   state_.samples_consumed = info.samples_consumed;
@@ -245,6 +251,11 @@ void Trainer::continue_from(const std::filesystem::path& folder) {
   tell_changes_of_course(info, folder, earlier, parameters_, training_data_.identity());
   log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), state_.step,
             state_.samples_consumed, info.grid);
+  double bytes = 0.0;
+  for (const auto& tensor : reader.tensors())
+    bytes += static_cast<double>(tensor.rows * tensor.cols) * 3 * sizeof(float);
+  log::info("the checkpoint was read in {:.2f} s: {}, {}/s", read_s[0], human_bytes(bytes),
+            human_bytes(bytes / std::max(read_s[0], 1e-9)));
 }
 
 io::CheckpointInfo Trainer::checkpoint_info() const {

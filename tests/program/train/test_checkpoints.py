@@ -2,11 +2,12 @@
 """When checkpoints are saved, which are kept, and what is said of them."""
 import json
 import pathlib
+import shutil
 import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import RunCase  # noqa: E402
+from support.runs import RunCase, espalier  # noqa: E402
 
 
 class Checkpoints(RunCase):
@@ -45,6 +46,24 @@ class Checkpoints(RunCase):
             self.assertGreaterEqual(save["stall_s"], 0.0)
             # Of the last one the training, which has ended, waits for all.
             self.assertGreater(save["bytes"], 100_000)
+
+    def test_one_shared_file_goes_on_as_the_files_of_the_ranks_do(self):
+        grid = ["parallel.tensor=2", "training.steps=12", "checkpoint.interval=6"]
+        self.train("whole", *grid, ranks=4)
+        # Saved by both layouts in turn, and read on another grid.
+        self.train("turns", *grid, "run.stop_after=6", "checkpoint.layout=\"shared\"", ranks=4,
+                   status=75)
+        folder = self.folder / "turns" / "checkpoints" / "step-00000006"
+        self.assertEqual(sorted(path.name for path in folder.iterdir()),
+                         ["COMPLETE", "tensors.h5", "tokenizer"])
+        other_grid = self.folder / "other"
+        shutil.copytree(self.folder / "turns", other_grid)
+        self.train("turns", *grid, ranks=4)
+        self.assertEqual(self.history("turns"), self.history("whole"))
+        self.assertIn("continuing", self.train("other", "training.steps=12", ranks=1))
+        output = espalier(1, "inspect", folder)
+        self.assertIn("all checksums fit", output)
+        espalier(1, "convert", folder, self.folder / "hf")
 
     def test_the_first_of_every_so_many_hours_stays(self):
         # One span of hours holds the whole run, or two when its border falls into it.
