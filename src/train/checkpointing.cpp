@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -99,6 +100,7 @@ void load_state(device::Context& context, io::CheckpointReader& reader, optim::A
   for (optim::StateShard& state : optimizer.state()) {
     const auto& tensor = optimizer.store().tensor_of(state.shard);
     if (state.shard.rectangle.empty()) continue;
+    activity::enter("reading a checkpoint");  // each tensor is a sign of life
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
           std::pair{Field::exp_avg_sq, state.v}})
@@ -284,7 +286,10 @@ void CheckpointDriver::commit() {
 void CheckpointDriver::finish() {
   if (!saving_) return;
   writer_->wait();
-  world_.barrier();  // every rank's file is on disk
+  {
+    const activity::Scope waiting("waiting for the other ranks");
+    world_.barrier();  // every rank's file is on disk
+  }
   commit();
 }
 

@@ -6,8 +6,8 @@
 namespace espalier::train {
 
 /// How long the steps and saves of a job take, as measured, to stop it at the last step after
-/// which a checkpoint still fits. Arithmetic alone: the caller says what time it is, in seconds from any
-/// moment on.
+/// which a checkpoint still fits. Arithmetic alone: the caller says what time it is, in seconds
+/// from any moment on.
 ///
 ///   | rest of step n | what is due at n | step n+1 to its look | rest of step n+1 | checkpoint |
 ///   ^ look of step n                                          ^ look of step n+1

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
@@ -54,6 +55,7 @@ std::int64_t next_job(const std::filesystem::path& run_directory) {
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
 double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
                     const config::Parameters& p) {
+  activity::enter("measuring the device");
   std::array<double, 1> peak{measure_gemm_peak(session, rank_context, p, 0.3)};
   session.world().all_reduce_sum(peak);
   return peak[0];
@@ -102,6 +104,9 @@ void check_files(const config::Parameters& p) {
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
                  const std::string& build)
     : session_(session),
+      watchdog_(parameters.run.hang_timeout > 0.0
+                    ? std::make_unique<Watchdog>(session, parameters.run.hang_timeout)
+                    : nullptr),
       lock_(lock_run_directory(session, parameters)),
       parameters_(parameters),
       build_(with_simd_level(build)),
@@ -120,6 +125,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                        parameters.training.micro_batch_size * rank_context_.grid.shape().data),
                    .data_rank = rank_context_.grid.data_rank(),
                    .documents = document_rule(parameters.data)} {
+  activity::enter("opening data");
   log_devices(session, rank_context_);
   if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
@@ -139,11 +145,20 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
             parameters.checkpoint.interval > 0
                 ? fmt::format("every {} steps", parameters.checkpoint.interval)
                 : "only at the end or when the run is stopped (checkpoint.interval = 0)");
+  activity::enter("opening history.csv, validation.csv and run.log");
   if (session.rank() == 0) {
     log_.emplace(*lock_, state_.step);
     events_.emplace(lock_->directory(), next_job(lock_->directory()));
-    log::set_sink([this](std::string_view text) { log_->line(text); });
+    log::set_sink([this](std::string_view text) {
+      const activity::Scope writing("writing run.log");
+      log_->line(text);
+    });
   }
+  if (watchdog_) {
+    const std::string job = events_ ? std::to_string(events_->job()) : std::string();
+    watchdog_->tell_in(parameters.output.directory, std::stoll(session.world().broadcast(job, 0)));
+  }
+  activity::enter("starting");
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
@@ -195,6 +210,7 @@ MonitoredRun Trainer::monitored() {
 }
 
 void Trainer::start_or_continue() {
+  activity::enter("making or reading weights");
   optim::AdamW& optimizer = *model_.memory.optimizer;
   const auto folder = find_checkpoint(parameters_, "", session_.world());
   if (!folder) limit_length();

@@ -21,6 +21,7 @@
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
 #include "train/validation_monitor.hpp"
+#include "train/watchdog.hpp"
 
 namespace espalier::train {
 
@@ -67,6 +68,7 @@ class Trainer {
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
+  std::unique_ptr<Watchdog> watchdog_;  ///< of all that follows; null without run.hang_timeout
   /// Rank 0. Taken before anything in the run directory is read, given back after everything that
   /// writes there has ended.
   std::unique_ptr<io::RunLock> lock_;

@@ -203,7 +203,7 @@ class Stopping(RunCase):
         self.assertRegex(output, "time limit: .* h")
         # An end that is near is no mistake: what can be done before it is done.
         self.train("slurm-near", "training.steps=6", status=75,
-                   environ={"SLURM_JOB_END_TIME": str(int(time.time()) + 30)})
+                   environ={"SLURM_JOB_END_TIME": str(int(time.time()) + 10)})
 
 
 if __name__ == "__main__":
