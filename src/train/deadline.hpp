@@ -17,7 +17,8 @@ namespace espalier::train {
 /// before the limit, or step n is the last one.
 class Deadline {
  public:
-  void look(double now_s);  ///< the exchange in a step
+  void begin(double now_s);  ///< of the first step of the job
+  void look(double now_s);   ///< the exchange in a step
   void step_done(double now_s);
   /// Since the last look so much went into what has looks of its own (a validation).
   void leave_out(double seconds);

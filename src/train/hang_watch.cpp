@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/held_warnings.hpp"
 #include "base/text.hpp"
 
 namespace espalier::train {
@@ -20,18 +21,6 @@ std::string doing(const RankNow& now) {
 }
 
 }  // namespace
-
-std::string describe_ranks(const std::vector<std::int64_t>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (std::size_t i = 0; i < ranks.size();) {
-    std::size_t last = i;
-    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
-    text += fmt::format("{}{}", i > 0 ? ", " : "", ranks[i]);
-    if (last > i) text += fmt::format("-{}", ranks[last]);
-    i = last + 1;
-  }
-  return text;
-}
 
 bool is_wait_for_others(const std::string& activity) {
   constexpr std::array<std::string_view, 6> kWaits{
@@ -122,7 +111,7 @@ std::optional<Hang> HangWatch::look(double now_s,
       text += " was never heard";
   }
   if (hang.ranks.size() > kMostTold)
-    text += fmt::format("; and others: {}", describe_ranks(hang.ranks));
+    text += fmt::format("; and others: {}", log::describe_ranks(hang.ranks));
   hang.text = text + describe_others(hang.ranks);
   return hang;
 }

@@ -23,9 +23,6 @@ struct Hang {
   std::string text;                 ///< a sentence for a person
 };
 
-/// "rank 3", "ranks 0-2, 5"
-std::string describe_ranks(const std::vector<std::int64_t>& ranks);
-
 /// Whether an activity is that of a rank which waits for others: a collective.
 bool is_wait_for_others(const std::string& activity);
 

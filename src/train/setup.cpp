@@ -1,6 +1,9 @@
+#include <fmt/chrono.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <optional>
 
@@ -158,6 +161,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
     const std::string job = events_ ? std::to_string(events_->job()) : std::string();
     watchdog_->tell_in(parameters.output.directory, std::stoll(session.world().broadcast(job, 0)));
   }
+  if (parameters.output.rank_logs) open_rank_log();
   activity::enter("starting");
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
@@ -175,7 +179,31 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   rank_context_.context.profiler().reset();
 }
 
+void Trainer::open_rank_log() {
+  const std::filesystem::path folder = std::filesystem::path(parameters_.output.directory) / "logs";
+  parallel::on_rank_0(session_, [&] {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    require(!error, ExitStatus::io_error, "output.rank_logs: cannot create {}: {}", folder.string(),
+            error.message());
+    return std::string();
+  });
+  const auto path = folder / fmt::format("rank-{:05}.log", session_.rank());
+  rank_log_.open(path, std::ios::app);
+  require(rank_log_.good(), ExitStatus::io_error, "output.rank_logs: cannot open {}",
+          path.string());
+  log::set_rank_sink([this](std::string_view text) {
+    const std::time_t now = std::time(nullptr);
+    rank_log_ << fmt::format("{:%Y-%m-%d %H:%M:%S} ", fmt::localtime(now)) << text << std::endl;
+  });
+  // Each file says at once whose it is.
+  rank_log_ << fmt::format("rank {} of {} on {}", session_.rank(), session_.size(),
+                           session_.host_names()[static_cast<std::size_t>(session_.rank())])
+            << std::endl;
+}
+
 Trainer::~Trainer() {
+  if (rank_log_.is_open()) log::set_rank_sink({});
   if (log_) log::set_sink({});
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/activity.hpp"
+#include "base/held_warnings.hpp"
 
 namespace espalier::train {
 namespace {
@@ -16,6 +17,7 @@ enum Signal : std::size_t {
   kSaveSignal,
   kSaveFile,
   kWritten,
+  kWarning,
 };
 
 }  // namespace
@@ -49,6 +51,7 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
   mine[kOutOfTime] = control_.out_of_time(needed_s) ? 1.0 : 0.0;
   mine[kSaveSignal] = control_.save_signal_received() ? 1.0 : 0.0;
   mine[kWritten] = checkpoints_.is_written() ? 1.0 : 0.0;
+  mine[kWarning] = log::HeldWarnings::any() ? 1.0 : 0.0;
   if (triggers_ != nullptr) {
     mine[kStopFile] = triggers_->is_asked(Trigger::stop) ? 1.0 : 0.0;
     // Until the checkpoint is complete the file stays; it is told once.
@@ -70,6 +73,8 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
     if (told(kSaveSignal)) control_.heard_save();
     checkpoints_.ask(told(kSaveSignal) ? "SIGUSR1" : "file");
   }
+  if (told(kWarning))
+    log::print_warnings(run_.session.world().all_gather(log::HeldWarnings::take()));
   if (sums[1 + kWritten] == static_cast<double>(run_.session.size())) checkpoints_.commit();
   return {.loss = sums[0], .square_sums = {sums.begin() + num_scalars, sums.end()}};
 }

@@ -29,11 +29,6 @@ void hear(HangWatch& watch, const std::vector<RankNow>& ranks, double begin, dou
 
 }  // namespace
 
-TEST_CASE("ranks in few words") {
-  CHECK(describe_ranks({3}) == "rank 3");
-  CHECK(describe_ranks({0, 1, 2, 5, 7, 8}) == "ranks 0-2, 5, 7-8");
-}
-
 TEST_CASE("a job that gets on does not hang, and one that waits is given its time") {
   HangWatch watch(hosts(2), 60.0, 4.0, 0.0);
   for (int i = 0; i < 200; ++i) {
