@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -100,6 +101,7 @@ void load_state(device::Context& context, io::CheckpointReader& reader, optim::A
   for (optim::StateShard& state : optimizer.state()) {
     const auto& tensor = optimizer.store().tensor_of(state.shard);
     if (state.shard.rectangle.empty()) continue;
+    activity::enter("reading a checkpoint");  // each tensor is a sign of life
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
           std::pair{Field::exp_avg_sq, state.v}})
@@ -331,10 +333,12 @@ std::optional<SaveReport> CheckpointDriver::finish() {
       const Stall stall(*this);
       if (part_ == Part::writing) {
         writer_->wait();
+        const activity::Scope waiting("waiting for the other ranks");
         world_.barrier();  // every rank's file is on disk
         next_part();
       }
       if (world_.rank() == 0) writer_->wait_complete();
+      const activity::Scope waiting("waiting for the other ranks");
       world_.barrier();
     }
     report = end_of_save();

@@ -23,6 +23,10 @@ double slowest(const std::deque<double>& window) {
 
 }  // namespace
 
+void Deadline::begin(double now_s) {
+  last_look_s_ = now_s;
+}
+
 void Deadline::look(double now_s) {
   if (last_look_s_) keep(periods_, kWindow, has_first_period_, now_s - *last_look_s_ - left_out_s_);
   last_look_s_ = now_s;
@@ -73,7 +77,9 @@ double Deadline::save_left_s(double now_s) const {
 double Deadline::needed_in_step_s(double now_s, bool save_is_due) const {
   // A save begins when the one before has ended, and the step after waits for that.
   const double stall_s = save_is_due ? save_left_s(now_s) : 0.0;
-  const double steps_end_s = stall_s + period_s() + rest_s();
+  // The fewer steps are known, the less the slowest of them says of the next.
+  const double caution = periods_.empty() ? 1.0 : 1.0 + 0.5 / static_cast<double>(periods_.size());
+  const double steps_end_s = stall_s + caution * (period_s() + rest_s());
   const double saves_end_s = save_left_s(now_s) + (save_is_due ? save_s() : 0.0);
   return std::max(steps_end_s, saves_end_s) + save_s();
 }

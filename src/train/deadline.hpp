@@ -6,8 +6,8 @@
 namespace espalier::train {
 
 /// How long the steps and saves of a job take, as measured, to stop it at the last step after
-/// which a checkpoint still fits. Arithmetic alone: the caller says what time it is, in seconds from any
-/// moment on.
+/// which a checkpoint still fits. Arithmetic alone: the caller says what time it is, in seconds
+/// from any moment on.
 ///
 ///   | rest of step n | what is due at n | step n+1 to its look | rest of step n+1 | checkpoint |
 ///   ^ look of step n                                          ^ look of step n+1
@@ -17,7 +17,8 @@ namespace espalier::train {
 /// before the limit, or step n is the last one.
 class Deadline {
  public:
-  void look(double now_s);  ///< the exchange in a step
+  void begin(double now_s);  ///< of the first step of the job
+  void look(double now_s);   ///< the exchange in a step
   void step_done(double now_s);
   /// Since the last look so much went into what has looks of its own (a validation).
   void leave_out(double seconds);

@@ -1,3 +1,5 @@
+#include <fmt/chrono.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -6,6 +8,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
@@ -57,6 +60,7 @@ std::int64_t next_job(const std::filesystem::path& run_directory) {
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
 double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
                     const config::Parameters& p) {
+  activity::enter("measuring the device");
   std::array<double, 1> peak{measure_gemm_peak(session, rank_context, p, 0.3)};
   session.world().all_reduce_sum(peak);
   return peak[0];
@@ -105,6 +109,9 @@ void check_files(const config::Parameters& p) {
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
                  const std::string& build)
     : session_(session),
+      watchdog_(parameters.run.hang_timeout > 0.0
+                    ? std::make_unique<Watchdog>(session, parameters.run.hang_timeout)
+                    : nullptr),
       lock_(lock_run_directory(session, parameters)),
       parameters_(parameters),
       build_(with_simd_level(build)),
@@ -123,6 +130,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                        parameters.training.micro_batch_size * rank_context_.grid.shape().data),
                    .data_rank = rank_context_.grid.data_rank(),
                    .documents = document_rule(parameters.data)} {
+  activity::enter("opening data");
   log_devices(session, rank_context_);
   if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
@@ -140,11 +148,21 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
             describe_interval(parameters.checkpoint));
+  activity::enter("opening history.csv, validation.csv and run.log");
   if (session.rank() == 0) {
     log_.emplace(*lock_, state_.step);
     events_.emplace(lock_->directory(), next_job(lock_->directory()));
-    log::set_sink([this](std::string_view text) { log_->line(text); });
+    log::set_sink([this](std::string_view text) {
+      const activity::Scope writing("writing run.log");
+      log_->line(text);
+    });
   }
+  if (watchdog_) {
+    const std::string job = events_ ? std::to_string(events_->job()) : std::string();
+    watchdog_->tell_in(parameters.output.directory, std::stoll(session.world().broadcast(job, 0)));
+  }
+  if (parameters.output.rank_logs) open_rank_log();
+  activity::enter("starting");
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
@@ -165,7 +183,31 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   rank_context_.context.profiler().reset();
 }
 
+void Trainer::open_rank_log() {
+  const std::filesystem::path folder = std::filesystem::path(parameters_.output.directory) / "logs";
+  parallel::on_rank_0(session_, [&] {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    require(!error, ExitStatus::io_error, "output.rank_logs: cannot create {}: {}", folder.string(),
+            error.message());
+    return std::string();
+  });
+  const auto path = folder / fmt::format("rank-{:05}.log", session_.rank());
+  rank_log_.open(path, std::ios::app);
+  require(rank_log_.good(), ExitStatus::io_error, "output.rank_logs: cannot open {}",
+          path.string());
+  log::set_rank_sink([this](std::string_view text) {
+    const std::time_t now = std::time(nullptr);
+    rank_log_ << fmt::format("{:%Y-%m-%d %H:%M:%S} ", fmt::localtime(now)) << text << std::endl;
+  });
+  // Each file says at once whose it is.
+  rank_log_ << fmt::format("rank {} of {} on {}", session_.rank(), session_.size(),
+                           session_.host_names()[static_cast<std::size_t>(session_.rank())])
+            << std::endl;
+}
+
 Trainer::~Trainer() {
+  if (rank_log_.is_open()) log::set_rank_sink({});
   if (log_) log::set_sink({});
 }
 
@@ -203,6 +245,7 @@ MonitoredRun Trainer::monitored() {
 }
 
 void Trainer::start_or_continue() {
+  activity::enter("making or reading weights");
   optim::AdamW& optimizer = *model_.memory.optimizer;
   const auto folder = find_checkpoint(parameters_, "", session_.world());
   if (!folder) limit_length();

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/activity.hpp"
+#include "base/held_warnings.hpp"
 
 namespace espalier::train {
 namespace {
@@ -17,6 +18,7 @@ enum Signal : std::size_t {
   kSaveFile,
   kPartDone,
   kSaveDue,
+  kWarning,
 };
 
 }  // namespace
@@ -51,6 +53,7 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
   mine[kSaveSignal] = control_.save_signal_received() ? 1.0 : 0.0;
   mine[kPartDone] = checkpoints_.is_part_done() ? 1.0 : 0.0;
   mine[kSaveDue] = checkpoints_.is_time_over() ? 1.0 : 0.0;
+  mine[kWarning] = log::HeldWarnings::any() ? 1.0 : 0.0;
   if (triggers_ != nullptr) {
     mine[kStopFile] = triggers_->is_asked(Trigger::stop) ? 1.0 : 0.0;
     // Until the checkpoint is complete the file stays; it is told once.
@@ -72,6 +75,8 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
     if (told(kSaveSignal)) control_.heard_save();
     checkpoints_.ask(told(kSaveSignal) ? "SIGUSR1" : "file");
   }
+  if (told(kWarning))
+    log::print_warnings(run_.session.world().all_gather(log::HeldWarnings::take()));
   if (sums[1 + kPartDone] == static_cast<double>(run_.session.size())) checkpoints_.next_part();
   if (told(kSaveDue)) checkpoints_.save_after_step();
   return {.loss = sums[0], .square_sums = {sums.begin() + num_scalars, sums.end()}};

@@ -74,6 +74,7 @@ StopReason Trainer::run() {
   exchange_->forget_time_limit();
   if (rank_context_.gpu != nullptr && state_.step < steps && !exchange_->is_urgent()) warm_up();
   for (const auto& monitor : monitors_) monitor->at_start();
+  deadline_.begin(control_.elapsed_s());
   while (state_.step < steps && !exchange_->is_urgent() && !has_enough_steps()) {
     const StepReport report = train_step();
     for (const auto& monitor : monitors_) monitor->after_step(report);

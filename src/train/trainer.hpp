@@ -1,11 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/held_warnings.hpp"
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "io/event_log.hpp"
@@ -21,6 +23,7 @@
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
 #include "train/validation_monitor.hpp"
+#include "train/watchdog.hpp"
 
 namespace espalier::train {
 
@@ -43,6 +46,7 @@ class Trainer {
   const device::Context& context() const { return rank_context_.context; }
 
  private:
+  void open_rank_log();
   void start_or_continue();
   void continue_from(const std::filesystem::path& folder);
   void limit_length();  ///< training.steps, when the data end the run
@@ -67,6 +71,8 @@ class Trainer {
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
+  log::HeldWarnings held_warnings_;     ///< until the ranks' next exchange
+  std::unique_ptr<Watchdog> watchdog_;  ///< of all that follows; null without run.hang_timeout
   /// Rank 0. Taken before anything in the run directory is read, given back after everything that
   /// writes there has ended.
   std::unique_ptr<io::RunLock> lock_;
@@ -86,6 +92,7 @@ class Trainer {
   std::optional<io::RunLog> log_;       ///< rank 0
   std::optional<io::EventLog> events_;  ///< rank 0
   std::string job_;                     ///< this one, as its checkpoints say; rank 0
+  std::ofstream rank_log_;              ///< with output.rank_logs
   std::vector<std::unique_ptr<Monitor>> monitors_;
   // Those of them that the trainer asks, too:
   Progress* progress_ = nullptr;

@@ -43,8 +43,9 @@ struct StepUpdate {
 };
 
 /// What else every rank tells in the one all-reduce of a step: who was asked to stop or to save and
-/// how, whose time is over, whose part of a save is done, whether one is due (train::StepExchange).
-constexpr std::size_t kNumStepSignals = 7;
+/// how, whose time is over, whose part of a save is done, whether one is due, who warns
+/// (train::StepExchange).
+constexpr std::size_t kNumStepSignals = 8;
 
 /// What the ranks must know of each other before any weight changes: of one rank, or summed over
 /// all of them.

@@ -39,9 +39,17 @@ TEST_CASE("another step, its rest and a save must fit") {
   const double now = make_steps(deadline, 10.0, 3, 2.0, 0.5);
   CHECK(deadline.period_s() == Approx(2.0));
   CHECK(deadline.rest_s() == Approx(0.5));
-  CHECK(deadline.needed_in_step_s(now, false) == Approx(2.0 + 0.5 + 5.0));
+  // Of three steps the slowest does not say much: a sixth more.
+  CHECK(deadline.needed_in_step_s(now, false) == Approx((1.0 + 0.5 / 3.0) * (2.0 + 0.5) + 5.0));
   // A save that begins after this step goes on beside the next one, and the last one waits for it.
   CHECK(deadline.needed_in_step_s(now, true) == Approx(5.0 + 5.0));
+}
+
+TEST_CASE("at the look of the first step its time so far is what is known") {
+  Deadline deadline;
+  deadline.begin(100.0);
+  deadline.look(113.0);
+  CHECK(deadline.needed_in_step_s(113.0, false) >= 13.0);
 }
 
 TEST_CASE("of a save that is under way counts what is left") {
@@ -99,6 +107,7 @@ TEST_CASE("a job stops at the last step after which a checkpoint fits") {
     Deadline deadline;
     deadline.expect_save(save);
     double now = 0.0;
+    deadline.begin(now);
     std::optional<double> save_end;
     const auto finish_save = [&] {
       if (save_end) now = std::max(now, *save_end);
