@@ -1,13 +1,28 @@
 #include "train/checkpoint_monitor.hpp"
 
+#include <chrono>
 #include <utility>
 
 namespace espalier::train {
 namespace {
 
-device::Profiler::Scope checkpoint_phase(const MonitoredRun& run) {
-  return run.rank_context.context.profiler().scope(device::Phase::checkpoint);
-}
+using Clock = std::chrono::steady_clock;
+
+/// The training waits, in the phase of checkpoints.
+class Stall {
+ public:
+  Stall(const MonitoredRun& run, double& stalled_s)
+      : scope_(run.rank_context.context.profiler().scope(device::Phase::checkpoint)),
+        stalled_s_(stalled_s) {}
+  ~Stall() { stalled_s_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  Stall(const Stall&) = delete;
+  Stall& operator=(const Stall&) = delete;
+
+ private:
+  device::Profiler::Scope scope_;
+  double& stalled_s_;
+  Clock::time_point begin_ = Clock::now();
+};
 
 }  // namespace
 
@@ -32,25 +47,25 @@ void CheckpointMonitor::at_end(bool all_steps) {
 void CheckpointMonitor::save() {
   if (saved_step_ == run_.state.step) return;
   saved_step_ = run_.state.step;
-  const auto phase = checkpoint_phase(run_);
+  const Stall stall(run_, stalled_s_);
   driver_->begin(info_());
 }
 
 void CheckpointMonitor::commit() {
   if (!driver_->is_saving()) return;
-  const auto phase = checkpoint_phase(run_);
+  const Stall stall(run_, stalled_s_);
   if (lock_ != nullptr) lock_->require_held();
   driver_->commit();
 }
 
 void CheckpointMonitor::finish() {
-  const auto phase = checkpoint_phase(run_);
+  const Stall stall(run_, stalled_s_);
   driver_->finish();
 }
 
 void CheckpointMonitor::before_overwrite(std::int64_t state_index) {
   if (!driver_->is_saving()) return;
-  const auto phase = checkpoint_phase(run_);
+  const Stall stall(run_, stalled_s_);
   driver_->before_overwrite(state_index);
 }
 

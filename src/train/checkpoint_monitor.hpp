@@ -30,6 +30,8 @@ class CheckpointMonitor final : public Monitor {
   void commit();
   /// Waits for a running save and makes it complete. Collective.
   void finish();
+  /// What the training has waited for checkpoints on this rank so far, in seconds.
+  double stalled_s() const { return stalled_s_; }
   /// For optim::AdamW::update.
   void before_overwrite(std::int64_t state_index);
 
@@ -41,6 +43,7 @@ class CheckpointMonitor final : public Monitor {
   std::function<io::CheckpointInfo()> info_;
   std::unique_ptr<CheckpointDriver> driver_;
   std::int64_t saved_step_;
+  double stalled_s_ = 0.0;
 };
 
 }  // namespace espalier::train

@@ -15,6 +15,24 @@ namespace espalier::train {
 using device::Phase;
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+std::string name_of(StopReason reason) {
+  switch (reason) {
+    case StopReason::finished:
+      return "finished";
+    case StopReason::signal:
+      return "signal";
+    case StopReason::time_limit:
+      return "time_limit";
+    case StopReason::stop_after:
+      return "stop_after";
+  }
+  return "";
+}
+
+}  // namespace
+
 // One step: batch, forward, backward, reduce, clip, update.
 StepReport Trainer::train_step() {
   const auto start = Clock::now();
@@ -72,7 +90,9 @@ StopReason Trainer::run() {
   if (rank_context_.gpu != nullptr && state_.step < steps) warm_up();
   for (const auto& monitor : monitors_) monitor->at_start();
   while (state_.step < steps && !exchange_->is_urgent() && !has_enough_steps()) {
+    const double stalled_s = checkpoints_->stalled_s();
     const StepReport report = train_step();
+    record_->took_from_step(checkpoints_->stalled_s() - stalled_s);
     for (const auto& monitor : monitors_) monitor->after_step(report);
   }
   const bool all_steps = state_.step >= steps;
@@ -92,11 +112,20 @@ StopReason Trainer::report_end(bool all_steps) {
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(state_.samples_consumed));
   log::info("{}", progress_->summary());
-  log::info("{}", phase_table(rank_context_.context.profiler(), session_.world()));
   const bool validation_left = validation_ != nullptr && validation_->is_left();
-  if (all_steps && !validation_left) return StopReason::finished;
-  if (exchange_->stop_signal()) return StopReason::signal;
-  return exchange_->out_of_time() ? StopReason::time_limit : StopReason::stop_after;
+  const bool finished = all_steps && !validation_left;
+  const StopReason reason = finished                   ? StopReason::finished
+                            : exchange_->stop_signal() ? StopReason::signal
+                            : exchange_->out_of_time() ? StopReason::time_limit
+                                                       : StopReason::stop_after;
+  const ExitStatus status = finished ? ExitStatus::ok : ExitStatus::stopped_early;
+  const runs::JobReport report =
+      record_->finish(finished ? "finished" : "stopped", name_of(reason), static_cast<int>(status),
+                      checkpoints_->stalled_s(), planned_, lock_.get());
+  log::info("{}", describe(report));
+  if (job_files_.status != nullptr)
+    job_files_.status->end(finished ? runs::State::finished : runs::State::stopped);
+  return reason;
 }
 
 StepHooks Trainer::step_hooks() {
