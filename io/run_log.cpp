@@ -20,10 +20,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kHistoryHeader =
-    "step,tokens,loss,grad_norm,learning_rate,tokens_per_second";
-constexpr std::string_view kValidationHeader = "step,loss,bits_per_byte";
-
 /// The step at the beginning of a row; nothing when there is none.
 std::optional<std::int64_t> step_of(std::string_view row) {
   std::int64_t step = 0;
@@ -97,8 +93,22 @@ std::ofstream open_to_append(const fs::path& path) {
   return file;
 }
 
-constexpr const char* kHistoryName = "history.csv";
-constexpr const char* kValidationName = "validation.csv";
+/// What is lost when the history keeps its rows up to `last_step`.
+RunLog::Lost rows_behind(const fs::path& directory, std::int64_t last_step) {
+  RunLog::Lost lost;
+  std::vector<HistoryRow> rows;
+  try {
+    rows = read_history(directory);
+  } catch (const Error&) {
+    return lost;  // cut_table says what is wrong, or mends it
+  }
+  for (std::size_t i = rows.size(); i-- > 0 && rows[i].step > last_step;) {
+    ++lost.steps;
+    lost.seconds += seconds_of(rows, i);
+  }
+  return lost;
+}
+
 constexpr const char* kLogName = "run.log";
 
 }  // namespace
@@ -107,6 +117,7 @@ RunLog::RunLog(const RunLock& lock, std::int64_t restart_step) : lock_(lock) {
   const fs::path& directory = lock.directory();
   // A new run keeps no row at all, not even one of step 0.
   const std::int64_t last_step = restart_step > 0 ? restart_step : -1;
+  lost_ = rows_behind(directory, last_step);
   cut_table(directory / kHistoryName, kHistoryHeader, last_step);
   last_validation_ = cut_table(directory / kValidationName, kValidationHeader, last_step);
   end_last_line(directory / kLogName);

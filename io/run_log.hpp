@@ -5,19 +5,9 @@
 #include <string_view>
 
 #include "io/run_lock.hpp"
+#include "io/run_tables.hpp"
 
 namespace espalier::io {
-
-/// One row of history.csv, columns in this order. All numbers are printed so that the double can be
-/// read back exactly.
-struct HistoryRow {
-  std::int64_t step;
-  std::uint64_t tokens;
-  double loss;
-  double grad_norm;
-  double learning_rate;
-  double tokens_per_second;
-};
 
 /// history.csv, validation.csv and run.log of a run directory, appended to line by line and flushed
 /// to the system. For one rank (0). Every function throws Error (io_error) that names the file when
@@ -33,6 +23,13 @@ class RunLog {
   void step(const HistoryRow& row);  ///< history.csv
   /// The step of the last row of validation.csv when it was opened; -1: it has none.
   std::int64_t last_validation() const { return last_validation_; }
+  /// Rows of history.csv behind `restart_step` when it was opened, which were cut off: steps that
+  /// an earlier job made in vain, and the seconds that they took.
+  struct Lost {
+    std::int64_t steps = 0;
+    double seconds = 0.0;
+  };
+  const Lost& lost() const { return lost_; }
   void validation(std::int64_t step, double loss, double bits_per_byte);  ///< validation.csv
 
  private:
@@ -40,6 +37,7 @@ class RunLog {
 
   const RunLock& lock_;
   std::int64_t last_validation_;
+  Lost lost_;
   std::ofstream history_, log_, validation_;
 };
 

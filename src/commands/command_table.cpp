@@ -14,6 +14,10 @@ constexpr std::array kBenchOptions = {Option{"--write", "bench.write"}};
 constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
                                          Option{"--prompts", "generate.prompts"}};
 
+constexpr std::array kReportOptions = {Option{"--write", "report.write"},
+                                       Option{"--charts", "report.charts"}};
+constexpr std::array kStatusOptions = {Option{"--format", "plan.format"}};
+
 const std::array kCommands = {
     Command{
         .name = "train",
@@ -129,6 +133,36 @@ const std::array kCommands = {
             "run opens all files and says what they are.\n",
         .stops_early = true,
         .run_on_paths_with_input = convert_tokens},
+    Command{
+        .name = "status",
+        .arguments = "run ... [--format FORMAT]",
+        .summary = "how runs stand: step, loss, speed, time left, faults",
+        .details =
+            "Reads run directories, on any host that sees them, also while a job works there,\n"
+            "and writes nothing. A job that died without a word is told from one that works:\n"
+            "\"no sign of life\" means that status.json is old and, where that can be seen from\n"
+            "here, that its process has ended.\n"
+            "\n"
+            "  espalier status runs/mine\n"
+            "  espalier status runs/* --format csv     or markdown, json\n",
+        .use = config::Use::document,
+        .options = kStatusOptions,
+        .has_dry_run = false,
+        .run_on_paths_with_input = status},
+    Command{.name = "report",
+            .arguments = "run ... [--write FILE] [--charts FOLDER]",
+            .summary = "one HTML page of runs: curves, where the time went, jobs and events",
+            .details =
+                "Reads run directories, also of runs that go on or have died, and writes one page\n"
+                "(report.html, or --write) that stands alone: no network, no script. Several runs\n"
+                "are drawn over each other. --charts writes its charts as SVG files, too.\n"
+                "\n"
+                "  espalier report runs/mine\n"
+                "  espalier report runs/* --write compared.html --charts charts\n",
+            .use = config::Use::document,
+            .options = kReportOptions,
+            .has_dry_run = false,
+            .run_on_paths_with_input = report},
     Command{.name = "inspect",
             .arguments = "path ...",
             .summary = "print what is in a token shard, checkpoint or tokenizer",

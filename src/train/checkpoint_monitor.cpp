@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "base/activity.hpp"
@@ -14,9 +15,23 @@
 namespace espalier::train {
 namespace {
 
-device::Profiler::Scope checkpoint_phase(const MonitoredRun& run) {
-  return run.rank_context.context.profiler().scope(device::Phase::checkpoint);
-}
+using Clock = std::chrono::steady_clock;
+
+/// The training waits, in the phase of checkpoints.
+class Stall {
+ public:
+  Stall(const MonitoredRun& run, double& stalled_s)
+      : scope_(run.rank_context.context.profiler().scope(device::Phase::checkpoint)),
+        stalled_s_(stalled_s) {}
+  ~Stall() { stalled_s_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  Stall(const Stall&) = delete;
+  Stall& operator=(const Stall&) = delete;
+
+ private:
+  device::Profiler::Scope scope_;
+  double& stalled_s_;
+  Clock::time_point begin_ = Clock::now();
+};
 
 /// "1.20 GiB in 3.10 s = 396.33 MiB/s; the training waited 0.020 s"
 std::string describe_save(const SaveReport& saved) {
@@ -104,8 +119,8 @@ void CheckpointMonitor::save() {
     return;
   }
   saved_step_ = run_.state.step;
-  const auto phase = checkpoint_phase(run_);
   finish();
+  const Stall stall(run_, stalled_s_);
   has_begun_asked_ = is_asked_;
   deadline_.save_began(control_.elapsed_s());
   driver_->begin(info_());
@@ -113,14 +128,14 @@ void CheckpointMonitor::save() {
 
 void CheckpointMonitor::next_part() {
   if (driver_ == nullptr || !driver_->is_saving()) return;
-  const auto phase = checkpoint_phase(run_);
+  const Stall stall(run_, stalled_s_);
   if (lock_ != nullptr) lock_->require_held();
   report(driver_->next_part());
 }
 
 void CheckpointMonitor::finish() {
-  if (driver_ == nullptr || !driver_->is_saving()) return;
-  const auto phase = checkpoint_phase(run_);
+  if (driver_ == nullptr) return;
+  const Stall stall(run_, stalled_s_);
   const activity::Scope waiting("waiting for a checkpoint");
   report(driver_->finish());
 }
@@ -133,7 +148,7 @@ void CheckpointMonitor::is_honoured() {
 
 void CheckpointMonitor::before_overwrite(std::int64_t state_index) {
   if (driver_ == nullptr || !driver_->is_saving()) return;
-  const auto phase = checkpoint_phase(run_);
+  const Stall stall(run_, stalled_s_);
   driver_->before_overwrite(state_index);
 }
 

@@ -62,6 +62,8 @@ class CheckpointMonitor final : public Monitor {
   void next_part();
   /// Waits for a running save and makes it complete. Collective.
   void finish();
+  /// What the training has waited for checkpoints on this rank so far, in seconds.
+  double stalled_s() const { return stalled_s_; }
   /// For optim::AdamW::update.
   void before_overwrite(std::int64_t state_index);
   /// All saves of this job for the end of the log; empty: there were none.
@@ -89,6 +91,7 @@ class CheckpointMonitor final : public Monitor {
   Clock::time_point last_begin_ = Clock::now();
   bool wanted_ = false;  ///< by save_after_step
   SaveReport total_;     ///< of this job; step: how many
+  double stalled_s_ = 0.0;
 };
 
 /// "every 500 steps and every 30 minutes", for the log.

@@ -12,6 +12,7 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "base/process_age.hpp"
 #include "base/text.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -21,7 +22,9 @@
 #include "train/restart.hpp"
 #include "train/run_files.hpp"
 #include "train/status_line.hpp"
+#include "train/status_monitor.hpp"
 #include "train/step_records.hpp"
+#include "train/tensorboard_monitor.hpp"
 #include "train/trainer.hpp"
 
 // How a trainer comes to life: data, memory, weights or a checkpoint, logs.
@@ -48,13 +51,6 @@ Dataset open_dataset(const config::Parameters& p, const std::string& where,
         Met::by_every_rank);
   return Dataset(where, split, p.model.vocab_size, p.training.sequence_length, tokenizer_identity,
                  verify && p.data.verify_checksum, {}, session);
-}
-
-/// The number of this job in its run directory, from 1.
-std::int64_t next_job(const std::filesystem::path& run_directory) {
-  std::int64_t last = 0;
-  for (const io::Event& event : io::read_events(run_directory)) last = std::max(last, event.job);
-  return last + 1;
 }
 
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
@@ -113,6 +109,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                     ? std::make_unique<Watchdog>(session, parameters.run.hang_timeout)
                     : nullptr),
       lock_(lock_run_directory(session, parameters)),
+      job_files_(begin_job(lock_.get(), parameters, session.size())),
       parameters_(parameters),
       build_(with_simd_level(build)),
       control_(parameters.run),
@@ -151,7 +148,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   activity::enter("opening history.csv, validation.csv and run.log");
   if (session.rank() == 0) {
     log_.emplace(*lock_, state_.step);
-    events_.emplace(lock_->directory(), next_job(lock_->directory()));
+    events_.emplace(lock_->directory(), job_files_.job);
+    keep_input(lock_->directory(), job_files_.job, parameters_);
     log::set_sink([this](std::string_view text) {
       const activity::Scope writing("writing run.log");
       log_->line(text);
@@ -169,18 +167,37 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
   add_monitors(attended);
-  const char* slurm_job = std::getenv("SLURM_JOB_ID");
-  const std::vector<std::string> hosts = session.host_names();
-  if (events_)
-    job_ = fmt::format("job {}{} on {}", events_->job(),
-                       slurm_job == nullptr ? "" : fmt::format(", Slurm {}", slurm_job),
-                       hosts.front());
-  monitored().record("start", {{"ranks", static_cast<double>(session.size())},
-                               {"grid", rank_context_.grid.describe()},
-                               {"host", hosts.front()},
-                               {"continued_step", static_cast<double>(state_.continued_step)},
-                               {"slurm_job", std::string(slurm_job == nullptr ? "" : slurm_job)}});
+  record_start();
   rank_context_.context.profiler().reset();
+}
+
+void Trainer::record_start() {
+  const char* slurm_job = std::getenv("SLURM_JOB_ID");
+  const std::vector<std::string> hosts = session_.host_names();
+  if (!log_) return;
+  job_ =
+      fmt::format("job {}{} on {}", events_->job(),
+                  slurm_job == nullptr ? "" : fmt::format(", Slurm {}", slurm_job), hosts.front());
+  job_files_.status->change([&](runs::RunStatus& status) {
+    status.step = state_.step;
+    status.steps = parameters_.training.steps;
+    status.grid = rank_context_.grid.describe();
+  });
+  const auto counted = [](std::int64_t count) { return static_cast<double>(count); };
+  monitored().record("start",
+                     {{"ranks", counted(session_.size())},
+                      {"grid", rank_context_.grid.describe()},
+                      {"host", hosts.front()},
+                      {"continued_step", counted(state_.continued_step)},
+                      {"slurm_job", std::string(slurm_job == nullptr ? "" : slurm_job)},
+                      {"device", std::string(device::name_of(rank_context_.context.backend()))},
+                      {"wall_s", process_age_s()},
+                      {"lost_steps", counted(log_->lost().steps)},
+                      {"lost_s", log_->lost().seconds},
+                      {"previous_sign_s", job_files_.previous_sign_s},
+                      {"flops_per_token", progress_->flops_per_token()},
+                      {"full_flops_per_token", progress_->full_flops_per_token()},
+                      {"peak_flops", progress_->peak_flops()}});
 }
 
 void Trainer::open_rank_log() {
@@ -218,7 +235,13 @@ void Trainer::add_monitors(double attended_length) {
   add_monitor<EpochMonitor>(run, training_data_);
   progress_ =
       &add_monitor<Progress>(parameters_, model_.memory.architecture, attended_length, gemm_peak_);
-  if (log_) add_monitor<HistoryMonitor>(*log_, *progress_);
+  record_ = &add_monitor<JobRecord>(run, *progress_);
+  if (log_) {
+    add_monitor<HistoryMonitor>(*log_, *progress_);
+    add_monitor<StatusMonitor>(run, *job_files_.status, *progress_);
+    if (parameters_.output.tensorboard)
+      add_monitor<TensorboardMonitor>(*lock_, job_files_.job, state_.step, *progress_);
+  }
   // Saving before validating: it goes on in the background while the validation runs, which changes
   // no weight, and is complete as soon as it is written.
   RunTriggers* triggers = lock_ ? &triggers_.emplace(lock_->directory()) : nullptr;

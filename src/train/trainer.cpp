@@ -76,7 +76,9 @@ StopReason Trainer::run() {
   for (const auto& monitor : monitors_) monitor->at_start();
   deadline_.begin(control_.elapsed_s());
   while (state_.step < steps && !exchange_->is_urgent() && !has_enough_steps()) {
+    const double stalled_s = checkpoints_->stalled_s();
     const StepReport report = train_step();
+    record_->took_from_step(checkpoints_->stalled_s() - stalled_s);
     for (const auto& monitor : monitors_) monitor->after_step(report);
   }
   const bool all_steps = state_.step >= steps;
@@ -106,19 +108,26 @@ StopReason Trainer::report_end(bool all_steps) {
     log::info("samples taken: {}", training_data_.describe_consumed(state_.samples_consumed));
   log::info("{}", progress_->summary());
   if (const std::string saves = checkpoints_->summary(); !saves.empty()) log::info("{}", saves);
-  log::info("{}", phase_table(rank_context_.context.profiler(), session_.world()));
   const bool validation_left = validation_ != nullptr && validation_->is_left();
-  if (all_steps && !validation_left) return StopReason::finished;
-  if (exchange_->stop_signal()) {
-    // The signal may have come to another rank alone.
-    const std::string name = stop_signal_name();
-    monitored().record("stop", {{"reason", "signal"}, {"by", name.empty() ? "signal" : name}});
-    return StopReason::signal;
-  }
-  const StopReason reason = exchange_->stop_file()     ? StopReason::file
+  const bool finished = all_steps && !validation_left;
+  const StopReason reason = finished                   ? StopReason::finished
+                            : exchange_->stop_signal() ? StopReason::signal
+                            : exchange_->stop_file()   ? StopReason::file
                             : exchange_->out_of_time() ? StopReason::time_limit
                                                        : StopReason::stop_after;
-  monitored().record("stop", {{"reason", name_of(reason)}, {"by", name_of(reason)}});
+  if (!finished) {
+    // A signal may have come to another rank alone.
+    const std::string why = name_of(reason);
+    const std::string name = reason == StopReason::signal ? stop_signal_name() : why;
+    monitored().record("stop", {{"reason", why}, {"by", name.empty() ? why : name}});
+  }
+  const ExitStatus status = finished ? ExitStatus::ok : ExitStatus::stopped_early;
+  const runs::JobReport report =
+      record_->finish(finished ? "finished" : "stopped", name_of(reason), static_cast<int>(status),
+                      checkpoints_->stalled_s(), planned_, lock_.get());
+  log::info("{}", describe(report));
+  if (job_files_.status != nullptr)
+    job_files_.status->end(finished ? runs::State::finished : runs::State::stopped);
   return reason;
 }
 

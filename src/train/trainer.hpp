@@ -16,9 +16,11 @@
 #include "train/checkpoint_monitor.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
+#include "train/job_record.hpp"
 #include "train/monitor.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
+#include "train/status_file.hpp"
 #include "train/step/step.hpp"
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
@@ -41,6 +43,8 @@ class Trainer {
   /// The step loop. Returns when the run is finished or asked to stop; a checkpoint has been
   /// written as the input says (always when stopped early).
   StopReason run();
+  /// What a plan expects, to stand beside what is measured.
+  void expect(runs::PlannedStep planned) { planned_ = std::move(planned); }
 
   std::int64_t step() const { return state_.step; }
   const device::Context& context() const { return rank_context_.context; }
@@ -59,6 +63,7 @@ class Trainer {
     return added;
   }
   MonitoredRun monitored();
+  void record_start();  ///< in events.jsonl and status.json
   StepReport train_step();
   StepHooks step_hooks();
   bool has_enough_steps() const;  ///< of run.stop_after
@@ -76,6 +81,7 @@ class Trainer {
   /// Rank 0. Taken before anything in the run directory is read, given back after everything that
   /// writes there has ended.
   std::unique_ptr<io::RunLock> lock_;
+  JobFiles job_files_;             ///< rank 0
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
@@ -95,12 +101,14 @@ class Trainer {
   std::ofstream rank_log_;              ///< with output.rank_logs
   std::vector<std::unique_ptr<Monitor>> monitors_;
   // Those of them that the trainer asks, too:
+  JobRecord* record_ = nullptr;
   Progress* progress_ = nullptr;
   CheckpointMonitor* checkpoints_ = nullptr;
   ValidationMonitor* validation_ = nullptr;  ///< null without data.validation
   std::optional<RunTriggers> triggers_;      ///< rank 0
   Deadline deadline_;
   std::optional<StepExchange> exchange_;
+  std::optional<runs::PlannedStep> planned_;
   bool data_end_run_ = false;  ///< before the steps that were asked for
 };
 
