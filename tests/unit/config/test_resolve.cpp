@@ -361,6 +361,15 @@ TEST_CASE("a training run needs data and a place") {
   expect_words(error_of(p), {"run.time_limit", "run.time_margin = 15"});
 }
 
+TEST_CASE("a key that comes later is refused when it is set, and stands in no dump") {
+  Parameters p = small_run();
+  CHECK(config::to_toml(p).find("on_spike") == std::string::npos);
+  p.run.on_spike = "skip";
+  p.checkpoint.stripe_count = 4;
+  expect_words(error_of(p),
+               {"run.on_spike = \"skip\" has no effect", "checkpoint.stripe_count = 4"});
+}
+
 TEST_CASE("sources stand in place of data.train, each with its own shards and a weight") {
   Parameters p = small_run();
   p.data.sources = {{.train = "a", .weight = 1.0, .name = ""}};
