@@ -103,7 +103,7 @@ TEST_CASE("a step whose sums are not finite names the ranks and changes no weigh
                    .before_overwrite = [&](std::int64_t) { updated = true; }});
       FAIL("no error");
     } catch (const Error& error) {
-      CHECK(error.status() == ExitStatus::internal);
+      CHECK(error.status() == ExitStatus::bad_numbers);
       message = error.what();
     }
     CHECK_FALSE(updated);
