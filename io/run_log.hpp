@@ -5,19 +5,9 @@
 #include <string_view>
 
 #include "io/run_lock.hpp"
+#include "io/run_tables.hpp"
 
 namespace espalier::io {
-
-/// One row of history.csv, columns in this order. All numbers are printed so that the double can be
-/// read back exactly.
-struct HistoryRow {
-  std::int64_t step;
-  std::uint64_t tokens;
-  double loss;
-  double grad_norm;
-  double learning_rate;
-  double tokens_per_second;
-};
 
 /// history.csv, validation.csv and run.log of a run directory, appended to line by line and flushed
 /// to the system. For one rank (0). Every function throws Error (io_error) that names the file when
@@ -34,6 +24,8 @@ class RunLog {
   /// The step of the last row of validation.csv when it was opened; -1: it has none.
   std::int64_t last_validation() const { return last_validation_; }
   void validation(std::int64_t step, double loss, double bits_per_byte);  ///< validation.csv
+  /// The tables lose their rows behind `step`, as at a restart there; last_validation() follows.
+  void cut(std::int64_t step);
 
  private:
   void append(std::ofstream& file, const char* name, const std::string& text);

@@ -20,7 +20,7 @@ std::uint32_t pick(std::span<const float> logits, std::span<const std::uint32_t>
                    const config::GenerateParameters& p, double u) {
   require(std::all_of(tokens.begin(), tokens.end(),
                       [&](std::uint32_t id) { return std::isfinite(logits[id]); }),
-          ExitStatus::internal, "the logits of {} are not finite: its weights are broken",
+          ExitStatus::bad_numbers, "the logits of {} are not finite: its weights are broken",
           p.checkpoint);
   // Ties are broken by id, so that every rank and every run agrees.
   const auto is_more_likely = [&](std::uint32_t a, std::uint32_t b) {

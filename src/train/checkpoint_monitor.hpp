@@ -17,15 +17,18 @@ class CheckpointMonitor final : public Monitor {
   /// the state as it is when called.
   CheckpointMonitor(const MonitoredRun& run, const io::RunLock* lock,
                     std::function<io::CheckpointInfo()> info);
+  /// For a run that is only replayed: it saves nothing and touches no file.
+  explicit CheckpointMonitor(const MonitoredRun& run);
 
   /// Every checkpoint keeps the matrix algorithms, which have been chosen by then. Collective.
   void at_start() override;
   void after_step(const StepReport& report) override;
   void at_end(bool all_steps) override;
+  void after_rollback() override { saved_step_ = run_.state.step; }
 
   // From at_start on:
   /// This rank's part of a running save is on disk: its share in the exchange of the ranks.
-  bool is_written() { return driver_->is_written(); }
+  bool is_written() { return driver_ != nullptr && driver_->is_written(); }
   /// All ranks are written: the running save, if there is one, is made complete. Collective.
   void commit();
   /// Waits for a running save and makes it complete. Collective.

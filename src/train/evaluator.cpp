@@ -70,7 +70,7 @@ void require_finite(const Evaluation& result, const std::string& what) {
 
 void fail_not_finite(const std::string& what, double loss, const std::string& where) {
   throw Error(
-      ExitStatus::internal,
+      ExitStatus::bad_numbers,
       fmt::format("{}: the loss is {}{}. The weights are damaged, or their products overflow: look "
                   "into the checkpoint, or try training.dtype = \"float32\"",
                   what, loss, where),

@@ -25,7 +25,7 @@ struct Evaluation {
   bool is_complete() const { return sequences == num_sequences; }
 };
 
-/// Throws Error (internal, met by every rank) when the loss is not finite; `what` was evaluated.
+/// Throws Error (bad_numbers, met by every rank) when the loss is not finite; `what` was evaluated.
 void require_finite(const Evaluation& result, const std::string& what);
 /// Throws that. `where`: ", first at sequence 3"; empty: not known.
 [[noreturn]] void fail_not_finite(const std::string& what, double loss,

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "io/checkpoint_files.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/device_choice.hpp"
@@ -58,6 +59,27 @@ double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
   return peak[0];
 }
 
+/// The newest checkpoint whose files are all there, as far as that shows without reading tensors.
+std::optional<std::filesystem::path> newest_that_opens(
+    const std::filesystem::path& directory, std::optional<io::CheckpointReader>& reader) {
+  std::vector<DamagedCheckpoint> damaged;
+  const auto complete = io::list_complete(directory);
+  for (auto folder = complete.rbegin(); folder != complete.rend(); ++folder) {
+    try {
+      reader.emplace(folder->path);
+    } catch (const Error& error) {
+      if (error.status() != ExitStatus::bad_data) throw;
+      damaged.push_back({folder->path, error.what()});
+      continue;
+    }
+    for (const DamagedCheckpoint& one : damaged)
+      log::warn("{} is damaged and would be passed over. {}", one.path.string(), one.why);
+    return folder->path;
+  }
+  if (!damaged.empty()) fail_all_damaged(damaged);
+  return std::nullopt;
+}
+
 }  // namespace
 
 void check_files(const config::Parameters& p) {
@@ -66,9 +88,8 @@ void check_files(const config::Parameters& p) {
   config::Parameters limited = p;
   const std::string identity = tokenizer_identity(p);
   std::string data_identity, data_tokenizer;
-  const auto folder = io::newest_checkpoint(checkpoint_directory(p));
   std::optional<io::CheckpointReader> reader;
-  if (folder) reader.emplace(*folder);
+  const auto folder = newest_that_opens(checkpoint_directory(p), reader);
   if (p.data.train.empty() && p.data.sources.empty()) {
     log::info("data.train is not set, nor data.sources: no shards were checked");
   } else {
@@ -99,9 +120,10 @@ void check_files(const config::Parameters& p) {
 }
 
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
-                 const std::string& build)
+                 const std::string& build, std::optional<Replay> replay)
     : session_(session),
-      lock_(lock_run_directory(session, parameters)),
+      replay_(std::move(replay)),
+      lock_(replay_ ? nullptr : lock_run_directory(session, parameters)),
       parameters_(parameters),
       build_(with_simd_level(build)),
       control_(parameters.run),
@@ -138,7 +160,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
             parameters.checkpoint.interval > 0
                 ? fmt::format("every {} steps", parameters.checkpoint.interval)
                 : "only at the end or when the run is stopped (checkpoint.interval = 0)");
-  if (session.rank() == 0) {
+  if (session.rank() == 0 && !replay_) {
     log_.emplace(*lock_, state_.step);
     events_.emplace(lock_->directory(), next_job(lock_->directory()));
     log::set_sink([this](std::string_view text) { log_->line(text); });
@@ -148,7 +170,13 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (batch_shape_.documents.mask)
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
-  add_monitors(attended);
+  if (replay_)
+    add_replay_monitors(attended);
+  else
+    add_monitors(attended);
+  guard_.emplace(monitored(), *checkpoints_, num_spikes_);
+  guard_->read_history();
+  faults_.emplace(monitored());
   const char* slurm_job = std::getenv("SLURM_JOB_ID");
   const std::vector<std::string> hosts = session.host_names();
   monitored().record("start", {{"ranks", static_cast<double>(session.size())},
@@ -156,6 +184,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                                {"host", hosts.front()},
                                {"continued_step", static_cast<double>(state_.continued_step)},
                                {"slurm_job", std::string(slurm_job == nullptr ? "" : slurm_job)}});
+  record_passed_over();
   rank_context_.context.profiler().reset();
 }
 
@@ -173,8 +202,10 @@ void Trainer::add_monitors(double attended_length) {
   if (log_) add_monitor<HistoryMonitor>(*log_, *progress_);
   // Saving before validating: it goes on in the background while the validation runs, which changes
   // no weight, and is complete as soon as it is written.
-  checkpoints_ =
-      &add_monitor<CheckpointMonitor>(run, lock_.get(), [this] { return checkpoint_info(); });
+  checkpoints_ = &add_monitor<CheckpointMonitor>(run, lock_.get(), [this] {
+    guard_->before_save();
+    return checkpoint_info();
+  });
   exchange_.emplace(run, control_, *checkpoints_);
   // After this the run directory exists for every rank.
   const std::int64_t validated_step = std::stoll(
@@ -187,70 +218,17 @@ void Trainer::add_monitors(double attended_length) {
         });
 }
 
+void Trainer::add_replay_monitors(double attended_length) {
+  const MonitoredRun run = monitored();
+  progress_ =
+      &add_monitor<Progress>(parameters_, model_.memory.architecture, attended_length, gemm_peak_);
+  monitors_.push_back(replay_->watch(run));
+  checkpoints_ = &add_monitor<CheckpointMonitor>(run);
+  exchange_.emplace(run, control_, *checkpoints_);
+}
+
 MonitoredRun Trainer::monitored() {
   return {session_, parameters_, rank_context_, model_, state_, events_ ? &*events_ : nullptr};
-}
-
-void Trainer::start_or_continue() {
-  optim::AdamW& optimizer = *model_.memory.optimizer;
-  const auto folder = find_checkpoint(parameters_, "", session_.world());
-  if (!folder) limit_length();
-  if (folder) {
-    continue_from(*folder);
-  } else if (!parameters_.model.initial_weights.empty()) {
-    InitialWeights initial(parameters_, model_.memory.weights->table, &session_,
-                           wanted_state(*model_.memory.parameter_store));
-    initial.warn_of_tokenizer(training_data_.tokenizer_identity());
-    initial.load(rank_context_.context, optimizer);
-    keep_special_tokens(parameters_.model, initial.model());
-    log::info("new run: weights from {}", initial.describe());
-  } else {
-    randomize_masters(rank_context_.context, model_.memory.architecture, parameters_.training.seed,
-                      optimizer);
-    log::info("new run: weights from seed {}", parameters_.training.seed);
-  }
-  optimizer.weights_from_master(rank_context_.context);
-  model_.memory.parameter_store->gather(rank_context_.context);
-}
-
-void Trainer::limit_length() {
-  data_end_run_ =
-      limit_steps_to_data(parameters_, training_data_, {state_.step, state_.samples_consumed});
-}
-
-void Trainer::continue_from(const std::filesystem::path& folder) {
-  io::CheckpointReader reader(folder, io::CheckpointReader::Verify::everything,
-                              wanted_state(*model_.memory.parameter_store), company(session_));
-  const io::CheckpointInfo& info = reader.info();
-  const config::Parameters earlier =
-      require_continuable(reader, folder, parameters_, model_.memory.weights->table,
-                          training_data_.tokenizer_identity());
-  allowed_changes_ = allowed_changes(info, earlier, parameters_);
-  keep_special_tokens(parameters_.model, earlier.model);
-  load_state(rank_context_.context, reader, *model_.memory.optimizer);
-  resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);
-  state_.step = info.step;
-  state_.samples_consumed = info.samples_consumed;
-  state_.continued_step = state_.step;
-  limit_length();
-  tell_changes_of_course(info, folder, earlier, parameters_, training_data_.identity());
-  log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), state_.step,
-            state_.samples_consumed, info.grid);
-}
-
-io::CheckpointInfo Trainer::checkpoint_info() const {
-  return {.step = state_.step,
-          .samples_consumed = state_.samples_consumed,
-          .tokens_consumed = state_.samples_consumed *
-                             static_cast<std::uint64_t>(parameters_.training.sequence_length),
-          .adam_step = state_.step,
-          .resolved_input = config::to_toml(parameters_),
-          .tokenizer_identity = training_data_.tokenizer_identity(),
-          .data_identity = training_data_.identity(),
-          .allowed_changes = allowed_changes_,
-          .build = build_,
-          .grid = rank_context_.grid.describe(),
-          .num_ranks = session_.size()};
 }
 
 }  // namespace espalier::train

@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,25 +16,35 @@
 #include "train/checkpoint_monitor.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
+#include "train/fault_injector.hpp"
 #include "train/monitor.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
+#include "train/spike_guard.hpp"
 #include "train/step/step.hpp"
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
 #include "train/validation_monitor.hpp"
+#include "train/whole_checkpoint.hpp"
 
 namespace espalier::train {
+
+/// A run that is computed again from one of its checkpoints: it takes no lock and writes nothing.
+struct Replay {
+  std::int64_t from;  ///< step of the checkpoint
+  /// What looks on; made once the state of the checkpoint is there.
+  std::function<std::unique_ptr<Monitor>(const MonitoredRun&)> watch;
+};
 
 /// One training run on one rank: owns everything a run needs and drives the step loop. Collective
 /// over the session's world.
 class Trainer {
  public:
   /// Takes the run directory, opens data and logs, lays out memory, makes initial weights or
-  /// continues the newest complete checkpoint there. `parameters` are resolved; `build` describes
-  /// the program.
+  /// continues the newest checkpoint there that is whole. `parameters` are resolved; `build`
+  /// describes the program.
   Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
-          const std::string& build);
+          const std::string& build, std::optional<Replay> replay = {});
   ~Trainer();
 
   /// The step loop. Returns when the run is finished or asked to stop; a checkpoint has been
@@ -44,9 +56,19 @@ class Trainer {
 
  private:
   void start_or_continue();
-  void continue_from(const std::filesystem::path& folder);
+  /// The newest checkpoint up to `last_step` that is whole, of which the state is then; nothing:
+  /// there is none. Damaged ones are passed over. `tells`: says what has changed since it was
+  /// written. Collective.
+  std::optional<std::filesystem::path> load_newest(std::int64_t last_step, bool tells);
+  /// Returns what is damaged; empty: the state is that of the checkpoint.
+  std::string load(const std::filesystem::path& folder, bool tells);
+  void weights_from_master();
+  /// After a spike: back to the last checkpoint, without the data since then. Collective.
+  void roll_back();
+  void record_passed_over();
   void limit_length();  ///< training.steps, when the data end the run
   void add_monitors(double attended_length);
+  void add_replay_monitors(double attended_length);
   template <class Kind, class... Arguments>
   Kind& add_monitor(Arguments&&... arguments) {
     auto monitor = std::make_unique<Kind>(std::forward<Arguments>(arguments)...);
@@ -55,8 +77,9 @@ class Trainer {
     return added;
   }
   MonitoredRun monitored();
-  StepReport train_step();
-  StepHooks step_hooks();
+  /// Nothing: the run is to go back.
+  std::optional<StepReport> train_step();
+  StepHooks step_hooks(const StepFault& fault);
   bool has_enough_steps() const;  ///< of run.stop_after
   StopReason report_end(bool all_steps);
   /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
@@ -66,6 +89,7 @@ class Trainer {
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
+  std::optional<Replay> replay_;
   /// Rank 0. Taken before anything in the run directory is read, given back after everything that
   /// writes there has ended.
   std::unique_ptr<io::RunLock> lock_;
@@ -90,6 +114,10 @@ class Trainer {
   CheckpointMonitor* checkpoints_ = nullptr;
   ValidationMonitor* validation_ = nullptr;  ///< null without data.validation
   std::optional<StepExchange> exchange_;
+  std::optional<SpikeGuard> guard_;
+  std::optional<FaultInjector> faults_;
+  std::int64_t num_spikes_ = 0;                 ///< of the checkpoint that is continued
+  std::vector<DamagedCheckpoint> passed_over_;  ///< and not yet recorded
   double slowest_step_s_ = 0.0;
   bool data_end_run_ = false;  ///< before the steps that were asked for
 };

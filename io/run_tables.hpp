@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+#include <vector>
+
+namespace espalier::io {
+
+// The tables of a run directory, which RunLog writes, read back.
+
+inline constexpr const char* kHistoryName = "history.csv";
+inline constexpr const char* kValidationName = "validation.csv";
+inline constexpr std::string_view kHistoryHeader =
+    "step,tokens,loss,grad_norm,learning_rate,tokens_per_second";
+inline constexpr std::string_view kValidationHeader = "step,loss,bits_per_byte";
+
+/// One row of history.csv, columns in this order. All numbers are printed so that the double can be
+/// read back exactly.
+struct HistoryRow {
+  std::int64_t step = 0;
+  std::uint64_t tokens = 0;
+  double loss = 0.0;
+  double grad_norm = 0.0;
+  double learning_rate = 0.0;
+  double tokens_per_second = 0.0;
+};
+/// Seconds of the step of row `i`: its tokens over its speed.
+double seconds_of(const std::vector<HistoryRow>& rows, std::size_t i);
+
+struct ValidationRow {
+  std::int64_t step = 0;
+  double loss = 0.0;
+  double bits_per_byte = 0.0;
+};
+
+/// All rows, in order; none when there is no file. A last line without its end, which a job is
+/// writing or a kill tore, is left out. Throws Error (bad_data) that names file and line when
+/// something else stands there, (io_error) when the file cannot be read.
+std::vector<HistoryRow> read_history(const std::filesystem::path& run_directory);
+std::vector<ValidationRow> read_validation(const std::filesystem::path& run_directory);
+
+}  // namespace espalier::io
