@@ -16,6 +16,7 @@
 //                      /exp_avg_sq with Hugging Face's names, the index of rectangles, metadata
 //   tokenizer/         the tokenizer's own files, so that the checkpoint can be used anywhere
 //   COMPLETE           the marker, written last: without it the folder is not a checkpoint
+// or, with one shared file, tensors.h5 in place of the first two (checkpoint_shared.hpp).
 // It is written as `step-00001234.partial` and renamed when every rank has flushed its file.
 
 namespace espalier::io {
@@ -37,9 +38,21 @@ struct CheckpointInfo {
   std::string build;  ///< version, git revision, compiler, libraries
   std::string grid;   ///< "tensor 2 x data 4 = 8 ranks"
   int num_ranks = 1;
+  bool is_shared = false;     ///< one file of all ranks (checkpoint.layout = "shared")
+  std::int64_t saved_at = 0;  ///< begin of the save, seconds since 1970; 0: unknown
+  std::string job = {};       ///< that saved it: "job 3, Slurm 4711 on node012"; empty: unknown
   /// Weights without the moments of the optimizer (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.
   bool weights_only = false;
+};
+
+/// Which checkpoints stay when a new one is complete; all others that are older are removed.
+struct KeepRules {
+  std::int64_t newest = 2;  ///< so many; at least one
+  std::int64_t every = 0;   ///< those whose step is a multiple; 0: none
+  /// Of every so many hours (counted from 1970, UTC) the first one, by CheckpointInfo::saved_at;
+  /// 0: none. A clock that was set back begins another such span of hours.
+  double hours = 0.0;
 };
 
 /// A small file that a checkpoint keeps beside the tensors.
@@ -64,16 +77,18 @@ struct CheckpointShard {
 ///   begin(...)            at a step boundary; returns at once
 ///   before_overwrite(i)   before state i changes: copies or waits if it is not yet written
 ///   is_written()          polled each step; errors of the thread surface here
-///   commit(...)           when every rank's is_written (the caller agrees by a collective)
+///   start_commit(...)     on rank 0, when every rank's is_written (the caller agrees by a
+///                         collective); release() on the others
+///   is_complete()         polled on rank 0
 ///
 /// What the caller owes:
 /// - every rank constructs its writer, and a barrier (any collective) lies between that and the
 ///   first begin: rank 0's constructor removes what crashed saves left in the directory;
 /// - every rank calls begin for the same step, and nothing else runs in the directory;
 /// - all calls come from the main thread; the shards' memory outlives the save.
-/// Errors of the thread (disk full, not writable) are kept and thrown by every later call of
-/// is_written, wait and before_overwrite, as Error (io_error) that names the last complete
-/// checkpoint, until discard().
+/// Errors of the threads (disk full, not writable) are kept and thrown by every later call of
+/// is_written, wait and before_overwrite, then of is_complete, as Error (io_error) that names the
+/// last complete checkpoint, until discard().
 class CheckpointWriter {
  public:
   enum class Staging { copy, wait };
@@ -87,11 +102,17 @@ class CheckpointWriter {
                    Fetch fetch = {}, std::vector<KeptFile> kept = {});
   ~CheckpointWriter();  ///< a save that is not over is given up and its files removed
 
+  /// The saves from now on are of one file (layout of all ranks, from shared_layout of the indices
+  /// of all ranks; begin is then given the indices on rank 0, and info.is_shared).
+  void use_shared_file(std::string layout);
+  /// Where everything lies in the shared file: worked out by rank 0, told to all. Throws Error.
+  static std::string shared_layout(std::span<const std::string> indices);
+
   /// The shards' names are unique on a rank. Does no I/O itself. `indices`: what commit will get,
   /// used by rank 0: with it the thread also makes master.h5, which takes commit some 10 ms a rank.
   void begin(const CheckpointInfo& info, std::vector<CheckpointShard> shards,
              std::span<const std::string> indices = {});
-  bool is_saving() const;  ///< from begin to commit, release or discard
+  bool is_saving() const;  ///< from begin until is_complete, release or discard
   bool is_written();       ///< this rank's file is on the disk; false when not saving
   /// May copy with the host threads. States that the save does not hold are ignored.
   void before_overwrite(std::int64_t state_index);
@@ -100,11 +121,22 @@ class CheckpointWriter {
   /// Text form of this rank's rectangles; rank 0 needs those of all ranks to write master.h5.
   /// They are the same in every save, so the caller gathers them once.
   static std::string encode_index(std::span<const CheckpointShard> shards);
-  /// Rank 0, after every rank is written: master.h5, rename, marker; then removes what `keep` and
-  /// `keep_every` do not hold. `indices`: encode_index of every rank, in rank order. Throws Error
-  /// (io_error); the save is then still to be discarded.
-  void commit(const CheckpointInfo& info, std::span<const std::string> indices, std::int64_t keep,
-              std::int64_t keep_every);
+  /// Rank 0, after every rank is written: master.h5, rename, marker, in another thread; then
+  /// removes what `keep` does not hold. `indices`: encode_index of every rank, in rank order.
+  void start_commit(const CheckpointInfo& info, std::span<const std::string> indices,
+                    KeepRules keep);
+  /// The checkpoint of start_commit has its marker, and the save is over; older ones may still be
+  /// being removed. False before start_commit.
+  bool is_complete();
+  void wait_complete();  ///< until is_complete
+  /// Until older checkpoints are removed, too; warns of those that stay. Nothing when none are.
+  void wait_pruned();
+  /// start_commit, and waits for all of it.
+  void commit(const CheckpointInfo& info, std::span<const std::string> indices, KeepRules keep);
+  /// What the last save took, without waits for the caller: from begin until this rank's file was
+  /// on the disk, and from start_commit to the marker.
+  double written_s() const;
+  double committed_s() const;
   /// Other ranks, in place of commit: the save is over.
   void release();
   /// Stops the thread and removes what this rank wrote of a save that failed. Never throws.

@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
+#include <fstream>
+#include <optional>
 #include <system_error>
 
 #include "base/error.hpp"
-#include "base/log.hpp"
 #include "base/text.hpp"
 #include "io/checkpoint.hpp"
 
@@ -232,7 +234,9 @@ std::optional<fs::path> newest_checkpoint(const fs::path& directory) {
 
 std::optional<fs::path> checkpoint_at(const fs::path& path) {
   std::error_code ignored;
-  if (has_marker(path) || fs::exists(path / kMasterName, ignored)) return path;
+  if (has_marker(path) || fs::exists(path / kMasterName, ignored) ||
+      fs::exists(path / kSharedName, ignored))
+    return path;
   if (auto newest = newest_checkpoint(path)) return newest;
   return newest_checkpoint(path / "checkpoints");
 }
@@ -277,23 +281,69 @@ void publish(const fs::path& directory, std::int64_t step, std::string_view mark
   if (fs::exists(replaced, ignored)) remove_folder(replaced);
 }
 
-void prune(const fs::path& directory, std::int64_t step, std::int64_t keep,
-           std::int64_t keep_every) {
+std::string marker_text(const CheckpointInfo& info) {
+  std::string text = fmt::format("step {}\nranks {}\n", info.step, info.num_ranks);
+  if (info.saved_at > 0) text += fmt::format("saved_at {}\n", info.saved_at);
+  return text;
+}
+
+std::int64_t saved_at(const fs::path& folder) {
+  std::ifstream marker(folder / kMarkerName);
+  for (std::string line; std::getline(marker, line);) {
+    constexpr std::string_view name = "saved_at ";
+    if (!line.starts_with(name)) continue;
+    std::int64_t value = 0;
+    const auto [end, error] =
+        std::from_chars(line.data() + name.size(), line.data() + line.size(), value);
+    if (error == std::errc{} && end == line.data() + line.size()) return value;
+  }
+  return 0;
+}
+
+namespace {
+
+/// Which of the checkpoints, by step, are the first of their span of hours. Spans are counted, not
+/// measured from one to the next, so that what is removed in between changes nothing; one of an
+/// earlier span than its predecessor was saved by a clock that was set back, and counts, too.
+std::vector<bool> first_of_hours(std::span<const CheckpointFolder> complete, double hours) {
+  std::vector<bool> first(complete.size(), false);
+  if (hours <= 0.0) return first;
+  std::optional<double> last;
+  for (std::size_t i = 0; i < complete.size(); ++i) {
+    const std::int64_t time = saved_at(complete[i].path);
+    if (time <= 0) continue;
+    const double span = std::floor(static_cast<double>(time) / (hours * 3600.0));
+    first[i] = span != last;
+    last = span;
+  }
+  return first;
+}
+
+}  // namespace
+
+std::vector<std::string> prune(const fs::path& directory, std::int64_t step,
+                               const KeepRules& keep) {
+  std::vector<std::string> warnings;
   std::vector<CheckpointFolder> complete = list_complete(directory);
   while (!complete.empty() && complete.back().step > step) {
-    log::warn(
+    warnings.push_back(fmt::format(
         "{} is later than the checkpoint just written (step {}): a restart would continue from it. "
         "Remove it if it is of an abandoned course.",
-        complete.back().path.string(), step);
+        complete.back().path.string(), step));
     complete.pop_back();
   }
-  const std::int64_t older =
-      static_cast<std::int64_t>(complete.size()) - std::max<std::int64_t>(keep, 1);
+  const std::vector<bool> first = first_of_hours(complete, keep.hours);
+  const std::int64_t older = std::ssize(complete) - std::max<std::int64_t>(keep.newest, 1);
   for (std::int64_t i = 0; i < older; ++i) {
-    const CheckpointFolder& folder = complete[static_cast<std::size_t>(i)];
-    if (keep_every > 0 && folder.step % keep_every == 0) continue;
-    remove_folder(folder.path);
+    const auto at = static_cast<std::size_t>(i);
+    if (first[at] || (keep.every > 0 && complete[at].step % keep.every == 0)) continue;
+    try {
+      remove_folder(complete[at].path);
+    } catch (const Error& error) {
+      warnings.push_back(fmt::format("an older checkpoint stays: {}", error.what()));
+    }
   }
+  return warnings;
 }
 
 }  // namespace espalier::io

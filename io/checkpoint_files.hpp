@@ -23,6 +23,7 @@ namespace espalier::io {
 inline constexpr std::string_view kMarkerName = "COMPLETE";
 inline constexpr std::string_view kTemporaryMarkerName = "COMPLETE.tmp";
 inline constexpr std::string_view kMasterName = "master.h5";
+inline constexpr std::string_view kSharedName = "tensors.h5";
 
 std::string step_folder_name(std::int64_t step);  ///< "step-00001234"
 std::string rank_file_name(int rank);             ///< "rank-00007.h5"
@@ -94,10 +95,14 @@ void remove_stale(const std::filesystem::path& directory);
 /// Gives the partial folder of `step` its name and its marker. At every moment either the former
 /// checkpoint of this step (if there was one) or the new one is complete.
 void publish(const std::filesystem::path& directory, std::int64_t step, std::string_view marker);
-/// Keeps the newest `keep` checkpoints up to `step` and those whose step is a multiple of
-/// `keep_every` (0: none); removes the other older ones, marker first. Later ones (of a run that
-/// was set back by hand) are left alone and named in a warning.
-void prune(const std::filesystem::path& directory, std::int64_t step, std::int64_t keep,
-           std::int64_t keep_every);
+/// What a marker says; saved_at as in CheckpointInfo.
+std::string marker_text(const CheckpointInfo& info);
+/// CheckpointInfo::saved_at of a complete checkpoint; 0: its marker does not say.
+std::int64_t saved_at(const std::filesystem::path& folder);
+/// Removes the checkpoints up to `step` that `keep` does not hold, marker first. Returns warnings:
+/// later ones (of a run that was set back by hand) are left alone, and one that cannot be removed
+/// does not keep the others. Throws Error (io_error) when the directory cannot be listed.
+std::vector<std::string> prune(const std::filesystem::path& directory, std::int64_t step,
+                               const KeepRules& keep);
 
 }  // namespace espalier::io

@@ -67,6 +67,10 @@ RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& p
                                 const CheckpointInfo& info, int rank,
                                 std::span<const CheckpointShard> shards);
 
+/// Attributes and the group index: what master.h5 and tensors.h5 have in common. Needs hdf5_lock().
+void write_contents(hid_t file, const std::filesystem::path& path, const CheckpointInfo& info,
+                    const CheckpointIndex& index);
+
 /// master.h5 but for the sizes of the rank files. Takes a second or so for hundreds of ranks, so it
 /// is done in the background. Throws Error (io_error).
 void write_master_file(Hdf5Image& image, const std::filesystem::path& path,
@@ -74,7 +78,7 @@ void write_master_file(Hdf5Image& image, const std::filesystem::path& path,
 /// Adds the sizes. Throws Error (io_error).
 void finish_master_file(Hdf5Image& image, const std::filesystem::path& path,
                         std::span<const std::uint64_t> rank_file_bytes);
-/// Throws Error (bad_data): damaged, of another format or version.
+/// Of master.h5 or tensors.h5. Throws Error (bad_data): damaged, of another format or version.
 void read_master_file(const std::filesystem::path& path, CheckpointInfo& info,
                       CheckpointIndex& index);
 

@@ -15,11 +15,11 @@ Hdf5PropertyList file_access(const std::filesystem::path& path) {
 
 }  // namespace
 
-Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path) {
+Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path,
+                                std::uint64_t threshold, std::uint64_t alignment) {
   const Hdf5PropertyList access = file_access(path);
   use_image(access.get(), image);
-  // Large datasets begin on a page, as the writes of them then do.
-  ESPALIER_HDF5(io_error, path, H5Pset_alignment(access.get(), 64 * 1024, 4096));
+  ESPALIER_HDF5(io_error, path, H5Pset_alignment(access.get(), threshold, alignment));
   return Hdf5File(ESPALIER_HDF5(io_error, path,
                                 H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())));
 }
@@ -76,6 +76,22 @@ void write_dataset(hid_t group, const std::filesystem::path& path, const char* n
       H5Dcreate2(group, name, type, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)));
   if (H5Sget_simple_extent_npoints(space.get()) == 0) return;
   ESPALIER_HDF5(io_error, path, H5Dwrite(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data));
+}
+
+std::uint64_t reserve_dataset(hid_t group, const std::filesystem::path& path, const char* name,
+                              hid_t type, std::span<const hsize_t> shape) {
+  Hdf5Space space(ESPALIER_HDF5(
+      io_error, path, H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr)));
+  Hdf5PropertyList creation(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_DATASET_CREATE)));
+  ESPALIER_HDF5(io_error, path, H5Pset_layout(creation.get(), H5D_CONTIGUOUS));
+  ESPALIER_HDF5(io_error, path, H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY));
+  ESPALIER_HDF5(io_error, path, H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER));
+  Hdf5Dataset dataset(ESPALIER_HDF5(
+      io_error, path,
+      H5Dcreate2(group, name, type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT)));
+  const haddr_t offset = H5Dget_offset(dataset.get());
+  if (offset == HADDR_UNDEF) hdf5_failed(ExitStatus::io_error, path, "H5Dget_offset");
+  return offset;
 }
 
 std::vector<hsize_t> dataset_shape(hid_t group, const std::filesystem::path& path,

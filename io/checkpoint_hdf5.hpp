@@ -16,8 +16,11 @@ namespace espalier::io {
 inline constexpr std::uint64_t kCheckpointVersion = 1;
 
 /// A new file in HDF5 1.10's format, whose metadata blocks carry checksums, in `image`; `path` is
-/// only for messages here and in what follows. Error (io_error).
-Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path);
+/// only for messages here and in what follows. What has at least `threshold` bytes begins at a
+/// multiple of `alignment`: by default on a page, as the writes then do. Error (io_error).
+Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path,
+                                std::uint64_t threshold = 64 * 1024,
+                                std::uint64_t alignment = 4096);
 /// Opens what create_checkpoint_file made, to change it. Error (io_error).
 Hdf5File open_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path);
 /// Opens a file of the disk for reading. Error (bad_data).
@@ -32,6 +35,10 @@ void write_text_attribute(hid_t object, const std::filesystem::path& path, const
                           const std::string& text);
 void write_dataset(hid_t group, const std::filesystem::path& path, const char* name, hid_t type,
                    std::span<const hsize_t> shape, const void* data);
+/// A contiguous dataset whose place in the file is fixed now and whose data HDF5 never writes.
+/// Returns its offset.
+std::uint64_t reserve_dataset(hid_t group, const std::filesystem::path& path, const char* name,
+                              hid_t type, std::span<const hsize_t> shape);
 /// Throws Error (bad_data) when the dataset has another shape than `shape`.
 void read_dataset(hid_t group, const std::filesystem::path& path, const char* name,
                   hid_t memory_type, std::span<const hsize_t> shape, void* data);

@@ -43,6 +43,11 @@ void Hdf5Image::read(std::uint64_t offset, void* data, std::uint64_t bytes) cons
   }
 }
 
+void Hdf5Image::for_each_block(
+    const std::function<void(std::uint64_t, std::span<const std::byte>)>& action) const {
+  for (const auto& [number, block] : blocks_) action(number * kBlockBytes, block);
+}
+
 FileDescriptor Hdf5Image::save_as(const std::filesystem::path& path) const {
   FileDescriptor out(path, O_RDWR | O_CREAT | O_TRUNC);
   out.resize(size_);

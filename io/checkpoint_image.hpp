@@ -1,7 +1,9 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "io/checkpoint_files.hpp"
@@ -20,6 +22,9 @@ class Hdf5Image {
   std::uint64_t size() const { return size_; }
   void resize(std::uint64_t bytes) { size_ = bytes; }
 
+  /// action(offset, bytes) for what was written, in order; the last may reach beyond size().
+  void for_each_block(
+      const std::function<void(std::uint64_t, std::span<const std::byte>)>& action) const;
   /// Makes the file `path` of this content and size. Not flushed. Throws Error (io_error).
   FileDescriptor save_as(const std::filesystem::path& path) const;
 

@@ -36,6 +36,10 @@ void write_info(hid_t file, const fs::path& path, const CheckpointInfo& info) {
     write_text_attribute(file, path, "allowed_changes", info.allowed_changes);
   if (info.num_spikes > 0)
     write_attribute(file, path, "num_spikes", static_cast<std::uint64_t>(info.num_spikes));
+  if (info.saved_at > 0)
+    write_attribute(file, path, "saved_at", static_cast<std::uint64_t>(info.saved_at));
+  if (!info.job.empty()) write_text_attribute(file, path, "job", info.job);
+  if (info.is_shared) write_attribute(file, path, "layout", std::string("shared"));
   if (info.weights_only) write_attribute(file, path, "weights_only", std::uint64_t{1});
 }
 
@@ -66,6 +70,11 @@ CheckpointInfo read_info(hid_t file, const fs::path& path) {
     info.allowed_changes = read_string_attribute(file, path, "allowed_changes");
   if (has_attribute(file, "num_spikes"))
     info.num_spikes = read_count<std::int64_t>(file, path, "num_spikes");
+  info.is_shared =
+      has_attribute(file, "layout") && read_string_attribute(file, path, "layout") == "shared";
+  if (has_attribute(file, "saved_at"))
+    info.saved_at = read_count<std::int64_t>(file, path, "saved_at");
+  if (has_attribute(file, "job")) info.job = read_string_attribute(file, path, "job");
   info.build = read_string_attribute(file, path, "build");
   info.grid = read_string_attribute(file, path, "grid");
   info.weights_only =
@@ -133,7 +142,7 @@ void write_index(hid_t file, const fs::path& path, const CheckpointIndex& index)
   write_attribute(group.get(), path, "checksum", tables.checksum());
 }
 
-CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
+CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks, bool is_shared) {
   const Hdf5Group group(ESPALIER_HDF5(bad_data, path, H5Gopen2(file, "index", H5P_DEFAULT)));
   IndexTables tables;
   tables.name_width = read_u64_attribute(group.get(), path, "name_width");
@@ -147,8 +156,8 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
   };
   const hsize_t num_tensors = num_rows("tensors");
   const hsize_t num_entries = num_rows("rectangles");
-  require(tables.name_width >= 1 && tables.name_width <= 4096 &&
-              num_rows("rank_file_bytes") == static_cast<hsize_t>(num_ranks),
+  require(tables.name_width >= 1 && tables.name_width <= 4096 && num_ranks >= 1 &&
+              (is_shared || num_rows("rank_file_bytes") == static_cast<hsize_t>(num_ranks)),
           ExitStatus::bad_data, "{}: the index does not fit its attributes: the file is damaged",
           path.string());
   const hsize_t shape_extent[] = {num_tensors, kShapeColumns};
@@ -158,18 +167,20 @@ CheckpointIndex read_index(hid_t file, const fs::path& path, int num_ranks) {
   tables.shapes.resize(num_tensors * kShapeColumns);
   tables.rectangles.resize(num_entries * kRectangleColumns);
   CheckpointIndex index;
-  index.rank_file_bytes.resize(rank_extent[0]);
+  if (!is_shared) index.rank_file_bytes.resize(rank_extent[0]);
   const Hdf5Type text = name_type(path, tables.name_width);
   read_dataset(group.get(), path, "tensors", text.get(), std::span(&num_tensors, 1),
                tables.names.data());
   read_dataset(group.get(), path, "shapes", H5T_NATIVE_INT64, shape_extent, tables.shapes.data());
   read_dataset(group.get(), path, "rectangles", H5T_NATIVE_INT64, rectangle_extent,
                tables.rectangles.data());
-  read_dataset(group.get(), path, "rank_file_bytes", H5T_NATIVE_UINT64, rank_extent,
-               index.rank_file_bytes.data());
+  if (!is_shared)
+    read_dataset(group.get(), path, "rank_file_bytes", H5T_NATIVE_UINT64, rank_extent,
+                 index.rank_file_bytes.data());
   const std::uint64_t sizes_checksum = hash_bytes(std::as_bytes(std::span(index.rank_file_bytes)));
   require(read_u64_attribute(group.get(), path, "checksum") == tables.checksum() &&
-              read_u64_attribute(group.get(), path, "rank_file_bytes_checksum") == sizes_checksum,
+              (is_shared ||
+               read_u64_attribute(group.get(), path, "rank_file_bytes_checksum") == sizes_checksum),
           ExitStatus::bad_data, "{}: the index does not fit its checksum: the file is damaged",
           path.string());
 
@@ -223,6 +234,12 @@ void write_virtual_dataset(hid_t group, const fs::path& path,
 
 }  // namespace
 
+void write_contents(hid_t file, const fs::path& path, const CheckpointInfo& info,
+                    const CheckpointIndex& index) {
+  write_info(file, path, info);
+  write_index(file, path, index);
+}
+
 void write_master_file(Hdf5Image& image, const fs::path& path, const CheckpointInfo& info,
                        const CheckpointIndex& index) {
   std::vector<std::vector<const IndexEntry*>> entries(index.tensors.size());
@@ -231,8 +248,7 @@ void write_master_file(Hdf5Image& image, const fs::path& path, const CheckpointI
   }
   const auto lock = hdf5_lock();
   Hdf5File file = create_checkpoint_file(image, path);
-  write_info(file.get(), path, info);
-  write_index(file.get(), path, index);
+  write_contents(file.get(), path, info, index);
   for (const char* field :
        std::span(kFieldNames).first(static_cast<std::size_t>(num_fields(info)))) {
     const Hdf5Group group = create_group(file.get(), path, field);
@@ -265,7 +281,7 @@ void read_master_file(const fs::path& path, CheckpointInfo& info, CheckpointInde
     const Hdf5File file = open_checkpoint_file(path);
     require_format(file.get(), path, kMasterFormat);
     info = read_info(file.get(), path);
-    index = read_index(file.get(), path, info.num_ranks);
+    index = read_index(file.get(), path, info.num_ranks, info.is_shared);
   } catch (const Error& error) {
     if (error.status() != ExitStatus::bad_data) throw;  // it could not be read, whatever it holds
     // However it is damaged, there may be one before it.

@@ -10,24 +10,6 @@ namespace {
 
 constexpr std::string_view kRankFormat = "espalier checkpoint rank file";
 
-/// A contiguous dataset whose place in the file is fixed now and whose data HDF5 never writes.
-/// Returns its offset.
-std::uint64_t reserve_dataset(hid_t group, const std::filesystem::path& path, const char* name,
-                              hid_t type, std::span<const hsize_t> shape) {
-  Hdf5Space space(ESPALIER_HDF5(
-      io_error, path, H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr)));
-  Hdf5PropertyList creation(ESPALIER_HDF5(io_error, path, H5Pcreate(H5P_DATASET_CREATE)));
-  ESPALIER_HDF5(io_error, path, H5Pset_layout(creation.get(), H5D_CONTIGUOUS));
-  ESPALIER_HDF5(io_error, path, H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY));
-  ESPALIER_HDF5(io_error, path, H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER));
-  Hdf5Dataset dataset(ESPALIER_HDF5(
-      io_error, path,
-      H5Dcreate2(group, name, type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT)));
-  const haddr_t offset = H5Dget_offset(dataset.get());
-  if (offset == HADDR_UNDEF) hdf5_failed(ExitStatus::io_error, path, "H5Dget_offset");
-  return offset;
-}
-
 }  // namespace
 
 RankFileLayout create_rank_file(Hdf5Image& image, const std::filesystem::path& path,

@@ -12,6 +12,7 @@
 #include "io/checkpoint_files.hpp"
 #include "io/checkpoint_format.hpp"
 #include "io/checkpoint_outline.hpp"
+#include "io/checkpoint_shared.hpp"
 
 namespace espalier::io {
 
@@ -47,12 +48,17 @@ struct CheckpointReader::Implementation {
   std::unordered_map<std::string, std::size_t> tensor_of_name;
   std::map<int, std::vector<IndexEntry>> entries_of_rank;  ///< of the files that are known
   std::vector<std::vector<const IndexEntry*>> entries_of_tensor;
+  std::vector<std::int64_t> first_entries;  ///< per rank: number of its first entry in the index
   std::unordered_map<int, std::uint64_t> file_bytes;  ///< of the ranks' files to look at
   std::unordered_map<int, RankFileContents> contents_of_rank;
   std::unordered_map<int, FileDescriptor> open_files;
   std::vector<float> scratch;
 
   void require_complete() const;
+  fs::path index_file() const;
+  fs::path file_of(int rank) const {
+    return folder / (info.is_shared ? std::string(kSharedName) : rank_file_name(rank));
+  }
   void read_master();
   void set_tensors(std::vector<TensorShape> of_checkpoint);
   std::vector<RankEntries> entries_of(int first, int end) const;
@@ -133,6 +139,12 @@ void CheckpointReader::read(const std::string& name, std::int64_t global_rows,
           rectangle.row_begin, rectangle.row_end, rectangle.col_begin, rectangle.col_end, name);
 }
 
+fs::path CheckpointReader::Implementation::index_file() const {
+  std::error_code ignored;
+  const fs::path shared = folder / kSharedName;
+  return fs::exists(shared, ignored) ? shared : folder / kMasterName;
+}
+
 void CheckpointReader::Implementation::require_complete() const {
   std::error_code ignored;
   require(fs::is_directory(folder, ignored), ExitStatus::bad_data,
@@ -141,7 +153,7 @@ void CheckpointReader::Implementation::require_complete() const {
           "{} is not a complete checkpoint: it has no {} marker, so its save was cut off. Take "
           "another step.",
           folder.string(), kMarkerName);
-  require(fs::exists(folder / kMasterName, ignored), ExitStatus::bad_data,
+  require(fs::exists(index_file(), ignored), ExitStatus::bad_data,
           "{}: {} is missing; remove or rename this checkpoint: the same command goes on from the "
           "one before",
           folder.string(), kMasterName);
@@ -150,10 +162,16 @@ void CheckpointReader::Implementation::require_complete() const {
 void CheckpointReader::Implementation::read_master() {
   require_complete();
   CheckpointIndex index;
-  read_master_file(folder / kMasterName, info, index);
+  read_master_file(index_file(), info, index);
   set_tensors(std::move(index.tensors));
   for (const IndexEntry& entry : index.entries) entries_of_rank[entry.rank].push_back(entry);
-  for (int rank = 0; rank < info.num_ranks; ++rank)
+  std::int64_t first = 0;
+  for (int rank = 0; rank < info.num_ranks; ++rank) {
+    first_entries.push_back(first);
+    if (const auto own = entries_of_rank.find(rank); own != entries_of_rank.end())
+      first += std::ssize(own->second);
+  }
+  for (int rank = 0; rank < info.num_ranks && !info.is_shared; ++rank)
     file_bytes[rank] = index.rank_file_bytes[static_cast<std::size_t>(rank)];
   for (const auto& [rank, entries] : entries_of_rank)
     for (const IndexEntry& entry : entries)
@@ -173,7 +191,7 @@ std::vector<RankEntries> CheckpointReader::Implementation::entries_of(int first,
     const auto found = entries_of_rank.find(rank);
     ranks.push_back(
         {.rank = rank,
-         .file_bytes = file_bytes.at(rank),
+         .file_bytes = info.is_shared ? 0 : file_bytes.at(rank),
          .entries = found == entries_of_rank.end() ? std::vector<IndexEntry>() : found->second});
   }
   return ranks;
@@ -208,6 +226,7 @@ void CheckpointReader::Implementation::be_told(std::span<const Wanted> wanted,
       return !parallel::intersect(entry.rectangle, one).empty();
     });
   };
+  std::int64_t next_entry = 0;
   for (int i = 0; i < outline.num_parts; ++i) {
     const std::string part = company.on_rank_0([&] {
       const auto at = static_cast<std::size_t>(i);
@@ -215,6 +234,8 @@ void CheckpointReader::Implementation::be_told(std::span<const Wanted> wanted,
     });
     if (tells) continue;
     for (RankEntries& of_rank : decode_part(part)) {
+      first_entries.push_back(next_entry);
+      next_entry += std::ssize(of_rank.entries);
       if (of_rank.rank % company.num_ranks == company.rank)
         file_bytes[of_rank.rank] = of_rank.file_bytes;
       if (std::any_of(of_rank.entries.begin(), of_rank.entries.end(), is_wanted))
@@ -229,6 +250,7 @@ void CheckpointReader::Implementation::be_told(std::span<const Wanted> wanted,
 
 /// What is wrong with a file whose size is known here; empty: nothing.
 std::string CheckpointReader::Implementation::problem_of_file(int rank) const {
+  if (info.is_shared) return {};  // HDF5 looks at the size of what it opens
   const fs::path path = folder / rank_file_name(rank);
   std::error_code error;
   const std::uint64_t bytes = fs::file_size(path, error);
@@ -269,6 +291,11 @@ void CheckpointReader::Implementation::require_files(const Company& company) con
 const RankFileContents& CheckpointReader::Implementation::contents(int rank) {
   const auto known = contents_of_rank.find(rank);
   if (known != contents_of_rank.end()) return known->second;
+  if (info.is_shared)
+    return contents_of_rank
+        .emplace(rank, read_shared_file(file_of(rank), tensors, entries_of_rank.at(rank),
+                                        first_entries[static_cast<std::size_t>(rank)], info))
+        .first->second;
   std::vector<ExpectedShard> shards;
   for (const IndexEntry& entry : entries_of_rank.at(rank))
     shards.push_back(
@@ -279,11 +306,11 @@ const RankFileContents& CheckpointReader::Implementation::contents(int rank) {
 }
 
 const FileDescriptor& CheckpointReader::Implementation::file(int rank) {
+  if (info.is_shared) rank = 0;  // one file
   const auto found = open_files.find(rank);
   if (found != open_files.end()) return found->second;
   if (open_files.size() >= kMaxOpenFiles) open_files.clear();
-  return open_files.emplace(rank, FileDescriptor(folder / rank_file_name(rank), O_RDONLY))
-      .first->second;
+  return open_files.emplace(rank, FileDescriptor(file_of(rank), O_RDONLY)).first->second;
 }
 
 void CheckpointReader::Implementation::read_overlap(const IndexEntry& entry,
@@ -301,9 +328,11 @@ void CheckpointReader::Implementation::read_overlap(const IndexEntry& entry,
     image.row_begin = overlap.row_begin;
     image.row_end = overlap.row_end;
   }
+  const std::int64_t stride =
+      info.is_shared ? tensors[static_cast<std::size_t>(entry.tensor)].cols : image.cols();
   const std::uint64_t offset =
       of_rank.offsets[ordinal][field] +
-      static_cast<std::uint64_t>((image.row_begin - entry.rectangle.row_begin) * image.cols()) *
+      static_cast<std::uint64_t>((image.row_begin - entry.rectangle.row_begin) * stride) *
           sizeof(float);
   const bool direct = overlap == image && image.cols() == rectangle.cols();
   float* to = out + (overlap.row_begin - rectangle.row_begin) * rectangle.cols();
@@ -311,13 +340,20 @@ void CheckpointReader::Implementation::read_overlap(const IndexEntry& entry,
     scratch.resize(static_cast<std::size_t>(image.size()));
     to = scratch.data();
   }
-  file(entry.rank).read_at(to, static_cast<std::uint64_t>(image.size()) * sizeof(float), offset);
+  const FileDescriptor& from = file(entry.rank);
+  if (stride == image.cols())
+    from.read_at(to, static_cast<std::uint64_t>(image.size()) * sizeof(float), offset);
+  else
+    for (std::int64_t row = 0; row < image.rows(); ++row)
+      from.read_at(to + row * image.cols(),
+                   static_cast<std::uint64_t>(image.cols()) * sizeof(float),
+                   offset + static_cast<std::uint64_t>(row * stride) * sizeof(float));
   if (check) {
     const auto bytes = std::as_bytes(std::span(to, static_cast<std::size_t>(image.size())));
     require(hash_bytes(bytes) == of_rank.checksums[ordinal][field], ExitStatus::bad_data,
             "{}: {} of {} does not fit its checksum: the file was damaged after it was written. "
             "Remove or rename this checkpoint: the same command goes on from the one before.",
-            (folder / rank_file_name(entry.rank)).string(), kFieldNames[field],
+            file_of(entry.rank).string(), kFieldNames[field],
             tensors[static_cast<std::size_t>(entry.tensor)].name);
   }
   if (!direct) copy_overlap(to, image, out, rectangle, overlap);

@@ -33,6 +33,16 @@ void block_signals() {
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
+/// Takes the space now, so that a full disk is found before the first byte; file systems that
+/// cannot do it say so.
+void reserve_space(const FileDescriptor& out) {
+  const std::uint64_t bytes = out.size();
+  if (::fallocate(out.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) != 0 &&
+      (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO))
+    fail_io(fmt::format("reserve {} for", human_bytes(static_cast<double>(bytes))), out.path(),
+            errno);
+}
+
 }  // namespace
 
 CheckpointSave::CheckpointSave(const SaveSettings& settings, std::vector<float>& fetched,
@@ -179,8 +189,11 @@ void CheckpointSave::run() {
   block_signals();
   std::optional<Error> error_met;
   try {
-    write_file();
-    if (!indices_.empty()) build_master(info_, indices_);
+    if (is_shared())
+      write_shared_file();
+    else
+      write_file();
+    if (!is_shared() && !indices_.empty()) build_master(info_, indices_);
   } catch (const Cancelled&) {
     error_met = Error(ExitStatus::io_error, "the save was given up");
   } catch (const std::exception& error) {
@@ -189,6 +202,7 @@ void CheckpointSave::run() {
   {
     const std::lock_guard lock(mutex_);
     finished_ = !error_met;
+    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
     failure_ = std::move(error_met);
   }
   changed_.notify_all();
@@ -203,15 +217,45 @@ void CheckpointSave::write_file() {
   const RankFileLayout layout =
       create_rank_file(structure, temporary, info_, settings_.rank, shards_);
   FileDescriptor out = structure.save_as(temporary);
-  // Takes the space now, so that a full disk is found before the first byte; file systems that
-  // cannot do it say so.
-  if (const std::uint64_t bytes = out.size();
-      ::fallocate(out.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) != 0 &&
-      (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO)) {
-    fail_io(fmt::format("reserve {} for", human_bytes(static_cast<double>(bytes))), temporary,
-            errno);
-  }
+  reserve_space(out);
+  write_shards(out, layout.fields, layout.checksums);
+  stop_if_cancelled();
+  if (settings_.rank == 0) write_kept_files(folder(), settings_.kept);
+  out.flush();
+  rename_path(temporary, file());
+  flush_folder(folder());
+}
 
+/// The structure is rank 0's. Nobody empties the file, since others may have begun to write it;
+/// every byte of it is written by somebody.
+void CheckpointSave::write_shared_file() {
+  stop_if_cancelled();
+  create_folder(folder());
+  FileDescriptor out(temporary_file(), O_RDWR | O_CREAT);
+  if (settings_.rank == 0) {
+    const CheckpointIndex index = CheckpointIndex::decode(indices_);
+    Hdf5Image image;
+    const SharedLayout layout = write_shared_structure(image, temporary_file(), &info_, index);
+    ESPALIER_ASSERT(encode_shared_layout(layout, index) == settings_.shared_layout,
+                    "tensors lie elsewhere in the file than in that of the first save");
+    require_file_size(image.size(), temporary_file());
+    save_structure(out, image, layout, index, kNumFields);
+    reserve_space(out);
+    write_kept_files(folder(), settings_.kept);
+  }
+  const SharedPlace place = decode_shared_place(settings_.shared_layout, settings_.rank, shards_);
+  write_shards(out, place.shards, place.checksums);
+  stop_if_cancelled();
+  out.flush();
+}
+
+void CheckpointSave::finish_shared_file() {
+  rename_path(temporary_file(), folder() / kSharedName);
+  flush_folder(folder());
+}
+
+void CheckpointSave::write_shards(FileDescriptor& out, const ShardOffsets& offsets,
+                                  std::uint64_t checksums_offset) {
   ShardChecksums checksums(shards_.size());
   fetched_.clear();
   while (const auto next = take_next_shard()) {
@@ -224,16 +268,11 @@ void CheckpointSave::write_file() {
       }
     }
     const bool in_host_memory = !settings_.fetch || slots_[*next].copy;
-    write_shard(out, *next, fields, in_host_memory, layout.fields[*next], checksums[*next]);
+    write_shard(out, *next, fields, in_host_memory, offsets[*next], checksums[*next]);
   }
   if (!checksums.empty()) {
-    out.write_at(checksums.data(), checksums.size() * sizeof(checksums[0]), layout.checksums);
+    out.write_at(checksums.data(), checksums.size() * sizeof(checksums[0]), checksums_offset);
   }
-  stop_if_cancelled();
-  if (settings_.rank == 0) write_kept_files(folder(), settings_.kept);
-  out.flush();
-  rename_path(temporary, file());
-  flush_folder(folder());
 }
 
 /// The first shard that can be written, now `writing`; nothing when all are written. Waits while
@@ -271,13 +310,25 @@ void CheckpointSave::write_shard(FileDescriptor& out, std::size_t index, const F
     }
     const auto bytes = std::as_bytes(std::span(values, elements));
     checksums[field] = hash_bytes(bytes);
-    for (std::uint64_t done = 0; done < bytes.size(); done += kChunkBytes) {
+    // Rows that are not whole in the shared file lie apart there.
+    const parallel::Rectangle& r = shards_[index].rectangle;
+    const bool apart = is_shared() && r.cols() != shards_[index].global_cols;
+    const std::uint64_t piece = apart ? static_cast<std::uint64_t>(r.cols()) * sizeof(float)
+                                      : std::min<std::uint64_t>(kChunkBytes, bytes.size());
+    const std::uint64_t stride =
+        apart ? static_cast<std::uint64_t>(shards_[index].global_cols) * sizeof(float) : piece;
+    std::uint64_t at = offsets[field], written = 0, started = at;
+    for (std::uint64_t done = 0; done < bytes.size(); done += piece, at += stride) {
+      const std::uint64_t part = std::min<std::uint64_t>(piece, bytes.size() - done);
+      out.write_at(bytes.data() + done, part, at);
+      written += part;
+      if (written < kChunkBytes && done + part < bytes.size()) continue;
       stop_if_cancelled();
-      const std::uint64_t part = std::min<std::uint64_t>(kChunkBytes, bytes.size() - done);
-      out.write_at(bytes.data() + done, part, offsets[field] + done);
       // Starts the transfer to the disk now, so that the flush at the end finds little to do.
-      ::sync_file_range(out.get(), static_cast<off_t>(offsets[field] + done),
-                        static_cast<off_t>(part), SYNC_FILE_RANGE_WRITE);
+      ::sync_file_range(out.get(), static_cast<off_t>(started),
+                        static_cast<off_t>(at + part - started), SYNC_FILE_RANGE_WRITE);
+      started = at + part;
+      written = 0;
     }
   }
   std::unique_ptr<float[]> done_with;

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
@@ -16,6 +17,7 @@
 #include "io/checkpoint.hpp"
 #include "io/checkpoint_files.hpp"
 #include "io/checkpoint_format.hpp"
+#include "io/checkpoint_shared.hpp"
 
 namespace espalier::io {
 
@@ -25,7 +27,8 @@ struct SaveSettings {
   int rank, num_ranks;
   CheckpointWriter::Staging staging;
   CheckpointWriter::Fetch fetch;
-  std::vector<KeptFile> kept;  ///< of rank 0
+  std::vector<KeptFile> kept;      ///< of rank 0
+  std::string shared_layout = {};  ///< encode_shared_layout; empty: a file for each rank
 };
 
 /// One save of one rank: a thread writes the shards to the rank's file in the partial folder, while
@@ -50,8 +53,12 @@ class CheckpointSave {
   /// A name of its own until the file is whole, so that no other rank or later attempt takes half
   /// a file for a file.
   std::filesystem::path temporary_file() const {
-    return folder() / (rank_file_name(settings_.rank) + ".tmp");
+    return folder() /
+           ((is_shared() ? std::string(kSharedName) : rank_file_name(settings_.rank)) + ".tmp");
   }
+  bool is_shared() const { return !settings_.shared_layout.empty(); }
+  /// The save is over on every rank: the shared file gets its name. Throws Error (io_error).
+  void finish_shared_file();
   std::filesystem::path temporary_master() const {
     return folder() / (std::string(kMasterName) + ".tmp");
   }
@@ -61,7 +68,8 @@ class CheckpointSave {
   bool is_written();
   void wait();
   void before_overwrite(std::int64_t state_index);
-  void cancel();  ///< the thread ends soon, and the save has failed
+  double seconds() const { return seconds_; }  ///< from begin to is_written; once it is
+  void cancel();                               ///< the thread ends soon, and the save has failed
 
   /// master.h5 but for the sizes of the rank files: what the thread has made, else made now.
   /// Only after is_written() has said so: until then master.h5 is the thread's.
@@ -90,6 +98,9 @@ class CheckpointSave {
   // The thread.
   void run();
   void write_file();
+  void write_shards(FileDescriptor& out, const ShardOffsets& offsets,
+                    std::uint64_t checksums_offset);
+  void write_shared_file();
   void build_master(const CheckpointInfo& info, std::span<const std::string> indices);
   std::optional<std::size_t> take_next_shard();
   void write_shard(FileDescriptor& out, std::size_t shard, const Fields& fields,
@@ -116,9 +127,11 @@ class CheckpointSave {
   std::condition_variable changed_;
   std::vector<Slot> slots_;  ///< one per shard
   bool finished_ = false;
+  double seconds_ = 0.0;
   bool cancelled_ = false;
   std::optional<Error> failure_;
 
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   std::thread thread_;
 };
 

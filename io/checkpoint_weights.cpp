@@ -89,7 +89,7 @@ void WeightsCheckpointWriter::complete(const fs::path& folder, const CheckpointI
   image.save_as(path).flush();
   write_kept_files(folder, kept);
   FileDescriptor marker(folder / kMarkerName, O_WRONLY | O_CREAT | O_TRUNC);
-  const std::string text = fmt::format("step {}\nranks {}\n", info.step, info.num_ranks);
+  const std::string text = marker_text(info);
   marker.write_at(text.data(), text.size(), 0);
   marker.flush();
   flush_folder(folder);

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "io/checkpoint.hpp"
+#include "io/checkpoint_commit.hpp"
 #include "io/checkpoint_save.hpp"
 #include "io/hdf5.hpp"
 
@@ -20,9 +21,12 @@ namespace fs = std::filesystem;
 struct CheckpointWriter::Implementation {
   explicit Implementation(SaveSettings of_saves) : settings(std::move(of_saves)) {}
 
-  const SaveSettings settings;
-  std::vector<float> fetched;          ///< of the save's thread; kept from one save to the next
-  std::optional<CheckpointSave> save;  ///< from begin to commit, release or discard
+  SaveSettings settings;
+  std::vector<float> fetched;              ///< of the save's thread; kept from one save to the next
+  std::optional<CheckpointSave> save;      ///< from begin until complete, released or discarded
+  std::optional<CheckpointCommit> ending;  ///< rank 0: of `save`, or of the one before
+  bool is_ending = false;                  ///< of `save`
+  double written_s = 0.0, committed_s = 0.0;
 
   void check_indices(std::span<const std::string> indices,
                      std::span<const CheckpointShard> shards) const;
@@ -49,6 +53,17 @@ CheckpointWriter::~CheckpointWriter() {
   discard();
 }
 
+void CheckpointWriter::use_shared_file(std::string layout) {
+  ESPALIER_ASSERT(!implementation_->save, "a save is under way");
+  implementation_->settings.shared_layout = std::move(layout);
+}
+
+std::string CheckpointWriter::shared_layout(std::span<const std::string> indices) {
+  const CheckpointIndex index = CheckpointIndex::decode(indices);
+  Hdf5Image image;
+  return encode_shared_layout(write_shared_structure(image, kSharedName, nullptr, index), index);
+}
+
 void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointShard> shards,
                              std::span<const std::string> indices) {
   Implementation& self = *implementation_;
@@ -68,6 +83,11 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointS
     self.check_indices(indices, shards);
     of_ranks.assign(indices.begin(), indices.end());
   }
+  wait_pruned();
+  ESPALIER_ASSERT(
+      self.settings.shared_layout.empty() || self.settings.rank != 0 || !of_ranks.empty(),
+      "a shared file needs the indices of all ranks");
+  ESPALIER_ASSERT(info.is_shared == !self.settings.shared_layout.empty(), "{}", info.is_shared);
   self.save.emplace(self.settings, self.fetched, info, std::move(shards), std::move(of_ranks));
 }
 
@@ -88,37 +108,82 @@ void CheckpointWriter::before_overwrite(std::int64_t state_index) {
   if (implementation_->save) implementation_->save->before_overwrite(state_index);
 }
 
-void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::string> indices,
-                              std::int64_t keep, std::int64_t keep_every) {
+void CheckpointWriter::start_commit(const CheckpointInfo& info,
+                                    std::span<const std::string> indices, KeepRules keep) {
   Implementation& self = *implementation_;
-  const SaveSettings& settings = self.settings;
-  ESPALIER_ASSERT(settings.rank == 0, "commit on rank {}", settings.rank);
+  ESPALIER_ASSERT(self.settings.rank == 0, "commit on rank {}", self.settings.rank);
   ESPALIER_ASSERT(self.save && info.step == self.save->step(), "no save of step {}", info.step);
   self.check_indices(indices, self.save->shards());
   ESPALIER_ASSERT(is_written(), "commit before this rank's file is written");
+  wait_pruned();
+  self.is_ending = true;
+  self.ending.emplace(
+      [&self, info, indices = std::vector<std::string>(indices.begin(), indices.end())] {
+        try {
+          self.finish_files(info, indices);
+          publish(self.settings.directory, info.step, marker_text(info));
+        } catch (const Error& error) {
+          throw self.save->explain(error);
+        }
+      },
+      [&self, step = info.step, keep] { return prune(self.settings.directory, step, keep); });
+}
 
-  try {
-    self.finish_files(info, indices);
-    publish(settings.directory, info.step,
-            fmt::format("step {}\nranks {}\n", info.step, settings.num_ranks));
-  } catch (const Error& error) {
-    throw self.save->explain(error);
-  }
+bool CheckpointWriter::is_complete() {
+  Implementation& self = *implementation_;
+  if (!self.is_ending || !self.ending->is_complete()) return false;
+  self.written_s = self.save->seconds();
+  self.committed_s = self.ending->seconds();
+  self.is_ending = false;
   self.save.reset();
+  return true;
+}
+
+void CheckpointWriter::wait_complete() {
+  if (!implementation_->is_ending) return;
+  implementation_->ending->wait_complete();
+  is_complete();
+}
+
+void CheckpointWriter::wait_pruned() {
+  Implementation& self = *implementation_;
+  if (!self.ending || self.is_ending) return;
+  for (const std::string& warning : self.ending->wait_pruned()) log::warn("{}", warning);
+  self.ending.reset();
+}
+
+void CheckpointWriter::commit(const CheckpointInfo& info, std::span<const std::string> indices,
+                              KeepRules keep) {
+  Implementation& self = *implementation_;
+  start_commit(info, indices, keep);
   try {
-    prune(settings.directory, info.step, keep, keep_every);
-  } catch (const Error& error) {
-    // The new checkpoint is complete; an old one that stays is no reason to end the run.
-    log::warn("an older checkpoint stays: {}", error.what());
+    wait_complete();
+  } catch (...) {
+    self.is_ending = false;
+    self.ending.reset();
+    throw;
   }
+  wait_pruned();
 }
 
 void CheckpointWriter::release() {
-  implementation_->save.reset();
+  Implementation& self = *implementation_;
+  if (self.save) self.written_s = self.save->seconds();
+  self.save.reset();
+}
+
+double CheckpointWriter::written_s() const {
+  return implementation_->written_s;
+}
+
+double CheckpointWriter::committed_s() const {
+  return implementation_->committed_s;
 }
 
 void CheckpointWriter::discard() {
   std::optional<CheckpointSave>& save = implementation_->save;
+  implementation_->ending.reset();  // what it is doing is done first
+  implementation_->is_ending = false;
   if (!save) return;
   save->cancel();
   const fs::path folder = save->folder();
@@ -131,6 +196,7 @@ void CheckpointWriter::discard() {
   fs::remove(file, ignored);
   if (implementation_->settings.rank == 0) {
     fs::remove(folder / kMasterName, ignored);
+    fs::remove(folder / kSharedName, ignored);
     fs::remove(temporary_master, ignored);
     fs::remove(folder / kTemporaryMarkerName, ignored);
     remove_kept_files(folder, implementation_->settings.kept);
@@ -149,6 +215,7 @@ void CheckpointWriter::Implementation::check_indices(
 /// master.h5 under its name in the partial folder, which then holds every file but the marker.
 void CheckpointWriter::Implementation::finish_files(const CheckpointInfo& info,
                                                     std::span<const std::string> indices) {
+  if (save->is_shared()) return save->finish_shared_file();
   const fs::path folder = save->folder();
   std::vector<std::uint64_t> rank_file_bytes;
   for (int i = 0; i < settings.num_ranks; ++i) {

@@ -27,19 +27,25 @@ struct Event {
 };
 
 // Kinds, with their details (unit in the name: _s seconds, _bytes). Who writes one adds it here.
-//   start       ranks, grid, host (of rank 0), continued_step (-1: a new run), slurm_job (or "")
-//   checkpoint  write_s (from its begin to the marker), stall_s (the training waited), bytes, path
+//   start       ranks, grid, host (of rank 0), continued_step (-1: a new run), slurm_job (or ""),
+//               device, wall_s (since the process was started), lost_steps and lost_s (rows that
+//               were cut off the history: an earlier job did them in vain), previous_sign_s (when
+//               the job before was alive, since 1970), flops_per_token, full_flops_per_token,
+//               peak_flops (of all ranks; MFU is a share of it)
+//   checkpoint  of_step, write_s (of the file of the slowest rank, and to the marker), stall_s (the
+//               training waited), bytes, path
 //   save        by ("SIGUSR1", "file"): a checkpoint was asked for
 //   stop        reason ("signal", "file", "time_limit", "stop_after"), by (signal or file)
 //   spike       what ("loss", "grad_norm", "not_finite"), value, mean, deviation, action ("stop",
 //               "skip", "rollback")
-//   rollback    to_step, samples_left_out
+//   rollback    from_step, to_step, samples_left_out
 //   audit       tensor, ranks: replicated weights that are not equal
 //   damaged     path, why: a checkpoint that was passed over
 //   hang        ranks, host, activity, seconds
 //   error       status, rank, message
-//   end         status, steps (of this job), wall_s, start_s (until the first step), step_s (in
-//               steps), validation_s, checkpoint_s (stalls)
+//   end         state ("finished", "stopped"), reason, status, steps (of this job), wall_s, start_s
+//               (until the first step), step_s (in steps, without stalls), validation_s,
+//               checkpoint_s (stalls), tokens_per_second
 
 /// events.jsonl of a run directory: a line of JSON per event, {"time", "job", "step", "event",
 /// details...}. It is only ever appended to, each line with one write, so that any rank and any job

@@ -93,11 +93,28 @@ std::ofstream open_to_append(const fs::path& path) {
   return file;
 }
 
+/// What is lost when the history keeps its rows up to `last_step`.
+RunLog::Lost rows_behind(const fs::path& directory, std::int64_t last_step) {
+  RunLog::Lost lost;
+  std::vector<HistoryRow> rows;
+  try {
+    rows = read_history(directory);
+  } catch (const Error&) {
+    return lost;  // cut_table says what is wrong, or mends it
+  }
+  for (std::size_t i = rows.size(); i-- > 0 && rows[i].step > last_step;) {
+    ++lost.steps;
+    lost.seconds += seconds_of(rows, i);
+  }
+  return lost;
+}
+
 constexpr const char* kLogName = "run.log";
 
 }  // namespace
 
 RunLog::RunLog(const RunLock& lock, std::int64_t restart_step) : lock_(lock) {
+  lost_ = rows_behind(lock.directory(), restart_step);
   cut(restart_step);
   const fs::path path = lock.directory() / kLogName;
   end_last_line(path);

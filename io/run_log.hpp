@@ -23,6 +23,13 @@ class RunLog {
   void step(const HistoryRow& row);  ///< history.csv
   /// The step of the last row of validation.csv when it was opened; -1: it has none.
   std::int64_t last_validation() const { return last_validation_; }
+  /// Rows of history.csv behind `restart_step` when it was opened, which were cut off: steps that
+  /// an earlier job made in vain, and the seconds that they took.
+  struct Lost {
+    std::int64_t steps = 0;
+    double seconds = 0.0;
+  };
+  const Lost& lost() const { return lost_; }
   void validation(std::int64_t step, double loss, double bits_per_byte);  ///< validation.csv
   /// The tables lose their rows behind `step`, as at a restart there; last_validation() follows.
   void cut(std::int64_t step);
@@ -32,6 +39,7 @@ class RunLog {
 
   const RunLock& lock_;
   std::int64_t last_validation_;
+  Lost lost_;
   std::ofstream history_, log_, validation_;
 };
 

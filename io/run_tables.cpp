@@ -56,8 +56,8 @@ std::vector<Row> read_table(const fs::path& path, std::string_view header, Read 
     Row row;
     Fields fields(words);
     read(fields, row);
-    require(fields.all_read(), ExitStatus::bad_data,
-            "{}:{}: \"{}\" is no row of the columns {}", path.string(), line, words, header);
+    require(fields.all_read(), ExitStatus::bad_data, "{}:{}: \"{}\" is no row of the columns {}",
+            path.string(), line, words, header);
     require(rows.empty() || row.step > rows.back().step, ExitStatus::bad_data,
             "{}:{}: step {} comes after step {}", path.string(), line, row.step,
             rows.empty() ? 0 : rows.back().step);

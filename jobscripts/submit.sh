@@ -1,21 +1,27 @@
 #!/usr/bin/env bash
-# Submits a training job to Slurm with the options of a cluster.
+# Submits a job to Slurm with the options of a cluster: a training, or what JOB names.
 #
 # Usage   jobscripts/submit.sh CLUSTER [SBATCH OPTION ...] INPUT.toml [section.key=value ...]
 #         jobscripts/submit.sh dgx-b200 --nodes=4 --time=24:00:00 inputs/runs/quickstart.toml
 #         AUTO_RESUBMIT=1 jobscripts/submit.sh ...     goes on in job after job until it is done
+#         JOB=eval jobscripts/submit.sh ...            jobscripts/eval.slurm
 # CLUSTER names jobscripts/clusters/CLUSTER.env. Options before the input are sbatch's, written with
 # `=`, and win over the cluster's; everything from the input on is the program's.
-# Prints what sbatch prints. What the job does is told in jobscripts/train.slurm.
+# Prints what sbatch prints. What the job does is told in jobscripts/$JOB.slurm.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  sed -n '4,6s/^# *//p' "$0" >&2
+  sed -n '4,7s/^# *//p' "$0" >&2
   echo "Clusters: $(cd jobscripts/clusters && ls | sed 's/\.env$//' | tr '\n' ' ')" >&2
   exit 64
 }
 [[ $# -ge 2 ]] || usage
+script="jobscripts/${JOB:-train}.slurm"
+if [[ ! -f "$script" ]]; then
+  echo "submit.sh: JOB=$JOB: there is no $script" >&2
+  exit 64
+fi
 export CLUSTER="$1"
 shift
 [[ -f "jobscripts/clusters/$CLUSTER.env" ]] || usage
@@ -28,7 +34,7 @@ while [[ $# -gt 0 && "$1" == -* ]]; do
   shift
 done
 [[ $# -ge 1 ]] || usage
-if [[ ! -f "$1" ]]; then
+if [[ ! -f "$1" && ! ( "${JOB:-train}" == eval && -d "$1" ) ]]; then
   echo "submit.sh: no input file $1 (sbatch options are written with =, as in --nodes=2)" >&2
   exit 64
 fi
@@ -38,4 +44,4 @@ if [[ ! -x "${ESPALIER:-build/espalier}" ]]; then
   exit 64
 fi
 exec sbatch ${SBATCH_OPTIONS[@]+"${SBATCH_OPTIONS[@]}"} ${options[@]+"${options[@]}"} \
-  jobscripts/train.slurm "$@"
+  "$script" "$@"

@@ -29,7 +29,8 @@ int main(int argc, char** argv) {
     // 2. The command line, before anything that costs time: a typo, or a question, ends here.
     const commands::CommandLine line = commands::parse_command_line(argc, argv);
 
-    // What does not stop early is ended by a signal as any program is.
+    // What does not stop early is ended by a signal as any program is, but for SIGUSR1, which asks
+    // for a checkpoint.
     if (!line.stops_early()) {
       stop_signals.reset();
       end_if_stop_requested();

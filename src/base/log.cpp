@@ -2,11 +2,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "base/held_warnings.hpp"
 
 namespace espalier::log {
 namespace {
@@ -21,6 +24,9 @@ struct State {
   std::vector<std::string> early;
   std::size_t early_bytes = 0;
   bool had_sink = false;
+  std::function<void(std::string_view)> rank_sink;
+  bool holds_warnings = false;
+  std::vector<std::string> held;
 };
 
 State& state() {
@@ -72,6 +78,7 @@ void to_sink(std::string_view text) {
 
 void line(std::string_view text) {
   if (state().rank != 0) return;
+  if (state().rank_sink) state().rank_sink(text);
   end_live_line();
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fputc('\n', stdout);
@@ -79,11 +86,81 @@ void line(std::string_view text) {
   to_sink(text);
 }
 
-void warning(std::string_view text) {
+namespace {
+
+constexpr char kBetween = '\x1e';  // ASCII's record separator, between held warnings
+
+void print_warning(const std::string& message) {
   end_live_line();
-  const std::string message = fmt::format("espalier: rank {}: warning: {}", state().rank, text);
   std::fprintf(stderr, "%s\n", message.c_str());
   to_sink(message);
+}
+
+}  // namespace
+
+void warning(std::string_view text) {
+  if (state().rank_sink) state().rank_sink(fmt::format("warning: {}", text));
+  if (state().holds_warnings && state().rank != 0) {
+    state().held.emplace_back(text);
+    return;
+  }
+  print_warning(fmt::format("espalier: rank {}: warning: {}", state().rank, text));
+}
+
+void set_rank_sink(std::function<void(std::string_view)> sink) {
+  state().rank_sink = std::move(sink);
+}
+
+HeldWarnings::HeldWarnings() {
+  state().holds_warnings = true;
+}
+
+HeldWarnings::~HeldWarnings() {
+  state().holds_warnings = false;
+  for (const std::string& text : std::exchange(state().held, {}))
+    print_warning(fmt::format("espalier: rank {}: warning: {}", state().rank, text));
+}
+
+bool HeldWarnings::any() {
+  return !state().held.empty();
+}
+
+std::string HeldWarnings::take() {
+  std::string all;
+  for (const std::string& text : std::exchange(state().held, {})) all += text + kBetween;
+  return all;
+}
+
+void print_warnings(const std::vector<std::string>& of_ranks) {
+  if (state().rank != 0) return;
+  // In the order in which the lowest rank said them.
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> different;
+  for (std::size_t rank = 0; rank < of_ranks.size(); ++rank) {
+    std::string_view rest = of_ranks[rank];
+    for (auto end = rest.find(kBetween); end != std::string_view::npos; end = rest.find(kBetween)) {
+      const std::string_view text = rest.substr(0, end);
+      rest.remove_prefix(end + 1);
+      auto same = std::find_if(different.begin(), different.end(),
+                               [&](const auto& one) { return one.first == text; });
+      if (same == different.end()) same = different.insert(same, {std::string(text), {}});
+      const auto number = static_cast<std::int64_t>(rank);
+      if (same->second.empty() || same->second.back() != number) same->second.push_back(number);
+    }
+  }
+  for (const auto& [text, ranks] : different)
+    print_warning(fmt::format("espalier: {}: warning: {}", describe_ranks(ranks), text));
+}
+
+std::string describe_ranks(const std::vector<std::int64_t>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (std::size_t i = 0; i < ranks.size();) {
+    std::size_t last = i;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
+    text += fmt::format("{}{}", i > 0 ? ", " : "", ranks[i]);
+    if (last > i) text += fmt::format("-{}", ranks[last]);
+    i = last + 1;
+  }
+  return text;
 }
 
 void live(std::string_view text) {

@@ -14,21 +14,28 @@ constexpr std::array kBenchOptions = {Option{"--write", "bench.write"}};
 constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
                                          Option{"--prompts", "generate.prompts"}};
 
+constexpr std::array kReportOptions = {Option{"--write", "report.write"},
+                                       Option{"--charts", "report.charts"}};
+constexpr std::array kStatusOptions = {Option{"--format", "plan.format"}};
+
 const std::array kCommands = {
-    Command{.name = "train",
-            .arguments = kInputArguments,
-            .summary = "pretrain a model, or continue its newest checkpoint",
-            .details =
-                "Trains the model of [model] on the token shards of [data]. When output.directory\n"
-                "holds a complete checkpoint, the run continues from it, on any grid. Before the\n"
-                "end of the time limit, or when it is asked to stop (SIGTERM, SIGUSR1, SIGUSR2),\n"
-                "it writes a checkpoint and ends with status 75: submit the same command again.\n"
-                "\n"
-                "--dry-run on one process prints the resolved input, the grid and the memory plan\n"
-                "for parallel.tensor x parallel.data ranks, whatever machine it runs on.\n",
-            .use = config::Use::training,
-            .stops_early = true,
-            .run = train},
+    Command{
+        .name = "train",
+        .arguments = kInputArguments,
+        .summary = "pretrain a model, or continue its newest checkpoint",
+        .details =
+            "Trains the model of [model] on the token shards of [data]. When output.directory\n"
+            "holds a complete checkpoint, the run continues from it, on any grid. Before the\n"
+            "end of the time limit, or when it is asked to stop (SIGTERM, SIGINT, SIGUSR2, or\n"
+            "a file `stop` in output.directory), it writes a checkpoint and ends with status\n"
+            "75: submit the same command again. SIGUSR1 or a file `save` make it write one and\n"
+            "go on, a file `status` a line in run.log. A second SIGTERM ends it at once.\n"
+            "\n"
+            "--dry-run on one process prints the resolved input, the grid and the memory plan\n"
+            "for parallel.tensor x parallel.data ranks, whatever machine it runs on.\n",
+        .use = config::Use::training,
+        .stops_early = true,
+        .run = train},
     Command{
         .name = "eval",
         .arguments = "folder|input.toml [--text FILE | --tokens FILE [--logits FILE]] "
@@ -94,8 +101,8 @@ const std::array kCommands = {
                 "passed over and counted (tokenize.on_bad_line).\n"
                 "A document is what data.begin_of_document puts first (Llama 3's\n"
                 "<|begin_of_text|>), its text and data.document_separator_token.\n"
-                "The shards appear when all are done. Stopped (SIGTERM, SIGINT, SIGUSR1,\n"
-                "SIGUSR2, run.time_limit) it keeps what is done in <output>.unfinished and ends\n"
+                "The shards appear when all are done. Stopped (SIGTERM, SIGINT, SIGUSR2,\n"
+                "run.time_limit) it keeps what is done in <output>.unfinished and ends\n"
                 "with status 75; the same command goes on. --dry-run estimates tokens, space\n"
                 "and time.\n",
             .use = config::Use::tokenizing,
@@ -122,10 +129,40 @@ const std::array kCommands = {
             "are passed over. tokenize.shard_tokens and tokenize.validation_fraction mean what\n"
             "they mean there; memory is that of the longest document.\n"
             "Damaged files and ids that the tokenizer has not end the command, and no shard is\n"
-            "left. Stopped (SIGTERM, SIGINT, SIGUSR1, SIGUSR2) it ends with status 75. The dry\n"
+            "left. Stopped (SIGTERM, SIGINT, SIGUSR2) it ends with status 75. The dry\n"
             "run opens all files and says what they are.\n",
         .stops_early = true,
         .run_on_paths_with_input = convert_tokens},
+    Command{
+        .name = "status",
+        .arguments = "run ... [--format FORMAT]",
+        .summary = "how runs stand: step, loss, speed, time left, faults",
+        .details =
+            "Reads run directories, on any host that sees them, also while a job works there,\n"
+            "and writes nothing. A job that died without a word is told from one that works:\n"
+            "\"no sign of life\" means that status.json is old and, where that can be seen from\n"
+            "here, that its process has ended.\n"
+            "\n"
+            "  espalier status runs/mine\n"
+            "  espalier status runs/* --format csv     or markdown, json\n",
+        .use = config::Use::document,
+        .options = kStatusOptions,
+        .has_dry_run = false,
+        .run_on_paths_with_input = status},
+    Command{.name = "report",
+            .arguments = "run ... [--write FILE] [--charts FOLDER]",
+            .summary = "one HTML page of runs: curves, where the time went, jobs and events",
+            .details =
+                "Reads run directories, also of runs that go on or have died, and writes one page\n"
+                "(report.html, or --write) that stands alone: no network, no script. Several runs\n"
+                "are drawn over each other. --charts writes its charts as SVG files, too.\n"
+                "\n"
+                "  espalier report runs/mine\n"
+                "  espalier report runs/* --write compared.html --charts charts\n",
+            .use = config::Use::document,
+            .options = kReportOptions,
+            .has_dry_run = false,
+            .run_on_paths_with_input = report},
     Command{.name = "inspect",
             .arguments = "path ...",
             .summary = "print what is in a token shard, checkpoint or tokenizer",

@@ -38,6 +38,14 @@ ExitStatus convert(parallel::MpiSession& session, std::span<const std::string> p
 ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::string> paths,
                           std::span<const std::string> overrides, bool dry_run);
 
+/// How runs stand, at a terminal: `paths` are run directories.
+ExitStatus status(parallel::MpiSession& session, std::span<const std::string> paths,
+                  std::span<const std::string> overrides, bool dry_run);
+
+/// Runs as one HTML page, and charts of it: `paths` are run directories.
+ExitStatus report(parallel::MpiSession& session, std::span<const std::string> paths,
+                  std::span<const std::string> overrides, bool dry_run);
+
 // espalier plan ... (plan_table.cpp). `paths` are input files; `run` of the others is given an
 // input that is read and not resolved (config::Use::document).
 ExitStatus plan_search(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);

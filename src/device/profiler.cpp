@@ -36,13 +36,16 @@ std::string_view name_of(Phase phase) {
 
 Profiler::Scope::Scope(Profiler& profiler, Phase phase)
     : profiler_(profiler), outer_(profiler.current_) {
-  // Validation and checkpoints are one line each in the table, whatever they call.
-  const bool absorbs = outer_ == Phase::validation || outer_ == Phase::checkpoint;
-  profiler_.enter(absorbs ? outer_ : phase);
+  // Validation and checkpoints are one line each in the table, whatever they call. A watchdog sees
+  // what it is.
+  is_absorbed_ = outer_ == Phase::validation || outer_ == Phase::checkpoint;
+  profiler_.enter(is_absorbed_ ? outer_ : phase);
+  if (is_absorbed_) activity::enter(name_of(phase).data());
 }
 
 Profiler::Scope::~Scope() {
   profiler_.enter(outer_);
+  if (is_absorbed_) activity::enter(name_of(outer_).data());
 }
 
 void Profiler::enter(Phase phase) {

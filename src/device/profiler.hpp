@@ -53,6 +53,7 @@ class Profiler {
    private:
     Profiler& profiler_;
     Phase outer_;
+    bool is_absorbed_ = false;  ///< its time is the outer one's
   };
   [[nodiscard]] Scope scope(Phase phase) { return Scope(*this, phase); }
 

@@ -27,6 +27,16 @@ struct Series {
   bool dashed = false;  ///< each dashed line of a chart in another pattern
   bool marked = false;  ///< a marker at every point, as those have that no line joins
 };
+/// Something that happened at a place of the x axis, as a restart or a checkpoint.
+struct Mark {
+  /// line: across the plot, dashed, a triangle at its top; crossed: solid, a cross at its top;
+  /// tick: a short stroke at the axis. Where very many stand, only their signs are drawn.
+  enum class Sign { line, crossed, tick };
+  double x;
+  Sign sign = Sign::line;
+  std::string tooltip = "";
+  int series = -1;  ///< whose colour it has; -1: that of text
+};
 /// Values over a grid, drawn as lines of equal value with the value written on them.
 struct Contours {
   std::vector<double> xs, ys;  ///< ascending
@@ -48,6 +58,9 @@ struct XyChart {
   Axis x, y;
   std::vector<Series> series;
   Contours contours = {};
+  std::vector<Mark> marks = {};
+  /// What the signs of marks mean, in the order of Mark::Sign; an empty one is not in the legend.
+  std::vector<std::string> mark_names = {};
   std::string svg() const;
 };
 

@@ -33,6 +33,8 @@ constexpr std::string_view kStyle = R"(<style>
 .espalier-chart .axis{stroke:currentColor;stroke-opacity:.6}
 .espalier-chart .leader{stroke:currentColor;stroke-opacity:.5}
 .espalier-chart .limit{stroke:currentColor;stroke-width:2;stroke-dasharray:6 3}
+.espalier-chart .mark{stroke:currentColor;stroke-width:1.5}
+.espalier-chart .dashed{stroke-dasharray:5 3}
 .espalier-chart .contour{fill:none;stroke:currentColor;stroke-opacity:.5}
 .espalier-chart .c0{color:#0072b2}
 .espalier-chart .c1{color:#d55e00}
@@ -172,8 +174,9 @@ void Canvas::text(double x, double y, std::string_view words, const TextStyle& s
   body_ += fmt::format("{}>{}{}</text>\n", turned, tooltip_of(style.tooltip), xml_escaped(words));
 }
 
-void Canvas::rule(Position from, Position to, std::string_view rule) {
-  body_ += fmt::format("<path class=\"{}\" d=\"{}\"/>\n", rule, path_of({from, to}));
+void Canvas::rule(Position from, Position to, std::string_view rule, std::string_view tooltip) {
+  body_ += fmt::format("<path class=\"{}\" d=\"{}\"", rule, path_of({from, to}));
+  body_ += tooltip.empty() ? "/>\n" : fmt::format(">{}</path>\n", tooltip_of(tooltip));
 }
 
 void Canvas::line(const Polyline& points, const LineStyle& style) {

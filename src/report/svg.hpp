@@ -49,8 +49,9 @@ class Canvas {
   Canvas(double width, double height, std::string_view title);
 
   void text(double x, double y, std::string_view words, const TextStyle& style = {});
-  /// `rule` is a class of the style sheet: "grid", "axis", "leader" or "limit".
-  void rule(Position from, Position to, std::string_view rule);
+  /// `rule` is a class of the style sheet: "grid", "axis", "leader", "limit", "mark" or "dashed
+  /// mark"; with one of a colour behind it, "mark c2".
+  void rule(Position from, Position to, std::string_view rule, std::string_view tooltip = "");
   void line(const Polyline& points, const LineStyle& style);
   void contour(const Polyline& points);
   void marker(Position at, int shape, int colour, std::string_view tooltip = "");

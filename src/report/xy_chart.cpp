@@ -8,6 +8,7 @@
 #include "report/axis.hpp"
 #include "report/chart.hpp"
 #include "report/chart_frame.hpp"
+#include "report/marks.hpp"
 #include "report/placement.hpp"
 #include "report/series_line.hpp"
 #include "report/unicode.hpp"
@@ -116,6 +117,7 @@ class XyDrawing {
       return std::move(canvas).finish();
     }
     draw_axes(canvas, x, y);
+    draw_marks(canvas, chart_.marks, {left_, top_, right_, bottom_}, x);
     draw_lines(canvas, lines, placement);
     draw_labels(canvas, lines, placement);
     if (names_at_ends_) draw_names_at_ends(canvas, lines);
@@ -130,9 +132,12 @@ class XyDrawing {
     std::vector<std::string> names;
     for (const Series& series : chart_.series)
       if (is_in_legend(series)) names.push_back(printable(series.name));
+    for (const std::string& name : shown_mark_names(chart_))
+      if (!name.empty()) names.push_back(printable(name));
     legend_ = legend_layout(names, names.empty() ? y - 8.0 : y + 4.0);
     top_ = legend_.bottom + 12.0;
     if (!chart_.y.title.empty()) top_ += kLineHeight + 2.0;
+    if (!chart_.marks.empty()) top_ += kMarkHeight;
     bottom_ = top_ + kPlotHeight;
     y_ticks_ = ticks(y_range_, chart_.y.logarithmic, static_cast<int>(kPlotHeight / 38.0));
     double widest = 0.0;
@@ -178,6 +183,12 @@ class XyDrawing {
       draw_sample(canvas, line, sample->x, sample->y);
       draw_legend_name(canvas, *sample++, line.series->name);
     }
+    const std::vector<std::string> names = shown_mark_names(chart_);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (names[i].empty()) continue;
+      draw_mark_sample(canvas, static_cast<Mark::Sign>(i), *sample);
+      draw_legend_name(canvas, *sample++, names[i]);
+    }
   }
 
   void draw_axes(Canvas& canvas, const Scale& x, const Scale& y) const {
@@ -211,7 +222,7 @@ class XyDrawing {
                   shortened(chart_.x.title, kChartWidth - 2 * kChartMargin),
                   {.anchor = Anchor::middle});
     if (!chart_.y.title.empty())
-      canvas.text(kChartMargin, top_ - 14.0,
+      canvas.text(kChartMargin, top_ - 14.0 - (chart_.marks.empty() ? 0.0 : kMarkHeight),
                   shortened(chart_.y.title, kChartWidth - 2 * kChartMargin));
   }
 

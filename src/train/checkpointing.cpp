@@ -1,10 +1,12 @@
 #include "train/checkpointing.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <mutex>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -99,6 +101,7 @@ void load_state(device::Context& context, io::CheckpointReader& reader, optim::A
   for (optim::StateShard& state : optimizer.state()) {
     const auto& tensor = optimizer.store().tensor_of(state.shard);
     if (state.shard.rectangle.empty()) continue;
+    activity::enter("reading a checkpoint");  // each tensor is a sign of life
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
           std::pair{Field::exp_avg_sq, state.v}})
@@ -201,6 +204,9 @@ std::vector<std::string> indices_of_grid(std::span<const parallel::LocalTensor> 
   return indices;
 }
 
+/// Of a parameter in a checkpoint: weight and two moments in fp32.
+constexpr std::int64_t kStateBytes = 3 * sizeof(float);
+
 /// 32 bits, of which a double holds the sum over two million ranks.
 double checksum_of(const std::string& index) {
   return static_cast<double>(hash_text(index) >> 32);
@@ -226,6 +232,11 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
   if (world_.rank() == 0)
     indices_ = indices_of_grid(optimizer.store().tensors(), shape,
                                parallel::views_of(parameters.model.num_key_value_heads, shape));
+  for (const parallel::LocalTensor& tensor : optimizer.store().tensors())
+    bytes_ += tensor.spec->num_elements() * kStateBytes;
+  if (parameters_.layout == "shared")
+    writer_->use_shared_file(world_.broadcast(
+        world_.rank() == 0 ? io::CheckpointWriter::shared_layout(indices_) : std::string(), 0));
   // What rank 0 has worked out is what the ranks hold.
   double expected = 0.0;
   for (const std::string& index : indices_) expected += checksum_of(index);
@@ -259,37 +270,87 @@ std::vector<io::CheckpointShard> CheckpointDriver::shards() const {
   return shards;
 }
 
+/// Adds its lifetime to the time that the training waited for a save.
+class CheckpointDriver::Stall {
+ public:
+  explicit Stall(CheckpointDriver& driver) : driver_(driver) {}
+  ~Stall() { driver_.stall_s_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  Stall(const Stall&) = delete;
+  Stall& operator=(const Stall&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  CheckpointDriver& driver_;
+  Clock::time_point begin_ = Clock::now();
+};
+
 void CheckpointDriver::begin(const io::CheckpointInfo& info) {
-  finish();
+  ESPALIER_ASSERT(!is_saving(), "the save of step {} is not over", info_.step);
+  stall_s_ = 0.0;
+  const Stall stall(*this);
   info_ = info;
   info_.tokenizer_file = tokenizer_file_;
+  info_.is_shared = parameters_.layout == "shared";
   context_.synchronize();  // the last update is done
   writer_->begin(info_, shards(), indices_);
-  saving_ = true;
+  part_ = Part::writing;
 }
 
-bool CheckpointDriver::is_written() {
-  return saving_ && writer_->is_written();
+bool CheckpointDriver::is_part_done() {
+  if (part_ == Part::writing) return writer_->is_written();
+  return part_ == Part::completing && (world_.rank() != 0 || writer_->is_complete());
 }
 
-void CheckpointDriver::commit() {
+std::optional<SaveReport> CheckpointDriver::next_part() {
+  ESPALIER_ASSERT(is_saving(), "no save is under way");
+  if (part_ == Part::completing) return end_of_save();
+  const Stall stall(*this);
   if (world_.rank() == 0)
-    writer_->commit(info_, indices_, parameters_.keep, parameters_.keep_every);
+    writer_->start_commit(info_, indices_,
+                          {.newest = parameters_.keep,
+                           .every = parameters_.keep_every,
+                           .hours = parameters_.keep_hours});
   else
     writer_->release();
-  saving_ = false;
-  log::info("checkpoint of step {} is complete", info_.step);
+  part_ = Part::completing;
+  return std::nullopt;
 }
 
-void CheckpointDriver::finish() {
-  if (!saving_) return;
-  writer_->wait();
-  world_.barrier();  // every rank's file is on disk
-  commit();
+SaveReport CheckpointDriver::end_of_save() {
+  part_ = Part::none;
+  double slowest[] = {writer_->written_s(), writer_->committed_s(), stall_s_};
+  world_.all_reduce_max(std::span<double>(slowest));
+  return {.step = info_.step,
+          .write_s = slowest[0] + slowest[1],
+          .stall_s = slowest[2],
+          .bytes = bytes_};
+}
+
+std::optional<SaveReport> CheckpointDriver::finish() {
+  std::optional<SaveReport> report;
+  if (is_saving()) {
+    {
+      const Stall stall(*this);
+      if (part_ == Part::writing) {
+        writer_->wait();
+        const activity::Scope waiting("waiting for the other ranks");
+        world_.barrier();  // every rank's file is on disk
+        next_part();
+      }
+      if (world_.rank() == 0) writer_->wait_complete();
+      const activity::Scope waiting("waiting for the other ranks");
+      world_.barrier();
+    }
+    report = end_of_save();
+  }
+  writer_->wait_pruned();
+  return report;
 }
 
 void CheckpointDriver::before_overwrite(std::int64_t state_index) {
-  if (saving_) writer_->before_overwrite(state_index);
+  if (part_ != Part::writing) return;
+  const Stall stall(*this);
+  writer_->before_overwrite(state_index);
 }
 
 }  // namespace espalier::train

@@ -11,6 +11,7 @@
 #include "model/tensor_table.hpp"
 #include "optim/adamw.hpp"
 #include "parallel/comm/session.hpp"
+#include "train/save_report.hpp"
 
 namespace espalier::train {
 
@@ -49,7 +50,8 @@ void load_weights(device::Context& context, io::CheckpointReader& reader,
                   const parallel::ProcessGrid& grid);
 
 /// Drives the background writer from the step loop; the ranks agree through the numbers that the
-/// step's all-reduce carries.
+/// step's all-reduce carries. A save has two parts: every rank writes its file, then rank 0 makes
+/// the checkpoint complete. Both go on in the background.
 class CheckpointDriver {
  public:
   /// Collective. Rank 0 works out which rectangles every rank of the grid will write.
@@ -58,20 +60,24 @@ class CheckpointDriver {
                    parallel::Communicator& world);
   ~CheckpointDriver();
 
-  /// Starts a save of the state as it is now; an earlier one is completed first. Collective.
+  /// Starts a save of the state as it is now, when none is under way. Collective.
   void begin(const io::CheckpointInfo& info);
-  bool is_saving() const { return saving_; }
-  /// This rank's part is on disk: its share in the step's all-reduce.
-  bool is_written();
-  /// All ranks are written: rank 0 makes the checkpoint complete. Collective.
-  void commit();
-  /// Waits for a running save and commits it. Collective.
-  void finish();
+  bool is_saving() const { return part_ != Part::none; }
+  /// This rank has done its share of the part that is under way: its word in the step's all-reduce.
+  bool is_part_done();
+  /// All ranks have: the next part begins, or the save is over and its report is returned, the same
+  /// on every rank. Collective.
+  std::optional<SaveReport> next_part();
+  /// Waits until a running save is complete and older checkpoints are removed. Collective.
+  std::optional<SaveReport> finish();
   /// For optim::AdamW::update.
   void before_overwrite(std::int64_t state_index);
 
  private:
+  enum class Part : std::uint8_t { none, writing, completing };
+  class Stall;
   std::vector<io::CheckpointShard> shards() const;
+  SaveReport end_of_save();
   const config::CheckpointParameters& parameters_;
   device::Context& context_;
   optim::AdamW& optimizer_;
@@ -79,8 +85,10 @@ class CheckpointDriver {
   std::vector<std::string> indices_;  ///< rank 0
   std::unique_ptr<io::CheckpointWriter> writer_;
   std::string tokenizer_file_;  ///< that every checkpoint keeps; rank 0
+  std::int64_t bytes_ = 0;      ///< of the state of all ranks
   io::CheckpointInfo info_;
-  bool saving_ = false;
+  Part part_ = Part::none;
+  double stall_s_ = 0.0;  ///< that this rank has waited for the save under way
 };
 
 }  // namespace espalier::train

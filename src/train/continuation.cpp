@@ -1,7 +1,13 @@
+#include <algorithm>
+#include <chrono>
+#include <ctime>
 #include <limits>
+#include <span>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "train/checkpointing.hpp"
 #include "train/device_choice.hpp"
 #include "train/initial_weights.hpp"
@@ -15,9 +21,10 @@
 namespace espalier::train {
 
 void Trainer::start_or_continue() {
+  activity::enter("making or reading weights");
   optim::AdamW& optimizer = *model_.memory.optimizer;
   constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
-  if (const auto folder = load_newest(replay_ ? replay_->from : kAny, /*tells=*/true)) {
+  if (const auto folder = load_newest(kAny, /*tells=*/true)) {
     resume_gemm_algorithms(session_, rank_context_.context.gemm(), *folder);
     state_.continued_step = state_.step;
     return;
@@ -61,7 +68,6 @@ std::optional<std::filesystem::path> Trainer::load_newest(std::int64_t last_step
       return folder;
     }
     damaged.push_back({folder, damage});
-    if (replay_) break;  // of this one and no other
   }
   if (!damaged.empty()) fail_all_damaged(damaged);
   return std::nullopt;
@@ -79,9 +85,13 @@ std::string Trainer::load(const std::filesystem::path& folder, bool tells) {
       require_continuable(*reader, folder, parameters_, model_.memory.weights->table,
                           training_data_.tokenizer_identity());
   rank_context_.context.synchronize();  // an update may be under way in what is read now
+  const auto begin = std::chrono::steady_clock::now();
   damage = damage_met_by_any(
       session_, [&] { load_state(rank_context_.context, *reader, *model_.memory.optimizer); });
   if (!damage.empty()) return damage;
+  double read_s[] = {
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()};
+  session_.world().all_reduce_max(std::span<double>(read_s));
   allowed_changes_ = allowed_changes(info, earlier, parameters_);
   keep_special_tokens(parameters_.model, earlier.model);
   state_.step = info.step;
@@ -94,6 +104,11 @@ std::string Trainer::load(const std::filesystem::path& folder, bool tells) {
   tell_changes_of_course(info, folder, earlier, parameters_, training_data_.identity());
   log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), state_.step,
             state_.samples_consumed, info.grid);
+  double bytes = 0.0;
+  for (const auto& tensor : reader->tensors())
+    bytes += static_cast<double>(tensor.rows * tensor.cols) * 3 * sizeof(float);
+  log::info("the checkpoint was read in {:.2f} s: {}, {}/s", read_s[0], human_bytes(bytes),
+            human_bytes(bytes / std::max(read_s[0], 1e-9)));
   return {};
 }
 
@@ -142,7 +157,9 @@ io::CheckpointInfo Trainer::checkpoint_info() const {
           .allowed_changes = allowed_changes_,
           .build = build_,
           .grid = rank_context_.grid.describe(),
-          .num_ranks = session_.size()};
+          .num_ranks = session_.size(),
+          .saved_at = std::time(nullptr),
+          .job = job_};
 }
 
 }  // namespace espalier::train

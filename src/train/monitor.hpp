@@ -8,6 +8,7 @@
 #include "io/event_log.hpp"
 #include "parallel/comm/session.hpp"
 #include "train/distributed_model.hpp"
+#include "train/save_report.hpp"
 
 namespace espalier::train {
 
@@ -54,14 +55,6 @@ struct ValidationReport {
   double loss = 0.0;         ///< nats per token
   double bits_per_byte = 0.0;
   double seconds = 0.0;
-};
-
-/// A checkpoint that became complete.
-struct SaveReport {
-  std::int64_t step = 0;   ///< of the checkpoint
-  double write_s = 0.0;    ///< from its begin to the marker
-  double stall_s = 0.0;    ///< that the training waited for it, on the rank that waited most
-  std::int64_t bytes = 0;  ///< of all ranks
 };
 
 /// What accompanies the steps of a run: it logs, saves or evaluates, and changes nothing that is

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -23,6 +24,20 @@ Progress::Progress(const config::Parameters& p, const model::Architecture& archi
 
 double Progress::tokens_per_second(const StepReport& report) const {
   return tokens_per_step_ / report.seconds;
+}
+
+Rates Progress::rates_of(double step_s) const {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  const double rate = tokens_per_step_ / step_s;
+  return {.tokens_per_second = rate,
+          .step_s = step_s,
+          .mfu = gemm_peak_ > 0.0 ? rate * causal_flops_ / gemm_peak_ : kNone,
+          .mfu_full = gemm_peak_ > 0.0 ? rate * full_flops_ / gemm_peak_ : kNone};
+}
+
+Rates Progress::rates() const {
+  return rates_of(measured_steps_ > 0 ? measured_seconds_ / static_cast<double>(measured_steps_)
+                                      : std::numeric_limits<double>::quiet_NaN());
 }
 
 std::string Progress::format(const StepReport& report, double seconds, std::int64_t steps) const {

@@ -12,6 +12,12 @@
 
 namespace espalier::train {
 
+/// Speed of steps that take so long.
+struct Rates {
+  double tokens_per_second = 0.0, step_s = 0.0;
+  double mfu = 0.0, mfu_full = 0.0;  ///< shares of the measured peak; nan without one
+};
+
 /// Turns step reports into lines for a person: throughput and MFU over the steps since the last
 /// printed line, and the time left.
 class Progress final : public Monitor {
@@ -26,6 +32,11 @@ class Progress final : public Monitor {
   void after_step(const StepReport& report) override;
   /// Tokens per second of one step.
   double tokens_per_second(const StepReport& report) const;
+  Rates rates_of(double step_s) const;
+  Rates rates() const;  ///< over all steps but the first; nan with fewer than two
+  double flops_per_token() const { return causal_flops_; }  ///< causal attention counted half
+  double full_flops_per_token() const { return full_flops_; }
+  double peak_flops() const { return gemm_peak_; }  ///< of all ranks; 0: not measured
   /// "throughput 12,345 tok/s, MFU 61.2 % (63.4 % full attention) of the measured peak 824 GFLOP/s"
   /// over all steps but the first.
   std::string summary() const;

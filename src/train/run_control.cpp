@@ -17,16 +17,42 @@
 namespace espalier::train {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+/// A limit counts from here: the start of MPI on many nodes takes a part of it.
+const Clock::time_point program_start = Clock::now();
+
+double since_start_s() {
+  return std::chrono::duration<double>(Clock::now() - program_start).count();
+}
+
+/// From the start of the program.
 double slurm_end_s() {
   std::string oddity;
-  const double end_s =
+  const double left_s =
       announced_end_s(std::getenv("SLURM_JOB_END_TIME"), std::time(nullptr), oddity);
   if (!oddity.empty() && log::rank() == 0)
     log::warn("SLURM_JOB_END_TIME {}: it is ignored", oddity);
-  return end_s;
+  return since_start_s() + left_s;
 }
 
 }  // namespace
+
+const char* name_of(StopReason reason) {
+  switch (reason) {
+    case StopReason::finished:
+      return "finished";
+    case StopReason::signal:
+      return "signal";
+    case StopReason::file:
+      return "file";
+    case StopReason::time_limit:
+      return "time_limit";
+    case StopReason::stop_after:
+      return "stop_after";
+  }
+  return "";
+}
 
 double announced_end_s(const char* text, std::int64_t now, std::string& oddity) {
   constexpr double kNone = std::numeric_limits<double>::infinity();
@@ -69,8 +95,24 @@ bool RunControl::signal_received() const {
   return stop_requested();
 }
 
+bool RunControl::save_signal_received() {
+  constexpr double kDuplicate_s = 1.0;
+  const std::uint64_t saves = num_save_requests();
+  if (save_heard_s_ && elapsed_s() - *save_heard_s_ < kDuplicate_s) saves_heard_ = saves;
+  return saves > saves_heard_;
+}
+
+void RunControl::heard_save() {
+  saves_heard_ = num_save_requests();
+  save_heard_s_ = elapsed_s();
+}
+
+bool RunControl::has_limit() const {
+  return !std::isinf(limit_s_);
+}
+
 double RunControl::elapsed_s() const {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  return since_start_s();
 }
 
 bool RunControl::out_of_time(double seconds) const {

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 
@@ -45,6 +46,7 @@ void require_inputs(const config::Parameters& p) {
 
 std::unique_ptr<io::RunLock> lock_run_directory(parallel::MpiSession& session,
                                                 const config::Parameters& parameters) {
+  const activity::Scope taking("taking the run directory");
   std::unique_ptr<io::RunLock> lock;
   parallel::on_rank_0(session, [&] {
     require_inputs(parameters);

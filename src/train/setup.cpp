@@ -1,12 +1,19 @@
+#include <fmt/chrono.h>
+
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <optional>
 
+#include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/integers.hpp"
 #include "base/log.hpp"
+#include "base/process_age.hpp"
+#include "base/text.hpp"
 #include "io/checkpoint_files.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -15,7 +22,10 @@
 #include "train/initial_weights.hpp"
 #include "train/restart.hpp"
 #include "train/run_files.hpp"
+#include "train/status_line.hpp"
+#include "train/status_monitor.hpp"
 #include "train/step_records.hpp"
+#include "train/tensorboard_monitor.hpp"
 #include "train/trainer.hpp"
 
 // How a trainer comes to life: data, memory, weights or a checkpoint, logs.
@@ -44,16 +54,10 @@ Dataset open_dataset(const config::Parameters& p, const std::string& where,
                  verify && p.data.verify_checksum, {}, session);
 }
 
-/// The number of this job in its run directory, from 1.
-std::int64_t next_job(const std::filesystem::path& run_directory) {
-  std::int64_t last = 0;
-  for (const io::Event& event : io::read_events(run_directory)) last = std::max(last, event.job);
-  return last + 1;
-}
-
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
 double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
                     const config::Parameters& p) {
+  activity::enter("measuring the device");
   std::array<double, 1> peak{measure_gemm_peak(session, rank_context, p, 0.3)};
   session.world().all_reduce_sum(peak);
   return peak[0];
@@ -120,10 +124,13 @@ void check_files(const config::Parameters& p) {
 }
 
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
-                 const std::string& build, std::optional<Replay> replay)
+                 const std::string& build)
     : session_(session),
-      replay_(std::move(replay)),
-      lock_(replay_ ? nullptr : lock_run_directory(session, parameters)),
+      watchdog_(parameters.run.hang_timeout > 0.0
+                    ? std::make_unique<Watchdog>(session, parameters.run.hang_timeout)
+                    : nullptr),
+      lock_(lock_run_directory(session, parameters)),
+      job_files_(begin_job(lock_.get(), parameters, session.size())),
       parameters_(parameters),
       build_(with_simd_level(build)),
       control_(parameters.run),
@@ -141,6 +148,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                        parameters.training.micro_batch_size * rank_context_.grid.shape().data),
                    .data_rank = rank_context_.grid.data_rank(),
                    .documents = document_rule(parameters.data)} {
+  activity::enter("opening data");
   log_devices(session, rank_context_);
   if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
@@ -157,38 +165,91 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   log::info("{}", training_data_.describe(samples_of_run(parameters_, position)));
   if (validation_data_) log::info("{}", validation_data_->describe());
   log::info("time limit: {}; checkpoints: {}", control_.describe_limit(),
-            parameters.checkpoint.interval > 0
-                ? fmt::format("every {} steps", parameters.checkpoint.interval)
-                : "only at the end or when the run is stopped (checkpoint.interval = 0)");
-  if (session.rank() == 0 && !replay_) {
+            describe_interval(parameters.checkpoint));
+  activity::enter("opening history.csv, validation.csv and run.log");
+  if (session.rank() == 0) {
     log_.emplace(*lock_, state_.step);
-    events_.emplace(lock_->directory(), next_job(lock_->directory()));
-    log::set_sink([this](std::string_view text) { log_->line(text); });
+    events_.emplace(lock_->directory(), job_files_.job);
+    keep_input(lock_->directory(), job_files_.job, parameters_);
+    log::set_sink([this](std::string_view text) {
+      const activity::Scope writing("writing run.log");
+      log_->line(text);
+    });
   }
+  if (watchdog_) {
+    const std::string job = events_ ? std::to_string(events_->job()) : std::string();
+    watchdog_->tell_in(parameters.output.directory, std::stoll(session.world().broadcast(job, 0)));
+  }
+  if (parameters.output.rank_logs) open_rank_log();
+  activity::enter("starting");
   const double attended = data::attended_length(
       training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
   if (batch_shape_.documents.mask)
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
-  if (replay_)
-    add_replay_monitors(attended);
-  else
-    add_monitors(attended);
+  add_monitors(attended);
   guard_.emplace(monitored(), *checkpoints_, num_spikes_);
   guard_->read_history();
   faults_.emplace(monitored());
-  const char* slurm_job = std::getenv("SLURM_JOB_ID");
-  const std::vector<std::string> hosts = session.host_names();
-  monitored().record("start", {{"ranks", static_cast<double>(session.size())},
-                               {"grid", rank_context_.grid.describe()},
-                               {"host", hosts.front()},
-                               {"continued_step", static_cast<double>(state_.continued_step)},
-                               {"slurm_job", std::string(slurm_job == nullptr ? "" : slurm_job)}});
+  record_start();
   record_passed_over();
   rank_context_.context.profiler().reset();
 }
 
+void Trainer::record_start() {
+  const char* slurm_job = std::getenv("SLURM_JOB_ID");
+  const std::vector<std::string> hosts = session_.host_names();
+  if (!log_) return;
+  job_ =
+      fmt::format("job {}{} on {}", events_->job(),
+                  slurm_job == nullptr ? "" : fmt::format(", Slurm {}", slurm_job), hosts.front());
+  job_files_.status->change([&](runs::RunStatus& status) {
+    status.step = state_.step;
+    status.steps = parameters_.training.steps;
+    status.grid = rank_context_.grid.describe();
+  });
+  const auto counted = [](std::int64_t count) { return static_cast<double>(count); };
+  monitored().record("start",
+                     {{"ranks", counted(session_.size())},
+                      {"grid", rank_context_.grid.describe()},
+                      {"host", hosts.front()},
+                      {"continued_step", counted(state_.continued_step)},
+                      {"slurm_job", std::string(slurm_job == nullptr ? "" : slurm_job)},
+                      {"device", std::string(device::name_of(rank_context_.context.backend()))},
+                      {"wall_s", process_age_s()},
+                      {"lost_steps", counted(log_->lost().steps)},
+                      {"lost_s", log_->lost().seconds},
+                      {"previous_sign_s", job_files_.previous_sign_s},
+                      {"flops_per_token", progress_->flops_per_token()},
+                      {"full_flops_per_token", progress_->full_flops_per_token()},
+                      {"peak_flops", progress_->peak_flops()}});
+}
+
+void Trainer::open_rank_log() {
+  const std::filesystem::path folder = std::filesystem::path(parameters_.output.directory) / "logs";
+  parallel::on_rank_0(session_, [&] {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    require(!error, ExitStatus::io_error, "output.rank_logs: cannot create {}: {}", folder.string(),
+            error.message());
+    return std::string();
+  });
+  const auto path = folder / fmt::format("rank-{:05}.log", session_.rank());
+  rank_log_.open(path, std::ios::app);
+  require(rank_log_.good(), ExitStatus::io_error, "output.rank_logs: cannot open {}",
+          path.string());
+  log::set_rank_sink([this](std::string_view text) {
+    const std::time_t now = std::time(nullptr);
+    rank_log_ << fmt::format("{:%Y-%m-%d %H:%M:%S} ", fmt::localtime(now)) << text << std::endl;
+  });
+  // Each file says at once whose it is.
+  rank_log_ << fmt::format("rank {} of {} on {}", session_.rank(), session_.size(),
+                           session_.host_names()[static_cast<std::size_t>(session_.rank())])
+            << std::endl;
+}
+
 Trainer::~Trainer() {
+  if (rank_log_.is_open()) log::set_rank_sink({});
   if (log_) log::set_sink({});
 }
 
@@ -199,32 +260,36 @@ void Trainer::add_monitors(double attended_length) {
   add_monitor<EpochMonitor>(run, training_data_);
   progress_ =
       &add_monitor<Progress>(parameters_, model_.memory.architecture, attended_length, gemm_peak_);
-  if (log_) add_monitor<HistoryMonitor>(*log_, *progress_);
+  record_ = &add_monitor<JobRecord>(run, *progress_);
+  if (log_) {
+    add_monitor<HistoryMonitor>(*log_, *progress_);
+    add_monitor<StatusMonitor>(run, *job_files_.status, *progress_);
+    if (parameters_.output.tensorboard)
+      add_monitor<TensorboardMonitor>(*lock_, job_files_.job, state_.step, *progress_);
+  }
   // Saving before validating: it goes on in the background while the validation runs, which changes
   // no weight, and is complete as soon as it is written.
-  checkpoints_ = &add_monitor<CheckpointMonitor>(run, lock_.get(), [this] {
-    guard_->before_save();
-    return checkpoint_info();
-  });
-  exchange_.emplace(run, control_, *checkpoints_);
+  RunTriggers* triggers = lock_ ? &triggers_.emplace(lock_->directory()) : nullptr;
+  checkpoints_ = &add_monitor<CheckpointMonitor>(
+      run, lock_.get(), control_, deadline_, triggers,
+      [this] {
+        guard_->before_save();
+        return checkpoint_info();
+      },
+      [this](const SaveReport& report) {
+        for (const auto& monitor : monitors_) monitor->after_save(report);
+      });
+  const StatusLine& status = add_monitor<StatusLine>(run, *progress_, *checkpoints_);
+  exchange_.emplace(run, control_, *checkpoints_, deadline_, triggers, [&] { status.tell(); });
   // After this the run directory exists for every rank.
   const std::int64_t validated_step = std::stoll(
       session_.world().broadcast(std::to_string(log_ ? log_->last_validation() : -1), 0));
   if (validation_data_)
     validation_ = &add_monitor<ValidationMonitor>(
-        run, *validation_data_, batch_shape_.documents, *exchange_, *checkpoints_,
+        run, *validation_data_, batch_shape_.documents, *exchange_, *checkpoints_, deadline_,
         log_ ? &*log_ : nullptr, validated_step, [this](const ValidationReport& report) {
           for (const auto& monitor : monitors_) monitor->after_validation(report);
         });
-}
-
-void Trainer::add_replay_monitors(double attended_length) {
-  const MonitoredRun run = monitored();
-  progress_ =
-      &add_monitor<Progress>(parameters_, model_.memory.architecture, attended_length, gemm_peak_);
-  monitors_.push_back(replay_->watch(run));
-  checkpoints_ = &add_monitor<CheckpointMonitor>(run);
-  exchange_.emplace(run, control_, *checkpoints_);
 }
 
 MonitoredRun Trainer::monitored() {

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "base/activity.hpp"
 #include "base/log.hpp"
 
 namespace espalier::train {
@@ -14,6 +15,7 @@ void EpochMonitor::after_step(const StepReport& report) {
 }
 
 void HistoryMonitor::after_step(const StepReport& report) {
+  const activity::Scope writing("writing history.csv");
   log_.step({.step = report.step,
              .tokens = report.tokens,
              .loss = report.loss,

@@ -5,7 +5,8 @@
 namespace espalier::train {
 
 ExitStatus stopped_early(train::StopReason reason, const std::string& done) {
-  const char* why = reason == train::StopReason::signal       ? " by a signal"
+  const char* why = reason == train::StopReason::signal ? " by a signal"
+                    : reason == train::StopReason::file ? " by the file \"stop\" in its directory"
                     : reason == train::StopReason::time_limit ? " before the time limit"
                                                               : "";  // it was asked for
   log::info("stopped{} after {} (status 75)", why, done);

@@ -1,13 +1,14 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/held_warnings.hpp"
 #include "config/parameters.hpp"
 #include "device/context.hpp"
 #include "io/event_log.hpp"
@@ -17,24 +18,20 @@
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
 #include "train/fault_injector.hpp"
+#include "train/job_record.hpp"
 #include "train/monitor.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
 #include "train/spike_guard.hpp"
+#include "train/status_file.hpp"
 #include "train/step/step.hpp"
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
 #include "train/validation_monitor.hpp"
+#include "train/watchdog.hpp"
 #include "train/whole_checkpoint.hpp"
 
 namespace espalier::train {
-
-/// A run that is computed again from one of its checkpoints: it takes no lock and writes nothing.
-struct Replay {
-  std::int64_t from;  ///< step of the checkpoint
-  /// What looks on; made once the state of the checkpoint is there.
-  std::function<std::unique_ptr<Monitor>(const MonitoredRun&)> watch;
-};
 
 /// One training run on one rank: owns everything a run needs and drives the step loop. Collective
 /// over the session's world.
@@ -44,17 +41,20 @@ class Trainer {
   /// continues the newest checkpoint there that is whole. `parameters` are resolved; `build`
   /// describes the program.
   Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
-          const std::string& build, std::optional<Replay> replay = {});
+          const std::string& build);
   ~Trainer();
 
   /// The step loop. Returns when the run is finished or asked to stop; a checkpoint has been
   /// written as the input says (always when stopped early).
   StopReason run();
+  /// What a plan expects, to stand beside what is measured.
+  void expect(runs::PlannedStep planned) { planned_ = std::move(planned); }
 
   std::int64_t step() const { return state_.step; }
   const device::Context& context() const { return rank_context_.context; }
 
  private:
+  void open_rank_log();
   void start_or_continue();
   /// The newest checkpoint up to `last_step` that is whole, of which the state is then; nothing:
   /// there is none. Damaged ones are passed over. `tells`: says what has changed since it was
@@ -68,7 +68,6 @@ class Trainer {
   void record_passed_over();
   void limit_length();  ///< training.steps, when the data end the run
   void add_monitors(double attended_length);
-  void add_replay_monitors(double attended_length);
   template <class Kind, class... Arguments>
   Kind& add_monitor(Arguments&&... arguments) {
     auto monitor = std::make_unique<Kind>(std::forward<Arguments>(arguments)...);
@@ -77,10 +76,12 @@ class Trainer {
     return added;
   }
   MonitoredRun monitored();
+  void record_start();  ///< in events.jsonl and status.json
   /// Nothing: the run is to go back.
   std::optional<StepReport> train_step();
   StepHooks step_hooks(const StepFault& fault);
   bool has_enough_steps() const;  ///< of run.stop_after
+  void forget_triggers();         ///< at the end of the job
   StopReason report_end(bool all_steps);
   /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
   /// product is met, timed and agreed upon before the first step, which then has the bits of every
@@ -89,10 +90,12 @@ class Trainer {
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
-  std::optional<Replay> replay_;
+  log::HeldWarnings held_warnings_;     ///< until the ranks' next exchange
+  std::unique_ptr<Watchdog> watchdog_;  ///< of all that follows; null without run.hang_timeout
   /// Rank 0. Taken before anything in the run directory is read, given back after everything that
   /// writes there has ended.
   std::unique_ptr<io::RunLock> lock_;
+  JobFiles job_files_;             ///< rank 0
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;
@@ -108,17 +111,22 @@ class Trainer {
   std::string allowed_changes_;         ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;       ///< rank 0
   std::optional<io::EventLog> events_;  ///< rank 0
+  std::string job_;                     ///< this one, as its checkpoints say; rank 0
+  std::ofstream rank_log_;              ///< with output.rank_logs
   std::vector<std::unique_ptr<Monitor>> monitors_;
   // Those of them that the trainer asks, too:
+  JobRecord* record_ = nullptr;
   Progress* progress_ = nullptr;
   CheckpointMonitor* checkpoints_ = nullptr;
   ValidationMonitor* validation_ = nullptr;  ///< null without data.validation
+  std::optional<RunTriggers> triggers_;      ///< rank 0
+  Deadline deadline_;
   std::optional<StepExchange> exchange_;
   std::optional<SpikeGuard> guard_;
   std::optional<FaultInjector> faults_;
   std::int64_t num_spikes_ = 0;                 ///< of the checkpoint that is continued
   std::vector<DamagedCheckpoint> passed_over_;  ///< and not yet recorded
-  double slowest_step_s_ = 0.0;
+  std::optional<runs::PlannedStep> planned_;
   bool data_end_run_ = false;  ///< before the steps that were asked for
 };
 

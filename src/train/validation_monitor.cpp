@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/activity.hpp"
 #include "base/log.hpp"
 
 namespace espalier::train {
@@ -12,13 +13,14 @@ using Clock = std::chrono::steady_clock;
 
 ValidationMonitor::ValidationMonitor(const MonitoredRun& run, const Dataset& data,
                                      data::DocumentRule documents, StepExchange& exchange,
-                                     CheckpointMonitor& checkpoints, io::RunLog* log,
-                                     std::int64_t validated_step, Tell tell)
+                                     CheckpointMonitor& checkpoints, Deadline& deadline,
+                                     io::RunLog* log, std::int64_t validated_step, Tell tell)
     : run_(run),
       data_(data),
       documents_(documents),
       exchange_(exchange),
       checkpoints_(checkpoints),
+      deadline_(deadline),
       log_(log),
       validated_step_(validated_step),
       tell_(std::move(tell)) {}
@@ -51,7 +53,8 @@ void ValidationMonitor::validate() {
   // Between rounds as between steps: who wants to stop is heard, a written save made complete. One
   // that would not end in time is left to the next job.
   const auto may_go_on = [&](const Pace& pace) {
-    exchange_.exchange({}, pace.left_s);
+    activity::enter("validation");
+    exchange_.between_steps(pace.left_s);
     return !exchange_.is_urgent();
   };
   const Evaluation result =
@@ -62,6 +65,8 @@ void ValidationMonitor::validate() {
   round_s_ = result.round_s;
   if (result.not_finite) checkpoints_.finish();  // the steps up to here are worth keeping
   require_finite(result, fmt::format("validation at step {}", run_.state.step));
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  deadline_.leave_out(seconds);
   if (!result.is_complete()) return leave(result);
   validated_step_ = run_.state.step;
   is_left_ = false;
@@ -73,13 +78,15 @@ void ValidationMonitor::validate() {
          .tokens = result.tokens,
          .loss = result.loss,
          .bits_per_byte = result.bits_per_byte,
-         .seconds = std::chrono::duration<double>(Clock::now() - start).count()});
+         .seconds = seconds});
+  // Whether there is time for another step: the last look was before the last round.
+  exchange_.between_steps(deadline_.period_s() + deadline_.rest_s());
 }
 
 void ValidationMonitor::leave(const Evaluation& result) {
   const std::string where = fmt::format("validation at step {}: ended after {} of {} sequences",
                                         run_.state.step, result.sequences, result.num_sequences);
-  const bool asked_to_stop = exchange_.stop_signal();
+  const bool asked_to_stop = exchange_.asked_to_stop();
   if (asked_to_stop || run_.state.step > run_.state.first_step)
     return log::info("{}, {}; the next job makes it", where,
                      asked_to_stop ? "asked to stop" : "it would not end before the time limit");

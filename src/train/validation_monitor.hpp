@@ -20,8 +20,8 @@ class ValidationMonitor final : public Monitor {
   /// job, -1: none. `tell`: hands the result to the other monitors. All references must outlive the
   /// monitor.
   ValidationMonitor(const MonitoredRun& run, const Dataset& data, data::DocumentRule documents,
-                    StepExchange& exchange, CheckpointMonitor& checkpoints, io::RunLog* log,
-                    std::int64_t validated_step, Tell tell);
+                    StepExchange& exchange, CheckpointMonitor& checkpoints, Deadline& deadline,
+                    io::RunLog* log, std::int64_t validated_step, Tell tell);
 
   /// What a stop request cut off in the job before.
   void at_start() override;
@@ -41,6 +41,7 @@ class ValidationMonitor final : public Monitor {
   data::DocumentRule documents_;
   StepExchange& exchange_;
   CheckpointMonitor& checkpoints_;
+  Deadline& deadline_;
   io::RunLog* log_;
   std::int64_t validated_step_;
   Tell tell_;

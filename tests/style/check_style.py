@@ -29,7 +29,8 @@ TOP_LEVEL = ("src", "parallel", "io", "tests", "cmake", "docs", "inputs", "jobsc
              "validation")
 
 POSIX = re.compile(
-    r"(unistd|fcntl|dirent|pwd|signal|stdlib|errno|time|sched|dlfcn|execinfo|poll|pthread|ucontext|sys/[a-z]+)\.h$")
+    r"(unistd|fcntl|dirent|pwd|signal|stdlib|errno|time|sched|dlfcn|execinfo|poll|pthread|ucontext|"
+    r"ifaddrs|sys/[a-z]+|net/if|netinet/in|arpa/inet)\.h$")
 STANDARD = re.compile(r"[a-z_0-9]+$")
 GENERATED = {"espalier_revision.hpp"}
 MAIN_MAY_INCLUDE = {"base", "config", "parallel", "commands"}

@@ -44,9 +44,10 @@ struct StepUpdate {
   std::int64_t num_left_out = 0;
 };
 
-/// What else every rank tells in the one all-reduce of a step: that it was asked to stop, that its
-/// time is over, that a save is written (train::StepExchange).
-constexpr std::size_t kNumStepSignals = 3;
+/// What else every rank tells in the one all-reduce of a step: who was asked to stop or to save and
+/// how, whose time is over, whose part of a save is done, whether one is due, who warns
+/// (train::StepExchange).
+constexpr std::size_t kNumStepSignals = 8;
 
 /// What the ranks must know of each other before any weight changes: of one rank, or summed over
 /// all of them.
@@ -99,8 +100,8 @@ struct StepResult {
 
 /// One step of training: forward and backward of every micro-batch, reduction of the gradients,
 /// clipping (Pascanu et al. 2013, arXiv:1211.5063), AdamW, gathering of the weights. Collective. On
-/// a GPU it returns before the update is done. Without StepHooks::judge it throws as fail_not_finite
-/// does when the loss or the gradient is not finite.
+/// a GPU it returns before the update is done. Without StepHooks::judge it throws what
+/// fail_not_finite does when the loss or the gradient is not finite.
 StepResult training_step(const StepModel& model, const StepBatches& batches,
                          const StepUpdate& update, const StepHooks& hooks = {});
 

@@ -32,7 +32,7 @@ void save(parallel::Communicator& world, CheckpointWriter& writer, SimulatedRank
     world.all_reduce_min(std::span(&written, 1));
   }
   if (world.rank() == 0) {
-    writer.commit(info, indices, 2, 0);
+    writer.commit(info, indices, {});
   } else {
     writer.release();
   }

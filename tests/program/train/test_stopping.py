@@ -60,8 +60,7 @@ class Stopping(RunCase):
             output, _ = process.communicate(timeout=HANG_S)
             self.assertEqual(process.returncode, 75, output)
             self.assertRegex(output, r"validation at step 10: ended after \d+ of \d+ sequences")
-            self.assertLess(output.index("checkpoint of step 10 is complete"),
-                            output.index("validation at step 10"))
+            self.assertIn("checkpoint of step 10 is complete", output)
             self.assertEqual(self.validations(name), [])
             output = self.train(name, *long, *short, ranks=ranks)
             self.assertIn("continuing", output)
@@ -168,13 +167,19 @@ class Stopping(RunCase):
         self.assertIn("finished", self.train("tried", *keys, "run.stop_after=1"))
 
     def test_a_signal_during_the_start_is_heard(self):
-        for number in (signal.SIGUSR2, signal.SIGTERM):
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
             # The first change of files is the run directory's.
             name = f"early-{number.name}"
             output = self.train(name, status=75,
                                 environ=signalled_at_change(1, self.folder / name, number))
-            self.assertIn("after step 1", output.splitlines()[-1])
-            self.assertEqual(len(self.history(name)), 1)
+            self.assertIn("after step 0", output.splitlines()[-1])
+            self.assertEqual(len(self.history(name)), 0)
+        # A request to save is one to go on.
+        output = self.train("early-save", "checkpoint.interval=0", "checkpoint.at_end=false",
+                            environ=signalled_at_change(1, self.folder / "early-save",
+                                                        signal.SIGUSR1))
+        self.assertIn("checkpoint of step 1 is complete", output)
+        self.assertIn("finished", output)
 
     def test_an_odd_end_of_the_slurm_job_is_said_and_ignored(self):
         now = int(time.time())
@@ -196,8 +201,8 @@ class Stopping(RunCase):
         self.assertNotIn("SLURM_JOB_END_TIME", output)
         self.assertRegex(output, "time limit: .* h")
         # An end that is near is no mistake: what can be done before it is done.
-        self.train("slurm-near", "training.steps=6", status=75,
-                   environ={"SLURM_JOB_END_TIME": str(int(time.time()) + 30)})
+        self.train("slurm-near", "training.steps=6", "run.time_margin=1000", status=75,
+                   environ={"SLURM_JOB_END_TIME": str(int(time.time()) + 10)})
 
 
 if __name__ == "__main__":

@@ -112,13 +112,15 @@ std::vector<CheckpointShard> SimulatedRank::shards() const {
 }
 
 SimulatedRun::SimulatedRun(const fs::path& where, int num_tensor, int num_data,
-                           CheckpointWriter::Staging staging)
-    : directory(where), num_tensor_(num_tensor), num_data_(num_data) {
+                           CheckpointWriter::Staging staging, bool is_shared)
+    : directory(where), num_tensor_(num_tensor), num_data_(num_data), is_shared_(is_shared) {
   for (int rank = 0; rank < num_tensor * num_data; ++rank) {
     ranks.emplace_back(grid_of(num_tensor, num_data, rank));
     writers.push_back(
         std::make_unique<CheckpointWriter>(directory, rank, num_tensor * num_data, staging));
   }
+  for (auto& writer : writers)
+    if (is_shared) writer->use_shared_file(CheckpointWriter::shared_layout(indices()));
 }
 
 CheckpointInfo SimulatedRun::info(std::int64_t step) const {
@@ -132,6 +134,7 @@ CheckpointInfo SimulatedRun::info(std::int64_t step) const {
   info.build = "test";
   info.grid = fmt::format("tensor {} x data {} = {} ranks", num_tensor_, num_data_, num_ranks());
   info.num_ranks = num_ranks();
+  info.is_shared = is_shared_;
   return info;
 }
 
@@ -139,7 +142,7 @@ void SimulatedRun::begin(std::int64_t step) {
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     // Every other step leaves master.h5 to commit.
     writers[i]->begin(info(step), ranks[i].shards(),
-                      step % 2 == 0 ? indices() : std::vector<std::string>());
+                      is_shared_ || step % 2 == 0 ? indices() : std::vector<std::string>());
   }
 }
 
@@ -155,16 +158,16 @@ std::vector<std::string> SimulatedRun::indices() const {
   return indices;
 }
 
-void SimulatedRun::commit(std::int64_t step, std::int64_t keep, std::int64_t keep_every) {
-  writers[0]->commit(info(step), indices(), keep, keep_every);
+void SimulatedRun::commit(std::int64_t step, KeepRules keep) {
+  writers[0]->commit(info(step), indices(), keep);
   for (std::size_t i = 1; i < writers.size(); ++i) writers[i]->release();
 }
 
-fs::path SimulatedRun::save(std::int64_t step, std::int64_t keep, std::int64_t keep_every) {
+fs::path SimulatedRun::save(std::int64_t step, KeepRules keep) {
   for (SimulatedRank& rank : ranks) rank.set_step(step);
   begin(step);
   wait();
-  commit(step, keep, keep_every);
+  commit(step, keep);
   return *newest_checkpoint(directory);
 }
 

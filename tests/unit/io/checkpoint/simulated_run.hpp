@@ -51,15 +51,16 @@ class SimulatedRank {
 class SimulatedRun {
  public:
   SimulatedRun(const std::filesystem::path& directory, int num_tensor, int num_data,
-               CheckpointWriter::Staging staging = CheckpointWriter::Staging::copy);
+               CheckpointWriter::Staging staging = CheckpointWriter::Staging::copy,
+               bool is_shared = false);
   int num_ranks() const { return static_cast<int>(ranks.size()); }
   CheckpointInfo info(std::int64_t step) const;
   std::vector<std::string> indices() const;  ///< as the trainer gathers them
   void begin(std::int64_t step);             ///< on every rank, with the state they hold
   void wait();
-  void commit(std::int64_t step, std::int64_t keep = 2, std::int64_t keep_every = 0);
+  void commit(std::int64_t step, KeepRules keep = {});
   /// set_step, begin, wait, commit.
-  std::filesystem::path save(std::int64_t step, std::int64_t keep = 2, std::int64_t keep_every = 0);
+  std::filesystem::path save(std::int64_t step, KeepRules keep = {});
 
   std::filesystem::path directory;
   std::vector<SimulatedRank> ranks;
@@ -67,6 +68,7 @@ class SimulatedRun {
 
  private:
   int num_tensor_, num_data_;
+  bool is_shared_;
 };
 
 /// Reads every tensor as the ranks of tensor x data would and compares bit for bit with the values

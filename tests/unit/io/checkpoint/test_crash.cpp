@@ -95,7 +95,7 @@ TEST_CASE("killed at any moment, a run leaves a complete checkpoint and starts a
   CHECK((last_step > 13) == (std::string(mode) == "save"));
   // A restart cleans up: at most the two newest and the multiples of ten are left.
   SimulatedRun run(scratch.path(), 2, 2);
-  run.save(last_step + 1, 2, 10);
+  run.save(last_step + 1, {.newest = 2, .every = 10});
   for (const CheckpointFolder& folder : list_folders(scratch.path())) {
     CHECK(folder.kind == CheckpointFolder::Kind::named);
     CHECK(folder.has_marker);

@@ -70,7 +70,7 @@ TEST_CASE("a long resolved input and an empty one both survive") {
     const std::string index = CheckpointWriter::encode_index(run.ranks[0].shards());
     run.writers[0]->begin(info, run.ranks[0].shards());
     run.writers[0]->wait();
-    run.writers[0]->commit(info, std::span(&index, 1), 1, 0);
+    run.writers[0]->commit(info, std::span(&index, 1), {.newest = 1});
     CHECK(CheckpointReader(*newest_checkpoint(scratch.path())).info().resolved_input ==
           info.resolved_input);
   }
@@ -100,7 +100,7 @@ TEST_CASE("shards that do not cover a tensor are a fault of the program") {
   std::vector<std::string> indices = {CheckpointWriter::encode_index(run.ranks[0].shards()),
                                       CheckpointWriter::encode_index(run.ranks[0].shards())};
   indices[1] = "";
-  CHECK_THROWS_WITH(run.writers[0]->commit(run.info(1), indices, 1, 0),
+  CHECK_THROWS_WITH(run.writers[0]->commit(run.info(1), indices, {.newest = 1}),
                     Contains("the ranks write"));
   run.commit(1);
   CHECK(newest_checkpoint(scratch.path()));

@@ -50,7 +50,7 @@ int save_twice(const fs::path& directory, bool same_step) {
       }
     }
     run.wait();
-    run.commit(step, 2, 10);
+    run.commit(step, {.newest = 2, .every = 10});
   }
   return 0;
 }

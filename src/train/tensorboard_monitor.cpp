@@ -1,0 +1,29 @@
+#include "train/tensorboard_monitor.hpp"
+
+#include <cmath>
+#include <vector>
+
+#include "runs/run_status.hpp"
+
+namespace espalier::train {
+
+void TensorboardMonitor::after_step(const StepReport& report) {
+  lock_.require_held();
+  const Rates rates = progress_.rates_of(report.seconds);
+  std::vector<io::TensorboardScalar> scalars = {
+      {"train/loss", static_cast<float>(report.loss)},
+      {"train/grad_norm", static_cast<float>(report.grad_norm)},
+      {"train/learning_rate", static_cast<float>(report.learning_rate)},
+      {"train/tokens_per_second", static_cast<float>(rates.tokens_per_second)}};
+  if (std::isfinite(rates.mfu)) scalars.push_back({"train/mfu", static_cast<float>(rates.mfu)});
+  file_.add(report.step, runs::now_s(), scalars);
+}
+
+void TensorboardMonitor::after_validation(const ValidationReport& report) {
+  lock_.require_held();
+  file_.add(report.step, runs::now_s(),
+            {{"validation/loss", static_cast<float>(report.loss)},
+             {"validation/bits_per_byte", static_cast<float>(report.bits_per_byte)}});
+}
+
+}  // namespace espalier::train
