@@ -26,8 +26,9 @@ struct CheckpointInfo {
   std::int64_t step = 0;  ///< steps done
   std::uint64_t samples_consumed = 0;
   std::uint64_t tokens_consumed = 0;
-  std::int64_t adam_step = 0;
-  std::string resolved_input;  ///< TOML (config::to_toml)
+  std::int64_t adam_step = 0;  ///< updates of the weights: fewer than steps where some were skipped
+  std::int64_t num_spikes = 0;  ///< that count towards run.max_spikes
+  std::string resolved_input;   ///< TOML (config::to_toml)
   std::string tokenizer_identity;
   std::string tokenizer_file = {};  ///< kept in the checkpoint, from its folder; empty: none is
   std::string data_identity = {};   ///< of the training data, to compare; empty: unknown

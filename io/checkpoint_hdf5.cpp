@@ -42,7 +42,8 @@ void require_format(hid_t file, const std::filesystem::path& path, std::string_v
   require(found == format, ExitStatus::bad_data, "{} has the format \"{}\", not \"{}\"",
           path.string(), found, format);
   const std::uint64_t version = read_u64_attribute(file, path, "format_version");
-  require(version == kCheckpointVersion, ExitStatus::bad_data,
+  // No damage: a run must not pass over it and go on from an older one.
+  require(version == kCheckpointVersion, ExitStatus::bad_configuration,
           "{} has format version {}; this program reads version {}. Read it with the program that "
           "wrote it.",
           path.string(), version, kCheckpointVersion);

@@ -25,7 +25,7 @@ Hdf5File create_checkpoint_file(Hdf5Image& image, const std::filesystem::path& p
 Hdf5File open_checkpoint_file(Hdf5Image& image, const std::filesystem::path& path);
 /// Opens a file of the disk for reading. Error (bad_data).
 Hdf5File open_checkpoint_file(const std::filesystem::path& path);
-/// Checks the attributes format and format_version; Error (bad_data).
+/// Checks the attributes format (else Error, bad_data) and format_version (else bad_configuration).
 void require_format(hid_t file, const std::filesystem::path& path, std::string_view format);
 
 Hdf5Group create_group(hid_t parent, const std::filesystem::path& path, const char* name);

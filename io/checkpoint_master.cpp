@@ -34,6 +34,8 @@ void write_info(hid_t file, const fs::path& path, const CheckpointInfo& info) {
   write_text_attribute(file, path, "grid", info.grid);
   if (!info.allowed_changes.empty())
     write_text_attribute(file, path, "allowed_changes", info.allowed_changes);
+  if (info.num_spikes > 0)
+    write_attribute(file, path, "num_spikes", static_cast<std::uint64_t>(info.num_spikes));
   if (info.saved_at > 0)
     write_attribute(file, path, "saved_at", static_cast<std::uint64_t>(info.saved_at));
   if (!info.job.empty()) write_text_attribute(file, path, "job", info.job);
@@ -66,6 +68,8 @@ CheckpointInfo read_info(hid_t file, const fs::path& path) {
     info.data_identity = read_string_attribute(file, path, "data_identity");
   if (has_attribute(file, "allowed_changes"))
     info.allowed_changes = read_string_attribute(file, path, "allowed_changes");
+  if (has_attribute(file, "num_spikes"))
+    info.num_spikes = read_count<std::int64_t>(file, path, "num_spikes");
   info.is_shared =
       has_attribute(file, "layout") && read_string_attribute(file, path, "layout") == "shared";
   if (has_attribute(file, "saved_at"))

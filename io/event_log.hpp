@@ -38,7 +38,7 @@ struct Event {
 //   stop        reason ("signal", "file", "time_limit", "stop_after"), by (signal or file)
 //   spike       what ("loss", "grad_norm", "not_finite"), value, mean, deviation, action ("stop",
 //               "skip", "rollback")
-//   rollback    to_step, samples_left_out
+//   rollback    from_step, to_step, samples_left_out
 //   audit       tensor, ranks: replicated weights that are not equal
 //   damaged     path, why: a checkpoint that was passed over
 //   hang        ranks, host, activity, seconds

@@ -114,16 +114,23 @@ constexpr const char* kLogName = "run.log";
 }  // namespace
 
 RunLog::RunLog(const RunLock& lock, std::int64_t restart_step) : lock_(lock) {
-  const fs::path& directory = lock.directory();
+  lost_ = rows_behind(lock.directory(), restart_step);
+  cut(restart_step);
+  const fs::path path = lock.directory() / kLogName;
+  end_last_line(path);
+  log_ = open_to_append(path);
+}
+
+void RunLog::cut(std::int64_t step) {
+  const fs::path& directory = lock_.directory();
   // A new run keeps no row at all, not even one of step 0.
-  const std::int64_t last_step = restart_step > 0 ? restart_step : -1;
-  lost_ = rows_behind(directory, last_step);
+  const std::int64_t last_step = step > 0 ? step : -1;
+  history_.close();
+  validation_.close();
   cut_table(directory / kHistoryName, kHistoryHeader, last_step);
   last_validation_ = cut_table(directory / kValidationName, kValidationHeader, last_step);
-  end_last_line(directory / kLogName);
   history_ = open_to_append(directory / kHistoryName);
   validation_ = open_to_append(directory / kValidationName);
-  log_ = open_to_append(directory / kLogName);
 }
 
 void RunLog::append(std::ofstream& file, const char* name, const std::string& text) {

@@ -12,18 +12,9 @@
 namespace espalier::config {
 namespace {
 
-constexpr std::array<std::string_view, 12> kLaterKeys = {"run.on_spike",
-                                                         "run.spike_threshold",
-                                                         "run.spike_window",
-                                                         "run.max_spikes",
-                                                         "bench.ranks",
-                                                         "run.audit_interval",
-                                                         "checkpoint.stripe_count",
-                                                         "bench.scaling",
-                                                         "bench.plot",
-                                                         "verify.steps",
-                                                         "verify.from",
-                                                         "debug.faults"};
+constexpr std::array<std::string_view, 7> kLaterKeys = {
+    "bench.ranks",  "run.audit_interval", "checkpoint.stripe_count", "bench.scaling", "bench.plot",
+    "verify.steps", "verify.from"};
 
 bool is_later(std::string_view key) {
   return std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end();

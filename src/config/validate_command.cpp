@@ -4,6 +4,7 @@
 
 #include "base/text.hpp"
 #include "config/changes.hpp"
+#include "config/fault.hpp"
 #include "config/problems.hpp"
 #include "config/reference.hpp"
 
@@ -30,6 +31,21 @@ void check_sources(const DataParameters& d, Problems& problems) {
         problems.add("data.sources[{}] and [{}] are both called \"{}\": give them different names",
                      j, i, b.name);
     }
+  }
+}
+
+void check_faults(const Parameters& p, Problems& problems) {
+  const int ranks = declared_ranks(p);
+  for (const std::string& text : p.debug.faults) {
+    const std::optional<Fault> fault = parse_fault(text);
+    if (!fault)
+      problems.add(
+          "debug.faults has \"{}\": write KIND@STEP or KIND@STEP:RANK, as in nan-gradient@12:1; "
+          "KIND is {}, STEP counts from 1",
+          text, fault_kinds());
+    else if (fault->rank >= ranks)
+      problems.add("debug.faults has \"{}\": the job has {} rank{}, numbered from 0", text, ranks,
+                   ranks == 1 ? "" : "s");
   }
 }
 
@@ -73,7 +89,12 @@ void check_training(const Parameters& p, Use use, Problems& problems) {
         "validation.interval = {} needs data.validation: name the token shards, or set "
         "validation.interval = 0",
         p.validation.interval);
+  check_faults(p, problems);
   const CheckpointParameters& c = p.checkpoint;
+  if (p.run.on_spike == "rollback" && c.interval == 0 && c.interval_minutes == 0.0)
+    problems.add(
+        "run.on_spike = \"rollback\" needs checkpoints to go back to: set checkpoint.interval or "
+        "checkpoint.interval_minutes");
   if (c.keep_every > 0 && c.interval == 0)
     problems.add(
         "checkpoint.keep_every = {} has no meaning without checkpoint.interval: set the "

@@ -32,6 +32,7 @@ class CheckpointMonitor final : public Monitor {
   void at_start() override;
   void after_step(const StepReport& report) override;
   void at_end(bool all_steps) override;
+  void after_rollback() override { saved_step_ = run_.state.step; }
 
   /// Somebody wants a checkpoint: `by` SIGUSR1 or a file. On every rank alike. It begins after the
   /// step, or with save_if_asked.

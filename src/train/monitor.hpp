@@ -18,6 +18,7 @@ struct RunState {
   std::int64_t first_step = 0;       ///< steps done before this job
   std::int64_t continued_step = -1;  ///< of the checkpoint that this job continues; -1: none
   std::uint64_t samples_consumed = 0;
+  std::int64_t num_left_out = 0;  ///< of the steps done: without an update (run.on_spike)
 };
 
 /// What monitors look at. All of it outlives them.
@@ -73,6 +74,8 @@ class Monitor {
   virtual void after_step(const StepReport&) {}
   virtual void after_validation(const ValidationReport&) {}
   virtual void after_save(const SaveReport&) {}
+  /// The run has gone back to the step of RunState: what lies behind that is forgotten.
+  virtual void after_rollback() {}
   /// After the last step of this job. `all_steps`: it was the last one of the run.
   virtual void at_end(bool /*all_steps*/) {}
 };

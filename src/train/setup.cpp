@@ -14,6 +14,7 @@
 #include "base/log.hpp"
 #include "base/process_age.hpp"
 #include "base/text.hpp"
+#include "io/checkpoint_files.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/device_choice.hpp"
@@ -62,6 +63,27 @@ double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
   return peak[0];
 }
 
+/// The newest checkpoint whose files are all there, as far as that shows without reading tensors.
+std::optional<std::filesystem::path> newest_that_opens(
+    const std::filesystem::path& directory, std::optional<io::CheckpointReader>& reader) {
+  std::vector<DamagedCheckpoint> damaged;
+  const auto complete = io::list_complete(directory);
+  for (auto folder = complete.rbegin(); folder != complete.rend(); ++folder) {
+    try {
+      reader.emplace(folder->path);
+    } catch (const Error& error) {
+      if (error.status() != ExitStatus::bad_data) throw;
+      damaged.push_back({folder->path, error.what()});
+      continue;
+    }
+    for (const DamagedCheckpoint& one : damaged)
+      log::warn("{} is damaged and would be passed over. {}", one.path.string(), one.why);
+    return folder->path;
+  }
+  if (!damaged.empty()) fail_all_damaged(damaged);
+  return std::nullopt;
+}
+
 }  // namespace
 
 void check_files(const config::Parameters& p) {
@@ -70,9 +92,8 @@ void check_files(const config::Parameters& p) {
   config::Parameters limited = p;
   const std::string identity = tokenizer_identity(p);
   std::string data_identity, data_tokenizer;
-  const auto folder = io::newest_checkpoint(checkpoint_directory(p));
   std::optional<io::CheckpointReader> reader;
-  if (folder) reader.emplace(*folder);
+  const auto folder = newest_that_opens(checkpoint_directory(p), reader);
   if (p.data.train.empty() && p.data.sources.empty()) {
     log::info("data.train is not set, nor data.sources: no shards were checked");
   } else {
@@ -167,7 +188,11 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
   add_monitors(attended);
+  guard_.emplace(monitored(), *checkpoints_, num_spikes_);
+  guard_->read_history();
+  faults_.emplace(monitored());
   record_start();
+  record_passed_over();
   rank_context_.context.profiler().reset();
 }
 
@@ -246,7 +271,11 @@ void Trainer::add_monitors(double attended_length) {
   // no weight, and is complete as soon as it is written.
   RunTriggers* triggers = lock_ ? &triggers_.emplace(lock_->directory()) : nullptr;
   checkpoints_ = &add_monitor<CheckpointMonitor>(
-      run, lock_.get(), control_, deadline_, triggers, [this] { return checkpoint_info(); },
+      run, lock_.get(), control_, deadline_, triggers,
+      [this] {
+        guard_->before_save();
+        return checkpoint_info();
+      },
       [this](const SaveReport& report) {
         for (const auto& monitor : monitors_) monitor->after_save(report);
       });
@@ -265,80 +294,6 @@ void Trainer::add_monitors(double attended_length) {
 
 MonitoredRun Trainer::monitored() {
   return {session_, parameters_, rank_context_, model_, state_, events_ ? &*events_ : nullptr};
-}
-
-void Trainer::start_or_continue() {
-  activity::enter("making or reading weights");
-  optim::AdamW& optimizer = *model_.memory.optimizer;
-  const auto folder = find_checkpoint(parameters_, "", session_.world());
-  if (!folder) limit_length();
-  if (folder) {
-    continue_from(*folder);
-  } else if (!parameters_.model.initial_weights.empty()) {
-    InitialWeights initial(parameters_, model_.memory.weights->table, &session_,
-                           wanted_state(*model_.memory.parameter_store));
-    initial.warn_of_tokenizer(training_data_.tokenizer_identity());
-    initial.load(rank_context_.context, optimizer);
-    keep_special_tokens(parameters_.model, initial.model());
-    log::info("new run: weights from {}", initial.describe());
-  } else {
-    randomize_masters(rank_context_.context, model_.memory.architecture, parameters_.training.seed,
-                      optimizer);
-    log::info("new run: weights from seed {}", parameters_.training.seed);
-  }
-  optimizer.weights_from_master(rank_context_.context);
-  model_.memory.parameter_store->gather(rank_context_.context);
-}
-
-void Trainer::limit_length() {
-  data_end_run_ =
-      limit_steps_to_data(parameters_, training_data_, {state_.step, state_.samples_consumed});
-}
-
-void Trainer::continue_from(const std::filesystem::path& folder) {
-  io::CheckpointReader reader(folder, io::CheckpointReader::Verify::everything,
-                              wanted_state(*model_.memory.parameter_store), company(session_));
-  const io::CheckpointInfo& info = reader.info();
-  const config::Parameters earlier =
-      require_continuable(reader, folder, parameters_, model_.memory.weights->table,
-                          training_data_.tokenizer_identity());
-  allowed_changes_ = allowed_changes(info, earlier, parameters_);
-  keep_special_tokens(parameters_.model, earlier.model);
-  const auto begin = std::chrono::steady_clock::now();
-  load_state(rank_context_.context, reader, *model_.memory.optimizer);
-  double read_s[] = {
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()};
-  session_.world().all_reduce_max(std::span<double>(read_s));
-  resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);
-  state_.step = info.step;
-  state_.samples_consumed = info.samples_consumed;
-  state_.continued_step = state_.step;
-  limit_length();
-  tell_changes_of_course(info, folder, earlier, parameters_, training_data_.identity());
-  log::info("continuing {} (step {}, {} samples, written by {})", folder.string(), state_.step,
-            state_.samples_consumed, info.grid);
-  double bytes = 0.0;
-  for (const auto& tensor : reader.tensors())
-    bytes += static_cast<double>(tensor.rows * tensor.cols) * 3 * sizeof(float);
-  log::info("the checkpoint was read in {:.2f} s: {}, {}/s", read_s[0], human_bytes(bytes),
-            human_bytes(bytes / std::max(read_s[0], 1e-9)));
-}
-
-io::CheckpointInfo Trainer::checkpoint_info() const {
-  return {.step = state_.step,
-          .samples_consumed = state_.samples_consumed,
-          .tokens_consumed = state_.samples_consumed *
-                             static_cast<std::uint64_t>(parameters_.training.sequence_length),
-          .adam_step = state_.step,
-          .resolved_input = config::to_toml(parameters_),
-          .tokenizer_identity = training_data_.tokenizer_identity(),
-          .data_identity = training_data_.identity(),
-          .allowed_changes = allowed_changes_,
-          .build = build_,
-          .grid = rank_context_.grid.describe(),
-          .num_ranks = session_.size(),
-          .saved_at = std::time(nullptr),
-          .job = job_};
 }
 
 }  // namespace espalier::train

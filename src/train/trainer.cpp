@@ -16,7 +16,7 @@ using device::Phase;
 using Clock = std::chrono::steady_clock;
 
 // One step: batch, forward, backward, reduce, clip, update.
-StepReport Trainer::train_step() {
+std::optional<StepReport> Trainer::train_step() {
   const auto start = Clock::now();
   activity::set_step(state_.step + 1);
   const config::TrainingParameters& training = parameters_.training;
@@ -26,31 +26,38 @@ StepReport Trainer::train_step() {
       state_.samples_consumed, static_cast<std::uint64_t>(training.global_batch_size));
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        state_.step + 1, training.steps);
-  const StepResult result = training_step(
-      plan::step_model(rank_context_.context, rank_context_.grid, model_.communicators,
-                       model_.stage, model_.memory),
-      {.num_micro_batches = batch_shape_.num_micro_batches,
-       .num_targets = num_targets,
-       .load =
-           [this](std::int64_t micro) {
-             auto phase = rank_context_.context.profiler().scope(Phase::data);
-             data::load_micro_batch(training_data_.sources(), batch_shape_, state_.samples_consumed,
-                                    micro, batch_);
-             return as_batch(batch_);
-           }},
-      {.optimizer = parameters_.optimizer, .learning_rate = learning_rate, .step = state_.step + 1},
-      step_hooks());
+  const StepFault fault = faults_->before_step(state_.step + 1);
+  const StepResult result =
+      training_step(plan::step_model(rank_context_.context, rank_context_.grid,
+                                     model_.communicators, model_.stage, model_.memory),
+                    {.num_micro_batches = batch_shape_.num_micro_batches,
+                     .num_targets = num_targets,
+                     .load =
+                         [this](std::int64_t micro) {
+                           auto phase = rank_context_.context.profiler().scope(Phase::data);
+                           data::load_micro_batch(training_data_.sources(), batch_shape_,
+                                                  state_.samples_consumed, micro, batch_);
+                           return as_batch(batch_);
+                         }},
+                    {.optimizer = parameters_.optimizer,
+                     .learning_rate = learning_rate,
+                     .step = state_.step + 1,
+                     .num_left_out = state_.num_left_out},
+                    step_hooks(fault));
 
-  ++state_.step;
   state_.samples_consumed += static_cast<std::uint64_t>(training.global_batch_size);
+  if (guard_->wants_rollback()) return std::nullopt;
+  ++state_.step;
+  if (!result.updated) ++state_.num_left_out;
   deadline_.step_done(control_.elapsed_s());
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  return {.step = state_.step,
-          .tokens = state_.samples_consumed * static_cast<std::uint64_t>(training.sequence_length),
-          .loss = result.loss,
-          .grad_norm = result.grad_norm,
-          .learning_rate = learning_rate,
-          .seconds = seconds};
+  return StepReport{
+      .step = state_.step,
+      .tokens = state_.samples_consumed * static_cast<std::uint64_t>(training.sequence_length),
+      .loss = result.loss,
+      .grad_norm = result.grad_norm,
+      .learning_rate = learning_rate,
+      .seconds = seconds};
 }
 
 void Trainer::warm_up() {
@@ -68,7 +75,7 @@ void Trainer::warm_up() {
 
 // The step loop. What else happens at a step is in the monitors (Trainer::add_monitors).
 StopReason Trainer::run() {
-  const std::int64_t steps = parameters_.training.steps;
+  const std::int64_t& steps = parameters_.training.steps;  // may become fewer in a rollback
   // A request of the time of the start. A limit that is near already leaves one step.
   exchange_->between_steps(0.0);
   exchange_->forget_time_limit();
@@ -77,9 +84,13 @@ StopReason Trainer::run() {
   deadline_.begin(control_.elapsed_s());
   while (state_.step < steps && !exchange_->is_urgent() && !has_enough_steps()) {
     const double stalled_s = checkpoints_->stalled_s();
-    const StepReport report = train_step();
+    const std::optional<StepReport> report = train_step();
+    if (!report) {
+      roll_back();
+      continue;
+    }
     record_->took_from_step(checkpoints_->stalled_s() - stalled_s);
-    for (const auto& monitor : monitors_) monitor->after_step(report);
+    for (const auto& monitor : monitors_) monitor->after_step(*report);
   }
   const bool all_steps = state_.step >= steps;
   for (const auto& monitor : monitors_) monitor->at_end(all_steps);
@@ -131,19 +142,15 @@ StopReason Trainer::report_end(bool all_steps) {
   return reason;
 }
 
-StepHooks Trainer::step_hooks() {
-  return {
-      .exchange = [this](const StepSums& of_rank) { return exchange_->in_step(of_rank); },
-      // A save of an earlier step is worth keeping.
-      .before_failure = [this] { checkpoints_->finish(); },
-      .remedy =
-          "Continue from the last checkpoint with a lower optimizer.learning_rate or "
-          "other data",
-      .before_update =
-          [this] {
-            for (const auto& monitor : monitors_) monitor->before_update();
-          },
-      .before_overwrite = [this](std::int64_t state) { checkpoints_->before_overwrite(state); }};
+StepHooks Trainer::step_hooks(const StepFault& fault) {
+  return {.exchange = [this](const StepSums& of_rank) { return exchange_->in_step(of_rank); },
+          .judge = [this](const StepFindings& findings) { return guard_->judge(findings); },
+          .before_update =
+              [this] {
+                for (const auto& monitor : monitors_) monitor->before_update();
+              },
+          .before_overwrite = [this](std::int64_t state) { checkpoints_->before_overwrite(state); },
+          .fault = fault};
 }
 
 }  // namespace espalier::train

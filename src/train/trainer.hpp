@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -16,16 +17,19 @@
 #include "train/checkpoint_monitor.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
+#include "train/fault_injector.hpp"
 #include "train/job_record.hpp"
 #include "train/monitor.hpp"
 #include "train/progress.hpp"
 #include "train/run_control.hpp"
+#include "train/spike_guard.hpp"
 #include "train/status_file.hpp"
 #include "train/step/step.hpp"
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
 #include "train/validation_monitor.hpp"
 #include "train/watchdog.hpp"
+#include "train/whole_checkpoint.hpp"
 
 namespace espalier::train {
 
@@ -34,8 +38,8 @@ namespace espalier::train {
 class Trainer {
  public:
   /// Takes the run directory, opens data and logs, lays out memory, makes initial weights or
-  /// continues the newest complete checkpoint there. `parameters` are resolved; `build` describes
-  /// the program.
+  /// continues the newest checkpoint there that is whole. `parameters` are resolved; `build`
+  /// describes the program.
   Trainer(parallel::MpiSession& session, const config::Parameters& parameters,
           const std::string& build);
   ~Trainer();
@@ -52,7 +56,16 @@ class Trainer {
  private:
   void open_rank_log();
   void start_or_continue();
-  void continue_from(const std::filesystem::path& folder);
+  /// The newest checkpoint up to `last_step` that is whole, of which the state is then; nothing:
+  /// there is none. Damaged ones are passed over. `tells`: says what has changed since it was
+  /// written. Collective.
+  std::optional<std::filesystem::path> load_newest(std::int64_t last_step, bool tells);
+  /// Returns what is damaged; empty: the state is that of the checkpoint.
+  std::string load(const std::filesystem::path& folder, bool tells);
+  void weights_from_master();
+  /// After a spike: back to the last checkpoint, without the data since then. Collective.
+  void roll_back();
+  void record_passed_over();
   void limit_length();  ///< training.steps, when the data end the run
   void add_monitors(double attended_length);
   template <class Kind, class... Arguments>
@@ -64,8 +77,9 @@ class Trainer {
   }
   MonitoredRun monitored();
   void record_start();  ///< in events.jsonl and status.json
-  StepReport train_step();
-  StepHooks step_hooks();
+  /// Nothing: the run is to go back.
+  std::optional<StepReport> train_step();
+  StepHooks step_hooks(const StepFault& fault);
   bool has_enough_steps() const;  ///< of run.stop_after
   void forget_triggers();         ///< at the end of the job
   StopReason report_end(bool all_steps);
@@ -108,6 +122,10 @@ class Trainer {
   std::optional<RunTriggers> triggers_;      ///< rank 0
   Deadline deadline_;
   std::optional<StepExchange> exchange_;
+  std::optional<SpikeGuard> guard_;
+  std::optional<FaultInjector> faults_;
+  std::int64_t num_spikes_ = 0;                 ///< of the checkpoint that is continued
+  std::vector<DamagedCheckpoint> passed_over_;  ///< and not yet recorded
   std::optional<runs::PlannedStep> planned_;
   bool data_end_run_ = false;  ///< before the steps that were asked for
 };

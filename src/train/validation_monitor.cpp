@@ -1,5 +1,6 @@
 #include "train/validation_monitor.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -35,6 +36,12 @@ void ValidationMonitor::after_step(const StepReport& report) {
 
 void ValidationMonitor::at_end(bool all_steps) {
   if (all_steps && run_.parameters.validation.at_end) validate();
+}
+
+void ValidationMonitor::after_rollback() {
+  // The row of an earlier validation, at this step or before, is still in validation.csv.
+  validated_step_ = std::min(validated_step_, run_.state.step);
+  is_left_ = false;
 }
 
 void ValidationMonitor::validate() {

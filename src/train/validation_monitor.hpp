@@ -27,6 +27,7 @@ class ValidationMonitor final : public Monitor {
   void at_start() override;
   void after_step(const StepReport& report) override;
   void at_end(bool all_steps) override;
+  void after_rollback() override;
 
   /// One is due at this step and was not made, or not to the end.
   bool is_left() const { return is_left_; }

@@ -13,9 +13,8 @@ namespace {
 
 /// Rare, so it may cost collectives. A rank's own loss tells whose batch it was; the gradients have
 /// been summed over the ranks by now, so they are asked only when every loss is finite.
-[[noreturn]] void fail_not_finite(parallel::Communicator& world, std::int64_t step,
-                                  const StepSums& of_rank, const StepSums& sums,
-                                  const StepHooks& hooks) {
+std::string describe_not_finite(parallel::Communicator& world, const StepSums& of_rank,
+                                const StepSums& sums) {
   const auto culprits = [&](double mine) {
     std::string ranks;
     const std::vector<double> all = world.all_gather(mine);
@@ -25,17 +24,12 @@ namespace {
   };
   const std::string by_loss = culprits(of_rank.loss);
   const std::string by_gradient = culprits(optim::squared_norm(of_rank.square_sums));
-  if (hooks.before_failure) hooks.before_failure();
   const std::string where = !by_loss.empty() ? "the loss is not finite on rank " + by_loss
                             : !by_gradient.empty()
                                 ? "the gradient is not finite on rank " + by_gradient
                                 : "the gradient is not finite, but only in the sum over the ranks";
-  throw Error(
-      ExitStatus::bad_numbers,
-      fmt::format("step {}: {} (sum of losses {}, sum of squared gradients {}); no weight "
-                  "was changed. {}",
-                  step, where, sums.loss, optim::squared_norm(sums.square_sums), hooks.remedy),
-      Met::by_every_rank);
+  return fmt::format("{} (sum of losses {}, sum of squared gradients {})", where, sums.loss,
+                     optim::squared_norm(sums.square_sums));
 }
 
 }  // namespace
@@ -45,26 +39,39 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
   const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
   for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
     const bool last = micro + 1 == batches.num_micro_batches;
-    m.stage.train(batches.load(micro), static_cast<float>(1.0 / num_targets),
+    m.stage.train(batches.load(micro),
+                  static_cast<float>(1.0 / num_targets) * hooks.fault.gradient_factor,
                   /*first=*/micro == 0,
                   [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); });
   }
-  const double loss = m.stage.take_loss_sum();
+  const double loss = m.stage.take_loss_sum() * hooks.fault.loss_factor;
   const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
   const StepSums of_rank{.loss = loss, .square_sums = {square_sums.begin(), square_sums.end()}};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
   const double norm = std::sqrt(optim::squared_norm(sums.square_sums));
+  StepFindings findings{.step = update.step, .loss = sums.loss / num_targets, .grad_norm = norm};
   if (!std::isfinite(sums.loss) || !std::isfinite(norm))
-    fail_not_finite(*m.communicators.world, update.step, of_rank, sums, hooks);
+    findings.not_finite = describe_not_finite(*m.communicators.world, of_rank, sums);
+  StepResult result{.loss = findings.loss, .grad_norm = norm};
+  result.updated = hooks.judge ? hooks.judge(findings) : findings.not_finite.empty();
+  if (!hooks.judge && !result.updated) fail_not_finite(findings, "Lower optimizer.learning_rate");
+  if (!result.updated) return result;
 
   if (hooks.before_update) hooks.before_update();
   m.optimizer.update(m.context, update.optimizer,
                      {.learning_rate = update.learning_rate,
                       .gradient_scale = optim::clip_scale(norm, update.optimizer.max_grad_norm),
-                      .step = update.step},
+                      .step = update.step - update.num_left_out},
                      hooks.before_overwrite);
   m.parameters.begin_gather(m.context);
-  return {.loss = sums.loss / num_targets, .grad_norm = norm};
+  return result;
+}
+
+void fail_not_finite(const StepFindings& findings, const std::string& remedy) {
+  throw Error(ExitStatus::bad_numbers,
+              fmt::format("step {}: {}; no weight was changed. {}", findings.step,
+                          findings.not_finite, remedy),
+              Met::by_every_rank);
 }
 
 double loss_share(const parallel::ProcessGrid& grid, double loss) {

@@ -40,6 +40,8 @@ struct StepUpdate {
   const config::OptimizerParameters& optimizer;
   double learning_rate;
   std::int64_t step;  ///< from 1
+  /// Steps before this one that changed no weight: the bias of the moments is that of the updates.
+  std::int64_t num_left_out = 0;
 };
 
 /// What else every rank tells in the one all-reduce of a step: who was asked to stop or to save and
@@ -54,31 +56,52 @@ struct StepSums {
   std::vector<double> square_sums;  ///< of the gradients, by tensor (GradientNorm::square_sums)
 };
 
+/// What the sums of a step say before any weight changes; the same on every rank.
+struct StepFindings {
+  std::int64_t step;
+  double loss;  ///< mean over the targets, in nats
+  double grad_norm;
+  /// What of them is not finite, and on which ranks: "the loss is not finite on rank 3 (...)".
+  /// Empty: both are finite.
+  std::string not_finite = {};
+};
+
+/// A fault for trying what becomes of it (debug.faults): factors of this rank's loss and gradient.
+struct StepFault {
+  double loss_factor = 1.0;
+  float gradient_factor = 1.0F;
+};
+
 /// What else happens in a step; whatever is left empty does not.
 struct StepHooks {
   /// The sums over the ranks: the one all-reduce of a step, in which more may travel. Empty:
   /// sum_over_ranks.
   std::function<StepSums(const StepSums& of_rank)> exchange = {};
-  /// Before a step whose sums are not finite throws.
-  std::function<void()> before_failure = {};
-  std::string remedy = "Lower optimizer.learning_rate";  ///< the sentence that ends that error
+  /// Whether the step changes the weights, the same on every rank; throws to end the run. Empty:
+  /// it does when loss and norm are finite, else fail_not_finite.
+  std::function<bool(const StepFindings&)> judge = {};
   /// The gradients are reduced, finite and not yet clipped.
   std::function<void()> before_update = {};
   /// See optim::AdamW::update.
   std::function<void(std::int64_t state)> before_overwrite = {};
+  StepFault fault = {};
 };
 
 /// The same on every rank.
 struct StepResult {
   double loss;  ///< mean over the targets, in nats
   double grad_norm;
+  bool updated = true;  ///< else judge said no, and weights and moments are what they were
 };
+
+/// Throws Error (bad_numbers, met by every rank): what is not finite, and that no weight was
+/// changed. `remedy`: its last sentence.
+[[noreturn]] void fail_not_finite(const StepFindings& findings, const std::string& remedy);
 
 /// One step of training: forward and backward of every micro-batch, reduction of the gradients,
 /// clipping (Pascanu et al. 2013, arXiv:1211.5063), AdamW, gathering of the weights. Collective. On
-/// a GPU it returns before the update is done. Throws Error (bad_numbers, met by every rank) when
-/// the loss or the gradient is not finite: it names the step and the ranks, and no weight was
-/// changed.
+/// a GPU it returns before the update is done. Without StepHooks::judge it throws what
+/// fail_not_finite does when the loss or the gradient is not finite.
 StepResult training_step(const StepModel& model, const StepBatches& batches,
                          const StepUpdate& update, const StepHooks& hooks = {});
 

@@ -66,7 +66,12 @@ TEST_CASE("a step tells its sums, then changes one piece of the state after anot
              watched.model.communicators.world->all_reduce_sum(sums);
              return train::StepSums{.loss = sums[0], .square_sums = {sums.begin() + 1, sums.end()}};
            },
-       .before_failure = [&] { events.emplace_back("failure"); },
+       .judge =
+           [&](const train::StepFindings& findings) {
+             events.emplace_back("judge");
+             CHECK(findings.not_finite.empty());
+             return true;
+           },
        .before_update =
            [&] {
              events.emplace_back("update");
@@ -77,7 +82,7 @@ TEST_CASE("a step tells its sums, then changes one piece of the state after anot
              if (overwritten.empty()) events.emplace_back("overwrite");
              overwritten.push_back(state);
            }});
-  CHECK(events == std::vector<std::string>{"exchange", "update", "overwrite"});
+  CHECK(events == std::vector<std::string>{"exchange", "judge", "update", "overwrite"});
   CHECK(overwritten.size() == watched.model.memory.optimizer->state().size());
   CHECK(std::is_sorted(overwritten.begin(), overwritten.end()));
   CHECK(result.loss == expected.loss);
@@ -86,19 +91,37 @@ TEST_CASE("a step tells its sums, then changes one piece of the state after anot
   CHECK(watched.masters() != before);
 }
 
+TEST_CASE(
+    "a step that is judged to be left out changes nothing, and the next is as if it was not") {
+  if (testing::gpu_of_test() != nullptr) return;
+  Job plain, judged;
+  const std::vector<float> before = judged.masters();
+  const train::StepHooks left_out = {
+      .judge = [](const train::StepFindings& findings) { return findings.not_finite.empty(); },
+      .before_update = [] { FAIL("no update was to come"); },
+      .fault = {.gradient_factor = std::numeric_limits<float>::quiet_NaN()}};
+  CHECK_FALSE(judged.step(1, left_out).updated);
+  CHECK(judged.masters() == before);
+  const train::StepResult expected = plain.step(1);
+  const train::StepResult result = judged.step(1);
+  CHECK(result.updated);
+  CHECK(result.grad_norm == expected.grad_norm);
+  CHECK(judged.masters() == plain.masters());
+}
+
 TEST_CASE("a step whose sums are not finite names the ranks and changes no weight") {
   if (testing::gpu_of_test() != nullptr) return;
   Job job;
   const int last_data = job.data - 1;
   std::string message;
-  int failures = 0;
   const auto failing_step = [&](std::function<train::StepSums(const train::StepSums&)> exchange) {
     const std::vector<float> before = job.masters();
     bool updated = false;
     try {
       job.step(7, {.exchange = std::move(exchange),
-                   .before_failure = [&] { ++failures; },
-                   .remedy = "Take care",
+                   .judge = [](const train::StepFindings& findings) -> bool {
+                     train::fail_not_finite(findings, "Take care");
+                   },
                    .before_update = [&] { updated = true; },
                    .before_overwrite = [&](std::int64_t) { updated = true; }});
       FAIL("no error");
@@ -127,7 +150,6 @@ TEST_CASE("a step whose sums are not finite names the ranks and changes no weigh
   for (std::size_t rank = 0; rank < blamed.size(); ++rank)
     if (blamed[rank] != 0.0) ranks += (ranks.empty() ? "" : ", ") + std::to_string(rank);
   CHECK_THAT(message, Contains("the loss is not finite on rank " + ranks + " ("));
-  CHECK(failures == 2);
 }
 
 }  // namespace espalier

@@ -361,13 +361,22 @@ TEST_CASE("a training run needs data and a place") {
   expect_words(error_of(p), {"run.time_limit", "run.time_margin = 15"});
 }
 
+TEST_CASE("a fault that cannot be injected and a rollback without checkpoints are refused") {
+  Parameters p = small_run();
+  p.debug.faults = {"nan-gradient@3:1", "flood@3", "kill-rank@0", "stop-rank@2:x"};
+  p.run.on_spike = "rollback";
+  p.checkpoint.interval = 0;
+  expect_words(error_of(p), {"nan-gradient@3:1", "1 rank", "flood@3", "kill-rank@0",
+                             "stop-rank@2:x", "loss-spike", "run.on_spike", "checkpoint.interval"});
+}
+
 TEST_CASE("a key that comes later is refused when it is set, and stands in no dump") {
   Parameters p = small_run();
-  CHECK(config::to_toml(p).find("on_spike") == std::string::npos);
-  p.run.on_spike = "skip";
+  CHECK(config::to_toml(p).find("audit_interval") == std::string::npos);
+  p.run.audit_interval = 10;
   p.checkpoint.stripe_count = 4;
   expect_words(error_of(p),
-               {"run.on_spike = \"skip\" has no effect", "checkpoint.stripe_count = 4"});
+               {"run.audit_interval = 10 has no effect", "checkpoint.stripe_count = 4"});
 }
 
 TEST_CASE("sources stand in place of data.train, each with its own shards and a weight") {
