@@ -1,13 +1,45 @@
+#include <optional>
+#include <utility>
+
 #include "base/log.hpp"
 #include "commands/banner.hpp"
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
 #include "parallel/comm/on_rank_0.hpp"
+#include "plan/time/step_time.hpp"
 #include "train/device_choice.hpp"
 #include "train/stopped_early.hpp"
 #include "train/trainer.hpp"
 
 namespace espalier::commands {
+namespace {
+
+/// What the first plan.device makes expect, for the report at the end; nothing without one. Before
+/// anything is trained: a device that cannot be planned for ends the command here. Collective.
+std::optional<runs::PlannedStep> planned_step(parallel::MpiSession& session,
+                                              const config::Parameters& parameters) {
+  std::optional<runs::PlannedStep> planned;
+  parallel::on_rank_0(session, [&] {
+    if (parameters.plan.device.empty()) return std::string();
+    const config::HardwareParameters hardware = plan::hardware_of(parameters).front();
+    const plan::StepTime time = plan::predict_step(parameters, hardware);
+    const config::TrainingParameters& t = parameters.training;
+    const auto step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
+    planned = {.device = hardware.name,
+               .step_s = time.step(),
+               .tokens_per_second = step_tokens / time.step(),
+               .parts = {{"matrix products", time.products},
+                         {"attention", time.attention},
+                         {"memory-bound operators", time.memory_bound},
+                         {"tensor communication", time.tensor_exposed},
+                         {"data communication", time.data_exposed},
+                         {"other", time.other + time.bubble}}};
+    return std::string();
+  });
+  return planned;
+}
+
+}  // namespace
 
 ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   const parallel::GridShape shape = train::grid_shape(parameters);
@@ -23,7 +55,9 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
     return ExitStatus::ok;
   }
   print_banner(session, parameters, shape);
+  std::optional<runs::PlannedStep> planned = planned_step(session, parameters);
   train::Trainer trainer(session, parameters, build_description());
+  if (planned) trainer.expect(std::move(*planned));
   const train::StopReason reason = trainer.run();
   if (reason == train::StopReason::finished) {
     log::info("finished: all {} steps are done", trainer.step());

@@ -19,7 +19,8 @@ double seconds_of_steps(const std::vector<io::HistoryRow>& history, std::int64_t
   return sum;
 }
 
-/// Divides the time of a job's steps into useful ones and those made again, and fills what is left.
+/// Divides the time of a job's steps into new and replayed ones; the rest of its wall time is
+/// other_s.
 void complete(Job& job, double all_steps_s, std::int64_t steps_again) {
   TimeAccount& t = job.time;
   const std::int64_t steps = std::max<std::int64_t>(job.last_step - job.first_step, 0);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -232,9 +233,11 @@ std::string describe(const JobReport& r) {
                            : std::string("what is hidden beside computation is not measured"),
                        seconds_text(r.input_s));
   if (r.saves > 0)
-    lines += fmt::format("\ncheckpoints: {} of {} written in {}; the training waited {}", r.saves,
-                         human_bytes(static_cast<double>(r.save_bytes)),
-                         seconds_text(r.save_write_s), seconds_text(r.time.checkpoint_s));
+    lines +=
+        fmt::format("\ncheckpoints: {}, {} in {} = {}/s; the training waited {}", r.saves,
+                    human_bytes(static_cast<double>(r.save_bytes)), seconds_text(r.save_write_s),
+                    human_bytes(static_cast<double>(r.save_bytes) / std::max(r.save_write_s, 1e-9)),
+                    seconds_text(r.time.checkpoint_s));
   if (r.planned && std::isfinite(r.tokens_per_second))
     lines += fmt::format(
         "\nplanned for {}: {} tok/s, {:.4f} s a step; measured {} tok/s ({} of the plan)",

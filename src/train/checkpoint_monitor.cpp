@@ -15,23 +15,9 @@
 namespace espalier::train {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-/// The training waits, in the phase of checkpoints.
-class Stall {
- public:
-  Stall(const MonitoredRun& run, double& stalled_s)
-      : scope_(run.rank_context.context.profiler().scope(device::Phase::checkpoint)),
-        stalled_s_(stalled_s) {}
-  ~Stall() { stalled_s_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
-  Stall(const Stall&) = delete;
-  Stall& operator=(const Stall&) = delete;
-
- private:
-  device::Profiler::Scope scope_;
-  double& stalled_s_;
-  Clock::time_point begin_ = Clock::now();
-};
+device::Profiler::Scope checkpoint_phase(const MonitoredRun& run) {
+  return run.rank_context.context.profiler().scope(device::Phase::checkpoint);
+}
 
 /// "1.20 GiB in 3.10 s = 396.33 MiB/s; the training waited 0.020 s"
 std::string describe_save(const SaveReport& saved) {
@@ -120,7 +106,7 @@ void CheckpointMonitor::save() {
   }
   saved_step_ = run_.state.step;
   finish();
-  const Stall stall(run_, stalled_s_);
+  const auto phase = checkpoint_phase(run_);
   has_begun_asked_ = is_asked_;
   deadline_.save_began(control_.elapsed_s());
   driver_->begin(info_());
@@ -128,14 +114,14 @@ void CheckpointMonitor::save() {
 
 void CheckpointMonitor::next_part() {
   if (driver_ == nullptr || !driver_->is_saving()) return;
-  const Stall stall(run_, stalled_s_);
+  const auto phase = checkpoint_phase(run_);
   if (lock_ != nullptr) lock_->require_held();
   report(driver_->next_part());
 }
 
 void CheckpointMonitor::finish() {
   if (driver_ == nullptr) return;
-  const Stall stall(run_, stalled_s_);
+  const auto phase = checkpoint_phase(run_);
   const activity::Scope waiting("waiting for a checkpoint");
   report(driver_->finish());
 }
@@ -148,7 +134,7 @@ void CheckpointMonitor::is_honoured() {
 
 void CheckpointMonitor::before_overwrite(std::int64_t state_index) {
   if (driver_ == nullptr || !driver_->is_saving()) return;
-  const Stall stall(run_, stalled_s_);
+  const auto phase = checkpoint_phase(run_);
   driver_->before_overwrite(state_index);
 }
 
@@ -160,20 +146,9 @@ void CheckpointMonitor::report(const std::optional<SaveReport>& saved) {
                              {"stall_s", saved->stall_s},
                              {"bytes", static_cast<double>(saved->bytes)},
                              {"path", "checkpoints/" + io::step_folder_name(saved->step)}});
-  ++total_.step;
-  total_.write_s += saved->write_s;
-  total_.stall_s += saved->stall_s;
-  total_.bytes += saved->bytes;
-  complete_step_ = saved->step;
-  complete_at_s_ = control_.elapsed_s();
-  deadline_.save_done(complete_at_s_);
+  deadline_.save_done(control_.elapsed_s());
   is_honoured();
   tell_(*saved);
-}
-
-std::string CheckpointMonitor::summary() const {
-  if (total_.step == 0) return {};
-  return fmt::format("checkpoints: {} of this job, {}", total_.step, describe_save(total_));
 }
 
 }  // namespace espalier::train

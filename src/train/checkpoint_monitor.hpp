@@ -45,9 +45,6 @@ class CheckpointMonitor final : public Monitor {
   bool is_save_due(std::int64_t step) const;
   /// A save of the state as it is now has begun, or is complete.
   bool has_saved_state() const { return saved_step_ == run_.state.step; }
-  /// Of the last checkpoint that this job made complete; 0: none yet.
-  std::int64_t complete_step() const { return complete_step_; }
-  double complete_age_s() const { return control_.elapsed_s() - complete_at_s_; }
 
   /// This rank has done its share of what a running save does now: its word in the exchange of the
   /// ranks.
@@ -64,11 +61,9 @@ class CheckpointMonitor final : public Monitor {
   /// Waits for a running save and makes it complete. Collective.
   void finish();
   /// What the training has waited for checkpoints on this rank so far, in seconds.
-  double stalled_s() const { return stalled_s_; }
+  double stalled_s() const { return driver_ == nullptr ? 0.0 : driver_->stalled_s(); }
   /// For optim::AdamW::update.
   void before_overwrite(std::int64_t state_index);
-  /// All saves of this job for the end of the log; empty: there were none.
-  std::string summary() const;
 
  private:
   using Clock = std::chrono::steady_clock;  // nobody sets it
@@ -85,14 +80,10 @@ class CheckpointMonitor final : public Monitor {
   Tell tell_;
   std::unique_ptr<CheckpointDriver> driver_;
   std::int64_t saved_step_;
-  std::int64_t complete_step_ = 0;
-  double complete_at_s_ = 0.0;
   bool is_asked_ = false;
   bool has_begun_asked_ = false;  ///< that save
   Clock::time_point last_begin_ = Clock::now();
   bool wanted_ = false;  ///< by save_after_step
-  SaveReport total_;     ///< of this job; step: how many
-  double stalled_s_ = 0.0;
 };
 
 /// "every 500 steps and every 30 minutes", for the log.

@@ -274,7 +274,11 @@ std::vector<io::CheckpointShard> CheckpointDriver::shards() const {
 class CheckpointDriver::Stall {
  public:
   explicit Stall(CheckpointDriver& driver) : driver_(driver) {}
-  ~Stall() { driver_.stall_s_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  ~Stall() {
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+    driver_.stall_s_ += seconds;
+    driver_.all_stalls_s_ += seconds;
+  }
   Stall(const Stall&) = delete;
   Stall& operator=(const Stall&) = delete;
 

@@ -72,6 +72,8 @@ class CheckpointDriver {
   std::optional<SaveReport> finish();
   /// For optim::AdamW::update.
   void before_overwrite(std::int64_t state_index);
+  /// What this rank has waited for saves so far, in seconds.
+  double stalled_s() const { return all_stalls_s_; }
 
  private:
   enum class Part : std::uint8_t { none, writing, completing };
@@ -89,6 +91,7 @@ class CheckpointDriver {
   io::CheckpointInfo info_;
   Part part_ = Part::none;
   double stall_s_ = 0.0;  ///< that this rank has waited for the save under way
+  double all_stalls_s_ = 0.0;
 };
 
 }  // namespace espalier::train

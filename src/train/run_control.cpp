@@ -12,19 +12,11 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/process_age.hpp"
 #include "base/text.hpp"
 
 namespace espalier::train {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-/// A limit counts from here: the start of MPI on many nodes takes a part of it.
-const Clock::time_point program_start = Clock::now();
-
-double since_start_s() {
-  return std::chrono::duration<double>(Clock::now() - program_start).count();
-}
 
 /// From the start of the program.
 double slurm_end_s() {
@@ -33,7 +25,7 @@ double slurm_end_s() {
       announced_end_s(std::getenv("SLURM_JOB_END_TIME"), std::time(nullptr), oddity);
   if (!oddity.empty() && log::rank() == 0)
     log::warn("SLURM_JOB_END_TIME {}: it is ignored", oddity);
-  return since_start_s() + left_s;
+  return process_age_s() + left_s;
 }
 
 }  // namespace
@@ -112,7 +104,7 @@ bool RunControl::has_limit() const {
 }
 
 double RunControl::elapsed_s() const {
-  return since_start_s();
+  return process_age_s();
 }
 
 bool RunControl::out_of_time(double seconds) const {

@@ -279,8 +279,8 @@ void Trainer::add_monitors(double attended_length) {
       [this](const SaveReport& report) {
         for (const auto& monitor : monitors_) monitor->after_save(report);
       });
-  const StatusLine& status = add_monitor<StatusLine>(run, *progress_, *checkpoints_);
-  exchange_.emplace(run, control_, *checkpoints_, deadline_, triggers, [&] { status.tell(); });
+  exchange_.emplace(run, control_, *checkpoints_, deadline_, triggers,
+                    [this] { log::info("{}", status_line(job_files_.status->now())); });
   // After this the run directory exists for every rank.
   const std::int64_t validated_step = std::stoll(
       session_.world().broadcast(std::to_string(log_ ? log_->last_validation() : -1), 0));

@@ -1,27 +1,12 @@
 #pragma once
-#include "train/checkpoint_monitor.hpp"
-#include "train/monitor.hpp"
-#include "train/progress.hpp"
+#include <string>
+
+#include "runs/run_status.hpp"
 
 namespace espalier::train {
 
-/// What Trigger::status asks for: a line of how the run is.
-class StatusLine final : public Monitor {
- public:
-  /// References must outlive the monitor.
-  StatusLine(const MonitoredRun& run, const Progress& progress,
-             const CheckpointMonitor& checkpoints)
-      : run_(run), progress_(progress), checkpoints_(checkpoints) {}
-  void after_step(const StepReport& report) override { last_ = report; }
-
-  /// On rank 0, into the log.
-  void tell() const;
-
- private:
-  MonitoredRun run_;
-  const Progress& progress_;
-  const CheckpointMonitor& checkpoints_;
-  StepReport last_{};
-};
+/// What Trigger::status asks for, for the log: "status: 120 of 500 steps, loss 3.21, 9,120 tok/s,
+/// ETA 4 min 10 s, last checkpoint: step 100, 12 s ago; now in attention".
+std::string status_line(const runs::RunStatus& status);
 
 }  // namespace espalier::train

@@ -118,7 +118,6 @@ StopReason Trainer::report_end(bool all_steps) {
   if (parameters_.data.sources.size() > 1)
     log::info("samples taken: {}", training_data_.describe_consumed(state_.samples_consumed));
   log::info("{}", progress_->summary());
-  if (const std::string saves = checkpoints_->summary(); !saves.empty()) log::info("{}", saves);
   const bool validation_left = validation_ != nullptr && validation_->is_left();
   const bool finished = all_steps && !validation_left;
   const StopReason reason = finished                   ? StopReason::finished

@@ -115,5 +115,24 @@ class RunCase(unittest.TestCase):
     def train(self, name, *overrides, ranks=1, status=0, **how):
         return espalier(ranks, "train", *self.keys(name, *overrides), status=status, **how)
 
+    def start(self, ranks, *words):
+        """The program in the background; it is ended after the test, should it still be there."""
+        process = subprocess.Popen(command(ranks, *words), env=environment(), text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT)
+
+        def end():
+            if process.poll() is not None:
+                return
+            process.terminate()
+            try:
+                process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+        self.addCleanup(end)
+        return process
+
     def history(self, name):
         return history(self.folder / name)

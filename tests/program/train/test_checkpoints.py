@@ -37,7 +37,7 @@ class Checkpoints(RunCase):
         output = self.train("told", "training.steps=6", "checkpoint.interval=3")
         self.assertRegex(output, r"checkpoint of step 3 is complete \(\S+ [KM]iB in \S+ s = "
                                  r"\S+ [KMG]iB/s; the training waited \S+ s\)")
-        self.assertIn("checkpoints: 2 of this job, ", output)
+        self.assertIn("checkpoints: 2, ", output)
         saves = self.saves("told")
         self.assertEqual([save["path"] for save in saves],
                          ["checkpoints/step-00000003", "checkpoints/step-00000006"])

@@ -11,7 +11,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import HANG_S, RunCase, command, environment, espalier  # noqa: E402
+from support.runs import HANG_S, ROOT, RunCase, command, environment, espalier  # noqa: E402
 
 
 def crc32c(data):
@@ -109,7 +109,9 @@ class Reports(RunCase):
 
     def test_two_jobs_and_what_they_leave(self):
         options = ["output.tensorboard=true", "validation.interval=10", "checkpoint.interval=5"]
-        self.train("run", *options, "run.stop_after=12", status=75)
+        # The first one beside a plan.
+        device = ROOT / "inputs/devices/host-2core-avx512-bf16.toml"
+        self.train("run", *options, "run.stop_after=12", f'plan.device=["{device}"]', status=75)
         status = self.json("run", "status.json")
         self.assertEqual((status["state"], status["step"], status["steps"], status["job"]),
                          ("stopped", 12, 20, 1))
@@ -127,6 +129,12 @@ class Reports(RunCase):
             parts = sum(v for k, v in account.items() if k.endswith("_s") and k != "wall_s")
             self.assertAlmostEqual(parts, account["wall_s"], delta=1e-6 * account["wall_s"])
         self.assertEqual(report["whole_run"]["jobs"], 2)
+        self.assertIsNone(report["planned"])
+        planned = self.json("run", "jobs/0001/report.json")["planned"]
+        self.assertAlmostEqual(planned["tokens_per_second"] * planned["step_s"], 256, 6)
+        self.assertAlmostEqual(sum(planned["parts_s"].values()), planned["step_s"], 9)
+        log = (self.folder / "run" / "run.log").read_text()
+        self.assertRegex(log, "planned for .*: .* tok/s, .* s a step; measured .* of the plan")
         self.assertEqual(report["time"]["replay_s"], 0.0)
         for phase in report["phases"]:
             self.assertLessEqual(phase["min_s"], phase["mean_s"] * (1 + 1e-9))

@@ -3,30 +3,17 @@ save, stop, say how it is."""
 import json
 import pathlib
 import signal
-import subprocess
 import sys
 import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import BYTES, HANG_S, RunCase, command, environment, espalier  # noqa: E402
+from support.runs import BYTES, HANG_S, RunCase, espalier  # noqa: E402
 
 ENDLESS = ["training.steps=1000000000", "schedule.name=constant", "checkpoint.interval=0"]
 
 
 class Requests(RunCase):
-    def start(self, ranks, *words):
-        process = subprocess.Popen(command(ranks, *words), env=environment(), text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-        def end():
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
-
-        self.addCleanup(end)
-        return process
-
     def until(self, process, condition, what):
         end = time.monotonic() + HANG_S
         while not condition():

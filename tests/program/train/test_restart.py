@@ -22,17 +22,7 @@ class Restart(RunCase):
     ENDLESS = [*CONSTANT, "training.steps=1000000000", "run.time_limit=1:00:00"]
 
     def start(self, ranks, name, *overrides):
-        process = subprocess.Popen(command(ranks, "train", *self.keys(name, *overrides)),
-                                   env=environment(), stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, text=True)
-
-        def stop():  # after a failure
-            if process.poll() is None:
-                process.terminate()
-                process.communicate()
-
-        self.addCleanup(stop)
-        return process
+        return super().start(ranks, "train", *self.keys(name, *overrides))
 
     def wait_for_step(self, process, name, step):
         path = self.folder / name / "history.csv"

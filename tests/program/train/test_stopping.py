@@ -37,10 +37,6 @@ class Stopping(RunCase):
         rows = (self.folder / name / "validation.csv").read_text().splitlines()[1:]
         return [int(row.split(",")[0]) for row in rows]
 
-    def start(self, ranks, *words):
-        return subprocess.Popen(command(ranks, *words), env=environment(), text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
     def wait_for(self, path):
         end = time.monotonic() + 60
         while not path.exists():

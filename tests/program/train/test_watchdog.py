@@ -3,7 +3,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import time
 import unittest
@@ -11,7 +10,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 from support.kill_restart import is_alive, rank_processes  # noqa: E402
-from support.runs import BINARY, HANG_S, RunCase, command, environment  # noqa: E402
+from support.runs import BINARY, HANG_S, RunCase  # noqa: E402
 
 # Short for a test, and longer than anything takes that gets on.
 TIMEOUT_S = 6
@@ -27,17 +26,7 @@ def rank_of(pid):
 
 class Watchdog(RunCase):
     def start(self, ranks, name, *overrides):
-        process = subprocess.Popen(
-            command(ranks, "train", *self.keys(name, *KEYS, *overrides)), env=environment(),
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-
-        def end():
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
-
-        self.addCleanup(end)
-        return process
+        return super().start(ranks, "train", *self.keys(name, *KEYS, *overrides))
 
     def stopped(self, ranks, name, victim):
         """A run of which this rank is stopped in the middle: its output, and where it went."""
