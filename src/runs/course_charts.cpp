@@ -101,9 +101,14 @@ std::vector<Mark> marks_of(const std::vector<Run>& runs, const std::vector<Place
                                    run.jobs[i].first_step),
                        series});
     for (const io::Event& event : run.events) {
-      if (event.kind == "checkpoint")
-        marks.push_back({places[r].at_step(run, event.step), Mark::Sign::tick,
-                         fmt::format("{}checkpoint of step {}", of_run, event.step), series});
+      if (event.kind == "checkpoint") {
+        // It became complete some steps later.
+        const double of_step = event.number("of_step");
+        const std::int64_t step =
+            std::isfinite(of_step) ? static_cast<std::int64_t>(of_step) : event.step;
+        marks.push_back({places[r].at_step(run, step), Mark::Sign::tick,
+                         fmt::format("{}checkpoint of step {}", of_run, step), series});
+      }
       if (is_fault(event))
         marks.push_back({places[r].at_step(run, event.step), Mark::Sign::crossed,
                          fmt::format("{}{} at step {}", of_run, event.kind, event.step), series});

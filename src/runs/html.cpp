@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "report/svg.hpp"
 
 namespace espalier::runs {
@@ -25,8 +27,9 @@ figure{overflow-x:auto;padding:.2rem}
 figure svg{display:block;width:100%;height:auto;min-width:520px}
 table{border-collapse:collapse;font-size:.92rem}
 th,td{text-align:left;padding:.22rem .7rem .22rem 0;border-bottom:1px solid var(--edge);
-vertical-align:top;overflow-wrap:anywhere;min-width:3.2em}
-th{font-weight:bold;color:var(--soft);overflow-wrap:normal}
+vertical-align:top}
+th{font-weight:bold;color:var(--soft)}
+.long{overflow-wrap:anywhere;min-width:12em}
 tr:last-child td{border-bottom:0}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 pre{margin:0;font:13px/1.35 "DejaVu Sans Mono",Menlo,Consolas,monospace}
@@ -51,20 +54,37 @@ details>*{display:block}
 }
 )";
 
+/// A path or a list is broken anywhere before it makes the table wider than the page; other words
+/// stay whole.
+bool has_long_word(std::string_view text) {
+  constexpr std::size_t kLong = 24;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    if (end - at > kLong) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
+std::string_view class_of(const HtmlCell& cell) {
+  if (cell.is_number) return " class=\"number\"";
+  return has_long_word(cell.text) ? " class=\"long\"" : "";
+}
+
 }  // namespace
 
 std::string html_table(const std::vector<std::string>& headings,
                        const std::vector<std::vector<HtmlCell>>& rows) {
-  const auto classes = [](bool number) { return number ? " class=\"number\"" : ""; };
   std::string html = "<div class=\"card\"><table>\n<thead><tr>";
   for (std::size_t i = 0; i < headings.size(); ++i)
-    html += fmt::format("<th{}>{}</th>", classes(!rows.empty() && rows.front()[i].is_number),
+    html += fmt::format("<th{}>{}</th>",
+                        !rows.empty() && rows.front()[i].is_number ? " class=\"number\"" : "",
                         report::xml_escaped(headings[i]));
   html += "</tr></thead>\n<tbody>\n";
   for (const std::vector<HtmlCell>& row : rows) {
     html += "<tr>";
     for (const HtmlCell& cell : row)
-      html += fmt::format("<td{}>{}</td>", classes(cell.is_number), report::xml_escaped(cell.text));
+      html += fmt::format("<td{}>{}</td>", class_of(cell), report::xml_escaped(cell.text));
     html += "</tr>\n";
   }
   return html + "</tbody></table></div>\n";

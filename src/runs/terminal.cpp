@@ -111,8 +111,8 @@ std::string block_of(const Run& run, double now) {
     else
       text += "  checkpoint  none\n";
     text += fmt::format("  job         {} on {}{}, process {}, {}; since {}, {} {}\n", s.job,
-                        s.host, s.ranks > 1 ? fmt::format(" and others ({} ranks)", s.ranks) : "",
-                        s.pid, s.slurm_job.empty() ? "no Slurm job" : "Slurm job " + s.slurm_job,
+                        s.host, s.ranks > 1 ? fmt::format(" ({} ranks)", s.ranks) : "", s.pid,
+                        s.slurm_job.empty() ? "no Slurm job" : "Slurm job " + s.slurm_job,
                         local_time(s.started), run.life.is_over ? "last heard" : "heard",
                         ago(s.updated, now));
   }
