@@ -73,6 +73,14 @@ std::vector<config::OperatorRate> operator_rates(const std::vector<MeasuredStep>
   return rates;
 }
 
+/// Bytes per second of a collective whose fit found no time that grows with the bytes, as noise may
+/// have it on a busy machine: it is as fast as the fastest of its points, or faster.
+double fastest_rate(const std::vector<FitPoint>& points) {
+  double fastest = 0.0;
+  for (const FitPoint& point : points) fastest = std::max(fastest, point.terms[1] / point.value);
+  return fastest;
+}
+
 /// The rates of the collectives, by phase: of the bytes that a ring passes on, (n - 1) / n of all.
 std::vector<config::OperatorRate> collective_rates(const std::vector<MeasuredStep>& steps,
                                                    const std::string& dtype, int num_ranks) {
@@ -99,7 +107,7 @@ std::vector<config::OperatorRate> collective_rates(const std::vector<MeasuredSte
     if (points[i].empty()) continue;
     const std::vector<double> fit = fit_nonnegative(points[i]);
     rates.push_back({.name = std::string(device::name_of(kCommunication[i])),
-                     .gbs = fit[1] > 0.0 ? 1e-9 / fit[1] : 0.0,
+                     .gbs = 1e-9 * (fit[1] > 0.0 ? 1.0 / fit[1] : fastest_rate(points[i])),
                      .overhead_us = 1e6 * fit[0],
                      .dtype = dtype});
   }

@@ -11,7 +11,8 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import HANG_S, ROOT, RunCase, command, environment, espalier  # noqa: E402
+from support.paper_gpu import write_device  # noqa: E402
+from support.runs import HANG_S, RunCase, command, environment, espalier  # noqa: E402
 
 
 def crc32c(data):
@@ -110,7 +111,7 @@ class Reports(RunCase):
     def test_two_jobs_and_what_they_leave(self):
         options = ["output.tensorboard=true", "validation.interval=10", "checkpoint.interval=5"]
         # The first one beside a plan.
-        device = ROOT / "inputs/devices/host-2core-avx512-bf16.toml"
+        device = write_device(self.folder)
         self.train("run", *options, "run.stop_after=12", f'plan.device=["{device}"]', status=75)
         status = self.json("run", "status.json")
         self.assertEqual((status["state"], status["step"], status["steps"], status["job"]),
