@@ -202,11 +202,23 @@ struct BenchParameters {
 };
 
 struct ConvertParameters {
+  std::string format = "auto";
+  bool optimizer_state = true;
   std::string dtype = "auto";
   std::int64_t shard_bytes = 5'000'000'000;
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "format",
+                .meaning = "what target becomes; auto: a checkpoint of a Hugging Face folder, and "
+                           "such a folder of a checkpoint. checkpoint, of a checkpoint: its copy "
+                           "in one file",
+                .choices = {"auto", "huggingface", "checkpoint"}},
+          p.format);
+    visit(Field{.name = "optimizer_state",
+                .meaning = "a checkpoint made of a checkpoint keeps the optimizer's state and the "
+                           "fp32 weights, so that a run can continue from it"},
+          p.optimizer_state);
     visit(Field{.name = "dtype",
                 .meaning = "of exported weights; auto: the training dtype of the checkpoint",
                 .choices = {"auto", "float32", "bfloat16", "float16"}},
@@ -216,6 +228,23 @@ struct ConvertParameters {
                 .meaning = "size of an exported safetensors file, unless one tensor is larger",
                 .min = 1},
           p.shard_bytes);
+  }
+};
+
+struct InspectParameters {
+  bool hashes = false;
+  bool difference = false;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "hashes",
+                .meaning = "prints a 128-bit XXH3 hash of each tensor, the same for every grid "
+                           "and layout that holds these elements"},
+          p.hashes);
+    visit(Field{.name = "difference",
+                .meaning = "compares two checkpoints: tensors that are not in both, and for each "
+                           "other how many elements differ and by how much"},
+          p.difference);
   }
 };
 

@@ -36,6 +36,7 @@ struct Parameters {
   EvaluationParameters evaluation;
   BenchParameters bench;
   ConvertParameters convert;
+  InspectParameters inspect;
   ReportParameters report;
   VerifyParameters verify;
   PlanParameters plan;
@@ -66,6 +67,7 @@ struct Parameters {
     visit("evaluation", "espalier eval", p.evaluation);
     visit("bench", "espalier bench", p.bench);
     visit("convert", "espalier convert", p.convert);
+    visit("inspect", "espalier inspect", p.inspect);
     visit("report", "espalier report", p.report);
     visit("verify", "espalier verify-resume", p.verify);
     visit("plan", "espalier plan", p.plan);
