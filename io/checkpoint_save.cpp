@@ -33,6 +33,10 @@ void block_signals() {
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 /// Takes the space now, so that a full disk is found before the first byte; file systems that
 /// cannot do it say so.
 void reserve_space(const FileDescriptor& out) {
@@ -45,22 +49,28 @@ void reserve_space(const FileDescriptor& out) {
 
 }  // namespace
 
-CheckpointSave::CheckpointSave(const SaveSettings& settings, std::vector<float>& fetched,
+CheckpointSave::CheckpointSave(const SaveSettings& settings, SaveMemory& memory,
                                CheckpointInfo info, std::vector<CheckpointShard> shards,
                                std::vector<std::string> indices)
     : settings_(settings),
-      fetched_(fetched),
+      memory_(memory),
       info_(std::move(info)),
       shards_(std::move(shards)),
       indices_(std::move(indices)),
       slots_(shards_.size()) {
   for (std::size_t i = 0; i < shards_.size(); ++i)
     shards_of_state_.emplace(shards_[i].state_index, i);
-  thread_ = std::thread([this] { run(); });
+  memory_.copies.resize(shards_.size());
+  writer_ = std::thread([this] { run(); });
+  if (settings_.staging == CheckpointWriter::Staging::copy)
+    copier_ = std::thread([this] { copy_ahead(); });
 }
 
 CheckpointSave::~CheckpointSave() {
-  thread_.join();
+  writer_.join();
+  if (copier_.joinable()) copier_.join();
+  memory_.until_update_s = until_update_s_;
+  memory_.written_s = seconds_;
 }
 
 // ---- the main thread ----
@@ -78,6 +88,7 @@ void CheckpointSave::wait() {
 }
 
 void CheckpointSave::before_overwrite(std::int64_t state_index) {
+  if (!until_update_s_) until_update_s_ = seconds_since(begin_);
   const auto [begin, end] = shards_of_state_.equal_range(state_index);
   for (auto found = begin; found != end; ++found) make_room_for_change(found->second);
 }
@@ -132,53 +143,91 @@ void CheckpointSave::throw_failure() const {
 }
 
 /// to (fields, rows * cols)
-void CheckpointSave::copy_fields(float* to, const CheckpointShard& shard) const {
+void CheckpointSave::copy_fields(float* to, const CheckpointShard& shard,
+                                 bool with_host_threads) const {
   const auto elements = shard.rectangle.size();
   for (const float* from : {shard.master, shard.exp_avg, shard.exp_avg_sq}) {
     if (settings_.fetch) {
       settings_.fetch(to, from, elements);
-    } else {
+    } else if (with_host_threads) {
       host_for_ranges(elements, 4096, [&](std::int64_t begin, std::int64_t end) {
         std::memcpy(to + begin, from + begin,
                     static_cast<std::size_t>(end - begin) * sizeof(float));
       });
+    } else {
+      std::memcpy(to, from, static_cast<std::size_t>(elements) * sizeof(float));
     }
     to += elements;
   }
 }
 
-void CheckpointSave::make_room_for_change(std::size_t index) {
+/// Of a waiting shard. False when memory is short; it then still waits.
+bool CheckpointSave::copy_shard(std::unique_lock<std::mutex>& lock, std::size_t index,
+                                bool with_host_threads) {
   Slot& slot = slots_[index];
   const CheckpointShard& shard = shards_[index];
-  const auto elements = shard.rectangle.size();
+  std::vector<float>& copy = memory_.copies[index];
+  slot.state = ShardState::copying;
+  lock.unlock();
+  bool has_room = true;
+  try {
+    copy.resize(static_cast<std::size_t>(kNumFields * shard.rectangle.size()));
+    copy_fields(copy.data(), shard, with_host_threads);
+  } catch (const std::bad_alloc&) {
+    has_room = false;
+  }
+  lock.lock();
+  slot.state = has_room ? ShardState::copied : ShardState::waiting;
+  slot.copy = has_room ? copy.data() : nullptr;
+  changed_.notify_all();
+  return has_room;
+}
+
+void CheckpointSave::make_room_for_change(std::size_t index) {
+  Slot& slot = slots_[index];
   std::unique_lock lock(mutex_);
   throw_failure();
-  if (slot.copy) return;  // the copy is what is written; the live memory is free already
-  if (slot.state == ShardState::waiting && settings_.staging == CheckpointWriter::Staging::copy) {
-    // When memory is short the update waits instead.
-    std::unique_ptr<float[]> copy(
-        new (std::nothrow) float[static_cast<std::size_t>(kNumFields * elements)]);
-    if (copy) {
-      slot.state = ShardState::copying;
-      lock.unlock();
-      copy_fields(copy.get(), shard);
-      lock.lock();
-      slot.copy = std::move(copy);
-      slot.state = ShardState::copied;
-      lock.unlock();
-      changed_.notify_all();
-      return;
-    }
-  }
-  changed_.wait(lock, [&] {
-    return slot.state == ShardState::written || slot.state == ShardState::copied || failure_;
-  });
+  // When memory is short the update waits instead.
+  if (slot.state == ShardState::waiting && settings_.staging == CheckpointWriter::Staging::copy)
+    copy_shard(lock, index, /*with_host_threads=*/true);
+  // A shard that is written from its copy: the live memory is free already.
+  changed_.wait(
+      lock, [&] { return slot.copy != nullptr || slot.state == ShardState::written || failure_; });
   throw_failure();
 }
 
-// ---- the thread ----
+// ---- the copier ----
 
-/// By the thread or, when it did not know the indices, by commit.
+/// What was written of the last save when its update came is left to the writer, with room for a
+/// slower disk; of the first save, all is copied.
+std::size_t CheckpointSave::first_to_copy() const {
+  if (memory_.written_s <= 0.0) return 0;
+  if (!memory_.until_update_s) return shards_.size();  // written before any update came
+  constexpr double kTrust = 0.7;
+  const double written = kTrust * *memory_.until_update_s / memory_.written_s;
+  const double own_bytes = static_cast<double>(data_bytes());
+  double bytes = 0.0;
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    bytes += static_cast<double>(shards_[i].rectangle.size()) * kNumFields * sizeof(float);
+    if (bytes > written * own_bytes) return i;
+  }
+  return shards_.size();
+}
+
+void CheckpointSave::copy_ahead() {
+  block_signals();
+  const std::size_t first = first_to_copy();
+  for (std::size_t i = shards_.size(); i-- > first;) {
+    std::unique_lock lock(mutex_);
+    if (cancelled_ || failure_ || finished_) return;
+    if (slots_[i].state != ShardState::waiting) continue;
+    if (!copy_shard(lock, i, /*with_host_threads=*/false)) return;
+  }
+}
+
+// ---- the writer ----
+
+/// By the writer or, when it did not know the indices, by commit.
 void CheckpointSave::build_master(const CheckpointInfo& info,
                                   std::span<const std::string> indices) {
   const CheckpointIndex index = CheckpointIndex::decode(indices);
@@ -202,7 +251,7 @@ void CheckpointSave::run() {
   {
     const std::lock_guard lock(mutex_);
     finished_ = !error_met;
-    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    seconds_ = seconds_since(begin_);
     failure_ = std::move(error_met);
   }
   changed_.notify_all();
@@ -257,17 +306,18 @@ void CheckpointSave::finish_shared_file() {
 void CheckpointSave::write_shards(FileDescriptor& out, const ShardOffsets& offsets,
                                   std::uint64_t checksums_offset) {
   ShardChecksums checksums(shards_.size());
-  fetched_.clear();
+  memory_.fetched.clear();
   while (const auto next = take_next_shard()) {
     const CheckpointShard& shard = shards_[*next];
     Fields fields = {shard.master, shard.exp_avg, shard.exp_avg_sq};
     // The copy is not touched by anyone else once its state is `copied`.
-    if (const float* copy = slots_[*next].copy.get(); copy != nullptr) {
+    const float* copy = slots_[*next].copy;
+    if (copy != nullptr) {
       for (std::size_t field = 0; field < kNumFields; ++field) {
         fields[field] = copy + static_cast<std::int64_t>(field) * shard.rectangle.size();
       }
     }
-    const bool in_host_memory = !settings_.fetch || slots_[*next].copy;
+    const bool in_host_memory = !settings_.fetch || copy != nullptr;
     write_shard(out, *next, fields, in_host_memory, offsets[*next], checksums[*next]);
   }
   if (!checksums.empty()) {
@@ -304,9 +354,9 @@ void CheckpointSave::write_shard(FileDescriptor& out, std::size_t index, const F
     const float* values = fields[field];
     if (!in_host_memory) {
       stop_if_cancelled();
-      if (fetched_.size() < elements) fetched_.resize(elements);
-      settings_.fetch(fetched_.data(), values, shards_[index].rectangle.size());
-      values = fetched_.data();
+      if (memory_.fetched.size() < elements) memory_.fetched.resize(elements);
+      settings_.fetch(memory_.fetched.data(), values, shards_[index].rectangle.size());
+      values = memory_.fetched.data();
     }
     const auto bytes = std::as_bytes(std::span(values, elements));
     checksums[field] = hash_bytes(bytes);
@@ -331,11 +381,9 @@ void CheckpointSave::write_shard(FileDescriptor& out, std::size_t index, const F
       written = 0;
     }
   }
-  std::unique_ptr<float[]> done_with;
   {
     const std::lock_guard lock(mutex_);
     slots_[index].state = ShardState::written;
-    done_with = std::move(slots_[index].copy);
   }
   changed_.notify_all();
 }

@@ -31,17 +31,27 @@ struct SaveSettings {
   std::string shared_layout = {};  ///< encode_shared_layout; empty: a file for each rank
 };
 
+/// What a save leaves to the next one of the same rank: memory that need not be asked of the system
+/// again, which takes longer than the copy, and how it went.
+struct SaveMemory {
+  std::vector<float> fetched;              ///< one field of a shard, brought by settings.fetch
+  std::vector<std::vector<float>> copies;  ///< by shard: (fields, rows * cols), or empty
+  std::optional<double> until_update_s;    ///< from begin to the first update of the last save
+  double written_s = 0.0;                  ///< from begin until the last save was written
+};
+
 /// One save of one rank: a thread writes the shards to the rank's file in the partial folder, while
-/// the main thread goes on and calls everything here. It begins with the object; what the rest of
-/// the ranks do, and what becomes of the files, is for CheckpointWriter.
+/// the main thread goes on and calls everything here. With Staging::copy another thread copies, the
+/// last ones first, what the next update would meet unwritten, so that the update finds it done. It
+/// begins with the object; what the rest of the ranks do, and what becomes of the files, is for
+/// CheckpointWriter.
 class CheckpointSave {
  public:
   /// `shards`: none of them empty. `indices`: of all ranks, or none; with them the thread makes
-  /// master.h5, too. `settings` and `fetched` must outlive it; `fetched` is the thread's, for one
-  /// field of a shard, and grows to the largest that settings.fetch brings.
-  CheckpointSave(const SaveSettings& settings, std::vector<float>& fetched, CheckpointInfo info,
+  /// master.h5, too. `settings` and `memory` must outlive it; `memory` is the save's until it ends.
+  CheckpointSave(const SaveSettings& settings, SaveMemory& memory, CheckpointInfo info,
                  std::vector<CheckpointShard> shards, std::vector<std::string> indices);
-  ~CheckpointSave();  ///< waits for the thread
+  ~CheckpointSave();  ///< waits for the threads
   CheckpointSave(const CheckpointSave&) = delete;
   CheckpointSave& operator=(const CheckpointSave&) = delete;
 
@@ -81,21 +91,25 @@ class CheckpointSave {
  private:
   /// The life of a shard during a save. Who may move it on:
   ///
-  ///   waiting --thread--> writing --thread--> written
+  ///   waiting --writer--> writing --writer--> written
   ///      |                   ^
-  ///      +--main--> copying --main--> copied --thread--> writing
+  ///      +--main or copier--> copying --the same--> copied --writer--> writing
   ///
   /// The live memory may change once the shard is `copied` or `written`.
   enum class ShardState : std::uint8_t { waiting, copying, copied, writing, written };
   struct Slot {
     ShardState state = ShardState::waiting;
-    std::unique_ptr<float[]> copy;  ///< (fields, rows * cols), from `copied` until `written`
+    const float* copy = nullptr;  ///< (fields, rows * cols) of the memory, from `copied` on
   };
   using Fields = std::array<const float*, kNumFields>;
 
   std::uint64_t data_bytes() const;  ///< of this rank's tensors
 
-  // The thread.
+  // The copier's thread.
+  void copy_ahead();
+  std::size_t first_to_copy() const;
+
+  // The writer's thread.
   void run();
   void write_file();
   void write_shards(FileDescriptor& out, const ShardOffsets& offsets,
@@ -110,18 +124,19 @@ class CheckpointSave {
 
   // The main thread.
   void make_room_for_change(std::size_t shard);
-  void copy_fields(float* to, const CheckpointShard& shard) const;
+  bool copy_shard(std::unique_lock<std::mutex>& lock, std::size_t shard, bool with_host_threads);
+  void copy_fields(float* to, const CheckpointShard& shard, bool with_host_threads) const;
   void throw_failure() const;
 
   const SaveSettings& settings_;
-  std::vector<float>& fetched_;
+  SaveMemory& memory_;
   const CheckpointInfo info_;
   const std::vector<CheckpointShard> shards_;
   const std::vector<std::string> indices_;  ///< of all ranks; empty: master.h5 is left to commit
   std::unordered_multimap<std::int64_t, std::size_t> shards_of_state_;
   std::optional<Hdf5Image> master_;  ///< of the thread until `finished_`
 
-  // Shared with the thread, under `mutex_`. `changed_`: any state, `finished_`, `failure_`,
+  // Shared by the threads, under `mutex_`. `changed_`: any state, `finished_`, `failure_`,
   // `cancelled_`.
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -132,7 +147,8 @@ class CheckpointSave {
   std::optional<Error> failure_;
 
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-  std::thread thread_;
+  std::optional<double> until_update_s_;  ///< of the main thread
+  std::thread writer_, copier_;
 };
 
 }  // namespace espalier::io

@@ -22,7 +22,7 @@ struct CheckpointWriter::Implementation {
   explicit Implementation(SaveSettings of_saves) : settings(std::move(of_saves)) {}
 
   SaveSettings settings;
-  std::vector<float> fetched;              ///< of the save's thread; kept from one save to the next
+  SaveMemory memory;                       ///< kept from one save to the next
   std::optional<CheckpointSave> save;      ///< from begin until complete, released or discarded
   std::optional<CheckpointCommit> ending;  ///< rank 0: of `save`, or of the one before
   bool is_ending = false;                  ///< of `save`
@@ -88,7 +88,7 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::vector<CheckpointS
       self.settings.shared_layout.empty() || self.settings.rank != 0 || !of_ranks.empty(),
       "a shared file needs the indices of all ranks");
   ESPALIER_ASSERT(info.is_shared == !self.settings.shared_layout.empty(), "{}", info.is_shared);
-  self.save.emplace(self.settings, self.fetched, info, std::move(shards), std::move(of_ranks));
+  self.save.emplace(self.settings, self.memory, info, std::move(shards), std::move(of_ranks));
 }
 
 bool CheckpointWriter::is_saving() const {

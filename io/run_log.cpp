@@ -114,15 +114,15 @@ constexpr const char* kLogName = "run.log";
 }  // namespace
 
 RunLog::RunLog(const RunLock& lock, std::int64_t restart_step) : lock_(lock) {
-  lost_ = rows_behind(lock.directory(), restart_step);
-  cut(restart_step);
+  lost_ = cut(restart_step);
   const fs::path path = lock.directory() / kLogName;
   end_last_line(path);
   log_ = open_to_append(path);
 }
 
-void RunLog::cut(std::int64_t step) {
+RunLog::Lost RunLog::cut(std::int64_t step) {
   const fs::path& directory = lock_.directory();
+  const Lost lost = rows_behind(directory, step);
   // A new run keeps no row at all, not even one of step 0.
   const std::int64_t last_step = step > 0 ? step : -1;
   history_.close();
@@ -131,6 +131,7 @@ void RunLog::cut(std::int64_t step) {
   last_validation_ = cut_table(directory / kValidationName, kValidationHeader, last_step);
   history_ = open_to_append(directory / kHistoryName);
   validation_ = open_to_append(directory / kValidationName);
+  return lost;
 }
 
 void RunLog::append(std::ofstream& file, const char* name, const std::string& text) {

@@ -32,7 +32,8 @@ class RunLog {
   const Lost& lost() const { return lost_; }
   void validation(std::int64_t step, double loss, double bits_per_byte);  ///< validation.csv
   /// The tables lose their rows behind `step`, as at a restart there; last_validation() follows.
-  void cut(std::int64_t step);
+  /// Returns what history.csv lost.
+  Lost cut(std::int64_t step);
 
  private:
   void append(std::ofstream& file, const char* name, const std::string& text);

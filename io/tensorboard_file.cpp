@@ -99,6 +99,10 @@ TensorboardFile::TensorboardFile(const fs::path& folder, std::int64_t job, std::
   std::string version = event_at(now_s(), 0);
   put_text(version, kFileVersion, "brain.Event:2");
   append(version);
+  start_from(next_step);
+}
+
+void TensorboardFile::start_from(std::int64_t next_step) {
   std::string start = event_at(now_s(), next_step), log;
   put_key(log, kStatus, kVarint);
   put_varint(log, kStart);

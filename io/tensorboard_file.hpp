@@ -22,12 +22,15 @@ class TensorboardFile {
  public:
   /// A new file in `folder`, which is made. `job`: number of the job in its run directory, by which
   /// the files are read one after another. `next_step`: the first step that this job will write;
-  /// what earlier files say of it and of later ones is dropped by TensorBoard (SessionLog.START).
+  /// see start_from.
   /// Throws Error (io_error).
   TensorboardFile(const std::filesystem::path& folder, std::int64_t job, std::int64_t next_step);
 
   /// One record with one time. `time_s`: since 1970. Throws Error (io_error).
   void add(std::int64_t step, double time_s, const std::vector<TensorboardScalar>& scalars);
+  /// From here on the values of `next_step` and of later steps are other ones: those written so far
+  /// are dropped by TensorBoard (SessionLog.START). Throws Error (io_error).
+  void start_from(std::int64_t next_step);
   const std::filesystem::path& path() const { return file_.path(); }
 
  private:

@@ -194,7 +194,7 @@ std::string describe_memory_plan(const config::Parameters& parameters,
   }
   if (parameters.checkpoint.staging == "copy")
     text += fmt::format(
-        "\n  during a save at most {} more{}, for shards updated before they are written "
+        "\n  from the first save on at most {} more{}, for shards updated before they are written "
         "(none with checkpoint.staging = \"wait\")",
         human_bytes(static_cast<double>(first.optimizer_arena.used_bytes())),
         on_host ? "" : " of host memory");

@@ -20,14 +20,14 @@ double seconds_of_steps(const std::vector<io::HistoryRow>& history, std::int64_t
 }
 
 /// Divides the time of a job's steps into new and replayed ones; the rest of its wall time is
-/// other_s.
-void complete(Job& job, double all_steps_s, std::int64_t steps_again) {
+/// other_s. `rolled_back_s`: of it went to steps that the job itself took back.
+void complete(Job& job, double all_steps_s, std::int64_t steps_again, double rolled_back_s) {
   TimeAccount& t = job.time;
   const std::int64_t steps = std::max<std::int64_t>(job.last_step - job.first_step, 0);
   const double share =
       steps == 0 ? 0.0
                  : std::min(1.0, static_cast<double>(steps_again) / static_cast<double>(steps));
-  t.replay_s = share * all_steps_s;
+  t.replay_s = share * (all_steps_s - rolled_back_s) + rolled_back_s;
   t.steps_s = all_steps_s - t.replay_s;
   const double known = all_steps_s + t.validation_s + t.checkpoint_s + t.start_s;
   t.wall_s = std::max(t.wall_s, known);  // a clock that was set back
@@ -100,15 +100,13 @@ std::vector<Job> jobs_of(const std::vector<io::Event>& events,
     } else if (status && status->job == job.number) {
       job.end_s = std::max(job.end_s, status->updated);
     }
-    std::int64_t again = 0;
+    double rolled_back_s = 0.0;
     const io::Event* end = nullptr;
     for (const io::Event& event : events) {
       if (event.job != job.number) continue;
       job.end_s = std::max(job.end_s, event.time_s);
       if (event.kind == "checkpoint") job.time.checkpoint_s += or_zero(event.number("stall_s"));
-      if (event.kind == "rollback" && std::isfinite(event.number("to_step")))
-        again += std::max<std::int64_t>(
-            0, event.step - static_cast<std::int64_t>(event.number("to_step")));
+      if (event.kind == "rollback") rolled_back_s += or_zero(event.number("lost_s"));
       if (event.kind == "error") job.reason = "error";
       if (event.kind == "hang") job.reason = "hang";
       if (event.kind == "stop") job.reason = event.text("reason");
@@ -128,11 +126,13 @@ std::vector<Job> jobs_of(const std::vector<io::Event>& events,
       steps_s = or_zero(end->number("step_s"));
     } else {
       job.time.wall_s = std::max(0.0, job.end_s - job.begin_s);
+      steps_s += rolled_back_s;  // their rows are gone
     }
-    again += std::clamp<std::int64_t>(std::min(done_once, job.last_step) - job.first_step, 0,
-                                      job.last_step - job.first_step);
+    rolled_back_s = std::min(rolled_back_s, steps_s);
+    const std::int64_t again = std::clamp<std::int64_t>(
+        std::min(done_once, job.last_step) - job.first_step, 0, job.last_step - job.first_step);
     done_once = std::max(done_once, job.last_step);
-    complete(job, steps_s, again);
+    complete(job, steps_s, again, rolled_back_s);
     jobs.push_back(std::move(job));
   }
   return jobs;

@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "io/lustre.hpp"
 #include "kernels/elementwise.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "plan/memory_plan.hpp"
@@ -229,6 +230,10 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
       checkpoint_directory(parameters), world.rank(), world.size(),
       parameters_.staging == "wait" ? Staging::wait : Staging::copy, fetch_from(context),
       std::move(kept));
+  if (world_.rank() == 0)
+    if (const auto why =
+            io::set_stripe_count(checkpoint_directory(parameters), parameters_.stripe_count))
+      log::warn("{}", *why);
   if (world_.rank() == 0)
     indices_ = indices_of_grid(optimizer.store().tensors(), shape,
                                parallel::views_of(parameters.model.num_key_value_heads, shape));

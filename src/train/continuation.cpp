@@ -127,13 +127,15 @@ void Trainer::roll_back() {
   const std::uint64_t left_out = samples - state_.samples_consumed;
   state_.samples_consumed = samples;  // the data since then are not seen again
   limit_length();
-  if (log_) log_->cut(state_.step);
+  io::RunLog::Lost lost;
+  if (log_) lost = log_->cut(state_.step);
   guard_->read_history();
   for (const auto& monitor : monitors_) monitor->after_rollback();
   record_passed_over();
   monitored().record("rollback", {{"from_step", static_cast<double>(from)},
                                   {"to_step", static_cast<double>(state_.step)},
-                                  {"samples_left_out", static_cast<double>(left_out)}});
+                                  {"samples_left_out", static_cast<double>(left_out)},
+                                  {"lost_s", lost.seconds}});
   log::info("back from step {} to {} (step {}); {} samples are left out", from, folder->string(),
             state_.step, left_out);
 }

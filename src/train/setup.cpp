@@ -265,7 +265,7 @@ void Trainer::add_monitors(double attended_length) {
     add_monitor<HistoryMonitor>(*log_, *progress_);
     add_monitor<StatusMonitor>(run, *job_files_.status, *progress_);
     if (parameters_.output.tensorboard)
-      add_monitor<TensorboardMonitor>(*lock_, job_files_.job, state_.step, *progress_);
+      add_monitor<TensorboardMonitor>(run, *lock_, job_files_.job, *progress_);
   }
   // Saving before validating: it goes on in the background while the validation runs, which changes
   // no weight, and is complete as soon as it is written.

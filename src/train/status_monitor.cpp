@@ -57,4 +57,11 @@ void StatusMonitor::after_save(const SaveReport& report) {
   });
 }
 
+void StatusMonitor::after_rollback() {
+  file_.change([&](runs::RunStatus& status) {
+    status.step = run_.state.step;
+    status.steps = run_.parameters.training.steps;
+  });
+}
+
 }  // namespace espalier::train

@@ -16,6 +16,7 @@ class StatusMonitor final : public Monitor {
   void at_start() override;
   void after_step(const StepReport& report) override;
   void after_validation(const ValidationReport& report) override;
+  void after_rollback() override;
   void after_save(const SaveReport& report) override;
 
  private:

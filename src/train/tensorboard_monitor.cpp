@@ -26,4 +26,9 @@ void TensorboardMonitor::after_validation(const ValidationReport& report) {
              {"validation/bits_per_byte", static_cast<float>(report.bits_per_byte)}});
 }
 
+void TensorboardMonitor::after_rollback() {
+  lock_.require_held();
+  file_.start_from(run_.state.step + 1);
+}
+
 }  // namespace espalier::train

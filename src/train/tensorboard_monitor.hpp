@@ -13,15 +13,18 @@ namespace espalier::train {
 class TensorboardMonitor final : public Monitor {
  public:
   /// A new file in the run directory's folder `tensorboard`. References must outlive the monitor.
-  TensorboardMonitor(const io::RunLock& lock, std::int64_t job, std::int64_t first_step,
+  TensorboardMonitor(const MonitoredRun& run, const io::RunLock& lock, std::int64_t job,
                      const Progress& progress)
-      : lock_(lock),
-        file_(lock.directory() / "tensorboard", job, first_step + 1),
+      : run_(run),
+        lock_(lock),
+        file_(lock.directory() / "tensorboard", job, run.state.step + 1),
         progress_(progress) {}
   void after_step(const StepReport& report) override;
   void after_validation(const ValidationReport& report) override;
+  void after_rollback() override;
 
  private:
+  MonitoredRun run_;
   const io::RunLock& lock_;
   io::TensorboardFile file_;
   const Progress& progress_;

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Measures what a checkpoint costs beside fio on the same disk.
 
-Usage: measure.py --espalier PROGRAM --folder FOLDER --data SHARDS [--ranks 1 2] [--repeat 3]
+Usage: measure.py --espalier PROGRAM --folder FOLDER --data SHARDS [--ranks 1 2] [--repeat 5]
 
-For each number of ranks and each layout: fio writes as many bytes, sequentially, by as many
-processes, with an fsync at the end (buffered, and direct for comparison) and reads them from a cold
-cache; then a run saves five times beside its steps and is continued from a cold cache. Printed per
+For each number of ranks and each layout a run saves five times beside its steps and is continued
+from a cold cache; around it, fio writes as many bytes, sequentially, by as many processes, with an
+fsync at the end (buffered, and direct for comparison) and reads them from a cold cache. Printed per
 case: medians of the saves' bandwidth over fio's, what the training waited over the time to write,
 and the bandwidth of reading over fio's. The cold cache comes from /proc/sys/vm/drop_caches (root).
+
+Every writer meets fresh blocks: a file made right after another was removed gets blocks that a
+virtual disk still holds, and is written several times as fast as one on blocks that were discarded
+(ext4 mounted with `discard`). Therefore fio waits after each removal until the journal has been
+written, and the run removes nothing.
 """
 import argparse
 import json
@@ -17,6 +22,7 @@ import re
 import shutil
 import statistics
 import subprocess
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 INPUT = ROOT / "inputs/tests/tiny.toml"
@@ -29,6 +35,14 @@ MODEL = ["model.hidden_size=1024", "model.intermediate_size=3072", "model.num_hi
 def cold_cache():
     os.sync()
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+def remove(folder):
+    """And waits until the file system has given the blocks back (it commits every 5 s)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.sync()
+    time.sleep(8)
+    os.sync()
 
 
 def fio(folder, kind, jobs, size, direct):
@@ -45,7 +59,8 @@ def run(options, ranks, directory, *keys):
     words = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks),
              options.espalier, "train", INPUT, *MODEL, f"data.train={options.data}",
              f"data.tokenizer={ROOT / 'inputs/tests/bytes.tiktoken'}",
-             f"output.directory={directory}", "schedule.warmup_steps=0", "training.global_batch_size=2", "checkpoint.keep=1", *keys]
+             f"output.directory={directory}", "schedule.warmup_steps=0", "training.global_batch_size=2", "checkpoint.keep=99",
+             *keys]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode in (0, 75), done.stdout + done.stderr
@@ -58,48 +73,67 @@ def saves(directory):
     return [event for event in events if event["event"] == "checkpoint"]
 
 
+def fio_once(scratch, ranks, size):
+    """(buffered writing, reading from a cold cache, direct writing), in bytes/s."""
+    scratch.mkdir(parents=True)
+    buffered = fio(scratch, "write", ranks, size, False)
+    cold_cache()
+    reading = fio(scratch, "read", ranks, size, False)
+    remove(scratch)
+    scratch.mkdir()
+    direct = fio(scratch, "write", ranks, size, True)
+    remove(scratch)
+    return buffered, reading, direct
+
+
 def measure(options, ranks, layout):
     folder = pathlib.Path(options.folder)
-    directory = folder / "run"
-    shutil.rmtree(directory, ignore_errors=True)
+    directory, scratch = folder / "run", folder / "fio"
+    remove(directory)
+    remove(scratch)
     steps = options.steps_between * options.saves
     keys = [f"checkpoint.layout=\"{layout}\"", f"checkpoint.interval={options.steps_between}",
             "checkpoint.at_end=false", f"training.steps={steps + options.steps_between - 1}"]
+    size = options.bytes
+    of_fio = [fio_once(scratch, ranks, size) for _ in range(options.repeat // 2 + 1)]
     run(options, ranks, directory, *keys)
     of_run = saves(directory)
-    size = int(of_run[0]["bytes"])
-    write = statistics.median(save["bytes"] / save["write_s"] for save in of_run)
-    write_s = statistics.median(save["write_s"] for save in of_run)
-    stall_s = statistics.median(save["stall_s"] for save in of_run)
-    scratch = folder / "fio"
-    buffered, direct, reading = [], [], []
-    for _ in range(options.repeat):
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        buffered.append(fio(scratch, "write", ranks, size, False))
-        cold_cache()
-        reading.append(fio(scratch, "read", ranks, size, False))
-        shutil.rmtree(scratch)
-        scratch.mkdir()
-        direct.append(fio(scratch, "write", ranks, size, True))
-    shutil.rmtree(scratch)
+    assert len(of_run) == options.saves, of_run
+    of_fio += [fio_once(scratch, ranks, size) for _ in range(options.repeat // 2)]
     own_reading = []
     for _ in range(options.repeat):
         cold_cache()
-        output = run(options, ranks, directory, *keys, "run.stop_after=1", "checkpoint.keep=9")
-        own_reading.append(size / float(re.search(r"was read in ([0-9.]+) s", output).group(1)))
+        output = run(options, ranks, directory, *keys, "run.stop_after=1")
+        own_reading.append(of_run[0]["bytes"] /
+                           float(re.search(r"was read in ([0-9.]+) s", output).group(1)))
         # The stop saved a step of its own: the next reads the same checkpoint again.
         for path in (directory / "checkpoints").iterdir():
-            if path.name != f"step-{steps:08d}":
+            if int(path.name[5:]) > steps:
                 shutil.rmtree(path)
-    own_read = statistics.median(own_reading)
-    fio_write, fio_read = statistics.median(buffered), statistics.median(reading)
-    print(f"{ranks} rank(s), {layout:6}: {size / 1e9:.2f} GB in {write_s:.2f} s = "
-          f"{write / 1e6:.0f} MB/s = {100 * write / fio_write:.0f} % of fio's "
-          f"{fio_write / 1e6:.0f} (direct {statistics.median(direct) / 1e6:.0f}); "
-          f"waited {stall_s:.3f} s = {100 * stall_s / write_s:.1f} %; read at "
-          f"{own_read / 1e6:.0f} MB/s = {100 * own_read / fio_read:.0f} % of fio's "
-          f"{fio_read / 1e6:.0f}", flush=True)
+    remove(directory)
+    own_bytes = of_run[0]["bytes"]
+    assert abs(own_bytes / size - 1) < 0.02, (own_bytes, size)
+    write = [save["bytes"] / save["write_s"] for save in of_run]
+    write_s = statistics.median(save["write_s"] for save in of_run)
+    stall_s = statistics.median(save["stall_s"] for save in of_run)
+    buffered, reading, direct = ([row[i] for row in of_fio] for i in range(3))
+    result = {"ranks": ranks, "layout": layout, "bytes": own_bytes, "write_s": write_s,
+              "stall_s": stall_s, "write": write, "read": own_reading, "fio_write": buffered,
+              "fio_direct": direct, "fio_read": reading}
+    of = {key: statistics.median(result[key])
+          for key in ("write", "read", "fio_write", "fio_direct", "fio_read")}
+
+    def spread(key):
+        return f"{min(result[key]) / 1e6:.0f} to {max(result[key]) / 1e6:.0f}"
+
+    print(f"{ranks} rank(s), {layout:6}: {own_bytes / 1e9:.2f} GB in {write_s:.2f} s = "
+          f"{of['write'] / 1e6:.0f} MB/s ({spread('write')}) = "
+          f"{100 * of['write'] / of['fio_write']:.0f} % of fio's {of['fio_write'] / 1e6:.0f} "
+          f"({spread('fio_write')}; direct {of['fio_direct'] / 1e6:.0f}); waited {stall_s:.3f} s = "
+          f"{100 * stall_s / write_s:.1f} %; read at {of['read'] / 1e6:.0f} MB/s = "
+          f"{100 * of['read'] / of['fio_read']:.0f} % of fio's {of['fio_read'] / 1e6:.0f}",
+          flush=True)
+    return result
 
 
 def main():
@@ -109,13 +143,16 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--layouts", nargs="+", default=["ranks", "shared"])
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--saves", type=int, default=5)
     parser.add_argument("--steps-between", type=int, default=8)
+    parser.add_argument("--bytes", type=int, default=1_110_000_000, help="of a checkpoint")
+    parser.add_argument("--report", help="folder for results.json")
     options = parser.parse_args()
-    for ranks in options.ranks:
-        for layout in options.layouts:
-            measure(options, ranks, layout)
+    results = [measure(options, ranks, layout) for ranks in options.ranks
+               for layout in options.layouts]
+    if options.report:
+        pathlib.Path(options.report, "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

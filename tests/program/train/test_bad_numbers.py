@@ -60,6 +60,11 @@ class BadNumbers(RunCase):
         event = self.events("back", "rollback")[0]
         self.assertEqual((event["to_step"], event["samples_left_out"]), (10, 3 * 8))
         self.assertEqual(int(whole[10][1]) - int(whole[9][1]), 4 * 8 * 32)
+        # Two of the twelve steps before the spike were made in vain.
+        report = json.loads((self.folder / "back/report.json").read_text())
+        replayed = report["time"]["replay_s"]
+        self.assertAlmostEqual(replayed, event["lost_s"], places=6)
+        self.assertGreater(replayed, 0.0)
         shutil.rmtree(self.folder / "back/checkpoints/step-00000020")
         self.train("back", *keys, ranks=2)
         self.assertEqual(self.history("back"), whole)

@@ -1,4 +1,9 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 
 #include "base/error.hpp"
 #include "io/hdf5.hpp"
@@ -54,6 +59,44 @@ TEST_CASE("with copies, an update does not wait for a writer that cannot go on")
   run.commit(5);
   CHECK_FALSE(run.writers[0]->is_saving());
   CHECK_FALSE(run.writers[0]->is_written());
+  CheckpointReader reader(*newest_checkpoint(scratch.path()));
+  CHECK(compare_on_grid(reader, 1, 1, 5) == "");
+}
+
+TEST_CASE("what the next update would meet unwritten is copied before it comes") {
+  const ScratchFolder scratch;
+  const parallel::ProcessGrid grid = grid_of(1, 1, 0);
+  SimulatedRank rank(grid);
+  rank.set_step(5);
+  std::mutex mutex;
+  std::condition_variable fetched;
+  std::int64_t num_fetched = 0;
+  CheckpointWriter writer(scratch.path(), 0, 1, CheckpointWriter::Staging::copy,
+                          [&](float* to, const float* from, std::int64_t count) {
+                            std::copy_n(from, count, to);
+                            const std::lock_guard lock(mutex);
+                            ++num_fetched;
+                            fetched.notify_all();
+                          });
+  const std::vector<CheckpointShard> shards = rank.shards();
+  const std::string index = CheckpointWriter::encode_index(shards);
+  const CheckpointInfo info = SimulatedRun(scratch.path() / "other", 1, 1).info(5);
+  {
+    const auto lock = hdf5_lock();  // the writer's thread cannot go on
+    writer.begin(info, shards);
+    std::unique_lock counting(mutex);
+    const auto all = static_cast<std::int64_t>(shards.size()) * 3;
+    REQUIRE(
+        fetched.wait_for(counting, std::chrono::minutes(10), [&] { return num_fetched == all; }));
+    counting.unlock();
+    for (std::int64_t i = 0; i < rank.num_states(); ++i) {
+      writer.before_overwrite(i);
+      rank.overwrite(i, 6);
+    }
+    CHECK(num_fetched == all);
+  }
+  writer.wait();
+  writer.commit(info, std::span(&index, 1), {});
   CheckpointReader reader(*newest_checkpoint(scratch.path()));
   CHECK(compare_on_grid(reader, 1, 1, 5) == "");
 }
