@@ -12,10 +12,11 @@
 namespace espalier::config {
 namespace {
 
-constexpr std::array<std::string_view, 11> kLaterKeys = {
-    "bench.ranks",    "run.audit_interval", "checkpoint.stripe_count",
-    "bench.scaling",  "bench.plot",         "verify.steps",
-    "verify.from",    "convert.format",     "convert.optimizer_state",
+constexpr std::array<std::string_view, 10> kLaterKeys = {
+    "bench.ranks",    "checkpoint.stripe_count",
+    "bench.scaling",  "bench.plot",
+    "verify.steps",   "verify.from",
+    "convert.format", "convert.optimizer_state",
     "inspect.hashes", "inspect.difference"};
 
 bool is_later(std::string_view key) {
