@@ -14,8 +14,9 @@ namespace {
 
 constexpr const char* kRemedy = "Write the shards again with `espalier tokenize`";
 
-std::string checksum_of(std::span<const std::uint32_t> tokens) {
-  return fmt::format("{:016x}", hash_bytes(std::as_bytes(tokens)));
+template <class T>
+std::string checksum_of(std::span<const T> values) {
+  return fmt::format("{:016x}", hash_bytes(std::as_bytes(values)));
 }
 
 template <class... Args>
@@ -91,9 +92,11 @@ void for_each_field(Info& info, Visit&& visit) {
   visit(checksum);
 }
 
+/// `documents_checksum`: empty for a shard that is older than it.
 void verify_contents(const std::filesystem::path& path, const ShardInfo& info,
                      std::span<const std::uint32_t> tokens,
-                     std::span<const std::uint64_t> documents) {
+                     std::span<const std::uint64_t> documents,
+                     const std::string& documents_checksum) {
   const std::string found = checksum_of(tokens);
   if (found != info.checksum)
     bad_shard(path, "the checksum of the tokens is {}, the header says {}: the file is damaged",
@@ -108,6 +111,10 @@ void verify_contents(const std::filesystem::path& path, const ShardInfo& info,
   if (descent != documents.end() || (!documents.empty() && documents.front() != 0) ||
       (!documents.empty() && documents.back() >= tokens.size()))
     bad_shard(path, "the document starts are not in order: the file is damaged");
+  if (!documents_checksum.empty() && checksum_of(documents) != documents_checksum)
+    bad_shard(path,
+              "the checksum of the document starts is {}, the header says {}: the file is damaged",
+              checksum_of(documents), documents_checksum);
 }
 
 }  // namespace
@@ -128,6 +135,7 @@ TokenShard TokenShard::open(const std::filesystem::path& path, bool verify) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) bad_shard(path, "there is no such token shard");
   auto shard = std::make_unique<Implementation>(Implementation{MappedFile(path), {}, {}, {}});
+  std::string documents_checksum;
   {
     const auto lock = hdf5_lock();
     if (H5Fis_hdf5(path.c_str()) <= 0)
@@ -138,8 +146,11 @@ TokenShard TokenShard::open(const std::filesystem::path& path, bool verify) {
                                                shard->info.num_tokens);
     shard->documents = map_dataset<std::uint64_t>(file.get(), shard->mapping, "documents",
                                                   H5T_STD_U64LE, shard->info.num_documents);
+    if (has_attribute(file.get(), "documents_checksum"))
+      documents_checksum = read_string_attribute(file.get(), path, "documents_checksum");
   }
-  if (verify) verify_contents(path, shard->info, shard->tokens, shard->documents);
+  if (verify)
+    verify_contents(path, shard->info, shard->tokens, shard->documents, documents_checksum);
   return TokenShard(std::move(shard));
 }
 

@@ -16,7 +16,8 @@ inline constexpr std::uint64_t kTokenShardVersion = 1;
 /// Layout of the file: dataset `tokens` (n) u32, contiguous; dataset `documents` (m) u64, the first
 /// token of each document; attributes format ("espalier token shard"), format_version, tokenizer
 /// (identity), tokenizer_file, vocabulary (ids are < this), end_of_text, source, split, num_bytes
-/// (of text), num_tokens, num_documents, checksum (XXH3 of tokens, 16 hex digits).
+/// (of text), num_tokens, num_documents, checksum (XXH3 of tokens, 16 hex digits) and
+/// documents_checksum (the same of documents; shards of November 2026 and before have none).
 struct ShardInfo {
   std::string tokenizer_identity;
   std::string tokenizer_file;

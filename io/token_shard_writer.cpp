@@ -159,6 +159,8 @@ void TokenShardWriter::Implementation::write_hdf5() {
   number("num_tokens", info.num_tokens);
   number("num_documents", info.num_documents);
   text("checksum", info.checksum);
+  text("documents_checksum",
+       fmt::format("{:016x}", hash_bytes(std::as_bytes(std::span(documents)))));
   output.close();
 }
 

@@ -12,10 +12,15 @@
 namespace espalier::config {
 namespace {
 
-constexpr std::array<std::string_view, 10> kLaterKeys = {
-    "bench.ranks",    "run.audit_interval", "bench.scaling",  "bench.plot",
-    "verify.steps",   "verify.from",        "convert.format", "convert.optimizer_state",
-    "inspect.hashes", "inspect.difference"};
+constexpr std::array<std::string_view, 9> kLaterKeys = {"bench.ranks",
+                                                        "bench.scaling",
+                                                        "bench.plot",
+                                                        "verify.steps",
+                                                        "verify.from",
+                                                        "convert.format",
+                                                        "convert.optimizer_state",
+                                                        "inspect.hashes",
+                                                        "inspect.difference"};
 
 bool is_later(std::string_view key) {
   return std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end();

@@ -8,6 +8,11 @@
 #include "base/log.hpp"
 
 namespace espalier::train {
+namespace {
+
+constexpr std::int64_t kStride = 7919;  // a prime
+
+}  // namespace
 
 FaultInjector::FaultInjector(const MonitoredRun& run) : run_(run) {
   for (const std::string& text : run.parameters.debug.faults)
@@ -28,7 +33,7 @@ StepFault FaultInjector::before_step(std::int64_t step) {
     log::warn("debug.faults: a fault is injected in step {}", step);
     if (fault.kind == Kind::nan_gradient)
       of_step.gradient_factor = std::numeric_limits<float>::quiet_NaN();
-    if (fault.kind == Kind::flip_weight) flip_weight();
+    if (fault.kind == Kind::flip_weight) flip_weight(step);
     if (fault.kind == Kind::stop_rank) std::raise(SIGSTOP);
     if (fault.kind == Kind::kill_rank) std::raise(SIGKILL);
     return true;
@@ -36,19 +41,24 @@ StepFault FaultInjector::before_step(std::int64_t step) {
   return of_step;
 }
 
-void FaultInjector::flip_weight() {
+// Another place for each step, so that trials at random steps are trials at random places.
+void FaultInjector::flip_weight(std::int64_t step) {
   device::Context& context = run_.rank_context.context;
   parallel::ParameterStore& store = *run_.model.memory.parameter_store;
   store.wait_for_gathers(context);
-  for (const parallel::LocalTensor& tensor : store.tensors()) {
-    if (!tensor.weight.exists()) continue;
-    const device::View element = tensor.weight.row_range(0, 1).col_range(0, 1);
-    unsigned char bytes[sizeof(double)] = {};
-    context.download(bytes, element);
-    bytes[0] ^= 8U;  // an error in the last places, which no loss shows
-    context.upload(element, bytes);
-    return;
-  }
+  std::vector<const parallel::LocalTensor*> tensors;
+  for (const parallel::LocalTensor& tensor : store.tensors())
+    if (tensor.weight.exists()) tensors.push_back(&tensor);
+  if (tensors.empty()) return;
+  const parallel::LocalTensor& tensor = *tensors[static_cast<std::size_t>(step) % tensors.size()];
+  const std::int64_t place = step * kStride % tensor.weight.size();
+  const device::View element = tensor.weight.row_range(place / tensor.weight.cols, 1)
+                                   .col_range(place % tensor.weight.cols, 1);
+  unsigned char bytes[sizeof(double)] = {};
+  context.download(bytes, element);
+  bytes[0] ^= 8U;  // an error in the last places, which no loss shows
+  context.upload(element, bytes);
+  log::warn("debug.faults: a bit of {} is flipped", tensor.spec->name);
 }
 
 }  // namespace espalier::train

@@ -19,7 +19,7 @@ class FaultInjector {
   StepFault before_step(std::int64_t step);
 
  private:
-  void flip_weight();
+  void flip_weight(std::int64_t step);
 
   MonitoredRun run_;
   std::vector<config::Fault> left_;

@@ -274,11 +274,13 @@ void Trainer::add_monitors(double attended_length) {
       run, lock_.get(), control_, deadline_, triggers,
       [this] {
         guard_->before_save();
+        if (audit_ != nullptr) audit_->before_save();
         return checkpoint_info();
       },
       [this](const SaveReport& report) {
         for (const auto& monitor : monitors_) monitor->after_save(report);
       });
+  if (parameters_.run.audit_interval > 0) audit_ = &add_monitor<AuditMonitor>(run, *checkpoints_);
   exchange_.emplace(run, control_, *checkpoints_, deadline_, triggers,
                     [this] { log::info("{}", status_line(job_files_.status->now())); });
   // After this the run directory exists for every rank.

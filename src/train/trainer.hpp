@@ -14,6 +14,7 @@
 #include "io/event_log.hpp"
 #include "io/run_log.hpp"
 #include "parallel/comm/session.hpp"
+#include "train/audit_monitor.hpp"
 #include "train/checkpoint_monitor.hpp"
 #include "train/dataset.hpp"
 #include "train/distributed_model.hpp"
@@ -118,6 +119,7 @@ class Trainer {
   JobRecord* record_ = nullptr;
   Progress* progress_ = nullptr;
   CheckpointMonitor* checkpoints_ = nullptr;
+  AuditMonitor* audit_ = nullptr;            ///< null without run.audit_interval
   ValidationMonitor* validation_ = nullptr;  ///< null without data.validation
   std::optional<RunTriggers> triggers_;      ///< rank 0
   Deadline deadline_;

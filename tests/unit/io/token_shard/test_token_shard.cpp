@@ -293,6 +293,22 @@ TEST_CASE("A header that contradicts the arrays is refused", "[token_shard]") {
   }
 }
 
+TEST_CASE("A shard without a checksum of its document starts is read", "[token_shard]") {
+  const ScratchFolder folder;
+  const auto path = folder / "train-00000.h5";
+  write_shard(path);
+  const auto change = [&](hid_t file) {
+    const std::array<std::uint64_t, 3> starts{0, 4, 6};
+    const Hdf5Dataset dataset(H5Dopen2(file, "documents", H5P_DEFAULT));
+    REQUIRE(H5Dwrite(dataset.get(), H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                     starts.data()) >= 0);
+  };
+  edit(path, change);
+  CHECK_THAT(open_error(path), Contains("checksum of the document starts"));
+  edit(path, [](hid_t file) { H5Adelete(file, "documents_checksum"); });
+  CHECK(TokenShard::open(path, true).documents()[1] == 4);
+}
+
 TEST_CASE("Every truncation of a shard is noticed", "[token_shard]") {
   const ScratchFolder folder;
   const auto path = folder / "train-00000.h5";
@@ -323,6 +339,8 @@ TEST_CASE("A flipped bit is noticed or changes nothing", "[token_shard]") {
       const TokenShard shard = TokenShard::open(flipped, true);
       REQUIRE(std::equal(shard.tokens().begin(), shard.tokens().end(), original.tokens().begin(),
                          original.tokens().end()));
+      REQUIRE(std::equal(shard.documents().begin(), shard.documents().end(),
+                         original.documents().begin(), original.documents().end()));
       REQUIRE(shard.info().tokenizer_identity == original.info().tokenizer_identity);
       REQUIRE(shard.info().num_bytes == original.info().num_bytes);
     } catch (const Error& error) {
