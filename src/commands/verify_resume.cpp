@@ -63,18 +63,17 @@ std::string describe_differences(const train::ReplayFindings& found, const std::
                                  const std::string& why) {
   std::string text;
   if (found.num_different > 0)
-    text = fmt::format(
-        "{}: {} of {} replayed steps differ from the run, first {}. The largest "
-        "relative difference of loss and gradient norm is {:.2e}, in step {}",
-        run, found.num_different, found.steps, found.first_difference, found.largest_relative,
-        found.largest_step);
+    text = fmt::format("{}: {} of {} replayed steps differ from the run, first {}", run,
+                       found.num_different, found.steps, found.first_difference);
+  if (found.largest_relative > 0.0)
+    text += fmt::format(
+        ". The largest relative difference of loss and gradient norm is {:.2e}, in step {}",
+        found.largest_relative, found.largest_step);
   for (const std::string& state : found.other_states)
     text += text.empty() ? run + ": " + state : ". " + state;
   if (!why.empty())
-    return text + fmt::format(
-                      ". {}, where sums are rounded otherwise: repeat it as the run was "
-                      "made",
-                      why);
+    return text +
+           fmt::format(". Sums are rounded otherwise here: {}. Repeat it as the run was made", why);
   return text +
          ". On the grid and device of the run this must not be: a file was changed, the program "
          "is another, or a machine computed wrongly. Replay it on other nodes, or from another "

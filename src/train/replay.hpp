@@ -19,6 +19,7 @@
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
 #include "train/training_steps.hpp"
+#include "train/watchdog.hpp"
 
 namespace espalier::train {
 
@@ -61,6 +62,7 @@ class Replay {
   StepHooks hooks();
 
   parallel::MpiSession& session_;
+  std::unique_ptr<Watchdog> watchdog_;  ///< null without run.hang_timeout
   config::Parameters parameters_;
   RunControl control_;
   RankContext rank_context_;

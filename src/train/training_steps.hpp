@@ -8,8 +8,8 @@
 
 namespace espalier::train {
 
-/// The steps of a run on one rank: of which samples each is made, with which learning rate, and what
-/// it moves on in RunState. A training takes them, and so does a replay, with the same bits.
+/// The steps of a run on one rank: of which samples each is made, with which learning rate, and
+/// what it moves on in RunState. A training takes them, and so does a replay, with the same bits.
 class TrainingSteps {
  public:
   /// All of it outlives the steps. `parameters` are resolved; training.steps and RunState may be

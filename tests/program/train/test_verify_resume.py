@@ -2,7 +2,9 @@
 is found."""
 import pathlib
 import shutil
+import signal
 import sys
+import time
 import unittest
 
 SUPPORT = pathlib.Path(__file__).resolve().parents[2] / "support"
@@ -83,10 +85,33 @@ class VerifyResume(RunCase):
         output = self.verify("foreign", "--from", "8", "--steps", "2", status=DIFFERENT)
         self.assertIn("first step 9", output)
 
+    def test_a_run_that_goes_on_may_be_verified(self):
+        run = self.folder / "goes-on"
+        keys = [key for key in self.KEYS if not key.startswith("training.steps")]
+        training = self.start(1, "train", *self.keys("goes-on", *keys, "training.steps=1000000"))
+        while True:  # until a checkpoint is followed by the steps of another
+            found = sorted((run / "checkpoints").glob("step-????????/COMPLETE"))
+            if len(found) >= 3 and len(self.history("goes-on")) > int(found[-1].parent.name[5:]):
+                break
+            self.assertIsNone(training.poll())
+            time.sleep(0.05)
+        training.send_signal(signal.SIGSTOP)  # it holds its lock, and removes no checkpoint now
+        try:
+            before = self.listing("goes-on")
+            output = self.verify("goes-on", "--steps", "4")
+            self.assertIn("have every digit", output)
+            self.assertEqual(self.listing("goes-on"), before)
+        finally:
+            training.send_signal(signal.SIGCONT)
+
     def test_another_grid_says_so(self):
         output = self.verify("one", "--steps", "4", "--from", "4", ranks=2, status=DIFFERENT)
         self.assertIn("sums are rounded otherwise", output)
         self.assertIn("largest relative difference", output)
+        self.assertIn("data 2", output)
+        output = self.verify("one", "--steps", "4", "--from", "4", "device.simd=portable",
+                             status=DIFFERENT)
+        self.assertIn("SIMD level portable", output)
 
     def test_jobs_of_a_run(self):
         # As the run was continued: with more steps from 12 on, and then on another grid.
