@@ -26,6 +26,12 @@ class Fields {
     is_last_ = field.size() == rest_.size();
     rest_.remove_prefix(is_last_ ? rest_.size() : field.size() + 1);
   }
+  /// A number as it stands there.
+  void read_number(std::string& digits) {
+    digits = rest_.substr(0, rest_.find(','));
+    double value = 0.0;
+    read(value);
+  }
   bool all_read() const { return ok_ && is_last_; }
 
  private:
@@ -78,6 +84,16 @@ std::vector<HistoryRow> read_history(const fs::path& run_directory) {
                                   fields.read(row.learning_rate);
                                   fields.read(row.tokens_per_second);
                                 });
+}
+
+std::vector<HistoryWords> read_history_words(const fs::path& run_directory) {
+  return read_table<HistoryWords>(
+      run_directory / kHistoryName, kHistoryHeader, [](Fields& fields, HistoryWords& row) {
+        fields.read(row.step);
+        for (std::string* digits :
+             {&row.tokens, &row.loss, &row.grad_norm, &row.learning_rate, &row.tokens_per_second})
+          fields.read_number(*digits);
+      });
 }
 
 std::vector<ValidationRow> read_validation(const fs::path& run_directory) {

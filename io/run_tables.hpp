@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -38,5 +39,13 @@ struct ValidationRow {
 /// something else stands there, (io_error) when the file cannot be read.
 std::vector<HistoryRow> read_history(const std::filesystem::path& run_directory);
 std::vector<ValidationRow> read_validation(const std::filesystem::path& run_directory);
+
+/// A row of history.csv with its numbers as they stand there, digit by digit.
+struct HistoryWords {
+  std::int64_t step = 0;
+  std::string tokens, loss, grad_norm, learning_rate, tokens_per_second;
+};
+/// As read_history.
+std::vector<HistoryWords> read_history_words(const std::filesystem::path& run_directory);
 
 }  // namespace espalier::io

@@ -38,9 +38,14 @@ Words split(int argc, const char* const* argv) {
   app.add_flag("--version", words.version);
   app.add_flag("--dry-run", words.dry_run);
   for (const Command& command : command_table())
-    for (const Option& option : command.options)
-      if (!words.options.contains(option.flag))  // several commands share it
-        app.add_option(std::string(option.flag), words.options[option.flag]);
+    for (const Option& option : command.options) {
+      if (words.options.contains(option.flag)) continue;  // several commands share it
+      std::string& value = words.options[option.flag];
+      if (option.value == Option::Value::none)
+        app.add_flag_callback(std::string(option.flag), [&value] { value = "true"; });
+      else
+        app.add_option(std::string(option.flag), value);
+    }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -82,7 +87,9 @@ void add_options(const Words& words, CommandLine& line) {
                                     [&](const Option& option) { return option.flag == flag; });
     if (known == line.command->options.end())
       fail_usage(fmt::format("espalier {} has no option {}", line.command->name, flag));
-    line.overrides.push_back(fmt::format("{}={}", known->key, config::toml_value(value)));
+    const bool is_text = known->value == Option::Value::text;
+    line.overrides.push_back(
+        fmt::format("{}={}", known->key, is_text ? config::toml_value(value) : value));
   }
 }
 

@@ -16,6 +16,8 @@ constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
 
 constexpr std::array kReportOptions = {Option{"--write", "report.write"},
                                        Option{"--charts", "report.charts"}};
+constexpr std::array kVerifyOptions = {Option{"--steps", "verify.steps", Option::Value::number},
+                                       Option{"--from", "verify.from", Option::Value::number}};
 constexpr std::array kStatusOptions = {Option{"--format", "plan.format"}};
 
 const std::array kCommands = {
@@ -163,6 +165,30 @@ const std::array kCommands = {
             .options = kReportOptions,
             .has_dry_run = false,
             .run_on_paths_with_input = report},
+    Command{
+        .name = "verify-resume",
+        .arguments = "run [--steps N] [--from STEP] [section.key=value ...]",
+        .summary = "replay steps of a run from a checkpoint and compare every digit",
+        .details =
+            "Computes verify.steps steps of a run again, from one of its checkpoints, and "
+            "compares\n"
+            "tokens, loss, gradient norm and learning rate with history.csv, digit by digit; "
+            "where\n"
+            "a later checkpoint lies within these steps, also every bit of its weights and\n"
+            "moments. It writes nothing and takes no lock: the run may go on meanwhile.\n"
+            "\n"
+            "  mpirun -n 4 espalier verify-resume runs/mine --steps 20 --from 400\n"
+            "\n"
+            "Without --from it takes the newest checkpoint that so many steps of history follow.\n"
+            "The input is the one that the run had then, the grid the recorded one as far as the\n"
+            "job has its ranks; [parallel], [device], [memory], training.micro_batch_size and\n"
+            "where the data are may be given anew. On another grid, device or SIMD level sums are\n"
+            "rounded otherwise: what differs then is said, with the largest relative difference.\n"
+            "Status 0: all is equal; 79: a digit or a bit differs.\n",
+        .stops_early = true,
+        .options = kVerifyOptions,
+        .has_dry_run = false,
+        .run_on_paths_with_input = verify_resume},
     Command{.name = "inspect",
             .arguments = "path ...",
             .summary = "print what is in a token shard, checkpoint or tokenizer",

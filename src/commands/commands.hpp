@@ -42,6 +42,11 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
 ExitStatus status(parallel::MpiSession& session, std::span<const std::string> paths,
                   std::span<const std::string> overrides, bool dry_run);
 
+/// Steps of a run replayed from a checkpoint and compared with what it recorded: `paths` is its
+/// directory.
+ExitStatus verify_resume(parallel::MpiSession& session, std::span<const std::string> paths,
+                         std::span<const std::string> overrides, bool dry_run);
+
 /// Runs as one HTML page, and charts of it: `paths` are run directories.
 ExitStatus report(parallel::MpiSession& session, std::span<const std::string> paths,
                   std::span<const std::string> overrides, bool dry_run);
@@ -63,6 +68,8 @@ ExitStatus plan_fit(parallel::MpiSession& session, std::span<const std::string> 
 struct Option {
   std::string_view flag;
   std::string_view key;
+  /// What follows it: a text; a number; nothing, and the key is true.
+  enum class Value { text, number, none } value = Value::text;
 };
 
 /// A row of the table of commands (command_table.cpp), from which the command line, its help and

@@ -22,9 +22,9 @@ std::string to_toml(const Parameters& parameters) {
   Parameters::tables(parameters, [&](std::string_view table, std::string_view purpose,
                                      const auto& values) {
     // With nothing in it, it is left out of what a run prints and keeps.
-    if (is_of_plans(table) && changes(table, std::decay_t<decltype(values)>(), values).empty())
+    if ((is_of_plans(table) || table == "verify") &&
+        changes(table, std::decay_t<decltype(values)>(), values).empty())
       return;
-    if (table == "verify") return;  // all of it comes later
     if (!text.empty()) text += "\n";
     text += fmt::format("[{}]  # {}\n", table, purpose);
     std::decay_t<decltype(values)>::describe(values, [&](const Field& field, const auto& value) {

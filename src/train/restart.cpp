@@ -30,15 +30,14 @@ namespace {
 
 constexpr std::string_view kSimdLine = "\nSIMD level ";
 
-/// The level in a checkpoint's description of its program; empty: none is named.
+}  // namespace
+
 std::string simd_level_in(const std::string& build) {
   const std::size_t at = build.find(kSimdLine);
   if (at == std::string::npos) return {};
   const std::size_t begin = at + kSimdLine.size();
   return build.substr(begin, build.find('\n', begin) - begin);
 }
-
-}  // namespace
 
 std::string with_simd_level(const std::string& build) {
   return fmt::format("{}{}{}", build, kSimdLine, simd::name_of(simd::level()));

@@ -40,5 +40,7 @@ void tell_changes_of_course(const io::CheckpointInfo& info, const std::filesyste
 
 /// What a checkpoint keeps of the program that writes it: `build` and the SIMD level in force.
 std::string with_simd_level(const std::string& build);
+/// That level in CheckpointInfo::build; empty: none is named.
+std::string simd_level_in(const std::string& build);
 
 }  // namespace espalier::train

@@ -10,7 +10,6 @@
 
 #include "base/activity.hpp"
 #include "base/error.hpp"
-#include "base/integers.hpp"
 #include "base/log.hpp"
 #include "base/process_age.hpp"
 #include "base/text.hpp"
@@ -141,13 +140,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
           parallel::on_rank_0(session, [&] { return train::tokenizer_identity(parameters); })),
       training_data_(parameters, tokenizer_identity_,
                      session.rank() == 0 && parameters.data.verify_checksum, &session),
-      batch_shape_{.sequence_length = parameters.training.sequence_length,
-                   .micro_batch_size = parameters.training.micro_batch_size,
-                   .num_micro_batches = div_exact(
-                       parameters.training.global_batch_size,
-                       parameters.training.micro_batch_size * rank_context_.grid.shape().data),
-                   .data_rank = rank_context_.grid.data_rank(),
-                   .documents = document_rule(parameters.data)} {
+      steps_(session, parameters_, rank_context_, model_, training_data_, state_) {
   activity::enter("opening data");
   log_devices(session, rank_context_);
   if (rank_context_.gpu != nullptr)
@@ -183,8 +176,8 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   if (parameters.output.rank_logs) open_rank_log();
   activity::enter("starting");
   const double attended = data::attended_length(
-      training_data_.sources(), parameters_.training.sequence_length, batch_shape_.documents);
-  if (batch_shape_.documents.mask)
+      training_data_.sources(), parameters_.training.sequence_length, steps_.documents());
+  if (steps_.documents().mask)
     log::info("document mask: attention reaches as in whole sequences of {:.0f}; MFU counts that",
               attended);
   add_monitors(attended);
@@ -288,7 +281,7 @@ void Trainer::add_monitors(double attended_length) {
       session_.world().broadcast(std::to_string(log_ ? log_->last_validation() : -1), 0));
   if (validation_data_)
     validation_ = &add_monitor<ValidationMonitor>(
-        run, *validation_data_, batch_shape_.documents, *exchange_, *checkpoints_, deadline_,
+        run, *validation_data_, steps_.documents(), *exchange_, *checkpoints_, deadline_,
         log_ ? &*log_ : nullptr, validated_step, [this](const ValidationReport& report) {
           for (const auto& monitor : monitors_) monitor->after_validation(report);
         });

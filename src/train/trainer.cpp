@@ -1,76 +1,32 @@
 #include "train/trainer.hpp"
 
-#include <algorithm>
 #include <chrono>
 
 #include "base/activity.hpp"
 #include "base/error.hpp"
-#include "base/integers.hpp"
 #include "base/log.hpp"
-#include "optim/schedule.hpp"
-#include "train/device_choice.hpp"
 
 namespace espalier::train {
 
-using device::Phase;
 using Clock = std::chrono::steady_clock;
 
-// One step: batch, forward, backward, reduce, clip, update.
 std::optional<StepReport> Trainer::train_step() {
   const auto start = Clock::now();
   activity::set_step(state_.step + 1);
-  const config::TrainingParameters& training = parameters_.training;
-  // Targets that count, of all ranks: known without asking them.
-  const std::uint64_t num_targets = data::count_targets(
-      training_data_.sources(), training.sequence_length, batch_shape_.documents,
-      state_.samples_consumed, static_cast<std::uint64_t>(training.global_batch_size));
-  const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
-                                                       state_.step + 1, training.steps);
   const StepFault fault = faults_->before_step(state_.step + 1);
-  const StepResult result =
-      training_step(plan::step_model(rank_context_.context, rank_context_.grid,
-                                     model_.communicators, model_.stage, model_.memory),
-                    {.num_micro_batches = batch_shape_.num_micro_batches,
-                     .num_targets = num_targets,
-                     .load =
-                         [this](std::int64_t micro) {
-                           auto phase = rank_context_.context.profiler().scope(Phase::data);
-                           data::load_micro_batch(training_data_.sources(), batch_shape_,
-                                                  state_.samples_consumed, micro, batch_);
-                           return as_batch(batch_);
-                         }},
-                    {.optimizer = parameters_.optimizer,
-                     .learning_rate = learning_rate,
-                     .step = state_.step + 1,
-                     .num_left_out = state_.num_left_out},
-                    step_hooks(fault));
-
-  state_.samples_consumed += static_cast<std::uint64_t>(training.global_batch_size);
+  const auto [result, learning_rate] = steps_.take(step_hooks(fault));
   if (guard_->wants_rollback()) return std::nullopt;
   ++state_.step;
   if (!result.updated) ++state_.num_left_out;
   deadline_.step_done(control_.elapsed_s());
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  return StepReport{
-      .step = state_.step,
-      .tokens = state_.samples_consumed * static_cast<std::uint64_t>(training.sequence_length),
-      .loss = result.loss,
-      .grad_norm = result.grad_norm,
-      .learning_rate = learning_rate,
-      .seconds = seconds};
-}
-
-void Trainer::warm_up() {
-  // The second adds to the weights' gradients, which is another product than the first's.
-  const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
-  data::load_micro_batch(training_data_.sources(), batch_shape_, state_.samples_consumed, 0,
-                         batch_);
-  for (std::int64_t micro = 0; micro < num; ++micro)
-    model_.stage.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
-  model_.stage.take_loss_sum();
-  share_gemm_algorithms(session_, rank_context_.context.gemm());
-  rank_context_.context.use_graphs(parameters_.device.graphs);
-  rank_context_.context.profiler().reset();
+  return StepReport{.step = state_.step,
+                    .tokens = state_.samples_consumed *
+                              static_cast<std::uint64_t>(parameters_.training.sequence_length),
+                    .loss = result.loss,
+                    .grad_norm = result.grad_norm,
+                    .learning_rate = learning_rate,
+                    .seconds = seconds};
 }
 
 // The step loop. What else happens at a step is in the monitors (Trainer::add_monitors).
@@ -79,7 +35,7 @@ StopReason Trainer::run() {
   // A request of the time of the start. A limit that is near already leaves one step.
   exchange_->between_steps(0.0);
   exchange_->forget_time_limit();
-  if (rank_context_.gpu != nullptr && state_.step < steps && !exchange_->is_urgent()) warm_up();
+  if (state_.step < steps && !exchange_->is_urgent()) steps_.warm_up();
   for (const auto& monitor : monitors_) monitor->at_start();
   deadline_.begin(control_.elapsed_s());
   while (state_.step < steps && !exchange_->is_urgent() && !has_enough_steps()) {

@@ -28,6 +28,7 @@
 #include "train/step/step.hpp"
 #include "train/step_exchange.hpp"
 #include "train/training_data.hpp"
+#include "train/training_steps.hpp"
 #include "train/validation_monitor.hpp"
 #include "train/watchdog.hpp"
 #include "train/whole_checkpoint.hpp"
@@ -84,10 +85,6 @@ class Trainer {
   bool has_enough_steps() const;  ///< of run.stop_after
   void forget_triggers();         ///< at the end of the job
   StopReason report_end(bool all_steps);
-  /// Forward and backward of a micro-batch or two whose gradients are not used: every matrix
-  /// product is met, timed and agreed upon before the first step, which then has the bits of every
-  /// other run on this grid.
-  void warm_up();
   io::CheckpointInfo checkpoint_info() const;
 
   parallel::MpiSession& session_;
@@ -106,9 +103,8 @@ class Trainer {
   std::string tokenizer_identity_;  ///< of data.tokenizer; empty: none is named
   TrainingData training_data_;
   std::optional<Dataset> validation_data_;
-  data::BatchShape batch_shape_;
-  data::MicroBatch batch_;
   RunState state_;
+  TrainingSteps steps_;
   std::string allowed_changes_;         ///< of the function, from restart to restart
   std::optional<io::RunLog> log_;       ///< rank 0
   std::optional<io::EventLog> events_;  ///< rank 0

@@ -52,6 +52,16 @@ TEST_CASE("values with brackets, quotes and minus signs arrive whole") {
                                                    "generate.prompt=two words, one comma"});
 }
 
+TEST_CASE("options are short for keys: of texts, which are quoted, and of numbers") {
+  CHECK(parse({"verify-resume", "runs/mine", "--steps", "5", "--from", "-1"}).overrides ==
+        std::vector<std::string>{"verify.from=-1", "verify.steps=5"});
+  CHECK(parse({"report", "runs/mine", "--write", "5"}).overrides ==
+        std::vector<std::string>{"report.write=\"5\""});
+  CHECK(has(usage_error({"verify-resume", "runs/mine", "--write", "a"}), "no option --write"));
+  CHECK(has(usage_error({"verify-resume", "runs/mine", "--steps"}), "--steps"));
+  CHECK(has(usage_error({"verify-resume", "runs/mine", "--dry-run"}), "--dry-run"));
+}
+
 TEST_CASE("every command of the table is reached, with an input or with paths") {
   for (const commands::Command& command : commands::command_table()) {
     const std::string name(command.name);

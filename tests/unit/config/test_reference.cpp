@@ -30,9 +30,11 @@ TEST_CASE("every key has a name of its own, a meaning, and a default that is all
 
 TEST_CASE("the reference page has every key, in at most 100 columns") {
   const std::string page = reference_page();
-  for (const std::string& table : table_names())
-    if (table != "verify")  // comes later
+  for (const std::string& table : table_names()) {
+    INFO(table);
+    if (table != "inspect")  // comes later
       CHECK(page.find("[" + table + "]") != std::string::npos);
+  }
   for (const std::string& key : key_names()) {
     INFO(key);
     if (comes_later(key.substr(0, key.find('.')), key.substr(key.find('.') + 1))) continue;
