@@ -3,6 +3,8 @@ that was written stays."""
 import json
 import os
 import pathlib
+import re
+import shutil
 import sys
 import unittest
 
@@ -103,6 +105,37 @@ class Check(RunCase):
     def test_an_input_that_cannot_be_read_ends_at_once(self):
         text = self.check("a", "training.stepps=4", status=78)
         self.assertIn("did you mean training.steps", text)
+
+
+class DryRun(RunCase):
+    def dry_run(self, *overrides, ranks=1, status=0):
+        return self.train("dry", *overrides, "--dry-run", ranks=ranks, status=status)
+
+    def test_it_reads_the_first_batch_and_counts_the_step(self):
+        # Eight sequences of 32 in a step; a process stands for a grid of four.
+        text = self.dry_run("parallel.data=4")
+        self.assertIn("step 1 was read: 2 sequences of rank 0, with 256 targets", text)
+        self.assertRegex(text, r"operators are all there: [\d.]+ GFLOP")
+        self.assertIn("4 sequences on each rank", self.dry_run("parallel.data=2", ranks=2))
+        self.assertFalse((self.folder / "dry").exists())
+
+    def test_a_batch_that_the_model_cannot_take_is_refused(self):
+        damaged = self.folder / "damaged"
+        shutil.copytree(self.data, damaged)
+        for shard in damaged.glob("train-*.h5"):
+            data = shard.read_bytes()
+            text = (self.folder / "sources.txt").read_bytes()[:64]
+            begin = data.index(b"".join(bytes((byte, 0, 0, 0)) for byte in text))
+            end = begin + 4 * int(self.tokens(shard))
+            e = data[begin:end].replace(b"e\0\0\0", b"\xff\xff\0\0")
+            shard.write_bytes(data[:begin] + e + data[end:])
+        text = self.dry_run(f"data.train={damaged}", "data.verify_checksum=false", status=65)
+        self.assertIn("the id 65535", text)
+        self.assertIn("model.vocab_size is 257", text)
+
+    def tokens(self, shard):
+        text = espalier(1, "inspect", shard)
+        return re.search(r"\ntokens +(\d+)", text).group(1)
 
 
 if __name__ == "__main__":
