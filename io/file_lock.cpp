@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "io/lock_probe.hpp"
 
 namespace espalier::io {
 
@@ -20,12 +21,6 @@ namespace {
 
 void sleep_for(double seconds) {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-}
-
-/// What flock says where the file system, its server or its mount has no locks.
-bool means_no_locks(int error) {
-  return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == ENOTSUP ||
-         error == EINVAL;
 }
 
 /// Whether the name still stands for the file that is open: the holder before may have removed it.

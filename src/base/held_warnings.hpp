@@ -21,6 +21,22 @@ class HeldWarnings {
   static std::string take();
 };
 
+/// While it lives, nothing that this rank says is printed or goes into a log: whoever asked wants
+/// to say it in other words. What nobody has taken is dropped. One at a time.
+class KeptWords {
+ public:
+  KeptWords();
+  ~KeptWords();
+  KeptWords(const KeptWords&) = delete;
+  KeptWords& operator=(const KeptWords&) = delete;
+  struct Word {
+    bool is_warning;
+    std::string text;
+  };
+  /// What was said since the last take.
+  static std::vector<Word> take();
+};
+
 /// On rank 0: a line for each different warning of `of_ranks` (HeldWarnings::take of every rank, in
 /// rank order), with the ranks that said it, on standard error and in the sink.
 void print_warnings(const std::vector<std::string>& of_ranks);

@@ -27,6 +27,8 @@ struct State {
   std::function<void(std::string_view)> rank_sink;
   bool holds_warnings = false;
   std::vector<std::string> held;
+  bool keeps_words = false;
+  std::vector<KeptWords::Word> words;
 };
 
 State& state() {
@@ -78,6 +80,10 @@ void to_sink(std::string_view text) {
 
 void line(std::string_view text) {
   if (state().rank != 0) return;
+  if (state().keeps_words) {
+    state().words.push_back({false, std::string(text)});
+    return;
+  }
   if (state().rank_sink) state().rank_sink(text);
   end_live_line();
   std::fwrite(text.data(), 1, text.size(), stdout);
@@ -99,6 +105,10 @@ void print_warning(const std::string& message) {
 }  // namespace
 
 void warning(std::string_view text) {
+  if (state().keeps_words) {
+    state().words.push_back({true, std::string(text)});
+    return;
+  }
   if (state().rank_sink) state().rank_sink(fmt::format("warning: {}", text));
   if (state().holds_warnings && state().rank != 0) {
     state().held.emplace_back(text);
@@ -109,6 +119,19 @@ void warning(std::string_view text) {
 
 void set_rank_sink(std::function<void(std::string_view)> sink) {
   state().rank_sink = std::move(sink);
+}
+
+KeptWords::KeptWords() {
+  state().keeps_words = true;
+}
+
+KeptWords::~KeptWords() {
+  state().keeps_words = false;
+  state().words.clear();
+}
+
+std::vector<KeptWords::Word> KeptWords::take() {
+  return std::exchange(state().words, {});
 }
 
 HeldWarnings::HeldWarnings() {
@@ -165,7 +188,7 @@ std::string describe_ranks(const std::vector<std::int64_t>& ranks) {
 
 void live(std::string_view text) {
   static const bool terminal = is_terminal();
-  if (state().rank != 0 || !terminal) return;
+  if (state().rank != 0 || !terminal || state().keeps_words) return;
   std::fputs("\r\033[K", stdout);
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);

@@ -16,16 +16,11 @@
 
 namespace espalier::commands {
 
-namespace {
-
-/// device.memory_gib on the device that is there, or that is planned for.
-plan::Room named_room(const config::DeviceParameters& parameters, device::Backend backend) {
+plan::Room planned_room(const config::DeviceParameters& parameters, device::Backend backend) {
   plan::Room room = plan::room_of(parameters, backend);
   room.compute_capability = plan::planned_capability(parameters, backend);
   return room;
 }
-
-}  // namespace
 
 void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
                   const parallel::GridShape& shape) {
@@ -67,7 +62,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   else
     log::info("{}", plan::describe_memory_plan(
                         plan::with_recompute_chosen(parameters, shape,
-                                                    named_room(parameters.device, backend)),
+                                                    planned_room(parameters.device, backend)),
                         shape, backend));
 }
 
@@ -85,7 +80,7 @@ void print_fit(parallel::MpiSession& session, const config::Parameters& paramete
   };
   const bool has_gpu = backend == Backend::cuda && Gpu::count(Backend::cuda) > 0;
   if (parameters.device.memory_gib > 0.0) {
-    say(named_room(parameters.device, backend));
+    say(planned_room(parameters.device, backend));
   } else if (has_gpu) {
     say(plan::room_of(*Gpu::open(Backend::cuda, 0)));
   } else if (parameters.device.backend == "cuda") {

@@ -1,6 +1,7 @@
 #pragma once
 #include "config/parameters.hpp"
 #include "parallel/comm/session.hpp"
+#include "plan/memory_fit.hpp"
 
 namespace espalier::commands {
 
@@ -8,6 +9,10 @@ namespace espalier::commands {
 /// grid, the model and the memory plan. Collective.
 void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
                   const parallel::GridShape& shape);
+
+/// device.memory_gib of the device that is there, or that is planned for; no free bytes where it is
+/// not given.
+plan::Room planned_room(const config::DeviceParameters& parameters, device::Backend backend);
 
 /// For dry runs: whether the memory plan fits into device.memory_gib where that is set, else into
 /// the GPU that is here, and the mix that memory.recompute = "budget" would choose; of a job on

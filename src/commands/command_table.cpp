@@ -34,10 +34,36 @@ const std::array kCommands = {
             "go on, a file `status` a line in run.log. A second SIGTERM ends it at once.\n"
             "\n"
             "--dry-run on one process prints the resolved input, the grid and the memory plan\n"
-            "for parallel.tensor x parallel.data ranks, whatever machine it runs on.\n",
+            "for parallel.tensor x parallel.data ranks, whatever machine it runs on. It opens all\n"
+            "files, reads the batch of the next step and goes through the step's operators "
+            "without\n"
+            "computing them; with as many ranks as the grid has, each reads its own batch.\n",
         .use = config::Use::training,
         .stops_early = true,
         .run = train},
+    Command{
+        .name = "check",
+        .arguments = "input.toml [section.key=value ...] [--format FORMAT]",
+        .summary = "try beforehand what a training job would meet on its nodes",
+        .details =
+            "Started as the job will be (srun or mpirun, as many ranks on as many nodes), it "
+            "tries\n"
+            "what the job needs: input and grid, MPI and the binding of ranks to cores, "
+            "processor,\n"
+            "GPUs and NCCL, output.directory (writing, space, locks, whether the other nodes see\n"
+            "it), memory of each node, collectives of every group of ranks, shards and tokenizer,\n"
+            "the checkpoint to go on from, and the end of the job. All of it is tried even where\n"
+            "something fails, and nothing that it writes stays. Each line is ok, a warning or a\n"
+            "problem, with what to change; the status is that of the job that meets the first\n"
+            "problem, and 0 without one. With plan.device it says how many jobs the run takes.\n"
+            "\n"
+            "  srun espalier check my.toml\n"
+            "  mpirun -n 4 espalier check my.toml --format json    or csv, markdown\n",
+        .use = config::Use::document,
+        .stops_early = true,
+        .options = kStatusOptions,
+        .has_dry_run = false,
+        .run = check},
     Command{
         .name = "eval",
         .arguments = "folder|input.toml [--text FILE | --tokens FILE [--logits FILE]] "

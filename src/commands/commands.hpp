@@ -14,6 +14,8 @@ namespace espalier::commands {
 // for the grid of [parallel], and computes nothing.
 
 ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+/// What a training job of this input and shape would meet: `parameters` are read and not resolved.
+ExitStatus check(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus eval(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus generate(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);

@@ -8,6 +8,7 @@
 #include "parallel/comm/on_rank_0.hpp"
 #include "plan/time/step_time.hpp"
 #include "train/device_choice.hpp"
+#include "train/first_step.hpp"
 #include "train/stopped_early.hpp"
 #include "train/trainer.hpp"
 
@@ -39,6 +40,24 @@ std::optional<runs::PlannedStep> planned_step(parallel::MpiSession& session,
   return planned;
 }
 
+/// The files, and the first step without its memory: what a dry run does beside the plan.
+/// Collective.
+void try_first_step(parallel::MpiSession& session, const config::Parameters& parameters) {
+  const std::string where = parallel::on_rank_0(session, [&] {
+    const train::RunPosition position = train::check_files(parameters);
+    return fmt::format("{} {}", position.step, position.samples_consumed);
+  });
+  const train::RunPosition position{std::stoll(where),
+                                    std::stoull(where.substr(where.find(' ') + 1))};
+  if (!parameters.data.train.empty() || !parameters.data.sources.empty())
+    train::read_first_batch(session, parameters, position);
+  const device::Backend backend = train::choose_backend(session, parameters.device);
+  parallel::on_rank_0(session, [&] {
+    train::count_first_step(parameters, planned_room(parameters.device, backend));
+    return std::string();
+  });
+}
+
 }  // namespace
 
 ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
@@ -47,10 +66,7 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
     print_fit(session, parameters, shape);
-    parallel::on_rank_0(session, [&] {
-      train::check_files(parameters);
-      return std::string();
-    });
+    try_first_step(session, parameters);
     log::info("dry run: nothing was trained");
     return ExitStatus::ok;
   }

@@ -44,6 +44,8 @@ class RunControl {
   bool save_signal_received();
   void heard_save();
   bool has_limit() const;
+  /// Seconds from the start of the program; infinity: none.
+  double limit_s() const { return limit_s_; }
   /// Whether something of `seconds` would no longer fit before the limit less its margin.
   bool out_of_time(double seconds) const;
   /// The same answer on every rank, for a loop without an all-reduce of its own; nothing: go on.

@@ -85,7 +85,7 @@ std::optional<std::filesystem::path> newest_that_opens(
 
 }  // namespace
 
-void check_files(const config::Parameters& p) {
+RunPosition check_files(const config::Parameters& p) {
   require_inputs(p);
   // A copy, with training.steps as the data allow.
   config::Parameters limited = p;
@@ -93,12 +93,12 @@ void check_files(const config::Parameters& p) {
   std::string data_identity, data_tokenizer;
   std::optional<io::CheckpointReader> reader;
   const auto folder = newest_that_opens(checkpoint_directory(p), reader);
+  RunPosition position;
+  if (reader) position = {reader->info().step, reader->info().samples_consumed};
   if (p.data.train.empty() && p.data.sources.empty()) {
     log::info("data.train is not set, nor data.sources: no shards were checked");
   } else {
     const TrainingData data(p, identity, p.data.verify_checksum);
-    RunPosition position;
-    if (reader) position = {reader->info().step, reader->info().samples_consumed};
     agree_on_begin(limited.data, data, true);
     limit_steps_to_data(limited, data, position);
     data_identity = data.identity();
@@ -120,6 +120,7 @@ void check_files(const config::Parameters& p) {
     log::info("would start from {}", initial.describe());
   }
   require_writable(p.output.directory);
+  return position;
 }
 
 Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parameters,

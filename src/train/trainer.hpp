@@ -129,8 +129,9 @@ class Trainer {
 };
 
 /// For --dry-run: opens and verifies everything a run would read (shards, tokenizer, the newest
-/// checkpoint) and tries the output directory, without the memory of a run.
-void check_files(const config::Parameters& parameters);
+/// checkpoint) and tries the output directory, without the memory of a run. Returns where the run
+/// stands.
+RunPosition check_files(const config::Parameters& parameters);
 
 /// Identity of data.tokenizer, empty when none is named.
 std::string tokenizer_identity(const config::Parameters& parameters);
