@@ -12,11 +12,9 @@
 namespace espalier::config {
 namespace {
 
-constexpr std::array<std::string_view, 11> kLaterKeys = {
-    "bench.ranks",    "run.audit_interval", "checkpoint.stripe_count",
-    "bench.scaling",  "bench.plot",         "verify.steps",
-    "verify.from",    "convert.format",     "convert.optimizer_state",
-    "inspect.hashes", "inspect.difference"};
+constexpr std::array<std::string_view, 8> kLaterKeys = {
+    "run.audit_interval", "checkpoint.stripe_count", "verify.steps",   "verify.from",
+    "convert.format",     "convert.optimizer_state", "inspect.hashes", "inspect.difference"};
 
 bool is_later(std::string_view key) {
   return std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end();
