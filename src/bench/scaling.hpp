@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -34,14 +35,15 @@ ScalingCases scaling_cases(const config::Parameters& parameters, int num_ranks);
 
 /// One number of ranks as it was measured, or planned alone.
 struct ScalingPoint {
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   int ranks = 1;
   int nodes = 0;  ///< 0: unknown
   std::int64_t global_batch_size = 0;
   double tokens = 0.0;  ///< of a step
   /// Of the slowest rank: median, least and most of the steps; nan: not measured.
-  double step_s, least_s, most_s;
-  double communication = 0.0;     ///< share of the time that ranks wait for collectives, mean
-  std::vector<double> planned_s;  ///< of a step, for each device; nan: no plan
+  double step_s = kUnknown, least_s = kUnknown, most_s = kUnknown;
+  double communication = kUnknown;     ///< share of the time that ranks spend in collectives, mean
+  std::vector<double> planned_s = {};  ///< of a step, for each device; nan: no plan
   double tokens_per_second() const { return tokens / step_s; }
 };
 

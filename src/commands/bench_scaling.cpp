@@ -34,16 +34,11 @@ void say_left_out(const LeftOut& left) {
 ScalingPoint unmeasured(const ScalingCase& of, const std::vector<std::string>& hosts,
                         std::size_t num_devices) {
   const config::TrainingParameters& t = of.parameters.training;
-  const double unknown = std::nan("");
   return {.ranks = of.ranks,
           .nodes = hosts.empty() ? 0 : bench::num_nodes(hosts, of.ranks),
           .global_batch_size = t.global_batch_size,
           .tokens = static_cast<double>(t.global_batch_size * t.sequence_length),
-          .step_s = unknown,
-          .least_s = unknown,
-          .most_s = unknown,
-          .communication = unknown,
-          .planned_s = std::vector<double>(num_devices, unknown)};
+          .planned_s = std::vector<double>(num_devices, ScalingPoint::kUnknown)};
 }
 
 /// The plans of rank 0. A host's figures are for the ranks that it was measured with: numbers that

@@ -13,7 +13,7 @@ import xml.etree.ElementTree
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from support.runs import HANG_S, TINY, command, environment, espalier  # noqa: E402
 
-SHORT = ["bench.warmup_steps=1", "bench.steps=2"]
+SHORT = ["bench.warmup_steps=0", "bench.steps=2"]
 
 
 def rows(text):
@@ -37,7 +37,6 @@ class Scaling(unittest.TestCase):
         self.assertEqual([row["nodes"] for row in table], ["1", "1", "1"])
         self.assertEqual([row["global_batch_size"] for row in table], ["8", "8", "8"])
         self.assertEqual(float(table[0]["efficiency"]), 1.0)
-        self.assertEqual(float(table[0]["communication_share"]), 0.0)
         for row in table:
             n, step = int(row["ranks"]), float(row["step_seconds"])
             self.assertLessEqual(float(row["step_seconds_min"]), step)
@@ -45,6 +44,7 @@ class Scaling(unittest.TestCase):
             self.assertAlmostEqual(float(row["tokens_per_second"]) * step, 8 * 32, places=6)
             self.assertAlmostEqual(float(row["tokens_per_second_per_rank"]) * n,
                                    float(row["tokens_per_second"]), places=6)
+            self.assertLess(float(row["communication_share"]), 1.0)
         self.assertGreater(float(table[2]["communication_share"]), 0.0)
         self.assertIn("4 ranks, step", done.stderr)
         self.assertTrue(xml.etree.ElementTree.parse(plot).getroot().tag.endswith("svg"))
@@ -57,7 +57,7 @@ class Scaling(unittest.TestCase):
             alone = espalier(ranks, "bench", TINY, *SHORT, "parallel.tensor=2",
                              f"training.global_batch_size={batch}")
             losses = [line.split()[3] for line in alone.splitlines() if line.startswith("step ")]
-            self.assertEqual(len(losses), 3)
+            self.assertEqual(len(losses), 2)
             self.assertEqual(losses, [line.split("loss ")[1].split()[0]
                                       for line in text.splitlines()
                                       if line.startswith(f"{ranks} ranks, step")])
@@ -83,9 +83,10 @@ class Scaling(unittest.TestCase):
         self.assertIn("strong", said)
 
     def test_what_does_not_fit_the_memory_of_few_ranks_is_left_out(self):
-        # The dry run of a training says what a rank needs: less than this on two, more on one.
-        text = espalier(2, "bench", "scaling", TINY, *SHORT, "--format", "json",
-                        "device.memory_gib=0.00175")
+        # Embeddings of 4,194,304 weights: one rank needs 231 MiB, two, which divide the optimizer's
+        # state, less than 205 each.
+        text = espalier(2, "bench", "scaling", TINY, "bench.warmup_steps=0", "bench.steps=1",
+                        "--format", "json", "model.vocab_size=65536", "device.memory_gib=0.208")
         table = json.loads(text[text.index("[\n"):])
         self.assertIn("1 rank: left out", text)
         self.assertEqual([row["ranks"] for row in table], [2])
