@@ -4,7 +4,7 @@
 # Usage   jobscripts/submit.sh CLUSTER [SBATCH OPTION ...] INPUT.toml [section.key=value ...]
 #         jobscripts/submit.sh dgx-b200 --nodes=4 --time=24:00:00 inputs/runs/quickstart.toml
 #         AUTO_RESUBMIT=1 jobscripts/submit.sh ...     goes on in job after job until it is done
-#         JOB=eval jobscripts/submit.sh ...            jobscripts/eval.slurm
+#         JOB=eval jobscripts/submit.sh ...            jobscripts/eval.slurm; so JOB=scaling
 # CLUSTER names jobscripts/clusters/CLUSTER.env. Options before the input are sbatch's, written with
 # `=`, and win over the cluster's; everything from the input on is the program's.
 # Prints what sbatch prints. What the job does is told in jobscripts/$JOB.slurm.

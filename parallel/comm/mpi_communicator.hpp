@@ -30,6 +30,9 @@ class MpiCommunicator final : public Communicator {
   MpiCommunicator(const MpiCommunicator&) = delete;
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
 
+  /// What it works on, and still owns.
+  MPI_Comm handle() const { return communicator_; }
+
   /// What a rank of `size` sends for an all-reduce of a tensor of so many bytes.
   static std::int64_t bytes_of_all_reduce(std::int64_t bytes, int rank, int size);
   /// The same for the sum of so many host values.

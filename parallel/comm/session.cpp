@@ -19,18 +19,21 @@
 namespace espalier::parallel {
 namespace {
 
-MPI_Comm duplicate_of_world() {
+/// How long a rank sleeps between two looks at whether all have come.
+constexpr useconds_t kNap_us = 2000;
+
+MPI_Comm duplicate_of(MPI_Comm all) {
   MPI_Comm duplicate = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &duplicate), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_dup(all, &duplicate), "MPI_Comm_dup");
   return duplicate;
 }
 
-/// The ranks of this rank's group, in world order. Collective over the world.
-MPI_Comm communicator_of(const ProcessGrid& grid, Span span) {
-  MPI_Comm group = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split(MPI_COMM_WORLD, grid.first_of(span), grid.rank(), &group),
-            "MPI_Comm_split");
-  return group;
+/// Those of `all` with the same colour, in their order; null for those without (MPI_UNDEFINED).
+/// Collective.
+MPI_Comm part_of(MPI_Comm all, int colour, int rank) {
+  MPI_Comm part = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(all, colour, rank, &part), "MPI_Comm_split");
+  return part;
 }
 
 /// Whether GPU memory travels by NCCL: the same answer, or the same error, on every rank.
@@ -68,7 +71,13 @@ MpiSession::MpiSession(int* argc, char*** argv) {
     owns_mpi_ = true;
   }
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  world_ = std::make_unique<MpiCommunicator>(duplicate_of_world(), std::make_shared<Staging>());
+  world_ =
+      std::make_unique<MpiCommunicator>(duplicate_of(MPI_COMM_WORLD), std::make_shared<Staging>());
+  rank_ = world_->rank();
+  size_ = world_->size();
+}
+
+MpiSession::MpiSession(std::unique_ptr<MpiCommunicator> world) : world_(std::move(world)) {
   rank_ = world_->rank();
   size_ = world_->size();
 }
@@ -78,6 +87,27 @@ MpiSession::MpiSession(int* argc, char*** argv) {
 MpiSession::~MpiSession() {
   world_.reset();
   if (owns_mpi_ && (size_ == 1 || std::uncaught_exceptions() == 0)) MPI_Finalize();
+}
+
+Communicator& MpiSession::world() {
+  return *world_;
+}
+
+std::unique_ptr<MpiSession> MpiSession::first_ranks(int size) {
+  ESPALIER_ASSERT(size >= 1 && size <= size_, "the first {} of {} ranks", size, size_);
+  MPI_Comm part = part_of(world_->handle(), rank_ < size ? 0 : MPI_UNDEFINED, rank_);
+  if (part == MPI_COMM_NULL) return nullptr;
+  return std::unique_ptr<MpiSession>(
+      new MpiSession(std::make_unique<MpiCommunicator>(part, std::make_shared<Staging>())));
+}
+
+void MpiSession::wait_asleep() {
+  MPI_Request all_are_here = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(world_->handle(), &all_are_here), "MPI_Ibarrier");
+  for (int done = 0; done == 0;) {
+    check_mpi(MPI_Test(&all_are_here, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (done == 0) usleep(kNap_us);
+  }
 }
 
 std::vector<std::string> MpiSession::host_names() {
@@ -134,12 +164,13 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
                   session.rank());
 
   const auto staging = std::make_shared<Staging>();
+  MPI_Comm all = session.mpi_world().handle();
   const bool on_host = context == nullptr || context->on_host();
   const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
   const auto make = [&](Span span, const device::Queue& queue,
                         const char* group_name) -> std::unique_ptr<Communicator> {
     auto host =
-        std::make_unique<MpiCommunicator>(communicator_of(grid, span), staging,
+        std::make_unique<MpiCommunicator>(part_of(all, grid.first_of(span), grid.rank()), staging,
                                           MpiCommunicator::kMaxMessageBytes, grid.block_of(span));
     if (on_host) return host;
     // A group of one rank only copies, now and then.
@@ -163,7 +194,7 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   for (const Span span : distinct_groups(grid, gradient_spans))
     result.gradients[span] =
         make(span, beside(CommunicationStream::data), gradient_group_name(span));
-  result.world = std::make_unique<MpiCommunicator>(duplicate_of_world(), staging);
+  result.world = std::make_unique<MpiCommunicator>(duplicate_of(all), staging);
   return result;
 }
 

@@ -12,6 +12,8 @@
 
 namespace espalier::parallel {
 
+class MpiCommunicator;
+
 /// Owns MPI for the life of the program: MPI_Init_thread (FUNNELED) and MPI_Finalize. Works as one
 /// rank when started without mpirun; joins an MPI that runs already, and then leaves it running.
 class MpiSession {
@@ -24,7 +26,15 @@ class MpiSession {
   int rank() const { return rank_; }
   int size() const { return size_; }
   /// All ranks. Lives as long as the session.
-  Communicator& world() { return *world_; }
+  Communicator& world();
+  /// The same, for what is built upon MPI itself.
+  MpiCommunicator& mpi_world() { return *world_; }
+  /// A session of the first `size` ranks alone, as if the job had no others; null on those
+  /// (collective). It must end before this one does.
+  std::unique_ptr<MpiSession> first_ranks(int size);
+  /// A barrier whose ranks sleep while they wait: for a long time, in which others of the same host
+  /// compute (collective).
+  void wait_asleep();
   /// Host name of every rank (collective).
   std::vector<std::string> host_names();
   static std::string library_version();  ///< "Open MPI 4.1.4"
@@ -32,13 +42,14 @@ class MpiSession {
   [[noreturn]] static void abort(int status);
 
  private:
+  explicit MpiSession(std::unique_ptr<MpiCommunicator> world);
   int rank_ = 0;
   int size_ = 1;
   bool owns_mpi_ = false;
-  std::unique_ptr<Communicator> world_;
+  std::unique_ptr<MpiCommunicator> world_;
 };
 
-/// The communicators of a rank's groups. Collective over the world.
+/// The communicators of a rank's groups. Collective over the session.
 struct GridCommunicators {
   std::unique_ptr<Communicator> tensor;
   /// The tensor group once more, for collectives beside the computation; null without.

@@ -7,11 +7,13 @@
 
 #include "base/error.hpp"
 #include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/mpi_communicator.hpp"
 
 namespace espalier::parallel {
 
 struct SharedCounters::Implementation {
   std::vector<std::int64_t> alone;  // of a job of one rank
+  MPI_Comm ranks = MPI_COMM_NULL;   // the session's
   MPI_Win window = MPI_WIN_NULL;
 };
 
@@ -25,8 +27,9 @@ SharedCounters::SharedCounters(MpiSession& session, int num_counters)
   std::int64_t* memory = nullptr;
   const MPI_Aint bytes =
       session.rank() == 0 ? static_cast<MPI_Aint>(num_counters) * MPI_Aint{sizeof *memory} : 0;
+  self.ranks = session.mpi_world().handle();
   check_mpi(
-      MPI_Win_allocate(bytes, sizeof *memory, MPI_INFO_NULL, MPI_COMM_WORLD, &memory, &self.window),
+      MPI_Win_allocate(bytes, sizeof *memory, MPI_INFO_NULL, self.ranks, &memory, &self.window),
       "MPI_Win_allocate");
   check_mpi(MPI_Win_set_errhandler(self.window, MPI_ERRORS_RETURN), "MPI_Win_set_errhandler");
   check_mpi(MPI_Win_lock_all(MPI_MODE_NOCHECK, self.window), "MPI_Win_lock_all");
@@ -62,8 +65,9 @@ std::int64_t SharedCounters::add(int counter, std::int64_t amount) {
 void SharedCounters::help() {
   if (implementation_->window == MPI_WIN_NULL) return;
   int arrived = 0;
-  check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &arrived, MPI_STATUS_IGNORE),
-            "MPI_Iprobe");
+  check_mpi(
+      MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, implementation_->ranks, &arrived, MPI_STATUS_IGNORE),
+      "MPI_Iprobe");
 }
 
 }  // namespace espalier::parallel

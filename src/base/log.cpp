@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/held_warnings.hpp"
+#include "base/lines_to_stderr.hpp"
 
 namespace espalier::log {
 namespace {
@@ -19,6 +20,7 @@ constexpr std::size_t kEarlyBytes = 1 << 20;  // what is kept for a sink that ma
 struct State {
   int rank = 0;
   bool live_line = false;
+  bool lines_to_stderr = false;
   std::function<void(std::string_view)> sink;
   // What was said before there was a sink: the banner belongs into the run log too.
   std::vector<std::string> early;
@@ -86,9 +88,10 @@ void line(std::string_view text) {
   }
   if (state().rank_sink) state().rank_sink(text);
   end_live_line();
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fputc('\n', stdout);
-  std::fflush(stdout);
+  std::FILE* stream = state().lines_to_stderr ? stderr : stdout;
+  std::fwrite(text.data(), 1, text.size(), stream);
+  std::fputc('\n', stream);
+  std::fflush(stream);
   to_sink(text);
 }
 
@@ -132,6 +135,13 @@ KeptWords::~KeptWords() {
 
 std::vector<KeptWords::Word> KeptWords::take() {
   return std::exchange(state().words, {});
+}
+
+LinesToStandardError::LinesToStandardError() {
+  state().lines_to_stderr = true;
+}
+LinesToStandardError::~LinesToStandardError() {
+  state().lines_to_stderr = false;
 }
 
 HeldWarnings::HeldWarnings() {

@@ -22,13 +22,11 @@ plan::Room planned_room(const config::DeviceParameters& parameters, device::Back
   return room;
 }
 
-void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
-                  const parallel::GridShape& shape) {
+void print_job(parallel::MpiSession& session, const config::Parameters& parameters,
+               device::Backend backend) {
   std::map<std::string, int> ranks_per_host;
   for (const std::string& host : session.host_names()) ++ranks_per_host[host];
   const std::string lower_level = why_not_better(session, parameters.device);
-  const device::Backend backend = train::choose_backend(session, parameters.device);
-  if (backend == device::Backend::host) plan::require_budget(parameters);
   if (session.rank() != 0) return;
   log::info("{}", build_description());
   if (!parameters.run.name.empty()) log::info("run \"{}\"", parameters.run.name);
@@ -41,6 +39,14 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   // Which GPU a rank has is known, and said, when the job's devices are opened.
   if (backend == device::Backend::host) log::info("device: {}", device::Context().describe());
   if (!lower_level.empty()) log::info("{}", lower_level);
+}
+
+void print_banner(parallel::MpiSession& session, const config::Parameters& parameters,
+                  const parallel::GridShape& shape) {
+  const device::Backend backend = train::choose_backend(session, parameters.device);
+  if (backend == device::Backend::host) plan::require_budget(parameters);
+  print_job(session, parameters, backend);
+  if (session.rank() != 0) return;
   const parallel::ProcessGrid grid(shape, 0);
   log::info("process grid: {}{}, ZeRO stage {}\n{}", grid.describe(),
             parameters.parallel.sequence_parallel && shape.tensor > 1 ? ", sequence parallel" : "",

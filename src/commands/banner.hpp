@@ -1,9 +1,15 @@
 #pragma once
 #include "config/parameters.hpp"
+#include "device/gpu.hpp"
 #include "parallel/comm/session.hpp"
 #include "plan/memory_fit.hpp"
 
 namespace espalier::commands {
+
+/// Build and libraries, ranks and where they run, and the host that computes where `backend` is
+/// that: the beginning of a banner. Collective.
+void print_job(parallel::MpiSession& session, const config::Parameters& parameters,
+               device::Backend backend);
 
 /// What a person wants to see first: build and libraries, ranks and where they run, the process
 /// grid, the model and the memory plan. Collective.

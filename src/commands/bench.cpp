@@ -1,14 +1,13 @@
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <array>
-#include <chrono>
 #include <initializer_list>
 #include <span>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "bench/job.hpp"
+#include "bench/steps.hpp"
 #include "commands/banner.hpp"
 #include "commands/bench_write.hpp"
 #include "commands/commands.hpp"
@@ -17,12 +16,9 @@
 #include "plan/time/step_time.hpp"
 #include "train/device_choice.hpp"
 #include "train/progress.hpp"
-#include "train/step/step.hpp"
 
 namespace espalier::commands {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 double sum_over_ranks(parallel::MpiSession& session, double value) {
   std::array<double, 1> sum{value};
@@ -122,42 +118,18 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     return std::string();
   });
   bench::BenchJob job(session, parameters);
-  const parallel::ProcessGrid& grid = job.rank_context.grid;
   device::Context& context = job.rank_context.context;
   train::log_devices(session, job.rank_context);
   plan::TrainingMemory& memory = job.model.memory;
-  const data::MicroBatch batch = bench::random_batch(parameters, grid.data_rank());
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
 
-  const train::StepModel model =
-      plan::step_model(context, grid, job.model.communicators, job.model.stage, memory);
-  const train::StepBatches batches{
-      .num_micro_batches = t.global_batch_size / (t.micro_batch_size * shape.data),
-      .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
-      .load = [&](std::int64_t) { return train::as_batch(batch); }};
-
   const double peak_before = sum_over_ranks(session, job.peaks.flops);
-  std::vector<double> seconds;
-  for (std::int64_t step = 1; step <= parameters.bench.warmup_steps + parameters.bench.steps;
-       ++step) {
-    if (step == parameters.bench.warmup_steps + 1) context.profiler().reset();
-    session.world().barrier();
-    const auto start = Clock::now();
-    const train::StepResult result =
-        train::training_step(model, batches,
-                             {.optimizer = parameters.optimizer,
-                              .learning_rate = parameters.optimizer.learning_rate,
-                              .step = step});
-    if (step == 1) {  // every product has been met now
-      train::share_gemm_algorithms(session, context.gemm());
-      context.use_graphs(parameters.device.graphs);
-    }
-    const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
-    log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, result.loss, elapsed,
-              with_commas(static_cast<std::int64_t>(step_tokens / elapsed)),
-              step <= parameters.bench.warmup_steps ? "  (warm-up)" : "");
-    if (step > parameters.bench.warmup_steps) seconds.push_back(elapsed);
-  }
+  const std::vector<double> seconds =
+      bench::take_steps(session, job, [&](std::int64_t step, double loss, double elapsed) {
+        log::info("step {:>3}  loss {:.5f}  {:.3f} s  {} tok/s{}", step, loss, elapsed,
+                  with_commas(static_cast<std::int64_t>(step_tokens / elapsed)),
+                  step <= parameters.bench.warmup_steps ? "  (warm-up)" : "");
+      });
   log::info("{}", train::phase_table(context.profiler(), session.world()));
   const std::vector<bench::Timed> phases = phases_of(context.profiler(), parameters.bench.steps);
   // Other programs of a host come and go; a GPU is this job's, and may have no memory left for it.
@@ -174,8 +146,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
 
   for (const auto& [device, planned] : plans) log::info("{}", beside_plan(device, planned, phases));
 
-  std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2];
+  const double median = bench::median(seconds);
   const double rate = step_tokens / median;
   const plan::FlopsPerToken flops =
       plan::flops_per_token(memory.architecture, static_cast<double>(t.sequence_length));

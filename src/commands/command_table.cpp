@@ -11,6 +11,8 @@ constexpr std::array kEvalOptions = {Option{"--tokens", "evaluation.tokens"},
                                      Option{"--logits", "evaluation.logits"},
                                      Option{"--text", "evaluation.text"}};
 constexpr std::array kBenchOptions = {Option{"--write", "bench.write"}};
+constexpr std::array kScalingOptions = {Option{"--format", "plan.format"},
+                                        Option{"--plot", "bench.plot"}};
 constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
                                          Option{"--prompts", "generate.prompts"}};
 
@@ -275,6 +277,31 @@ const std::array kCommands = {
                        "writes nothing and needs no data.\n",
             .use = config::Use::bench,
             .run = bench_attention},
+    Command{
+        .name = "bench scaling",
+        .arguments = "input.toml [section.key=value ...] [--format FORMAT] [--plot FILE] "
+                     "[--dry-run]",
+        .summary = "time training steps on more and more ranks of one job",
+        .details =
+            "Takes the steps of `espalier bench` on 1, 2, 4, ... ranks, or on those of\n"
+            "bench.ranks: the first ranks of this job each time, while the others sleep. The\n"
+            "tensor group stays as [parallel] has it, and data ranks are what there is more of.\n"
+            "bench.scaling = \"strong\" trains the same batch on all; \"weak\" grows the batch\n"
+            "with the ranks. The table says speed, efficiency against the fewest ranks, the share\n"
+            "of time that ranks wait for one another, and the spread of the steps, with\n"
+            "plan.device beside what is planned. It needs no data.\n"
+            "\n"
+            "  --format FORMAT  text, csv, markdown or json; for the last three all else goes to\n"
+            "                   standard error\n"
+            "  --plot FILE.svg  speed over ranks, with the ideal; a new file\n"
+            "  --dry-run        what would be measured, and what is planned, on one process for\n"
+            "                   any bench.ranks\n"
+            "\n"
+            "  mpirun -n 8 espalier bench scaling run.toml bench.scaling=weak --plot weak.svg\n"
+            "  srun ... espalier bench scaling run.toml bench.ranks=[8,16,32,64]\n",
+        .use = config::Use::document,
+        .options = kScalingOptions,
+        .run = bench_scaling},
     Command{
         .name = "bench tokenizer",
         .arguments = "input.toml [section.key=value ...]",

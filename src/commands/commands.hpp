@@ -23,6 +23,8 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
                            bool dry_run);
 ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run);
+ExitStatus bench_scaling(parallel::MpiSession& session, config::Parameters& parameters,
+                         bool dry_run);
 ExitStatus bench_tokenizer(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run);
 ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);

@@ -12,10 +12,8 @@
 namespace espalier::config {
 namespace {
 
-constexpr std::array<std::string_view, 7> kLaterKeys = {
-    "bench.ranks",       "bench.scaling",           "bench.plot",
-    "convert.format",    "convert.optimizer_state", "inspect.hashes",
-    "inspect.difference"};
+constexpr std::array<std::string_view, 4> kLaterKeys = {"convert.format", "convert.optimizer_state",
+                                                        "inspect.hashes", "inspect.difference"};
 
 bool is_later(std::string_view key) {
   return std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end();

@@ -206,6 +206,22 @@ std::vector<Tick> ticks(Range range, bool logarithmic, int at_most) {
   return list;
 }
 
+std::vector<Tick> ticks_of_two(Range range, int at_most) {
+  const int first = static_cast<int>(std::ceil(std::log2(range.low) - kNear));
+  const int last = static_cast<int>(std::floor(std::log2(range.high) + kNear));
+  const int apart = std::max(1, (last - first + at_most) / at_most);
+  std::vector<Tick> list;
+  for (int e = first; e <= last; ++e) {
+    const double value = std::ldexp(1.0, e);
+    // Whole as people know them: 16384 and not 16.4K.
+    const bool is_whole = e >= 0 && e <= 20;
+    list.push_back({value, (e - first) % apart != 0 ? ""
+                           : is_whole               ? fmt::format("{:.0f}", value)
+                                                    : short_number(value)});
+  }
+  return list;
+}
+
 std::string short_number(double value, int digits) {
   if (value == 0.0) return "0";
   if (!std::isfinite(value)) return fmt::format("{}", value);

@@ -49,6 +49,8 @@ struct Tick {
 /// there is room for all numbers, otherwise powers of ten, or of a hundred and so on; less than a
 /// decade or so has the ticks of a linear axis.
 std::vector<Tick> ticks(Range range, bool logarithmic, int at_most);
+/// Powers of two within the range, ascending, at most `at_most` (>= 2) of them with a number.
+std::vector<Tick> ticks_of_two(Range range, int at_most);
 
 /// A number for people: at most `digits` significant digits, but whole numbers up to 9999 as they
 /// are; from 10,000 on by letter, "81.7B", and with powers of ten where the letters end,

@@ -11,6 +11,7 @@ struct Axis {
   /// Ends; nan: from the data. What lies beyond is cut off.
   double low = std::numeric_limits<double>::quiet_NaN();
   double high = std::numeric_limits<double>::quiet_NaN();
+  bool powers_of_two = false;  ///< of a logarithmic axis: where its numbers stand
 };
 struct Point {
   double x, y;

@@ -49,6 +49,11 @@ Range range_of_axis(const XyChart& chart, const Axis& axis, double Point::*coord
   return is_range(wished, axis.logarithmic) ? wished : range;
 }
 
+std::vector<Tick> ticks_along(const Axis& axis, Range range, int at_most) {
+  if (axis.logarithmic && axis.powers_of_two) return ticks_of_two(range, at_most);
+  return ticks(range, axis.logarithmic, at_most);
+}
+
 /// As few digits, three at least, as tell the levels apart.
 std::vector<std::string> level_labels(const std::vector<double>& levels) {
   std::vector<std::string> labels;
@@ -139,13 +144,13 @@ class XyDrawing {
     if (!chart_.y.title.empty()) top_ += kLineHeight + 2.0;
     if (!chart_.marks.empty()) top_ += kMarkHeight;
     bottom_ = top_ + kPlotHeight;
-    y_ticks_ = ticks(y_range_, chart_.y.logarithmic, static_cast<int>(kPlotHeight / 38.0));
+    y_ticks_ = ticks_along(chart_.y, y_range_, static_cast<int>(kPlotHeight / 38.0));
     double widest = 0.0;
     for (const Tick& tick : y_ticks_) widest = std::max(widest, text_width(tick.label, kTextSize));
     left_ = kChartMargin + widest + kTickLength + 5.0;
     right_ = kChartWidth - kChartMargin - 4.0 -
              (names_at_ends_ ? name_width_ + kSampleWidth + 16.0 : 0.0);
-    x_ticks_ = ticks(x_range_, chart_.x.logarithmic, static_cast<int>((right_ - left_) / 68.0));
+    x_ticks_ = ticks_along(chart_.x, x_range_, static_cast<int>((right_ - left_) / 68.0));
   }
 
   bool is_in_legend(const Series& series) const {

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "mpi/parallel/rank_data.hpp"
+#include "parallel/comm/shared_counters.hpp"
 
 using namespace espalier;
 using namespace espalier::parallel;
@@ -64,6 +65,37 @@ TEST_CASE("communicators have the ranks of the layout's groups, in its order") {
         REQUIRE(comm.gradients.size() == distinct.size());
       }
     }
+  }
+}
+
+TEST_CASE("the first ranks are a session of their own while the others wait") {
+  MpiSession session(nullptr, nullptr);
+  for (int size = 1; size <= session.size(); ++size) {
+    {
+      const auto first = session.first_ranks(size);
+      REQUIRE((first != nullptr) == (session.rank() < size));
+      if (first != nullptr) {
+        REQUIRE(first->size() == size);
+        REQUIRE(first->rank() == session.rank());
+        REQUIRE(first->host_names().size() == static_cast<std::size_t>(size));
+        // Groups, and what the program makes of a session, know of no other ranks.
+        const ProcessGrid grid({.tensor = 1, .context = 1, .data = size, .pipeline = 1},
+                               first->rank());
+        const std::vector<Span> spans{Span::tokens};
+        const auto comm = make_communicators(*first, grid, spans);
+        std::vector<double> expected;
+        for (int rank = 0; rank < size; ++rank) expected.push_back(rank);
+        REQUIRE(members(*comm.world, first->rank()) == expected);
+        REQUIRE(members(*comm.tensor, first->rank()) ==
+                std::vector<double>{static_cast<double>(first->rank())});
+        SharedCounters counters(*first, 1);
+        counters.add(0, 1);
+        first->world().barrier();
+        REQUIRE(counters.add(0, 0) == size);
+        first->world().barrier();
+      }
+    }
+    session.wait_asleep();
   }
 }
 

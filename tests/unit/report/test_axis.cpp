@@ -55,6 +55,19 @@ TEST_CASE("ticks of a logarithmic axis are 1, 2 and 5 times powers of ten while 
                                      800, 900});
 }
 
+TEST_CASE("an axis in powers of two has all of them, and numbers on as many as there is room for") {
+  const auto numbers = [](Range range, int at_most) {
+    std::string all;
+    for (const Tick& tick : ticks_of_two(range, at_most)) all += tick.label + " ";
+    return all;
+  };
+  CHECK(numbers({0.9, 4.1}, 10) == "1 2 4 ");
+  CHECK(numbers({1, 16384}, 20).ends_with("4096 8192 16384 "));
+  CHECK(numbers({1, 64}, 4) == "1  4  16  64 ");
+  CHECK(numbers({0.5, 1}, 4) == "0.5 1 ");
+  CHECK(ticks_of_two({5, 7}, 4).empty());
+}
+
 TEST_CASE("ticks lie in their range, ascend, and their numbers are as many as allowed at most") {
   for (const bool logarithmic : {false, true})
     for (double low : {1e-90, 1e-9, 0.37, 1.0, 99.9, 1e6, 3.3e21, 1e60})

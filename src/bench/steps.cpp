@@ -1,0 +1,53 @@
+#include "bench/steps.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "train/device_choice.hpp"
+#include "train/step/step.hpp"
+
+namespace espalier::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, const StepTold& told) {
+  const config::Parameters& p = job.parameters;
+  const config::TrainingParameters& t = p.training;
+  const parallel::ProcessGrid& grid = job.rank_context.grid;
+  device::Context& context = job.rank_context.context;
+  const data::MicroBatch batch = random_batch(p, grid.data_rank());
+  const train::StepModel model =
+      plan::step_model(context, grid, job.model.communicators, job.model.stage, job.model.memory);
+  const train::StepBatches batches{
+      .num_micro_batches = t.global_batch_size / (t.micro_batch_size * grid.shape().data),
+      .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
+      .load = [&](std::int64_t) { return train::as_batch(batch); }};
+  std::vector<double> seconds;
+  for (std::int64_t step = 1; step <= p.bench.warmup_steps + p.bench.steps; ++step) {
+    if (step == p.bench.warmup_steps + 1) context.profiler().reset();
+    session.world().barrier();
+    const auto start = Clock::now();
+    const train::StepResult result = train::training_step(
+        model, batches,
+        {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = step});
+    if (step == 1) {  // every product has been met now
+      train::share_gemm_algorithms(session, context.gemm());
+      context.use_graphs(p.device.graphs);
+    }
+    const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+    told(step, result.loss, elapsed);
+    if (step > p.bench.warmup_steps) seconds.push_back(elapsed);
+  }
+  return seconds;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace espalier::bench
