@@ -12,10 +12,10 @@
 namespace espalier::config {
 namespace {
 
-constexpr std::array<std::string_view, 9> kLaterKeys = {
-    "bench.ranks",       "run.audit_interval", "checkpoint.stripe_count", "bench.scaling",
-    "bench.plot",        "convert.format",     "convert.optimizer_state", "inspect.hashes",
-    "inspect.difference"};
+constexpr std::array<std::string_view, 7> kLaterKeys = {
+    "bench.ranks", "run.audit_interval", "checkpoint.stripe_count", "bench.scaling",
+    "bench.plot",  "convert.format",     "convert.optimizer_state",
+};
 
 bool is_later(std::string_view key) {
   return std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end();

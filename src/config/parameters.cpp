@@ -22,7 +22,7 @@ std::string to_toml(const Parameters& parameters) {
   Parameters::tables(parameters, [&](std::string_view table, std::string_view purpose,
                                      const auto& values) {
     // With nothing in it, it is left out of what a run prints and keeps.
-    if ((is_of_plans(table) || table == "verify") &&
+    if ((is_of_plans(table) || table == "verify" || table == "inspect") &&
         changes(table, std::decay_t<decltype(values)>(), values).empty())
       return;
     if (!text.empty()) text += "\n";
