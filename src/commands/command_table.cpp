@@ -215,7 +215,7 @@ const std::array kCommands = {
     Command{
         .name = "convert",
         .arguments = "source target [section.key=value ...] [--dry-run]",
-        .summary = "turn a Hugging Face model folder into a checkpoint, or a checkpoint into one",
+        .summary = "turn a Hugging Face model folder into a checkpoint, or back; copy checkpoints",
         .details =
             "source is a folder with config.json and safetensors, and target becomes a\n"
             "checkpoint of weights alone: eval and generate read it, model.initial_weights\n"
@@ -223,7 +223,13 @@ const std::array kCommands = {
             "directory the newest one), and target becomes a folder that transformers loads,\n"
             "with the tokenizer: convert.dtype and convert.shard_bytes say how, data.tokenizer\n"
             "where the tokenizer is now. Several ranks share the work; each needs the memory\n"
-            "of about one tensor. target must not exist, or be an empty folder.\n",
+            "of about one tensor. target must not exist, or be an empty folder.\n"
+            "\n"
+            "  convert.format=checkpoint        target becomes a copy of a checkpoint in one "
+            "file,\n"
+            "                                   tensors.h5: one file to keep or to hand on,\n"
+            "                                   from which a run continues bit for bit\n"
+            "  convert.optimizer_state=false    with it: weights alone, a third of the size\n",
         .run_on_paths_with_input = convert},
     Command{
         .name = "bench",

@@ -75,8 +75,8 @@ struct Option {
 };
 
 /// A row of the table of commands (command_table.cpp), from which the command line, its help and
-/// the dispatch come. Commands with `run` read an input file; `run_on_paths_with_input` is given file
-/// names and overrides.
+/// the dispatch come. Commands with `run` read an input file; `run_on_paths_with_input` is given
+/// file names and overrides.
 struct Command {
   std::string_view name;
   std::string_view arguments;  ///< after the name, in the line of usage

@@ -12,9 +12,8 @@
 namespace espalier::config {
 namespace {
 
-constexpr std::array<std::string_view, 7> kLaterKeys = {
-    "bench.ranks", "run.audit_interval", "checkpoint.stripe_count", "bench.scaling",
-    "bench.plot",  "convert.format",     "convert.optimizer_state",
+constexpr std::array<std::string_view, 5> kLaterKeys = {
+    "bench.ranks", "run.audit_interval", "checkpoint.stripe_count", "bench.scaling", "bench.plot",
 };
 
 bool is_later(std::string_view key) {
