@@ -34,9 +34,10 @@ SharedLayout write_shared_structure(Hdf5Image& image, const std::filesystem::pat
                                     const CheckpointInfo* info, const CheckpointIndex& index) {
   const auto lock = hdf5_lock();
   Hdf5File file = create_checkpoint_file(image, path, kAlignment, kAlignment);
+  const auto fields = static_cast<std::size_t>(info != nullptr ? num_fields(*info) : kNumFields);
   SharedLayout layout;
   layout.tensors.resize(index.tensors.size());
-  for (std::size_t field = 0; field < kNumFields; ++field) {
+  for (std::size_t field = 0; field < fields; ++field) {
     const Hdf5Group group = create_group(file.get(), path, kFieldNames[field]);
     for (std::size_t i = 0; i < index.tensors.size(); ++i) {
       const auto& tensor = index.tensors[i];
@@ -47,7 +48,7 @@ SharedLayout write_shared_structure(Hdf5Image& image, const std::filesystem::pat
                           std::span(shape).first(tensor.is_vector ? 1 : 2));
     }
   }
-  const hsize_t shape[] = {index.entries.size(), kNumFields};
+  const hsize_t shape[] = {index.entries.size(), fields};
   layout.checksums = reserve_dataset(file.get(), path, kChecksums.data(), H5T_STD_U64LE, shape);
   if (info != nullptr) write_contents(file.get(), path, *info, index);
   hdf5_close(std::move(file), path);

@@ -43,9 +43,7 @@ int main(int argc, char** argv) {
       //    inner scope: buffers and threads are gone before MPI is.
       const HostRuntime host;
 
-      if (line.command->run_on_paths != nullptr) {
-        status = line.command->run_on_paths(*session, line.paths);
-      } else if (line.command->run_on_paths_with_input != nullptr) {
+      if (line.command->run_on_paths_with_input != nullptr) {
         status = line.command->run_on_paths_with_input(*session, line.paths, line.overrides,
                                                        line.dry_run);
       } else {

@@ -181,13 +181,6 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   require_utf8(words);
   require_heeded(words, line);
   add_options(words, line);
-  if (line.command->run_on_paths != nullptr) {
-    if (words.rest.empty())
-      fail_usage(fmt::format("name a file or folder: espalier {} {}", line.command->name,
-                             line.command->arguments));
-    for (const std::string& word : words.rest) line.paths.push_back(expanded(word));
-    return line;
-  }
   if (line.command->run_on_paths_with_input != nullptr) {
     take_paths_and_overrides(words, line);
     return line;

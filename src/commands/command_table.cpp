@@ -18,6 +18,9 @@ constexpr std::array kGenerateOptions = {Option{"--prompt", "generate.prompt"},
 
 constexpr std::array kReportOptions = {Option{"--write", "report.write"},
                                        Option{"--charts", "report.charts"}};
+constexpr std::array kInspectOptions = {
+    Option{"--hashes", "inspect.hashes", Option::Value::none},
+    Option{"--difference", "inspect.difference", Option::Value::none}};
 constexpr std::array kVerifyOptions = {Option{"--steps", "verify.steps", Option::Value::number},
                                        Option{"--from", "verify.from", Option::Value::number}};
 constexpr std::array kStatusOptions = {Option{"--format", "plan.format"}};
@@ -217,15 +220,30 @@ const std::array kCommands = {
         .options = kVerifyOptions,
         .has_dry_run = false,
         .run_on_paths_with_input = verify_resume},
-    Command{.name = "inspect",
-            .arguments = "path ...",
-            .summary = "print what is in a token shard, checkpoint or tokenizer",
-            .details = "Prints the metadata of each path. It needs no input file.\n",
-            .run_on_paths = inspect},
+    Command{
+        .name = "inspect",
+        .arguments = "path ... | --hashes path ... | --difference A B",
+        .summary = "print what is in a token shard, checkpoint or tokenizer; compare checkpoints",
+        .details =
+            "Prints the metadata of each path, and of a checkpoint every tensor and whether the\n"
+            "checksums fit. It needs no input file.\n"
+            "\n"
+            "  --hashes          of checkpoints: a 128-bit XXH3 per tensor and moment, of its f32\n"
+            "                    elements row by row: the same for every grid and layout that "
+            "holds\n"
+            "                    these elements\n"
+            "  --difference A B  two checkpoints: tensors that are not in both, and for each "
+            "other\n"
+            "                    how many elements have other bits and by how much. Status 0: "
+            "none;\n"
+            "                    79: they differ\n",
+        .options = kInspectOptions,
+        .has_dry_run = false,
+        .run_on_paths_with_input = inspect},
     Command{
         .name = "convert",
         .arguments = "source target [section.key=value ...] [--dry-run]",
-        .summary = "turn a Hugging Face model folder into a checkpoint, or a checkpoint into one",
+        .summary = "turn a Hugging Face model folder into a checkpoint, or back; copy checkpoints",
         .details =
             "source is a folder with config.json and safetensors, and target becomes a\n"
             "checkpoint of weights alone: eval and generate read it, model.initial_weights\n"
@@ -233,7 +251,13 @@ const std::array kCommands = {
             "directory the newest one), and target becomes a folder that transformers loads,\n"
             "with the tokenizer: convert.dtype and convert.shard_bytes say how, data.tokenizer\n"
             "where the tokenizer is now. Several ranks share the work; each needs the memory\n"
-            "of about one tensor. target must not exist, or be an empty folder.\n",
+            "of about one tensor. target must not exist, or be an empty folder.\n"
+            "\n"
+            "  convert.format=checkpoint        target becomes a copy of a checkpoint in one "
+            "file,\n"
+            "                                   tensors.h5: one file to keep or to hand on,\n"
+            "                                   from which a run continues bit for bit\n"
+            "  convert.optimizer_state=false    with it: weights alone, a third of the size\n",
         .run_on_paths_with_input = convert},
     Command{
         .name = "bench",

@@ -29,8 +29,10 @@ ExitStatus bench_tokenizer(parallel::MpiSession& session, config::Parameters& pa
                            bool dry_run);
 ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 
-/// Prints what is in token shards, checkpoints and tokenizers; it needs no input file.
-ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> paths);
+/// Prints what is in token shards, checkpoints and tokenizers, or where two checkpoints differ; it
+/// needs no input file.
+ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> paths,
+                   std::span<const std::string> overrides, bool dry_run);
 
 /// Weights from a Hugging Face folder to a checkpoint, or from a checkpoint to such a folder:
 /// paths[0] to paths[1]. `overrides` are section.key=value.
@@ -77,8 +79,8 @@ struct Option {
 };
 
 /// A row of the table of commands (command_table.cpp), from which the command line, its help and
-/// the dispatch come. Commands with `run` read an input file; `run_on_paths` is given file names,
-/// `run_on_paths_with_input` file names and overrides.
+/// the dispatch come. Commands with `run` read an input file; `run_on_paths_with_input` is given
+/// file names and overrides.
 struct Command {
   std::string_view name;
   std::string_view arguments;  ///< after the name, in the line of usage
@@ -93,7 +95,6 @@ struct Command {
   std::span<const std::string_view> plan_keys = {};
   bool has_dry_run = true;  ///< else --dry-run is refused
   ExitStatus (*run)(parallel::MpiSession&, config::Parameters&, bool dry_run) = nullptr;
-  ExitStatus (*run_on_paths)(parallel::MpiSession&, std::span<const std::string>) = nullptr;
   ExitStatus (*run_on_paths_with_input)(parallel::MpiSession&, std::span<const std::string> paths,
                                         std::span<const std::string> overrides,
                                         bool dry_run) = nullptr;

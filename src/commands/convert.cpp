@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
+#include "commands/convert_checkpoint.hpp"
 #include "commands/convert_target.hpp"
 #include "commands/convert_tokenizer.hpp"
 #include "huggingface/config_json.hpp"
@@ -142,9 +143,10 @@ void require_same_function(const config::ModelParameters& there, const config::P
               allowed);
 }
 
-void refuse_export_keys(std::span<const std::string> overrides) {
+void refuse_export_keys(std::span<const std::string> overrides, const config::Parameters& asked) {
   for (const std::string& text : overrides)
-    if (text.starts_with("convert."))
+    if (text.starts_with("convert.") &&
+        (!text.starts_with("convert.format=") || asked.convert.format == "huggingface"))
       throw Error(
           ExitStatus::bad_configuration,
           fmt::format("override {}: a checkpoint keeps fp32, which holds the folder's values "
@@ -164,7 +166,7 @@ struct Import {
 /// Looks at the folder once, on rank 0, and refuses what cannot be converted. Collective.
 Import plan_import(parallel::MpiSession& session, const fs::path& source,
                    std::span<const std::string> overrides, const config::Parameters& asked) {
-  refuse_export_keys(overrides);
+  refuse_export_keys(overrides, asked);
   Import plan;
   plan.resolved_input = on_rank_0(session, [&] {
     const huggingface::ModelFolder folder(source);
@@ -258,14 +260,31 @@ void import_folder(parallel::MpiSession& session, const fs::path& source, Conver
 
 // Checkpoint to Hugging Face ----------------------------------------------------------------------
 
-void require_meaning(std::span<const std::string> overrides) {
-  for (const std::string& text : overrides)
+/// A key that makes no difference for this target is refused.
+void require_meaning(std::span<const std::string> overrides, const config::Parameters& asked) {
+  const bool is_copy = asked.convert.format == "checkpoint";
+  for (const std::string& text : overrides) {
+    const bool is_of_copy = text.starts_with("convert.format=") || text.starts_with("convert.opt");
+    if (is_copy && !is_of_copy)
+      throw Error(ExitStatus::bad_configuration,
+                  fmt::format("override {}: a checkpoint is copied as it is; convert.format and "
+                              "convert.optimizer_state have a meaning here",
+                              text),
+                  Met::by_every_rank);
+    if (!is_copy && text.starts_with("convert.optimizer_state="))
+      throw Error(
+          ExitStatus::bad_configuration,
+          fmt::format("override {}: has a meaning with convert.format=checkpoint; a Hugging "
+                      "Face folder holds weights alone",
+                      text),
+          Met::by_every_rank);
     if (!text.starts_with("convert.") && !text.starts_with("data.tokenizer="))
       throw Error(ExitStatus::bad_configuration,
                   fmt::format("override {}: a checkpoint is exported as it is; convert.dtype, "
                               "convert.shard_bytes and data.tokenizer have a meaning here",
                               text),
                   Met::by_every_rank);
+  }
 }
 
 void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, ConvertTarget& target,
@@ -364,8 +383,11 @@ ExitStatus convert(parallel::MpiSession& session, std::span<const std::string> p
     if (checkpoint.empty()) {
       import_folder(session, paths[0], target, overrides, asked, dry_run);
     } else {
-      require_meaning(overrides);
-      export_checkpoint(session, checkpoint, target, asked, dry_run);
+      require_meaning(overrides, asked);
+      if (asked.convert.format == "checkpoint")
+        copy_checkpoint(session, checkpoint, target, asked.convert.optimizer_state, dry_run);
+      else
+        export_checkpoint(session, checkpoint, target, asked, dry_run);
     }
   } catch (...) {
     target.discard();

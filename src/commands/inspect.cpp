@@ -1,10 +1,12 @@
 #include "commands/inspect.hpp"
 
+#include <fmt/chrono.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <limits>
 #include <vector>
@@ -15,8 +17,11 @@
 #include "commands/commands.hpp"
 #include "io/checkpoint.hpp"
 #include "io/token_shard.hpp"
+#include "io/toml_reader.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
+#include "train/restart.hpp"
 
 namespace espalier::commands {
 
@@ -67,6 +72,18 @@ void print_indented(const std::string& text) {
   }
 }
 
+/// Where the weights of the run came from at its start.
+std::string initial_weights(const io::CheckpointInfo& info, const fs::path& folder) {
+  try {
+    const config::Parameters p = train::input_of(info, folder);
+    if (!p.model.initial_weights.empty()) return p.model.initial_weights;
+    return info.weights_only && info.step == 0 ? "as converted"
+                                               : fmt::format("seed {}", p.training.seed);
+  } catch (const Error&) {  // of another version
+    return "unknown";
+  }
+}
+
 void print_info(const io::CheckpointInfo& info, const fs::path& folder, std::uint64_t bytes) {
   fmt::print("checkpoint           {}\n", folder.string());
   fmt::print("step                 {} (Adam {})\n", info.step, info.adam_step);
@@ -74,8 +91,16 @@ void print_info(const io::CheckpointInfo& info, const fs::path& folder, std::uin
   fmt::print("samples consumed     {}\n", info.samples_consumed);
   fmt::print("tokens consumed      {}\n", info.tokens_consumed);
   fmt::print("written by           {}\n", info.grid);
+  if (!info.job.empty()) fmt::print("job                  {}\n", info.job);
+  if (info.saved_at != 0)
+    fmt::print("saved                {:%Y-%m-%d %H:%M:%S}\n",
+               fmt::localtime(static_cast<std::time_t>(info.saved_at)));
   fmt::print("build                {}\n", info.build);
   fmt::print("tokenizer            {}\n", info.tokenizer_identity);
+  if (!info.data_identity.empty()) fmt::print("training data        {}\n", info.data_identity);
+  fmt::print("initial weights      {}\n", initial_weights(info, folder));
+  fmt::print("input                {:016x} (XXH3 of the resolved input below)\n",
+             hash_text(info.resolved_input));
   fmt::print("size                 {}\n", human_bytes(static_cast<double>(bytes)));
   if (!info.allowed_changes.empty()) {
     fmt::print("changed function     as checkpoint.allow_changes said\n");
@@ -211,19 +236,61 @@ void inspect(const std::string& path) {
       return inspect_tokenizer(path);
     return inspect_shard(path);
   }
+  inspect_checkpoint(require_checkpoint(path));
+}
+
+fs::path require_checkpoint(const std::string& path) {
   const auto checkpoint = io::checkpoint_at(path);
   require(checkpoint.has_value(), ExitStatus::bad_data,
           "{} holds no complete checkpoint; give a checkpoint folder, a token shard or a "
           "tokenizer file",
           path);
-  inspect_checkpoint(*checkpoint);
+  return *checkpoint;
 }
 
-ExitStatus inspect(parallel::MpiSession&, std::span<const std::string> paths) {
-  // One rank reads; the others have nothing to do.
-  if (log::rank() != 0) return ExitStatus::ok;
-  for (const std::string& path : paths) inspect(path);
-  return ExitStatus::ok;
+namespace {
+
+/// Of a path that the options are for: a checkpoint, or what holds one.
+fs::path checkpoint_for(const std::string& path) {
+  std::error_code ignored;
+  require(fs::exists(path, ignored), ExitStatus::bad_data, "{} does not exist", path);
+  return require_checkpoint(path);
+}
+
+}  // namespace
+
+ExitStatus inspect(parallel::MpiSession& session, std::span<const std::string> paths,
+                   std::span<const std::string> overrides, bool /*dry_run*/) {
+  for (const std::string& text : overrides)
+    if (!text.starts_with("inspect."))
+      throw Error(ExitStatus::bad_configuration,
+                  fmt::format("override {}: inspect heeds [inspect] alone", text),
+                  Met::by_every_rank);
+  config::Parameters p;
+  io::read_parameters("", "command line", overrides, p);
+  if (p.inspect.difference && (paths.size() != 2 || p.inspect.hashes))
+    throw Error(
+        ExitStatus::usage,
+        fmt::format(
+            "--difference compares two checkpoints{}: espalier inspect --difference "
+            "A B",
+            p.inspect.hashes ? ", without --hashes" : fmt::format(", {} are named", paths.size())),
+        Met::by_every_rank);
+  // One rank reads; the others have nothing to do but to end alike.
+  const std::string differ = parallel::on_rank_0(session, [&] {
+    if (p.inspect.difference)
+      return std::string(
+          print_difference(checkpoint_for(paths[0]), checkpoint_for(paths[1])) ? "differ" : "");
+    for (const std::string& path : paths) {
+      if (p.inspect.hashes && paths.size() > 1) fmt::print("{}:\n", path);
+      if (p.inspect.hashes)
+        print_hashes(checkpoint_for(path));
+      else
+        inspect(path);
+    }
+    return std::string();
+  });
+  return differ.empty() ? ExitStatus::ok : ExitStatus::bad_numbers;
 }
 
 }  // namespace espalier::commands

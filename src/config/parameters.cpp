@@ -7,7 +7,6 @@
 
 #include "base/error.hpp"
 #include "config/changes.hpp"
-#include "config/later_keys.hpp"
 
 namespace espalier::config {
 
@@ -22,13 +21,12 @@ std::string to_toml(const Parameters& parameters) {
   Parameters::tables(parameters, [&](std::string_view table, std::string_view purpose,
                                      const auto& values) {
     // With nothing in it, it is left out of what a run prints and keeps.
-    if ((is_of_plans(table) || table == "verify") &&
+    if ((is_of_plans(table) || table == "verify" || table == "inspect") &&
         changes(table, std::decay_t<decltype(values)>(), values).empty())
       return;
     if (!text.empty()) text += "\n";
     text += fmt::format("[{}]  # {}\n", table, purpose);
     std::decay_t<decltype(values)>::describe(values, [&](const Field& field, const auto& value) {
-      if (comes_later(table, field.name)) return;
       // Were it a key, whoever reads this dump (another rank, a restart on another machine) would
       // look for the file, although its keys stand below.
       if (field.name == "file" && (table == "model" || table == "loss_law")) {

@@ -6,7 +6,6 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "config/later_keys.hpp"
 #include "config/parameters.hpp"
 
 namespace espalier::config {
@@ -64,11 +63,9 @@ inline constexpr bool kIsStructList<std::vector<T>> = true;
 
 /// The keys of a table and, behind a list of tables, those of its entries ("sources.weight").
 template <class Table>
-std::vector<Entry> entries_of(std::string_view table, const Table& defaults,
-                              const std::string& prefix = "") {
+std::vector<Entry> entries_of(const Table& defaults, const std::string& prefix = "") {
   std::vector<Entry> entries;
   Table::describe(defaults, [&]<class Value>(const Field& field, const Value& value) {
-    if (comes_later(table, field.name)) return;
     entries.push_back({.name = prefix + std::string(field.name),
                        .type = std::string(type_name(value)),
                        .initial = toml_value(value),
@@ -76,8 +73,7 @@ std::vector<Entry> entries_of(std::string_view table, const Table& defaults,
                        .allowed = allowed_values(field),
                        .meaning = std::string(field.meaning)});
     if constexpr (kIsStructList<Value>)
-      for (Entry& entry :
-           entries_of(table, typename Value::value_type(), std::string(field.name) + "."))
+      for (Entry& entry : entries_of(typename Value::value_type(), std::string(field.name) + "."))
         entries.push_back(std::move(entry));
   });
   return entries;
@@ -111,7 +107,7 @@ std::string reference_page(std::string_view wanted) {
   Parameters::tables(defaults,
                      [&](std::string_view table, std::string_view purpose, const auto& values) {
                        if (!wanted.empty() && wanted != table) return;
-                       const std::vector<Entry> entries = entries_of(table, values);
+                       const std::vector<Entry> entries = entries_of(values);
                        if (entries.empty()) return;
                        if (!page.empty()) page += "\n";
                        page += page_of(table, purpose, entries);

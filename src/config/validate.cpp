@@ -5,7 +5,6 @@
 #include <limits>
 #include <type_traits>
 
-#include "config/later_keys.hpp"
 #include "config/problems.hpp"
 #include "config/sequence_limit.hpp"
 
@@ -165,7 +164,6 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
     return problems.mistakes().throw_if_any();
   }
   check_ranges(p, use, has_model, problems);
-  refuse_later_keys(p, problems);
   distrust_what_follows(p, problems.mistakes());
   check_run(p, problems);
 

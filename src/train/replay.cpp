@@ -33,8 +33,8 @@ bool is_gone(parallel::MpiSession& session, const fs::path& folder) {
          }) == "gone";
 }
 
-/// damage_met_by_any; that a file is no longer there is damage, too, when the checkpoint is none any
-/// more.
+/// damage_met_by_any; that a file is no longer there is damage, too, when the checkpoint is none
+/// any more.
 std::string read_by_all(parallel::MpiSession& session, const fs::path& folder,
                         const std::function<void()>& read) {
   return damage_met_by_any(session, [&] {

@@ -52,9 +52,12 @@ TEST_CASE("values with brackets, quotes and minus signs arrive whole") {
                                                    "generate.prompt=two words, one comma"});
 }
 
-TEST_CASE("options are short for keys: of texts, which are quoted, and of numbers") {
+TEST_CASE("options are short for keys: of texts, which are quoted, of numbers, of switches") {
   CHECK(parse({"verify-resume", "runs/mine", "--steps", "5", "--from", "-1"}).overrides ==
         std::vector<std::string>{"verify.from=-1", "verify.steps=5"});
+  CHECK(parse({"inspect", "--difference", "a", "b"}).overrides ==
+        std::vector<std::string>{"inspect.difference=true"});
+  CHECK(parse({"inspect", "--difference", "a", "b"}).paths == std::vector<std::string>{"a", "b"});
   CHECK(parse({"report", "runs/mine", "--write", "5"}).overrides ==
         std::vector<std::string>{"report.write=\"5\""});
   CHECK(has(usage_error({"verify-resume", "runs/mine", "--write", "a"}), "no option --write"));
@@ -68,8 +71,8 @@ TEST_CASE("every command of the table is reached, with an input or with paths") 
     INFO(name);
     const CommandLine line = parse({name.c_str(), "some/path"});
     CHECK(line.command == &command);
-    const int ways = (command.run != nullptr ? 1 : 0) + (command.run_on_paths != nullptr ? 1 : 0) +
-                     (command.run_on_paths_with_input != nullptr ? 1 : 0);
+    const int ways =
+        (command.run != nullptr ? 1 : 0) + (command.run_on_paths_with_input != nullptr ? 1 : 0);
     CHECK(ways == 1);
     CHECK(line.paths.size() == (command.run != nullptr ? 0U : 1U));
     CHECK_FALSE(command.summary.empty());

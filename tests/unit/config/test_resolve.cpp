@@ -370,13 +370,6 @@ TEST_CASE("a fault that cannot be injected and a rollback without checkpoints ar
                              "stop-rank@2:x", "loss-spike", "run.on_spike", "checkpoint.interval"});
 }
 
-TEST_CASE("a key that comes later is refused when it is set, and stands in no dump") {
-  Parameters p = small_run();
-  CHECK(config::to_toml(p).find("optimizer_state") == std::string::npos);
-  p.convert.optimizer_state = false;
-  expect_words(error_of(p), {"convert.optimizer_state = false has no effect"});
-}
-
 TEST_CASE("sources stand in place of data.train, each with its own shards and a weight") {
   Parameters p = small_run();
   p.data.sources = {{.train = "a", .weight = 1.0, .name = ""}};

@@ -1,0 +1,149 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/text.hpp"
+#include "base/wide_hash.hpp"
+#include "commands/inspect.hpp"
+#include "io/checkpoint.hpp"
+
+namespace espalier::commands {
+namespace {
+
+namespace fs = std::filesystem;
+using io::CheckpointReader;
+using Field = CheckpointReader::Field;
+using Tensor = CheckpointReader::TensorShape;
+
+/// Groups of the files, in the order of Field.
+constexpr std::array<const char*, 3> kFieldNames = {"master", "exp_avg", "exp_avg_sq"};
+
+int num_fields_of(const CheckpointReader& reader) {
+  return reader.info().weights_only ? 1 : 3;
+}
+
+constexpr std::int64_t kBlockElements = std::int64_t{1} << 22;  // 16 MiB
+
+/// action(rows of the tensor) for one block after another.
+template <class Action>
+void for_each_block(const Tensor& tensor, Action&& action) {
+  const std::int64_t height =
+      std::max<std::int64_t>(1, kBlockElements / std::max<std::int64_t>(1, tensor.cols));
+  for (std::int64_t row = 0; row < tensor.rows; row += height)
+    action(parallel::Rectangle{row, std::min(row + height, tensor.rows), 0, tensor.cols});
+}
+
+void read(CheckpointReader& reader, const Tensor& tensor, const parallel::Rectangle& block,
+          Field field, std::vector<float>& values) {
+  values.resize(static_cast<std::size_t>(block.size()));
+  reader.read(tensor.name, tensor.rows, tensor.cols, block, field, values.data());
+}
+
+std::string shape_of(const Tensor& tensor) {
+  return tensor.is_vector ? fmt::format("{}", tensor.rows)
+                          : fmt::format("{} x {}", tensor.rows, tensor.cols);
+}
+
+/// Where the elements of one tensor and field have other bits.
+struct Difference {
+  std::int64_t num_different = 0;
+  double largest = 0.0;  ///< absolute; infinity where one of them is no number
+
+  void add(std::span<const float> a, std::span<const float> b) {
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      if (std::bit_cast<std::uint32_t>(a[i]) == std::bit_cast<std::uint32_t>(b[i])) continue;
+      ++num_different;
+      const double difference = std::abs(double{a[i]} - double{b[i]});
+      largest = std::max(
+          largest, std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference);
+    }
+  }
+};
+
+}  // namespace
+
+void print_hashes(const fs::path& folder) {
+  CheckpointReader reader(folder, CheckpointReader::Verify::whole_shards);
+  const int num_fields = num_fields_of(reader);
+  std::vector<float> values;
+  for (const Tensor& tensor : reader.tensors())
+    for (int field = 0; field < num_fields; ++field) {
+      WideHash hash;
+      for_each_block(tensor, [&](const parallel::Rectangle& block) {
+        read(reader, tensor, block, static_cast<Field>(field), values);
+        hash.add(std::as_bytes(std::span(values)));
+      });
+      fmt::print("{}  {}/{}\n", hash.hex(), kFieldNames[static_cast<std::size_t>(field)],
+                 tensor.name);
+    }
+}
+
+bool print_difference(const fs::path& a, const fs::path& b) {
+  CheckpointReader of_a(a, CheckpointReader::Verify::whole_shards);
+  CheckpointReader of_b(b, CheckpointReader::Verify::whole_shards);
+  fmt::print("A  {}: step {}, {}\n", a.string(), of_a.info().step, of_a.info().grid);
+  fmt::print("B  {}: step {}, {}\n", b.string(), of_b.info().step, of_b.info().grid);
+  bool differ = false;
+  std::map<std::string, Tensor> others;
+  for (const Tensor& tensor : of_b.tensors()) others.emplace(tensor.name, tensor);
+  std::vector<Tensor> common;
+  for (const Tensor& tensor : of_a.tensors()) {
+    const auto other = others.find(tensor.name);
+    if (other == others.end()) {
+      fmt::print("only in A: {} ({})\n", tensor.name, shape_of(tensor));
+      differ = true;
+      continue;
+    }
+    if (other->second.rows == tensor.rows && other->second.cols == tensor.cols) {
+      common.push_back(tensor);
+    } else {
+      fmt::print("{}: {} in A, {} in B\n", tensor.name, shape_of(tensor), shape_of(other->second));
+      differ = true;
+    }
+    others.erase(other);
+  }
+  for (const auto& [name, tensor] : others) {
+    fmt::print("only in B: {} ({})\n", name, shape_of(tensor));
+    differ = true;
+  }
+  const int fields_a = num_fields_of(of_a), fields_b = num_fields_of(of_b);
+  if (fields_a != fields_b) {
+    fmt::print("moments only in {}\n", fields_a > fields_b ? "A" : "B");
+    differ = true;
+  }
+  std::int64_t num_equal = 0, num_compared = 0;
+  bool has_header = false;
+  std::vector<float> values_a, values_b;
+  for (const Tensor& tensor : common)
+    for (int field = 0; field < std::min(fields_a, fields_b); ++field) {
+      Difference difference;
+      for_each_block(tensor, [&](const parallel::Rectangle& block) {
+        read(of_a, tensor, block, static_cast<Field>(field), values_a);
+        read(of_b, tensor, block, static_cast<Field>(field), values_b);
+        difference.add(values_a, values_b);
+      });
+      ++num_compared;
+      if (difference.num_different == 0) {
+        ++num_equal;
+        continue;
+      }
+      differ = true;
+      if (!std::exchange(has_header, true))
+        fmt::print("{:>16} {:>16} {:>12}  {}\n", "elements differ", "of", "by at most", "tensor");
+      fmt::print("{:>16} {:>16} {:>12.3e}  {}/{}\n", with_commas(difference.num_different),
+                 with_commas(tensor.rows * tensor.cols), difference.largest,
+                 kFieldNames[static_cast<std::size_t>(field)], tensor.name);
+    }
+  fmt::print("{} of {} tensors and moments are equal in every bit\n", num_equal, num_compared);
+  return differ;
+}
+
+}  // namespace espalier::commands
