@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/error.hpp"
+#include "base/stop_request.hpp"
 #include "base/text.hpp"
 #include "io/hdf5.hpp"
 #include "io/mapped_file.hpp"
@@ -14,9 +15,19 @@ namespace {
 
 constexpr const char* kRemedy = "Write the shards again with `espalier tokenize`";
 
+/// Of all tokens of a shard, which may be many: a request to stop is heard in between.
 template <class T>
-std::string checksum_of(std::span<const T> values) {
-  return fmt::format("{:016x}", hash_bytes(std::as_bytes(values)));
+std::string checksum_of(std::span<const T> values, const std::filesystem::path& path) {
+  constexpr std::size_t kPart = std::size_t{16} << 20;
+  BytesHash hash;
+  for (std::size_t begin = 0; begin < values.size(); begin += kPart) {
+    require(!stop_requested(), ExitStatus::stopped_early,
+            "stopped by a signal while comparing the checksum of {}: nothing was done; start the "
+            "same command again",
+            path.string());
+    hash.add(std::as_bytes(values.subspan(begin, std::min(kPart, values.size() - begin))));
+  }
+  return fmt::format("{:016x}", hash.value());
 }
 
 template <class... Args>
@@ -97,7 +108,7 @@ void verify_contents(const std::filesystem::path& path, const ShardInfo& info,
                      std::span<const std::uint32_t> tokens,
                      std::span<const std::uint64_t> documents,
                      const std::string& documents_checksum) {
-  const std::string found = checksum_of(tokens);
+  const std::string found = checksum_of(tokens, path);
   if (found != info.checksum)
     bad_shard(path, "the checksum of the tokens is {}, the header says {}: the file is damaged",
               found, info.checksum);
@@ -111,10 +122,10 @@ void verify_contents(const std::filesystem::path& path, const ShardInfo& info,
   if (descent != documents.end() || (!documents.empty() && documents.front() != 0) ||
       (!documents.empty() && documents.back() >= tokens.size()))
     bad_shard(path, "the document starts are not in order: the file is damaged");
-  if (!documents_checksum.empty() && checksum_of(documents) != documents_checksum)
+  if (!documents_checksum.empty() && checksum_of(documents, path) != documents_checksum)
     bad_shard(path,
               "the checksum of the document starts is {}, the header says {}: the file is damaged",
-              checksum_of(documents), documents_checksum);
+              checksum_of(documents, path), documents_checksum);
 }
 
 }  // namespace

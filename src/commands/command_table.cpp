@@ -134,9 +134,10 @@ const std::array kCommands = {
                 "passed over and counted (tokenize.on_bad_line).\n"
                 "A document is what data.begin_of_document puts first (Llama 3's\n"
                 "<|begin_of_text|>), its text and data.document_separator_token.\n"
-                "The shards appear when all are done. Stopped (SIGTERM, SIGINT, SIGUSR2,\n"
-                "run.time_limit) it keeps what is done in <output>.unfinished and ends\n"
-                "with status 75; the same command goes on. --dry-run estimates tokens, space\n"
+                "The shards appear when all are done. Stopped (SIGTERM, SIGINT, SIGUSR2, a file\n"
+                "`stop` in <output>.unfinished, run.time_limit) it keeps what is done in that\n"
+                "folder and ends with status 75; the same command goes on. A file `status` there\n"
+                "makes it say how far it is. --dry-run estimates tokens, space\n"
                 "and time.\n",
             .use = config::Use::tokenizing,
             .stops_early = true,

@@ -19,6 +19,7 @@
 #include "tokenizer/tokenizer.hpp"
 #include "train/document_marks.hpp"
 #include "train/run_control.hpp"
+#include "train/run_triggers.hpp"
 
 // Text to token shards. Rank 0 decides which pieces of which files make which shards, before
 // anything is encoded (io/corpus_manifest.hpp); ranks take these units one after another, whoever
@@ -51,8 +52,14 @@ struct Corpus {
 /// Shows rank 0 how far all ranks are, and a request to stop of one to all.
 class Coordinator {
  public:
-  Coordinator(parallel::MpiSession& session, const Corpus& corpus, const train::RunControl& limit)
-      : session_(session), corpus_(corpus), limit_(limit), counters_(session, kNumCounters) {
+  /// `triggers` of the folder that is written; null on other ranks than 0.
+  Coordinator(parallel::MpiSession& session, const Corpus& corpus, const train::RunControl& limit,
+              train::RunTriggers* triggers)
+      : session_(session),
+        corpus_(corpus),
+        limit_(limit),
+        triggers_(triggers),
+        counters_(session, kNumCounters) {
     for (const std::size_t unit : corpus.todo)
       disk_bytes_ += static_cast<double>(corpus.manifest.unit_bytes(corpus.manifest.units[unit]));
   }
@@ -71,7 +78,7 @@ class Coordinator {
   bool must_stop() {
     counters_.help();
     if (stopping_) return true;
-    const bool mine = stop_requested() || limit_.out_of_time(0.0);
+    const bool mine = stop_requested() || limit_.out_of_time(0.0) || is_stopped_by_file();
     if (mine) counters_.add(kStop, 1);
     if (mine || seconds_since(last_talk_) > kTalkInterval_s) {
       last_talk_ = Clock::now();
@@ -90,6 +97,19 @@ class Coordinator {
 
  private:
   static constexpr double kTalkInterval_s = 0.25, kLineInterval_s = 60.0;
+
+  /// Files by which people without rights on the job ask for something.
+  bool is_stopped_by_file() {
+    using train::Trigger;
+    if (triggers_ == nullptr) return false;
+    triggers_->look();
+    if (triggers_->is_asked(Trigger::status)) {
+      last_line_ = Clock::time_point{};  // a line is due
+      show();
+      triggers_->honoured(Trigger::status);
+    }
+    return triggers_->is_asked(Trigger::stop);
+  }
 
   void show() {
     const auto value = [&](Counter counter) {
@@ -111,6 +131,7 @@ class Coordinator {
   parallel::MpiSession& session_;
   const Corpus& corpus_;
   const train::RunControl& limit_;
+  train::RunTriggers* triggers_;
   parallel::SharedCounters counters_;
   double disk_bytes_ = 0.0;
   std::int64_t mine_[kNumCounters] = {};
@@ -185,11 +206,12 @@ void print_plan(const Corpus& corpus, const std::string& tokenizer_file) {
 
 ExitStatus say_stopped(const Corpus& corpus, std::size_t num_done) {
   if (corpus.has_stream || num_done == 0)
-    log::info("stopped by a signal or the time limit: no unit is kept (status 75)");
+    log::info(
+        "stopped by a signal, the file \"stop\" or the time limit: no unit is kept (status 75)");
   else
     log::info(
-        "stopped by a signal or the time limit: {} of {} units are done and kept; the same "
-        "command goes on (status 75)",
+        "stopped by a signal, the file \"stop\" or the time limit: {} of {} units are done and "
+        "kept; the same command goes on (status 75)",
         num_done, corpus.manifest.units.size());
   return ExitStatus::stopped_early;
 }
@@ -266,10 +288,16 @@ ExitStatus tokenize(parallel::MpiSession& session, config::Parameters& parameter
   corpus.info.end_of_text = *marks.separator;
 
   // 4. Read, encode, write.
-  Coordinator coordinator(session, corpus, limit);
+  std::optional<train::RunTriggers> triggers;  // rank 0
+  if (output) triggers.emplace(tokenization::unfinished_folder(how.output));
+  Coordinator coordinator(session, corpus, limit, triggers ? &*triggers : nullptr);
   double finished[] = {static_cast<double>(work(corpus, coordinator, output ? &*output : nullptr))};
   session.world().all_reduce_sum(std::span<double>(finished));
   const auto num_left = static_cast<double>(corpus.todo.size()) - finished[0];
+  if (triggers) {  // what came late is honoured by the end itself, and no part of the data
+    triggers->look(train::RunTriggers::Clock::now() + std::chrono::hours(1));
+    for (const train::Trigger trigger : train::kTriggers) triggers->honoured(trigger);
+  }
   if (num_left > 0.0) {
     output.reset();
     return say_stopped(corpus, manifest.units.size() - static_cast<std::size_t>(num_left));

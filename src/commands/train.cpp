@@ -60,17 +60,9 @@ void try_first_step(parallel::MpiSession& session, const config::Parameters& par
 
 }  // namespace
 
-ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
-  const parallel::GridShape shape = train::grid_shape(parameters);
-  if (dry_run) {
-    log::info("{}", config::to_toml(parameters));
-    print_banner(session, parameters, shape);
-    print_fit(session, parameters, shape);
-    try_first_step(session, parameters);
-    log::info("dry run: nothing was trained");
-    return ExitStatus::ok;
-  }
-  print_banner(session, parameters, shape);
+namespace {
+
+ExitStatus run(parallel::MpiSession& session, const config::Parameters& parameters) {
   std::optional<runs::PlannedStep> planned = planned_step(session, parameters);
   train::Trainer trainer(session, parameters, build_description());
   if (planned) trainer.expect(std::move(*planned));
@@ -86,6 +78,29 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
   return train::stopped_early(
       reason, fmt::format("step {} with a checkpoint{}; start the same command again to go on",
                           trainer.step(), wish));
+}
+
+}  // namespace
+
+ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
+  const parallel::GridShape shape = train::grid_shape(parameters);
+  if (dry_run) {
+    log::info("{}", config::to_toml(parameters));
+    print_banner(session, parameters, shape);
+    print_fit(session, parameters, shape);
+    try_first_step(session, parameters);
+    log::info("dry run: nothing was trained");
+    return ExitStatus::ok;
+  }
+  print_banner(session, parameters, shape);
+  try {
+    return run(session, parameters);
+  } catch (const Error& error) {
+    // During the start; what was asked for is no error.
+    if (error.status() != ExitStatus::stopped_early || error.met() != Met::by_every_rank) throw;
+    log::info("{} (status 75)", error.what());
+    return ExitStatus::stopped_early;
+  }
 }
 
 }  // namespace espalier::commands

@@ -14,6 +14,7 @@
 #include "base/text.hpp"
 #include "base/whole_file.hpp"
 #include "io/checkpoint_files.hpp"
+#include "train/run_triggers.hpp"
 
 namespace espalier::tokenization {
 namespace {
@@ -44,12 +45,19 @@ std::optional<std::size_t> unit_of_shard(const fs::path& path) {
   return std::nullopt;
 }
 
-/// Whether a tokenization puts such a thing into its folder.
+/// What people put there to ask the job for something (train::RunTriggers).
+bool is_trigger(std::string_view name) {
+  return std::any_of(train::kTriggers.begin(), train::kTriggers.end(),
+                     [&](train::Trigger trigger) { return name == train::name_of(trigger); });
+}
+
+/// Whether a tokenization puts such a thing into its folder, or heeds it there.
 bool is_written_by_us(const fs::directory_entry& entry) {
   std::error_code error;
   const std::string name = entry.path().filename().string();
   if (entry.is_regular_file(error))
-    return is_shard(entry.path()) || name.starts_with(kManifest) || name.starts_with(kReport);
+    return is_shard(entry.path()) || name.starts_with(kManifest) || name.starts_with(kReport) ||
+           is_trigger(name);
   if (!entry.is_directory(error)) return false;
   const auto inside = entries_of(entry.path());
   if (name == kUnits)

@@ -97,12 +97,14 @@ std::vector<io::CheckpointReader::Wanted> wanted_weights(
   return wanted;
 }
 
-void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer) {
+void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer,
+                const std::function<void()>& between) {
   using Field = io::CheckpointReader::Field;
   for (optim::StateShard& state : optimizer.state()) {
     const auto& tensor = optimizer.store().tensor_of(state.shard);
     if (state.shard.rectangle.empty()) continue;
     activity::enter("reading a checkpoint");  // each tensor is a sign of life
+    if (between) between();
     for (const auto& [field, view] :
          {std::pair{Field::master, state.master}, std::pair{Field::exp_avg, state.m},
           std::pair{Field::exp_avg_sq, state.v}})

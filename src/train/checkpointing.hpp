@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,8 +42,10 @@ std::vector<io::CheckpointReader::Wanted> wanted_state(const parallel::Parameter
 std::vector<io::CheckpointReader::Wanted> wanted_weights(
     const std::vector<parallel::TensorSpec>& table, const parallel::ProcessGrid& grid);
 
-/// Reads master weights and moments of this rank's shards from a checkpoint of any grid.
-void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer);
+/// Reads master weights and moments of this rank's shards from a checkpoint of any grid. Calls
+/// `between` before each tensor; it may throw.
+void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer,
+                const std::function<void()>& between = {});
 
 /// Reads the weights of a rank for evaluation or generation, rounded to their dtype.
 void load_weights(device::Context& context, io::CheckpointReader& reader,

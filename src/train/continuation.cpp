@@ -13,6 +13,7 @@
 #include "train/initial_weights.hpp"
 #include "train/kept_tokenizer.hpp"
 #include "train/restart.hpp"
+#include "train/stopped_early.hpp"
 #include "train/trainer.hpp"
 
 // Where the state of a run comes from: the newest checkpoint that is whole, at a start and after a
@@ -24,6 +25,7 @@ void Trainer::start_or_continue() {
   activity::enter("making or reading weights");
   optim::AdamW& optimizer = *model_.memory.optimizer;
   constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
+  leave_if_stopped(session_, "opening data");
   if (const auto folder = load_newest(kAny, /*tells=*/true)) {
     resume_gemm_algorithms(session_, rank_context_.context.gemm(), *folder);
     state_.continued_step = state_.step;
@@ -40,6 +42,7 @@ void Trainer::start_or_continue() {
   } else {
     randomize_masters(rank_context_.context, model_.memory.architecture, parameters_.training.seed,
                       optimizer);
+    leave_if_stopped(session_, "making initial weights");
     log::info("new run: weights from seed {}", parameters_.training.seed);
   }
   weights_from_master();
@@ -86,8 +89,16 @@ std::string Trainer::load(const std::filesystem::path& folder, bool tells) {
                           training_data_.tokenizer_identity());
   rank_context_.context.synchronize();  // an update may be under way in what is read now
   const auto begin = std::chrono::steady_clock::now();
-  damage = damage_met_by_any(
-      session_, [&] { load_state(rank_context_.context, *reader, *model_.memory.optimizer); });
+  // In a rollback a request is heard before the next step, with what the run has.
+  constexpr const char* kReading = "reading a checkpoint";
+  damage = damage_met_by_any(session_, [&] {
+    until_stopped([&] {
+      load_state(rank_context_.context, *reader, *model_.memory.optimizer, [&] {
+        if (tells) require_not_stopped(kReading);
+      });
+    });
+  });
+  if (tells) leave_if_stopped(session_, kReading);
   if (!damage.empty()) return damage;
   double read_s[] = {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()};

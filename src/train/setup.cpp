@@ -24,6 +24,7 @@
 #include "train/status_line.hpp"
 #include "train/status_monitor.hpp"
 #include "train/step_records.hpp"
+#include "train/stopped_early.hpp"
 #include "train/tensorboard_monitor.hpp"
 #include "train/trainer.hpp"
 
@@ -56,6 +57,7 @@ Dataset open_dataset(const config::Parameters& p, const std::string& where,
 /// FLOP/s of all ranks, each with its GPU or its share of the host.
 double measure_peak(parallel::MpiSession& session, RankContext& rank_context,
                     const config::Parameters& p) {
+  leave_if_stopped(session, "opening the devices");
   activity::enter("measuring the device");
   std::array<double, 1> peak{measure_gemm_peak(session, rank_context, p, 0.3)};
   session.world().all_reduce_sum(peak);

@@ -10,6 +10,7 @@
 
 #include "base/activity.hpp"
 #include "base/process_age.hpp"
+#include "base/stop_request.hpp"
 #include "device/phase.hpp"
 #include "io/checkpoint_files.hpp"
 #include "io/event_log.hpp"
@@ -46,7 +47,8 @@ StatusFile::~StatusFile() {
   try {
     if (runs::is_over(now().state)) return;
     const bool began = now().state != runs::State::starting;
-    end(runs::State::failed);
+    // A request during the start leaves it by an error, too.
+    end(stop_requested() && !began ? runs::State::stopped : runs::State::failed);
     // A job that never began leaves a folder as it was.
     if (!began && is_new_) std::filesystem::remove(lock_.directory() / runs::kStatusName);
   } catch (const std::exception&) {  // the job ends with an error of its own

@@ -77,6 +77,31 @@ class Restart(unittest.TestCase):
         self.assertIn("units are there", espalier(2, *self.arguments("shards")))
         self.assertEqual(shards(output), shards(self.folder / "whole"))
 
+    def test_files_in_the_unfinished_folder(self):
+        espalier(1, *self.arguments("whole"))
+        unfinished = self.folder / "asked.unfinished"
+        unfinished.mkdir()
+        (unfinished / "stop").touch()
+        said = espalier(1, *self.arguments("asked"), status=75)
+        self.assertIn("no unit is kept", said)
+        self.assertFalse(unfinished.exists())
+        # What is done is kept, and the file is heard once.
+        number = 1
+        while not list(unfinished.glob("units/*.done")):
+            killed_at_change(number, unfinished, *self.arguments("asked"))
+            number += 20
+        self.assertFalse((self.folder / "asked").exists())
+        (unfinished / "stop").touch()
+        said = espalier(1, *self.arguments("asked"), status=75)
+        self.assertRegex(said, r"[1-9]\d* of \d+ units are done and kept")
+        self.assertFalse((unfinished / "stop").exists())
+        (unfinished / "status").touch()
+        said = espalier(1, *self.arguments("asked"))
+        self.assertIn("units are there", said)
+        self.assertRegex(said, r"documents \| .* \| .* left")  # a line that was asked for
+        self.assertEqual(shards(self.folder / "asked"), shards(self.folder / "whole"))
+        self.assertFalse((self.folder / "asked" / "status").exists())
+
     def test_a_damaged_file_gives_what_is_before_the_damage(self):
         import gzip
         packed = gzip.compress(self.text.read_bytes())

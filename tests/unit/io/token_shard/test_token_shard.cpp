@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/stop_request.hpp"
 #include "io/hdf5.hpp"
 #include "io/token_shard.hpp"
 #include "support/scratch_folder.hpp"
@@ -406,4 +407,16 @@ TEST_CASE("A data key that names nothing is an error", "[token_shard]") {
   CHECK_THAT(message(""), Contains("data.train"));
   CHECK_THAT(message(folder.path().string()), Contains("no train-*.h5"));
   CHECK_THAT(message((folder / "absent").string()), Contains("no such token shard"));
+}
+
+TEST_CASE("a request to stop is heard while a checksum is compared") {
+  const ScratchFolder folder;
+  const auto path = folder / "train-00000.h5";
+  write_shard(path);
+  const StopSignals signals;
+  TokenShard::open(path, true);
+  std::raise(SIGUSR2);
+  CHECK_THAT(error_of(ExitStatus::stopped_early, [&] { TokenShard::open(path, true); }),
+             Contains("stopped") && Contains("train-00000.h5"));
+  TokenShard::open(path, false);  // only maps it
 }
