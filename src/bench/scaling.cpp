@@ -87,7 +87,11 @@ ScalingCases scaling_cases(const config::Parameters& p, int num_ranks) {
       config::resolve(of_count, narrow<int>(ranks), config::Use::bench);
       result.cases.push_back({narrow<int>(ranks), std::move(of_count)});
     } catch (const Error& error) {
-      result.left_out.push_back({ranks, error.what()});
+      std::string why = error.what();
+      if (p.bench.scaling == "weak" && ranks != fewest)
+        why += fmt::format(" (bench.scaling = \"weak\": the input's {} are of {} rank{})",
+                           p.training.global_batch_size, fewest, fewest == 1 ? "" : "s");
+      result.left_out.push_back({ranks, why});
     }
   }
   if (!result.cases.empty()) return result;

@@ -111,12 +111,12 @@ void show(const config::Parameters& p, const std::vector<ScalingPoint>& points,
           const std::vector<std::string>& devices, Format format,
           std::optional<log::LinesToStandardError>& aside) {
   if (!p.bench.plot.empty() && !points.empty() && !std::isnan(points.front().step_s)) {
-    const std::string title = fmt::format(
-        "{}: {} scaling, {} sequences of {} tokens", p.run.name, p.bench.scaling,
-        p.bench.scaling == "weak"
-            ? fmt::format("{} per rank", points.front().global_batch_size / points.front().ranks)
-            : fmt::format("{}", points.front().global_batch_size),
-        p.training.sequence_length);
+    std::string title =
+        fmt::format("{}: {} scaling, {} sequences of {} tokens", p.run.name, p.bench.scaling,
+                    points.front().global_batch_size, p.training.sequence_length);
+    if (p.bench.scaling == "weak")
+      title +=
+          fmt::format(" on {} rank{}", points.front().ranks, points.front().ranks == 1 ? "" : "s");
     report::write_svg(p.bench.plot, scaling_chart(points, devices, title).svg());
     log::info("picture: {}", p.bench.plot);
   }

@@ -95,10 +95,12 @@ report::XyChart scaling_chart(std::span<const ScalingPoint> points,
   report::XyChart chart{.title = title,
                         .x = {.title = "ranks", .logarithmic = true, .powers_of_two = true},
                         .y = {.title = "tokens/s", .logarithmic = true},
-                        .series = {std::move(measured), std::move(spread)}};
+                        .series = {std::move(spread), std::move(measured)}};
   for (std::size_t i = 0; i < devices.size(); ++i) {
-    report::Series planned{
-        .name = "planned, " + devices[i], .points = {}, .dashed = true, .marked = true};
+    report::Series planned{.name = devices.size() == 1 ? "planned" : "planned, " + devices[i],
+                           .points = {},
+                           .dashed = true,
+                           .marked = true};
     for (const ScalingPoint& p : points)
       planned.points.push_back({.x = static_cast<double>(p.ranks), .y = p.tokens / p.planned_s[i]});
     chart.series.push_back(std::move(planned));
