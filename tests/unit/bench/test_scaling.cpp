@@ -100,8 +100,9 @@ TEST_CASE("a count that grid or batch does not fit is left out, and it is said w
   p.bench.ranks = {4, 6};
   p.training.global_batch_size = 9;  // 13.5 on six ranks
   p.training.micro_batch_size = 9;
-  expect_words(message_of([&] { scaling_cases(p, 8); }),
-               {"4 ranks", "6 ranks", "training.global_batch_size = 9"});
+  expect_words(
+      message_of([&] { scaling_cases(p, 8); }),
+      {"4 ranks", "6 ranks", "training.global_batch_size = 9", "\"weak\": the input's 9 are of 4"});
 }
 
 TEST_CASE("counts that the job cannot have are mistakes of the input") {
