@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -85,7 +86,11 @@ Finding judge_delay(const char* what, const Delay& worst, const std::vector<std:
                                hosts[worst.rank], time_text(worst.seconds)),
                    "attributes are cached there (NFS: mount options actimeo, lookupcache): a save "
                    "and a restart take longer by such times, nothing is lost");
-  return ok(what, fmt::format("seen on all hosts, after at most {}", time_text(worst.seconds)));
+  const bool is_one_host = std::set(hosts.begin(), hosts.end()).size() == 1;
+  return ok(what,
+            fmt::format("seen {}, after at most {}",
+                        is_one_host ? "by another rank (there is one host alone)" : "on all hosts",
+                        time_text(worst.seconds)));
 }
 
 }  // namespace

@@ -1,7 +1,21 @@
 #include "base/simd/level.hpp"
 #include "check/job.hpp"
+#include "device/gpu.hpp"
 
 namespace espalier::check {
+namespace {
+
+/// As far as this rank can know before the devices are chosen.
+bool computes_on_host(const config::DeviceParameters& parameters) {
+  if (parameters.backend != "auto") return parameters.backend == "host";
+  try {
+    return device::Gpu::count(device::Backend::cuda) == 0;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
 
 std::vector<Finding> check_processor(Job& job) {
   std::vector<Finding> findings;
@@ -13,8 +27,8 @@ std::vector<Finding> check_processor(Job& job) {
                                "leave the older nodes out (sbatch --constraint), or go on: the "
                                "results do not suffer"));
 #if defined(__x86_64__)
-  const bool on_host = job.parameters.device.backend == "host";
-  if (on_host && job.parameters.training.dtype == "bfloat16" && level < simd::Level::avx512_bf16)
+  if (computes_on_host(job.parameters.device) && job.parameters.training.dtype == "bfloat16" &&
+      level < simd::Level::avx512_bf16)
     findings.push_back(
         warning("bfloat16",
                 fmt::format("at SIMD level {} there are no products of bf16: operands are widened "

@@ -1,11 +1,28 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "base/text.hpp"
 #include "check/job.hpp"
 #include "train/run_control.hpp"
 
 namespace espalier::check {
+namespace {
+
+Finding judge_limit(const train::RunControl& control, double margin_s) {
+  if (control.has_limit())
+    return ok("limit", fmt::format("{}, of which run.time_margin = {:.0f} s stay free",
+                                   control.describe_limit(), margin_s));
+  if (std::getenv("SLURM_JOB_ID") == nullptr)
+    return ok("limit", "none (neither SLURM_JOB_END_TIME nor run.time_limit)");
+  return warning("limit",
+                 "this is a Slurm job whose end is not known: SLURM_JOB_END_TIME is not set (Slurm "
+                 "before 23.02), nor run.time_limit; the job would be killed at its end, without a "
+                 "checkpoint",
+                 "start jobs by jobscripts/submit.sh, which sets it, or set run.time_limit");
+}
+
+}  // namespace
 
 std::vector<Finding> check_time(Job& job) {
   std::vector<Finding> findings;
@@ -14,11 +31,7 @@ std::vector<Finding> check_time(Job& job) {
   try {
     const train::RunControl control(p.run);
     limit_s = control.limit_s();
-    findings.push_back(
-        ok("limit", control.has_limit()
-                        ? fmt::format("{}, of which run.time_margin = {:.0f} s stay free",
-                                      control.describe_limit(), p.run.time_margin)
-                        : "none (neither SLURM_JOB_END_TIME nor run.time_limit)"));
+    findings.push_back(judge_limit(control, p.run.time_margin));
   } catch (const Error& error) {
     findings.push_back(problem("limit", error.status(), error.what()));
     return findings;

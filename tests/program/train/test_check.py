@@ -31,7 +31,7 @@ class Check(RunCase):
         self.assertRegex(text, r"\n\d+ ok, \d+ warnings?, 0 problems\n")
         for words in ("tensor 2 x data 1 = 2 ranks", "2 ranks on 1 host", "a sum of 64 KiB",
                       "can be made in", "is free", "flock works", "epochs", "a new run",
-                      "seen on all hosts"):
+                      "seen by another rank"):
             self.assertIn(words, text)
         # The trainer sums some gradients over both ranks.
         self.assertRegex(text, r"tensor: 2 ranks, a sum")
@@ -94,6 +94,9 @@ class Check(RunCase):
     def test_the_end_of_the_job_and_the_number_of_jobs(self):
         found = self.findings("a", "run.time_limit=90")
         self.assertIn("1 min 30 s", found["time", "limit"]["text"])
+        found = self.findings("a", environ={"SLURM_JOB_ID": "7"})
+        self.assertEqual(found["time", "limit"]["verdict"], "warning")
+        self.assertIn("SLURM_JOB_END_TIME", found["time", "limit"]["text"])
         found = self.findings("a", "run.time_limit=115", "training.steps=20000000",
                               "plan.device=host-2core-avx512-bf16")
         self.assertRegex(found["time", "length"]["text"], r"\d+ jobs of this length")
