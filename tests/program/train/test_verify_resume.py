@@ -1,5 +1,6 @@
 """espalier verify-resume: steps of a run computed again are the recorded ones, and what was changed
 is found."""
+import os
 import pathlib
 import shutil
 import signal
@@ -9,7 +10,7 @@ import unittest
 
 SUPPORT = pathlib.Path(__file__).resolve().parents[2] / "support"
 sys.path.insert(0, str(SUPPORT.parent))
-from support.runs import RunCase, espalier, history  # noqa: E402
+from support.runs import BYTES, HANG_S, RunCase, espalier, history  # noqa: E402
 
 DIFFERENT, USAGE, BAD_DATA, CONFIGURATION = 79, 64, 65, 78
 
@@ -103,6 +104,19 @@ class VerifyResume(RunCase):
             self.assertEqual(self.listing("goes-on"), before)
         finally:
             training.send_signal(signal.SIGCONT)
+
+    def test_a_checkpoint_that_is_removed_meanwhile_is_said_to_be(self):
+        run = self.copy("one", "pruned")
+        # The replay waits for its tokenizer, which it reads before the checkpoint that it has chosen.
+        pipe = self.folder / "pipe.tiktoken"
+        os.mkfifo(pipe)
+        replay = self.start(1, "verify-resume", run, "--from", "4", f"data.tokenizer={pipe}")
+        with open(pipe, "wb") as file:
+            shutil.rmtree(run / "checkpoints/step-00000004")
+            file.write(pathlib.Path(BYTES).read_bytes())
+        output, _ = replay.communicate(timeout=HANG_S)
+        self.assertEqual(replay.returncode, BAD_DATA, output)
+        self.assertIn("the run has removed this checkpoint", output)
 
     def test_another_grid_says_so(self):
         output = self.verify("one", "--steps", "4", "--from", "4", ranks=2, status=DIFFERENT)
