@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -105,6 +106,8 @@ class CheckpointWriter {
   /// The saves from now on are of one file (layout of all ranks, from shared_layout of the indices
   /// of all ranks; begin is then given the indices on rank 0, and info.is_shared).
   void use_shared_file(std::string layout);
+  /// Whether the saves from now on go past the page cache where the file system can: at first yes.
+  void use_direct_io(bool wanted);
   /// Where everything lies in the shared file: worked out by rank 0, told to all. Throws Error.
   static std::string shared_layout(std::span<const std::string> indices);
 
@@ -234,5 +237,14 @@ class CheckpointReader {
   struct Implementation;
   std::unique_ptr<Implementation> implementation_;
 };
+
+inline constexpr int kNumFields = 3;
+/// Groups in the files, in the order of CheckpointReader::Field.
+inline constexpr std::array<const char*, kNumFields> kFieldNames = {"master", "exp_avg",
+                                                                    "exp_avg_sq"};
+/// How many of them a checkpoint has: all, or the first.
+inline int num_fields(const CheckpointInfo& info) {
+  return info.weights_only ? 1 : kNumFields;
+}
 
 }  // namespace espalier::io

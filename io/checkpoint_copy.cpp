@@ -143,8 +143,12 @@ void OneFileWriter::complete(std::span<const KeptFile> kept) {
 
 std::vector<KeptFile> kept_files(const fs::path& folder) {
   std::vector<KeptFile> kept;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (!entry.is_regular_file()) continue;
+  std::error_code error;
+  fs::recursive_directory_iterator entries(folder, error);
+  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
+    const fs::directory_entry& entry = *entries;
+    std::error_code ignored;
+    if (!entry.is_regular_file(ignored)) continue;
     const std::string name = entry.path().lexically_relative(folder).generic_string();
     const bool is_of_tensors = name.starts_with("rank-") && name.ends_with(".h5");
     if (is_of_tensors || name == kMasterName || name == kSharedName ||
@@ -154,6 +158,7 @@ std::vector<KeptFile> kept_files(const fs::path& folder) {
     if (!bytes) fail_io("read", entry.path(), errno);
     kept.push_back({name, std::move(*bytes)});
   }
+  if (error) fail_io("list", folder, error.value());
   std::sort(kept.begin(), kept.end(),
             [](const KeptFile& a, const KeptFile& b) { return a.name < b.name; });
   return kept;

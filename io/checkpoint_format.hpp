@@ -24,15 +24,6 @@
 
 namespace espalier::io {
 
-inline constexpr int kNumFields = 3;
-/// Groups in both files, in the order of CheckpointReader::Field.
-inline constexpr std::array<const char*, kNumFields> kFieldNames = {"master", "exp_avg",
-                                                                    "exp_avg_sq"};
-/// How many of them a checkpoint has: all, or the first.
-inline int num_fields(const CheckpointInfo& info) {
-  return info.weights_only ? 1 : kNumFields;
-}
-
 /// A tensor and a rectangle of it on a rank: one row of the index.
 struct IndexEntry {
   std::int64_t tensor;  ///< index into CheckpointIndex::tensors

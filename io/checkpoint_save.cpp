@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "base/host_loops.hpp"
@@ -21,6 +22,7 @@ namespace {
 
 /// Written between two looks at whether the save was given up.
 constexpr std::uint64_t kChunkBytes = std::uint64_t{16} << 20;
+constexpr std::uint64_t kPageBytes = 4096;
 
 /// Thrown inside the thread only: the save was given up.
 struct Cancelled {};
@@ -62,8 +64,12 @@ CheckpointSave::CheckpointSave(const SaveSettings& settings, SaveMemory& memory,
     shards_of_state_.emplace(shards_[i].state_index, i);
   memory_.copies.resize(shards_.size());
   writer_ = std::thread([this] { run(); });
-  if (settings_.staging == CheckpointWriter::Staging::copy)
+  if (settings_.staging != CheckpointWriter::Staging::copy) return;
+  try {
     copier_ = std::thread([this] { copy_ahead(); });
+  } catch (const std::system_error&) {
+    // The job may have no further threads: then the update makes its copies itself.
+  }
 }
 
 CheckpointSave::~CheckpointSave() {
@@ -175,6 +181,10 @@ bool CheckpointSave::copy_shard(std::unique_lock<std::mutex>& lock, std::size_t 
     copy_fields(copy.data(), shard, with_host_threads);
   } catch (const std::bad_alloc&) {
     has_room = false;
+  } catch (...) {
+    lock.lock();
+    slot.state = ShardState::waiting;
+    throw;
   }
   lock.lock();
   slot.state = has_room ? ShardState::copied : ShardState::waiting;
@@ -216,13 +226,27 @@ std::size_t CheckpointSave::first_to_copy() const {
 
 void CheckpointSave::copy_ahead() {
   block_signals();
-  const std::size_t first = first_to_copy();
-  for (std::size_t i = shards_.size(); i-- > first;) {
-    std::unique_lock lock(mutex_);
-    if (cancelled_ || failure_ || finished_) return;
-    if (slots_[i].state != ShardState::waiting) continue;
-    if (!copy_shard(lock, i, /*with_host_threads=*/false)) return;
+  try {
+    const std::size_t first = first_to_copy();
+    for (std::size_t i = shards_.size(); i-- > first;) {
+      std::unique_lock lock(mutex_);
+      if (cancelled_ || failure_ || finished_) return;
+      if (slots_[i].state != ShardState::waiting) continue;
+      if (!copy_shard(lock, i, /*with_host_threads=*/false)) return;
+    }
+  } catch (const std::exception& error) {  // a GPU that does not answer
+    fail_with(explain(error));
   }
+}
+
+/// The first error stays; the writer gives up.
+void CheckpointSave::fail_with(const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = error;
+    cancelled_ = true;
+  }
+  changed_.notify_all();
 }
 
 // ---- the writer ----
@@ -250,9 +274,9 @@ void CheckpointSave::run() {
   }
   {
     const std::lock_guard lock(mutex_);
-    finished_ = !error_met;
     seconds_ = seconds_since(begin_);
-    failure_ = std::move(error_met);
+    if (error_met && !failure_) failure_ = std::move(error_met);
+    finished_ = !failure_;
   }
   changed_.notify_all();
 }
@@ -306,6 +330,7 @@ void CheckpointSave::finish_shared_file() {
 void CheckpointSave::write_shards(FileDescriptor& out, const ShardOffsets& offsets,
                                   std::uint64_t checksums_offset) {
   ShardChecksums checksums(shards_.size());
+  DirectFile direct(out, settings_.direct_io);
   memory_.fetched.clear();
   while (const auto next = take_next_shard()) {
     const CheckpointShard& shard = shards_[*next];
@@ -318,7 +343,7 @@ void CheckpointSave::write_shards(FileDescriptor& out, const ShardOffsets& offse
       }
     }
     const bool in_host_memory = !settings_.fetch || copy != nullptr;
-    write_shard(out, *next, fields, in_host_memory, offsets[*next], checksums[*next]);
+    write_shard(direct, out, *next, fields, in_host_memory, offsets[*next], checksums[*next]);
   }
   if (!checksums.empty()) {
     out.write_at(checksums.data(), checksums.size() * sizeof(checksums[0]), checksums_offset);
@@ -345,8 +370,8 @@ std::optional<std::size_t> CheckpointSave::take_next_shard() {
   }
 }
 
-void CheckpointSave::write_shard(FileDescriptor& out, std::size_t index, const Fields& fields,
-                                 bool in_host_memory,
+void CheckpointSave::write_shard(DirectFile& direct, FileDescriptor& out, std::size_t index,
+                                 const Fields& fields, bool in_host_memory,
                                  const std::array<std::uint64_t, kNumFields>& offsets,
                                  std::array<std::uint64_t, kNumFields>& checksums) {
   const auto elements = static_cast<std::size_t>(shards_[index].rectangle.size());
@@ -363,22 +388,31 @@ void CheckpointSave::write_shard(FileDescriptor& out, std::size_t index, const F
     // Rows that are not whole in the shared file lie apart there.
     const parallel::Rectangle& r = shards_[index].rectangle;
     const bool apart = is_shared() && r.cols() != shards_[index].global_cols;
-    const std::uint64_t piece = apart ? static_cast<std::uint64_t>(r.cols()) * sizeof(float)
-                                      : std::min<std::uint64_t>(kChunkBytes, bytes.size());
-    const std::uint64_t stride =
-        apart ? static_cast<std::uint64_t>(shards_[index].global_cols) * sizeof(float) : piece;
-    std::uint64_t at = offsets[field], written = 0, started = at;
-    for (std::uint64_t done = 0; done < bytes.size(); done += piece, at += stride) {
-      const std::uint64_t part = std::min<std::uint64_t>(piece, bytes.size() - done);
-      out.write_at(bytes.data() + done, part, at);
+    const std::uint64_t row = static_cast<std::uint64_t>(r.cols()) * sizeof(float);
+    const std::uint64_t gap =
+        apart ? static_cast<std::uint64_t>(shards_[index].global_cols - r.cols()) * sizeof(float)
+              : 0;
+    std::uint64_t at = offsets[field], written = 0, started = at, done = 0;
+    while (done < bytes.size()) {
+      // Chunks end on pages, so that all between them can be written past the cache.
+      const std::uint64_t part =
+          std::min(apart ? row : kChunkBytes - at % kPageBytes, bytes.size() - done);
+      if (apart)
+        out.write_at(bytes.data() + done, part, at);
+      else
+        direct.write_at(bytes.data() + done, part, at);
+      done += part;
+      at += part;
       written += part;
-      if (written < kChunkBytes && done + part < bytes.size()) continue;
-      stop_if_cancelled();
-      // Starts the transfer to the disk now, so that the flush at the end finds little to do.
-      ::sync_file_range(out.get(), static_cast<off_t>(started),
-                        static_cast<off_t>(at + part - started), SYNC_FILE_RANGE_WRITE);
-      started = at + part;
-      written = 0;
+      if (written >= kChunkBytes - kPageBytes || done == bytes.size()) {
+        stop_if_cancelled();
+        // Starts the transfer to the disk now, so that the flush at the end finds little to do.
+        ::sync_file_range(out.get(), static_cast<off_t>(started), static_cast<off_t>(at - started),
+                          SYNC_FILE_RANGE_WRITE);
+        started = at + gap;
+        written = 0;
+      }
+      at += gap;
     }
   }
   {

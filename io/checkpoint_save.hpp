@@ -18,6 +18,7 @@
 #include "io/checkpoint_files.hpp"
 #include "io/checkpoint_format.hpp"
 #include "io/checkpoint_shared.hpp"
+#include "io/direct_file.hpp"
 
 namespace espalier::io {
 
@@ -29,6 +30,7 @@ struct SaveSettings {
   CheckpointWriter::Fetch fetch;
   std::vector<KeptFile> kept;      ///< of rank 0
   std::string shared_layout = {};  ///< encode_shared_layout; empty: a file for each rank
+  bool direct_io = true;           ///< past the page cache, where the file system can
 };
 
 /// What a save leaves to the next one of the same rank: memory that need not be asked of the system
@@ -73,13 +75,13 @@ class CheckpointSave {
     return folder() / (std::string(kMasterName) + ".tmp");
   }
 
-  // As the functions of CheckpointWriter with these names; the first three throw what the thread
-  // met.
+  // As the functions of CheckpointWriter with these names; the first three throw what a
+  // thread met.
   bool is_written();
   void wait();
   void before_overwrite(std::int64_t state_index);
   double seconds() const { return seconds_; }  ///< from begin to is_written; once it is
-  void cancel();                               ///< the thread ends soon, and the save has failed
+  void cancel();                               ///< the threads end soon, and the save has failed
 
   /// master.h5 but for the sizes of the rank files: what the thread has made, else made now.
   /// Only after is_written() has said so: until then master.h5 is the thread's.
@@ -117,15 +119,18 @@ class CheckpointSave {
   void write_shared_file();
   void build_master(const CheckpointInfo& info, std::span<const std::string> indices);
   std::optional<std::size_t> take_next_shard();
-  void write_shard(FileDescriptor& out, std::size_t shard, const Fields& fields,
+  void write_shard(DirectFile& direct, FileDescriptor& out, std::size_t shard, const Fields& fields,
                    bool in_host_memory, const std::array<std::uint64_t, kNumFields>& offsets,
                    std::array<std::uint64_t, kNumFields>& checksums);
   void stop_if_cancelled();
 
-  // The main thread.
-  void make_room_for_change(std::size_t shard);
+  // The main thread and the copier's.
   bool copy_shard(std::unique_lock<std::mutex>& lock, std::size_t shard, bool with_host_threads);
   void copy_fields(float* to, const CheckpointShard& shard, bool with_host_threads) const;
+  void fail_with(const Error& error);
+
+  // The main thread.
+  void make_room_for_change(std::size_t shard);
   void throw_failure() const;
 
   const SaveSettings& settings_;

@@ -58,6 +58,11 @@ void CheckpointWriter::use_shared_file(std::string layout) {
   implementation_->settings.shared_layout = std::move(layout);
 }
 
+void CheckpointWriter::use_direct_io(bool wanted) {
+  ESPALIER_ASSERT(!implementation_->save, "a save is under way");
+  implementation_->settings.direct_io = wanted;
+}
+
 std::string CheckpointWriter::shared_layout(std::span<const std::string> indices) {
   const CheckpointIndex index = CheckpointIndex::decode(indices);
   Hdf5Image image;

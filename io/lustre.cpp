@@ -42,7 +42,7 @@ std::optional<std::string> set_stripe_count(const std::filesystem::path& folder,
   StripeRequest request;
   request.stripe_count =
       stripe_count < 0 ? std::uint16_t{0xffff} : static_cast<std::uint16_t>(stripe_count);
-  const FileDescriptor opened(folder, O_RDONLY | O_DIRECTORY);
+  const FileDescriptor opened(folder, O_RDONLY | O_DIRECTORY);  // rank 0 has just made it
   if (::ioctl(opened.get(), kSetStripe, &request) != 0)
     return fmt::format(
         "checkpoint.stripe_count = {} has no effect: Lustre does not accept it for "

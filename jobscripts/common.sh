@@ -133,7 +133,7 @@ job_meaning() {  # STATUS
     74) echo "a file cannot be read or written, or another job holds the run directory" ;;
     75) echo "stopped early; the same command goes on" ;;
     78) echo "the input is wrong or does not fit the job; see the message above" ;;
-    79) echo "loss, gradient or logits are not finite, or a spike: a person is to look at it" ;;
+    79) echo "bad numbers: not finite, a spike, or ranks that differ; a person is to look at it" ;;
     *) if (( $1 > 128 )); then echo "ended by signal $(( $1 - 128 ))"; else echo "unknown"; fi ;;
   esac
 }

@@ -15,7 +15,7 @@ enum class ExitStatus : int {
   io_error = 74,           ///< disk full, not writable, unreadable
   stopped_early = 75,      ///< asked to stop or out of time: submit the same command again
   bad_configuration = 78,  ///< parameter file or grid
-  bad_numbers = 79,        ///< loss or gradient not finite, or a spike: the run needs a person
+  bad_numbers = 79,        ///< not finite, a spike, or copies that differ: the run needs a person
 };
 
 /// Who meets the error. Errors in what every rank reads alike (the input file, the grid) are met by

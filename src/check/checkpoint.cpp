@@ -26,7 +26,8 @@ void look_at(Job& job, std::vector<Finding>& findings) {
   train::tell_changes_of_course(info, job.continued, earlier,
                                 job.limited ? *job.limited : job.parameters, job.data_identity);
   std::string changes;
-  for (const log::KeptWords::Word& word : log::KeptWords::take()) changes += word.text;
+  for (const log::KeptWords::Word& word : log::KeptWords::take())
+    changes += (changes.empty() ? "" : "\n") + word.text;
   if (changes.empty())
     findings.push_back(ok("changed keys", "none that changes the course of the run"));
   else

@@ -23,12 +23,8 @@ bool on_rank_0(Job& job, const char* what, std::vector<Finding>& findings, Actio
 
 /// The shards of `where` from each host: another one may not have mounted them.
 void open_elsewhere(Job& job, std::vector<Finding>& findings) {
-  const auto rank = static_cast<std::size_t>(job.session.rank());
-  const auto here = job.hosts.begin() + static_cast<std::ptrdiff_t>(rank);
-  const bool is_first_of_host = std::find(job.hosts.begin(), here, *here) == here;
-  const bool is_last = rank + 1 == job.hosts.size();
   const auto answers = on_every_rank(job.session, [&] {
-    if (rank != 0 && (is_first_of_host || is_last))
+    if (looks_from_elsewhere(job.hosts, job.session.rank()))
       const train::TrainingData data(job.parameters, job.tokenizer_identity.value_or(""), false);
     return std::string();
   });

@@ -59,21 +59,29 @@ Finding judge_kind(const FileSystem& place, const std::filesystem::path& folder)
 
 std::vector<Finding> judge_space(const FileSystem& place, const CheckpointNeed& need) {
   const std::int64_t further = std::max<std::int64_t>(need.at_once - need.there, 1);
-  const std::int64_t bytes = need.bytes * further, files = need.files * further;
+  const std::int64_t files = need.files * further;
   std::vector<Finding> findings;
-  const std::string text = fmt::format("{} is free, {} further checkpoint{} of {} need{} {}",
-                                       human(place.free_bytes), further, further == 1 ? "" : "s",
-                                       human(need.bytes), further == 1 ? "s" : "", human(bytes));
+  // As doubles: checkpoint.keep may be any number.
+  const auto bytes = [&](std::int64_t checkpoints) {
+    return static_cast<double>(need.bytes) * static_cast<double>(checkpoints);
+  };
+  const auto free = static_cast<double>(place.free_bytes);
+  const std::string text =
+      fmt::format("{} is free, {} further checkpoint{} of {} need{} {}", human(place.free_bytes),
+                  further, further == 1 ? "" : "s", human(need.bytes), further == 1 ? "s" : "",
+                  human_bytes(bytes(further)));
   const char* remedy =
       "make room, lower checkpoint.keep, or set output.directory to a larger file system";
-  const std::int64_t lasting = bytes + need.bytes * need.for_good;
-  if (place.free_bytes < bytes)
+  // The first, and the next before the first goes; what comes later may be made room for.
+  if (free < bytes(std::min<std::int64_t>(further, 2)))
     findings.push_back(problem("free space", ExitStatus::io_error, text, remedy));
-  else if (place.free_bytes < lasting)
+  else if (free < bytes(further))
+    findings.push_back(warning("free space", text, remedy));
+  else if (free < bytes(further + need.for_good))
     findings.push_back(warning(
         "free space",
         fmt::format("{}; with the {} that are kept for good it will be {}", text, need.for_good,
-                    human(lasting)),
+                    human_bytes(bytes(further + need.for_good))),
         "make room before the end of the run, or keep fewer for good (checkpoint.keep_every)"));
   else
     findings.push_back(ok("free space", text));

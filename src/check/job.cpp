@@ -121,4 +121,11 @@ std::vector<Finding> check_all(Job& job, bool& stopped) {
   return all;
 }
 
+bool looks_from_elsewhere(const std::vector<std::string>& hosts, int rank) {
+  if (rank == 0) return false;
+  if (rank + 1 == static_cast<int>(hosts.size())) return true;
+  const auto here = hosts.begin() + rank;
+  return std::find(hosts.begin(), here, *here) == here;
+}
+
 }  // namespace espalier::check

@@ -50,6 +50,10 @@ std::vector<Finding> check_data(Job& job);
 std::vector<Finding> check_checkpoint(Job& job);
 std::vector<Finding> check_time(Job& job);
 
+/// Whether this rank tries for its host what rank 0 has tried: the first rank of each other host,
+/// and the last of all.
+bool looks_from_elsewhere(const std::vector<std::string>& hosts, int rank);
+
 /// Looks for the checkpoint that the job would go on from. Rank 0; never throws Error.
 void find_checkpoint(Job& job);
 

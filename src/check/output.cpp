@@ -23,9 +23,15 @@ CheckpointNeed need_of(const config::Parameters& p, int num_ranks) {
   for (const parallel::TensorSpec& spec : model::tensor_table(model::Architecture::from(p.model)))
     need.bytes += kBytesPerWeight * spec.rows * spec.cols;
   need.files = (p.checkpoint.layout == "shared" ? 1 : num_ranks) + kBesides;
-  need.at_once = p.checkpoint.keep + 1;
   const auto there =
       static_cast<std::int64_t>(io::list_complete(train::checkpoint_directory(p)).size());
+  // At most one a step, and one that a stop asks for.
+  const config::CheckpointParameters& c = p.checkpoint;
+  const std::int64_t to_come = (c.interval_minutes > 0.0 ? p.training.steps
+                                : c.interval > 0         ? p.training.steps / c.interval
+                                                         : 0) +
+                               1;
+  need.at_once = std::min(c.keep, there + to_come) + 1;
   need.there = std::min(there, p.checkpoint.keep);
   if (p.checkpoint.keep_every > 0)
     need.for_good = std::max<std::int64_t>(p.training.steps / p.checkpoint.keep_every - there, 0);
@@ -94,6 +100,10 @@ std::vector<Finding> check_output(Job& job) {
   std::vector<Finding> findings;
   std::unique_ptr<ProbeFolder> probe;
   const fs::path directory = job.parameters.output.directory;
+  if (directory.empty()) {
+    findings.push_back(warning("directory", "not tried: output.directory is empty"));
+    return findings;
+  }
   if (job.session.rank() == 0) {
     const fs::path nearest = nearest_folder(directory);
     std::error_code ignored;

@@ -48,14 +48,6 @@ double wait_for_text(const fs::path& path, const std::string& text, double patie
   return since(begin);
 }
 
-/// Who looks: the first rank of each other host, and the last rank of all.
-bool looks(const std::vector<std::string>& hosts, std::size_t rank) {
-  if (rank == 0) return false;
-  if (rank + 1 == hosts.size()) return true;
-  const auto here = hosts.begin() + static_cast<std::ptrdiff_t>(rank);
-  return std::find(hosts.begin(), here, *here) == here;
-}
-
 /// The slowest of those who look, or one that did not see it.
 struct Delay {
   double seconds = 0.0;
@@ -151,7 +143,7 @@ std::vector<Finding> try_visibility(parallel::MpiSession& session,
   parallel::Communicator& world = session.world();
   const fs::path folder = world.broadcast(own.string(), 0);
   const fs::path path = folder / "seen";
-  const bool is_looking = looks(hosts, static_cast<std::size_t>(session.rank()));
+  const bool is_looking = looks_from_elsewhere(hosts, session.rank());
   std::vector<Finding> findings;
   bool goes_on = true;
   for (const bool is_first : {true, false}) {

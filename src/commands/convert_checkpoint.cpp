@@ -31,7 +31,7 @@ void copy_checkpoint(parallel::MpiSession& session, const fs::path& source, Conv
                      bool with_moments, bool dry_run) {
   io::CheckpointReader reader(source);
   const io::CheckpointInfo info = info_of_copy(reader, source, with_moments);
-  const int num_fields = info.weights_only ? 1 : 3;
+  const int num_fields = io::num_fields(info);
   double bytes = 0.0;
   for (const auto& tensor : reader.tensors())
     bytes += static_cast<double>(tensor.rows * tensor.cols * num_fields) * sizeof(float);

@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "io/checkpoint_files.hpp"
 #include "parallel/comm/on_rank_0.hpp"
+#include "train/device_choice.hpp"
 #include "train/kept_tokenizer.hpp"
 
 namespace espalier::commands {
@@ -18,10 +19,10 @@ bool is_of_a_conversion(const fs::directory_entry& entry) {
   if (!entry.is_regular_file(ignored))
     return entry.is_directory(ignored) && name == train::kTokenizerFolder;
   return name == "config.json" || name == "generation_config.json" || name == "master.h5" ||
-         name == "COMPLETE" || name == "model.safetensors.index.json" ||
-         name.starts_with("rank-") || name.ends_with(".safetensors") ||
-         name.find("token") != std::string::npos || name == "vocab.json" || name == "merges.txt" ||
-         name.starts_with("chat_template");
+         name == io::kSharedName || name == train::kGemmChoicesFile || name == "COMPLETE" ||
+         name == "model.safetensors.index.json" || name.starts_with("rank-") ||
+         name.ends_with(".safetensors") || name.find("token") != std::string::npos ||
+         name == "vocab.json" || name == "merges.txt" || name.starts_with("chat_template");
 }
 
 }  // namespace

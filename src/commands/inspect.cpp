@@ -25,6 +25,11 @@
 
 namespace espalier::commands {
 
+std::string shape_of(const io::CheckpointReader::TensorShape& tensor) {
+  return tensor.is_vector ? fmt::format("{}", tensor.rows)
+                          : fmt::format("{} x {}", tensor.rows, tensor.cols);
+}
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -57,11 +62,6 @@ struct Statistics {
     return num_finite == 0 ? 0.0 : std::sqrt(sum_of_squares / static_cast<double>(num_finite));
   }
 };
-
-std::string shape_of(const CheckpointReader::TensorShape& tensor) {
-  return tensor.is_vector ? fmt::format("{}", tensor.rows)
-                          : fmt::format("{} x {}", tensor.rows, tensor.cols);
-}
 
 void print_indented(const std::string& text) {
   std::size_t begin = 0;
@@ -254,7 +254,10 @@ namespace {
 fs::path checkpoint_for(const std::string& path) {
   std::error_code ignored;
   require(fs::exists(path, ignored), ExitStatus::bad_data, "{} does not exist", path);
-  return require_checkpoint(path);
+  const auto checkpoint = io::checkpoint_at(path);
+  require(checkpoint.has_value(), ExitStatus::bad_data,
+          "{} holds no complete checkpoint; --hashes and --difference are for checkpoints", path);
+  return *checkpoint;
 }
 
 }  // namespace

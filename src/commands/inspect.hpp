@@ -2,6 +2,8 @@
 #include <filesystem>
 #include <string>
 
+#include "io/checkpoint.hpp"
+
 namespace espalier::commands {
 
 /// Prints what `path` holds: a checkpoint folder, a directory of checkpoints or a run directory
@@ -11,6 +13,9 @@ void inspect(const std::string& path);
 
 /// The checkpoint that is meant by `path`. Throws Error (bad_data): none.
 std::filesystem::path require_checkpoint(const std::string& path);
+
+/// "151936 x 4096", or one number of a vector.
+std::string shape_of(const io::CheckpointReader::TensorShape& tensor);
 
 // Of checkpoints, tensor by tensor in blocks of rows: memory is that of a block, whatever grid and
 // layout wrote them.

@@ -23,13 +23,6 @@ using io::CheckpointReader;
 using Field = CheckpointReader::Field;
 using Tensor = CheckpointReader::TensorShape;
 
-/// Groups of the files, in the order of Field.
-constexpr std::array<const char*, 3> kFieldNames = {"master", "exp_avg", "exp_avg_sq"};
-
-int num_fields_of(const CheckpointReader& reader) {
-  return reader.info().weights_only ? 1 : 3;
-}
-
 constexpr std::int64_t kBlockElements = std::int64_t{1} << 22;  // 16 MiB
 
 /// action(rows of the tensor) for one block after another.
@@ -45,11 +38,6 @@ void read(CheckpointReader& reader, const Tensor& tensor, const parallel::Rectan
           Field field, std::vector<float>& values) {
   values.resize(static_cast<std::size_t>(block.size()));
   reader.read(tensor.name, tensor.rows, tensor.cols, block, field, values.data());
-}
-
-std::string shape_of(const Tensor& tensor) {
-  return tensor.is_vector ? fmt::format("{}", tensor.rows)
-                          : fmt::format("{} x {}", tensor.rows, tensor.cols);
 }
 
 /// Where the elements of one tensor and field have other bits.
@@ -72,7 +60,7 @@ struct Difference {
 
 void print_hashes(const fs::path& folder) {
   CheckpointReader reader(folder, CheckpointReader::Verify::whole_shards);
-  const int num_fields = num_fields_of(reader);
+  const int num_fields = io::num_fields(reader.info());
   std::vector<float> values;
   for (const Tensor& tensor : reader.tensors())
     for (int field = 0; field < num_fields; ++field) {
@@ -81,7 +69,7 @@ void print_hashes(const fs::path& folder) {
         read(reader, tensor, block, static_cast<Field>(field), values);
         hash.add(std::as_bytes(std::span(values)));
       });
-      fmt::print("{}  {}/{}\n", hash.hex(), kFieldNames[static_cast<std::size_t>(field)],
+      fmt::print("{}  {}/{}\n", hash.hex(), io::kFieldNames[static_cast<std::size_t>(field)],
                  tensor.name);
     }
 }
@@ -114,7 +102,7 @@ bool print_difference(const fs::path& a, const fs::path& b) {
     fmt::print("only in B: {} ({})\n", name, shape_of(tensor));
     differ = true;
   }
-  const int fields_a = num_fields_of(of_a), fields_b = num_fields_of(of_b);
+  const int fields_a = io::num_fields(of_a.info()), fields_b = io::num_fields(of_b.info());
   if (fields_a != fields_b) {
     fmt::print("moments only in {}\n", fields_a > fields_b ? "A" : "B");
     differ = true;
@@ -140,7 +128,7 @@ bool print_difference(const fs::path& a, const fs::path& b) {
         fmt::print("{:>16} {:>16} {:>12}  {}\n", "elements differ", "of", "by at most", "tensor");
       fmt::print("{:>16} {:>16} {:>12.3e}  {}/{}\n", with_commas(difference.num_different),
                  with_commas(tensor.rows * tensor.cols), difference.largest,
-                 kFieldNames[static_cast<std::size_t>(field)], tensor.name);
+                 io::kFieldNames[static_cast<std::size_t>(field)], tensor.name);
     }
   fmt::print("{} of {} tensors and moments are equal in every bit\n", num_equal, num_compared);
   return differ;

@@ -58,10 +58,6 @@ void try_first_step(parallel::MpiSession& session, const config::Parameters& par
   });
 }
 
-}  // namespace
-
-namespace {
-
 ExitStatus run(parallel::MpiSession& session, const config::Parameters& parameters) {
   std::optional<runs::PlannedStep> planned = planned_step(session, parameters);
   train::Trainer trainer(session, parameters, build_description());
@@ -88,19 +84,14 @@ ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, 
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);
     print_fit(session, parameters, shape);
-    try_first_step(session, parameters);
-    log::info("dry run: nothing was trained");
-    return ExitStatus::ok;
+    return train::status_unless_stopped([&] {
+      try_first_step(session, parameters);
+      log::info("dry run: nothing was trained");
+      return ExitStatus::ok;
+    });
   }
   print_banner(session, parameters, shape);
-  try {
-    return run(session, parameters);
-  } catch (const Error& error) {
-    // During the start; what was asked for is no error.
-    if (error.status() != ExitStatus::stopped_early || error.met() != Met::by_every_rank) throw;
-    log::info("{} (status 75)", error.what());
-    return ExitStatus::stopped_early;
-  }
+  return train::status_unless_stopped([&] { return run(session, parameters); });
 }
 
 }  // namespace espalier::commands

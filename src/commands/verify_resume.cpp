@@ -80,6 +80,36 @@ std::string describe_differences(const train::ReplayFindings& found, const std::
          "checkpoint (--from)";
 }
 
+ExitStatus replay(parallel::MpiSession& session, const config::Parameters& parameters,
+                  const train::ReplayPlan& plan, const std::string& run) {
+  const std::int64_t from = parameters.verify.from, steps = parameters.verify.steps;
+  log::info("{}: steps {} to {} are computed again from its checkpoint of step {}", run, from + 1,
+            from + steps, from);
+  for (const std::string& remark : plan.remarks) log::info("{}", remark);
+
+  train::Replay steps_again(session, parameters);
+  const std::string why = why_other_digits(plan, steps_again.grid());
+  if (!why.empty() && session.rank() == 0)
+    log::warn("{}: sums are rounded otherwise there, and equal digits are not promised", why);
+  const train::ReplayFindings found = steps_again.run();
+  parallel::on_rank_0(session, [&] {
+    if (found.num_different > 0 || !found.other_states.empty())
+      fail(ExitStatus::bad_numbers, "{}", describe_differences(found, run, why));
+    return std::string();
+  });
+  if (found.stopped)
+    return train::stopped_early(
+        *found.stopped,
+        fmt::format("{} of {} steps were replayed, and none differs", found.steps, steps));
+  log::info("{}: {} steps from checkpoint {} have every digit of history.csv again{}", run, steps,
+            from,
+            found.equal_states.empty()
+                ? "; no later checkpoint lies within them"
+                : fmt::format(", and the weights and moments every bit of the checkpoints after {}",
+                              steps_text(found.equal_states)));
+  return ExitStatus::ok;
+}
+
 }  // namespace
 
 ExitStatus verify_resume(parallel::MpiSession& session, std::span<const std::string> paths,
@@ -106,32 +136,7 @@ ExitStatus verify_resume(parallel::MpiSession& session, std::span<const std::str
   io::read_parameters(text, run, {}, parameters);
   config::resolve(parameters, session.size(), config::Use::training);
   choose_simd_level(session, parameters.device);
-  const std::int64_t from = parameters.verify.from, steps = parameters.verify.steps;
-  log::info("{}: steps {} to {} are computed again from its checkpoint of step {}", run, from + 1,
-            from + steps, from);
-  for (const std::string& remark : plan.remarks) log::info("{}", remark);
-
-  train::Replay replay(session, parameters);
-  const std::string why = why_other_digits(plan, replay.grid());
-  if (!why.empty() && session.rank() == 0)
-    log::warn("{}: sums are rounded otherwise there, and equal digits are not promised", why);
-  const train::ReplayFindings found = replay.run();
-  parallel::on_rank_0(session, [&] {
-    if (found.num_different > 0 || !found.other_states.empty())
-      fail(ExitStatus::bad_numbers, "{}", describe_differences(found, run, why));
-    return std::string();
-  });
-  if (found.stopped)
-    return train::stopped_early(
-        *found.stopped,
-        fmt::format("{} of {} steps were replayed, and none differs", found.steps, steps));
-  log::info("{}: {} steps from checkpoint {} have every digit of history.csv again{}", run, steps,
-            from,
-            found.equal_states.empty()
-                ? "; no later checkpoint lies within them"
-                : fmt::format(", and the weights and moments every bit of the checkpoints after {}",
-                              steps_text(found.equal_states)));
-  return ExitStatus::ok;
+  return train::status_unless_stopped([&] { return replay(session, parameters, plan, run); });
 }
 
 }  // namespace espalier::commands

@@ -232,6 +232,7 @@ struct CheckpointParameters {
   bool at_end = true;
   std::string layout = "ranks";
   std::int64_t stripe_count = 0;
+  bool direct_io = true;
   std::string staging = "copy";
   std::vector<std::string> allow_changes;
 
@@ -270,11 +271,17 @@ struct CheckpointParameters {
                 .min = -1,
                 .max = 2000},
           p.stripe_count);
-    visit(
-        Field{.name = "staging",
-              .meaning = "an update that meets a piece not yet written: copies it first, or waits",
-              .choices = {"copy", "wait"}},
-        p.staging);
+    visit(Field{.name = "direct_io",
+                .meaning = "writes checkpoints past the page cache (O_DIRECT) where the file "
+                           "system can: no memory has to be found for them, and what is cached of "
+                           "the data stays"},
+          p.direct_io);
+    visit(Field{.name = "staging",
+                .meaning =
+                    "what an update would meet before it is written: copy, ahead of the update "
+                    "where there is time; or wait until it is written",
+                .choices = {"copy", "wait"}},
+          p.staging);
     visit(Field{.name = "allow_changes",
                 .meaning =
                     "keys, as \"model.rope_theta\" or \"training.dtype\", that may differ from "

@@ -25,7 +25,7 @@ std::vector<MemoryPurpose> memory_purposes(const config::Parameters& p,
   for (const TrainingMemory::Line& line : library_lines(p, grid.shape(), room))
     add(line.name, line.bytes, Kind::guess);
   if (!on_host) add("pinned for copies", memory.pinned_bytes(), Kind::beside);
-  add("copies during a save, at most", save_copy_bytes(p, memory),
+  add("copies for saves, at most", save_copy_bytes(p, memory),
       on_host ? Kind::guess : Kind::beside);
   return purposes;
 }

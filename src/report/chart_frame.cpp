@@ -50,7 +50,9 @@ LegendLayout legend_layout(const std::vector<std::string>& names, double top) {
   LegendLayout layout{{}, top};
   double x = kChartMargin, y = top + kLineHeight / 2;
   for (const std::string& name : names) {
-    const double width = kSampleWidth + 6.0 + text_width(name, kTextSize);
+    // Where Arial is not, another sans-serif is taken; the usual one of Linux is so much wider.
+    constexpr double kWiderFont = 1.16;
+    const double width = kSampleWidth + 6.0 + kWiderFont * text_width(name, kTextSize);
     if (x > kChartMargin && x + width > kChartWidth - kChartMargin) {
       x = kChartMargin;
       y += kLineHeight;

@@ -78,7 +78,7 @@ void CheckpointMonitor::at_end(bool all_steps) {
 }
 
 void CheckpointMonitor::ask(const std::string& by) {
-  if (is_asked_) return;
+  if (is_asked_ || !info_) return;  // a replay saves nothing
   is_asked_ = true;
   has_begun_asked_ = false;
   log::info("a checkpoint was asked for by {}", by == "file" ? "the file \"save\"" : by);

@@ -241,6 +241,7 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
                                parallel::views_of(parameters.model.num_key_value_heads, shape));
   for (const parallel::LocalTensor& tensor : optimizer.store().tensors())
     bytes_ += tensor.spec->num_elements() * kStateBytes;
+  writer_->use_direct_io(parameters_.direct_io);
   if (parameters_.layout == "shared")
     writer_->use_shared_file(world_.broadcast(
         world_.rank() == 0 ? io::CheckpointWriter::shared_layout(indices_) : std::string(), 0));

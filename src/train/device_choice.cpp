@@ -20,8 +20,6 @@ namespace {
 using device::Backend;
 using device::Gpu;
 
-constexpr const char* kGemmChoicesFile = "gemm_choices.txt";  ///< of a checkpoint
-
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(ExitStatus::bad_configuration, message, Met::by_every_rank);
 }

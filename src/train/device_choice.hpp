@@ -58,6 +58,8 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
 /// keep the old ones (Context::use_graphs forgets them). The ranks have the same products.
 void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm);
 
+/// Among the small files of a checkpoint of a GPU run.
+inline constexpr const char* kGemmChoicesFile = "gemm_choices.txt";
 /// The matrix algorithms of this job as a file of its checkpoints; none where nothing was measured.
 /// After share_gemm_algorithms.
 std::vector<io::KeptFile> gemm_algorithms_to_keep(const device::Gemm& gemm);

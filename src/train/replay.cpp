@@ -161,8 +161,9 @@ void Replay::load(const fs::path& folder) {
   if (damage.empty()) {
     require_continuable(*reader, folder, parameters_, model_.memory.weights->table,
                         data_.tokenizer_identity());
-    damage = damage_met_by_any(
-        session_, [&] { load_state(rank_context_.context, *reader, *model_.memory.optimizer); });
+    damage = read_by_all(session_, folder, [&] {
+      load_state(rank_context_.context, *reader, *model_.memory.optimizer);
+    });
   }
   if (!damage.empty()) {
     const std::string why =

@@ -43,7 +43,7 @@ io::CheckpointFolder choose(const runs::Run& run, const config::VerifyParameters
          asked.from, run.path.string(), steps_of(folders));
   }
   for (auto folder = folders.rbegin(); folder != folders.rend(); ++folder)
-    if (folder->step + asked.steps <= run.last_step()) return *folder;
+    if (asked.steps <= run.last_step() - folder->step) return *folder;
   return folders.front();
 }
 
@@ -95,6 +95,8 @@ std::int64_t end_of_course(const runs::Run& run, const config::Parameters& input
 void leave_out_the_rest(config::Parameters& p) {
   p.run.time_limit.clear();
   p.run.stop_after = 0;
+  p.checkpoint.interval = 0;
+  p.checkpoint.interval_minutes = 0.0;
   p.data.validation.clear();
   p.validation = {};
   p.output.rank_logs = p.output.tensorboard = false;
@@ -144,8 +146,8 @@ ReplayPlan plan_replay(const fs::path& run_directory, const config::VerifyParame
           "with. Choose an earlier checkpoint with verify.from, or keep more of them "
           "(checkpoint.keep)",
           (run_directory / io::kHistoryName).string(), folder.path.filename().string(), recorded);
-  const std::int64_t wanted = std::min(folder.step + asked.steps, recorded);
-  if (wanted < folder.step + asked.steps)
+  const std::int64_t wanted = folder.step + std::min(asked.steps, recorded - folder.step);
+  if (wanted - folder.step < asked.steps)
     plan.remarks.push_back(fmt::format("{} steps are recorded behind {}, fewer than {}",
                                        wanted - folder.step, folder.path.filename().string(),
                                        asked.steps));

@@ -45,4 +45,14 @@ void leave_if_stopped(parallel::MpiSession& session, std::string_view doing) {
   if (asked[0] > 0.0) throw stopped_while(doing, Met::by_every_rank);
 }
 
+ExitStatus status_unless_stopped(const std::function<ExitStatus()>& action) {
+  try {
+    return action();
+  } catch (const Error& error) {
+    if (error.status() != ExitStatus::stopped_early || error.met() != Met::by_every_rank) throw;
+    log::info("{} (status 75)", error.what());
+    return ExitStatus::stopped_early;
+  }
+}
+
 }  // namespace espalier::train

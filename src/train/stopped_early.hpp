@@ -23,5 +23,8 @@ void require_not_stopped(std::string_view doing);
 void until_stopped(const std::function<void()>& action);
 /// Throws it on every rank when any was asked to stop. `doing`: "reading a checkpoint". Collective.
 void leave_if_stopped(parallel::MpiSession& session, std::string_view doing);
+/// What `action` returns or, when every rank left it by leave_if_stopped, stopped_early, with a
+/// line: what was asked for is no error.
+ExitStatus status_unless_stopped(const std::function<ExitStatus()>& action);
 
 }  // namespace espalier::train

@@ -9,10 +9,12 @@ fsync at the end (buffered, and direct for comparison) and reads them from a col
 case: medians of the saves' bandwidth over fio's, what the training waited over the time to write,
 and the bandwidth of reading over fio's. The cold cache comes from /proc/sys/vm/drop_caches (root).
 
-Every writer meets fresh blocks: a file made right after another was removed gets blocks that a
-virtual disk still holds, and is written several times as fast as one on blocks that were discarded
-(ext4 mounted with `discard`). Therefore fio waits after each removal until the journal has been
-written, and the run removes nothing.
+Every writer meets fresh blocks: a file made where another was removed may get blocks that a virtual
+disk still holds, and is then written several times as fast as one on blocks that it has to find.
+Therefore nothing is removed until a case is over, neither by fio nor by the run; a case takes 17 GB.
+And every writer meets fresh memory: a virtual machine finds pages of the cache that it has just
+dropped at once, and others only when it first touches them, at 0.4 GB/s here. Therefore caches are
+dropped for the reading alone, after all writing.
 """
 import argparse
 import json
@@ -73,17 +75,24 @@ def saves(directory):
     return [event for event in events if event["event"] == "checkpoint"]
 
 
-def fio_once(scratch, ranks, size):
-    """(buffered writing, reading from a cold cache, direct writing), in bytes/s."""
-    scratch.mkdir(parents=True)
-    buffered = fio(scratch, "write", ranks, size, False)
-    cold_cache()
-    reading = fio(scratch, "read", ranks, size, False)
-    remove(scratch)
-    scratch.mkdir()
-    direct = fio(scratch, "write", ranks, size, True)
-    remove(scratch)
-    return buffered, reading, direct
+def fio_writes(scratch, ranks, size):
+    """(buffered, direct) writing of new files, in bytes/s."""
+    rates = []
+    for kind, direct in (("buffered", False), ("direct", True)):
+        folder = scratch / f"{kind}-{len(list(scratch.glob('*')))}"
+        folder.mkdir(parents=True)
+        time.sleep(4)  # memory that the process before gave back is the host's again
+        rates.append(fio(folder, "write", ranks, size, direct))
+    return rates
+
+
+def fio_reads(scratch, ranks, size):
+    """Reading of what fio has written, each time from a cold cache."""
+    rates = []
+    for folder in sorted(scratch.glob("buffered-*")):
+        cold_cache()
+        rates.append(fio(folder, "read", ranks, size, False))
+    return rates
 
 
 def measure(options, ranks, layout):
@@ -95,11 +104,11 @@ def measure(options, ranks, layout):
     keys = [f"checkpoint.layout=\"{layout}\"", f"checkpoint.interval={options.steps_between}",
             "checkpoint.at_end=false", f"training.steps={steps + options.steps_between - 1}"]
     size = options.bytes
-    of_fio = [fio_once(scratch, ranks, size) for _ in range(options.repeat // 2 + 1)]
+    of_fio = [fio_writes(scratch, ranks, size) for _ in range(options.repeat // 2 + 1)]
     run(options, ranks, directory, *keys)
     of_run = saves(directory)
     assert len(of_run) == options.saves, of_run
-    of_fio += [fio_once(scratch, ranks, size) for _ in range(options.repeat // 2)]
+    of_fio += [fio_writes(scratch, ranks, size) for _ in range(options.repeat // 2)]
     own_reading = []
     for _ in range(options.repeat):
         cold_cache()
@@ -110,13 +119,15 @@ def measure(options, ranks, layout):
         for path in (directory / "checkpoints").iterdir():
             if int(path.name[5:]) > steps:
                 shutil.rmtree(path)
+    reading = fio_reads(scratch, ranks, size)
     remove(directory)
+    remove(scratch)
     own_bytes = of_run[0]["bytes"]
     assert abs(own_bytes / size - 1) < 0.02, (own_bytes, size)
     write = [save["bytes"] / save["write_s"] for save in of_run]
     write_s = statistics.median(save["write_s"] for save in of_run)
     stall_s = statistics.median(save["stall_s"] for save in of_run)
-    buffered, reading, direct = ([row[i] for row in of_fio] for i in range(3))
+    buffered, direct = ([row[i] for row in of_fio] for i in range(2))
     result = {"ranks": ranks, "layout": layout, "bytes": own_bytes, "write_s": write_s,
               "stall_s": stall_s, "write": write, "read": own_reading, "fio_write": buffered,
               "fio_direct": direct, "fio_read": reading}

@@ -2,7 +2,7 @@
 """Scaling on one host: speed over 1, 2 and 4 ranks beside the plan, and start-up with up to 64.
 
 Purpose  1. The host is measured as a device of `espalier plan` (bench --write), with one rank of one
-            thread and with two. 2. `espalier bench scaling` on 1, 2 and 4 such ranks, strong and weak,
+            thread, with two and with four. 2. `espalier bench scaling` on 1, 2 and 4 such ranks, strong and weak,
             with these plans beside. 3. A tiny model trains two steps on 8, 16, 32 and 64 ranks of this
             host, many more than it has cores: wall time of the whole job, of its start, and of its
             first step, each the median of some jobs.
@@ -45,10 +45,10 @@ def run(options, ranks, *words):
 
 
 def measure_devices(options):
-    """Device files of this host with one rank and with two."""
+    """Device files of this host with one rank, with two and with four, which share its cores."""
     few = ["bench.write_models=3"] if options.quick else []
     devices = []
-    for ranks, name in ((1, "one"), (2, "pair")):
+    for ranks, name in ((1, "one"), (2, "pair"), (4, "four")):
         devices.append(options.work / f"{name}.toml")
         run(options, ranks, "bench", "--write", devices[-1], *few)
     return devices
@@ -116,8 +116,8 @@ def scaling_lines(kind, rows):
         " on one rank" if kind == "weak" else "")
     yield ""
     yield ("| ranks | tokens/s | per rank | efficiency | waits for ranks | step, ms (least to most) | "
-           "planned, one rank's figures | planned, two ranks' figures |")
-    yield "|---|---|---|---|---|---|---|---|"
+           "planned, one rank's figures | two ranks' figures | four ranks' figures |")
+    yield "|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         cells = [row["ranks"], number(row["tokens_per_second"], 1, 0),
                  number(row["tokens_per_second_per_rank"], 1, 0),
@@ -125,7 +125,7 @@ def scaling_lines(kind, rows):
                  number(row["communication_share"], 100) + " %",
                  f"{number(row['step_seconds'], 1e3)} ({number(row['step_seconds_min'], 1e3)} to "
                  f"{number(row['step_seconds_max'], 1e3)})"]
-        for suffix in ("", "_2"):
+        for suffix in ("", "_2", "_3"):
             planned = row["planned_step_seconds" + suffix]
             cells.append(f"{number(planned, 1e3)} ms, "
                          f"{number(row['planned_efficiency' + suffix], 100)} %" if planned else "")

@@ -204,7 +204,7 @@ TEST_CASE("purposes add up to what a rank needs, and kept bytes are those of the
     for (const plan::MemoryPurpose& purpose : plan::memory_purposes(p, grid, room)) {
       if (purpose.kind != plan::MemoryPurpose::Kind::beside) sum += purpose.bytes;
       if (purpose.name == model::kKeptPart) kept = purpose.bytes;
-      if (purpose.name.starts_with("copies during a save")) copies = purpose.bytes;
+      if (purpose.name.starts_with("copies for saves")) copies = purpose.bytes;
     }
     CHECK(sum == plan::needed_bytes(p, shape_of(p), memory, room));
     CHECK((copies == memory.optimizer_arena.used_bytes()) == (p.checkpoint.interval > 0));
