@@ -3,8 +3,8 @@
 history that of an undisturbed run?
 
 Usage  validation/soak/soak.py FOLDER [--steps 20000] [--interval 50] [--kills 40] [--ranks 2]
-                               [--seed 1]
-FOLDER is new. The kills (SIGKILL of one rank) come at random moments of the whole run. Every 2 s the
+                               [--seed 1] [--undisturbed RUN]
+FOLDER is new. RUN: the undisturbed run of an earlier start, on the same data and grid. The kills (SIGKILL of one rank) come at random moments of the whole run. Every 2 s the
 resident memory of every rank and the number of files and bytes of the run directory are read.
 Writes FOLDER/samples.csv and prints a summary; status 1 when something grew or differs.
 """
@@ -59,6 +59,13 @@ def rows(run):
         return 0
 
 
+def sample(job, started, run, process):
+    """[job, its seconds, step, largest resident memory of a rank in KiB, files, bytes]"""
+    memory = [resident_kib(pid) for pid in ranks_of(process)]
+    return [job, round(time.monotonic() - started, 1), rows(run),
+            max((m for m in memory if m), default=0), *size_of(run)]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
@@ -67,6 +74,7 @@ def main():
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--undisturbed", type=pathlib.Path)
     a = parser.parse_args()
     a.folder.mkdir(parents=True)
     chance = random.Random(a.seed)
@@ -79,21 +87,27 @@ def main():
     keys = [TINY, f"data.train={data}", f"data.tokenizer={BYTES}", f"training.steps={a.steps}",
             f"checkpoint.interval={a.interval}", "training.log_interval=1000"]
 
-    whole, soak = a.folder / "whole", a.folder / "soak"
-    begin = time.monotonic()
-    espalier(a.ranks, "train", *keys, f"output.directory={whole}")
-    undisturbed_s = time.monotonic() - begin
-    print(f"undisturbed: {a.steps} steps in {undisturbed_s:.0f} s", flush=True)
-
+    whole, soak = a.undisturbed or a.folder / "whole", a.folder / "soak"
     samples, kills, jobs = [], 0, 0
     log = open(a.folder / "jobs.log", "w")
+    if a.undisturbed is None:  # job 0 of the samples
+        begin = time.monotonic()
+        process = subprocess.Popen(command(a.ranks, "train", *keys, f"output.directory={whole}"),
+                                   env=environment(), stdout=log, stderr=log)
+        while process.poll() is None:
+            samples.append(sample(0, begin, whole, process))
+            time.sleep(2)
+        if process.returncode != 0:
+            sys.exit(f"the undisturbed run ended with {process.returncode}: see jobs.log")
+        print(f"undisturbed: {a.steps} steps in {time.monotonic() - begin:.0f} s", flush=True)
+
     at = sorted(chance.randrange(1, a.steps) for _ in range(a.kills))
     while True:
         jobs += 1
         process = subprocess.Popen(command(a.ranks, "train", *keys, f"output.directory={soak}"),
                                    env=environment(), stdout=log, stderr=log)
         started = time.monotonic()
-        looked = 0.0
+        looked, killed = 0.0, False
         while process.poll() is None:
             done = rows(soak)
             if at and done >= at[0]:
@@ -103,19 +117,18 @@ def main():
                 try:
                     os.kill(chance.choice(victims), signal.SIGKILL)
                     kills += 1
+                    killed = True
                 except ProcessLookupError:
                     pass
                 process.wait()
                 break
             if time.monotonic() - looked > 2:
                 looked = time.monotonic()
-                memory = [resident_kib(pid) for pid in ranks_of(process)]
-                samples.append([jobs, round(looked - started, 1), done,
-                                max((m for m in memory if m), default=0), *size_of(soak)])
+                samples.append(sample(jobs, started, soak, process))
             time.sleep(0.01)
         if process.wait() == 0:
             break
-        if not at and process.returncode not in (0, 137):
+        if not killed and process.returncode != 0:
             sys.exit(f"a job ended with {process.returncode}: see {a.folder / 'jobs.log'}")
 
     with open(a.folder / "samples.csv", "w", newline="") as file:
@@ -126,13 +139,17 @@ def main():
     # Memory of a job: the last third of its samples beside the middle one. The very last may have
     # been taken while ranks were ending.
     growth = []
-    for job in range(1, jobs + 1):
+    for job in range(jobs + 1):
         own = [s[3] for s in samples if s[0] == job][1:-1]
         if len(own) >= 6:
             third = len(own) // 3
             growth.append(statistics.median(own[-third:]) /
                           statistics.median(own[third:-third]) - 1)
-    files = [s[4] for s in samples if s[2] > 2 * a.interval]
+    longest = [s for s in samples if s[0] == 0][1:-1]
+    if longest:
+        for part in (longest[len(longest) // 4], longest[-1]):
+            print(f"undisturbed: {part[3]:,} KiB resident, {part[4]} files at step {part[2]:,}")
+    files = [s[4] for s in samples if s[0] > 0 and s[2] > 2 * a.interval]
     print(f"{kills} kills, {jobs} jobs, {a.steps} steps, {len(samples)} samples")
     print(f"history equal: {equal}")
     if growth:
