@@ -1,11 +1,12 @@
 #include "parallel/schedule/lowering.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "base/error.hpp"
+#include "base/integers.hpp"
 
 namespace espalier::pipeline {
 namespace {
@@ -45,7 +46,8 @@ std::optional<int> stage_behind(const Action& a, int num_stages) {
 class Lowering {
  public:
   Lowering(const Schedule& schedule, int rank, const Links& links)
-      : placement_(schedule.placement),
+      : kind_(schedule.kind),
+        placement_(schedule.placement),
         list_(schedule.actions[static_cast<std::size_t>(rank)]),
         rank_(rank),
         links_(links) {}
@@ -67,7 +69,7 @@ class Lowering {
   using Link = std::pair<bool, int>;
   struct Receives {
     std::vector<Action> takers;  ///< in the order of the list
-    std::size_t posted = 0, taken = 0;
+    int buffers = 0, posted = 0, taken = 0;
   };
 
   Link link_of(const Action& a) const { return {is_forward(a), placement_.chunk_of(a.stage)}; }
@@ -80,30 +82,39 @@ class Lowering {
   static std::pair<int, int> key_of(const Action& a) { return {a.stage, a.micro_batch}; }
 
   void find_receives() {
-    for (const Action& a : list_)
-      if (const auto from = stage_before(a, placement_.num_stages()); from && !is_here(*from))
-        receives_[link_of(a)].takers.push_back(a);
-    for (auto& [link, receives] : receives_)
-      program_.buffers.received +=
-          std::min<int>(num_buffers(), static_cast<int>(receives.takers.size()));
+    for (const Action& a : list_) {
+      const auto from = stage_before(a, placement_.num_stages());
+      if (!from || is_here(*from)) continue;
+      Receives& receives = receives_[link_of(a)];
+      receives.takers.push_back(a);
+      receives.buffers = num_buffers(placement_.rank_of(*from));
+    }
+    for (const auto& [link, receives] : receives_)
+      program_.buffers.received += std::min(receives.buffers, narrow<int>(receives.takers.size()));
   }
-  int num_buffers() const { return links_.blocking ? 1 : links_.buffers; }
+  /// Of the link with a rank.
+  int num_buffers(int peer) const {
+    if (links_.blocking) return 1;
+    if (links_.buffers > 0) return links_.buffers;
+    const bool is_round = std::abs(peer - rank_) > 1;  // from the last rank to the first, or back
+    return kind_ == ScheduleKind::zb1p && is_round ? (placement_.ranks + 1) / 2 : 2;
+  }
 
   /// Those that have a buffer before anything is computed, in the order in which they are needed.
-  std::vector<Action> first_receives() const {
+  std::vector<Action> first_receives() {
     std::map<Link, int> seen;
     std::vector<Action> first;
     for (const Action& a : list_) {
       const auto from = stage_before(a, placement_.num_stages());
-      if (from && !is_here(*from) && seen[link_of(a)]++ < links_.buffers) first.push_back(a);
+      if (from && !is_here(*from) && seen[link_of(a)]++ < receives_[link_of(a)].buffers)
+        first.push_back(a);
     }
     return first;
   }
 
   void post_receive(const Action& a) {
     Receives& receives = receives_[link_of(a)];
-    const int buffer =
-        static_cast<int>(receives.posted++ % static_cast<std::size_t>(num_buffers()));
+    const int buffer = receives.posted++ % receives.buffers;
     program_.steps.push_back({.kind = StepKind::post_receive,
                               .action = message(a, a.stage),
                               .peer = placement_.rank_of(*stage_before(a, placement_.num_stages())),
@@ -135,7 +146,7 @@ class Lowering {
     }
     if (links_.blocking) post_receive(a);
     Receives& receives = receives_[link_of(a)];
-    compute.input = static_cast<int>(receives.taken++ % static_cast<std::size_t>(num_buffers()));
+    compute.input = receives.taken++ % receives.buffers;
     program_.steps.push_back({.kind = StepKind::wait_receive,
                               .action = message(a, a.stage),
                               .peer = placement_.rank_of(from),
@@ -144,8 +155,8 @@ class Lowering {
 
   void post_next_receive(const Action& a) {
     Receives& receives = receives_[link_of(a)];
-    if (!links_.blocking && receives.posted < receives.takers.size())
-      post_receive(receives.takers[receives.posted]);
+    const auto next = static_cast<std::size_t>(receives.posted);
+    if (!links_.blocking && next < receives.takers.size()) post_receive(receives.takers[next]);
   }
 
   void make_room_for_output(const Action& a, int to, Step& compute) {
@@ -156,7 +167,7 @@ class Lowering {
       return;
     }
     int& sent = num_sent_[link_of(a)];
-    const int buffers = num_buffers();
+    const int buffers = num_buffers(placement_.rank_of(to));
     compute.output = sent % buffers;
     if (sent < buffers) ++program_.buffers.sent;
     if (sent++ < buffers || links_.blocking) return;
@@ -206,6 +217,7 @@ class Lowering {
     kept_.erase(key_of(a));
   }
 
+  ScheduleKind kind_;
   const Placement& placement_;
   const std::vector<Action>& list_;
   int rank_;
@@ -222,7 +234,7 @@ class Lowering {
 }  // namespace
 
 Program lower(const Schedule& schedule, const Links& links) {
-  ESPALIER_ASSERT(links.buffers >= 1, "{} buffers", links.buffers);
+  ESPALIER_ASSERT(links.buffers >= 0, "{} buffers", links.buffers);
   Program program{
       .placement = schedule.placement, .micro_batches = schedule.micro_batches, .ranks = {}};
   for (int rank = 0; rank < schedule.placement.ranks; ++rank)

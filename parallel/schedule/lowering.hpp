@@ -61,8 +61,10 @@ struct Program {
 
 struct Links {
   /// Buffers at each end of a link, of each direction and chunk: one more than may be under way
-  /// while the rank computes. A receive is posted as soon as a buffer is free.
-  int buffers = 2;
+  /// while the rank computes. A receive is posted as soon as a buffer is free. 0: two, with which
+  /// no rank waits longer than with any number; but (p + 1) / 2 between the first and the last rank
+  /// in zb1p, where the last rank, which puts off its W, is that far ahead.
+  int buffers = 0;
   /// Each message is waited for where it is posted, as blocking sends and receives do: all
   /// schedules but gpipe then come to a standstill, and this is here to show it.
   bool blocking = false;

@@ -1,5 +1,6 @@
 // espalier plan schedule: pipeline schedules compared, or one of them rank by rank and drawn.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -246,13 +247,26 @@ std::string stages_of(const Plan& plan, int rank) {
   return text;
 }
 
+/// "0F0 0F1 0BW0": stage, letter and micro-batch of a rank's actions, in order.
+std::string actions_of(const Plan& plan, std::size_t rank) {
+  constexpr std::array<std::string_view, 4> kLetters = {"F", "BW", "B", "W"};
+  std::string text;
+  for (const pipeline::Action& a : plan.schedule.actions[rank])
+    text += fmt::format("{}{}{}{}", text.empty() ? "" : " ", a.stage,
+                        kLetters[static_cast<std::size_t>(a.kind)], a.micro_batch);
+  return text;
+}
+
 std::string ranks_table(const Plan& plan, Format format) {
   const bool for_people = format == Format::text || format == Format::markdown;
   std::vector<report::Column> columns = {
       {"rank", "rank"},   {"stages", "stages"},        {"busy", "busy"},
       {"idle", "idle"},   {"idle_share", "idle, %"},   {"live", "live"},
       {"slots", "slots"}, {"weight_slots", "W slots"}, {"messages", "messages"}};
-  if (!for_people) columns.push_back({"makespan", "makespan"});
+  if (!for_people) {
+    columns.push_back({"makespan", "makespan"});
+    columns.push_back({"actions", "actions"});
+  }
   Table table(columns);
   for (int rank = 0; rank < plan.shape.ranks; ++rank) {
     const auto i = static_cast<std::size_t>(rank);
@@ -267,7 +281,10 @@ std::string ranks_table(const Plan& plan, Format format) {
                                number_cell(program.buffers.slots),
                                number_cell(program.buffers.weight_slots),
                                number_cell(program.num_messages)};
-    if (!for_people) cells.push_back(number_cell(plan.simulation.makespan));
+    if (!for_people) {
+      cells.push_back(number_cell(plan.simulation.makespan));
+      cells.emplace_back(actions_of(plan, i));
+    }
     table.add(std::move(cells));
   }
   return table.print(format);

@@ -13,7 +13,7 @@ namespace {
 constexpr double kRowHeight = 22.0;
 constexpr double kRowGap = 5.0;
 constexpr double kWidestRowName = 160.0;
-constexpr double kLabelSize = 10.0;
+constexpr double kLabelSize = 8.5;
 
 bool is_drawn(const Timeline::Stretch& s) {
   return can_stand(s.begin, false) && can_stand(s.end, false) && s.begin >= 0.0 && s.end > s.begin;
@@ -89,7 +89,7 @@ class TimelineDrawing {
       const Timeline::Part& part = chart_.parts[s.part];
       const double left = x(s.begin), width = x(s.end) - left;
       canvas.area(left, y, width, kRowHeight, part.colour, s.tooltip);
-      if (!s.label.empty() && text_width(s.label, kLabelSize) + 3.0 <= width)
+      if (!s.label.empty() && text_width(s.label, kLabelSize) + 1.0 <= width)
         canvas.text(
             left + width / 2, y + kRowHeight / 2 + 3.5, s.label,
             {.size = kLabelSize, .anchor = Anchor::middle, .ink = ink_on_area(part.colour)});

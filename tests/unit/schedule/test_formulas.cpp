@@ -70,11 +70,34 @@ TEST_CASE("makespans of the V schedules are those of the formulas", "[makespan]"
   for_every_shape([](ScheduleKind kind, const PipelineShape& s) {
     const int p = s.ranks, m = s.micro_batches;
     INFO(name_of(kind) << " p " << p << " m " << m);
-    if (kind == ScheduleKind::zb_v && m >= 2 * p)
+    if (kind == ScheduleKind::zb_v && m >= 2 * p - 1)
       for (const Times& t : kTimes) CHECK(bubble_time(kind, s, t) == (p - 1) * t.inputs / 2);
     if (kind == ScheduleKind::dualpipe_v)
       CHECK(bubble_time(kind, s, kTimes[0]) == (p - 1) * kUnit / 2);
   });
+}
+
+TEST_CASE("which times the formulas hold for", "[makespan]") {
+  for (const int p : {2, 5, 8})
+    for (int f = 1; f <= 5; ++f)
+      for (int b = 1; b <= 5; ++b)
+        for (int w = 1; w <= 5; ++w) {
+          const Times t{kUnit * f, kUnit * b, kUnit * w};
+          const auto bubble = [&](ScheduleKind kind) {
+            return bubble_time(
+                kind, {.ranks = p, .micro_batches = 2 * p, .chunks = default_chunks(kind)}, t);
+          };
+          INFO("p " << p << " F " << f << " B " << b << " W " << w);
+          CHECK(bubble(ScheduleKind::one_f_one_b) == (p - 1) * t.all());
+          CHECK(bubble(ScheduleKind::interleaved) == (p - 1) * t.all() / 2);
+          // W put off fills gaps that are as long as the shorter of F and B.
+          const double put_off = (p - 1) * (t.forward + t.inputs - t.weights);
+          const bool fits = w <= std::min(f, b);
+          CHECK((bubble(ScheduleKind::zb_h1) == put_off) == fits);
+          CHECK((bubble(ScheduleKind::zb1p) == put_off / 2) == fits);
+          if (b >= std::max(f, w) && b <= w + std::min(f, w))
+            CHECK(bubble(ScheduleKind::zb_v) == (p - 1) * t.inputs / 2);
+        }
 }
 
 TEST_CASE("live slots are those of the formulas", "[live]") {
@@ -97,7 +120,7 @@ TEST_CASE("live slots are those of the formulas", "[live]") {
           expected.push_back(std::min(v * p, m * v));
           break;
         case ScheduleKind::zb_v:
-          expected.push_back(std::min(2 * p, 2 * m));
+          expected.push_back(std::min({2 * p, m + r + 1, 2 * m}));
           break;
         case ScheduleKind::dualpipe_v:
           expected.push_back(2 * p + 1);

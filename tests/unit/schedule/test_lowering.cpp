@@ -140,23 +140,24 @@ TEST_CASE("the turn of a V is local", "[storage]") {
   }
 }
 
-TEST_CASE("no schedule comes to a standstill, and two buffers are as good as any number",
-          "[deadlock]") {
+TEST_CASE("no schedule comes to a standstill, and more buffers make none shorter", "[deadlock]") {
   for_every_shape([](ScheduleKind kind, const PipelineShape& s) {
     INFO(name_of(kind) << " p " << s.ranks << " m " << s.micro_batches << " v " << s.chunks);
     const Schedule schedule = make_schedule(kind, s);
-    const Program two = lower(schedule), many = lower(schedule, {.buffers = kMostMicroBatches});
+    const Program program = lower(schedule), many = lower(schedule, {.buffers = kMostMicroBatches});
     for (const auto& [f, b, w, message] :
          {std::tuple{4, 4, 4, 0}, {4, 8, 4, 0}, {12, 4, 4, 0}, {4, 4, 12, 0}, {4, 4, 4, 1}}) {
       const Durations durations = even_durations(schedule.placement, f, b, w, message);
-      const Simulation simulation = simulate(two, durations);
+      const Simulation simulation = simulate(program, durations);
       INFO(simulation.describe_deadlock());
       REQUIRE(simulation.deadlock.empty());
       CHECK(simulation.makespan == simulate(many, durations).makespan);
     }
-    // One buffer a link may cost time and is still enough.
-    REQUIRE(simulate(lower(schedule, {.buffers = 1}), even_durations(schedule.placement, 1, 1, 1))
-                .deadlock.empty());
+    // One buffer a link may cost time and is still enough, but for the last rank of zb1p, which
+    // is ahead of the first.
+    if (kind != ScheduleKind::zb1p)
+      REQUIRE(simulate(lower(schedule, {.buffers = 1}), even_durations(schedule.placement, 1, 1, 1))
+                  .deadlock.empty());
   });
 }
 
