@@ -12,7 +12,8 @@ std::string cell_label(char letter, const Placement& placement, const Action& ac
 std::string picture_legend(const Placement& placement);
 
 struct PictureOptions {
-  double unit = 1.0;  ///< of time, which a cell has; actions begin and end at multiples of it
+  /// Time of a cell. Actions begin and end at multiples of it, or the nearest; shorter ones vanish.
+  double unit = 1.0;
   int columns = 100;  ///< of a line
   int blocks = 4;     ///< of lines, one below another; of a longer picture begin and end are shown
 };

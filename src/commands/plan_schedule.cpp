@@ -28,7 +28,9 @@ using report::Table;
 /// What is simulated within seconds and half a gigabyte: 128 ranks, 1024 micro-batches, 2 chunks.
 constexpr std::int64_t kMostActions = 1'000'000;
 constexpr std::size_t kMostDrawn = 20'000;  ///< in an SVG, of some 300 bytes each
-constexpr int kMostLines = 64;              ///< of a picture for a terminal
+// Of a picture for a terminal: lines, cells of F, B and W together, cells of a line.
+constexpr int kMostLines = 64;
+constexpr double kMostCells = 60.0, kMostColumns = 100'000.0;
 
 constexpr std::string_view kNotYet = "a plan alone: train does not take parallel.pipeline > 1 yet";
 
@@ -290,11 +292,16 @@ std::string ranks_table(const Plan& plan, Format format) {
   return table.print(format);
 }
 
-/// The largest time of which all that is drawn are multiples.
-double unit_of(const Times& times, int chunks) {
-  std::int64_t unit = std::gcd(std::gcd(times.forward, times.inputs), times.weights);
-  unit = std::gcd(unit, times.message * chunks);
-  return static_cast<double>(unit) / chunks;
+/// Time of a cell of the picture: the largest of which all times are multiples, unless that makes
+/// very many cells.
+double unit_of(const Question& q, const Plan& plan) {
+  const Times& t = q.times;
+  const int chunks = plan.shape.chunks;
+  const std::int64_t common =
+      std::gcd(std::gcd(std::gcd(t.forward, t.inputs), t.weights), t.message * chunks);
+  const auto work = static_cast<double>(t.forward + t.inputs + t.weights);
+  return std::max({static_cast<double>(common) / chunks, work / chunks / kMostCells,
+                   plan.simulation.makespan / kMostColumns});
 }
 
 std::string page_of(const Question& q, const Plan& plan, Format format) {
@@ -305,9 +312,10 @@ std::string page_of(const Question& q, const Plan& plan, Format format) {
                   100.0 * s.bubble(), ranks_table(plan, format));
   if (q.ranks <= kMostLines) {
     const std::string fence = format == Format::markdown ? "```\n" : "";
-    text += fence +
-            pipeline::picture(plan.schedule, s, {.unit = unit_of(q.times, plan.shape.chunks)}) +
-            fence + pipeline::picture_legend(plan.schedule.placement) + "\n";
+    text += fence + pipeline::picture(plan.schedule, s, {.unit = unit_of(q, plan)}) + fence +
+            pipeline::picture_legend(plan.schedule.placement) + "\n";
+  } else {
+    text += fmt::format("more than {} ranks are not drawn here; plan.plot does\n", kMostLines);
   }
   return text +
          "live: micro-batches whose activations are kept, at most; slots: the same in chunks, and "

@@ -40,6 +40,10 @@ TEST_CASE("longer actions are drawn through, and chunks are told apart", "[pictu
   CHECK(drawn(ScheduleKind::interleaved, {1, 1, 3}, 3, 3, 3) ==
         "time 0\n"
         "rank 0 |F0aF0bF0cB0cW0cB0bW0bB0aW0a|\n");
+  // What is shorter than half a cell is not seen.
+  CHECK(drawn(ScheduleKind::gpipe, {1, 1, 1}, 10, 10, 1, {.unit = 10}) ==
+        "time 0\n"
+        "rank 0 |F0B0|\n");
   const Placement three{.shape = Placement::Shape::loop, .ranks = 1, .chunks = 3};
   CHECK(picture_legend(three).find("third chunk") != std::string::npos);
 }
