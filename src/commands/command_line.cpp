@@ -72,7 +72,8 @@ const Command& find_command(const std::string& name) {
   }
   if (name == "plan")
     fail_usage(
-        "plan what? search, compare, memory, time, grid, campaign or fit: `espalier help plan`");
+        "plan what? search, compare, memory, time, grid, schedule, campaign or fit: `espalier help "
+        "plan`");
   const std::string near = nearest_name(name, names);
   fail_usage(fmt::format(
       "there is no command \"{}\"; {}", name,

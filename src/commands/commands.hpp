@@ -63,6 +63,8 @@ ExitStatus plan_search(parallel::MpiSession& session, config::Parameters& parame
 ExitStatus plan_memory(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus plan_time(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
 ExitStatus plan_grid(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run);
+ExitStatus plan_schedule(parallel::MpiSession& session, config::Parameters& parameters,
+                         bool dry_run);
 ExitStatus plan_compare(parallel::MpiSession& session, std::span<const std::string> paths,
                         std::span<const std::string> overrides, bool dry_run);
 ExitStatus plan_campaign(parallel::MpiSession& session, std::span<const std::string> paths,

@@ -10,6 +10,7 @@ constexpr Option kFormat{"--format", "plan.format"}, kPlot{"--plot", "plan.plot"
 constexpr std::array kAllOptions = {kFormat, kPlot, kWrite, kDevice};  // search, grid
 constexpr std::array kCompareOptions = {kFormat, kDevice};
 constexpr std::array kPictureOptions = {kFormat, kPlot, kDevice};  // memory, time
+constexpr std::array kScheduleOptions = {kFormat, kPlot};
 constexpr std::array kCampaignOptions = {kFormat, kWrite, kDevice};
 constexpr std::array kFitOptions = {kFormat, kPlot, kWrite};
 
@@ -25,6 +26,8 @@ constexpr auto kMemoryKeys = keys("device", "ranks", "format", "plot");
 constexpr auto kTimeKeys =
     keys("device", "ranks", "hours", "checkpoint_minutes", "rows", "format", "plot");
 constexpr auto kGridKeys = kSearchKeys;
+constexpr auto kScheduleKeys =
+    keys("schedule", "pipeline", "micro_batches", "chunks", "schedule_times", "format", "plot");
 constexpr auto kCampaignKeys =
     keys("device", "ranks", "hours", "checkpoint_minutes", "format", "write");
 constexpr auto kFitKeys = keys("rows", "format", "plot", "write");
@@ -207,6 +210,51 @@ const std::array kPlanCommands = {
         .has_dry_run = false,
         .run = plan_grid},
     Command{
+        .name = "plan schedule",
+        .arguments = "[input.toml] section.key=value ... [--format FORMAT]",
+        .summary = "pipeline schedules: idle time, memory, and a picture",
+        .details =
+            "Compares the pipeline schedules, or shows one of them rank by rank and draws it. It\n"
+            "needs no model: plan.pipeline ranks, plan.micro_batches, and how long a rank takes\n"
+            "for a micro-batch. The lists of actions are simulated with messages that wait for\n"
+            "both ends. No schedule changes the bits of a gradient: each stage adds its\n"
+            "micro-batches in the same order as without a pipeline.\n"
+            "\n"
+            "These are plans alone: train does not take parallel.pipeline > 1 yet.\n"
+            "\n"
+            "  plan.schedule=NAME       gpipe, 1f1b, interleaved, zb-h1, zb1p, zb-v, dualpipe-v;\n"
+            "                           all: a table of those that fit\n"
+            "  plan.pipeline=P          ranks of the pipeline\n"
+            "  plan.micro_batches=M     of a step; 0: as many as the batch of the input has\n"
+            "  plan.chunks=V            pieces of the model on a rank, of interleaved and zb1p\n"
+            "  plan.schedule_times=[F, B, W]      times of a rank: forward, gradients of inputs,\n"
+            "                           of weights; a fourth number: of a message\n"
+            "  --format FORMAT          text, markdown, csv or json: of one schedule csv and json\n"
+            "                           have the actions of each rank, 0F3: stage, what, "
+            "micro-batch\n"
+            "  --plot FILE.svg          the picture; of all, a bar for each; a new file\n"
+            "\n"
+            "bubble: share of the ranks' time in which they are idle. live: micro-batches whose\n"
+            "activations a rank keeps, a chunk of v counting 1/v.\n"
+            "\n"
+            "Examples\n"
+            "  All of them, on 8 ranks:\n"
+            "    espalier plan schedule plan.pipeline=8 plan.micro_batches=32\n"
+            "  One, drawn in the terminal and as a file:\n"
+            "    espalier plan schedule plan.pipeline=4 plan.micro_batches=8 plan.schedule=zb-v "
+            "\\\n"
+            "        --plot zb-v.svg\n"
+            "  With recomputation, B takes as long as F and B together:\n"
+            "    espalier plan schedule plan.pipeline=8 plan.micro_batches=32 \\\n"
+            "        plan.schedule_times=[1,2,1]\n"
+            "  Of a run input, as many micro-batches as its batch has:\n"
+            "    espalier plan schedule my-run.toml plan.pipeline=4\n",
+        .use = config::Use::document,
+        .options = kScheduleOptions,
+        .plan_keys = kScheduleKeys,
+        .has_dry_run = false,
+        .run = plan_schedule},
+    Command{
         .name = "plan campaign",
         .arguments = "campaign.toml [section.key=value ...] [--format FORMAT] [--write FOLDER]",
         .summary = "phases of work in the hours there are",
@@ -292,6 +340,9 @@ std::string_view plan_guide() {
          "Which process grid is the fastest on 64 of them?\n"
          "  espalier plan grid inputs/runs/qwen3-1.8b-optimal-8xb200.toml --device b200 \\\n"
          "      plan.ranks=64\n"
+         "Which pipeline schedule is idle least, and what does it keep? (Plans alone: train takes\n"
+         "no pipeline yet.)\n"
+         "  espalier plan schedule plan.pipeline=8 plan.micro_batches=32\n"
          "What can be done in 60 hours?\n"
          "  espalier plan campaign inputs/plans/b200-60h.toml\n"
          "Which law do our own runs follow, and what would a larger one reach?\n"
@@ -300,9 +351,9 @@ std::string_view plan_guide() {
          "\n"
          "All of them print text, or with --format csv, markdown or json what programs read. "
          "--plot\n"
-         "draws an SVG (search, memory, time, grid, fit); --write writes model files, run inputs "
-         "or\n"
-         "a fitted law (search, grid, campaign, fit). Devices are the files of\n"
+         "draws an SVG (search, memory, time, grid, schedule, fit); --write writes model files, "
+         "run\n"
+         "inputs or a fitted law (search, grid, campaign, fit). Devices are the files of\n"
          "inputs/devices, by name; `espalier bench --write` measures the host it runs on. What is\n"
          "exact and what is a model: docs/planning.md. A page for each: espalier help plan "
          "search.\n";

@@ -21,6 +21,11 @@ struct PlanParameters {
   std::string plot = "";
   std::string write = "";
   std::int64_t write_row = 1;
+  std::string schedule = "all";
+  std::int64_t pipeline = 4;
+  std::int64_t micro_batches = 0;
+  std::int64_t chunks = 0;
+  std::vector<std::int64_t> schedule_times = {1, 1, 1};
 
   template <class Self, class Visit>
   static void describe(Self& p, Visit&& visit) {
@@ -57,6 +62,34 @@ struct PlanParameters {
                 .meaning = "the row of the table that `write` is about, from 1",
                 .min = 1},
           p.write_row);
+    visit(Field{.name = "schedule",
+                .meaning = "pipeline schedule that is drawn; all: the table of all of them",
+                .choices = {"all", "gpipe", "1f1b", "interleaved", "zb-h1", "zb1p", "zb-v",
+                            "dualpipe-v"}},
+          p.schedule);
+    visit(Field{.name = "pipeline",
+                .unit = "ranks",
+                .meaning = "that a pipeline schedule is planned for",
+                .min = 1,
+                .max = 4096},
+          p.pipeline);
+    visit(Field{.name = "micro_batches",
+                .meaning = "of a step through a pipeline; 0: training.global_batch_size over "
+                           "training.micro_batch_size and parallel.data, which counts as 1 if 0",
+                .min = 0,
+                .max = 1 << 20},
+          p.micro_batches);
+    visit(
+        Field{.name = "chunks",
+              .meaning = "of a rank, pieces of the model, in interleaved and zb1p; 0: 2. zb-v and "
+                         "dualpipe-v have 2, the others 1",
+              .min = 0,
+              .max = 64},
+        p.chunks);
+    visit(Field{.name = "schedule_times",
+                .meaning = "of a rank's work on a micro-batch, in any unit: forward, gradients of "
+                           "inputs, gradients of weights, and a message if it takes time"},
+          p.schedule_times);
   }
 };
 

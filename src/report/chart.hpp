@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <limits>
 #include <string>
 #include <vector>
@@ -78,6 +79,30 @@ struct StackedBars {
   std::vector<Row> rows;
   double limit = 0.0;  ///< a line across all bars; 0: none
   std::string limit_name = "";
+  std::string svg() const;
+};
+
+/// What several do at the same time: a row for each, with stretches of time from 0 on. Stretches
+/// that are no numbers, empty or before 0 are left out.
+struct Timeline {
+  std::string title;
+  std::string unit;  ///< of the times
+  struct Part {
+    std::string name;  ///< in the legend
+    int colour;        ///< of an area (svg.hpp)
+  };
+  std::vector<Part> parts;
+  struct Stretch {
+    double begin, end;
+    std::size_t part;
+    std::string label = "";  ///< in it, where there is room
+    std::string tooltip = "";
+  };
+  struct Row {
+    std::string name;
+    std::vector<Stretch> stretches;
+  };
+  std::vector<Row> rows;
   std::string svg() const;
 };
 

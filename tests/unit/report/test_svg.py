@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 PROGRAM = sys.argv.pop(1)
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "<b> & \"quotes\" 'n' ]]>   \N{REPLACEMENT CHARACTER} \u4e2d \u00d7"
-NAMES = ["loss", "known", "runs", "memory", "empty"]
+NAMES = ["loss", "known", "runs", "memory", "timeline", "no-time", "empty"]
 
 
 def text_of(element):
@@ -72,6 +72,7 @@ class Charts(unittest.TestCase):
         self.assertIn("candidates " + HOSTILE, self.texts("loss"))
         self.assertEqual(text_of(self.roots["loss"].find(SVG + "title")), "loss " + HOSTILE)
         self.assertIn("no data to draw", self.texts("empty"))
+        self.assertIn("no data to draw", self.texts("no-time"))
 
     def test_everything_is_a_finite_number_and_lies_on_the_picture(self):
         for name, root in self.roots.items():
@@ -168,6 +169,29 @@ class Charts(unittest.TestCase):
                 self.assertAlmostEqual(float(rect.get("x")), at, delta=0.05)
                 self.assertAlmostEqual(float(rect.get("width")) / amount, scale, delta=0.05)
                 at += float(rect.get("width"))
+
+    def test_stretches_of_a_timeline_stand_at_their_times(self):
+        root = self.roots["timeline"]
+        ticks = {text_of(e): float(e.get("x")) for e in root.iter(SVG + "text")
+                 if e.get("text-anchor") == "middle" and text_of(e) in ("0", "10", "20")}
+        per_unit = (ticks["20"] - ticks["0"]) / 20
+        rows = {}
+        for rect in root.iter(SVG + "rect"):
+            if rect.get("class") == "part" and rect.get("height") == "22":
+                rows.setdefault(float(rect.get("y")), []).append(
+                    ((float(rect.get("x")) - ticks["0"]) / per_unit,
+                     float(rect.get("width")) / per_unit))
+        drawn = [stretches for _, stretches in sorted(rows.items())]
+        self.assertEqual([len(stretches) for stretches in drawn], [3, 1])
+        for got, expected in zip(drawn[0] + drawn[1], [(0, 4), (4, 2), (19.99, 0.01), (5, 5)]):
+            for a, b in zip(got, expected):
+                self.assertAlmostEqual(a, b, delta=0.001)
+        texts = self.texts("timeline")
+        for words in ("W0", "M0", "M1", "rank 1", "rank 2", "more"):
+            self.assertIn(words, texts)
+        self.assertNotIn("no room", texts)
+        tips = [e.text for e in root.iter(SVG + "title")]
+        self.assertIn("tip " + HOSTILE, tips)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,22 @@ StackedBars memory_chart() {
   return chart;
 }
 
+/// Stretches whose places test_svg.py knows, and what cannot be drawn.
+Timeline timeline_chart() {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  Timeline chart{.title = "time " + kHostile,
+                 .unit = "s",
+                 .parts = {{"work " + kHostile, 0}, {"more", 5}},
+                 .rows = {}};
+  chart.rows.push_back(
+      {"rank 0 " + kHostile,
+       {{0, 4, 0, "W0", "tip " + kHostile}, {4, 6, 1, "M0"}, {19.99, 20, 0, "no room"}}});
+  chart.rows.push_back(
+      {"rank 1", {{2, 2, 0}, {-1, 3, 0}, {3, kNan, 0}, {5, 10, 1, "M1"}, {10, 5, 0}}});
+  chart.rows.push_back({"rank 2", {}});
+  return chart;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -93,6 +109,8 @@ int main(int argc, char** argv) try {
   write_svg(folder + "/known.svg", known_chart().svg());
   write_svg(folder + "/runs.svg", runs_chart().svg());
   write_svg(folder + "/memory.svg", memory_chart().svg());
+  write_svg(folder + "/timeline.svg", timeline_chart().svg());
+  write_svg(folder + "/no-time.svg", Timeline{kHostile, "s", {}, {{"rank", {}}}}.svg());
   write_svg(folder + "/empty.svg",
             XyChart{.title = kHostile, .x = {}, .y = {}, .series = {}}.svg());
   return 0;
