@@ -95,8 +95,6 @@ std::int64_t end_of_course(const runs::Run& run, const config::Parameters& input
 void leave_out_the_rest(config::Parameters& p) {
   p.run.time_limit.clear();
   p.run.stop_after = 0;
-  p.checkpoint.interval = 0;
-  p.checkpoint.interval_minutes = 0.0;
   p.data.validation.clear();
   p.validation = {};
   p.output.rank_logs = p.output.tensorboard = false;

@@ -110,12 +110,12 @@ class OneFile(RunCase):
         left = set(path.name for path in self.folder.iterdir()) - set(before)
         self.assertFalse([name for name in left if not name.endswith((".lock", ".partial"))], left)
         # What an interrupted copy left is no hindrance for the next one.
-        partial = self.folder / "again.partial"
+        partial = self.folder / "repeated.partial"
         partial.mkdir()
         for name in ("tensors.h5", "gemm_choices.txt"):
             (partial / name).write_text("half")
-        espalier(1, "convert", self.source, self.folder / "again", COPY)
-        self.assertTrue((self.folder / "again/COMPLETE").exists())
+        espalier(1, "convert", self.source, self.folder / "repeated", COPY)
+        self.assertTrue((self.folder / "repeated/COMPLETE").exists())
         self.assertFalse(partial.exists())
 
 
