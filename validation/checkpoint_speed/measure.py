@@ -91,6 +91,7 @@ def fio_reads(scratch, ranks, size):
     rates = []
     for folder in sorted(scratch.glob("buffered-*")):
         cold_cache()
+        time.sleep(4)  # as long as the program takes from its start to its reading
         rates.append(fio(folder, "read", ranks, size, False))
     return rates
 
