@@ -108,6 +108,8 @@ class CheckpointWriter {
   void use_shared_file(std::string layout);
   /// Whether the saves from now on go past the page cache where the file system can: at first yes.
   void use_direct_io(bool wanted);
+  /// No update comes any more: the saves from now on copy nothing.
+  void expect_no_update();
   /// Where everything lies in the shared file: worked out by rank 0, told to all. Throws Error.
   static std::string shared_layout(std::span<const std::string> indices);
 

@@ -20,16 +20,7 @@ namespace {
 
 std::vector<CheckpointShard> whole_shards(std::span<const CheckpointReader::TensorShape> tensors) {
   std::vector<CheckpointShard> shards;
-  for (const auto& tensor : tensors)
-    shards.push_back({.name = tensor.name,
-                      .global_rows = tensor.rows,
-                      .global_cols = tensor.cols,
-                      .is_vector = tensor.is_vector,
-                      .rectangle = {0, tensor.rows, 0, tensor.cols},
-                      .master = nullptr,
-                      .exp_avg = nullptr,
-                      .exp_avg_sq = nullptr,
-                      .state_index = 0});
+  for (const auto& tensor : tensors) shards.push_back(place_of_whole(tensor));
   return shards;
 }
 

@@ -24,6 +24,21 @@
 
 namespace espalier::io {
 
+/// A whole tensor without memory, for those who ask where it lies in a file: a parallel::TensorSpec
+/// or a CheckpointReader::TensorShape.
+template <class Tensor>
+CheckpointShard place_of_whole(const Tensor& tensor) {
+  return {.name = tensor.name,
+          .global_rows = tensor.rows,
+          .global_cols = tensor.cols,
+          .is_vector = tensor.is_vector,
+          .rectangle = {0, tensor.rows, 0, tensor.cols},
+          .master = nullptr,
+          .exp_avg = nullptr,
+          .exp_avg_sq = nullptr,
+          .state_index = 0};
+}
+
 /// A tensor and a rectangle of it on a rank: one row of the index.
 struct IndexEntry {
   std::int64_t tensor;  ///< index into CheckpointIndex::tensors

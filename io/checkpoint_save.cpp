@@ -22,7 +22,6 @@ namespace {
 
 /// Written between two looks at whether the save was given up.
 constexpr std::uint64_t kChunkBytes = std::uint64_t{16} << 20;
-constexpr std::uint64_t kPageBytes = 4096;
 
 /// Thrown inside the thread only: the save was given up.
 struct Cancelled {};
@@ -75,6 +74,7 @@ CheckpointSave::CheckpointSave(const SaveSettings& settings, SaveMemory& memory,
 CheckpointSave::~CheckpointSave() {
   writer_.join();
   if (copier_.joinable()) copier_.join();
+  if (!finished_) return;  // it says nothing of the next one
   memory_.until_update_s = until_update_s_;
   memory_.written_s = seconds_;
 }
@@ -172,15 +172,16 @@ bool CheckpointSave::copy_shard(std::unique_lock<std::mutex>& lock, std::size_t 
                                 bool with_host_threads) {
   Slot& slot = slots_[index];
   const CheckpointShard& shard = shards_[index];
-  std::vector<float>& copy = memory_.copies[index];
+  std::unique_ptr<float[]>& copy = memory_.copies[index];
   slot.state = ShardState::copying;
   lock.unlock();
-  bool has_room = true;
+  bool has_room = false;
   try {
-    copy.resize(static_cast<std::size_t>(kNumFields * shard.rectangle.size()));
-    copy_fields(copy.data(), shard, with_host_threads);
-  } catch (const std::bad_alloc&) {
-    has_room = false;
+    // Not cleared: it is copied over, by the threads that touch it first.
+    const auto elements = static_cast<std::size_t>(kNumFields * shard.rectangle.size());
+    if (!copy) copy.reset(new (std::nothrow) float[elements]);
+    has_room = copy != nullptr;
+    if (has_room) copy_fields(copy.get(), shard, with_host_threads);
   } catch (...) {
     lock.lock();
     slot.state = ShardState::waiting;
@@ -188,7 +189,7 @@ bool CheckpointSave::copy_shard(std::unique_lock<std::mutex>& lock, std::size_t 
   }
   lock.lock();
   slot.state = has_room ? ShardState::copied : ShardState::waiting;
-  slot.copy = has_room ? copy.data() : nullptr;
+  slot.copy = copy.get();
   changed_.notify_all();
   return has_room;
 }
@@ -396,7 +397,7 @@ void CheckpointSave::write_shard(DirectFile& direct, FileDescriptor& out, std::s
     while (done < bytes.size()) {
       // Chunks end on pages, so that all between them can be written past the cache.
       const std::uint64_t part =
-          std::min(apart ? row : kChunkBytes - at % kPageBytes, bytes.size() - done);
+          std::min(apart ? row : kChunkBytes - at % DirectFile::page_bytes(), bytes.size() - done);
       if (apart)
         out.write_at(bytes.data() + done, part, at);
       else
@@ -404,7 +405,7 @@ void CheckpointSave::write_shard(DirectFile& direct, FileDescriptor& out, std::s
       done += part;
       at += part;
       written += part;
-      if (written >= kChunkBytes - kPageBytes || done == bytes.size()) {
+      if (written >= kChunkBytes - DirectFile::page_bytes() || done == bytes.size()) {
         stop_if_cancelled();
         // Starts the transfer to the disk now, so that the flush at the end finds little to do.
         ::sync_file_range(out.get(), static_cast<off_t>(started), static_cast<off_t>(at - started),

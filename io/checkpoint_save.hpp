@@ -36,10 +36,11 @@ struct SaveSettings {
 /// What a save leaves to the next one of the same rank: memory that need not be asked of the system
 /// again, which takes longer than the copy, and how it went.
 struct SaveMemory {
-  std::vector<float> fetched;              ///< one field of a shard, brought by settings.fetch
-  std::vector<std::vector<float>> copies;  ///< by shard: (fields, rows * cols), or empty
-  std::optional<double> until_update_s;    ///< from begin to the first update of the last save
-  double written_s = 0.0;                  ///< from begin until the last save was written
+  std::vector<float> fetched;  ///< one field of a shard, brought by settings.fetch
+  /// By shard, which are the same in every save: (fields, rows * cols), or null.
+  std::vector<std::unique_ptr<float[]>> copies;
+  std::optional<double> until_update_s;  ///< from begin to the first update of the last save
+  double written_s = 0.0;                ///< from begin until the last save was written
 };
 
 /// One save of one rank: a thread writes the shards to the rank's file in the partial folder, while

@@ -12,20 +12,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Tensors as shards without memory: their layout alone is asked for.
 std::vector<CheckpointShard> shards_of(std::span<const parallel::TensorSpec* const> tensors) {
   std::vector<CheckpointShard> shards;
-  for (const parallel::TensorSpec* spec : tensors) {
-    shards.push_back({.name = spec->name,
-                      .global_rows = spec->rows,
-                      .global_cols = spec->cols,
-                      .is_vector = spec->is_vector,
-                      .rectangle = {0, spec->rows, 0, spec->cols},
-                      .master = nullptr,
-                      .exp_avg = nullptr,
-                      .exp_avg_sq = nullptr,
-                      .state_index = 0});
-  }
+  for (const parallel::TensorSpec* spec : tensors) shards.push_back(place_of_whole(*spec));
   return shards;
 }
 

@@ -63,6 +63,10 @@ void CheckpointWriter::use_direct_io(bool wanted) {
   implementation_->settings.direct_io = wanted;
 }
 
+void CheckpointWriter::expect_no_update() {
+  implementation_->settings.staging = Staging::wait;
+}
+
 std::string CheckpointWriter::shared_layout(std::span<const std::string> indices) {
   const CheckpointIndex index = CheckpointIndex::decode(indices);
   Hdf5Image image;

@@ -18,6 +18,9 @@ class DirectFile {
   /// `wanted`: false leaves all to the cache.
   DirectFile(FileDescriptor& file, bool wanted);
 
+  /// What is written past the cache is whole pages of this size: what file systems ask for (4096),
+  /// or a page of the cache where that is larger (64 KiB on some Arm kernels).
+  static std::uint64_t page_bytes();
   /// Throws Error (io_error). `data` needs no alignment.
   void write_at(const void* data, std::uint64_t bytes, std::uint64_t offset);
   bool is_direct() const { return direct_.has_value(); }

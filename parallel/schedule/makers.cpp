@@ -177,16 +177,14 @@ void dualpipe_v(RankList& list, const PipelineShape& shape, int rank) {
 Schedule make_schedule(ScheduleKind kind, const PipelineShape& shape) {
   const Misfit misfit = misfit_of(kind, shape);
   if (!misfit.none())
-    throw Error(ExitStatus::bad_configuration,
-                misfit.chunks.empty() ? misfit.micro_batches : misfit.chunks, Met::by_every_rank);
+    throw Error(ExitStatus::bad_configuration, misfit.first(), Met::by_every_rank);
   const int p = shape.ranks;
   Schedule schedule{
       .kind = kind,
       .placement = {.shape = Placement::Shape::loop, .ranks = p, .chunks = shape.chunks},
       .micro_batches = shape.micro_batches,
       .actions = {}};
-  if (kind == ScheduleKind::zb_v || kind == ScheduleKind::dualpipe_v)
-    schedule.placement.shape = Placement::Shape::v;
+  if (is_v_shaped(kind)) schedule.placement.shape = Placement::Shape::v;
   for (int rank = 0; rank < p; ++rank) {
     RankList list(schedule.placement, shape.micro_batches, rank);
     const int later = p - 1 - rank, chunks_before = (shape.chunks - 1) * p;

@@ -22,10 +22,6 @@ bool has_one_chunk(ScheduleKind kind) {
   return kind == ScheduleKind::gpipe || kind == ScheduleKind::one_f_one_b ||
          kind == ScheduleKind::zb_h1;
 }
-bool is_v_shaped(ScheduleKind kind) {
-  return kind == ScheduleKind::zb_v || kind == ScheduleKind::dualpipe_v;
-}
-
 /// "4", "4 or 8": the multiples of `unit` next to `number`.
 std::string multiples_near(int number, int unit) {
   const int below = number / unit * unit;
@@ -35,10 +31,17 @@ std::string multiples_near(int number, int unit) {
 
 }  // namespace
 
+bool is_v_shaped(ScheduleKind kind) {
+  return kind == ScheduleKind::zb_v || kind == ScheduleKind::dualpipe_v;
+}
+
+std::string_view letters_of(ActionKind kind) {
+  constexpr std::array<std::string_view, 4> kLetters = {"F", "BW", "B", "W"};
+  return kLetters[static_cast<std::size_t>(kind)];
+}
+
 std::string describe(const Action& action) {
-  constexpr std::array<std::string_view, 4> kKinds = {"F", "BW", "B", "W"};
-  return fmt::format("{} of stage {}, micro-batch {}",
-                     kKinds[static_cast<std::size_t>(action.kind)], action.stage,
+  return fmt::format("{} of stage {}, micro-batch {}", letters_of(action.kind), action.stage,
                      action.micro_batch);
 }
 

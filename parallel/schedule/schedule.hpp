@@ -44,7 +44,9 @@ inline bool makes_weight_gradients(const Action& a) {
   return a.kind == ActionKind::backward || a.kind == ActionKind::backward_weights;
 }
 
-/// "F of stage 3, micro-batch 7"; BW is a whole backward.
+/// "F", "BW" (a whole backward), "B" or "W".
+std::string_view letters_of(ActionKind kind);
+/// "F of stage 3, micro-batch 7"
 std::string describe(const Action& action);
 
 /// Which rank has which stages. p = 4, v = 2:
@@ -87,6 +89,9 @@ std::string_view name_of(ScheduleKind kind);
 /// Throws Error (bad_configuration, met by every rank) for another name, with the nearest.
 ScheduleKind schedule_from_name(std::string_view name);
 
+/// Whether it places its stages as a V.
+bool is_v_shaped(ScheduleKind kind);
+
 /// How many stages of how many micro-batches.
 struct PipelineShape {
   int ranks = 1;          ///< p
@@ -105,6 +110,7 @@ struct Misfit {
   std::string chunks;         ///< "zb-v has 2 chunks per rank, not 3"
   std::string micro_batches;  ///< "interleaved needs a multiple of 4 micro-batches: 4 or 8"
   bool none() const { return chunks.empty() && micro_batches.empty(); }
+  const std::string& first() const { return chunks.empty() ? micro_batches : chunks; }
 };
 Misfit misfit_of(ScheduleKind kind, const PipelineShape& shape);
 

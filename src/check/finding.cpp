@@ -5,6 +5,11 @@
 #include <utility>
 
 namespace espalier::check {
+
+std::string counted(std::int64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 namespace {
 
 const char* name_of(Verdict verdict) {
@@ -20,10 +25,6 @@ std::string indented(std::string_view text, std::size_t columns) {
     if (letter == '\n') result.append(columns, ' ');
   }
   return result;
-}
-
-std::string counted(std::int64_t count, std::string_view what) {
-  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
 std::string print_text(std::span<const Finding> findings) {

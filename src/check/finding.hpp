@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -36,5 +37,8 @@ ExitStatus status_of(std::span<const Finding> findings);
 /// the sum at the end. In the other formats a table with the columns group, thing, verdict, text,
 /// remedy and status.
 std::string print(std::span<const Finding> findings, report::Format format);
+
+/// "1 rank", "2 ranks".
+std::string counted(std::int64_t count, std::string_view what);
 
 }  // namespace espalier::check

@@ -5,7 +5,7 @@
 #include <exception>
 
 #include "base/held_warnings.hpp"
-#include "base/stop_request.hpp"
+#include "train/stopped_early.hpp"
 
 namespace espalier::check {
 namespace {
@@ -60,12 +60,6 @@ void add_warnings(Job& job, log::KeptWords& kept, std::vector<Finding>& findings
   }
 }
 
-bool is_asked_to_stop(parallel::MpiSession& session) {
-  std::array<double, 1> asked{stop_requested() ? 1.0 : 0.0};
-  session.world().all_reduce_max(asked);
-  return asked[0] > 0.0;
-}
-
 }  // namespace
 
 std::vector<Answer> on_every_rank(parallel::MpiSession& session,
@@ -108,7 +102,7 @@ Errors errors_of(const std::vector<Answer>& answers, const std::vector<std::stri
 std::vector<Finding> check_all(Job& job, bool& stopped) {
   std::vector<Finding> all;
   for (const Group& group : kGroups) {
-    stopped = is_asked_to_stop(job.session);
+    stopped = train::any_asked_to_stop(job.session);
     if (stopped) break;
     log::KeptWords kept;
     std::vector<Finding> findings = findings_of(group, job);

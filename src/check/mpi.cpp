@@ -10,10 +10,6 @@
 namespace espalier::check {
 namespace {
 
-std::string plural(std::size_t count, const char* what) {
-  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
-}
-
 Finding judge_hosts(const std::vector<std::string>& hosts) {
   std::map<std::string, int> ranks_of;
   for (const std::string& host : hosts) ++ranks_of[host];
@@ -23,8 +19,8 @@ Finding judge_hosts(const std::vector<std::string>& hosts) {
     counts.insert(count);
     if (list.size() < 300) list += fmt::format("{}{} x {}", list.empty() ? "" : ", ", count, host);
   }
-  const std::string text = fmt::format("{} on {}: {}", plural(hosts.size(), "rank"),
-                                       plural(ranks_of.size(), "host"), list);
+  const std::string text = fmt::format("{} on {}: {}", counted(std::ssize(hosts), "rank"),
+                                       counted(std::ssize(ranks_of), "host"), list);
   if (counts.size() == 1) return ok("ranks", text);
   return warning("ranks", text + "; hosts with more ranks keep the others waiting",
                  "as many ranks on each host: srun --ntasks-per-node, mpirun --map-by ppr:N:node");

@@ -8,7 +8,6 @@
 #include "io/checkpoint_files.hpp"
 #include "io/lock_probe.hpp"
 #include "model/architecture.hpp"
-#include "model/tensor_table.hpp"
 #include "train/checkpointing.hpp"
 
 namespace espalier::check {
@@ -20,8 +19,7 @@ CheckpointNeed need_of(const config::Parameters& p, int num_ranks) {
   constexpr std::int64_t kBytesPerWeight = 12;  // master, exp_avg, exp_avg_sq
   constexpr std::int64_t kBesides = 8;          // master.h5, marker, folder, tokenizer
   CheckpointNeed need;
-  for (const parallel::TensorSpec& spec : model::tensor_table(model::Architecture::from(p.model)))
-    need.bytes += kBytesPerWeight * spec.rows * spec.cols;
+  need.bytes = kBytesPerWeight * model::Architecture::from(p.model).num_parameters();
   need.files = (p.checkpoint.layout == "shared" ? 1 : num_ranks) + kBesides;
   const auto there =
       static_cast<std::int64_t>(io::list_complete(train::checkpoint_directory(p)).size());

@@ -204,12 +204,6 @@ void print_summary(parallel::MpiSession& session, const tokenization::TokenShard
   log::info("time        {}", human_duration(seconds));
 }
 
-bool must_stop(parallel::MpiSession& session) {
-  double stops[] = {stop_requested() ? 1.0 : 0.0};
-  session.world().all_reduce_sum(std::span<double>(stops));
-  return stops[0] > 0.0;
-}
-
 /// Where a document goes: to a split by its number, and, by the tokens of the split so far, to a
 /// shard.
 class Places {
@@ -317,7 +311,7 @@ ExitStatus convert_tokens(parallel::MpiSession& session, std::span<const std::st
                               static_cast<double>(std::max<std::uint64_t>(inputs.num_tokens, 1)),
                           number(tokens_seen), number(inputs.num_tokens)));
   }
-  if (must_stop(session)) {
+  if (train::any_asked_to_stop(session)) {
     shards.reset();
     session.world().barrier();
     output.reset();

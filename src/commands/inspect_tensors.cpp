@@ -1,15 +1,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <cmath>
-#include <limits>
 #include <map>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "base/bit_difference.hpp"
 #include "base/text.hpp"
 #include "base/wide_hash.hpp"
 #include "commands/inspect.hpp"
@@ -39,22 +36,6 @@ void read(CheckpointReader& reader, const Tensor& tensor, const parallel::Rectan
   values.resize(static_cast<std::size_t>(block.size()));
   reader.read(tensor.name, tensor.rows, tensor.cols, block, field, values.data());
 }
-
-/// Where the elements of one tensor and field have other bits.
-struct Difference {
-  std::int64_t num_different = 0;
-  double largest = 0.0;  ///< absolute; infinity where one of them is no number
-
-  void add(std::span<const float> a, std::span<const float> b) {
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      if (std::bit_cast<std::uint32_t>(a[i]) == std::bit_cast<std::uint32_t>(b[i])) continue;
-      ++num_different;
-      const double difference = std::abs(double{a[i]} - double{b[i]});
-      largest = std::max(
-          largest, std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference);
-    }
-  }
-};
 
 }  // namespace
 
@@ -112,7 +93,7 @@ bool print_difference(const fs::path& a, const fs::path& b) {
   std::vector<float> values_a, values_b;
   for (const Tensor& tensor : common)
     for (int field = 0; field < std::min(fields_a, fields_b); ++field) {
-      Difference difference;
+      BitDifference difference;
       for_each_block(tensor, [&](const parallel::Rectangle& block) {
         read(of_a, tensor, block, static_cast<Field>(field), values_a);
         read(of_b, tensor, block, static_cast<Field>(field), values_b);

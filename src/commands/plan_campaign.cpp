@@ -24,7 +24,7 @@ std::string planned(std::span<const std::string> paths, std::span<const std::str
       plan::print_campaign(campaign.run.name, plans, campaign.campaign.reserve, format);
   std::vector<std::string> written;
   if (!campaign.plan.write.empty()) written = plan::write_campaign(plans, campaign.plan.write);
-  if (format == report::Format::text || format == report::Format::markdown)
+  if (report::is_for_people(format))
     for (const std::string& path : written) text += fmt::format("written: {}\n", path);
   text.pop_back();  // a line has its own end
   return text;

@@ -177,7 +177,7 @@ std::string for_people(const Shown& shown, report::Format format) {
 
 std::string planned(const Parameters& parameters) {
   const report::Format format = report::format_from_name(parameters.plan.format);
-  const bool is_for_people = format == report::Format::text || format == report::Format::markdown;
+  const bool is_for_people = report::is_for_people(format);
   const std::int64_t ranks =
       parameters.plan.ranks > 0 ? parameters.plan.ranks : config::declared_ranks(parameters);
   Table wide = wide_table();

@@ -1,6 +1,5 @@
 // espalier plan schedule: pipeline schedules compared, or one of them rank by rank and drawn.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -10,6 +9,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
+#include "parallel/comm/on_rank_0.hpp"
 #include "parallel/schedule/picture.hpp"
 #include "report/chart.hpp"
 #include "report/table.hpp"
@@ -34,13 +34,6 @@ constexpr double kMostCells = 60.0, kMostColumns = 100'000.0;
 
 constexpr std::string_view kNotYet = "a plan alone: train does not take parallel.pipeline > 1 yet";
 
-template <class... Args>
-void require_all(bool condition, fmt::format_string<Args...> format, Args&&... args) {
-  if (!condition)
-    throw Error(ExitStatus::bad_configuration, fmt::format(format, std::forward<Args>(args)...),
-                Met::by_every_rank);
-}
-
 /// Times of a rank's whole work on a micro-batch, as whole numbers.
 struct Times {
   std::int64_t forward, inputs, weights, message;
@@ -57,21 +50,22 @@ int micro_batches_of(const config::Parameters& p) {
   const std::int64_t batch = p.training.global_batch_size;
   const std::int64_t together =
       p.training.micro_batch_size * std::max<std::int64_t>(1, p.parallel.data);
-  require_all(batch % together == 0,
-              "training.global_batch_size = {} is no multiple of training.micro_batch_size x "
-              "parallel.data = {}: change one of them, or name plan.micro_batches",
-              batch, together);
+  require(batch % together == 0, ExitStatus::bad_configuration,
+          "training.global_batch_size = {} is no multiple of training.micro_batch_size x "
+          "parallel.data = {}: change one of them, or name plan.micro_batches",
+          batch, together);
   return narrow<int>(std::min<std::int64_t>(batch / together, 1 << 20));
 }
 
 Times times_of(const config::PlanParameters& plan) {
   const std::vector<std::int64_t>& t = plan.schedule_times;
   const auto fits = [](std::int64_t time) { return time >= 0 && time <= 1'000'000; };
-  require_all((t.size() == 3 || t.size() == 4) && std::all_of(t.begin(), t.end(), fits) && t[0] > 0,
-              "plan.schedule_times = {}: name three numbers, the times of a forward, of gradients "
-              "of inputs and of gradients of weights, and a fourth if a message takes time; each "
-              "from 0 to 1000000, the first from 1, such as [10, 12, 8]",
-              config::toml_value(t));
+  require((t.size() == 3 || t.size() == 4) && std::all_of(t.begin(), t.end(), fits) && t[0] > 0,
+          ExitStatus::bad_configuration,
+          "plan.schedule_times = {}: name three numbers, the times of a forward, of gradients "
+          "of inputs and of gradients of weights, and a fourth if a message takes time; each "
+          "from 0 to 1000000, the first from 1, such as [10, 12, 8]",
+          config::toml_value(t));
   return {t[0], t[1], t[2], t.size() == 4 ? t[3] : 0};
 }
 
@@ -109,12 +103,12 @@ struct Plan {
 
 void require_size(const PipelineShape& shape) {
   const std::int64_t calls = std::int64_t{3} * shape.ranks * shape.micro_batches * shape.chunks;
-  require_all(calls <= kMostActions,
-              "{} ranks x {} micro-batches x {} chunks are up to {} actions, and {} are the most "
-              "that is simulated: name fewer plan.micro_batches, for the idle time of a step is "
-              "the same from a few times the ranks on",
-              shape.ranks, shape.micro_batches, shape.chunks, with_commas(calls),
-              with_commas(kMostActions));
+  require(calls <= kMostActions, ExitStatus::bad_configuration,
+          "{} ranks x {} micro-batches x {} chunks are up to {} actions, and {} are the most "
+          "that is simulated: name fewer plan.micro_batches, for the idle time of a step is "
+          "the same from a few times the ranks on",
+          shape.ranks, shape.micro_batches, shape.chunks, with_commas(calls),
+          with_commas(kMostActions));
 }
 
 Plan make_plan(ScheduleKind kind, const PipelineShape& shape, const Times& times) {
@@ -165,7 +159,7 @@ std::vector<Compared> compare(const Question& q, const config::PlanParameters& a
     c.shape = {
         .ranks = q.ranks, .micro_batches = q.micro_batches, .chunks = chunks_of(c.kind, asked)};
     const pipeline::Misfit misfit = pipeline::misfit_of(c.kind, c.shape);
-    c.misfit = misfit.chunks.empty() ? misfit.micro_batches : misfit.chunks;
+    c.misfit = misfit.first();
     if (misfit.none()) {
       const Plan plan = make_plan(c.kind, c.shape, q.times);
       c.makespan = plan.simulation.makespan;
@@ -185,7 +179,7 @@ std::vector<Compared> compare(const Question& q, const config::PlanParameters& a
 }
 
 std::string comparison(const Question& q, const std::vector<Compared>& all, Format format) {
-  const bool for_people = format == Format::text || format == Format::markdown;
+  const bool for_people = is_for_people(format);
   std::vector<report::Column> columns = {
       {"schedule", "schedule"}, {"chunks", "chunks"},        {"makespan", "makespan"},
       {"bubble", "bubble, %"},  {"live_most", "live, most"}, {"live_least", "live, least"},
@@ -251,16 +245,15 @@ std::string stages_of(const Plan& plan, int rank) {
 
 /// "0F0 0F1 0BW0": stage, letter and micro-batch of a rank's actions, in order.
 std::string actions_of(const Plan& plan, std::size_t rank) {
-  constexpr std::array<std::string_view, 4> kLetters = {"F", "BW", "B", "W"};
   std::string text;
   for (const pipeline::Action& a : plan.schedule.actions[rank])
-    text += fmt::format("{}{}{}{}", text.empty() ? "" : " ", a.stage,
-                        kLetters[static_cast<std::size_t>(a.kind)], a.micro_batch);
+    text += fmt::format("{}{}{}{}", text.empty() ? "" : " ", a.stage, pipeline::letters_of(a.kind),
+                        a.micro_batch);
   return text;
 }
 
 std::string ranks_table(const Plan& plan, Format format) {
-  const bool for_people = format == Format::text || format == Format::markdown;
+  const bool for_people = is_for_people(format);
   std::vector<report::Column> columns = {
       {"rank", "rank"},   {"stages", "stages"},        {"busy", "busy"},
       {"idle", "idle"},   {"idle_share", "idle, %"},   {"live", "live"},
@@ -326,11 +319,11 @@ std::string page_of(const Question& q, const Plan& plan, Format format) {
 report::Timeline timeline_of(const Question& q, const Plan& plan) {
   std::size_t actions = 0;
   for (const pipeline::RankSimulation& rank : plan.simulation.ranks) actions += rank.actions.size();
-  require_all(actions <= kMostDrawn,
-              "plan.plot would draw {} actions, and {} are the most: name fewer "
-              "plan.micro_batches, whose picture begins and ends alike",
-              with_commas(static_cast<std::int64_t>(actions)),
-              with_commas(static_cast<std::int64_t>(kMostDrawn)));
+  require(actions <= kMostDrawn, ExitStatus::bad_configuration,
+          "plan.plot would draw {} actions, and {} are the most: name fewer "
+          "plan.micro_batches, whose picture begins and ends alike",
+          with_commas(static_cast<std::int64_t>(actions)),
+          with_commas(static_cast<std::int64_t>(kMostDrawn)));
   const pipeline::Placement& placement = plan.schedule.placement;
   report::Timeline chart{
       .title = fmt::format("{} on {} ranks, {} micro-batches: bubble {:.2f} %",
@@ -374,20 +367,15 @@ PipelineShape fitting_shape(ScheduleKind kind, const Question& q,
   const PipelineShape shape{
       .ranks = q.ranks, .micro_batches = q.micro_batches, .chunks = chunks_of(kind, asked)};
   const pipeline::Misfit misfit = pipeline::misfit_of(kind, shape);
-  require_all(misfit.chunks.empty(), "plan.chunks = {}: {}", asked.chunks, misfit.chunks);
-  require_all(misfit.micro_batches.empty(), "plan.micro_batches = {}: {}", q.micro_batches,
-              misfit.micro_batches);
+  require(misfit.chunks.empty(), ExitStatus::bad_configuration, "plan.chunks = {}: {}",
+          asked.chunks, misfit.chunks);
+  require(misfit.micro_batches.empty(), ExitStatus::bad_configuration,
+          "plan.micro_batches = {}: {}", q.micro_batches, misfit.micro_batches);
   return shape;
 }
 
-void print(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();  // log::line ends it
-  log::line(text);
-}
-
-}  // namespace
-
-ExitStatus plan_schedule(parallel::MpiSession& session, config::Parameters& parameters, bool) {
+/// On rank 0, whose error is then one of every rank.
+std::string planned(const config::Parameters& parameters) {
   const config::PlanParameters& asked = parameters.plan;
   const Format format = report::format_from_name(asked.format);
   const Question q{.ranks = narrow<int>(asked.pipeline),
@@ -397,23 +385,24 @@ ExitStatus plan_schedule(parallel::MpiSession& session, config::Parameters& para
     require_size({.ranks = q.ranks,
                   .micro_batches = q.micro_batches,
                   .chunks = std::max(2, narrow<int>(asked.chunks))});
-    if (session.rank() != 0) return ExitStatus::ok;
     const std::vector<Compared> all = compare(q, asked);
-    print(comparison(q, all, format));
     if (!asked.plot.empty()) report::write_svg(asked.plot, bars_of(all).svg());
-    return ExitStatus::ok;
+    return comparison(q, all, format);
   }
   const ScheduleKind kind = pipeline::schedule_from_name(asked.schedule);
   const PipelineShape shape = fitting_shape(kind, q, asked);
   require_size(shape);
-  if (session.rank() != 0) return ExitStatus::ok;
   const Plan plan = make_plan(kind, shape, q.times);
-  const std::string svg = asked.plot.empty() ? "" : timeline_of(q, plan).svg();
-  if (format == Format::text || format == Format::markdown)
-    print(page_of(q, plan, format));
-  else
-    print(ranks_table(plan, format));
-  if (!asked.plot.empty()) report::write_svg(asked.plot, svg);
+  if (!asked.plot.empty()) report::write_svg(asked.plot, timeline_of(q, plan).svg());
+  return is_for_people(format) ? page_of(q, plan, format) : ranks_table(plan, format);
+}
+
+}  // namespace
+
+ExitStatus plan_schedule(parallel::MpiSession& session, config::Parameters& parameters, bool) {
+  std::string text = parallel::on_rank_0(session, [&] { return planned(parameters); });
+  text.erase(text.find_last_not_of('\n') + 1);  // log::line ends it
+  log::line(text);
   return ExitStatus::ok;
 }
 

@@ -154,10 +154,6 @@ std::string numbers_in_words(const std::vector<std::int64_t>& numbers) {
 
 }  // namespace
 
-bool is_for_people(Format format) {
-  return format == Format::text || format == Format::markdown;
-}
-
 std::string search_table(const config::Parameters& p, const SearchSpace& space,
                          const SearchOnDevices& devices, Format format) {
   const std::vector<Shown> all = columns_of(space, devices);

@@ -8,9 +8,6 @@ namespace espalier::commands {
 
 // What `espalier plan search` prints, each with a newline at its end.
 
-/// Text and Markdown are for people, CSV and JSON for programs.
-bool is_for_people(report::Format format);
-
 /// The candidates. People get plan.rows of them and the selected one, plan.write_row, which is
 /// marked; programs get all, with all columns.
 std::string search_table(const config::Parameters& parameters, const plan::SearchSpace& space,

@@ -54,6 +54,11 @@ std::vector<TrainingMemory::Line> host_lines(const config::Parameters& p,
   return lines;
 }
 
+/// Whether updates go on while a checkpoint is written, and do not wait for it.
+bool saves_copy(const config::CheckpointParameters& p) {
+  return p.staging == "copy" && (p.interval > 0 || p.interval_minutes > 0.0);
+}
+
 }  // namespace
 
 std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
@@ -89,8 +94,7 @@ std::int64_t library_bytes(const config::Parameters& p, const parallel::GridShap
 }
 
 std::int64_t save_copy_bytes(const config::Parameters& p, const TrainingMemory& memory) {
-  const bool copies = p.checkpoint.staging == "copy" && p.checkpoint.interval > 0;
-  return copies ? memory.optimizer_arena.used_bytes() : 0;
+  return saves_copy(p.checkpoint) ? memory.optimizer_arena.used_bytes() : 0;
 }
 
 std::int64_t needed_bytes(const config::Parameters& p, const parallel::GridShape& shape,
@@ -112,8 +116,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     p.parallel.zero_stage = 1;
     add("parallel.zero_stage = 1", p);
   }
-  if (room.backend == device::Backend::host && parameters.checkpoint.staging == "copy" &&
-      parameters.checkpoint.interval > 0) {
+  if (room.backend == device::Backend::host && saves_copy(parameters.checkpoint)) {
     config::Parameters p = parameters;
     p.checkpoint.staging = "wait";
     add("checkpoint.staging = \"wait\"", p);

@@ -37,7 +37,7 @@ std::int64_t library_bytes(const config::Parameters& parameters, const parallel:
 std::vector<TrainingMemory::Line> library_lines(const config::Parameters& parameters,
                                                 const parallel::GridShape& shape, const Room& room);
 /// What a save may copy into host memory at most: the optimizer's state, if updates go on while it
-/// is written (checkpoint.interval with checkpoint.staging = "copy"); else 0.
+/// is written (checkpoint.interval or interval_minutes, with checkpoint.staging = "copy"); else 0.
 std::int64_t save_copy_bytes(const config::Parameters& parameters, const TrainingMemory& memory);
 /// All that must fit into `room`: the plan, what the libraries take and, on the host, a save's
 /// copies.

@@ -69,6 +69,27 @@ void draw_legend_name(Canvas& canvas, Position sample, std::string_view name) {
   canvas.text(sample.x + kSampleWidth + 6.0, sample.y + 4.0, shortened(name, room));
 }
 
+void draw_area_sample(Canvas& canvas, Position sample, int colour, std::string_view name) {
+  canvas.area(sample.x, sample.y - 6.5, kSampleWidth, 13.0, colour);
+  draw_legend_name(canvas, sample, name);
+}
+
+void draw_no_data(Canvas& canvas, Position middle) {
+  canvas.text(middle.x, middle.y, "no data to draw",
+              {.size = 15, .anchor = Anchor::middle, .ink = Ink::muted});
+}
+
+void draw_axis_of_bars(Canvas& canvas, const BarArea& area, const Range& range, const Scale& x,
+                       std::string_view unit) {
+  for (const Tick& tick : ticks(range, false, static_cast<int>((area.right - area.left) / 68.0))) {
+    const double at = x(tick.value);
+    canvas.rule({at, area.top}, {at, area.bottom}, "grid");
+    canvas.text(at, area.bottom + 17.0, tick.label, {.anchor = Anchor::middle, .ink = Ink::muted});
+  }
+  canvas.rule({area.left, area.bottom}, {area.right, area.bottom}, "axis");
+  canvas.text((area.left + area.right) / 2, area.bottom + 40.0, unit, {.anchor = Anchor::middle});
+}
+
 std::string shortened(std::string_view text, double width, double size) {
   std::string kept = printable(text);
   if (text_width(kept, size) <= width) return kept;

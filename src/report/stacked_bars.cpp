@@ -48,13 +48,13 @@ class BarsDrawing {
     Canvas canvas(kChartWidth, bottom_ + 58.0, chart_.title);
     draw_title(canvas, title_);
     if (largest_ == 0.0) {
-      canvas.text(kChartWidth / 2, (top_ + bottom_) / 2 + 20.0, "no data to draw",
-                  {.size = 15, .anchor = Anchor::middle, .ink = Ink::muted});
+      draw_no_data(canvas, {kChartWidth / 2, (top_ + bottom_) / 2 + 20.0});
       return std::move(canvas).finish();
     }
-    draw_legend(canvas);
+    for (std::size_t i = 0; i < chart_.parts.size(); ++i)
+      draw_area_sample(canvas, legend_.samples[i], static_cast<int>(i), legend_name(i));
     const Scale x(range_, false, left_, right_);
-    draw_axis(canvas, x);
+    draw_axis_of_bars(canvas, {left_, right_, top_, bottom_}, range_, x, chart_.unit);
     double y = top_ + kBarGap;
     for (const StackedBars::Row& row : chart_.rows) {
       draw_bar(canvas, row, y, x);
@@ -103,24 +103,6 @@ class BarsDrawing {
     if (limit_ > 0.0 && total > limit_)
       return shown(total) + ", " + shown(total - limit_) + " over";
     return shown(total);
-  }
-
-  void draw_legend(Canvas& canvas) const {
-    for (std::size_t i = 0; i < chart_.parts.size(); ++i) {
-      const Position at = legend_.samples[i];
-      canvas.area(at.x, at.y - 6.5, kSampleWidth, 13.0, static_cast<int>(i));
-      draw_legend_name(canvas, at, legend_name(i));
-    }
-  }
-
-  void draw_axis(Canvas& canvas, const Scale& x) const {
-    for (const Tick& tick : ticks(range_, false, static_cast<int>((right_ - left_) / 68.0))) {
-      const double at = x(tick.value);
-      canvas.rule({at, top_}, {at, bottom_}, "grid");
-      canvas.text(at, bottom_ + 17.0, tick.label, {.anchor = Anchor::middle, .ink = Ink::muted});
-    }
-    canvas.rule({left_, bottom_}, {right_, bottom_}, "axis");
-    canvas.text((left_ + right_) / 2, bottom_ + 40.0, chart_.unit, {.anchor = Anchor::middle});
   }
 
   void draw_bar(Canvas& canvas, const StackedBars::Row& row, double y, const Scale& x) const {

@@ -7,6 +7,10 @@
 namespace espalier::report {
 
 enum class Format : std::uint8_t { text, csv, markdown, json };
+/// Whether people read it, and not programs.
+inline bool is_for_people(Format format) {
+  return format == Format::text || format == Format::markdown;
+}
 /// Of plan.format.
 Format format_from_name(std::string_view name);
 

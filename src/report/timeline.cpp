@@ -34,24 +34,15 @@ class TimelineDrawing {
     Canvas canvas(kChartWidth, bottom_ + 58.0, chart_.title);
     draw_title(canvas, title_);
     if (end_ == 0.0) {
-      canvas.text(kChartWidth / 2, (top_ + bottom_) / 2 + 20.0, "no data to draw",
-                  {.size = 15, .anchor = Anchor::middle, .ink = Ink::muted});
+      draw_no_data(canvas, {kChartWidth / 2, (top_ + bottom_) / 2 + 20.0});
       return std::move(canvas).finish();
     }
-    for (std::size_t i = 0; i < chart_.parts.size(); ++i) {
-      const Position at = legend_.samples[i];
-      canvas.area(at.x, at.y - 6.5, kSampleWidth, 13.0, chart_.parts[i].colour);
-      draw_legend_name(canvas, at, printable(chart_.parts[i].name));
-    }
+    for (std::size_t i = 0; i < chart_.parts.size(); ++i)
+      draw_area_sample(canvas, legend_.samples[i], chart_.parts[i].colour,
+                       printable(chart_.parts[i].name));
     const Range range{0.0, end_};
     const Scale x(range, false, left_, right_);
-    for (const Tick& tick : ticks(range, false, static_cast<int>((right_ - left_) / 68.0))) {
-      const double at = x(tick.value);
-      canvas.rule({at, top_}, {at, bottom_}, "grid");
-      canvas.text(at, bottom_ + 17.0, tick.label, {.anchor = Anchor::middle, .ink = Ink::muted});
-    }
-    canvas.rule({left_, bottom_}, {right_, bottom_}, "axis");
-    canvas.text((left_ + right_) / 2, bottom_ + 40.0, chart_.unit, {.anchor = Anchor::middle});
+    draw_axis_of_bars(canvas, {left_, right_, top_, bottom_}, range, x, chart_.unit);
     double y = top_ + kRowGap;
     for (const Timeline::Row& row : chart_.rows) {
       draw_row(canvas, row, y, x);

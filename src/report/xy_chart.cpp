@@ -117,8 +117,7 @@ class XyDrawing {
     if (!any_contour && std::all_of(lines.begin(), lines.end(), [](const SeriesLine& line) {
           return line.pieces.empty() && line.markers.empty();
         })) {
-      canvas.text((left_ + right_) / 2, (top_ + bottom_) / 2, "no data to draw",
-                  {.size = 15, .anchor = Anchor::middle, .ink = Ink::muted});
+      draw_no_data(canvas, {(left_ + right_) / 2, (top_ + bottom_) / 2});
       return std::move(canvas).finish();
     }
     draw_axes(canvas, x, y);

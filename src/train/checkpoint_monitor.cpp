@@ -73,6 +73,7 @@ void CheckpointMonitor::after_step(const StepReport& report) {
 
 void CheckpointMonitor::at_end(bool all_steps) {
   if (run_.state.step == 0) return;  // stopped before the first step: there is nothing to keep
+  if (driver_ != nullptr) driver_->expect_no_update();
   const bool is_wanted = is_asked_ && !has_begun_asked_;
   if (!all_steps || run_.parameters.checkpoint.at_end || is_wanted) save();
 }

@@ -20,8 +20,12 @@
 
 namespace espalier::train {
 
+std::filesystem::path checkpoint_directory(const std::filesystem::path& run_directory) {
+  return run_directory / "checkpoints";
+}
+
 std::filesystem::path checkpoint_directory(const config::Parameters& parameters) {
-  return std::filesystem::path(parameters.output.directory) / "checkpoints";
+  return checkpoint_directory(std::filesystem::path(parameters.output.directory));
 }
 
 std::optional<std::filesystem::path> find_checkpoint(const config::Parameters& parameters,
@@ -306,6 +310,10 @@ void CheckpointDriver::begin(const io::CheckpointInfo& info) {
   context_.synchronize();  // the last update is done
   writer_->begin(info_, shards(), indices_);
   part_ = Part::writing;
+}
+
+void CheckpointDriver::expect_no_update() {
+  writer_->expect_no_update();
 }
 
 bool CheckpointDriver::is_part_done() {

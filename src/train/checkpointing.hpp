@@ -17,6 +17,7 @@
 namespace espalier::train {
 
 /// `<output.directory>/checkpoints`
+std::filesystem::path checkpoint_directory(const std::filesystem::path& run_directory);
 std::filesystem::path checkpoint_directory(const config::Parameters& parameters);
 
 /// The checkpoint that a run or tool starts from: `named` when not empty, else the newest complete
@@ -71,6 +72,8 @@ class CheckpointDriver {
   /// All ranks have: the next part begins, or the save is over and its report is returned, the same
   /// on every rank. Collective.
   std::optional<SaveReport> next_part();
+  /// For the save at the end of a job: it copies nothing for an update.
+  void expect_no_update();
   /// Waits until a running save is complete and older checkpoints are removed. Collective.
   std::optional<SaveReport> finish();
   /// For optim::AdamW::update.

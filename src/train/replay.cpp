@@ -1,12 +1,12 @@
 #include "train/replay.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <set>
 
 #include "base/activity.hpp"
+#include "base/bit_difference.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "io/checkpoint_files.hpp"
@@ -70,13 +70,10 @@ struct OtherBits {
 
   void compare(const std::string& name, const std::vector<float>& mine,
                const std::vector<float>& kept) {
-    for (std::size_t i = 0; i < mine.size(); ++i) {
-      if (std::bit_cast<std::uint32_t>(mine[i]) == std::bit_cast<std::uint32_t>(kept[i])) continue;
-      tensors.insert(name);
-      const double difference = std::abs(double{mine[i]} - double{kept[i]});
-      largest = std::isnan(difference) ? std::numeric_limits<double>::infinity()
-                                       : std::max(largest, difference);
-    }
+    BitDifference difference;
+    difference.add(mine, kept);
+    if (difference.any()) tensors.insert(name);
+    largest = std::max(largest, difference.largest);
   }
 };
 

@@ -11,6 +11,7 @@
 #include "io/checkpoint_files.hpp"
 #include "io/toml_reader.hpp"
 #include "runs/run.hpp"
+#include "train/checkpointing.hpp"
 #include "train/kept_tokenizer.hpp"
 #include "train/restart.hpp"
 
@@ -18,10 +19,6 @@ namespace espalier::train {
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path directory_of(const fs::path& run_directory) {
-  return run_directory / "checkpoints";
-}
 
 std::string steps_of(const std::vector<io::CheckpointFolder>& folders) {
   std::string text;
@@ -32,7 +29,7 @@ std::string steps_of(const std::vector<io::CheckpointFolder>& folders) {
 
 /// The checkpoint that is meant by verify.from.
 io::CheckpointFolder choose(const runs::Run& run, const config::VerifyParameters& asked) {
-  const auto folders = io::list_complete(directory_of(run.path));
+  const auto folders = io::list_complete(checkpoint_directory(run.path));
   require(!folders.empty(), ExitStatus::bad_data,
           "{}: the run has no complete checkpoint to replay steps from", run.path.string());
   if (asked.from >= 0) {
@@ -105,9 +102,9 @@ void leave_out_the_rest(config::Parameters& p) {
 }  // namespace
 
 fs::path checkpoint_of_step(const fs::path& run_directory, std::int64_t step) {
-  for (const io::CheckpointFolder& folder : io::list_complete(directory_of(run_directory)))
+  for (const io::CheckpointFolder& folder : io::list_complete(checkpoint_directory(run_directory)))
     if (folder.step == step) return folder.path;
-  return directory_of(run_directory) / io::step_folder_name(step);
+  return checkpoint_directory(run_directory) / io::step_folder_name(step);
 }
 
 ReplayPlan plan_replay(const fs::path& run_directory, const config::VerifyParameters& asked) {

@@ -39,10 +39,14 @@ void until_stopped(const std::function<void()>& action) {
   }
 }
 
-void leave_if_stopped(parallel::MpiSession& session, std::string_view doing) {
+bool any_asked_to_stop(parallel::MpiSession& session) {
   std::array<double, 1> asked{stop_requested() ? 1.0 : 0.0};
   session.world().all_reduce_max(asked);
-  if (asked[0] > 0.0) throw stopped_while(doing, Met::by_every_rank);
+  return asked[0] > 0.0;
+}
+
+void leave_if_stopped(parallel::MpiSession& session, std::string_view doing) {
+  if (any_asked_to_stop(session)) throw stopped_while(doing, Met::by_every_rank);
 }
 
 ExitStatus status_unless_stopped(const std::function<ExitStatus()>& action) {

@@ -21,6 +21,8 @@ ExitStatus stopped_early(train::StopReason reason, const std::string& done);
 void require_not_stopped(std::string_view doing);
 /// Runs `action` until its end or until it leaves by require_not_stopped. leave_if_stopped follows.
 void until_stopped(const std::function<void()>& action);
+/// Whether any rank was asked to stop. Collective.
+bool any_asked_to_stop(parallel::MpiSession& session);
 /// Throws it on every rank when any was asked to stop. `doing`: "reading a checkpoint". Collective.
 void leave_if_stopped(parallel::MpiSession& session, std::string_view doing);
 /// What `action` returns or, when every rank left it by leave_if_stopped, stopped_early, with a

@@ -22,4 +22,17 @@ inline config::Parameters qwen3_8b() {
   return p;
 }
 
+/// Two layers that resolve on 1, 2, 4 and 8 data ranks, of one or two tensor ranks.
+inline config::Parameters small_model() {
+  config::Parameters p;
+  p.model.vocab_size = 256;
+  p.model.hidden_size = 64;
+  p.model.intermediate_size = 96;
+  p.model.num_hidden_layers = 2;
+  p.model.num_attention_heads = 8;
+  p.model.num_key_value_heads = 2;
+  p.training.sequence_length = 32;
+  return p;
+}
+
 }  // namespace espalier::testing

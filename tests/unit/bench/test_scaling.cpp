@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "support/expect_error.hpp"
+#include "support/parameters.hpp"
 
 using namespace espalier;
 using bench::scaling_cases;
@@ -14,16 +15,8 @@ using testing::message_of;
 
 namespace {
 
-/// Resolves on 1, 2, 4 and 8 data ranks, of one or two tensor ranks.
 config::Parameters small_run() {
-  config::Parameters p;
-  p.model.vocab_size = 256;
-  p.model.hidden_size = 64;
-  p.model.intermediate_size = 96;
-  p.model.num_hidden_layers = 2;
-  p.model.num_attention_heads = 8;
-  p.model.num_key_value_heads = 2;
-  p.training.sequence_length = 32;
+  config::Parameters p = testing::small_model();
   p.training.global_batch_size = 8;
   return p;
 }

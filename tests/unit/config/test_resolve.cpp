@@ -2,6 +2,7 @@
 
 #include "config/parameters.hpp"
 #include "support/expect_error.hpp"
+#include "support/parameters.hpp"
 
 using namespace espalier;
 using config::Parameters;
@@ -10,16 +11,8 @@ using testing::expect_words;
 
 namespace {
 
-/// A small run that resolves on 1, 2, 4 and 8 ranks.
 Parameters small_run() {
-  Parameters p;
-  p.model.vocab_size = 256;
-  p.model.hidden_size = 64;
-  p.model.intermediate_size = 96;
-  p.model.num_hidden_layers = 2;
-  p.model.num_attention_heads = 8;
-  p.model.num_key_value_heads = 2;
-  p.training.sequence_length = 32;
+  Parameters p = testing::small_model();
   p.training.steps = 10;
   p.data.train = "shards";
   return p;

@@ -28,7 +28,7 @@ double bubble_time(ScheduleKind kind, const PipelineShape& shape, const Times& t
   return run(kind, shape, t).makespan - shape.micro_batches * t.all();
 }
 
-/// F = B = W; of activations that are made again in B; and two where they differ little.
+/// F = B = W; activations recomputed in B; and two where the three differ little.
 constexpr Times kTimes[] = {{kUnit, kUnit, kUnit},
                             {kUnit, 2 * kUnit, kUnit},
                             {10 * kUnit, 12 * kUnit, 8 * kUnit},

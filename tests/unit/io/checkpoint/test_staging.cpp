@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "base/error.hpp"
@@ -99,6 +100,30 @@ TEST_CASE("what the next update would meet unwritten is copied before it comes")
   writer.commit(info, std::span(&index, 1), {});
   CheckpointReader reader(*newest_checkpoint(scratch.path()));
   CHECK(compare_on_grid(reader, 1, 1, 5) == "");
+}
+
+TEST_CASE("a save that no update follows copies nothing") {
+  const ScratchFolder scratch;
+  SimulatedRank rank(grid_of(1, 1, 0));
+  rank.set_step(5);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  CheckpointWriter writer(scratch.path(), 0, 1, CheckpointWriter::Staging::copy,
+                          [&](float* to, const float* from, std::int64_t count) {
+                            std::copy_n(from, count, to);
+                            const std::lock_guard lock(mutex);
+                            threads.insert(std::this_thread::get_id());
+                          });
+  writer.expect_no_update();
+  {
+    const auto lock = hdf5_lock();  // a copier would have time to begin
+    writer.begin(SimulatedRun(scratch.path() / "other", 1, 1).info(5), rank.shards());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const std::lock_guard counting(mutex);
+    CHECK(threads.empty());
+  }
+  writer.wait();
+  CHECK(threads.size() == 1);
 }
 
 TEST_CASE("outside a save an update may change everything") {
