@@ -26,6 +26,14 @@ class VerifyResume(RunCase):
         return {path: (path.stat().st_mtime_ns, path.read_bytes())
                 for path in sorted((self.folder / name).rglob("*")) if path.is_file()}
 
+    def wait_until_stopped(self, pid):
+        """A thread inside a system call, such as a write of a checkpoint, ends it first."""
+        def states():
+            for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
+                yield stat.read_text().rpartition(")")[2].split()[0]
+        while any(state != "T" for state in states()):
+            time.sleep(0.01)
+
     def copy(self, name, to):
         shutil.copytree(self.folder / name, self.folder / to)
         return self.folder / to
@@ -97,6 +105,7 @@ class VerifyResume(RunCase):
             self.assertIsNone(training.poll())
             time.sleep(0.05)
         training.send_signal(signal.SIGSTOP)  # it holds its lock, and removes no checkpoint now
+        self.wait_until_stopped(training.pid)
         try:
             before = self.listing("goes-on")
             output = self.verify("goes-on", "--steps", "4")

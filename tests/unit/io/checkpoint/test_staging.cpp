@@ -114,10 +114,11 @@ TEST_CASE("a save that no update follows copies nothing") {
                             const std::lock_guard lock(mutex);
                             threads.insert(std::this_thread::get_id());
                           });
+  const CheckpointInfo info = SimulatedRun(scratch.path() / "other", 1, 1).info(5);
   writer.expect_no_update();
   {
     const auto lock = hdf5_lock();  // a copier would have time to begin
-    writer.begin(SimulatedRun(scratch.path() / "other", 1, 1).info(5), rank.shards());
+    writer.begin(info, rank.shards());
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     const std::lock_guard counting(mutex);
     CHECK(threads.empty());
