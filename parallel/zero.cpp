@@ -10,7 +10,6 @@ ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const Process
                              int zero_stage)
     : zero_stage_(zero_stage) {
   ESPALIER_ASSERT(zero_stage == 0 || zero_stage == 1, "zero_stage {}", zero_stage);
-  const int t = grid.tensor_rank();
   const int num_tensor = grid.shape().tensor;
   begins_.reserve(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -20,7 +19,7 @@ ZeroPartition::ZeroPartition(std::span<const LocalTensor> tensors, const Process
             kv_replication(spec.num_kv_heads, num_tensor) == grid.views().kv_replication,
         "{}: {} kv heads on a grid with kv replication {}", spec.name, spec.num_kv_heads,
         grid.views().kv_replication);
-    const Rectangle held = tensor_shard(spec, t, num_tensor);
+    const Rectangle held = held_shard(spec, grid);
     ESPALIER_ASSERT(tensors[i].weight.data == nullptr || tensors[i].weight.rows == held.rows(),
                     "{}: weight {} for a shard of {} rows", spec.name,
                     device::describe(tensors[i].weight), held.rows());

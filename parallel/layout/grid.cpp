@@ -66,10 +66,9 @@ Digits digits_of(Span span, const GridShape& shape, const GridViews& views, int 
     case Span::expert_data:
       return {{views.expert, stage / views.expert}};
     case Span::tied: {
-      if (shape.pipeline == 1) return {context, data};
       const int at = pipeline.of(rank);
-      if (at != 0 && at != shape.pipeline - 1) return {};
-      return {context, data, {stage * (shape.pipeline - 1), 2}};
+      if (shape.pipeline == 1 || (at != 0 && at != shape.pipeline - 1)) return {};
+      return {{stage * (shape.pipeline - 1), 2}};
     }
     case Span::replicas:
       return {{data.stride * (data.count / views.replicas), views.replicas}};
@@ -135,6 +134,10 @@ int ProcessGrid::block_of(Span span) const {
 }
 
 Span ProcessGrid::simplest(Span span) const {
+  if (span == Span::expert_data) {
+    if (views_.expert > 1) return span;
+    span = Span::tokens;
+  }
   // They contain one another: as many ranks are the same ranks.
   const int size = size_of(span);
   for (const Span smaller : {Span::tokens_shared, Span::kv_tokens})

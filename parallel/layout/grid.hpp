@@ -46,8 +46,9 @@ enum class Span : std::uint8_t {
                   ///< tensor rank, each having seen a part of the tokens or of the heads
   expert,         ///< ranks that have different experts of a layer: tokens are sent along it
   expert_data,    ///< ranks of a stage with the same experts: gradients of experts
-  tied,           ///< {first, last stage} x context x data: the gradient of an embedding that is
-                  ///< also the LM head; a rank of a stage between has none and is alone
+  tied,           ///< the two ranks of the first and the last stage at the same place: the gradient
+                  ///< of an embedding that is also the LM head, before it is summed over others; a
+                  ///< rank of a stage between has none and is alone
   replicas,       ///< ranks with the same place in the parts of the data axis (HSDP): their sum
                   ///< comes after that within a part
   world,          ///< all ranks: norm, loss, step scalars
@@ -97,7 +98,7 @@ class ProcessGrid {
   /// taken within these first. 1 in the others.
   int block_of(Span span) const;
   /// The smallest of tokens_shared, kv_tokens and tokens with the ranks of `span`, which is one of
-  /// them: spans that differ in nothing but their names share a communicator.
+  /// them or expert_data: spans that differ in nothing but their names share a communicator.
   Span simplest(Span span) const;
 
   /// A picture of the grid for the banner (at most about 8 x 16 ranks drawn).

@@ -37,6 +37,8 @@ bool divides(ShardRule rule, std::int64_t count, std::int64_t n) {
       return (n - 1) * div_ceil(count, n) < count;
     case ShardRule::kv_rows:
       return count % n == 0 || n % count == 0;
+    case ShardRule::experts:
+      return count % n == 0;
   }
   fail(ExitStatus::internal, "an unknown shard rule");
 }
@@ -72,8 +74,28 @@ Rectangle tensor_shard(const TensorSpec& spec, int t, int n) {
       const std::int64_t group = t / replication;
       return {group * share, (group + 1) * share, 0, C};
     }
+    case ShardRule::experts:
+      fail(ExitStatus::internal, "{}: experts are not divided over tensor ranks", spec.name);
   }
   fail(ExitStatus::internal, "{}: unknown shard rule", spec.name);
+}
+
+bool is_on_stage(const TensorSpec& spec, int pipeline_rank) {
+  return pipeline_rank == spec.pipeline_rank || pipeline_rank == spec.tied_pipeline_rank;
+}
+
+Rectangle held_shard(const TensorSpec& spec, const ProcessGrid& grid) {
+  if (!is_on_stage(spec, grid.pipeline_rank())) return {};
+  if (spec.shard != ShardRule::experts)
+    return tensor_shard(spec, grid.tensor_rank(), grid.shape().tensor);
+  const int n = grid.views().expert;
+  require_divisible(divides(spec.shard, spec.num_experts, n),
+                    "{}: {} experts cannot be divided evenly over parallel.expert = {}; choose a "
+                    "divisor",
+                    spec.name, spec.num_experts, n);
+  const std::int64_t share = spec.rows / n;
+  const std::int64_t i = grid.index_in(Span::expert);
+  return {i * share, (i + 1) * share, 0, spec.cols};
 }
 
 std::int64_t allocated_rows(const TensorSpec& spec, int n) {
@@ -90,8 +112,8 @@ int kv_replication(std::int64_t num_kv_heads, int n) {
   return n > num_kv_heads ? narrow<int>(n / num_kv_heads) : 1;
 }
 
-GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape) {
-  return {.kv_replication = kv_replication(num_kv_heads, shape.tensor)};
+GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape, int expert) {
+  return {.kv_replication = kv_replication(num_kv_heads, shape.tensor), .expert = expert};
 }
 
 Span holders(ShardRule rule) {
@@ -100,13 +122,16 @@ Span holders(ShardRule rule) {
       return Span::tokens;
     case ShardRule::kv_rows:
       return Span::kv_tokens;
+    case ShardRule::experts:
+      return Span::expert_data;
     default:
       return Span::tokens_shared;
   }
 }
 
 bool counts_here(const TensorSpec& spec, const ProcessGrid& grid) {
-  return grid.first_of(spec.gradient_span) == grid.first_of(holders(spec.shard));
+  return grid.pipeline_rank() == spec.pipeline_rank &&
+         grid.first_of(spec.gradient_span) == grid.first_of(holders(spec.shard));
 }
 
 std::vector<std::int64_t> even_row_begins(std::int64_t rows, int ranks) {
@@ -118,7 +143,7 @@ std::vector<std::int64_t> even_row_begins(std::int64_t rows, int ranks) {
 }
 
 Rectangle owned_shard(const TensorSpec& spec, const ProcessGrid& grid) {
-  Rectangle shard = tensor_shard(spec, grid.tensor_rank(), grid.shape().tensor);
+  Rectangle shard = held_shard(spec, grid);
   // As even_row_begins, of which only two are needed: rank 0 asks for every rank of the grid.
   const std::int64_t share = div_ceil(shard.rows(), grid.size_of(spec.gradient_span));
   const std::int64_t first = shard.row_begin + share * grid.index_in(spec.gradient_span);

@@ -19,9 +19,11 @@ namespace espalier::parallel {
 /// | columns    | o, down (row-parallel)        | columns [t C/n, (t+1) C/n)                  |
 /// | vocab_rows | embedding, LM head            | rows [t P, min(V, (t+1) P)), P = ceil(V/n)  |
 /// | kv_rows    | k, v                          | as rows when n <= K; else kv head t / (n/K) |
+/// | experts    | gate_up, down of experts      | as rows, over the expert group (Span)       |
 ///
-/// With n > K, n/K tensor ranks hold the rows of the same kv head.
-enum class ShardRule : std::uint8_t { none, rows, columns, vocab_rows, kv_rows };
+/// With n > K, n/K tensor ranks hold the rows of the same kv head. Experts are whole: R is a
+/// multiple of their number, which the expert group's size divides.
+enum class ShardRule : std::uint8_t { none, rows, columns, vocab_rows, kv_rows, experts };
 
 /// Whether the rule can divide `count` of what must not be cut (heads, columns, rows; K for
 /// kv_rows) over n tensor ranks: evenly, save vocab_rows, which only must leave none without a row.
@@ -37,6 +39,10 @@ struct HuggingFacePlace {
   bool transposed = false;  ///< matrices: file shape (cols, total_rows)
   std::int64_t offset = 0;  ///< first of its total_rows
   std::int64_t total_rows = 0;
+  /// Of experts: the tensors of an expert, {} in place of its number. Each has an equal part of the
+  /// expert's rows, in this order. Transformers 5 can also keep them as ours, under
+  /// TensorSpec::name, as (E, rows of an expert, cols).
+  std::vector<std::string> expert_parts = {};
 };
 
 /// One row of the tensor table: everything the program needs to know about a weight.
@@ -55,8 +61,15 @@ struct TensorSpec {
   /// (ZeRO-1), gather its weight from one another, and each counts its own part in the norm.
   Span gradient_span = Span::tokens_shared;
   std::int64_t num_kv_heads = 0;  ///< for kv_rows: K
+  std::int64_t num_experts = 0;   ///< for experts: E
   int layer = -1;                 ///< -1: not in a block
-  HuggingFacePlace place = {};    ///< in Hugging Face's files
+  /// The pipeline rank that holds it, counts it in the norm and writes it to checkpoints.
+  int pipeline_rank = 0;
+  /// Of a tied embedding that the last stage holds, too: that stage's pipeline rank; else -1. The
+  /// gradients of both are added up (Span::tied) before those of gradient_span, which each stage
+  /// sums for itself: both then hold the same optimizer state, and no weight travels.
+  int tied_pipeline_rank = -1;
+  HuggingFacePlace place = {};  ///< in Hugging Face's files
   std::int64_t num_elements() const { return rows * cols; }
 };
 
@@ -71,14 +84,20 @@ struct Rectangle {
 };
 Rectangle intersect(const Rectangle& a, const Rectangle& b);  ///< empty: all zero
 
-/// What tensor rank `t` of `n` holds of `spec` (valid rows only: no padding).
+/// What tensor rank `t` of `n` holds of `spec` (valid rows only: no padding). Not of experts.
 Rectangle tensor_shard(const TensorSpec& spec, int t, int n);
+/// Whether a rank of the pipeline holds `spec`.
+bool is_on_stage(const TensorSpec& spec, int pipeline_rank);
+/// What the rank at this place of the grid, which has the model's views, holds of `spec`; empty
+/// where another stage does.
+Rectangle held_shard(const TensorSpec& spec, const ProcessGrid& grid);
 /// Rows that the rank allocates: tensor_shard's, or the padded P for vocab_rows.
 std::int64_t allocated_rows(const TensorSpec& spec, int n);
 /// n / K for n > K, else 1. Requires that one divides the other.
 int kv_replication(std::int64_t num_kv_heads, int n);
-/// The views of the grid of a model with so many key and value heads.
-GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape);
+/// The views of the grid of a model with so many key and value heads, whose experts are divided
+/// over `expert` ranks.
+GridViews views_of(std::int64_t num_kv_heads, const GridShape& shape, int expert = 1);
 /// The ranks of a stage that hold the same shard of a weight.
 Span holders(ShardRule rule);
 /// Whether what this rank owns of the weight is its to count in the norm and to write. The ranks of

@@ -19,6 +19,9 @@ enum class WeightRole : std::uint8_t {
   gate,
   up,  ///< of an MLP without gate, its first product
   down,
+  router,          ///< of a block with experts: scores of every expert
+  expert_gate_up,  ///< of all experts of a block: rows of an expert's gate, then of its up
+  expert_down,
   final_norm,
   lm_head,
 };

@@ -14,6 +14,7 @@
 #include "bench/calibration_inputs.hpp"
 #include "bench/nonnegative_fit.hpp"
 #include "bench/step_sample.hpp"
+#include "config/grid.hpp"
 #include "plan/step_counts.hpp"
 #include "plan/time/host_operator.hpp"
 
@@ -88,7 +89,7 @@ std::vector<config::OperatorRate> collective_rates(const std::vector<MeasuredSte
   const double passed = (num_ranks - 1.0) / num_ranks;
   for (const MeasuredStep& step : steps) {
     const config::Parameters& p = step.parameters;
-    const plan::StepCounts counts = plan::count_step(p, {train::grid_shape(p), 0});
+    const plan::StepCounts counts = plan::count_step(p, {config::grid_shape(p), 0});
     std::array<double, kCommunication.size()> calls{}, bytes{};
     for (const auto& [group, costs] : counts.collectives)
       for (const auto& [collective, cost] : costs) {

@@ -1,4 +1,5 @@
 #include "check/job.hpp"
+#include "config/grid.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "train/run_files.hpp"
 
@@ -12,7 +13,7 @@ void add_resolution(Job& job, std::vector<Finding>& findings) {
     config::resolve(resolved, job.session.size());
     job.parameters = std::move(resolved);
     job.is_resolved = true;
-    const parallel::GridShape shape = train::grid_shape(job.parameters);
+    const parallel::GridShape shape = config::grid_shape(job.parameters);
     findings.push_back(
         ok("parameters", fmt::format("grid {}", parallel::ProcessGrid(shape, 0).describe())));
   } catch (const Error& error) {

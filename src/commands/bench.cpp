@@ -11,6 +11,7 @@
 #include "commands/banner.hpp"
 #include "commands/bench_write.hpp"
 #include "commands/commands.hpp"
+#include "config/grid.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "plan/flops.hpp"
 #include "plan/time/step_time.hpp"
@@ -103,7 +104,7 @@ std::string describe_memory(const bench::BenchJob& job) {
 ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
   if (!parameters.bench.write.empty()) return write_host(session, parameters, dry_run);
   const config::TrainingParameters& t = parameters.training;
-  const parallel::GridShape shape = train::grid_shape(parameters);
+  const parallel::GridShape shape = config::grid_shape(parameters);
   print_banner(session, parameters, shape);
   if (dry_run) {
     print_fit(session, parameters, shape);

@@ -2,6 +2,7 @@
 #include "bench/attention.hpp"
 #include "commands/banner.hpp"
 #include "commands/commands.hpp"
+#include "config/grid.hpp"
 #include "kernels/attention/attention_provider.hpp"
 
 // Attention at the shape that the input gives it on this rank, by every provider that can be had.
@@ -13,7 +14,7 @@ using kernels::AttentionProvider;
 
 ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run) {
-  print_banner(session, parameters, train::grid_shape(parameters));
+  print_banner(session, parameters, config::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
   bench::BenchJob job(session, bench::with_one_block(parameters));
   const bench::Peaks& peaks = job.peaks;

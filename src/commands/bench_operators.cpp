@@ -2,12 +2,13 @@
 #include "bench/operators.hpp"
 #include "commands/banner.hpp"
 #include "commands/commands.hpp"
+#include "config/grid.hpp"
 
 namespace espalier::commands {
 
 ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& parameters,
                            bool dry_run) {
-  print_banner(session, parameters, train::grid_shape(parameters));
+  print_banner(session, parameters, config::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
   bench::BenchJob job(session, bench::with_one_block(parameters));
   const bench::Peaks& peaks = job.peaks;

@@ -5,6 +5,7 @@
 #include "commands/banner.hpp"
 #include "commands/build_info.hpp"
 #include "commands/commands.hpp"
+#include "config/grid.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "plan/time/step_time.hpp"
 #include "train/device_choice.hpp"
@@ -79,7 +80,7 @@ ExitStatus run(parallel::MpiSession& session, const config::Parameters& paramete
 }  // namespace
 
 ExitStatus train(parallel::MpiSession& session, config::Parameters& parameters, bool dry_run) {
-  const parallel::GridShape shape = train::grid_shape(parameters);
+  const parallel::GridShape shape = config::grid_shape(parameters);
   if (dry_run) {
     log::info("{}", config::to_toml(parameters));
     print_banner(session, parameters, shape);

@@ -87,6 +87,10 @@ struct ParallelParameters {
   std::int64_t context = 1;
   std::int64_t data = 0;
   std::int64_t pipeline = 1;
+  std::int64_t expert = 1;
+  std::string schedule = "1f1b";
+  std::int64_t chunks = 0;
+  std::vector<std::int64_t> stage_layers;
   bool sequence_parallel = true;
   std::int64_t zero_stage = 1;
   bool overlap_data = true;
@@ -118,6 +122,32 @@ struct ParallelParameters {
                 .min = 1,
                 .max = 1},
           p.pipeline);
+    visit(Field{.name = "expert",
+                .unit = "ranks",
+                .meaning = "expert-parallel size: so many consecutive ranks of a stage share the "
+                           "experts of a block; divides tensor x context x data and num_experts "
+                           "(only 1 so far)",
+                .min = 1,
+                .max = 1},
+          p.expert);
+    visit(Field{.name = "schedule",
+                .meaning = "order of forward and backward passes in a pipeline (espalier plan "
+                           "schedule draws them)",
+                .choices = {"gpipe", "1f1b", "interleaved", "zb-h1", "zb1p", "zb-v", "dualpipe-v"}},
+          p.schedule);
+    visit(Field{.name = "chunks",
+                .meaning = "pieces of the model on each rank of a pipeline; 0: 1, or 2 where "
+                           "the schedule needs chunks",
+                .min = 0,
+                .max = 1024},
+          p.chunks);
+    visit(Field{.name = "stage_layers",
+                .unit = "blocks",
+                .meaning = "of each stage of a pipeline, in the order of the model, 0 allowed; "
+                           "empty: evenly by cost, embedding and LM head counted",
+                .min = 0,
+                .max = 10000},
+          p.stage_layers);
     visit(Field{.name = "sequence_parallel",
                 .meaning = "split tokens over the tensor group between blocks"},
           p.sequence_parallel);

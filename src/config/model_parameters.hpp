@@ -22,6 +22,13 @@ struct ModelParameters {
   std::int64_t num_key_value_heads = 0;
   std::int64_t head_dim = 0;
   bool tie_word_embeddings = false;
+  std::int64_t num_experts = 0;
+  std::int64_t num_experts_per_tok = 0;
+  std::int64_t moe_intermediate_size = 0;
+  bool norm_topk_prob = false;
+  std::int64_t decoder_sparse_step = 1;
+  std::vector<std::int64_t> mlp_only_layers;
+  double router_aux_loss_coef = 0.001;
   double rope_theta = 1.0e6;
   std::string rope_type = "default";
   double rope_factor = 8.0;
@@ -53,7 +60,7 @@ struct ModelParameters {
     visit(Field{.name = "model_type",
                 .meaning = "family: decides norm, positions, MLP, biases and QK-norm "
                            "(src/model/families.hpp)",
-                .choices = {"qwen3", "llama", "gpt2"},
+                .choices = {"qwen3", "qwen3_moe", "llama", "gpt2"},
                 .changes = Changes::shapes},
           p.model_type);
     visit(Field{.name = "vocab_size",
@@ -69,7 +76,7 @@ struct ModelParameters {
                 .changes = Changes::shapes},
           p.hidden_size);
     visit(Field{.name = "intermediate_size",
-                .meaning = "width of the MLP (F)",
+                .meaning = "width of the dense MLP (F)",
                 .min = 1,
                 .max = 1 << 22,
                 .changes = Changes::shapes},
@@ -102,6 +109,46 @@ struct ModelParameters {
                 .meaning = "embedding and LM head are one weight",
                 .changes = Changes::shapes},
           p.tie_word_embeddings);
+    visit(Field{.name = "num_experts",
+                .meaning = "qwen3_moe: experts of a sparse block (E)",
+                .min = 0,
+                .max = 65536,
+                .changes = Changes::shapes},
+          p.num_experts);
+    visit(Field{.name = "num_experts_per_tok",
+                .meaning = "qwen3_moe: experts that a token is sent to (k)",
+                .min = 0,
+                .max = 64,
+                .changes = Changes::function},
+          p.num_experts_per_tok);
+    visit(Field{.name = "moe_intermediate_size",
+                .meaning = "qwen3_moe: width of an expert (Fe)",
+                .min = 0,
+                .max = 1 << 22,
+                .changes = Changes::shapes},
+          p.moe_intermediate_size);
+    visit(Field{.name = "norm_topk_prob",
+                .meaning = "qwen3_moe: the weights of a token's experts are divided by their sum",
+                .changes = Changes::function},
+          p.norm_topk_prob);
+    visit(Field{.name = "decoder_sparse_step",
+                .meaning = "qwen3_moe: every n-th block has experts, the n-th first",
+                .min = 1,
+                .max = 10000,
+                .changes = Changes::shapes},
+          p.decoder_sparse_step);
+    visit(Field{.name = "mlp_only_layers",
+                .meaning = "qwen3_moe: blocks, from 0, that have a dense MLP all the same",
+                .min = 0,
+                .max = 10000,
+                .changes = Changes::shapes},
+          p.mlp_only_layers);
+    visit(Field{.name = "router_aux_loss_coef",
+                .meaning = "qwen3_moe: coefficient of the balance loss, unless "
+                           "experts.balance_coefficient says another",
+                .min = 0,
+                .changes = Changes::course},
+          p.router_aux_loss_coef);
     visit(Field{.name = "rope_theta",
                 .meaning = "base of the rotary position embedding",
                 .min = 1.0,

@@ -27,6 +27,7 @@ struct Parameters {
   TrainingParameters training;
   OptimizerParameters optimizer;
   ScheduleParameters schedule;
+  ExpertParameters experts;
   DataParameters data;
   ValidationParameters validation;
   CheckpointParameters checkpoint;
@@ -58,6 +59,7 @@ struct Parameters {
     visit("training", "Batches, length and precision", p.training);
     visit("optimizer", "AdamW", p.optimizer);
     visit("schedule", "Learning rate over the steps", p.schedule);
+    visit("experts", "Balance and memory of experts (model_type qwen3_moe)", p.experts);
     visit("data", "Token shards", p.data);
     visit("validation", "Periodic validation", p.validation);
     visit("checkpoint", "Saving and restarting", p.checkpoint);

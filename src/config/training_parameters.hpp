@@ -167,6 +167,65 @@ struct ScheduleParameters {
   }
 };
 
+struct ExpertParameters {
+  std::string balance = "sequence";
+  double balance_coefficient = -1.0;
+  double z_loss_coefficient = 0.0;
+  std::string bias_update = "deepseek";
+  double bias_update_rate = 1.0e-3;
+  std::string router_dtype = "float32";
+  double capacity_factor = 2.0;
+
+  template <class Self, class Visit>
+  static void describe(Self& p, Visit&& visit) {
+    visit(Field{.name = "balance",
+                .meaning =
+                    "what keeps the load of the experts even: a loss per sequence, per micro-batch "
+                    "of a rank, or with the loads of all ranks (global); bias: a bias of the "
+                    "choice, learned without a loss; huggingface: one loss over all layers "
+                    "together, as transformers has it; none",
+                .choices = {"sequence", "batch", "global", "bias", "huggingface", "none"},
+                .changes = Changes::course},
+          p.balance);
+    visit(Field{.name = "balance_coefficient",
+                .meaning = "of the balance loss, whose value is 1 at an even load (huggingface: "
+                           "k); -1: model.router_aux_loss_coef, with bias 0. With bias it is that "
+                           "of a loss per sequence beside it",
+                .min = -1,
+                .changes = Changes::course},
+          p.balance_coefficient);
+    visit(Field{.name = "z_loss_coefficient",
+                .meaning = "of the mean squared log-sum-exp of the router's logits "
+                           "(Zoph et al. 2022), summed over layers; 0: none",
+                .min = 0,
+                .changes = Changes::course},
+          p.z_loss_coefficient);
+    visit(Field{.name = "bias_update",
+                .meaning = "bias: how it changes once per step; torchtitan's keeps its mean",
+                .choices = {"deepseek", "torchtitan"},
+                .changes = Changes::course},
+          p.bias_update);
+    visit(Field{.name = "bias_update_rate",
+                .meaning = "bias: by how much an expert's bias changes per step",
+                .min = 0,
+                .changes = Changes::course},
+          p.bias_update_rate);
+    visit(Field{.name = "router_dtype",
+                .meaning = "logits of the router: kept in fp32, or rounded to training.dtype, as "
+                           "transformers has them",
+                .choices = {"float32", "model"},
+                .changes = Changes::function},
+          p.router_dtype);
+    visit(Field{.name = "capacity_factor",
+                .meaning = "rows that a rank's experts have memory for, in units of its own tokens "
+                           "x k; more rows are computed in further rounds, none is dropped",
+                .min = 0.125,
+                .max = 65536,
+                .changes = Changes::nothing},
+          p.capacity_factor);
+  }
+};
+
 /// A set of token shards in a mixture.
 struct DataSource {
   std::string train = "";

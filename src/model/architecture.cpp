@@ -1,5 +1,6 @@
 #include "model/architecture.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.hpp"
@@ -84,6 +85,7 @@ Architecture Architecture::from(const config::ModelParameters& p) {
                  .mlp = family.mlp,
                  .qk_norm = family.qk_norm,
                  .biases = family.biases,
+                 .has_experts = family.has_experts,
                  .vocab_size = p.vocab_size,
                  .hidden_size = p.hidden_size,
                  .intermediate = p.intermediate_size,
@@ -97,11 +99,40 @@ Architecture Architecture::from(const config::ModelParameters& p) {
                  .initializer_range = p.initializer_range,
                  .max_positions = p.max_position_embeddings};
   a.rope_scaling = rope_scaling_of(p);
+  if (a.has_experts) {
+    a.num_experts = p.num_experts;
+    a.num_experts_per_token = p.num_experts_per_tok;
+    a.expert_intermediate = p.moe_intermediate_size;
+    a.norm_topk_prob = p.norm_topk_prob;
+    a.decoder_sparse_step = p.decoder_sparse_step;
+    a.mlp_only_layers = p.mlp_only_layers;
+  }
   return a;
 }
 
 kernels::RopeFrequencies Architecture::rope_frequencies() const {
   return {.theta = rope_theta, .scaling = rope_scaling};
+}
+
+bool Architecture::is_sparse(std::int64_t layer) const {
+  return has_experts && (layer + 1) % decoder_sparse_step == 0 &&
+         std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
+}
+
+std::int64_t Architecture::num_sparse_layers() const {
+  std::int64_t count = 0;
+  for (std::int64_t layer = 0; layer < num_layers; ++layer) count += is_sparse(layer) ? 1 : 0;
+  return count;
+}
+
+std::int64_t Architecture::num_active_parameters() const {
+  std::int64_t count = 0;
+  for (const parallel::TensorSpec& spec : tensor_table(*this)) {
+    const bool of_experts = spec.shard == parallel::ShardRule::experts;
+    count += of_experts ? spec.num_elements() / num_experts * num_experts_per_token
+                        : spec.num_elements();
+  }
+  return count;
 }
 
 std::int64_t Architecture::num_parameters() const {

@@ -11,6 +11,8 @@ namespace {
 constexpr std::array kFamilies = {
     Family{"qwen3", Normalization::rms_norm, PositionEmbedding::rope, Mlp::swiglu,
            /*qk_norm=*/true, /*biases=*/false},
+    Family{"qwen3_moe", Normalization::rms_norm, PositionEmbedding::rope, Mlp::swiglu,
+           /*qk_norm=*/true, /*biases=*/false, /*has_experts=*/true},
     Family{"llama", Normalization::rms_norm, PositionEmbedding::rope, Mlp::swiglu,
            /*qk_norm=*/false, /*biases=*/false},
     Family{"gpt2", Normalization::layer_norm, PositionEmbedding::learned, Mlp::gelu,

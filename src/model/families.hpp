@@ -8,11 +8,12 @@ namespace espalier::model {
 
 /// What a family is made of.
 ///
-/// | model_type | norm      | positions | MLP    | QK-norm | biases | also covers                |
-/// |------------|-----------|-----------|--------|---------|--------|----------------------------|
-/// | qwen3      | RMSNorm   | RoPE      | SwiGLU | yes     | no     |                            |
-/// | llama      | RMSNorm   | RoPE      | SwiGLU | no      | no     | Llama 2, 3, 3.1 and 3.2    |
-/// | gpt2       | LayerNorm | learned   | GELU   | no      | yes    |                            |
+/// | model_type | norm      | positions | MLP    | QK-norm | biases | experts | also covers             |
+/// |------------|-----------|-----------|--------|---------|--------|---------|-------------------------|
+/// | qwen3      | RMSNorm   | RoPE      | SwiGLU | yes     | no     | no      |                         |
+/// | qwen3_moe  | RMSNorm   | RoPE      | SwiGLU | yes     | no     | yes     |                         |
+/// | llama      | RMSNorm   | RoPE      | SwiGLU | no      | no     | no      | Llama 2, 3, 3.1 and 3.2 |
+/// | gpt2       | LayerNorm | learned   | GELU   | no      | yes    | no      |                         |
 struct Family {
   std::string_view model_type;  ///< Hugging Face's name
   Normalization normalization;
@@ -20,6 +21,7 @@ struct Family {
   Mlp mlp;
   bool qk_norm;
   bool biases;
+  bool has_experts = false;
 };
 
 std::span<const Family> families();

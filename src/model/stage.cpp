@@ -20,6 +20,9 @@ Stage::Stage(const Architecture& architecture, Weights& weights, Activations& ac
       boundary_(*communicators.tensor, activations.shape.splits_tokens,
                 communicators.tensor_overlap.get()),
       graph_keys_(context.reserve_graph_keys()) {
+  require(!architecture_.has_experts, ExitStatus::bad_configuration,
+          "model.model_type = \"{}\": blocks with experts cannot be computed yet",
+          architecture_.model_type);
   require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
     kernels::fill_rope_table(context_, a_.rope, sizes_.head_dim, architecture_.rope_frequencies());

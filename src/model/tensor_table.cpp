@@ -55,6 +55,26 @@ TensorSpec kv_rows(TensorSpec spec, const Architecture& a) {
   return spec;
 }
 
+/// The router acts on the tokens that a rank has, as norms do.
+void add_experts(std::vector<TensorSpec>& table, const Architecture& a, Span residual, int layer) {
+  const std::int64_t H = a.hidden_size, E = a.num_experts, Fe = a.expert_intermediate;
+  const std::string mlp = fmt::format("model.layers.{}.mlp.", layer);
+  TensorSpec router = matrix(mlp + "gate.weight", Role::router, E, H, ShardRule::none, layer);
+  router.gradient_span = residual;
+  table.push_back(router);
+  const auto experts = [&](const char* part, Role role, std::int64_t rows, std::int64_t cols,
+                           std::vector<std::string> file_parts) {
+    TensorSpec spec = matrix(mlp + "experts." + part, role, rows, cols, ShardRule::experts, layer);
+    spec.gradient_span = Span::expert_data;
+    spec.num_experts = E;
+    for (const std::string& file_part : file_parts)
+      spec.place.expert_parts.push_back(mlp + "experts.{}." + file_part + ".weight");
+    table.push_back(spec);
+  };
+  experts("gate_up_proj", Role::expert_gate_up, E * 2 * Fe, H, {"gate_proj", "up_proj"});
+  experts("down_proj", Role::expert_down, E * H, Fe, {"down_proj"});
+}
+
 void add_llama_block(std::vector<TensorSpec>& table, const Architecture& a, Span residual,
                      int layer) {
   const std::int64_t H = a.hidden_size, F = a.intermediate;
@@ -78,6 +98,7 @@ void add_llama_block(std::vector<TensorSpec>& table, const Architecture& a, Span
         norm(name("self_attn.k_norm"), Role::key_norm, a.head_dim, Span::tokens, layer));
   }
   table.push_back(norm(name("post_attention_layernorm"), Role::mlp_norm, H, residual, layer));
+  if (a.is_sparse(layer)) return add_experts(table, a, residual, layer);
   table.push_back(matrix(name("mlp.gate_proj"), Role::gate, F, H, ShardRule::rows, layer));
   table.push_back(matrix(name("mlp.up_proj"), Role::up, F, H, ShardRule::rows, layer));
   table.push_back(matrix(name("mlp.down_proj"), Role::down, H, F, ShardRule::columns, layer));

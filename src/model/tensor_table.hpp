@@ -25,6 +25,17 @@ namespace espalier::model {
 /// | norm                              | (H)      | none       | no    | tokens        |
 /// | lm_head (absent when tied)        | (V, H)   | vocab_rows | yes   | tokens_shared |
 ///
+/// A block with experts (qwen3_moe, Architecture::is_sparse) has in place of its MLP
+///
+/// | weight                           | shape        | shard   | decay | gradient span |
+/// |----------------------------------|--------------|---------|-------|---------------|
+/// | layers.N.mlp.gate.weight         | (E, H)       | none    | yes   | tokens        |
+/// | layers.N.mlp.experts.gate_up_proj| (E*2 Fe, H)  | experts | yes   | expert_data   |
+/// | layers.N.mlp.experts.down_proj   | (E*H, Fe)    | experts | yes   | expert_data   |
+///
+/// an expert's gate rows before its up rows; in Hugging Face's files each expert has three matrices
+/// of its own (HuggingFacePlace::expert_parts).
+///
 /// `tokens` without * is so with sequence parallelism, where every tensor rank has seen a part of
 /// the tokens. Without it all of them have the same gradient, and the span is tokens_shared. What
 /// has a * acts on local heads, and its gradient is a partial sum either way.

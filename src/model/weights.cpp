@@ -13,7 +13,7 @@ LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& gr
       .name = "embedding", .rows = a.vocab_size, .shard = parallel::ShardRule::vocab_rows};
   const parallel::Rectangle rows =
       parallel::tensor_shard(embedding, grid.tensor_rank(), grid.shape().tensor);
-  return {
+  LocalSizes sizes{
       .hidden = a.hidden_size,
       .head_dim = a.head_dim,
       .num_heads = div_exact(a.num_heads, n),
@@ -27,7 +27,14 @@ LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& gr
       .mlp_inputs = a.mlp == Mlp::swiglu ? 2 : 1,
       .norm_rows = norm_statistics_rows(a.normalization),
       .rotates = a.position_embedding == PositionEmbedding::rope,
-      .num_positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0};
+      .num_positions = a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0,
+      .num_experts = a.num_experts,
+      .num_local_experts = div_exact(a.num_experts, grid.views().expert),
+      .experts_per_token = a.num_experts_per_token,
+      .expert_intermediate = a.expert_intermediate};
+  for (std::int64_t layer = 0; layer < a.num_layers; ++layer)
+    sizes.sparse_layers.push_back(a.is_sparse(layer));
+  return sizes;
 }
 
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& s,
@@ -60,6 +67,14 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
     }
     b.o = linear(name("o"), s.hidden, s.q_cols());
     b.post_attention_layernorm = norm(name("post_attention_layernorm"));
+    if (s.is_sparse(layer)) {
+      b.router = arena.allocate(name("router"), dtype, s.num_experts, s.hidden);
+      b.expert_gate_up = arena.allocate(name("experts' gate_up"), dtype,
+                                        s.num_local_experts * 2 * s.expert_intermediate, s.hidden);
+      b.expert_down = arena.allocate(name("experts' down"), dtype, s.num_local_experts * s.hidden,
+                                     s.expert_intermediate);
+      continue;
+    }
     b.gate_up = linear(name("gate_up"), s.gate_up_cols(), s.hidden);
     b.down = linear(name("down"), s.hidden, s.intermediate);
   }
@@ -121,6 +136,12 @@ View ModelTensors::of(const parallel::TensorSpec& spec, const LocalSizes& s) con
       return of_linear(block().gate_up, spec.is_bias, gates, s.intermediate);
     case WeightRole::down:
       return of_linear(block().down, spec.is_bias, 0, s.hidden);
+    case WeightRole::router:
+      return block().router;
+    case WeightRole::expert_gate_up:
+      return block().expert_gate_up;
+    case WeightRole::expert_down:
+      return block().expert_down;
     case WeightRole::final_norm:
       return of_norm(final_norm, spec.is_bias);
     case WeightRole::lm_head:
@@ -172,8 +193,7 @@ Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& 
       gradients(),
       sizes_(LocalSizes::of(architecture, grid)),
       extent_(extent.of(architecture.num_layers)),
-      shape_(grid.shape()),
-      tensor_rank_(grid.tensor_rank()) {
+      grid_(grid) {
   weights = allocate_tensors(architecture, sizes_, extent_, dtype, weight_arena);
   if (gradient_arena != nullptr)
     gradients = allocate_tensors(architecture, sizes_, extent_, DType::f32, *gradient_arena);
@@ -185,7 +205,7 @@ std::vector<parallel::LocalTensor> Weights::local_tensors() const {
   tensors.reserve(table.size());
   for (const parallel::TensorSpec& spec : table) {
     const View weight = weights.of(spec, sizes_);
-    const parallel::Rectangle shard = parallel::tensor_shard(spec, tensor_rank_, shape_.tensor);
+    const parallel::Rectangle shard = parallel::held_shard(spec, grid_);
     ESPALIER_ASSERT(std::max<std::int64_t>(shard.rows(), 0) == weight.rows &&
                         (shard.empty() || shard.cols() == weight.cols),
                     "{}: shard ({}, {}), view {}", spec.name, shard.rows(), shard.cols(),

@@ -30,6 +30,10 @@ struct BlockTensors {
   NormTensors post_attention_layernorm;
   LinearTensors gate_up;  ///< (2 F_loc, H): gate rows, then up rows; without a gate (F_loc, H)
   LinearTensors down;     ///< (H, F_loc)
+  // Of a block with experts, in place of gate_up and down; absent in others.
+  device::View router;          ///< (E, H)
+  device::View expert_gate_up;  ///< (E_loc*2 Fe, H): of each expert gate rows, then up rows
+  device::View expert_down;     ///< (E_loc*H, Fe)
 };
 
 /// All tensors of a stage on a rank, in one arena; absent what other stages have. When the model is
@@ -69,7 +73,7 @@ struct Weights {
   ModelTensors weights;
   ModelTensors gradients;  ///< f32; no data when made without a gradient arena
 
-  /// `gradient_arena` null: for evaluation and generation. `sequence_parallel`: of tensor_table.
+  /// `grid` has the model's views. `gradient_arena` null: for evaluation and generation. `sequence_parallel`: of tensor_table.
   Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
           device::Arena& weight_arena, device::Arena* gradient_arena,
           bool sequence_parallel = false, const StageExtent& extent = {});
@@ -84,8 +88,7 @@ struct Weights {
  private:
   LocalSizes sizes_;
   StageExtent extent_;
-  parallel::GridShape shape_;
-  int tensor_rank_;
+  parallel::ProcessGrid grid_;
 };
 
 }  // namespace espalier::model

@@ -73,8 +73,9 @@ std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
   constexpr std::int64_t kChannels = 32;
   constexpr std::int64_t kConnection =
       4 * kMiB + std::int64_t{8} * 512 * 8 * 16 + std::int64_t{120} * 640 * 8 * 8;
-  const parallel::ProcessGrid grid(shape, 0,
-                                   parallel::views_of(p.model.num_key_value_heads, shape));
+  const parallel::ProcessGrid grid(
+      shape, 0,
+      parallel::views_of(p.model.num_key_value_heads, shape, narrow<int>(p.parallel.expert)));
   std::vector<parallel::Span> spans;
   for (const parallel::TensorSpec& spec :
        model::tensor_table(model::Architecture::from(p.model), p.parallel.sequence_parallel))

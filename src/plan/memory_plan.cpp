@@ -24,7 +24,7 @@ std::vector<device::Arena> planning_arenas() {
 
 }  // namespace
 
-TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::ProcessGrid& grid,
+TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::ProcessGrid& place,
                                device::Backend backend, int compute_capability,
                                std::vector<device::Arena> arenas)
     : architecture(model::Architecture::from(p.model)),
@@ -33,6 +33,8 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       gradient_arena(std::move(arenas[1])),
       activation_arena(std::move(arenas[2])),
       optimizer_arena(std::move(arenas[3])) {
+  const parallel::ProcessGrid grid = place.with(
+      parallel::views_of(architecture.num_kv_heads, place.shape(), narrow<int>(p.parallel.expert)));
   const model::ActivationShape shape{
       .micro_batch_size = p.training.micro_batch_size,
       .sequence_length = p.training.sequence_length,
@@ -55,10 +57,8 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
     gemm_workspace_bytes_ = device::Gemm::workspace_bytes(backend);
     pinned_bytes_ = device::Staging::kPinnedBytes + kCheckpointPinnedBytes;
   }
-  const parallel::ProcessGrid viewed =
-      grid.with(parallel::views_of(architecture.num_kv_heads, grid.shape()));
   parameter_store = std::make_unique<parallel::ParameterStore>(
-      weights->local_tensors(), viewed, static_cast<int>(p.parallel.zero_stage));
+      weights->local_tensors(), grid, static_cast<int>(p.parallel.zero_stage));
   parameter_store->set_overlap(p.parallel.overlap_data);
   parameter_store->set_gather_order(weights->buckets().forward_order());
   optimizer = std::make_unique<optim::AdamW>(*parameter_store, optimizer_arena);

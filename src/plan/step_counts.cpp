@@ -52,7 +52,8 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
   device::Context context(device::Context::Counting{backend});
   TrainingMemory memory = TrainingMemory::planned(p, grid, backend, compute_capability);
   parallel::GridCommunicators communicators = parallel::counting_communicators(
-      grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape())),
+      grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape(),
+                                   narrow<int>(p.parallel.expert))),
       memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
   memory.parameter_store->connect(communicators);
   model::Stage stage(memory.architecture, *memory.weights, *memory.activations, context,

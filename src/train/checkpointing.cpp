@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "config/grid.hpp"
 #include "io/lustre.hpp"
 #include "kernels/elementwise.hpp"
 #include "parallel/comm/on_rank_0.hpp"
@@ -96,8 +97,7 @@ std::vector<io::CheckpointReader::Wanted> wanted_weights(
     const std::vector<parallel::TensorSpec>& table, const parallel::ProcessGrid& grid) {
   std::vector<io::CheckpointReader::Wanted> wanted;
   for (const parallel::TensorSpec& spec : table)
-    wanted.push_back(
-        {spec.name, parallel::tensor_shard(spec, grid.tensor_rank(), grid.shape().tensor)});
+    wanted.push_back({spec.name, parallel::held_shard(spec, grid)});
   return wanted;
 }
 
@@ -126,8 +126,7 @@ void load_weights(device::Context& context, io::CheckpointReader& reader,
   std::vector<float> values;
   std::vector<std::byte> rounded;
   for (const parallel::LocalTensor& tensor : tensors) {
-    const parallel::Rectangle shard =
-        parallel::tensor_shard(*tensor.spec, grid.tensor_rank(), grid.shape().tensor);
+    const parallel::Rectangle shard = parallel::held_shard(*tensor.spec, grid);
     if (shard.empty()) continue;
     values.resize(static_cast<std::size_t>(shard.size()));
     reader.read(tensor.spec->name, tensor.spec->rows, tensor.spec->cols, shard,
@@ -241,8 +240,7 @@ CheckpointDriver::CheckpointDriver(const config::Parameters& parameters, device:
             io::set_stripe_count(checkpoint_directory(parameters), parameters_.stripe_count))
       log::warn("{}", *why);
   if (world_.rank() == 0)
-    indices_ = indices_of_grid(optimizer.store().tensors(), shape,
-                               parallel::views_of(parameters.model.num_key_value_heads, shape));
+    indices_ = indices_of_grid(optimizer.store().tensors(), shape, config::grid_views(parameters));
   for (const parallel::LocalTensor& tensor : optimizer.store().tensors())
     bytes_ += tensor.spec->num_elements() * kStateBytes;
   writer_->use_direct_io(parameters_.direct_io);

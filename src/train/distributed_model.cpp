@@ -2,23 +2,15 @@
 
 #include <array>
 
-#include "base/integers.hpp"
 #include "base/log.hpp"
+#include "config/grid.hpp"
 #include "plan/recompute_budget.hpp"
 #include "train/device_choice.hpp"
 
 namespace espalier::train {
 
-parallel::GridShape grid_shape(const config::Parameters& parameters) {
-  return {.tensor = narrow<int>(parameters.parallel.tensor),
-          .context = narrow<int>(parameters.parallel.context),
-          .data = narrow<int>(parameters.parallel.data),
-          .pipeline = narrow<int>(parameters.parallel.pipeline)};
-}
-
 RankContext::RankContext(parallel::MpiSession& session, const config::Parameters& p)
-    : grid(grid_shape(p), session.rank(),
-           parallel::views_of(p.model.num_key_value_heads, grid_shape(p))),
+    : grid(config::process_grid(p, session.rank())),
       gpu(choose_gpu(session, p.device)),
       context(gpu, plan::workspace_elements(p, grid, backend_of(gpu))) {
   context.gemm().set_tuning(p.device.tune_gemm);

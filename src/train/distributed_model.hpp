@@ -12,9 +12,6 @@ namespace espalier::train {
 // How every job starts: a rank context first, then what it computes with. Between the two lies the
 // only time to measure the device, for the memory of a job is planned to fill it.
 
-/// The process grid that resolved parameters describe.
-parallel::GridShape grid_shape(const config::Parameters& parameters);
-
 /// This rank: its place on the grid and where it computes (collective). On a GPU it has
 /// taken no memory yet but the workspaces of kernels and of matrix products.
 struct RankContext {

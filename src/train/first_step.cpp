@@ -6,6 +6,7 @@
 #include "base/integers.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "config/grid.hpp"
 #include "plan/recompute_budget.hpp"
 #include "plan/step_counts.hpp"
 #include "train/distributed_model.hpp"
@@ -27,7 +28,7 @@ void require_ids(const data::MicroBatch& batch, std::int64_t vocab_size) {
 
 void read_first_batch(parallel::MpiSession& session, const config::Parameters& p,
                       const RunPosition& position) {
-  const parallel::GridShape shape = grid_shape(p);
+  const parallel::GridShape shape = config::grid_shape(p);
   const bool each_its_own = session.size() == shape.size();
   if (!each_its_own && session.rank() != 0) return;
   const parallel::ProcessGrid grid(shape, each_its_own ? session.rank() : 0);
@@ -58,7 +59,7 @@ void read_first_batch(parallel::MpiSession& session, const config::Parameters& p
 }
 
 void count_first_step(const config::Parameters& p, const plan::Room& room) {
-  const parallel::GridShape shape = grid_shape(p);
+  const parallel::GridShape shape = config::grid_shape(p);
   config::Parameters chosen = p;
   if (plan::is_budget_open(p) && room.free_bytes <= 0)
     chosen.memory.recompute = "none";  // which mode it will be is not known without the GPU

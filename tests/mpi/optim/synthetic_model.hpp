@@ -137,9 +137,7 @@ class SyntheticModel {
       for (auto col = r.col_begin; col < r.col_end; ++col) body(local++, row * cols + col);
   }
 
-  Rectangle shard(std::size_t i) const {
-    return parallel::tensor_shard(table_[i], grid_.tensor_rank(), grid_.shape().tensor);
-  }
+  Rectangle shard(std::size_t i) const { return parallel::held_shard(table_[i], grid_); }
   parallel::ParameterStore& store() { return store_; }
   optim::AdamW& optimizer() { return optimizer_; }
   const std::vector<T>& weights(std::size_t i) const { return weights_[i]; }
