@@ -73,7 +73,8 @@ struct Weights {
   ModelTensors weights;
   ModelTensors gradients;  ///< f32; no data when made without a gradient arena
 
-  /// `grid` has the model's views. `gradient_arena` null: for evaluation and generation. `sequence_parallel`: of tensor_table.
+  /// `grid` has the model's views. `gradient_arena` null: for evaluation and generation.
+  /// `sequence_parallel`: of tensor_table.
   Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
           device::Arena& weight_arena, device::Arena* gradient_arena,
           bool sequence_parallel = false, const StageExtent& extent = {});
