@@ -38,8 +38,8 @@ CASES = {
         rope_parameters=dict(rope_type="default", rope_theta=1e4)),
     "gpt2, tied": lambda: GPT2Config(**GPT2, tie_word_embeddings=True),
 }
-CLASSES = {Qwen3Config: Qwen3ForCausalLM, Qwen3MoeConfig: Qwen3MoeForCausalLM, LlamaConfig: LlamaForCausalLM,
-           GPT2Config: GPT2LMHeadModel}
+CLASSES = {Qwen3Config: Qwen3ForCausalLM, Qwen3MoeConfig: Qwen3MoeForCausalLM,
+           LlamaConfig: LlamaForCausalLM, GPT2Config: GPT2LMHeadModel}
 
 
 def make(name, seed=20):
