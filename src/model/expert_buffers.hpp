@@ -52,14 +52,15 @@ struct ExpertScratch {
   device::View pairs;     ///< (T_loc*k, H) rows by expert, to be sent or that have come back
   device::View hidden;    ///< (C, Fe)
   // With more than one rank: rows in the order in which they come, and in that of the experts.
-  device::View received, results;  ///< (C, H)
+  device::View received, results;                       ///< (C, H)
   device::View received_of_window, window_of_received;  ///< (1, C) i32
   // For rounds after the first.
   device::View further_rows, further_gate_up;  ///< (C, H), (C, 2 Fe)
   device::View returned;                       ///< (T_loc*k, H), with more than one rank
   // For the backward pass.
-  device::View pair_weights, d_pair_weights;  ///< (T_loc*k, 1) f32 by expert
-  device::View d_weights;                     ///< (T_loc, k) f32
+  device::View pair_weights;    ///< (T_loc*k, 1) f32 by expert; of one rank
+  device::View d_pair_weights;  ///< (T_loc*k, 1) f32 by expert, and weights to be sent before
+  device::View d_weights;       ///< (T_loc, k) f32
   device::View received_weights, row_weights, d_row_weights;  ///< (C, 1) f32; with more ranks
   device::View returned_weights;  ///< (T_loc*k, 1) f32, for rounds and with more ranks
   device::View balance_counts;    ///< (B or 1, E) f32
@@ -67,8 +68,8 @@ struct ExpertScratch {
 };
 
 struct ExpertScratchShape {
-  std::int64_t local_tokens;    ///< T_loc
-  std::int64_t num_sequences;   ///< B of the micro-batch
+  std::int64_t local_tokens;   ///< T_loc
+  std::int64_t num_sequences;  ///< B of the micro-batch
   bool training;
   ExpertOptions options;
 };

@@ -1,9 +1,12 @@
 #pragma once
 #include <functional>
+#include <memory>
+#include <vector>
 
 #include "device/context.hpp"
 #include "model/activations.hpp"
 #include "model/attention_operands.hpp"
+#include "model/experts.hpp"
 #include "model/inputs.hpp"
 #include "model/linear.hpp"
 #include "model/weights.hpp"
@@ -55,6 +58,8 @@ class Stage {
     float loss_scale;      ///< gradients are those of loss_scale * sum of token losses
     bool first;            ///< they replace what is there; otherwise they are added
     OfBucket bucket_done;  ///< the gradients of a bucket are final for the micro-batch
+    /// Of the step, of all ranks, for losses that keep experts balanced; 0: without them.
+    double num_sequences = 0.0;
   };
   /// Loss and gradients, those of weights beside the collectives of those of inputs.
   void backward(int slot, const BackwardPass& pass);
@@ -68,7 +73,8 @@ class Stage {
   // A stage that is the whole model, in slot 0:
 
   /// Forward and backward of one micro-batch. On a GPU it returns before the work is done.
-  void train(const Batch& batch, float loss_scale, bool first, const OfBucket& bucket_done);
+  void train(const Batch& batch, float loss_scale, bool first, const OfBucket& bucket_done,
+             double num_sequences = 0.0);
   /// Forward only: the sum of the token losses. Not between train and take_loss_sum.
   double evaluate(const Batch& batch);
   /// Forward only, with the logits of all tokens copied to `out` (T, V_loc) where the operators
@@ -78,6 +84,9 @@ class Stage {
   /// The sum of the token losses of all micro-batches since it was last taken, the same on every
   /// rank of the tensor group. Waits for them.
   double take_loss_sum();
+  /// What was asked of experts by this rank's tokens in all backward passes since it was last taken;
+  /// empty without experts. Waits for them.
+  ExpertStatistics take_expert_statistics();
 
  private:
   /// A block of a slot with its weights.
@@ -87,6 +96,7 @@ class Stage {
     const Slot& slot;
     const BlockActivations& b;
     const DeferredProducts* deferred;  ///< null: gradients of weights are not deferred
+    std::size_t place;                 ///< of slot and block among all of this stage
     const BlockTensors& w;
   };
   Slot& slot_of(int slot) { return a_.slots[static_cast<std::size_t>(slot)]; }
@@ -125,7 +135,7 @@ class Stage {
   /// nothing on the host.
   template <class Body>
   void run_block(Pass pass, int slot, const Block& block, bool first, Body&& body) {
-    if (comm_.tensor->size() > 1 || a_.shape.recompute.any()) return body();
+    if (comm_.tensor->size() > 1 || a_.shape.recompute.any() || has_experts(block)) return body();
     const bool masked = block.slot.inputs.document_start.exists();
     const auto number = static_cast<std::uint64_t>(block.layer * std::ssize(a_.slots) + slot);
     context_.replay(graph_keys_ +
@@ -172,6 +182,15 @@ class Stage {
   void gate_up_forward(const Block& block, parallel::Rows rows, device::ConstView n2);
   void mlp_norm(const Block& block, device::ConstView branch);
 
+  // expert_blocks.cpp: in place of those of mlp.cpp where a block has experts.
+  bool has_experts(const Block& block) const { return sizes_.is_sparse(block.layer); }
+  Experts::Layer experts_of(const Block& block);
+  device::ConstView experts_forward(const Block& block);
+  /// `recomputed`: recompute_block made the block's results again.
+  void experts_backward(const Block& block, bool recomputed, bool first);
+  void experts_weights_backward(const Block& block, bool first);
+  void begin_balance(int slot, const BackwardPass& pass);
+
   // head.cpp
   void head(const Slot& slot, bool with_gradients, float loss_scale, bool first);
   void head_statistics(device::ConstView targets, std::int64_t tokens);
@@ -184,7 +203,10 @@ class Stage {
   parallel::GridCommunicators& comm_;
   parallel::TensorBoundary boundary_;
   OfBucket acquire_, release_;
-  std::uint64_t graph_keys_;  ///< those of this stage begin here
+  std::unique_ptr<Experts> experts_;  ///< null: no block has some
+  std::unique_ptr<ExpertBalance> expert_balance_;
+  std::vector<std::vector<std::int64_t>> expert_counts_;  ///< by Block::place
+  std::uint64_t graph_keys_;                              ///< those of this stage begin here
   /// Whose results lie in the buffers that the blocks that recompute share.
   struct {
     int slot = -1;

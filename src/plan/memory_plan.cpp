@@ -46,7 +46,8 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       .recompute = recompute_mix(p, grid.shape(), backend, compute_capability),
       .attention = kernels::attention_provider_from_name(p.device.attention),
       .compute_capability = compute_capability,
-      .documents = p.data.document_mask};
+      .documents = p.data.document_mask,
+      .experts = model::ExpertOptions::of(p)};
   weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena,
                                              &gradient_arena, shape.splits_tokens);
   activations =
@@ -63,6 +64,8 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
   parameter_store->set_gather_order(weights->buckets().forward_order());
   optimizer = std::make_unique<optim::AdamW>(*parameter_store, optimizer_arena);
   gradient_norm = std::make_unique<optim::GradientNorm>(*parameter_store, optimizer_arena);
+  if (activations->expert_bias.exists())
+    expert_bias = std::make_unique<optim::ExpertBias>(activations->expert_bias, p.experts);
   if (backend == device::Backend::emulated || (shape.on_gpu && p.device.communicator == "mpi"))
     pinned_bytes_ += largest_collectives(p, grid);
 }
@@ -137,7 +140,8 @@ train::StepModel step_model(device::Context& context, const parallel::ProcessGri
           .stage = stage,
           .parameters = *memory.parameter_store,
           .gradient_norm = *memory.gradient_norm,
-          .optimizer = *memory.optimizer};
+          .optimizer = *memory.optimizer,
+          .expert_bias = memory.expert_bias.get()};
 }
 
 std::int64_t workspace_elements(const config::Parameters& p, const parallel::ProcessGrid& grid,

@@ -42,6 +42,7 @@ TrainingSteps::Taken TrainingSteps::take(const StepHooks& hooks) {
                                      model_.communicators, model_.stage, model_.memory),
                     {.num_micro_batches = batch_shape_.num_micro_batches,
                      .num_targets = num_targets,
+                     .num_sequences = training.global_batch_size,
                      .load =
                          [this](std::int64_t micro) {
                            auto phase = rank_context_.context.profiler().scope(Phase::data);
@@ -66,6 +67,7 @@ void TrainingSteps::warm_up() {
   for (std::int64_t micro = 0; micro < num; ++micro)
     model_.stage.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
   model_.stage.take_loss_sum();
+  model_.stage.take_expert_statistics();
   share_gemm_algorithms(session_, rank_context_.context.gemm());
   rank_context_.context.use_graphs(parameters_.device.graphs);
   rank_context_.context.profiler().reset();

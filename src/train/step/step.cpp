@@ -39,20 +39,23 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
   const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
   for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
     const bool last = micro + 1 == batches.num_micro_batches;
-    m.stage.train(batches.load(micro),
-                  static_cast<float>(1.0 / num_targets) * hooks.fault.gradient_factor,
-                  /*first=*/micro == 0,
-                  [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); });
+    m.stage.train(
+        batches.load(micro), static_cast<float>(1.0 / num_targets) * hooks.fault.gradient_factor,
+        /*first=*/micro == 0,
+        [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); },
+        static_cast<double>(batches.num_sequences));
   }
   const double loss = m.stage.take_loss_sum() * hooks.fault.loss_factor;
   const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
-  const StepSums of_rank{.loss = loss, .square_sums = {square_sums.begin(), square_sums.end()}};
+  const StepSums of_rank{.loss = loss,
+                         .square_sums = {square_sums.begin(), square_sums.end()},
+                         .experts = m.stage.take_expert_statistics()};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
   const double norm = std::sqrt(optim::squared_norm(sums.square_sums));
   StepFindings findings{.step = update.step, .loss = sums.loss / num_targets, .grad_norm = norm};
   if (!std::isfinite(sums.loss) || !std::isfinite(norm))
     findings.not_finite = describe_not_finite(*m.communicators.world, of_rank, sums);
-  StepResult result{.loss = findings.loss, .grad_norm = norm};
+  StepResult result{.loss = findings.loss, .grad_norm = norm, .experts = sums.experts};
   result.updated = hooks.judge ? hooks.judge(findings) : findings.not_finite.empty();
   if (!hooks.judge && !result.updated) fail_not_finite(findings, "Lower optimizer.learning_rate");
   if (!result.updated) return result;
@@ -63,6 +66,8 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
                       .gradient_scale = optim::clip_scale(norm, update.optimizer.max_grad_norm),
                       .step = update.step - update.num_left_out},
                      hooks.before_overwrite);
+  if (m.expert_bias != nullptr && sums.experts.exist())
+    m.expert_bias->update(m.context, sums.experts.choices);
   m.parameters.begin_gather(m.context);
   return result;
 }
@@ -82,10 +87,12 @@ StepSums sum_over_ranks(const StepModel& m, const StepSums& of_rank) {
   const auto phase = m.context.profiler().scope(device::Phase::clipping);
   std::vector<double> sums = of_rank.square_sums;
   sums.push_back(loss_share(m.grid, of_rank.loss));
+  of_rank.experts.append_to(sums);
   m.communicators.world->all_reduce_sum(sums);
-  const double loss = sums.back();
-  sums.pop_back();
-  return {.loss = loss, .square_sums = std::move(sums)};
+  const auto norms_end = sums.begin() + std::ssize(of_rank.square_sums);
+  return {.loss = *norms_end,
+          .square_sums = {sums.begin(), norms_end},
+          .experts = model::ExpertStatistics::from({norms_end + 1, sums.end()})};
 }
 
 }  // namespace espalier::train
