@@ -118,9 +118,10 @@ struct ParallelParameters {
           p.data);
     visit(Field{.name = "pipeline",
                 .unit = "ranks",
-                .meaning = "pipeline-parallel size (only 1 so far)",
+                .meaning = "pipeline-parallel size: so many groups of ranks have different blocks of "
+                           "the model, and no result depends on it",
                 .min = 1,
-                .max = 1},
+                .max = 4096},
           p.pipeline);
     visit(Field{.name = "expert",
                 .unit = "ranks",

@@ -9,11 +9,15 @@ namespace espalier::model {
 
 namespace {
 
+/// Which of a block's buffers are laid out: those that blocks have in common come first.
+enum class Which { shared, kept };
+
 /// Makes buffers of a block, in memory of their own or in common with other blocks.
 template <class Buffers>
 struct BlockAllocator {
   const ActivationShape& shape;
   std::int64_t layer;
+  Which which;
   Buffers& own;
   Buffers& shared;
   device::Arena& arena;
@@ -22,13 +26,15 @@ struct BlockAllocator {
   void operator()(const char* name, Recompute kept_up_to, device::View Buffers::*view, DType type,
                   std::int64_t rows, std::int64_t cols) const {
     if (shape.training && shape.recompute.of(layer) <= kept_up_to) {
+      if (which == Which::shared) return;
       arena.begin_part(kKeptPart);
       own.*view = arena.allocate(fmt::format("block {} {}", layer, name), type, rows, cols);
       return;
     }
-    arena.begin_part(kSharedPart);
-    if (!(shared.*view).exists())
+    if (which == Which::shared && !(shared.*view).exists()) {
+      arena.begin_part(kSharedPart);
       shared.*view = arena.allocate(fmt::format("every block's {}", name), type, rows, cols);
+    }
     own.*view = shared.*view;
   }
 };
@@ -55,14 +61,14 @@ void allocate_experts(const LocalSizes& s, const ActivationShape& shape, DType d
 }
 
 /// `shared`: the buffers that blocks have in common because they are not kept, so far; those that
-/// this block is the first not to keep are added.
+/// this block is the first not to keep are added (Which::shared), or all are there.
 BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shape, DType dtype,
-                                std::int64_t layer, BlockActivations& shared,
+                                std::int64_t layer, Which which, BlockActivations& shared,
                                 device::Arena& arena) {
   const std::int64_t tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
   BlockActivations b;
-  const BlockAllocator<BlockActivations> allocate{shape, layer, b, shared, arena};
+  const BlockAllocator<BlockActivations> allocate{shape, layer, which, b, shared, arena};
   using enum Recompute;
   using B = BlockActivations;
   allocate("x", full, &B::x, dtype, local, s.hidden);
@@ -80,7 +86,7 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   allocate("norm2 statistics", mlp, &B::norm2, DType::f32, s.norm_rows, local);
   allocate("n2", none, &B::n2, dtype, local, s.hidden);
   if (s.is_sparse(layer))
-    allocate_experts(s, shape, dtype, {shape, layer, b.experts, shared.experts, arena});
+    allocate_experts(s, shape, dtype, {shape, layer, which, b.experts, shared.experts, arena});
   else
     allocate("gate_up", selective, &B::gate_up, dtype, tokens, s.gate_up_cols());
   return b;
@@ -127,28 +133,22 @@ DeferredProducts allocate_deferred(const LocalSizes& s, const ActivationShape& s
               dense ? DeferredExperts{} : allocate_deferred_experts(s, shape, dtype, layer, arena)};
 }
 
-/// `shared`: as of allocate_block, of all slots.
+/// `shared`: as of allocate_block, complete.
 Slot allocate_slot(const LocalSizes& s, const ActivationShape& shape, DType dtype,
                    const StageExtent& extent, BlockActivations& shared, device::Arena& arena) {
   const std::int64_t tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
   Slot slot;
   for (std::int64_t i = 0; i < extent.num_layers; ++i)
-    slot.blocks.push_back(allocate_block(s, shape, dtype, extent.first + i, shared, arena));
-  arena.begin_part(kKeptPart);
-  if (shape.training && shape.defers_weights)
-    for (std::int64_t i = 0; i < extent.num_layers; ++i)
-      slot.deferred.push_back(allocate_deferred(s, shape, dtype, extent.first + i, arena));
+    slot.blocks.push_back(
+        allocate_block(s, shape, dtype, extent.first + i, Which::kept, shared, arena));
   arena.begin_part(kScratchPart);
-  slot.x_final = arena.allocate("x_final", dtype, local, s.hidden);
+  if (extent.has_head || extent.num_layers == 0)
+    slot.x_final = arena.allocate("x_final", dtype, local, s.hidden);
   if (extent.has_head) {
     slot.norm_final = arena.allocate("final norm statistics", DType::f32, s.norm_rows, local);
     slot.n_final = arena.allocate("n_final", dtype, local, s.hidden);
-  } else if (shape.training) {
-    slot.d_output = arena.allocate("d_output", dtype, local, s.hidden);
   }
-  if (!extent.has_embedding && shape.training)
-    slot.d_input = arena.allocate("d_input", dtype, local, s.hidden);
   slot.tokens = arena.allocate("tokens", DType::u32, 1, tokens);
   slot.targets = arena.allocate("targets", DType::u32, 1, tokens);
   slot.position_ids = arena.allocate("position_ids", DType::i32, 1, tokens);
@@ -160,9 +160,42 @@ std::int64_t num_sparse_blocks(const LocalSizes& s) {
   return std::count(s.sparse_layers.begin(), s.sparse_layers.end(), true);
 }
 
-std::int64_t num_sparse_blocks(const LocalSizes& s, const StageExtent& extent) {
-  const auto first = s.sparse_layers.begin() + extent.first;
-  return std::count(first, first + extent.num_layers, true);
+/// Whether some block of a rank's stages has experts, or has none.
+bool any_block(const LocalSizes& s, const std::vector<ChunkActivations>& chunks, bool is_sparse) {
+  return std::any_of(chunks.begin(), chunks.end(), [&](const ChunkActivations& chunk) {
+    const auto first = s.sparse_layers.begin() + chunk.extent.first;
+    return std::count(first, first + chunk.extent.num_layers, is_sparse) > 0;
+  });
+}
+
+std::vector<DeferredProducts> allocate_weight_slot(const LocalSizes& s,
+                                                   const ActivationShape& shape, DType dtype,
+                                                   const StageExtent& extent,
+                                                   device::Arena& arena) {
+  arena.begin_part(kKeptPart);
+  std::vector<DeferredProducts> blocks;
+  for (std::int64_t i = 0; i < extent.num_layers; ++i)
+    blocks.push_back(allocate_deferred(s, shape, dtype, extent.first + i, arena));
+  return blocks;
+}
+
+/// allocate(chunk, arena) for every chunk over the same memory, as much as the largest takes.
+template <class Allocate>
+void allocate_over(std::size_t num_chunks, device::Arena& arena, Allocate&& allocate) {
+  std::size_t largest = 0;
+  std::int64_t most = -1;
+  for (std::size_t chunk = 0; chunk < num_chunks && num_chunks > 1; ++chunk) {
+    device::Arena plan = device::Arena::planning(arena.name());
+    allocate(chunk, plan);
+    if (plan.used_bytes() > most) largest = chunk;
+    most = std::max(most, plan.used_bytes());
+  }
+  const std::int64_t begin = arena.used_bytes();
+  allocate(largest, arena);
+  for (std::size_t chunk = 0; chunk < num_chunks; ++chunk) {
+    device::Arena over = arena.over(begin);
+    if (chunk != largest) allocate(chunk, over);
+  }
 }
 
 kernels::AttentionRequest attention_request(const Activations& a, DType dtype) {
@@ -181,8 +214,8 @@ BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& requested
   BlockActivations shared;
   device::Arena first = device::Arena::planning("first"), second = device::Arena::planning("next");
   for (device::Arena* arena : {&first, &second}) {
-    allocate_block(sizes, shape, dtype, 0, shared, *arena);
-    if (shape.training && shape.defers_weights) allocate_deferred(sizes, shape, dtype, 0, *arena);
+    allocate_block(sizes, shape, dtype, 0, Which::shared, shared, *arena);
+    allocate_block(sizes, shape, dtype, 0, Which::kept, shared, *arena);
   }
   return {.kept = second.used_bytes(), .shared = first.used_bytes() - second.used_bytes()};
 }
@@ -211,10 +244,27 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
                .num_kv_heads = s.num_kv_heads,
                .head_dim = s.head_dim};
 
-  extent = shape.extent.of(s.num_layers);
   BlockActivations shared;
-  for (int slot = 0; slot < shape.num_slots; ++slot)
-    slots.push_back(allocate_slot(s, shape, dtype, extent, shared, arena));
+  for (const StageExtent& asked : shape.chunks) {
+    const StageExtent extent = asked.of(s.num_layers);
+    chunks.push_back({.extent = extent, .slots = {}, .deferred = {}});
+    for (std::int64_t i = 0; i < extent.num_layers; ++i)
+      allocate_block(s, shape, dtype, extent.first + i, Which::shared, shared, arena);
+    chunks.back().slots.resize(static_cast<std::size_t>(shape.num_slots));
+    chunks.back().deferred.resize(static_cast<std::size_t>(shape.num_weight_slots));
+  }
+  for (std::size_t slot = 0; slot < chunks.front().slots.size(); ++slot)
+    allocate_over(chunks.size(), arena, [&](std::size_t chunk, device::Arena& in) {
+      chunks[chunk].slots[slot] = allocate_slot(s, shape, dtype, chunks[chunk].extent, shared, in);
+    });
+  for (std::size_t slot = 0; slot < chunks.front().deferred.size(); ++slot)
+    allocate_over(chunks.size(), arena, [&](std::size_t chunk, device::Arena& in) {
+      chunks[chunk].deferred[slot] =
+          allocate_weight_slot(s, shape, dtype, chunks[chunk].extent, in);
+    });
+  arena.begin_part(kMessagePart);
+  messages = MessageBuffers(shape.messages, local, s.hidden, dtype, arena);
+  arena.begin_part(kScratchPart);
   if (s.rotates) {
     rope.cos = arena.allocate("rope cos", DType::f32, shape.sequence_length, s.head_dim / 2);
     rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
@@ -229,20 +279,18 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   gathered_a = arena.allocate("gathered a", dtype, gathered, s.hidden);
   branch = arena.allocate("branch", dtype, num_tokens, s.hidden);
   branch_local = arena.allocate("branch local", dtype, shape.splits_tokens ? local : 0, s.hidden);
-  if (num_sparse_blocks(s, extent) < extent.num_layers)
+  if (any_block(s, chunks, /*is_sparse=*/false))
     mlp_hidden = arena.allocate("mlp hidden", dtype, num_tokens, s.intermediate);
-  if (num_sparse_blocks(s, extent) > 0) {
-    arena.begin_part(kExpertsPart);
+  arena.begin_part(kExpertsPart);
+  if (any_block(s, chunks, /*is_sparse=*/true))
     experts = allocate_expert_scratch(s,
                                       {.local_tokens = local,
                                        .num_sequences = shape.micro_batch_size,
                                        .training = shape.training,
                                        .options = shape.experts},
                                       dtype, arena);
-    if (shape.experts.has_bias)
-      expert_bias =
-          arena.allocate("experts' bias", DType::f32, num_sparse_blocks(s), s.num_experts);
-  }
+  if (shape.experts.has_bias)
+    expert_bias = arena.allocate("experts' bias", DType::f32, num_sparse_blocks(s), s.num_experts);
   arena.begin_part(kLossPart);
   logits = arena.allocate("logits", dtype, chunk, s.vocab);
   statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * chunk, 3);

@@ -9,6 +9,7 @@
 #include "kernels/attention/qk_norm_rope.hpp"
 #include "model/expert_buffers.hpp"
 #include "model/local_sizes.hpp"
+#include "model/message_buffers.hpp"
 #include "model/recompute.hpp"
 #include "model/stage_extent.hpp"
 
@@ -52,19 +53,26 @@ struct Inputs {
   device::ConstView document_start;  ///< (1, T) i32, or absent: attention over whole sequences
 };
 
-/// The activations of one micro-batch between its forward and its backward pass.
+/// The activations of one micro-batch of a stage between its forward and its backward pass.
 struct Slot {
-  std::vector<BlockActivations> blocks;    ///< of the stage; what is not kept is shared by all
-  std::vector<DeferredProducts> deferred;  ///< as many, or none
-  device::View x_final;                    ///< (T_loc, H) the residual stream after the last block
-  device::View norm_final;                 ///< (norm_rows, T_loc) f32; with a head
-  device::View n_final;                    ///< (T_loc, H); with a head
-  device::View d_output;                   ///< (T_loc, H) gradient of x_final; without a head
-  device::View d_input;                    ///< (T_loc, H) gradient of input(); without embeddings
-  device::View tokens, targets;            ///< (1, T) u32
+  std::vector<BlockActivations> blocks;  ///< of the stage; what is not kept is shared by all
+  /// (T_loc, H) the residual stream after the last block; with a head, or without blocks
+  device::View x_final;
+  device::View norm_final;                    ///< (norm_rows, T_loc) f32; with a head
+  device::View n_final;                       ///< (T_loc, H); with a head
+  device::View tokens, targets;               ///< (1, T) u32
   device::View position_ids, document_start;  ///< (1, T) i32
   Inputs inputs;                              ///< of the batch that is loaded
-  const device::View& input() const { return blocks.front().x; }
+  /// (T_loc, H) the residual stream before the first block
+  const device::View& input() const { return blocks.empty() ? x_final : blocks.front().x; }
+};
+
+/// A stage of a rank: where it keeps what.
+struct ChunkActivations {
+  StageExtent extent;  ///< with the number of layers
+  std::vector<Slot> slots;
+  /// By weight slot, for each block.
+  std::vector<std::vector<DeferredProducts>> deferred;
 };
 
 struct ActivationShape {
@@ -77,12 +85,16 @@ struct ActivationShape {
   bool on_gpu = false;  ///< the batch needs a copy there
   RecomputeMix recompute = {};
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
-  int compute_capability = 0;   ///< of the GPU; 0: not known, or emulated
-  bool documents = false;       ///< whether batches have document starts
-  int num_slots = 1;            ///< micro-batches between their forward and backward pass
-  bool defers_weights = false;  ///< gradients of the blocks' matrices are computed later
+  int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
+  bool documents = false;      ///< whether batches have document starts
+  int num_slots = 1;           ///< micro-batches between their forward and backward pass
   ExpertOptions experts = {};
-  StageExtent extent = {};
+  /// Of these, those whose gradients of the blocks' matrices are computed later.
+  int num_weight_slots = 0;
+  /// The stages of the rank. Slots are for any of them, so each is as large as the stage that needs
+  /// most.
+  std::vector<StageExtent> chunks = {StageExtent{}};
+  MessageCounts messages = {};  ///< between stages
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
@@ -101,6 +113,7 @@ inline constexpr std::string_view kLossPart = "logits and loss";
 inline constexpr std::string_view kAttentionPart = "attention scratch";
 inline constexpr std::string_view kExpertsPart = "experts' rows and weights";
 inline constexpr std::string_view kScratchPart = "transient buffers";
+inline constexpr std::string_view kMessagePart = "messages between stages";
 
 /// What blocks of a mode take: `kept` each, and `shared` once if one of them is there; a
 /// stronger mode's shared buffers are those of a weaker one and more.
@@ -119,7 +132,8 @@ inline bool keeps_expert_rows(const LocalSizes& sizes, Recompute mode) {
   return mode <= expert_rows_kept_up_to(sizes);
 }
 
-/// Everything that the micro-batches of a stage need beside weights, laid out once in one arena.
+/// Everything that the micro-batches of a rank's stages need beside weights, laid out once in one
+/// arena.
 struct Activations {
   Activations(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
               device::Arena& arena);
@@ -133,8 +147,13 @@ struct Activations {
 
   ActivationShape shape;
   kernels::AttentionShape attention;  ///< of every block's attention, forward and backward
-  StageExtent extent;                 ///< with the number of layers
-  std::vector<Slot> slots;
+  std::vector<ChunkActivations> chunks;
+  MessageBuffers messages;
+  /// Whose results lie in the buffers that the blocks that recompute share.
+  struct {
+    int slot = -1;
+    std::int64_t layer = -1;
+  } shared_buffers;
   kernels::RopeTable rope;  ///< (S, D/2) f32 each; no data without RoPE
 
   // The copy of a batch, on a GPU only (kernels/embedding/batch_inputs.hpp).

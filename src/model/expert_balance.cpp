@@ -17,6 +17,22 @@ std::size_t num_sparse_blocks(const LocalSizes& s) {
 
 }  // namespace
 
+ExpertStatistics ExpertStatistics::none(const LocalSizes& sizes) {
+  ExpertStatistics statistics;
+  statistics.choices.resize(num_sparse_blocks(sizes) * static_cast<std::size_t>(sizes.num_experts));
+  return statistics;
+}
+
+ExpertStatistics& ExpertStatistics::operator+=(const ExpertStatistics& other) {
+  ESPALIER_ASSERT(choices.size() == other.choices.size(), "{} and {} experts", choices.size(),
+                  other.choices.size());
+  for (std::size_t i = 0; i < choices.size(); ++i) choices[i] += other.choices[i];
+  balance_loss += other.balance_loss;
+  z_loss += other.z_loss;
+  further_rounds += other.further_rounds;
+  return *this;
+}
+
 void ExpertStatistics::append_to(std::vector<double>& values) const {
   if (!exist()) return;
   values.insert(values.end(), {balance_loss, z_loss, further_rounds});
@@ -59,11 +75,10 @@ ExpertBalance::ExpertBalance(const LocalSizes& sizes, const ActivationShape& sha
       s_(scratch),
       context_(context),
       comm_(communicators),
-      summed_(num_sparse_blocks(sizes) * static_cast<std::size_t>(sizes.num_experts)),
+      summed_(ExpertStatistics::none(sizes).choices),
       all_(static_cast<std::size_t>(sizes.num_experts)),
-      upload_(all_.size()) {
-  statistics_.choices.resize(summed_.size());
-}
+      upload_(all_.size()),
+      statistics_(ExpertStatistics::none(sizes)) {}
 
 void ExpertBalance::begin(std::span<const OfBlock> blocks, bool first, double num_sequences) {
   num_sequences_ = num_sequences;

@@ -23,7 +23,10 @@ struct ExpertStatistics {
   /// Passes of a layer times the rounds beyond its first, told by one rank of each expert group.
   double further_rounds = 0.0;
 
+  /// No choices, of a model of these sizes.
+  static ExpertStatistics none(const LocalSizes& sizes);
   bool exist() const { return !choices.empty(); }
+  ExpertStatistics& operator+=(const ExpertStatistics& other);
   /// As values that can be summed over ranks, and back. Nothing where there are no experts.
   void append_to(std::vector<double>& values) const;
   static ExpertStatistics from(std::span<const double> values);

@@ -53,8 +53,8 @@ void Stage::experts_weights_backward(const Block& block, bool first) {
 
 void Stage::begin_balance(int slot, const BackwardPass& pass) {
   std::vector<ExpertBalance::OfBlock> blocks;
-  for (std::int64_t i = 0; i < a_.extent.num_layers; ++i) {
-    const Block block = block_of(slot, i);
+  for (std::int64_t i = 0; i < extent().num_layers; ++i) {
+    const Block block = block_of(slot, kNoWeightSlot, i);
     if (!has_experts(block)) continue;
     const Experts::Layer layer = experts_of(block);
     const auto own = static_cast<std::size_t>(comm_.expert ? comm_.expert->rank() : 0);
@@ -69,7 +69,7 @@ void Stage::begin_balance(int slot, const BackwardPass& pass) {
 }
 
 ExpertStatistics Stage::take_expert_statistics() {
-  return expert_balance_ ? expert_balance_->take() : ExpertStatistics{};
+  return expert_balance_ ? expert_balance_->take() : ExpertStatistics::none(sizes_);
 }
 
 }  // namespace espalier::model

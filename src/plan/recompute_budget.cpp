@@ -107,7 +107,7 @@ std::array<double, kNumRecomputeModes> recompute_costs(const config::Parameters&
   // Of two blocks the first is recomputed. One data rank and micro-batch show all of it.
   config::Parameters p = parameters;
   p.model.num_hidden_layers = 2;
-  p.parallel.data = 1;
+  p.parallel.data = p.parallel.pipeline = 1;
   p.training.global_batch_size = p.training.micro_batch_size;
   const parallel::ProcessGrid grid({.tensor = shape.tensor, .context = shape.context}, 0);
   const Balance balance = balance_of(room.backend);

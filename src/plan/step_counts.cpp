@@ -6,7 +6,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
-#include "model/stage.hpp"
+#include "parallel/pipeline_link.hpp"
 #include "train/step/step.hpp"
 
 namespace espalier::plan {
@@ -56,9 +56,10 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
                                    narrow<int>(p.parallel.expert))),
       memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
   memory.parameter_store->connect(communicators);
-  model::Stage stage(memory.architecture, *memory.weights, *memory.activations, context,
-                     communicators);
-  stage.set_weight_use(*memory.parameter_store);
+  model::RankStages stages(memory.architecture, *memory.weights, *memory.activations, context,
+                           communicators);
+  stages.set_weight_use(*memory.parameter_store);
+  parallel::CountingLink link;
   context.profiler().record_operations(true);
   const model::Batch batch = planned_batch(p);
   // With the sums travel the signals of the ranks; of a planned rank all values are 0.
@@ -69,7 +70,7 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
     return train::StepSums{};
   };
   train::training_step(
-      step_model(context, grid, communicators, stage, memory),
+      step_model(context, grid, communicators, stages, memory, &link),
       {.num_micro_batches =
            div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data),
        .num_targets =

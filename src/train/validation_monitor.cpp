@@ -58,7 +58,7 @@ void ValidationMonitor::validate() {
     return !exchange_.is_urgent();
   };
   const Evaluation result =
-      evaluate(run_.model.stage, run_.model.communicators, run_.rank_context.grid,
+      evaluate(forward_losses(run_.rank_context, run_.model), run_.model.communicators, run_.rank_context.grid,
                {&data_.stream(), data_.bytes_per_token(), documents_},
                run_.parameters.training.micro_batch_size, run_.parameters.training.sequence_length,
                run_.parameters.validation.sequences, may_go_on, round_s_);

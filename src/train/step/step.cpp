@@ -34,22 +34,56 @@ std::string describe_not_finite(parallel::Communicator& world, const StepSums& o
 
 }  // namespace
 
+void take_pass(const StepModel& m, const pipeline::Step& step,
+               const std::function<model::Batch()>& load, model::Stage::BackwardPass backward) {
+  model::Stage& stage = m.stages[m.part.placement.chunk_of(step.action.stage)];
+  backward.d_output = m.part.input_of(step);
+  backward.d_input = m.part.output_of(step);
+  switch (step.action.kind) {
+    case pipeline::ActionKind::forward:
+      stage.load(step.slot, load());
+      return stage.forward(step.slot, m.part.input_of(step), m.part.output_of(step));
+    case pipeline::ActionKind::backward:
+      return stage.backward(step.slot, backward);
+    case pipeline::ActionKind::backward_inputs:
+      return stage.backward_inputs(step.slot, step.weight_slot, backward);
+    case pipeline::ActionKind::backward_weights:
+      return stage.backward_weights(step.slot, step.weight_slot, backward);
+  }
+}
+
+// The program of a rank without a pipeline is the forward and the backward pass of one micro-batch
+// after another. The gradients of a stage are made in the order of the micro-batches in every
+// program, so that they have the same bits; the last one completes them.
+void pass_micro_batches(const StepModel& m, const StepBatches& batches, float gradient_factor) {
+  const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
+  const float loss_scale = static_cast<float>(1.0 / num_targets) * gradient_factor;
+  std::int64_t forwards = 0;
+  play(m.context, m.part, [&](const pipeline::Step& step) {
+    const std::int64_t micro = step.action.micro_batch;
+    forwards += is_forward(step.action) ? 1 : 0;
+    const bool last = micro + 1 == batches.num_micro_batches;
+    const auto reduce_last = [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); };
+    take_pass(m, step, [&] { return batches.load(micro); },
+              {.loss_scale = loss_scale,
+               .first = micro == 0,
+               .last = last,
+               .bucket_done = reduce_last,
+               .num_sequences = static_cast<double>(batches.num_sequences)});
+  });
+  ESPALIER_ASSERT(forwards == batches.num_micro_batches * m.part.placement.chunks,
+                  "{} forward passes of {} micro-batches", forwards, batches.num_micro_batches);
+}
+
 StepResult training_step(const StepModel& m, const StepBatches& batches, const StepUpdate& update,
                          const StepHooks& hooks) {
   const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
-  for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
-    const bool last = micro + 1 == batches.num_micro_batches;
-    m.stage.train(
-        batches.load(micro), static_cast<float>(1.0 / num_targets) * hooks.fault.gradient_factor,
-        /*first=*/micro == 0,
-        [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); },
-        static_cast<double>(batches.num_sequences));
-  }
-  const double loss = m.stage.take_loss_sum() * hooks.fault.loss_factor;
+  pass_micro_batches(m, batches, hooks.fault.gradient_factor);
+  const double loss = m.stages.take_loss_sum() * hooks.fault.loss_factor;
   const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
   const StepSums of_rank{.loss = loss,
                          .square_sums = {square_sums.begin(), square_sums.end()},
-                         .experts = m.stage.take_expert_statistics()};
+                         .experts = m.stages.take_expert_statistics()};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
   const double norm = std::sqrt(optim::squared_norm(sums.square_sums));
   StepFindings findings{.step = update.step, .loss = sums.loss / num_targets, .grad_norm = norm};

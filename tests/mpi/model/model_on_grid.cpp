@@ -8,6 +8,7 @@
 
 #include "model/initialize.hpp"
 #include "parallel/comm/counting_communicator.hpp"
+#include "train/step/programs.hpp"
 
 namespace espalier::testing {
 
@@ -87,7 +88,9 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
 namespace {
 
 parallel::GridShape shape_of(const config::Parameters& p) {
-  return {.tensor = static_cast<int>(p.parallel.tensor), .data = static_cast<int>(p.parallel.data)};
+  return {.tensor = static_cast<int>(p.parallel.tensor),
+          .data = static_cast<int>(p.parallel.data),
+          .pipeline = static_cast<int>(p.parallel.pipeline)};
 }
 
 /// Rows and columns of `rectangle` out of a global tensor.
@@ -150,7 +153,12 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
           parameters, grid, context,
           parallel::registered_memory(session(), grid, context, library_of_test()))),
       communicators(communicators_of(parameters, grid, memory, context)),
-      stage(memory.architecture, *memory.weights, *memory.activations, context, communicators) {
+      link(grid.shape().pipeline == 1
+               ? nullptr
+               : parallel::make_pipeline_link(session(), grid, memory.assignment.placement, context,
+                                              library_of_test())),
+      stages(memory.architecture, *memory.weights, *memory.activations, context, communicators),
+      stage(stages[0]) {
   memory.parameter_store->connect(communicators);
   const bool reached =
       parallel::register_buffers(communicators, memory.activation_arena.from_source());
@@ -204,9 +212,12 @@ ModelOnGrid::Tokens ModelOnGrid::share_of(const std::vector<std::uint32_t>& toke
 double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) {
   const Tokens share = share_of(tokens, num_sequences);
   const double total = static_cast<double>(num_sequences * parameters.training.sequence_length);
-  stage.train(share.view(), static_cast<float>(1.0 / total), /*first=*/true, [&](int bucket) {
-    memory.parameter_store->accumulated(context, bucket, /*last=*/true);
-  });
+  stage.train(share.view(), {.loss_scale = static_cast<float>(1.0 / total),
+                             .first = true,
+                             .last = true,
+                             .bucket_done = [&](int bucket) {
+                               memory.parameter_store->accumulated(context, bucket, /*last=*/true);
+                             }});
   std::array<double, 1> loss{train::loss_share(grid, stage.take_loss_sum())};
   communicators.world->all_reduce_sum(loss);
   return loss[0] / total;
@@ -216,7 +227,12 @@ train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int6
                                     const train::StepHooks& hooks) {
   config::OptimizerParameters unclipped = parameters.optimizer;
   unclipped.max_grad_norm = 0.0;
-  return train::training_step(plan::step_model(context, grid, communicators, stage, memory),
+  config::Parameters p = parameters;  // some tests take other steps than those of their parameters
+  p.training.global_batch_size =
+      batches.num_micro_batches * p.training.micro_batch_size * grid.shape().data;
+  memory.program = train::training_program(p, grid);
+  return train::training_step(plan::step_model(context, grid, communicators, stages, memory,
+                                               link.get()),
                               batches,
                               {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
 }

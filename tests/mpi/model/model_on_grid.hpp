@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "device/context.hpp"
-#include "model/stage.hpp"
+#include "model/rank_stages.hpp"
 #include "parallel/comm/session.hpp"
+#include "parallel/pipeline_link.hpp"
 #include "plan/memory_plan.hpp"
 #include "support/hdf5_fixture.hpp"
 #include "train/step/step.hpp"
@@ -67,7 +68,9 @@ struct ModelOnGrid {
   device::Context context;
   plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
-  model::Stage stage;
+  std::unique_ptr<parallel::PipelineLink> link;  ///< null without a pipeline
+  model::RankStages stages;
+  model::Stage& stage;  ///< the only one of a rank, without a pipeline
 
  private:
   struct WithoutWeights {};
