@@ -41,11 +41,14 @@ ParameterStore::ParameterStore(std::vector<LocalTensor> tensors, const ProcessGr
       num_tensor_(grid.shape().tensor),
       num_buckets_(count_buckets(tensors_)),
       spans_(distinct_groups(grid, spans_of(tensors_))),
+      asked_spans_(spans_),
       buckets_(static_cast<std::size_t>(num_buckets_), ShardsBySpan(spans_.size())),
       all_(spans_.size()),
       num_users_(static_cast<std::size_t>(num_buckets_)),
       gather_order_(num_users_.size()),
       next_gather_(gather_order_.size()) {
+  const auto is_tied = [](const LocalTensor& t) { return t.spec->tied_pipeline_rank >= 0; };
+  if (std::any_of(tensors_.begin(), tensors_.end(), is_tied)) asked_spans_.push_back(Span::tied);
   std::iota(gather_order_.begin(), gather_order_.end(), 0);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const LocalTensor& tensor = tensors_[i];

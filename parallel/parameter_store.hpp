@@ -44,8 +44,9 @@ class ParameterStore {
   std::span<const OwnedShard> shards() const { return partition_.shards(); }
   int num_buckets() const { return num_buckets_; }
 
-  /// The groups that the collectives need of GridCommunicators::gradients.
-  std::span<const Span> gradient_spans() const { return spans_; }
+  /// What the collectives need of make_communicators: the spans of GridCommunicators::gradients,
+  /// and Span::tied where a weight here is held by two stages.
+  std::span<const Span> gradient_spans() const { return asked_spans_; }
   /// The communicators for all that follows, which must outlive it. Before the first collective.
   void connect(GridCommunicators& communicators) { communicators_ = &communicators; }
   /// Whether a GPU computes on while gradients are summed and weights gathered
@@ -86,7 +87,8 @@ class ParameterStore {
   int num_tensor_;
   bool overlap_ = false;
   int num_buckets_;
-  std::vector<Span> spans_;
+  std::vector<Span> spans_;        ///< by which gradients are summed and weights gathered
+  std::vector<Span> asked_spans_;  ///< and Span::tied
   GridCommunicators* communicators_ = nullptr;
   int tied_bucket_ = LocalTensor::kElsewhere;  ///< of an embedding tied to another rank's LM head
   bool is_tied_pending_ = false;               ///< its gradients are complete and not yet summed

@@ -43,6 +43,19 @@ class Communicator {
   /// Grouped all-gather in place: every rank's shard becomes known to all.
   virtual void all_gather_shards(std::span<const RowShards> tensors) = 0;
 
+  /// All-to-all of rows of any dtype, byte for byte: rank j gets the send_rows[j] rows of `in` that
+  /// follow those for the ranks before it, and sends receive_rows[j] rows, which come into `out` in
+  /// the order of the ranks. Both spans have size() entries, 0 where nothing passes; what rank i
+  /// sends to j, j receives from i. `out` and `in` have the same columns and may have more rows
+  /// than that; they do not overlap. Every rank of the group calls, also without rows.
+  virtual void exchange_rows(device::View out, device::ConstView in,
+                             std::span<const std::int64_t> send_rows,
+                             std::span<const std::int64_t> receive_rows) = 0;
+  /// Exact integers of the host: all (size, n) = `mine` (n) of every rank, in rank order. Known on
+  /// return, whatever streams do.
+  virtual void all_gather_counts(std::span<std::int64_t> all,
+                                 std::span<const std::int64_t> mine) = 0;
+
   /// Small host values, summed in rank order in fp64: the same bits on every rank.
   virtual void all_reduce_sum(std::span<double> values) = 0;
   virtual void all_reduce_max(std::span<double> values) = 0;

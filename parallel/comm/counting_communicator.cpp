@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "parallel/comm/mpi_communicator.hpp"
+#include "parallel/comm/row_exchange.hpp"
 
 namespace espalier::parallel {
 
@@ -72,6 +73,24 @@ void CountingCommunicator::all_gather_shards(std::span<const RowShards> tensors)
   if (inner_) inner_->all_gather_shards(tensors);
 }
 
+void CountingCommunicator::exchange_rows(View out, ConstView in,
+                                         std::span<const std::int64_t> send_rows,
+                                         std::span<const std::int64_t> receive_rows) {
+  check_row_exchange(out, in, send_rows, receive_rows, rank_, size_);
+  const std::int64_t row = in.cols * static_cast<std::int64_t>(size_of(in.dtype));
+  const std::int64_t rows = sum_of_rows(send_rows);
+  add("exchange_rows", rows * row, (rows - send_rows[static_cast<std::size_t>(rank_)]) * row);
+  if (inner_) inner_->exchange_rows(out, in, send_rows, receive_rows);
+}
+
+void CountingCommunicator::all_gather_counts(std::span<std::int64_t> all,
+                                             std::span<const std::int64_t> mine) {
+  const auto bytes = static_cast<std::int64_t>(mine.size_bytes());
+  add("all_gather of counts", bytes, bytes * (size_ - 1));
+  if (inner_) return inner_->all_gather_counts(all, mine);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = mine[i % mine.size()];
+}
+
 void CountingCommunicator::all_reduce_sum(std::span<double> values) {
   add("all_reduce of values", static_cast<std::int64_t>(values.size_bytes()),
       MpiCommunicator::bytes_of_value_sum(values.size(), size_));
@@ -132,6 +151,8 @@ GridCommunicators counting_communicators(const ProcessGrid& grid,
   result.tensor = make(Span::tensor);
   if (overlap_tensor && grid.shape().tensor > 1) result.tensor_overlap = make(Span::tensor);
   for (const Span span : distinct_groups(grid, gradient_spans)) result.gradients[span] = make(span);
+  if (grid.size_of(Span::expert) > 1) result.expert = make(Span::expert);
+  if (needs_tied(gradient_spans) && grid.size_of(Span::tied) > 1) result.tied = make(Span::tied);
   result.world = make(Span::world);
   return result;
 }
@@ -143,6 +164,8 @@ GridCommunicators counted(GridCommunicators communicators) {
   count(communicators.tensor);
   count(communicators.tensor_overlap);
   for (auto& [span, group] : communicators.gradients) count(group);
+  count(communicators.expert);
+  count(communicators.tied);
   count(communicators.world);
   return communicators;
 }
@@ -158,6 +181,8 @@ std::map<std::string, CollectiveCosts> costs_of(const GridCommunicators& communi
   add("tensor", communicators.tensor);
   add("tensor (overlap)", communicators.tensor_overlap);
   for (const auto& [span, group] : communicators.gradients) add(gradient_group_name(span), group);
+  add("expert", communicators.expert);
+  add("tied", communicators.tied);
   add("world", communicators.world);
   return costs;
 }

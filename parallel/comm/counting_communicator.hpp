@@ -39,6 +39,10 @@ class CountingCommunicator : public Communicator {
   void reduce_scatter_sum(device::View out, device::ConstView in) override;
   void reduce_scatter_shards(std::span<const RowShards> tensors) override;
   void all_gather_shards(std::span<const RowShards> tensors) override;
+  void exchange_rows(device::View out, device::ConstView in,
+                     std::span<const std::int64_t> send_rows,
+                     std::span<const std::int64_t> receive_rows) override;
+  void all_gather_counts(std::span<std::int64_t> all, std::span<const std::int64_t> mine) override;
   void all_reduce_sum(std::span<double> values) override;
   void all_reduce_max(std::span<double> values) override;
   void all_reduce_min(std::span<double> values) override;

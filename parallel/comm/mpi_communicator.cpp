@@ -7,6 +7,7 @@
 
 #include "base/integers.hpp"
 #include "parallel/comm/mpi_check.hpp"
+#include "parallel/comm/row_exchange.hpp"
 
 namespace espalier::parallel {
 
@@ -158,6 +159,27 @@ std::int64_t MpiCommunicator::bytes_of_value_sum(std::size_t count, int size) {
   return each * static_cast<std::int64_t>(sizeof(double)) * (size - 1);
 }
 
+void MpiCommunicator::exchange_rows(View out, ConstView in, std::span<const std::int64_t> send_rows,
+                                    std::span<const std::int64_t> receive_rows) {
+  check_row_exchange(out, in, send_rows, receive_rows, rank(), size());
+  const std::int64_t row_bytes = in.cols * static_cast<std::int64_t>(size_of(in.dtype));
+  const auto divide = [&](std::byte* data, std::span<const std::int64_t> rows,
+                          std::vector<Stretch>& stretches) {
+    stretches.clear();
+    for (const std::int64_t count : rows) {
+      stretches.push_back({data, count * row_bytes});
+      data += count * row_bytes;
+    }
+  };
+  divide(bytes_of(in), send_rows, to_rank_);
+  divide(bytes_of(out), receive_rows, from_rank_);
+  const auto own = static_cast<std::size_t>(rank());
+  if (to_rank_[own].bytes > 0)
+    std::memcpy(from_rank_[own].data, to_rank_[own].data,
+                static_cast<std::size_t>(to_rank_[own].bytes));
+  exchange_.exchange(to_rank_, from_rank_);
+}
+
 void MpiCommunicator::broadcast(View data, int root) {
   require_contiguous("broadcast", data);
   if (size() == 1) return;
@@ -225,6 +247,17 @@ std::vector<double> MpiCommunicator::all_gather(double value) {
             "MPI_Allgather");
   bytes_sent_ += static_cast<std::int64_t>(sizeof(double)) * (size() - 1);
   return all;
+}
+
+void MpiCommunicator::all_gather_counts(std::span<std::int64_t> all,
+                                        std::span<const std::int64_t> mine) {
+  ESPALIER_ASSERT(all.size() == mine.size() * static_cast<std::size_t>(size()),
+                  "{} counts of each of {} ranks into {}", mine.size(), size(), all.size());
+  const int count = narrow<int>(mine.size());
+  check_mpi(
+      MPI_Allgather(mine.data(), count, MPI_INT64_T, all.data(), count, MPI_INT64_T, communicator_),
+      "MPI_Allgather");
+  bytes_sent_ += static_cast<std::int64_t>(mine.size_bytes()) * (size() - 1);
 }
 
 std::string MpiCommunicator::broadcast(std::string text, int root) {

@@ -45,6 +45,10 @@ class MpiCommunicator final : public Communicator {
   void reduce_scatter_sum(device::View out, device::ConstView in) override;
   void reduce_scatter_shards(std::span<const RowShards> tensors) override;
   void all_gather_shards(std::span<const RowShards> tensors) override;
+  void exchange_rows(device::View out, device::ConstView in,
+                     std::span<const std::int64_t> send_rows,
+                     std::span<const std::int64_t> receive_rows) override;
+  void all_gather_counts(std::span<std::int64_t> all, std::span<const std::int64_t> mine) override;
   void all_reduce_sum(std::span<double> values) override;
   void all_reduce_max(std::span<double> values) override;
   void all_reduce_min(std::span<double> values) override;
@@ -67,7 +71,8 @@ class MpiCommunicator final : public Communicator {
   MPI_Comm communicator_;
   MpiExchange exchange_;
   std::vector<double> values_;
-  std::int64_t bytes_sent_ = 0;  ///< beside the exchange's
+  std::vector<Stretch> to_rank_, from_rank_;  ///< of exchange_rows
+  std::int64_t bytes_sent_ = 0;               ///< beside the exchange's
 };
 
 }  // namespace espalier::parallel

@@ -54,6 +54,7 @@ MpiExchange::MpiExchange(MPI_Comm communicator, std::shared_ptr<Staging> staging
       block_(block),
       staging_(std::move(staging)),
       slot_bytes_(message_limit(size_, max_message_bytes)),
+      part_bytes_(kPartMessages * max_message_bytes),
       plan_(size_, slot_bytes_) {
   if (size_ > 1) staging_->reserve(4 * size_ * slot_bytes_);
   for (auto& requests : requests_) requests.reserve(2 * static_cast<std::size_t>(size_));
@@ -202,6 +203,26 @@ void MpiExchange::gather() {
     wait(round);
     unpack_round(round);
   }
+}
+
+// --- Without sums: all receives, then all sends, each rank beginning with another peer. ---
+
+void MpiExchange::exchange(std::span<const Stretch> to_rank, std::span<const Stretch> from_rank) {
+  const auto parts_of = [&](const Stretch& stretch, auto&& post) {
+    for (std::int64_t begin = 0; begin < stretch.bytes; begin += part_bytes_)
+      post(stretch.data + begin, std::min(part_bytes_, stretch.bytes - begin));
+  };
+  for (int shift = 1; shift < size_; ++shift) {
+    const int from = (rank_ - shift + size_) % size_;
+    parts_of(from_rank[static_cast<std::size_t>(from)],
+             [&](std::byte* data, std::int64_t bytes) { post_receive(0, data, bytes, from); });
+  }
+  for (int shift = 1; shift < size_; ++shift) {
+    const int to = (rank_ + shift) % size_;
+    parts_of(to_rank[static_cast<std::size_t>(to)],
+             [&](const std::byte* data, std::int64_t bytes) { post_send(0, data, bytes, to); });
+  }
+  wait(0);
 }
 
 void MpiExchange::sum_everywhere(const View& data) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "device/view.hpp"
@@ -36,6 +37,9 @@ class MpiExchange {
   /// Staging stays near this size however many ranks there are.
   static constexpr std::int64_t kStagingBytes = std::int64_t{16} << 20;
 
+  /// What only passes is not summed in the cache: it goes in long parts, which MPI counts with int.
+  static constexpr std::int64_t kPartMessages = 4096;
+
   /// `communicator` stays the caller's and must outlive this. `block`: of sum_in_rank_order.
   MpiExchange(MPI_Comm communicator, std::shared_ptr<Staging> staging,
               std::int64_t max_message_bytes, int block = 1);
@@ -60,6 +64,9 @@ class MpiExchange {
   void sum_into(const device::View& out);
   /// Every rank's stream becomes that rank's own.
   void gather();
+  /// Without a plan, in messages of at most kPartMessages times the longest one: from_rank and
+  /// to_rank have a stretch for every rank of the group, of which the own ones are left alone.
+  void exchange(std::span<const Stretch> to_rank, std::span<const Stretch> from_rank);
   /// Without a plan: everyone sends all of `data`, at most slot_bytes(), and sums it.
   void sum_everywhere(const device::View& data);
 
@@ -85,7 +92,7 @@ class MpiExchange {
   MPI_Comm communicator_;
   int rank_, size_, block_;
   std::shared_ptr<Staging> staging_;
-  std::int64_t slot_bytes_;
+  std::int64_t slot_bytes_, part_bytes_;
   MessagePlan plan_;
   std::array<std::vector<MPI_Request>, 2> requests_;
   std::vector<const void*> sources_;

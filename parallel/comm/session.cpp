@@ -12,6 +12,7 @@
 #include "base/error.hpp"
 #include "parallel/comm/mpi_check.hpp"
 #include "parallel/comm/mpi_communicator.hpp"
+#include "parallel/comm/mpi_pipeline_link.hpp"
 #include "parallel/comm/nccl_communicator.hpp"
 #include "parallel/comm/nccl_shards.hpp"
 #include "parallel/comm/staged_communicator.hpp"
@@ -139,14 +140,35 @@ void MpiSession::abort(int status) {
 
 const char* gradient_group_name(Span span) {
   if (span == Span::tokens_shared) return "data";
+  if (span == Span::expert_data) return "expert data";
   return span == Span::kv_tokens ? "kv replicas x data" : "tensor x data";
 }
 
 std::vector<Span> distinct_groups(const ProcessGrid& grid, std::span<const Span> spans) {
   std::set<Span> distinct;
   for (const Span span : spans)
-    if (grid.size_of(span) > 1) distinct.insert(grid.simplest(span));
+    if (span != Span::tied && grid.size_of(span) > 1) distinct.insert(grid.simplest(span));
   return {distinct.begin(), distinct.end()};
+}
+
+namespace {
+
+/// The spans of all ranks: stages have other tensors, and every rank must make the same groups.
+/// Collective.
+std::vector<Span> spans_of_all(Communicator& world, std::span<const Span> spans) {
+  std::vector<double> wanted(static_cast<std::size_t>(Span::world) + 1);
+  for (const Span span : spans) wanted[static_cast<std::size_t>(span)] = 1.0;
+  world.all_reduce_max(wanted);
+  std::vector<Span> all;
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    if (wanted[i] > 0.0) all.push_back(static_cast<Span>(i));
+  return all;
+}
+
+}  // namespace
+
+bool needs_tied(std::span<const Span> spans) {
+  return std::find(spans.begin(), spans.end(), Span::tied) != spans.end();
 }
 
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
@@ -191,11 +213,33 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   if (overlap_tensor && grid.shape().tensor > 1)
     result.tensor_overlap =
         make(Span::tensor, beside(CommunicationStream::tensor), "tensor (overlap)");
-  for (const Span span : distinct_groups(grid, gradient_spans))
+  const std::vector<Span> spans = spans_of_all(session.world(), gradient_spans);
+  for (const Span span : distinct_groups(grid, spans))
     result.gradients[span] =
         make(span, beside(CommunicationStream::data), gradient_group_name(span));
+  if (grid.views().expert > 1) result.expert = make(Span::expert, compute, "expert");
+  if (grid.shape().pipeline > 1 && needs_tied(spans)) {
+    result.tied = make(Span::tied, beside(CommunicationStream::data), "tied");
+    if (result.tied->size() == 1) result.tied = nullptr;  // a stage between
+  }
   result.world = std::make_unique<MpiCommunicator>(duplicate_of(all), staging);
   return result;
+}
+
+std::unique_ptr<PipelineLink> make_pipeline_link(MpiSession& session, const ProcessGrid& grid,
+                                                 const pipeline::Placement& placement,
+                                                 const device::Context& context,
+                                                 CollectiveLibrary library) {
+  ESPALIER_ASSERT(placement.ranks == grid.shape().pipeline && grid.size() == session.size(),
+                  "a pipeline of {} ranks on {}, {} ranks", placement.ranks, grid.describe(),
+                  session.size());
+  MPI_Comm ranks =
+      part_of(session.mpi_world().handle(), grid.first_of(Span::pipeline), grid.rank());
+  if (context.on_host())
+    return std::make_unique<MpiPipelineLink>(ranks, placement, nullptr, nullptr);
+  if (library == CollectiveLibrary::nccl) uses_nccl(session.world(), *context.gpu(), library);
+  return std::make_unique<MpiPipelineLink>(ranks, placement, context.shared_gpu(),
+                                           context.queue().stream);
 }
 
 device::MemorySource registered_memory(MpiSession& session, const ProcessGrid& grid,

@@ -58,20 +58,29 @@ struct GridCommunicators {
   /// spans. Over MPI sums are taken within each block of ProcessGrid::block_of consecutive ranks
   /// first, in rank order, and then over the blocks; NCCL's order is its own.
   std::map<Span, std::unique_ptr<Communicator>> gradients;
+  /// Along it the rows of tokens are sent to their experts; null where the experts of a layer are
+  /// all on this rank.
+  std::unique_ptr<Communicator> expert;
+  /// The ranks of the first and the last stage at this place, which hold the same embedding; null
+  /// where this rank has no such peer, or nothing asked for it (Span::tied).
+  std::unique_ptr<Communicator> tied;
   std::unique_ptr<Communicator> world;
 };
 /// What messages and counts call the group of a gradient's span.
 const char* gradient_group_name(Span span);
 /// The groups of more than one rank that these spans of gradients need: each once, by
-/// ProcessGrid::simplest, in order.
+/// ProcessGrid::simplest, in order. Without Span::tied, which is a sum before those.
 std::vector<Span> distinct_groups(const ProcessGrid& grid, std::span<const Span> spans);
+/// Whether Span::tied is among them.
+bool needs_tied(std::span<const Span> spans);
 /// What carries collectives of GPU memory; on the host it is always MPI. Automatic is NCCL where
 /// every rank has it and a GPU of its own, else MPI through host memory.
 enum class CollectiveLibrary { automatic, mpi, nccl };
 /// Communicators for memory where `context` computes (null: the host): those of `gradient_spans`
-/// in its communication stream for gradients and weights, that of the tensor group in its compute
-/// stream. `world` is for host values and texts. `overlap_tensor`: tensor_overlap too, in the
-/// communication stream of the tensor group.
+/// in its communication stream for gradients and weights, those of the tensor and expert groups in
+/// its compute stream. Ranks of other stages may name other spans: each rank gets those of all.
+/// Span::tied among them asks for `tied`. `world` is for host values and texts. `overlap_tensor`:
+/// tensor_overlap too, in the communication stream of the tensor group.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
                                      std::span<const Span> gradient_spans,
                                      const device::Context* context = nullptr,

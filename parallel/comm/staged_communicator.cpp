@@ -1,6 +1,7 @@
 #include "parallel/comm/staged_communicator.hpp"
 
 #include "base/integers.hpp"
+#include "parallel/comm/row_exchange.hpp"
 
 namespace espalier::parallel {
 namespace {
@@ -92,6 +93,22 @@ void StagedCommunicator::broadcast(View data, int root) {
   wait();
   host_->broadcast(host, root);
   if (rank() != root) store(data, host);
+  wait();
+}
+
+void StagedCommunicator::exchange_rows(View out, ConstView in,
+                                       std::span<const std::int64_t> send_rows,
+                                       std::span<const std::int64_t> receive_rows) {
+  check_row_exchange(out, in, send_rows, receive_rows, rank(), size());
+  const ConstView sent = in.row_range(0, sum_of_rows(send_rows));
+  const View received = out.row_range(0, sum_of_rows(receive_rows));
+  std::byte* at = staging(padded_bytes(sent) + padded_bytes(received));
+  const View host_in = placed(sent, at);
+  const View host_out = placed(received, at + padded_bytes(sent));
+  fetch(host_in, sent);
+  wait();
+  host_->exchange_rows(host_out, host_in, send_rows, receive_rows);
+  store(received, host_out);
   wait();
 }
 

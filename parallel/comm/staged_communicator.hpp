@@ -29,6 +29,12 @@ class StagedCommunicator final : public Communicator {
   void reduce_scatter_sum(device::View out, device::ConstView in) override;
   void reduce_scatter_shards(std::span<const RowShards> tensors) override;
   void all_gather_shards(std::span<const RowShards> tensors) override;
+  void exchange_rows(device::View out, device::ConstView in,
+                     std::span<const std::int64_t> send_rows,
+                     std::span<const std::int64_t> receive_rows) override;
+  void all_gather_counts(std::span<std::int64_t> all, std::span<const std::int64_t> mine) override {
+    host_->all_gather_counts(all, mine);
+  }
   void all_reduce_sum(std::span<double> values) override { host_->all_reduce_sum(values); }
   void all_reduce_max(std::span<double> values) override { host_->all_reduce_max(values); }
   void all_reduce_min(std::span<double> values) override { host_->all_reduce_min(values); }

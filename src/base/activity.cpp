@@ -1,6 +1,8 @@
 #include "base/activity.hpp"
 
 #include <atomic>
+#include <mutex>
+#include <set>
 
 namespace espalier::activity {
 namespace {
@@ -15,6 +17,14 @@ void enter(const char* what) {
   name.store(what, std::memory_order_relaxed);
   // One writer: no need for an atomic addition.
   changes.store(changes.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
+const char* keep(const std::string& name) {
+  // Never destroyed: a watchdog may read names until the process ends.
+  static std::mutex mutex;
+  static auto& kept = *new std::set<std::string>;
+  const std::scoped_lock lock(mutex);
+  return kept.insert(name).first->c_str();
 }
 
 void set_step(std::int64_t number) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <string>
 
 namespace espalier {
 
@@ -10,6 +11,9 @@ namespace activity {
 /// From now on the process does this. `name` is a literal, as people read it: "attention",
 /// "reading a checkpoint". Costs a few nanoseconds.
 void enter(const char* name);
+/// A name that is not a literal: the same text, which stays until the process ends. For names of
+/// which there are few.
+const char* keep(const std::string& name);
 /// The step that is being computed, from 1; 0: none.
 void set_step(std::int64_t step);
 

@@ -27,7 +27,10 @@ bool is_wait_for_others(const std::string& activity) {
       "tensor communication",       "gradient communication",
       "weight communication",       "clipping",
       "exchange between the ranks", "waiting for the other ranks"};
-  return std::find(kWaits.begin(), kWaits.end(), activity) != kWaits.end();
+  // A message of a pipeline, which names what and from whom (parallel/pipeline_link.hpp).
+  const bool waits_for_stage = activity.rfind("waiting for ", 0) == 0 &&
+                               activity.find(" pipeline rank ") != std::string::npos;
+  return waits_for_stage || std::find(kWaits.begin(), kWaits.end(), activity) != kWaits.end();
 }
 
 HangWatch::HangWatch(std::vector<std::string> hosts, double timeout_s, double silence_s,
