@@ -13,8 +13,8 @@ namespace espalier::parallel {
 /// Messages between the stages of a pipeline: the residual stream forward, its gradient backward.
 /// The steps of a pipeline::RankProgram but `compute` are its calls, in their order. A message has
 /// the name that lowering.hpp gives it, {forward or backward_inputs, stage that takes it in,
-/// micro-batch}, and travels between ranks at the same place of their stages: a peer is a rank along
-/// the pipeline. Both ends post the messages of one direction and stage in the same order.
+/// micro-batch}, and travels between ranks at the same place of their stages: a peer is a rank
+/// along the pipeline. Both ends post the messages of one direction and stage in the same order.
 ///
 /// Posting does not wait. Buffers are contiguous, of the same size at both ends, and belong to the
 /// link from post to wait. On a GPU a wait is for what the compute stream does next, and a send is
@@ -61,7 +61,8 @@ struct LinkCost {
 };
 
 /// Counts messages and hands them on, or, without a link, does nothing else: then buffers may be
-/// planned. Says (Error, internal) when a message is waited for that is not posted, or posted twice.
+/// planned. Says (Error, internal) when a message is waited for that is not posted, or is posted
+/// twice.
 class CountingLink final : public PipelineLink {
  public:
   /// A link: direction (forward: true), and the rank along the pipeline at its other end.

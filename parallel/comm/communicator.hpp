@@ -46,8 +46,8 @@ class Communicator {
   /// All-to-all of rows of any dtype, byte for byte: rank j gets the send_rows[j] rows of `in` that
   /// follow those for the ranks before it, and sends receive_rows[j] rows, which come into `out` in
   /// the order of the ranks. Both spans have size() entries, 0 where nothing passes; what rank i
-  /// sends to j, j receives from i. `out` and `in` have the same columns and may have more rows than
-  /// that; they do not overlap. Every rank of the group calls, also without rows.
+  /// sends to j, j receives from i. `out` and `in` have the same columns and may have more rows
+  /// than that; they do not overlap. Every rank of the group calls, also without rows.
   virtual void exchange_rows(device::View out, device::ConstView in,
                              std::span<const std::int64_t> send_rows,
                              std::span<const std::int64_t> receive_rows) = 0;
