@@ -235,7 +235,7 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   if (shape.loss_chunk_tokens == 0)
     shape.loss_chunk_tokens = usual_loss_chunk(s, dtype, shape.on_gpu);
   shape.loss_chunk_tokens = std::min(shape.loss_chunk_tokens, num_tokens);
-  const std::int64_t chunk = shape.loss_chunk_tokens;
+  const std::int64_t loss_rows = shape.loss_chunk_tokens;
 
   attention = {.batch = shape.micro_batch_size,
                .query_length = shape.sequence_length,
@@ -292,13 +292,13 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   if (shape.experts.has_bias)
     expert_bias = arena.allocate("experts' bias", DType::f32, num_sparse_blocks(s), s.num_experts);
   arena.begin_part(kLossPart);
-  logits = arena.allocate("logits", dtype, chunk, s.vocab);
-  statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * chunk, 3);
+  logits = arena.allocate("logits", dtype, loss_rows, s.vocab);
+  statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * loss_rows, 3);
   own_statistics = shape.tensor_size == 1
                        ? statistics
-                       : arena.allocate("own loss statistics", DType::f32, chunk, 3);
-  token_loss = arena.allocate("token loss", DType::f32, 1, chunk);
-  log_sum_exp = arena.allocate("log_sum_exp", DType::f32, 1, chunk);
+                       : arena.allocate("own loss statistics", DType::f32, loss_rows, 3);
+  token_loss = arena.allocate("token loss", DType::f32, 1, loss_rows);
+  log_sum_exp = arena.allocate("log_sum_exp", DType::f32, 1, loss_rows);
   loss_sum = arena.allocate("loss sum", DType::f64, 1, 1);
   if (!shape.training) return;
 
