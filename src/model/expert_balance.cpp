@@ -1,6 +1,9 @@
 #include "model/expert_balance.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/moe/dispatch.hpp"
 
@@ -47,24 +50,39 @@ ExpertStatistics ExpertStatistics::from(std::span<const double> values) {
           .further_rounds = values[2]};
 }
 
-ExpertLoad ExpertLoad::of(const ExpertStatistics& s, std::int64_t num_experts) {
-  ExpertLoad load{.balance_loss = s.balance_loss,
-                  .z_loss = s.z_loss,
-                  .further_rounds = static_cast<std::int64_t>(s.further_rounds)};
-  const auto E = static_cast<std::size_t>(num_experts);
-  for (std::size_t begin = 0; begin < s.choices.size(); begin += E) {
-    double sum = 0.0, most = 0.0;
-    for (std::size_t e = begin; e < begin + E; ++e) {
-      sum += s.choices[e];
-      most = std::max(most, s.choices[e]);
-      if (s.choices[e] == 0.0) ++load.num_dead;
-    }
-    const double relative = sum > 0.0 ? most * static_cast<double>(num_experts) / sum : 0.0;
-    if (relative <= load.largest) continue;
-    load.largest = relative;
-    load.block = static_cast<std::int64_t>(begin / E);
+ExpertLoad ExpertLoad::of(const ExpertStatistics& s, const Architecture& architecture) {
+  ExpertLoad load;
+  load.balance_loss = s.balance_loss;
+  load.z_loss = s.z_loss;
+  load.further_rounds = static_cast<std::int64_t>(s.further_rounds);
+  const auto E = static_cast<std::size_t>(architecture.num_experts);
+  std::size_t begin = 0;
+  for (std::int64_t layer = 0; layer < architecture.num_layers; ++layer) {
+    if (!architecture.is_sparse(layer)) continue;
+    const auto choices = std::span(s.choices).subspan(begin, E);
+    begin += E;
+    const double sum = std::accumulate(choices.begin(), choices.end(), 0.0);
+    const double most = *std::max_element(choices.begin(), choices.end());
+    load.num_dead += std::count(choices.begin(), choices.end(), 0.0);
+    load.blocks.push_back({layer, sum > 0.0 ? most * static_cast<double>(E) / sum : 0.0});
   }
   return load;
+}
+
+const ExpertLoad::OfBlock& ExpertLoad::busiest() const {
+  return *std::max_element(blocks.begin(), blocks.end(), [](const OfBlock& a, const OfBlock& b) {
+    return a.largest < b.largest;
+  });
+}
+
+std::string ExpertLoad::describe() const {
+  const OfBlock& most = busiest();
+  std::string text = fmt::format("busiest expert {:.2f} of the mean (block {}), {} not chosen",
+                                 most.largest, most.layer, num_dead);
+  if (balance_loss > 0.0) text += fmt::format(", balance loss {:.3e}", balance_loss);
+  if (z_loss > 0.0) text += fmt::format(", z-loss {:.3e}", z_loss);
+  if (further_rounds > 0) text += fmt::format(", {} further rounds", further_rounds);
+  return text;
 }
 
 ExpertBalance::ExpertBalance(const LocalSizes& sizes, const ActivationShape& shape,
