@@ -82,9 +82,9 @@ struct ActivationShape {
   bool on_gpu = false;  ///< the batch needs a copy there
   RecomputeMix recompute = {};
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
-  int compute_capability = 0;   ///< of the GPU; 0: not known, or emulated
-  bool documents = false;       ///< whether batches have document starts
-  int num_slots = 1;            ///< micro-batches between their forward and backward pass
+  int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
+  bool documents = false;      ///< whether batches have document starts
+  int num_slots = 1;           ///< micro-batches between their forward and backward pass
   /// Of these, those whose gradients of the blocks' matrices are computed later.
   int num_weight_slots = 0;
   /// The stages of the rank. Slots are for any of them, so each is as large as the stage that needs
@@ -110,15 +110,17 @@ inline constexpr std::string_view kAttentionPart = "attention scratch";
 inline constexpr std::string_view kScratchPart = "transient buffers";
 inline constexpr std::string_view kMessagePart = "messages between stages";
 
-/// What blocks of a mode take: `kept` each, and `shared` once if one of them is there; a
-/// stronger mode's shared buffers are those of a weaker one and more.
+/// What blocks of a mode take: `kept` each in every slot, `deferred` each in every weight slot, and
+/// `shared` once if one of them is there; a stronger mode's shared buffers are those of a weaker
+/// one and more.
 struct BlockBytes {
-  std::int64_t kept, shared;
+  std::int64_t kept, deferred, shared;
 };
 BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
                        Recompute mode);
 
-/// Everything that the micro-batches of a rank's stages need beside weights, laid out once in one arena.
+/// Everything that the micro-batches of a rank's stages need beside weights, laid out once in one
+/// arena.
 struct Activations {
   Activations(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
               device::Arena& arena);

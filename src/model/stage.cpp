@@ -122,9 +122,8 @@ void Stage::backward_of_inputs(int slot, int weight_slot, const BackwardPass& pa
     // One addition of two sums over the micro-batches, wherever the two are (Span::tied).
     if (pass.last && architecture_.tied && buckets().has_head()) {
       const View gradient = weights_.gradients.embedding;
-      kernels::residual_add(context_, {.x = gradient,
-                                       .delta = weights_.gradients.lm_head,
-                                       .out = gradient});
+      kernels::residual_add(context_,
+                            {.x = gradient, .delta = weights_.gradients.lm_head, .out = gradient});
     }
     pass.bucket_done(buckets().embedding());
   } else {

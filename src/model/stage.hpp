@@ -15,10 +15,10 @@ namespace espalier::model {
 
 /// Consecutive blocks of the model on one rank (a chunk of Activations), with the embeddings where
 /// they begin it and final norm, LM head and loss where they end it: a stage of a pipeline, or all
-/// of the model. The stages of a rank share its weights and activations. What a micro-batch leaves for its backward pass is in its slot, so that several
-/// can be on their way. Passes are written out part by part, forward and backward side by side, in
-/// embedding.cpp, attention.cpp, mlp.cpp and head.cpp; weights and buffers are owned by the
-/// caller's arenas.
+/// of the model. The stages of a rank share its weights and activations. What a micro-batch leaves
+/// for its backward pass is in its slot, so that several can be on their way. Passes are written
+/// out part by part, forward and backward side by side, in embedding.cpp, attention.cpp, mlp.cpp
+/// and head.cpp; weights and buffers are owned by the caller's arenas.
 ///
 /// A stage without embeddings is given its input, the complete residual stream, and leaves the
 /// gradient of that; one without head leaves its output and is given the gradient of that. All four
@@ -49,14 +49,15 @@ class Stage {
 
   /// Gathers a micro-batch of ActivationShape's sizes into the slot. On return `batch` may go.
   void load(int slot, const Batch& batch);
-  /// Embedding and blocks, up to the final norm. `input` may go on return, and `output` is complete.
+  /// Embedding and blocks, up to the final norm. `input` may go on return, and `output` is
+  /// complete.
   void forward(int slot, device::ConstView input = {}, device::View output = {});
 
   struct BackwardPass {
-    float loss_scale;      ///< gradients are those of loss_scale * sum of token losses
-    bool first;            ///< they replace what is there; otherwise they are added
-    bool last;             ///< of the step: a tied weight's two gradients are added up
-    OfBucket bucket_done;  ///< the gradients of a bucket are final for the micro-batch
+    float loss_scale;                 ///< gradients are those of loss_scale * sum of token losses
+    bool first;                       ///< they replace what is there; otherwise they are added
+    bool last;                        ///< of the step: a tied weight's two gradients are added up
+    OfBucket bucket_done;             ///< the gradients of a bucket are final for the micro-batch
     device::ConstView d_output = {};  ///< of a stage without head
     device::View d_input = {};        ///< of a stage without embeddings
   };
@@ -136,9 +137,9 @@ class Stage {
                  Body&& body) {
     if (comm_.tensor->size() > 1 || a_.shape.recompute.any()) return body();
     const bool masked = block.slot.inputs.document_start.exists();
-    const auto number = static_cast<std::uint64_t>(
-        (block.layer * std::ssize(chunk_.slots) + slot) * (std::ssize(chunk_.deferred) + 1) +
-        weight_slot + 1);
+    const auto number = static_cast<std::uint64_t>((block.layer * std::ssize(chunk_.slots) + slot) *
+                                                       (std::ssize(chunk_.deferred) + 1) +
+                                                   weight_slot + 1);
     context_.replay(graph_keys_ +
                         ((number * 2 + (pass == Pass::forward ? 0 : 1)) * 2 + (first ? 1 : 0)) * 2 +
                         (masked ? 1 : 0),

@@ -10,8 +10,7 @@ namespace espalier::model {
 std::vector<StageExtent> StageAssignment::of_rank(int pipeline_rank) const {
   std::vector<StageExtent> chunks;
   for (int chunk = 0; chunk < placement.chunks; ++chunk)
-    chunks.push_back(
-        stages[static_cast<std::size_t>(placement.stage_of(pipeline_rank, chunk))]);
+    chunks.push_back(stages[static_cast<std::size_t>(placement.stage_of(pipeline_rank, chunk))]);
   return chunks;
 }
 
@@ -19,6 +18,36 @@ int StageAssignment::rank_of_layer(std::int64_t layer) const {
   for (std::size_t stage = 0; stage < stages.size(); ++stage)
     if (stages[stage].has_layer(layer)) return placement.rank_of(narrow<int>(stage));
   fail(ExitStatus::internal, "no stage has block {}", layer);
+}
+
+namespace {
+
+std::string describe(const StageExtent& stage) {
+  std::string text = stage.has_embedding ? "embedding" : "";
+  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (stage.num_layers == 1) add(fmt::format("block {}", stage.first));
+  if (stage.num_layers > 1)
+    add(fmt::format("blocks {} to {}", stage.first, stage.first + stage.num_layers - 1));
+  if (stage.has_head) add("LM head");
+  return text.empty() ? "nothing" : text;
+}
+
+}  // namespace
+
+std::string StageAssignment::picture() const {
+  constexpr int kFirst = 12, kLast = 4;
+  std::string text;
+  for (int rank = 0; rank < placement.ranks; ++rank) {
+    if (placement.ranks > kFirst + kLast && rank == kFirst) {
+      text += "  ...\n";
+      rank = placement.ranks - kLast;
+    }
+    text += fmt::format("  pipeline {:<4}", rank);
+    for (const StageExtent& stage : of_rank(rank))
+      text += fmt::format("{}{}", text.back() == ' ' ? "" : "; ", describe(stage));
+    text += "\n";
+  }
+  return text;
 }
 
 StageAssignment assign_stages(const pipeline::Placement& placement,
@@ -45,14 +74,12 @@ StageAssignment assign_stages(const Architecture& a, const config::Parameters& p
   const int chunks =
       p.parallel.chunks > 0 ? narrow<int>(p.parallel.chunks) : pipeline::default_chunks(kind);
   using Shape = pipeline::Placement::Shape;
-  const pipeline::Placement placement{
-      .shape = pipeline::is_v_shaped(kind) ? Shape::v : Shape::loop,
-      .ranks = ranks,
-      .chunks = chunks};
+  const pipeline::Placement placement{.shape = pipeline::is_v_shaped(kind) ? Shape::v : Shape::loop,
+                                      .ranks = ranks,
+                                      .chunks = chunks};
   if (!p.parallel.stage_layers.empty()) return assign_stages(placement, p.parallel.stage_layers);
-  return assign_stages(placement,
-                       stage_layers_by_cost(stage_costs(a, p.training.sequence_length),
-                                            placement.num_stages()));
+  return assign_stages(placement, stage_layers_by_cost(stage_costs(a, p.training.sequence_length),
+                                                       placement.num_stages()));
 }
 
 StageCosts stage_costs(const Architecture& a, std::int64_t sequence_length) {
@@ -65,8 +92,7 @@ StageCosts stage_costs(const Architecture& a, std::int64_t sequence_length) {
   const std::int64_t sparse =
       2 * a.hidden_size *
       (a.num_experts + matrices * a.num_experts_per_token * a.expert_intermediate);
-  StageCosts costs{.blocks = {},
-                   .head = static_cast<double>(2 * a.vocab_size * a.hidden_size)};
+  StageCosts costs{.blocks = {}, .head = static_cast<double>(2 * a.vocab_size * a.hidden_size)};
   for (std::int64_t layer = 0; layer < a.num_layers; ++layer)
     costs.blocks.push_back(static_cast<double>(attention + (a.is_sparse(layer) ? sparse : dense)));
   return costs;
@@ -154,7 +180,7 @@ void place_on_stages(std::vector<parallel::TensorSpec>& table, const StageAssign
   for (parallel::TensorSpec& spec : table) {
     const bool before_blocks =
         spec.role == WeightRole::embedding || spec.role == WeightRole::position_embedding;
-    spec.pipeline_rank = spec.layer >= 0   ? assignment.rank_of_layer(spec.layer)
+    spec.pipeline_rank = spec.layer >= 0 ? assignment.rank_of_layer(spec.layer)
                          : before_blocks ? assignment.rank_of_embedding()
                                          : assignment.rank_of_head();
     if (spec.role == WeightRole::embedding && tied &&

@@ -220,7 +220,8 @@ Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& 
   ESPALIER_ASSERT(assignment.placement.ranks == grid.shape().pipeline,
                   "stages of {} ranks on a pipeline of {}", assignment.placement.ranks,
                   grid.shape().pipeline);
-  weights = allocate_tensors(architecture, sizes_, stages_, TensorSet::weights, dtype, weight_arena);
+  weights =
+      allocate_tensors(architecture, sizes_, stages_, TensorSet::weights, dtype, weight_arena);
   if (gradient_arena != nullptr)
     gradients = allocate_tensors(architecture, sizes_, stages_, TensorSet::gradients, DType::f32,
                                  *gradient_arena);

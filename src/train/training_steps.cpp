@@ -76,7 +76,8 @@ void TrainingSteps::warm_up() {
                      .bucket_done = [](int) {}});
   }
   model_.stages.take_loss_sum();
-  share_gemm_algorithms(session_, rank_context_.context.gemm());
+  share_gemm_algorithms(session_, rank_context_.context.gemm(),
+                        rank_context_.grid.shape().pipeline);
   rank_context_.context.use_graphs(parameters_.device.graphs);
   rank_context_.context.profiler().reset();
 }

@@ -20,11 +20,11 @@ pipeline::Schedule training_schedule(const config::Parameters& p,
     return pipeline::make_schedule(pipeline::ScheduleKind::one_f_one_b,
                                    {.micro_batches = micro_batches});
   const pipeline::ScheduleKind kind = pipeline::schedule_from_name(p.parallel.schedule);
-  return pipeline::make_schedule(kind, {.ranks = shape.pipeline,
-                                        .micro_batches = micro_batches,
-                                        .chunks = p.parallel.chunks > 0
-                                                      ? narrow<int>(p.parallel.chunks)
-                                                      : pipeline::default_chunks(kind)});
+  return pipeline::make_schedule(
+      kind, {.ranks = shape.pipeline,
+             .micro_batches = micro_batches,
+             .chunks = p.parallel.chunks > 0 ? narrow<int>(p.parallel.chunks)
+                                             : pipeline::default_chunks(kind)});
 }
 
 pipeline::RankProgram training_program(const config::Parameters& p,

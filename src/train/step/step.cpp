@@ -63,14 +63,10 @@ void pass_micro_batches(const StepModel& m, const StepBatches& batches, float gr
     const std::int64_t micro = step.action.micro_batch;
     forwards += is_forward(step.action) ? 1 : 0;
     const bool last = micro + 1 == batches.num_micro_batches;
-    const auto reduce_last = [&](int bucket) {
-      m.parameters.accumulated(m.context, bucket, last);
-    };
-    take_pass(m, step, [&] { return batches.load(micro); },
-              {.loss_scale = loss_scale,
-               .first = micro == 0,
-               .last = last,
-               .bucket_done = reduce_last});
+    const auto reduce_last = [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); };
+    take_pass(
+        m, step, [&] { return batches.load(micro); },
+        {.loss_scale = loss_scale, .first = micro == 0, .last = last, .bucket_done = reduce_last});
   });
   ESPALIER_ASSERT(forwards == batches.num_micro_batches * m.part.placement.chunks,
                   "{} forward passes of {} micro-batches", forwards, batches.num_micro_batches);
