@@ -184,6 +184,7 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
     check_batches(p, has_grid, problems);
     if (has_grid) check_pipeline(p, has_model, problems);
     check_memory(p, problems);
+    if (has_model) check_balance(p, problems);
     resolve_length(p, use, problems);
     check_schedule(p, problems);
   }
