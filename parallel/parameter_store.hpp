@@ -23,8 +23,8 @@ namespace espalier::parallel {
 /// absent here and takes part in nothing, but has its place in every list.
 ///
 /// An embedding that is tied to the LM head of another rank (TensorSpec::tied_pipeline_rank) has a
-/// gradient on either. wait_for_gradients adds up the two before it sums their bucket, for only then
-/// both ranks have come to the end of their passes.
+/// gradient on either. wait_for_gradients adds up the two before it sums their bucket, for only
+/// then both ranks have come to the end of their passes.
 ///
 /// Stages 0 and 1 of ZeRO keep all weights and gradients at all times: gradients are summed with
 /// the last micro-batch, weights gathered once a step. On a GPU the collectives live in the
@@ -75,8 +75,8 @@ class ParameterStore {
 
   /// A micro-batch has added its gradients to those of the bucket. With the `last` one of a step
   /// they are summed: reduce-scatter to the owners (stage 1) or all-reduce (stage 0). Collective.
-  /// With overlap the sums are there only after wait_for_gradients, as are those of the bucket of an
-  /// embedding that is tied to another rank's LM head.
+  /// With overlap the sums are there only after wait_for_gradients, as are those of the bucket of
+  /// an embedding that is tied to another rank's LM head.
   void accumulated(device::Context& context, int bucket, bool last);
   /// All buckets are summed. Collective.
   void wait_for_gradients(device::Context& context);

@@ -33,7 +33,7 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
         model, batches,
         {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = step});
     if (step == 1) {  // every product has been met now
-      train::share_gemm_algorithms(session, context.gemm());
+      train::share_gemm_algorithms(session, context.gemm(), grid.shape().pipeline);
       context.use_graphs(p.device.graphs);
     }
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();

@@ -77,7 +77,7 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   allocate("qkv", mlp, &B::qkv, dtype, tokens, s.qkv_cols());
   if (s.rotates)
     allocate("qk", none, &B::qk, dtype, tokens, s.qk_cols());
-  else
+  else if (b.qkv.exists())
     b.qk = b.qkv.col_range(0, s.qk_cols());
   allocate("o", mlp, &B::o, dtype, tokens, s.q_cols());
   allocate("lse", mlp, &B::lse, DType::f32, shape.micro_batch_size * s.num_heads,
@@ -217,7 +217,11 @@ BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& requested
     allocate_block(sizes, shape, dtype, 0, Which::shared, shared, *arena);
     allocate_block(sizes, shape, dtype, 0, Which::kept, shared, *arena);
   }
-  return {.kept = second.used_bytes(), .shared = first.used_bytes() - second.used_bytes()};
+  device::Arena later = device::Arena::planning("deferred");
+  if (shape.training) allocate_deferred(sizes, shape, dtype, 0, later);
+  return {.kept = second.used_bytes(),
+          .deferred = later.used_bytes(),
+          .shared = first.used_bytes() - second.used_bytes()};
 }
 
 std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu) {
@@ -254,13 +258,12 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
     chunks.back().deferred.resize(static_cast<std::size_t>(shape.num_weight_slots));
   }
   for (std::size_t slot = 0; slot < chunks.front().slots.size(); ++slot)
-    allocate_over(chunks.size(), arena, [&](std::size_t chunk, device::Arena& in) {
-      chunks[chunk].slots[slot] = allocate_slot(s, shape, dtype, chunks[chunk].extent, shared, in);
+    allocate_over(chunks.size(), arena, [&](std::size_t c, device::Arena& in) {
+      chunks[c].slots[slot] = allocate_slot(s, shape, dtype, chunks[c].extent, shared, in);
     });
   for (std::size_t slot = 0; slot < chunks.front().deferred.size(); ++slot)
-    allocate_over(chunks.size(), arena, [&](std::size_t chunk, device::Arena& in) {
-      chunks[chunk].deferred[slot] =
-          allocate_weight_slot(s, shape, dtype, chunks[chunk].extent, in);
+    allocate_over(chunks.size(), arena, [&](std::size_t c, device::Arena& in) {
+      chunks[c].deferred[slot] = allocate_weight_slot(s, shape, dtype, chunks[c].extent, in);
     });
   arena.begin_part(kMessagePart);
   messages = MessageBuffers(shape.messages, local, s.hidden, dtype, arena);

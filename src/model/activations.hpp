@@ -115,10 +115,11 @@ inline constexpr std::string_view kExpertsPart = "experts' rows and weights";
 inline constexpr std::string_view kScratchPart = "transient buffers";
 inline constexpr std::string_view kMessagePart = "messages between stages";
 
-/// What blocks of a mode take: `kept` each, and `shared` once if one of them is there; a
-/// stronger mode's shared buffers are those of a weaker one and more.
+/// What blocks of a mode take: `kept` each in every slot, `deferred` each in every weight slot, and
+/// `shared` once if one of them is there; a stronger mode's shared buffers are those of a weaker
+/// one and more.
 struct BlockBytes {
-  std::int64_t kept, shared;
+  std::int64_t kept, deferred, shared;
 };
 BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
                        Recompute mode);

@@ -18,10 +18,10 @@ namespace espalier::model {
 
 /// Consecutive blocks of the model on one rank (a chunk of Activations), with the embeddings where
 /// they begin it and final norm, LM head and loss where they end it: a stage of a pipeline, or all
-/// of the model. The stages of a rank share its weights and activations. What a micro-batch leaves for its backward pass is in its slot, so that several
-/// can be on their way. Passes are written out part by part, forward and backward side by side, in
-/// embedding.cpp, attention.cpp, mlp.cpp and head.cpp; weights and buffers are owned by the
-/// caller's arenas.
+/// of the model. The stages of a rank share its weights and activations. What a micro-batch leaves
+/// for its backward pass is in its slot, so that several can be on their way. Passes are written
+/// out part by part, forward and backward side by side, in embedding.cpp, attention.cpp, mlp.cpp
+/// and head.cpp; weights and buffers are owned by the caller's arenas.
 ///
 /// A stage without embeddings is given its input, the complete residual stream, and leaves the
 /// gradient of that; one without head leaves its output and is given the gradient of that. All four
@@ -52,7 +52,8 @@ class Stage {
 
   /// Gathers a micro-batch of ActivationShape's sizes into the slot. On return `batch` may go.
   void load(int slot, const Batch& batch);
-  /// Embedding and blocks, up to the final norm. `input` may go on return, and `output` is complete.
+  /// Embedding and blocks, up to the final norm. `input` may go on return, and `output` is
+  /// complete.
   void forward(int slot, device::ConstView input = {}, device::View output = {});
 
   struct BackwardPass {

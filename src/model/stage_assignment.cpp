@@ -20,6 +20,36 @@ int StageAssignment::rank_of_layer(std::int64_t layer) const {
   fail(ExitStatus::internal, "no stage has block {}", layer);
 }
 
+namespace {
+
+std::string describe(const StageExtent& stage) {
+  std::string text = stage.has_embedding ? "embedding" : "";
+  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (stage.num_layers == 1) add(fmt::format("block {}", stage.first));
+  if (stage.num_layers > 1)
+    add(fmt::format("blocks {} to {}", stage.first, stage.first + stage.num_layers - 1));
+  if (stage.has_head) add("LM head");
+  return text.empty() ? "nothing" : text;
+}
+
+}  // namespace
+
+std::string StageAssignment::picture() const {
+  constexpr int kFirst = 12, kLast = 4;
+  std::string text;
+  for (int rank = 0; rank < placement.ranks; ++rank) {
+    if (placement.ranks > kFirst + kLast && rank == kFirst) {
+      text += "  ...\n";
+      rank = placement.ranks - kLast;
+    }
+    text += fmt::format("  pipeline {:<4}", rank);
+    for (const StageExtent& stage : of_rank(rank))
+      text += fmt::format("{}{}", text.back() == ' ' ? "" : "; ", describe(stage));
+    text += "\n";
+  }
+  return text;
+}
+
 StageAssignment assign_stages(const pipeline::Placement& placement,
                               std::span<const std::int64_t> stage_layers) {
   ESPALIER_ASSERT(std::ssize(stage_layers) == placement.num_stages(), "blocks of {} stages for {}",

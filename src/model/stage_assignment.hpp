@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "config/parameters.hpp"
@@ -24,6 +25,11 @@ struct StageAssignment {
   int rank_of_embedding() const { return placement.rank_of(0); }
   int rank_of_head() const { return placement.rank_of(placement.num_stages() - 1); }
   int rank_of_layer(std::int64_t layer) const;
+
+  /// A line for each rank of the pipeline, of many the first and the last ones:
+  ///
+  ///       pipeline 0   embedding, blocks 0 to 4
+  std::string picture() const;
 };
 
 /// Of resolved parameters: parallel.stage_layers, or else stage_layers_by_cost. One stage without a

@@ -79,7 +79,8 @@ struct Weights {
   ModelTensors gradients;  ///< f32; no data when made without a gradient arena
 
   /// `grid` has the model's views. `gradient_arena` null: for evaluation and generation.
-  /// `sequence_parallel`: of tensor_table. `assignment`: of the stages to the grid's pipeline ranks.
+  /// `sequence_parallel`: of tensor_table. `assignment`: of the stages to the grid's pipeline
+  /// ranks.
   Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
           device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel,
           const StageAssignment& assignment);

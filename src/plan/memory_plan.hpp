@@ -44,8 +44,8 @@ class TrainingMemory {
   model::Architecture architecture;
   DType dtype;
   device::Arena weight_arena, gradient_arena, activation_arena, optimizer_arena;
-  model::StageAssignment assignment;  ///< of the blocks to the ranks of a pipeline
-  pipeline::RankProgram program;      ///< what this rank does in a training step
+  model::StageAssignment assignment;        ///< of the blocks to the ranks of a pipeline
+  pipeline::RankProgram program;            ///< what this rank does in a training step
   std::unique_ptr<model::Weights> weights;  ///< on the heap: tensors point into its table
   std::unique_ptr<model::Activations> activations;
   std::unique_ptr<parallel::ParameterStore> parameter_store;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "base/text.hpp"
@@ -48,25 +49,48 @@ class NeedOfRank {
     const TrainingMemory memory =
         TrainingMemory::planned(without, grid, room.backend, room.compute_capability);
     nothing_recomputed_ = needed_bytes(without, grid.shape(), memory, room);
+    for (const model::ChunkActivations& chunk : memory.activations->chunks)
+      stages_.push_back(chunk.extent);
+    slots_ = memory.program.buffers.slots;
+    weight_slots_ = memory.program.buffers.weight_slots;
     for (std::size_t mode = 0; mode < kNumRecomputeModes; ++mode) {
       const model::BlockBytes bytes =
           model::block_bytes(memory.weights->sizes(), memory.activations->shape, memory.dtype,
                              static_cast<model::Recompute>(mode));
       kept_[mode] = bytes.kept;
+      deferred_[mode] = bytes.deferred;
       shared_[mode] = bytes.shared;
     }
   }
   /// `strongest` of the modes that blocks have.
   std::int64_t with(const BlocksOfModes& blocks, std::size_t strongest) const {
-    std::int64_t bytes = nothing_recomputed_ + shared_[strongest];
-    for (std::size_t mode = 1; mode < kNumRecomputeModes; ++mode)
-      bytes -= blocks[mode] * (kept_[0] - kept_[mode]);
-    return bytes;
+    const BlocksOfModes none{std::accumulate(blocks.begin(), blocks.end(), std::int64_t{0})};
+    return nothing_recomputed_ + shared_[strongest] -
+           slots_ * (largest_stage(none, kept_) - largest_stage(blocks, kept_)) -
+           weight_slots_ * (largest_stage(none, deferred_) - largest_stage(blocks, deferred_));
   }
 
  private:
+  /// Of the rank's stages, the bytes of the blocks of the one that has most: so large are slots.
+  std::int64_t largest_stage(const BlocksOfModes& blocks, const BlocksOfModes& bytes) const {
+    std::int64_t most = 0;
+    for (const model::StageExtent& stage : stages_) {
+      std::int64_t sum = 0, first = 0;  // of the model's blocks the first ones have weak modes
+      for (std::size_t mode = 0; mode < kNumRecomputeModes; ++mode) {
+        const std::int64_t begin = std::max(first, stage.first);
+        first += blocks[mode];
+        sum += std::max<std::int64_t>(std::min(first, stage.first + stage.num_layers) - begin, 0) *
+               bytes[mode];
+      }
+      most = std::max(most, sum);
+    }
+    return most;
+  }
+
   std::int64_t nothing_recomputed_ = 0;
-  BlocksOfModes kept_{}, shared_{};
+  std::int64_t slots_ = 1, weight_slots_ = 0;
+  std::vector<model::StageExtent> stages_;
+  BlocksOfModes kept_{}, deferred_{}, shared_{};
 };
 
 /// Calls with every way to give `left` blocks to the modes up to `mode`, few blocks of the strong

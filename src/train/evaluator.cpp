@@ -32,16 +32,15 @@ ForwardLosses forward_losses(RankContext& rank_context, DistributedModel& model)
                         .placement = placement,
                         .messages = model.memory.activations->messages,
                         .link = model.link.get()};
-    play(rank_context.context, part,
-         [&](const pipeline::Step& step) {
-           const pipeline::Action& action = step.action;
-           model::Stage& stage = model.stages[placement.chunk_of(action.stage)];
-           stage.load(step.slot, load(action.micro_batch));
-           stage.forward(step.slot, part.input_of(step), part.output_of(step));
-           if (action.stage + 1 < placement.num_stages()) return;
-           stage.add_losses(step.slot);
-           sums[static_cast<std::size_t>(action.micro_batch)] = stage.take_loss_sum();
-         });
+    play(rank_context.context, part, [&](const pipeline::Step& step) {
+      const pipeline::Action& action = step.action;
+      model::Stage& stage = model.stages[placement.chunk_of(action.stage)];
+      stage.load(step.slot, load(action.micro_batch));
+      stage.forward(step.slot, part.input_of(step), part.output_of(step));
+      if (action.stage + 1 < placement.num_stages()) return;
+      stage.add_losses(step.slot);
+      sums[static_cast<std::size_t>(action.micro_batch)] = stage.take_loss_sum();
+    });
     return sums;
   };
   return {.group = forward_group(placement), .pass = pass};

@@ -78,7 +78,8 @@ void TrainingSteps::warm_up() {
   }
   model_.stages.take_loss_sum();
   model_.stages.take_expert_statistics();
-  share_gemm_algorithms(session_, rank_context_.context.gemm());
+  share_gemm_algorithms(session_, rank_context_.context.gemm(),
+                        rank_context_.grid.shape().pipeline);
   rank_context_.context.use_graphs(parameters_.device.graphs);
   rank_context_.context.profiler().reset();
 }

@@ -18,8 +18,9 @@ pipeline::Schedule training_schedule(const config::Parameters& parameters,
 pipeline::RankProgram training_program(const config::Parameters& parameters,
                                        const parallel::ProcessGrid& grid);
 
-/// Forward passes alone: stage s takes micro-batch i as the (s + i)-th wave. Whoever waits in a wave
-/// waits for the one before it, and few messages are under way whatever the number of micro-batches.
+/// Forward passes alone: stage s takes micro-batch i as the (s + i)-th wave. Whoever waits in a
+/// wave waits for the one before it, and few messages are under way whatever the number of
+/// micro-batches.
 pipeline::Schedule forward_schedule(const pipeline::Placement& placement, int micro_batches);
 /// What a rank does of it. All passes are in slot 0, since nothing is kept.
 pipeline::RankProgram forward_program(const pipeline::Placement& placement, int micro_batches,

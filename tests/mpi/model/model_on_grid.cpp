@@ -143,32 +143,32 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 }  // namespace
 
 /// Counted, but for those of NCCL, which know their memory.
-static parallel::GridCommunicators communicators_of(const config::Parameters& p,
+static parallel::GridCommunicators communicators_of(parallel::MpiSession& on,
+                                                    const config::Parameters& p,
                                                     const parallel::ProcessGrid& grid,
                                                     const plan::TrainingMemory& memory,
                                                     const device::Context& context) {
-  auto made =
-      parallel::make_communicators(session(), grid, memory.parameter_store->gradient_spans(),
-                                   &context, library_of_test(), p.parallel.overlap_tensor);
+  auto made = parallel::make_communicators(on, grid, memory.parameter_store->gradient_spans(),
+                                           &context, library_of_test(), p.parallel.overlap_tensor);
   const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
   return over_nccl ? std::move(made) : parallel::counted(std::move(made));
 }
 
-ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
-                         WithoutWeights)
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> with_gpu,
+                         parallel::MpiSession& on, WithoutWeights)
     : parameters(p),
-      grid(shape_of(p), session().rank(),
+      grid(shape_of(p), on.rank(),
            parallel::views_of(p.model.num_key_value_heads, shape_of(p),
                               static_cast<int>(p.parallel.expert))),
-      gpu(std::move(on)),
+      gpu(std::move(with_gpu)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
-          parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(communicators_of(parameters, grid, memory, context)),
+          parallel::registered_memory(on, grid, context, library_of_test()))),
+      communicators(communicators_of(on, parameters, grid, memory, context)),
       link(grid.shape().pipeline == 1
                ? nullptr
-               : parallel::make_pipeline_link(session(), grid, memory.assignment.placement, context,
+               : parallel::make_pipeline_link(on, grid, memory.assignment.placement, context,
                                               library_of_test())),
       stages(memory.architecture, *memory.weights, *memory.activations, context, communicators),
       stage(stages[0]) {
@@ -179,8 +179,9 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
   REQUIRE(reached == (over_nccl && grid.shape().tensor > 1));
 }
 
-ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on)
-    : ModelOnGrid(p, std::move(on), WithoutWeights{}) {
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> with_gpu,
+                         parallel::MpiSession& on)
+    : ModelOnGrid(p, std::move(with_gpu), on, WithoutWeights{}) {
   for (optim::StateShard& state : memory.optimizer->state()) {
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
     model::initialize(memory.architecture, *memory.parameter_store->tensor_of(state.shard).spec,
@@ -193,7 +194,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
 }
 
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
-    : ModelOnGrid(p, gpu_of_test(), WithoutWeights{}) {
+    : ModelOnGrid(p, gpu_of_test(), session(), WithoutWeights{}) {
   optim::AdamW& optimizer = *memory.optimizer;
   for (optim::StateShard& state : optimizer.state()) {
     const parallel::TensorSpec& spec = *optimizer.store().tensor_of(state.shard).spec;

@@ -34,8 +34,9 @@ config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int dat
 struct ModelOnGrid {
   ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters);
 
-  /// Weights from the seed of `parameters`.
-  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu);
+  /// Weights from the seed of `parameters`. `on`: whose ranks the grid has.
+  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
+              parallel::MpiSession& on = session());
 
   /// Forward and backward of this data rank's share of `tokens` (sequences, S+1), then the
   /// reductions. Returns the mean loss over all sequences.
@@ -76,7 +77,7 @@ struct ModelOnGrid {
  private:
   struct WithoutWeights {};
   ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
-              WithoutWeights);
+              parallel::MpiSession& on, WithoutWeights);
   /// Of this data rank's share of the fixture's tokens, (T, V_loc).
   std::vector<float> logits(const Hdf5Fixture& fixture);
 };

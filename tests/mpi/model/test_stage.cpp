@@ -180,8 +180,7 @@ struct StageWithWeights {
         message_arena(device::Arena::backed("messages", 1 << 24)),
         weights(model.memory.architecture, grid_of(model, place), model.memory.dtype, weight_arena,
                 &gradient_arena, model.parameters.parallel.sequence_parallel, assignment),
-        memory(model, weights,
-               with(model.memory.activations->shape, assignment.of_rank(place))) {
+        memory(model, weights, with(model.memory.activations->shape, assignment.of_rank(place))) {
     const std::int64_t rows = memory.activations.shape.local_tokens();
     message = message_arena.allocate("message", model.memory.dtype, rows, weights.sizes().hidden);
     for (const parallel::LocalTensor& mine : weights.local_tensors()) {

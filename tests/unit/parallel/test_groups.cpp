@@ -229,7 +229,7 @@ TEST_CASE("without expert ranks the gradients of experts are summed where the ro
   });
 }
 
-TEST_CASE("a rank's number follows from its place, and the corners are the ends of the axes of each stage") {
+TEST_CASE("a rank's number follows from its place, and corners are the ends of each stage's axes") {
   for_shapes([](const GridShape& shape) {
     const std::vector<GridPlace> all = places(shape);
     std::vector<int> corners;
