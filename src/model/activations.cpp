@@ -208,20 +208,17 @@ kernels::AttentionRequest attention_request(const Activations& a, DType dtype) {
 }  // namespace
 
 BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& requested, DType dtype,
-                       Recompute mode) {
+                       Recompute mode, std::int64_t layer) {
   ActivationShape shape = requested;
   shape.recompute = mode;
   BlockActivations shared;
-  device::Arena first = device::Arena::planning("first"), second = device::Arena::planning("next");
-  for (device::Arena* arena : {&first, &second}) {
-    allocate_block(sizes, shape, dtype, 0, Which::shared, shared, *arena);
-    allocate_block(sizes, shape, dtype, 0, Which::kept, shared, *arena);
-  }
+  device::Arena of_all = device::Arena::planning("shared"), own = device::Arena::planning("kept");
   device::Arena later = device::Arena::planning("deferred");
-  if (shape.training) allocate_deferred(sizes, shape, dtype, 0, later);
-  return {.kept = second.used_bytes(),
-          .deferred = later.used_bytes(),
-          .shared = first.used_bytes() - second.used_bytes()};
+  for (std::int64_t any = 0; any < sizes.num_layers; ++any)
+    allocate_block(sizes, shape, dtype, any, Which::shared, shared, of_all);
+  allocate_block(sizes, shape, dtype, layer, Which::kept, shared, own);
+  if (shape.training) allocate_deferred(sizes, shape, dtype, layer, later);
+  return {.kept = own.used_bytes(), .deferred = later.used_bytes(), .shared = of_all.used_bytes()};
 }
 
 std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu) {

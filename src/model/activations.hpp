@@ -121,8 +121,9 @@ inline constexpr std::string_view kMessagePart = "messages between stages";
 struct BlockBytes {
   std::int64_t kept, deferred, shared;
 };
+/// Of a block of the model; what is shared is that of all blocks.
 BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
-                       Recompute mode);
+                       Recompute mode, std::int64_t layer);
 
 /// The strongest mode with which the rows that were sent to the experts are kept: where they are
 /// not sent to other ranks they are made again as easily as n2.

@@ -90,7 +90,7 @@ class Stage {
   /// The sum of the token losses of all micro-batches since it was last taken, by any stage of the
   /// rank; the same on every rank of the tensor group. Waits for them.
   double take_loss_sum();
-  /// What was asked of experts by this rank's tokens in all backward passes since it was last taken;
+  /// What this rank's tokens asked of experts in all backward passes since it was last taken;
   /// empty without experts. Waits for them.
   ExpertStatistics take_expert_statistics();
 

@@ -91,6 +91,9 @@ std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
   if (grid.shape().tensor > 1) bytes += residual;
   if (grid.shape().tensor > 1 && p.parallel.overlap_tensor)
     bytes += residual;  // the group's second communicator
+  const model::ExpertScratch& experts = activations->experts;
+  if (experts.received.exists())
+    bytes += experts.pairs.size_bytes() + experts.received.size_bytes();
   return bytes;
 }
 
