@@ -38,8 +38,8 @@ TileA left_operand(float* widened, const Rows& rows, std::int64_t first, std::in
   return {widened, width * 4, 4};
 }
 
-/// out[k][lane] = unit k of row `first + lane`, k < num_units; lanes >= count are zero up to a whole
-/// vector. (num_units, stride)
+/// out[k][lane] = unit k of row `first + lane`, k < num_units; lanes >= count are zero up to a
+/// whole vector. (num_units, stride)
 template <class T, class Rows>
 void pack_lanes(std::int32_t* out, std::int64_t stride, const Rows& rows, std::int64_t first,
                 std::int64_t count, std::int64_t num_units) {

@@ -213,6 +213,10 @@ ESPALIER_DEVICE void multiply_add_columns(float (&d)[kCount], std::uint64_t a, s
   ptx::wgmma_add_columns(d, a, b);
 }
 template <int kCount>
+ESPALIER_DEVICE void multiply_add_mixed(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma_add_mixed(d, a, b);
+}
+template <int kCount>
 ESPALIER_DEVICE void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4],
                                   std::uint64_t b) {
   ptx::wgmma_add(d, a, b);

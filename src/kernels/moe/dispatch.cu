@@ -1,5 +1,7 @@
 #include "kernels/moe/dispatch.hpp"
 
+#include <algorithm>
+
 #include "kernels/backends.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
@@ -13,13 +15,15 @@ namespace {
 constexpr int kPairs = 256;
 /// Blocks that share the pairs: enough for every multiprocessor, few enough to add up their counts.
 constexpr std::int64_t kMaxPairBlocks = 512;
+constexpr std::int64_t kLeastOfBlock = 2 * kPairs;
 
 /// How the pairs are cut into blocks, by their number alone.
 struct PairBlocks {
   int num_pairs, per_block, num_blocks;
 
   explicit PairBlocks(std::int64_t pairs) {
-    const std::int64_t each = round_up(div_ceil(pairs, kMaxPairBlocks), kPairs);
+    const std::int64_t each =
+        round_up(std::max(div_ceil(pairs, kMaxPairBlocks), kLeastOfBlock), kPairs);
     num_pairs = narrow<int>(pairs);
     per_block = narrow<int>(each);
     num_blocks = pairs == 0 ? 0 : narrow<int>(div_ceil(pairs, each));
@@ -134,25 +138,26 @@ place_pairs(Sort a) {
   }
 }
 
-/// Blocks that share the tokens of a sequence.
-constexpr int kCountBlocks = 32;
+/// The most blocks that share the tokens of a sequence, and the pairs that one should have.
+constexpr std::int64_t kMaxCountBlocks = 32;
+constexpr std::int64_t kCountedPairs = 8 * kPairs;
 
 struct CountPairs {
   Rows<const std::int32_t> experts;
   Rows<float> counts;
-  std::int32_t* partials;  ///< (B * kCountBlocks, E)
+  std::int32_t* partials;  ///< (B * num_parts, E)
   TokenPlace place;
   std::int64_t num_tokens, num_sequences;
-  int num_experts, k;
+  int num_parts, num_experts, k;
 };
 
-/// Block b * kCountBlocks + i counts part i of sequence b: a thread per expert reads all pairs.
+/// Block b * num_parts + i counts part i of sequence b: a thread per expert reads all pairs.
 ESPALIER_KERNEL(kPairs)
 count_part(CountPairs a) {
   SharedAllocator shared;
   const auto keys = shared.take<std::int32_t>(kPairs);
-  const std::int64_t sequence = block_index() / kCountBlocks;
-  const std::int64_t part = block_index() % kCountBlocks;
+  const std::int64_t sequence = block_index() / a.num_parts;
+  const std::int64_t part = block_index() % a.num_parts;
   std::int64_t first = 0, last = a.num_tokens;
   if (a.num_sequences > 1) {
     const std::int64_t begin = sequence * a.place.tokens_per_sequence - a.place.first_token;
@@ -161,8 +166,8 @@ count_part(CountPairs a) {
     last = end < a.num_tokens ? end : a.num_tokens;
   }
   const std::int64_t num = last > first ? last - first : 0;
-  const std::int64_t begin = (first + num * part / kCountBlocks) * a.k;
-  const std::int64_t end = (first + num * (part + 1) / kCountBlocks) * a.k;
+  const std::int64_t begin = (first + num * part / a.num_parts) * a.k;
+  const std::int64_t end = (first + num * (part + 1) / a.num_parts) * a.k;
   for (int e0 = 0; e0 < a.num_experts; e0 += kPairs) {
     const int mine = e0 + thread_index();
     int count = 0;
@@ -191,8 +196,8 @@ add_up_parts(CountPairs a) {
   const auto expert = static_cast<int>(i % a.num_experts);
   int sum = 0;
 #pragma unroll 8
-  for (int part = 0; part < kCountBlocks; ++part)
-    sum += read_element(a.partials + (sequence * kCountBlocks + part) * a.num_experts + expert);
+  for (int part = 0; part < a.num_parts; ++part)
+    sum += read_element(a.partials + (sequence * a.num_parts + part) * a.num_experts + expert);
   write_element(a.counts.row(sequence) + expert, static_cast<float>(sum));
 }
 
@@ -311,13 +316,18 @@ void sort_by_expert(const Queue& queue, const SortByExpert& a) {
 void count_choices(const Queue& queue, const CountChoices& a) {
   check_shapes(a);
   const std::int64_t num_experts = a.counts.cols;
-  const std::int64_t num_blocks = a.counts.rows * kCountBlocks;
+  const std::int64_t tokens_of_sequence =
+      a.counts.rows == 1 ? a.experts.rows : std::min(a.place.tokens_per_sequence, a.experts.rows);
+  const std::int64_t num_parts = std::clamp<std::int64_t>(
+      div_ceil(tokens_of_sequence * a.experts.cols, kCountedPairs), 1, kMaxCountBlocks);
+  const std::int64_t num_blocks = a.counts.rows * num_parts;
   const CountPairs count{.experts = rows_of<std::int32_t>(a.experts),
                          .counts = rows_of<float>(a.counts),
                          .partials = workspace<std::int32_t>(queue, num_blocks * num_experts),
                          .place = a.place,
                          .num_tokens = a.experts.rows,
                          .num_sequences = a.counts.rows,
+                         .num_parts = narrow<int>(num_parts),
                          .num_experts = narrow<int>(num_experts),
                          .k = narrow<int>(a.experts.cols)};
   launch(count_part, {num_blocks, kPairs, shared_bytes<std::int32_t>(kPairs)}, queue, count);

@@ -1,5 +1,5 @@
 #pragma once
-// The three grouped products as one problem, and how its result is cut into tiles.
+// The kernels of grouped products, and how they cut a result into tiles.
 #include <algorithm>
 #include <cstdint>
 #include <span>
@@ -8,28 +8,9 @@
 #include "device/view.hpp"
 #include "kernels/cuda/launch_shape.hpp"
 #include "kernels/cuda/port.hpp"
-#include "kernels/moe/grouped_product.hpp"
+#include "kernels/moe/grouped_shapes.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
-
-enum class GroupedKind { forward, backward_input, backward_weight };
-
-/// out = left right^T, left right, or left^T right of each group. left are the groups' rows, right
-/// their weights or, for the gradient of weights, rows as well.
-struct GroupedProblem {
-  GroupedKind kind;
-  device::ConstView left, right;
-  device::View out;
-  std::span<const std::int64_t> offsets;
-  bool accumulate = false;
-
-  bool of_weights() const { return kind == GroupedKind::backward_weight; }
-  std::int64_t num_groups() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
-  /// Rows of a group's weight.
-  std::int64_t rows_of_weight() const {
-    return kind == GroupedKind::forward ? out.cols : left.cols;
-  }
-};
 
 /// Groups of one launch, as a kernel's argument: their rows, and their tiles of the result counted
 /// through all. Rows of groups without any tile are not named.
@@ -40,6 +21,7 @@ struct GroupTiles {
   std::int32_t first_tile[kMaxGroups + 1];
   int num_groups = 0;
   int num_col_tiles = 0;
+  int num_blocks = 0;  ///< of blocks that take several tiles
 
   /// Of groups first .. first + count of the problem, with tiles of tile_rows x tile_cols.
   static GroupTiles of(const GroupedProblem& a, std::int64_t first, std::int64_t count,
@@ -64,6 +46,7 @@ struct GroupTiles {
     return tiles;
   }
   std::int64_t num_tiles() const { return first_tile[num_groups]; }
+  ESPALIER_DEVICE int num_all() const { return first_tile[num_groups]; }
 
   struct Place {
     int group;                ///< of the launch
@@ -102,5 +85,9 @@ void for_group_launches(const GroupedProblem& a, int tile_rows, int tile_cols, B
 void grouped_reference(const Queue& queue, const GroupedProblem& a);
 /// bf16 in rows of whole 16 bytes: by tensor cores.
 void grouped_mma(const Queue& queue, const GroupedProblem& a);
+/// The same by Hopper's warpgroups and tensor memory accelerator; compiled for another target the
+/// kernels are empty, and has_grouped_wgmma says no.
+bool has_grouped_wgmma();
+void grouped_wgmma(const Queue& queue, const GroupedProblem& a);
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -5,7 +5,6 @@
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/moe/grouped_kernels.hpp"
-#include "kernels/moe/grouped_shapes.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {
@@ -102,8 +101,9 @@ void launch_reference(const Queue& queue, const GroupedProblem& a) {
 void multiply(const Queue& queue, const GroupedProblem& a) {
   const bool whole_chunks =
       all_aligned(a.left, a.right, a.out) && a.left.cols % 8 == 0 && a.out.cols % 8 == 0;
-  if (a.left.dtype == DType::bf16 && whole_chunks) return grouped_mma(queue, a);
-  grouped_reference(queue, a);
+  if (a.left.dtype != DType::bf16 || !whole_chunks) return grouped_reference(queue, a);
+  if (has_grouped_wgmma()) return grouped_wgmma(queue, a);
+  grouped_mma(queue, a);
 }
 
 }  // namespace

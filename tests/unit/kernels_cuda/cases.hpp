@@ -91,6 +91,7 @@ void add_expert_dispatch_cases(std::vector<Case>& cases);
 void add_expert_swiglu_cases(std::vector<Case>& cases);
 void add_gelu_cases(std::vector<Case>& cases);
 void add_grouped_product_cases(std::vector<Case>& cases);
+void add_grouped_wgmma_cases(std::vector<Case>& cases);
 void add_layernorm_cases(std::vector<Case>& cases);
 void add_norm_cases(std::vector<Case>& cases);
 void add_batch_inputs_cases(std::vector<Case>& cases);

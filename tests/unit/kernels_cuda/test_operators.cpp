@@ -10,7 +10,8 @@ constexpr Add kAll[] = {
     add_positions_cases,     add_qk_norm_rope_cases,    add_swiglu_cases,
     add_cross_entropy_cases, add_attention_cases,       add_attention_wgmma_cases,
     add_adamw_cases,         add_batch_inputs_cases,    add_expert_dispatch_cases,
-    add_expert_swiglu_cases, add_grouped_product_cases, add_router_cases};
+    add_expert_swiglu_cases, add_grouped_product_cases, add_router_cases,
+    add_grouped_wgmma_cases};
 
 /// The operators agree with the host's, to the bit in any order of threads.
 void check(Add add) {
@@ -91,6 +92,9 @@ TEST_CASE("CUDA activation of experts as the host", "[operators]") {
 }
 TEST_CASE("CUDA grouped products as the host", "[operators]") {
   check(add_grouped_product_cases);
+}
+TEST_CASE("CUDA grouped products by wgmma as the host", "[operators]") {
+  check(add_grouped_wgmma_cases);
 }
 
 }  // namespace espalier::testing
