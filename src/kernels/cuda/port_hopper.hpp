@@ -10,6 +10,8 @@
 //
 //   make_tensor_map(data, extents)   on the host: a TensorMap, which names boxes of a tensor; made
 //                              once for the same arguments
+//   make_new_tensor_map(data, extents)   the same without looking for it among those made before,
+//                              for a tensor that seldom has the same size twice
 //   prefetch_maps(maps...)     by one thread, before it waits for anything: their first use then
 //                              does not wait for them
 //   load_box(map, coordinates, to, barrier)   one thread starts to copy the box that begins at

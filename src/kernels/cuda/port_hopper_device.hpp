@@ -72,6 +72,10 @@ inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents)
   return made.emplace(key, encode_tensor_map(data, extents)).first->second;
 }
 
+inline TensorMap make_new_tensor_map(const void* data, const TensorExtents& extents) {
+  return encode_tensor_map(data, extents);
+}
+
 template <class... Maps>
 ESPALIER_DEVICE void prefetch_maps(const Maps&... maps) {
   (ptx::prefetch_tensormap(&maps), ...);

@@ -17,6 +17,10 @@ inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents)
   return TensorMap::make(data, extents);
 }
 
+inline TensorMap make_new_tensor_map(const void* data, const TensorExtents& extents) {
+  return make_tensor_map(data, extents);
+}
+
 template <class... Maps>
 void prefetch_maps(const Maps&...) {}
 

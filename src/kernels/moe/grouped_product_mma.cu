@@ -158,6 +158,8 @@ product_tile(Problem a, GroupTiles tiles) {
     block_barrier();
     // Into the place of the part before: all warps are done with it.
     start_copies(part + kStages - 1);
+    // Warps whose rows are behind the group's last only copy.
+    if (!kOfWeights && first_row + warp_row >= place.num_rows) continue;
     const auto l = left_tile(part % kStages);
     const auto r = right_tile(part % kStages);
     // Where both operands lie across their terms the compiler would ask for parts of the next k, in

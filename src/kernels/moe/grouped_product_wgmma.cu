@@ -15,10 +15,6 @@ constexpr int kTileRows = kConsumers * kGroupRows;
 constexpr int kTileCols = 256;
 constexpr int kTerms = 64;  ///< of a part: 128 bytes of a row, or as many rows
 constexpr int kStages = 4;
-constexpr int kConsumerThreads = kConsumers * kWarpgroupThreads;
-/// Of the named barriers: those of store_rows and Alternation are not used here.
-constexpr int kConsumerBarrier = 1;
-
 struct Problem {
   TensorMap left;          ///< (R, .)
   TensorMap right;         ///< of weights (., rows of a weight, groups), else (R, .)
@@ -67,10 +63,10 @@ struct Operand {
   /// Rows from `count` on become zeros, by all consumers: in the last part of a group's rows they
   /// are those of the next group.
   ESPALIER_DEVICE void clear_rows(int count) const {
-    static_assert(kRowsAreTerms || kSide > 0);
+    static_assert(kRowsAreTerms);
+    constexpr int kThreads = kConsumers * kWarpgroupThreads;
     constexpr int kChunks = kBoxColumns / 8;
-    for (int i = thread_index(); i < (kTerms - count) * kChunks * Tile::kPanels;
-         i += kConsumerThreads) {
+    for (int i = thread_index(); i < (kTerms - count) * kChunks * Tile::kPanels; i += kThreads) {
       const int row = count + i / kChunks % (kTerms - count);
       const int panel = i / kChunks / (kTerms - count);
       array_.template write_words<4>(
@@ -233,6 +229,15 @@ ESPALIER_DEVICE void multiply_parts(const Problem& a, const Stages<kKind>& stage
     const auto place = a.tiles.place(tile);
     const int num_terms = num_terms_of<kKind>(a, place);
     const int num_parts = num_parts_of(num_terms);
+    const int first_row = place.row_tile * kTileRows + group_first;
+    if (!kOfWeights && first_row >= place.num_rows) {
+      // Nothing of the tile is this warpgroup's: the other multiplies alone.
+      for (int part = 0; part < num_parts; ++part, ++iteration) {
+        stages.full(iteration).wait(stages.parity(iteration));
+        if (lane() == 0) stages.empty(iteration).arrive();
+      }
+      continue;
+    }
     Sums sums;
     set_zero(sums);
 #pragma unroll 1
@@ -246,7 +251,7 @@ ESPALIER_DEVICE void multiply_parts(const Problem& a, const Stages<kKind>& stage
           left.clear_rows(count);
           right.clear_rows(count);
           fence_async_proxy();
-          group_barrier(kConsumerBarrier, kConsumerThreads);
+          group_barrier(1, kConsumers * kWarpgroupThreads);
         }
       }
       begin_products();
@@ -267,7 +272,6 @@ ESPALIER_DEVICE void multiply_parts(const Problem& a, const Stages<kKind>& stage
     }
     wait_for_products<0>(sums);
     if (num_parts > 0 && lane() == 0) stages.empty(iteration - 1).arrive();
-    const int first_row = place.row_tile * kTileRows + group_first;
     const int first_col = place.col_tile * kTileCols;
     if constexpr (kOfWeights) {
       const std::int64_t weight_row = (a.first_group + place.group) * a.rows_of_weight;
@@ -301,13 +305,14 @@ product_tiles(ESPALIER_GRID_CONSTANT const Problem a) {
   }
 }
 
-/// Rows of a matrix; `rows_of_matrix` of several, one under the other.
+/// The groups' rows, another number in every step.
 TensorMap map_of_rows(const device::ConstView& view, int box_rows) {
-  return make_tensor_map(view.data, {.rank = 2,
-                                     .size = {view.cols, view.rows},
-                                     .stride = {1, view.stride},
-                                     .box = {kBoxColumns, box_rows}});
+  return make_new_tensor_map(view.data, {.rank = 2,
+                                         .size = {view.cols, view.rows},
+                                         .stride = {1, view.stride},
+                                         .box = {kBoxColumns, box_rows}});
 }
+/// Matrices of rows_of_matrix rows, one under the other.
 TensorMap map_of_matrices(const device::ConstView& view, std::int64_t rows_of_matrix,
                           int box_rows) {
   return make_tensor_map(view.data,
