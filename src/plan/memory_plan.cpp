@@ -88,6 +88,10 @@ std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
   if (grid.shape().tensor > 1) bytes += residual;
   if (grid.shape().tensor > 1 && p.parallel.overlap_tensor)
     bytes += residual;  // the group's second communicator
+  // Messages between stages: each that may be under way, and the copy of the one that follows it.
+  const model::ActivationShape& shape = activations->shape;
+  bytes += 2 * (shape.messages.total() - shape.messages.local) * residual * shape.local_tokens() /
+           shape.tokens();
   return bytes;
 }
 
