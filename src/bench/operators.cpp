@@ -1,6 +1,8 @@
 #include "bench/operators.hpp"
 
+#include <algorithm>
 #include <functional>
+#include <vector>
 
 #include "base/log.hpp"
 #include "bench/attention.hpp"
@@ -42,10 +44,27 @@ class OperatorBench {
         batch_(slot_.inputs) {
     model::gather_inputs(context_, a_, slot_, train::as_batch(host_batch_));
     model::BlockActivations& b = slot_.blocks.front();
-    for (const View& view :
-         {b.x, b.n1, b.qkv, b.qk, b.o, b.x_mid, b.n2, b.gate_up, slot_.x_final, slot_.n_final,
-          a_.branch, a_.mlp_hidden, a_.logits, a_.d_residual, a_.d_o, a_.d_qkv})
-      randomize(context_, view);
+    for (const View& view : {b.x,
+                             b.n1,
+                             b.qkv,
+                             b.qk,
+                             b.o,
+                             b.x_mid,
+                             b.n2,
+                             b.gate_up,
+                             slot_.x_final,
+                             slot_.n_final,
+                             a_.branch,
+                             a_.mlp_hidden,
+                             a_.logits,
+                             a_.d_residual,
+                             a_.d_o,
+                             a_.d_qkv,
+                             b.experts.rows,
+                             b.experts.gate_up,
+                             a_.experts.hidden,
+                             a_.experts.pairs})
+      if (view.exists()) randomize(context_, view);
     for (const View& view : {b.norm1, b.norm2, slot_.norm_final}) randomize(context_, view, 1.0f);
   }
 
@@ -54,7 +73,10 @@ class OperatorBench {
     norms();
     projections();
     attention();
-    mlp();
+    if (sizes_.is_sparse(a_.chunks.front().extent.first))
+      experts();
+    else
+      mlp();
     head();
     optimizer();
     return std::move(timer_.rows);
@@ -166,6 +188,65 @@ class OperatorBench {
       model::activation_backward(context_, architecture_.mlp, b.gate_up, a_.mlp_hidden);
     });
     linear("down", a_.branch, a_.mlp_hidden, w.down, g.down);
+  }
+
+  /// At an even load, on the rows of this rank's tokens.
+  void experts() {
+    const model::BlockActivations& b = slot_.blocks.front();
+    const model::ExpertActivations& e = b.experts;
+    const model::ExpertScratch& s = a_.experts;
+    const model::BlockTensors& w = w_.blocks.front();
+    const model::BlockTensors& g = g_.blocks.front();
+    const std::int64_t rows = std::min(e.rows.rows, s.pairs.rows);
+    std::vector<std::int64_t> offsets;
+    for (std::int64_t expert = 0; expert <= sizes_.num_local_experts; ++expert)
+      offsets.push_back(rows * expert / sizes_.num_local_experts);
+    const View x = e.rows.row_range(0, rows), gate_up = e.gate_up.row_range(0, rows);
+    const View hidden = s.hidden.row_range(0, rows), y = s.pairs.row_range(0, rows);
+    const auto products = [&](const std::string& name, View out, View in, View weight,
+                              View gradient) {
+      measure(name + " product", [&] {
+        kernels::grouped_forward(context_, {.x = in, .w = weight, .offsets = offsets, .y = out});
+      });
+      measure(name + " product, dX", [&] {
+        kernels::grouped_backward_input(context_,
+                                        {.dy = out, .w = weight, .offsets = offsets, .dx = in});
+      });
+      measure(name + " product, dW", [&] {
+        kernels::grouped_backward_weight(
+            context_,
+            {.dy = out, .x = in, .offsets = offsets, .dw = gradient, .output = Output::accumulate});
+      });
+    };
+    measure("router", [&] {
+      context_.gemm().forward(e.probabilities, b.n2, w.router);
+      kernels::router_forward(context_, {.logits = e.probabilities,
+                                         .bias = {},
+                                         .normalize = architecture_.norm_topk_prob,
+                                         .probabilities = e.probabilities,
+                                         .log_sum_exp = e.log_sum_exp,
+                                         .experts = e.chosen,
+                                         .weights = e.weights});
+      kernels::sort_by_expert(
+          context_, {.experts = e.chosen, .order = e.order, .place = e.place, .counts = s.counts});
+    });
+    measure("rows of tokens gathered", [&] {
+      kernels::gather_rows(context_, {.in = b.n2,
+                                      .index = e.order.col_range(0, rows),
+                                      .divisor = sizes_.experts_per_token,
+                                      .out = x});
+    });
+    products("experts' gate_up", gate_up, x, w.expert_gate_up, g.expert_gate_up);
+    measure("experts' activation",
+            [&] { model::activation_forward(context_, architecture_.mlp, gate_up, hidden); });
+    products("experts' down", y, hidden, w.expert_down, g.expert_down);
+    measure("rows of tokens combined", [&] {
+      kernels::combine_rows(context_, {.rows = s.pairs,
+                                       .place = e.place,
+                                       .weights = e.weights,
+                                       .add = {},
+                                       .out = a_.branch.row_range(0, b.n2.rows)});
+    });
   }
 
   void head() {

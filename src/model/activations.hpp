@@ -7,6 +7,7 @@
 #include "device/arena.hpp"
 #include "kernels/attention/attention.hpp"
 #include "kernels/attention/qk_norm_rope.hpp"
+#include "model/expert_buffers.hpp"
 #include "model/local_sizes.hpp"
 #include "model/message_buffers.hpp"
 #include "model/recompute.hpp"
@@ -28,7 +29,8 @@ struct BlockActivations {
   device::View norm2;  ///< (norm_rows, T_loc) f32 statistics of the norm before the MLP
   device::View n2;     ///< (T_loc, H) normed input of the MLP
   /// (T, 2 F_loc), or (T, F_loc) without a gate; the backward pass overwrites it with its gradient
-  device::View gate_up;
+  device::View gate_up;       ///< absent of a block with experts
+  ExpertActivations experts;  ///< absent of others
 };
 
 /// What the gradients of a block's matrices need when they are computed after those of its inputs
@@ -38,8 +40,9 @@ struct DeferredProducts {
   device::View mlp_hidden;            ///< (T, F_loc) the activation's output
   device::View d_qkv;                 ///< (T, (A_loc + 2 K_loc) D)
   device::View n1, n2;                ///< (T, H), with split tokens or recompute
-  device::View gate_up;  ///< (T, 2 F_loc or F_loc) its gradient, with recompute mlp or full
-  device::View o;        ///< (T, A_loc*D), with recompute full
+  device::View gate_up;     ///< (T, 2 F_loc or F_loc) its gradient, with recompute mlp or full
+  device::View o;           ///< (T, A_loc*D), with recompute full
+  DeferredExperts experts;  ///< in place of mlp_dy, mlp_hidden, n2 and gate_up
 };
 
 /// What the model reads of a batch, where the operators run. The memory is that of a Slot.
@@ -85,6 +88,7 @@ struct ActivationShape {
   int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
   bool documents = false;      ///< whether batches have document starts
   int num_slots = 1;           ///< micro-batches between their forward and backward pass
+  ExpertOptions experts = {};
   /// Of these, those whose gradients of the blocks' matrices are computed later.
   int num_weight_slots = 0;
   /// The stages of the rank. Slots are for any of them, so each is as large as the stage that needs
@@ -107,6 +111,7 @@ inline constexpr std::string_view kKeptPart = "activations kept for backward";
 inline constexpr std::string_view kSharedPart = "one set of those not kept";
 inline constexpr std::string_view kLossPart = "logits and loss";
 inline constexpr std::string_view kAttentionPart = "attention scratch";
+inline constexpr std::string_view kExpertsPart = "experts' rows and weights";
 inline constexpr std::string_view kScratchPart = "transient buffers";
 inline constexpr std::string_view kMessagePart = "messages between stages";
 
@@ -116,8 +121,18 @@ inline constexpr std::string_view kMessagePart = "messages between stages";
 struct BlockBytes {
   std::int64_t kept, deferred, shared;
 };
+/// Of a block of the model; what is shared is that of all blocks.
 BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
-                       Recompute mode);
+                       Recompute mode, std::int64_t layer);
+
+/// The strongest mode with which the rows that were sent to the experts are kept: where they are
+/// not sent to other ranks they are made again as easily as n2.
+inline Recompute expert_rows_kept_up_to(const LocalSizes& sizes) {
+  return sizes.num_local_experts < sizes.num_experts ? Recompute::selective : Recompute::none;
+}
+inline bool keeps_expert_rows(const LocalSizes& sizes, Recompute mode) {
+  return mode <= expert_rows_kept_up_to(sizes);
+}
 
 /// Everything that the micro-batches of a rank's stages need beside weights, laid out once in one
 /// arena.
@@ -149,9 +164,13 @@ struct Activations {
 
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor
-  device::View branch;             ///< (T, H) output of o_proj or down_proj; d of a norm's output
-  device::View branch_local;       ///< (T_loc, H), under sequence parallelism
-  device::View mlp_hidden;         ///< (T, F_loc) the activation's output, its gradient
+  device::View branch;        ///< (T, H) output of o_proj or down_proj; d of a norm's output
+  device::View branch_local;  ///< (T_loc, H), under sequence parallelism
+  device::View mlp_hidden;    ///< (T, F_loc) the activation's output, its gradient
+  ExpertScratch experts;      ///< of a stage that has some
+  /// (blocks with experts of the model, E) f32: added to probabilities for the choice alone; absent
+  /// without (ExpertOptions::has_bias). It starts at zero and is changed by whoever trains.
+  device::View expert_bias;
   device::View d_residual;         ///< (T_loc, H) gradient of the residual stream
   device::View d_o;                ///< (T, A_loc*D)
   device::View d_qkv;              ///< (T, (A_loc + 2 K_loc) D)

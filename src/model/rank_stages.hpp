@@ -23,6 +23,13 @@ class RankStages {
   }
   /// Stage::take_loss_sum of this rank's head; 0 where another rank has it.
   double take_loss_sum() { return stages_.front().take_loss_sum(); }
+  /// Stage::take_expert_statistics of all of them.
+  ExpertStatistics take_expert_statistics() {
+    ExpertStatistics sum = stages_.front().take_expert_statistics();
+    for (std::size_t chunk = 1; chunk < stages_.size(); ++chunk)
+      sum += stages_[chunk].take_expert_statistics();
+    return sum;
+  }
 
  private:
   std::deque<Stage> stages_;  ///< they do not move

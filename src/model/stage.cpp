@@ -22,12 +22,22 @@ Stage::Stage(const Architecture& architecture, Weights& weights, Activations& ac
       boundary_(*communicators.tensor, activations.shape.splits_tokens,
                 communicators.tensor_overlap.get()),
       graph_keys_(context.reserve_graph_keys()) {
-  require(!architecture_.has_experts, ExitStatus::bad_configuration,
-          "model.model_type = \"{}\": blocks with experts cannot be computed yet",
-          architecture_.model_type);
   require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
     kernels::fill_rope_table(context_, a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
+  if (!a_.experts.pairs.exists()) return;
+  const ExpertSizes numbers =
+      ExpertSizes::of(sizes_, a_.shape.local_tokens(), a_.shape.experts.capacity_factor);
+  experts_ = std::make_unique<Experts>(Experts::Place{.architecture = architecture_,
+                                                      .sizes = sizes_,
+                                                      .options = a_.shape.experts,
+                                                      .capacity = numbers.capacity,
+                                                      .scratch = a_.experts,
+                                                      .bias = a_.expert_bias,
+                                                      .context = context_,
+                                                      .communicators = comm_});
+  expert_balance_ = std::make_unique<ExpertBalance>(sizes_, a_.shape, a_.experts, context_, comm_);
+  expert_counts_.resize(chunk_.slots.size() * static_cast<std::size_t>(extent().num_layers));
 }
 
 Stage::Block Stage::block_of(int slot, int weight_slot, std::int64_t index) const {
@@ -42,6 +52,7 @@ Stage::Block Stage::block_of(int slot, int weight_slot, std::int64_t index) cons
           .slot = s,
           .b = s.blocks[i],
           .deferred = deferred,
+          .place = static_cast<std::size_t>(slot) * s.blocks.size() + i,
           .w = weights_.weights.blocks[static_cast<std::size_t>(layer)]};
 }
 
@@ -93,6 +104,7 @@ void Stage::backward_inputs(int slot, int weight_slot, const BackwardPass& pass)
 void Stage::backward_of_inputs(int slot, int weight_slot, const BackwardPass& pass) {
   const Slot& s = slot_of(slot);
   if (pass.first) clear_gradients_without_gemm();
+  if (experts_) begin_balance(slot, pass);
   if (extent().has_head) {
     const Using norm(*this, buckets().head()), lm_head(*this, lm_head_bucket());
     head(s, /*with_gradients=*/true, pass.loss_scale, pass.first);
@@ -111,7 +123,10 @@ void Stage::backward_of_inputs(int slot, int weight_slot, const BackwardPass& pa
       const Using weights(*this, buckets().of_block(block.layer));
       run_block(Pass::backward, slot, weight_slot, block, pass.first, [&] {
         const bool recomputed = recompute_block(slot, block);
-        mlp_backward(block, recomputed && block.recompute >= Recompute::mlp, pass.first);
+        if (has_experts(block))
+          experts_backward(block, recomputed, pass.first);
+        else
+          mlp_backward(block, recomputed && block.recompute >= Recompute::mlp, pass.first);
         attention_backward(block, pass.first);
       });
     }

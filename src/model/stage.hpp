@@ -1,9 +1,12 @@
 #pragma once
 #include <functional>
+#include <memory>
+#include <vector>
 
 #include "device/context.hpp"
 #include "model/activations.hpp"
 #include "model/attention_operands.hpp"
+#include "model/experts.hpp"
 #include "model/inputs.hpp"
 #include "model/linear.hpp"
 #include "model/weights.hpp"
@@ -60,6 +63,8 @@ class Stage {
     OfBucket bucket_done;             ///< the gradients of a bucket are final for the micro-batch
     device::ConstView d_output = {};  ///< of a stage without head
     device::View d_input = {};        ///< of a stage without embeddings
+    /// Of the step, of all ranks, for losses that keep experts balanced; 0: without them.
+    double num_sequences = 0.0;
   };
   /// Loss and gradients, those of weights beside the collectives of those of inputs.
   void backward(int slot, const BackwardPass& pass);
@@ -85,6 +90,9 @@ class Stage {
   /// The sum of the token losses of all micro-batches since it was last taken, by any stage of the
   /// rank; the same on every rank of the tensor group. Waits for them.
   double take_loss_sum();
+  /// What this rank's tokens asked of experts in all backward passes since it was last taken;
+  /// empty without experts. Waits for them.
+  ExpertStatistics take_expert_statistics();
 
  private:
   /// A block of a slot with its weights.
@@ -94,6 +102,7 @@ class Stage {
     const Slot& slot;
     const BlockActivations& b;
     const DeferredProducts* deferred;  ///< null: gradients of weights are not deferred
+    std::size_t place;                 ///< of slot and block among all of this stage
     const BlockTensors& w;
   };
   static constexpr int kNoWeightSlot = -1;
@@ -135,7 +144,7 @@ class Stage {
   template <class Body>
   void run_block(Pass pass, int slot, int weight_slot, const Block& block, bool first,
                  Body&& body) {
-    if (comm_.tensor->size() > 1 || a_.shape.recompute.any()) return body();
+    if (comm_.tensor->size() > 1 || a_.shape.recompute.any() || has_experts(block)) return body();
     const bool masked = block.slot.inputs.document_start.exists();
     const auto number = static_cast<std::uint64_t>((block.layer * std::ssize(chunk_.slots) + slot) *
                                                        (std::ssize(chunk_.deferred) + 1) +
@@ -184,6 +193,15 @@ class Stage {
   void gate_up_forward(const Block& block, parallel::Rows rows, device::ConstView n2);
   void mlp_norm(const Block& block, device::ConstView branch);
 
+  // expert_blocks.cpp: in place of those of mlp.cpp where a block has experts.
+  bool has_experts(const Block& block) const { return sizes_.is_sparse(block.layer); }
+  Experts::Layer experts_of(const Block& block);
+  device::ConstView experts_forward(const Block& block);
+  /// `recomputed`: recompute_block made the block's results again.
+  void experts_backward(const Block& block, bool recomputed, bool first);
+  void experts_weights_backward(const Block& block, bool first);
+  void begin_balance(int slot, const BackwardPass& pass);
+
   // head.cpp
   void head(const Slot& slot, bool with_gradients, float loss_scale, bool first);
   void head_statistics(device::ConstView targets, std::int64_t tokens);
@@ -197,7 +215,10 @@ class Stage {
   parallel::GridCommunicators& comm_;
   parallel::TensorBoundary boundary_;
   OfBucket acquire_, release_;
-  std::uint64_t graph_keys_;  ///< those of this stage begin here
+  std::unique_ptr<Experts> experts_;  ///< null: no block has some
+  std::unique_ptr<ExpertBalance> expert_balance_;
+  std::vector<std::vector<std::int64_t>> expert_counts_;  ///< by Block::place
+  std::uint64_t graph_keys_;                              ///< those of this stage begin here
 };
 
 }  // namespace espalier::model

@@ -55,6 +55,7 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       .compute_capability = compute_capability,
       .documents = p.data.document_mask,
       .num_slots = program.buffers.slots,
+      .experts = model::ExpertOptions::of(p),
       .num_weight_slots = program.buffers.weight_slots,
       .chunks = assignment.of_rank(pipeline_rank),
       .messages = model::MessageCounts::of(program, placement)
@@ -75,6 +76,8 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
   parameter_store->set_gather_order(weights->buckets().forward_order());
   optimizer = std::make_unique<optim::AdamW>(*parameter_store, optimizer_arena);
   gradient_norm = std::make_unique<optim::GradientNorm>(*parameter_store, optimizer_arena);
+  if (activations->expert_bias.exists())
+    expert_bias = std::make_unique<optim::ExpertBias>(activations->expert_bias, p.experts);
   if (backend == device::Backend::emulated || (shape.on_gpu && p.device.communicator == "mpi"))
     pinned_bytes_ += largest_collectives(p, grid);
 }
@@ -88,6 +91,9 @@ std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
   if (grid.shape().tensor > 1) bytes += residual;
   if (grid.shape().tensor > 1 && p.parallel.overlap_tensor)
     bytes += residual;  // the group's second communicator
+  const model::ExpertScratch& experts = activations->experts;
+  if (experts.received.exists())
+    bytes += experts.pairs.size_bytes() + experts.received.size_bytes();
   // Messages between stages: each that may be under way, and the copy of the one that follows it.
   const model::ActivationShape& shape = activations->shape;
   bytes += 2 * (shape.messages.total() - shape.messages.local) * residual * shape.local_tokens() /
@@ -157,7 +163,8 @@ train::StepModel step_model(device::Context& context, const parallel::ProcessGri
                    .link = link},
           .parameters = *memory.parameter_store,
           .gradient_norm = *memory.gradient_norm,
-          .optimizer = *memory.optimizer};
+          .optimizer = *memory.optimizer,
+          .expert_bias = memory.expert_bias.get()};
 }
 
 std::int64_t workspace_elements(const config::Parameters& p, const parallel::ProcessGrid& grid,

@@ -10,6 +10,7 @@
 #include "model/activations.hpp"
 #include "model/weights.hpp"
 #include "optim/adamw.hpp"
+#include "optim/expert_bias.hpp"
 #include "optim/gradient_norm.hpp"
 #include "parallel/layout/grid.hpp"
 #include "train/step/step.hpp"
@@ -50,6 +51,7 @@ class TrainingMemory {
   std::unique_ptr<parallel::ParameterStore> parameter_store;
   std::unique_ptr<optim::AdamW> optimizer;
   std::unique_ptr<optim::GradientNorm> gradient_norm;
+  std::unique_ptr<optim::ExpertBias> expert_bias;  ///< null without (experts.balance = "bias")
 
   struct Line {
     std::string name;

@@ -65,6 +65,7 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
   // With the sums travel the signals of the ranks; of a planned rank all values are 0.
   const auto exchange = [&](const train::StepSums& of_rank) {
     std::vector<double> values(1 + train::kNumStepSignals + of_rank.square_sums.size());
+    of_rank.experts.append_to(values);
     communicators.world->all_reduce_sum(values);
     return train::StepSums{};
   };
@@ -74,6 +75,7 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
            div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data),
        .num_targets =
            static_cast<std::uint64_t>(p.training.global_batch_size * p.training.sequence_length),
+       .num_sequences = p.training.global_batch_size,
        .load = [&](std::int64_t) { return batch; }},
       {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = 1},
       {.exchange = exchange});

@@ -41,6 +41,7 @@ TrainingSteps::Taken TrainingSteps::take(const StepHooks& hooks) {
       training_step(model_.step_model(rank_context_),
                     {.num_micro_batches = batch_shape_.num_micro_batches,
                      .num_targets = num_targets,
+                     .num_sequences = training.global_batch_size,
                      .load =
                          [this](std::int64_t micro) {
                            auto phase = rank_context_.context.profiler().scope(Phase::data);
@@ -76,6 +77,7 @@ void TrainingSteps::warm_up() {
                      .bucket_done = [](int) {}});
   }
   model_.stages.take_loss_sum();
+  model_.stages.take_expert_statistics();
   share_gemm_algorithms(session_, rank_context_.context.gemm(),
                         rank_context_.grid.shape().pipeline);
   rank_context_.context.use_graphs(parameters_.device.graphs);

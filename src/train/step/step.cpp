@@ -64,9 +64,12 @@ void pass_micro_batches(const StepModel& m, const StepBatches& batches, float gr
     forwards += is_forward(step.action) ? 1 : 0;
     const bool last = micro + 1 == batches.num_micro_batches;
     const auto reduce_last = [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); };
-    take_pass(
-        m, step, [&] { return batches.load(micro); },
-        {.loss_scale = loss_scale, .first = micro == 0, .last = last, .bucket_done = reduce_last});
+    take_pass(m, step, [&] { return batches.load(micro); },
+              {.loss_scale = loss_scale,
+               .first = micro == 0,
+               .last = last,
+               .bucket_done = reduce_last,
+               .num_sequences = static_cast<double>(batches.num_sequences)});
   });
   ESPALIER_ASSERT(forwards == batches.num_micro_batches * m.part.placement.chunks,
                   "{} forward passes of {} micro-batches", forwards, batches.num_micro_batches);
@@ -78,13 +81,15 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
   pass_micro_batches(m, batches, hooks.fault.gradient_factor);
   const double loss = m.stages.take_loss_sum() * hooks.fault.loss_factor;
   const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
-  const StepSums of_rank{.loss = loss, .square_sums = {square_sums.begin(), square_sums.end()}};
+  const StepSums of_rank{.loss = loss,
+                         .square_sums = {square_sums.begin(), square_sums.end()},
+                         .experts = m.stages.take_expert_statistics()};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
   const double norm = std::sqrt(optim::squared_norm(sums.square_sums));
   StepFindings findings{.step = update.step, .loss = sums.loss / num_targets, .grad_norm = norm};
   if (!std::isfinite(sums.loss) || !std::isfinite(norm))
     findings.not_finite = describe_not_finite(*m.communicators.world, of_rank, sums);
-  StepResult result{.loss = findings.loss, .grad_norm = norm};
+  StepResult result{.loss = findings.loss, .grad_norm = norm, .experts = sums.experts};
   result.updated = hooks.judge ? hooks.judge(findings) : findings.not_finite.empty();
   if (!hooks.judge && !result.updated) fail_not_finite(findings, "Lower optimizer.learning_rate");
   if (!result.updated) return result;
@@ -95,6 +100,8 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
                       .gradient_scale = optim::clip_scale(norm, update.optimizer.max_grad_norm),
                       .step = update.step - update.num_left_out},
                      hooks.before_overwrite);
+  if (m.expert_bias != nullptr && sums.experts.exist())
+    m.expert_bias->update(m.context, sums.experts.choices);
   m.parameters.begin_gather(m.context);
   return result;
 }
@@ -114,10 +121,12 @@ StepSums sum_over_ranks(const StepModel& m, const StepSums& of_rank) {
   const auto phase = m.context.profiler().scope(device::Phase::clipping);
   std::vector<double> sums = of_rank.square_sums;
   sums.push_back(loss_share(m.grid, of_rank.loss));
+  of_rank.experts.append_to(sums);
   m.communicators.world->all_reduce_sum(sums);
-  const double loss = sums.back();
-  sums.pop_back();
-  return {.loss = loss, .square_sums = std::move(sums)};
+  const auto norms_end = sums.begin() + std::ssize(of_rank.square_sums);
+  return {.loss = *norms_end,
+          .square_sums = {sums.begin(), norms_end},
+          .experts = model::ExpertStatistics::from({norms_end + 1, sums.end()})};
 }
 
 }  // namespace espalier::train

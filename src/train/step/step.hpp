@@ -9,6 +9,7 @@
 #include "device/context.hpp"
 #include "model/rank_stages.hpp"
 #include "optim/adamw.hpp"
+#include "optim/expert_bias.hpp"
 #include "optim/gradient_norm.hpp"
 #include "parallel/comm/session.hpp"
 #include "parallel/layout/grid.hpp"
@@ -26,6 +27,7 @@ struct StepModel {
   parallel::ParameterStore& parameters;
   optim::GradientNorm& gradient_norm;
   optim::AdamW& optimizer;
+  optim::ExpertBias* expert_bias = nullptr;  ///< null: experts are chosen without
 };
 
 /// What a step learns from.
@@ -34,6 +36,8 @@ struct StepBatches {
   /// Targets that count, of all ranks: the loss is their mean. A step of documents of one token
   /// each may have none, and its loss and its gradient are 0.
   std::uint64_t num_targets;
+  /// Of all ranks, for the losses that keep experts balanced, whose scale it is; 0: without them.
+  std::int64_t num_sequences = 0;
   /// The micro-batch of a number, in memory that lasts until the next one is loaded. Every stage of
   /// a pipeline loads it, each for what it needs of it.
   std::function<model::Batch(std::int64_t micro)> load;
@@ -57,6 +61,7 @@ constexpr std::size_t kNumStepSignals = 8;
 struct StepSums {
   double loss = 0.0;                ///< of the tokens of all micro-batches
   std::vector<double> square_sums;  ///< of the gradients, by tensor (GradientNorm::square_sums)
+  model::ExpertStatistics experts = {};
 };
 
 /// What the sums of a step say before any weight changes; the same on every rank.
@@ -95,6 +100,7 @@ struct StepResult {
   double loss;  ///< mean over the targets, in nats
   double grad_norm;
   bool updated = true;  ///< else judge said no, and weights and moments are what they were
+  model::ExpertStatistics experts = {};
 };
 
 /// Throws Error (bad_numbers, met by every rank): what is not finite, and that no weight was

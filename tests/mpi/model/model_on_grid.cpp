@@ -57,6 +57,18 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
   p.model.tie_word_embeddings = integer("tie_word_embeddings") != 0;
   const bool gpt2 = f.has_dataset("weights/transformer.wte.weight");
   p.model.model_type = gpt2 ? "gpt2" : integer("qk_norm") != 0 ? "qwen3" : "llama";
+  if (f.has_attribute("/", "num_experts")) {
+    p.model.model_type = "qwen3_moe";
+    p.model.num_experts = integer("num_experts");
+    p.model.num_experts_per_tok = integer("num_experts_per_tok");
+    p.model.moe_intermediate_size = integer("moe_intermediate_size");
+    p.model.norm_topk_prob = integer("norm_topk_prob") != 0;
+    if (f.has_attribute("/", "decoder_sparse_step"))
+      p.model.decoder_sparse_step = integer("decoder_sparse_step");
+    p.experts.balance = integer("with_balance") != 0 ? "huggingface" : "none";
+    if (f.has_attribute("/", "router_aux_loss_coef"))
+      p.model.router_aux_loss_coef = f.attribute("/", "router_aux_loss_coef");
+  }
   p.model.max_position_embeddings = integer("max_position_embeddings");
   p.model.rope_theta = f.attribute("/", "rope_theta");
   const auto rope = [&](const char* name, auto& value) {
@@ -145,7 +157,9 @@ static parallel::GridCommunicators communicators_of(parallel::MpiSession& on,
 ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> with_gpu,
                          parallel::MpiSession& on, WithoutWeights)
     : parameters(p),
-      grid(shape_of(p), on.rank(), parallel::views_of(p.model.num_key_value_heads, shape_of(p))),
+      grid(shape_of(p), on.rank(),
+           parallel::views_of(p.model.num_key_value_heads, shape_of(p),
+                              static_cast<int>(p.parallel.expert))),
       gpu(std::move(with_gpu)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
       memory(plan::TrainingMemory::backed(
@@ -215,12 +229,17 @@ double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t
   stage.train(share.view(), {.loss_scale = static_cast<float>(1.0 / total),
                              .first = true,
                              .last = true,
-                             .bucket_done = [&](int bucket) {
-                               memory.parameter_store->accumulated(context, bucket, /*last=*/true);
-                             }});
-  std::array<double, 1> loss{train::loss_share(grid, stage.take_loss_sum())};
-  communicators.world->all_reduce_sum(loss);
-  return loss[0] / total;
+                             .bucket_done =
+                                 [&](int bucket) {
+                                   memory.parameter_store->accumulated(context, bucket,
+                                                                       /*last=*/true);
+                                 },
+                             .num_sequences = static_cast<double>(num_sequences)});
+  std::vector<double> sums{train::loss_share(grid, stage.take_loss_sum())};
+  stage.take_expert_statistics().append_to(sums);
+  communicators.world->all_reduce_sum(std::span<double>(sums));
+  expert_statistics = model::ExpertStatistics::from(std::span(sums).subspan(1));
+  return sums[0] / total;
 }
 
 train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int64_t step,

@@ -71,7 +71,8 @@ struct ModelOnGrid {
   parallel::GridCommunicators communicators;
   std::unique_ptr<parallel::PipelineLink> link;  ///< null without a pipeline
   model::RankStages stages;
-  model::Stage& stage;  ///< the only one of a rank, without a pipeline
+  model::Stage& stage;                        ///< the only one of a rank, without a pipeline
+  model::ExpertStatistics expert_statistics;  ///< of all ranks, in the last train
 
  private:
   struct WithoutWeights {};

@@ -45,14 +45,17 @@ plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::P
     std::vector<double> scalars(1 + train::kNumStepSignals);
     scalars[0] = train::loss_share(model.grid, of_rank.loss);
     scalars.insert(scalars.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
+    of_rank.experts.append_to(scalars);
     model.communicators.world->all_reduce_sum(scalars);
-    return train::StepSums{
-        .loss = scalars[0],
-        .square_sums = {scalars.begin() + 1 + train::kNumStepSignals, scalars.end()}};
+    const auto norms = scalars.begin() + 1 + train::kNumStepSignals;
+    return train::StepSums{.loss = scalars[0],
+                           .square_sums = {norms, norms + std::ssize(of_rank.square_sums)}};
   };
-  model.step(
-      {.num_micro_batches = 2, .num_targets = 48, .load = [&](std::int64_t) { return batch; }},
-      /*step=*/1, {.exchange = exchange});
+  model.step({.num_micro_batches = 2,
+              .num_targets = 48,
+              .num_sequences = p.training.global_batch_size,
+              .load = [&](std::int64_t) { return batch; }},
+             /*step=*/1, {.exchange = exchange});
   each([&](auto& group) { after += group.bytes_sent(); });
   const plan::StepCounts counts{.operations = model.context.profiler().operations(),
                                 .collectives = parallel::costs_of(model.communicators)};
@@ -84,12 +87,13 @@ void check(const Hdf5Fixture& fixture, config::Parameters p) {
 
 TEST_CASE("counts of a planned step are those of a real one, whatever is recomputed") {
   if (testing::session().size() != 1) return;
-  for (const char* name : {"untied_k2", "no_qk_norm", "gpt2"}) {
+  for (const char* name : {"untied_k2", "no_qk_norm", "gpt2", "moe", "moe_mixed"}) {
     const Hdf5Fixture fixture(testing::fixture_path(name));
     for (const char* recompute : {"none", "selective", "mlp", "full"}) {
       config::Parameters p = testing::parameters_of(fixture, 1, 1, false, 1, "float32");
       p.memory.recompute = recompute;
       p.data.document_mask = recompute == std::string("mlp");
+      p.experts.balance = recompute == std::string("full") ? "global" : "sequence";
       check(fixture, p);
     }
   }

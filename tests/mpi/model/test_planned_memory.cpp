@@ -21,6 +21,9 @@ struct Combination {
   bool documents = false;
   std::int64_t sequence_length = 24, loss_chunk = 7, micro_batch = 1;
   bool overlap_tensor = false;
+  int expert = 1;
+  double capacity = 2.0;
+  const char* balance = "sequence";
 };
 
 // Every line is one combination that is planned, run and measured.
@@ -38,6 +41,13 @@ const std::vector<Combination> kCombinations = {
     {1, 1, "gpt2", "float32", "none", {}, false, 1, false, 13, 0},
     {1, 1, "no_qk_norm", "bfloat16", "budget", {0, 0, 1, 1}, false, 1, true, 24, 1000, 2},
 
+    {1, 1, "moe", "bfloat16", "none"},
+    {1, 1, "moe", "float32", "full", {}, false, 1, false, 24, 7, 2, false, 1, 0.3, "global"},
+    {1, 1, "moe_mixed", "bfloat16", "budget", {1, 0, 0, 1}, false, 1, true},
+
+    {2, 1, "moe", "bfloat16", "selective", {}, false, 1, false, 24, 7, 2, false, 2, 0.5, "bias"},
+    {2, 2, "moe_mixed", "float32", "none", {}, true, 1, false, 24, 7, 1, true, 2, 100.0, "none"},
+    {2, 2, "moe", "float32", "mlp", {}, true, 0, false, 20, 7, 2, false, 1, 2.0, "huggingface"},
     {2, 1, "tied_k1", "bfloat16", "none"},
     {2, 1, "untied_k2", "float32", "none", {}, false, 0},
     {2, 1, "llama3", "bfloat16", "budget", {1, 1, 0, 0}, false, 1, true},
@@ -63,6 +73,8 @@ const std::vector<Combination> kCombinations = {
     {4, 4, "llama3", "float32", "budget", {0, 0, 1, 1}, true, 0, false, 20, 3},
     {4, 4, "tied_k2", "bfloat16", "budget", {1, 0, 0, 1}, true, 1, true, 24, 0, 2, true},
     {4, 4, "gpt2", "float32", "mlp", {}, true, 1, false, 12},
+    {4, 2, "moe", "bfloat16", "mlp", {}, true, 1, false, 24, 7, 1, false, 4},
+    {4, 1, "moe_mixed", "float32", "full", {}, false, 1, false, 24, 7, 1, false, 4, 0.2, "bias"},
 };
 
 config::Parameters parameters_of(const Combination& c, const Hdf5Fixture& fixture) {
@@ -76,6 +88,9 @@ config::Parameters parameters_of(const Combination& c, const Hdf5Fixture& fixtur
   p.training.global_batch_size = c.micro_batch * c.ranks / c.tensor;
   p.parallel.overlap_tensor = c.overlap_tensor;
   p.data.document_mask = c.documents;
+  p.parallel.expert = c.expert;
+  p.experts.capacity_factor = c.capacity;
+  p.experts.balance = c.balance;
   return p;
 }
 
@@ -96,6 +111,7 @@ void take_a_step(ModelOnGrid& model) {
   const train::StepResult result = model.step(
       {.num_micro_batches = 1,
        .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
+       .num_sequences = t.global_batch_size,
        .load = [&](std::int64_t) { return batch; }},
       /*step=*/1);
   CHECK(std::isfinite(result.loss));

@@ -61,6 +61,24 @@ TEST_CASE("a checkpoint carries everything beside tensors") {
   }
 }
 
+TEST_CASE("a bias of experts survives in every bit, small or large") {
+  const ScratchFolder scratch;
+  SimulatedRun run(scratch.path(), 1, 1);
+  for (const std::size_t blocks : {std::size_t{1}, std::size_t{100}}) {
+    auto info = run.info(3);
+    info.num_experts = 512;
+    for (std::size_t i = 0; i < blocks * 512; ++i)
+      info.expert_bias.push_back(0.001F * static_cast<float>(i % 77) - 0.03F);
+    const std::string index = CheckpointWriter::encode_index(run.ranks[0].shards());
+    run.writers[0]->begin(info, run.ranks[0].shards());
+    run.writers[0]->wait();
+    run.writers[0]->commit(info, std::span(&index, 1), {.newest = 1});
+    const CheckpointReader reader(*newest_checkpoint(scratch.path()));
+    CHECK(reader.info().expert_bias == info.expert_bias);
+    CHECK(reader.info().num_experts == 512);
+  }
+}
+
 TEST_CASE("a long resolved input and an empty one both survive") {
   const ScratchFolder scratch;
   SimulatedRun run(scratch.path(), 1, 1);

@@ -54,6 +54,38 @@ TEST_CASE("rows are on the disk when the call returns, and read back exactly") {
   CHECK_THAT(text_of(scratch.path() / "run" / "run.log"), EndsWith(" hello\n"));
 }
 
+TEST_CASE("rows of a model with experts have their columns, which are read back") {
+  const ScratchFolder scratch;
+  const RunLock lock(scratch.path());
+  {
+    RunLog log(lock, 0, /*has_experts=*/true);
+    HistoryRow of_experts = row(1);
+    of_experts.experts = {.balance_loss = 0.1 + 0.2,
+                          .z_loss = 0.5,
+                          .load = 1.5,
+                          .not_chosen = 3,
+                          .further_rounds = 4};
+    log.step(of_experts);
+    of_experts.step = 2;
+    log.step(of_experts);
+  }
+  CHECK(text_of(scratch.path() / "history.csv") ==
+        "step,tokens,loss,grad_norm,learning_rate,tokens_per_second,balance_loss,z_loss,"
+        "expert_load,experts_not_chosen,further_rounds\n"
+        "1,100,0.5,1,0.25,1000,0.30000000000000004,0.5,1.5,3,4\n"
+        "2,100,0.5,1,0.25,1000,0.30000000000000004,0.5,1.5,3,4\n");
+  const RunLog log(lock, 1, /*has_experts=*/true);
+  const std::vector<HistoryRow> rows = read_history(scratch.path());
+  REQUIRE(rows.size() == 1);
+  REQUIRE(rows[0].experts.has_value());
+  CHECK(rows[0].experts->balance_loss == 0.1 + 0.2);
+  CHECK(rows[0].experts->not_chosen == 3);
+  CHECK(rows[0].experts->further_rounds == 4);
+  CHECK(read_history_words(scratch.path())[0].tokens_per_second == "1000");
+  std::ofstream(scratch.path() / "history.csv", std::ios::app) << "3,100,0.5,1,0.25,1000\n";
+  CHECK_THROWS_WITH(read_history(scratch.path()), Contains("history.csv:3"));
+}
+
 TEST_CASE("a restart continues the tables as one run") {
   const ScratchFolder scratch;
   const fs::path history = scratch.path() / "history.csv";
