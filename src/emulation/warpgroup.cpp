@@ -133,7 +133,9 @@ void Warpgroup::check_uniform() const {
     for (std::size_t i = 0; i < first.size(); ++i)
       require(other[i].site == first[i].site && other[i].cols == first[i].cols &&
                   other[i].accumulate == first[i].accumulate && other[i].b == first[i].b &&
-                  other[i].a == first[i].a && other[i].by_columns == first[i].by_columns &&
+                  other[i].a == first[i].a &&
+                  other[i].left_by_columns == first[i].left_by_columns &&
+                  other[i].right_by_columns == first[i].right_by_columns &&
                   (other[i].registers == nullptr) == (first[i].registers == nullptr),
               ExitStatus::internal,
               "emulation: threads 0 and {} of warpgroup {} ask for different products at {} and {}",
@@ -149,13 +151,14 @@ void Warpgroup::note_reads(const Product& product, std::uint32_t clock) {
   const auto note = [&](int, int, std::int64_t offset) {
     block_.shared().begin_product(offset, index_, who);
   };
-  if (product.registers == nullptr && !product.by_columns) {
-    for_each_chunk_of_rows(product.a, kRows, note);
-    for_each_chunk_of_rows(product.b, product.cols, note);
-  } else {
-    if (product.by_columns) for_each_chunk_of_columns(product.a, kRows, note);
-    for_each_chunk_of_columns(product.b, product.cols, note);
-  }
+  const auto note_operand = [&](std::uint64_t bits, int rows, bool by_columns) {
+    if (by_columns)
+      for_each_chunk_of_columns(bits, rows, note);
+    else
+      for_each_chunk_of_rows(bits, rows, note);
+  };
+  if (product.registers == nullptr) note_operand(product.a, kRows, product.left_by_columns);
+  note_operand(product.b, product.cols, product.right_by_columns);
 }
 
 void Warpgroup::commit(Site site) {
@@ -181,30 +184,7 @@ void Warpgroup::run(const std::array<Product, device::kWarpgroupThreads>& produc
   static std::array<std::array<float, kDepth>, kRows> a;
   static std::array<std::array<float, 256>, kDepth> b;
   const SharedMemory& shared = block_.shared();
-  const auto read_b_by_columns = [&] {
-    for_each_chunk_of_columns(first.b, first.cols, [&](int k, int col, std::int64_t offset) {
-      const auto values = values_of(shared.chunk(offset));
-      std::copy(values.begin(), values.end(), b[static_cast<std::size_t>(k)].begin() + col);
-    });
-  };
-  if (first.by_columns) {
-    for_each_chunk_of_columns(first.a, kRows, [&](int k, int row, std::int64_t offset) {
-      const auto values = values_of(shared.chunk(offset));
-      for (std::size_t i = 0; i < values.size(); ++i)
-        a[static_cast<std::size_t>(row) + i][static_cast<std::size_t>(k)] = values[i];
-    });
-    read_b_by_columns();
-  } else if (first.registers == nullptr) {
-    for_each_chunk_of_rows(first.a, kRows, [&](int row, int k, std::int64_t offset) {
-      const auto values = values_of(shared.chunk(offset));
-      std::copy(values.begin(), values.end(), a[static_cast<std::size_t>(row)].begin() + k);
-    });
-    for_each_chunk_of_rows(first.b, first.cols, [&](int col, int k, std::int64_t offset) {
-      const auto values = values_of(shared.chunk(offset));
-      for (std::size_t i = 0; i < values.size(); ++i)
-        b[static_cast<std::size_t>(k) + i][static_cast<std::size_t>(col)] = values[i];
-    });
-  } else {
+  if (first.registers != nullptr) {
     for (int t = 0; t < device::kWarpgroupThreads; ++t)
       for (int i = 0; i < 8; ++i) {
         const std::uint32_t word =
@@ -214,8 +194,29 @@ void Warpgroup::run(const std::array<Product, device::kWarpgroupThreads>& produc
         a[static_cast<std::size_t>(row)][static_cast<std::size_t>(k)] =
             value_of(i % 2 == 0 ? word & 0xFFFFu : word >> 16);
       }
-    read_b_by_columns();
+  } else if (first.left_by_columns) {
+    for_each_chunk_of_columns(first.a, kRows, [&](int k, int row, std::int64_t offset) {
+      const auto values = values_of(shared.chunk(offset));
+      for (std::size_t i = 0; i < values.size(); ++i)
+        a[static_cast<std::size_t>(row) + i][static_cast<std::size_t>(k)] = values[i];
+    });
+  } else {
+    for_each_chunk_of_rows(first.a, kRows, [&](int row, int k, std::int64_t offset) {
+      const auto values = values_of(shared.chunk(offset));
+      std::copy(values.begin(), values.end(), a[static_cast<std::size_t>(row)].begin() + k);
+    });
   }
+  if (first.right_by_columns)
+    for_each_chunk_of_columns(first.b, first.cols, [&](int k, int col, std::int64_t offset) {
+      const auto values = values_of(shared.chunk(offset));
+      std::copy(values.begin(), values.end(), b[static_cast<std::size_t>(k)].begin() + col);
+    });
+  else
+    for_each_chunk_of_rows(first.b, first.cols, [&](int col, int k, std::int64_t offset) {
+      const auto values = values_of(shared.chunk(offset));
+      for (std::size_t i = 0; i < values.size(); ++i)
+        b[static_cast<std::size_t>(k) + i][static_cast<std::size_t>(col)] = values[i];
+    });
   static std::array<std::array<float, 256>, kRows> sums;
   for (std::size_t row = 0; row < kRows; ++row) {
     std::fill_n(sums[row].begin(), cols, 0.0f);

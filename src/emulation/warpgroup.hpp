@@ -25,8 +25,9 @@ class Warpgroup {
     bool accumulate;
     std::uint64_t a;                 ///< descriptor, if registers == nullptr
     const std::uint32_t* registers;  ///< four: rows g and g + 8 of k 2t.., the same of k 2t + 8..
-    std::uint64_t b;                 ///< descriptor of (cols, 16), else of (16, cols)
-    bool by_columns = false;         ///< sums run across the rows of both descriptors
+    std::uint64_t b;                 ///< descriptor of (cols, 16), or by columns of (16, cols)
+    bool left_by_columns = false;    ///< sums run across the rows of a's descriptor,
+    bool right_by_columns = false;   ///< and of b's
     std::array<std::uint32_t, 4> held = {};  ///< the registers when it was asked for
   };
 

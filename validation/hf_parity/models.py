@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import transformers
 from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen3Config,
-                          Qwen3ForCausalLM)
+                          Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 V, S, NUM_SEQUENCES, NUM_STEPS, BATCH = 257, 48, 4, 12, 4
 OPTIMIZER = dict(learning_rate=2.0e-3, beta1=0.9, beta2=0.95, eps=1.0e-8, weight_decay=0.1)
@@ -38,12 +38,15 @@ CASES = {
         rope_parameters=dict(rope_type="default", rope_theta=1e4)),
     "gpt2, tied": lambda: GPT2Config(**GPT2, tie_word_embeddings=True),
 }
-CLASSES = {Qwen3Config: Qwen3ForCausalLM, LlamaConfig: LlamaForCausalLM,
-           GPT2Config: GPT2LMHeadModel}
+CLASSES = {Qwen3Config: Qwen3ForCausalLM, Qwen3MoeConfig: Qwen3MoeForCausalLM,
+           LlamaConfig: LlamaForCausalLM, GPT2Config: GPT2LMHeadModel}
 
 
 def make(name, seed=20):
-    config = CASES[name]()
+    return of_config(CASES[name](), seed)
+
+
+def of_config(config, seed):
     config.bos_token_id = config.eos_token_id = 256
     config._attn_implementation = "eager"
     model = CLASSES[type(config)](config).to(torch.float32).eval()
@@ -92,10 +95,10 @@ def in_bfloat16(model):
     return rounded
 
 
-def gradients(model, samples):
+def gradients(model, samples, differentiated=lambda model, loss: loss):
     model.zero_grad()
     _, loss = forward(model, samples)
-    loss.backward()
+    differentiated(model, loss).backward()
     return {name: w.grad.float().numpy().copy() for name, w in model.named_parameters()}
 
 
@@ -108,7 +111,7 @@ def learning_rate_at(step):
     return MIN_LEARNING_RATE + 0.5 * (peak - MIN_LEARNING_RATE) * (1 + math.cos(math.pi * progress))
 
 
-def train_curve(model, stream):
+def train_curve(model, stream, differentiated=lambda model, loss: loss):
     """Losses and gradient norms of AdamW with clipping; matrices decay, vectors do not."""
     groups = [dict(params=[w for w in model.parameters() if w.dim() > 1],
                    weight_decay=OPTIMIZER["weight_decay"]),
@@ -121,7 +124,7 @@ def train_curve(model, stream):
             group["lr"] = learning_rate_at(step)
         optimizer.zero_grad()
         _, loss = forward(model, samples_of(stream, (step - 1) * BATCH, BATCH))
-        loss.backward()
+        differentiated(model, loss).backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)))
         optimizer.step()
         losses.append(float(loss.detach()))

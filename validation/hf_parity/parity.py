@@ -160,6 +160,12 @@ def write_model_file(path, config):
                     rope_low_freq_factor=rope["low_freq_factor"],
                     rope_high_freq_factor=rope["high_freq_factor"],
                     rope_original_max_position_embeddings=rope["original_max_position_embeddings"])
+    if config.model_type == "qwen3_moe":
+        keys.update(num_experts=config.num_experts, num_experts_per_tok=config.num_experts_per_tok,
+                    moe_intermediate_size=config.moe_intermediate_size,
+                    norm_topk_prob=config.norm_topk_prob,
+                    decoder_sparse_step=config.decoder_sparse_step,
+                    mlp_only_layers=config.mlp_only_layers)
     path.write_text("[model]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()))
 
 

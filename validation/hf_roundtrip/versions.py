@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Models with experts from one version of transformers through Espalier to another: equal logits.
+"""Models with experts from one version of transformers through Espalier to another: the same logits.
 
 transformers 4 and 5 write and keep experts apart in different ways (a tensor for each matrix of each
-expert, or one for all), and other keys in config.json, some of which the other version ignores.
+expert, or one for all), and other keys in config.json, some of which the other version ignores. Logits of one version are equal bit
+for bit; from one to the other the sums differ, as version 5 takes gate and up in one product.
 
 Usage    versions.py [--program build/espalier] [--second FOLDER]
          FOLDER holds another transformers than the one that is installed:
-         pip install --target FOLDER --no-deps transformers==4.57.6 tokenizers==0.22.1 huggingface-hub==0.36.0
+         pip install --target FOLDER --no-deps transformers==4.57.6 tokenizers==0.22.1 huggingface-hub==0.36.0 &&
+         pip install --target FOLDER requests
 """
 import argparse
 import json
@@ -28,6 +30,9 @@ SIZES = dict(vocab_size=257, hidden_size=64, intermediate_size=96, moe_intermedi
              max_position_embeddings=256)
 
 
+BOUND = 1e-6  # between versions; logits are about 1
+
+
 def in_this_version(action, case, folder, logits):
     """Runs in a process of its own: another one has another transformers."""
     import numpy as np
@@ -42,10 +47,12 @@ def in_this_version(action, case, folder, logits):
         print(transformers.__version__)
         return
     if action == "read":
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager")
     else:
         torch.manual_seed(5)
-        config = transformers.Qwen3MoeConfig(**SIZES, **CASES[case], **rope)
+        config = transformers.Qwen3MoeConfig(**SIZES, **CASES[case], **rope,
+                                             attn_implementation="eager")
         model = transformers.AutoModelForCausalLM.from_config(config)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, mean=0.05, std=0.15)
@@ -94,13 +101,14 @@ def main():
                         run_version(reader, "read", case, at / "ours", f"{at}-{k}.npy")
                         a, b = np.load(f"{at}.npy"), np.load(f"{at}-{k}.npy")
                         same = np.array_equal(a, b)
-                        problems += not same
+                        as_good = same if j == k else np.abs(a - b).max() <= BOUND
+                        problems += not as_good
                         keys = "num_experts" if "num_experts" in header else "num_local_experts"
                         print(f"| {case} | {names[j]}, {keys} | "
                               f"{'together' if action == 'write-joined' else 'apart'} | {names[k]} | "
-                              f"{'equal bit for bit' if same else 'DIFFER'} | "
+                              f"{'equal bit for bit' if same else 'the same' if as_good else 'DIFFER'} | "
                               f"{np.abs(a - b).max():.1e} |", flush=True)
-    print("all logits are equal" if not problems else f"{problems} differ")
+    print("all logits are the same" if not problems else f"{problems} differ")
     return 1 if problems else 0
 
 

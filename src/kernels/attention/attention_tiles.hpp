@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
-#include <vector>
 
 #include "base/integers.hpp"
 #include "kernels/attention/attention.hpp"
@@ -13,7 +11,7 @@
 
 // Last: what follows is compiled for one SIMD level.
 #include "base/simd/simd.hpp"
-#include "kernels/tile_gemm.hpp"
+#include "kernels/tile_packing.hpp"
 
 namespace espalier::kernels::host::ESPALIER_SIMD {
 
@@ -42,15 +40,6 @@ auto head_rows(const View& view, std::int64_t b, std::int64_t length, std::int64
   return HeadRows<decltype(base)>{base, view.stride, group, head_dim};
 }
 
-/// Units k, k + 1, ... of a row of T, widened where units are floats.
-template <class T, class Width>
-simd::Ints load_units_of(const T* row, std::int64_t k, Width width) {
-  if constexpr (kUnit<T> == 1)
-    return simd::as_ints(simd::load(row + k, width));
-  else
-    return simd::load_units(row + k * kUnit<T>, width);
-}
-
 /// x as a unit of T holds it: probabilities of bf16 are rounded to it also where units are floats,
 /// so that every level and every GPU multiplies the same.
 template <class T>
@@ -58,60 +47,11 @@ simd::Floats as_unit(simd::Floats x) {
   return kUnit<T> == 1 ? simd::rounded_to<T>(x) : x;
 }
 
-/// Rows first, first + 1, ... as the left operand of a product: where they lie, or widened in
-/// `widened`, (count, D) f32.
-template <class T, class Rows>
-TileA left_operand(float* widened, const Rows& rows, std::int64_t first, std::int64_t count,
-                   std::int64_t head_dim) {
-  if constexpr (std::is_same_v<UnitOf<T>, T>)
-    return {rows(first), rows.stride * static_cast<std::int64_t>(sizeof(T)), 4};
-  for (std::int64_t i = 0; i < count; ++i)
-    simd::for_lanes(head_dim, [&](std::int64_t d, auto lanes) {
-      simd::store(widened + i * head_dim + d, simd::load(rows(first + i) + d, lanes), lanes);
-    });
-  return {widened, head_dim * 4, 4};
-}
-
 /// out[k][lane] = unit k of row `first + lane`; lanes >= count are zero. (D / kUnit, kTileRows)
 template <class T, class Rows>
 void pack_lanes(std::int32_t* out, const Rows& rows, std::int64_t first, std::int64_t count,
                 std::int64_t head_dim) {
-  for (std::int64_t lane = 0; lane < round_up(count, simd::kLanes); lane += simd::kLanes)
-    simd::for_lanes(head_dim / kUnit<T>, [&](std::int64_t k, auto width) {
-      simd::Ints block[simd::kLanes];
-      for (std::int64_t i = 0; i < simd::kLanes; ++i)
-        block[i] =
-            lane + i < count ? load_units_of(rows(first + lane + i), k, width) : simd::Ints{};
-      simd::transpose(block);
-      for (std::int64_t i = 0; i < simd::count_of(width); ++i)
-        simd::store_units(out + (k + i) * kTileRows + lane, block[i]);
-    });
-}
-
-/// The rows as they lie, but kUnit rows woven into one row of units: out[j][d] holds element d of
-/// rows first + kUnit j, ... ; a missing last row is zero. (ceil(count / kUnit), stride); columns
-/// from D to `stride` are zero.
-template <class T, class Rows>
-void pack_woven(std::int32_t* out, std::int64_t stride, const Rows& rows, std::int64_t first,
-                std::int64_t count, std::int64_t head_dim) {
-  for (std::int64_t j = 0; j < div_ceil(count, kUnit<T>); ++j, out += stride) {
-    const auto* row = rows(first + j * kUnit<T>);
-    if constexpr (kUnit<T> == 1) {
-      simd::for_lanes(head_dim, [&](std::int64_t d, auto lanes) {
-        simd::store_units(out + d, load_units_of(row, d, lanes));
-      });
-      std::fill(out + round_up(head_dim, simd::kLanes), out + stride, 0);
-    } else {
-      static const std::vector<bf16> zeros(static_cast<std::size_t>(simd::kLanes));
-      const bool has_second = 2 * j + 1 < count;
-      const auto* second = has_second ? rows(first + 2 * j + 1) : nullptr;
-      simd::for_lanes(head_dim, [&](std::int64_t d, auto lanes) {
-        simd::store_units(out + d,
-                          simd::pair(row + d, has_second ? second + d : zeros.data(), lanes));
-      });
-      std::fill(out + round_up(head_dim, simd::kLanes), out + stride, 0);
-    }
-  }
+  pack_lanes<T>(out, kTileRows, rows, first, count, head_dim / kUnit<T>);
 }
 
 /// Rows first, first + 1, ... of `rows` = the transposed (D, kTileRows) `in`, lane by lane times
@@ -131,32 +71,6 @@ void unpack_lanes(const Rows& rows, std::int64_t first, std::int64_t count, cons
         simd::store(rows(first + lane + i) + d, simd::as_floats(block[i]), width);
     });
 }
-
-/// Memory of one thread, cut into aligned pieces; it stays for the next call.
-class TileMemory {
- public:
-  explicit TileMemory(std::int64_t floats) {
-    const auto wanted = static_cast<std::size_t>(floats + 16 * kMaxPieces);
-    if (memory().size() < wanted) memory().resize(wanted);
-    next_ = memory().data();
-  }
-  template <class T = float>
-  T* take(std::int64_t words) {
-    const auto address = reinterpret_cast<std::uintptr_t>(next_);
-    next_ += (64 - address % 64) % 64 / sizeof(float);
-    T* piece = reinterpret_cast<T*>(next_);
-    next_ += words;
-    return piece;
-  }
-
- private:
-  static constexpr std::int64_t kMaxPieces = 16;
-  static std::vector<float>& memory() {
-    static thread_local std::vector<float> memory;
-    return memory;
-  }
-  float* next_;
-};
 
 /// Stands for -infinity where a difference is taken: finite, so that no NaN arises, and far enough
 /// below every score to vanish in exp2.

@@ -29,6 +29,8 @@
 //   multiply_add(d, a, b0, b1) mma.m16n8k16 of the warp: d += a b, bf16, fp32 sums
 //   pair_of_bf16, rounded_bf16, fast_exp2
 //   compute_capability()       host: of the current device, 90 or 100; 0 under emulation
+//   num_multiprocessors()      host: of the current device; 2 under emulation. For the number of
+//                              blocks that stay, never for how anything is summed
 //   most_threads(kernel)       host: that a block of the kernel can have, as its code that the
 //                              current device runs says
 #if defined(__CUDACC__)

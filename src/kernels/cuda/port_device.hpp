@@ -55,6 +55,13 @@ inline int compute_capability() {
   return 10 * major + minor;
 }
 
+inline int num_multiprocessors() {
+  int device = 0, count = 0;
+  check(cudaGetDevice(&device), "current device");
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
+  return count;
+}
+
 template <class... Parameters>
 int most_threads(void (*kernel)(Parameters...)) {
   cudaFuncAttributes attributes{};

@@ -32,6 +32,10 @@ inline int compute_capability() {
   return 0;
 }
 
+inline int num_multiprocessors() {
+  return 2;
+}
+
 template <class... Parameters>
 int most_threads(void (*)(Parameters...)) {
   return 1024;

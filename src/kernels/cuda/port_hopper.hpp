@@ -10,6 +10,8 @@
 //
 //   make_tensor_map(data, extents)   on the host: a TensorMap, which names boxes of a tensor; made
 //                              once for the same arguments
+//   make_new_tensor_map(data, extents)   the same without looking for it among those made before,
+//                              for a tensor that seldom has the same size twice
 //   prefetch_maps(maps...)     by one thread, before it waits for anything: their first use then
 //                              does not wait for them
 //   load_box(map, coordinates, to, barrier)   one thread starts to copy the box that begins at
@@ -49,6 +51,8 @@
 //   multiply_add(d, a, b)      d += a b; a also in registers, which must not change until then
 //   multiply_columns(d, a, b), multiply_add_columns(d, a, b)   d = a^T b, d += a^T b, the products'
 //                              sums running across the rows of both operands in shared memory
+//   multiply_add_mixed(d, a, b)   d += a b, the sums running along the rows of a and across those
+//                              of b, both in shared memory
 //   end_products()             makes a group of them
 //   wait_for_products<n>(registers...)   until at most the n latest groups are under way; names the
 //                              registers that can be used again

@@ -72,6 +72,10 @@ inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents)
   return made.emplace(key, encode_tensor_map(data, extents)).first->second;
 }
 
+inline TensorMap make_new_tensor_map(const void* data, const TensorExtents& extents) {
+  return encode_tensor_map(data, extents);
+}
+
 template <class... Maps>
 ESPALIER_DEVICE void prefetch_maps(const Maps&... maps) {
   (ptx::prefetch_tensormap(&maps), ...);
@@ -211,6 +215,10 @@ ESPALIER_DEVICE void multiply_columns(float (&d)[kCount], std::uint64_t a, std::
 template <int kCount>
 ESPALIER_DEVICE void multiply_add_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
   ptx::wgmma_add_columns(d, a, b);
+}
+template <int kCount>
+ESPALIER_DEVICE void multiply_add_mixed(float (&d)[kCount], std::uint64_t a, std::uint64_t b) {
+  ptx::wgmma_add_mixed(d, a, b);
 }
 template <int kCount>
 ESPALIER_DEVICE void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4],

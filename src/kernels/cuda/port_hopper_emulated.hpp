@@ -17,6 +17,10 @@ inline TensorMap make_tensor_map(const void* data, const TensorExtents& extents)
   return TensorMap::make(data, extents);
 }
 
+inline TensorMap make_new_tensor_map(const void* data, const TensorExtents& extents) {
+  return make_tensor_map(data, extents);
+}
+
 template <class... Maps>
 void prefetch_maps(const Maps&...) {}
 
@@ -151,43 +155,52 @@ void wait_for_products(Registers&... registers) {
   (check_done(registers), ...);
 }
 /// A product as one thread asks for it: d = a b, or d += a b. `registers` hold a, or are null.
+struct ProductKind {
+  bool accumulate, left_by_columns, right_by_columns;
+};
 template <int kCount>
-void ask_for_product(float (&d)[kCount], bool accumulate, bool by_columns, std::uint64_t a,
+void ask_for_product(float (&d)[kCount], const ProductKind& kind, std::uint64_t a,
                      const std::uint32_t* registers, std::uint64_t b,
                      const std::source_location& site) {
   emulation::Block::current().warpgroup().multiply({.site = site,
                                                     .d = d,
                                                     .cols = 2 * kCount,
-                                                    .accumulate = accumulate,
+                                                    .accumulate = kind.accumulate,
                                                     .a = a,
                                                     .registers = registers,
                                                     .b = b,
-                                                    .by_columns = by_columns});
+                                                    .left_by_columns = kind.left_by_columns,
+                                                    .right_by_columns = kind.right_by_columns});
 }
 template <int kCount>
 void multiply(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
               const std::source_location& site = std::source_location::current()) {
-  ask_for_product(d, /*accumulate=*/false, /*by_columns=*/false, a, nullptr, b, site);
+  ask_for_product(d, {false, false, false}, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_add(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
                   const std::source_location& site = std::source_location::current()) {
-  ask_for_product(d, /*accumulate=*/true, /*by_columns=*/false, a, nullptr, b, site);
+  ask_for_product(d, {true, false, false}, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
                       const std::source_location& site = std::source_location::current()) {
-  ask_for_product(d, /*accumulate=*/false, /*by_columns=*/true, a, nullptr, b, site);
+  ask_for_product(d, {false, true, true}, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_add_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
                           const std::source_location& site = std::source_location::current()) {
-  ask_for_product(d, /*accumulate=*/true, /*by_columns=*/true, a, nullptr, b, site);
+  ask_for_product(d, {true, true, true}, a, nullptr, b, site);
+}
+template <int kCount>
+void multiply_add_mixed(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
+                        const std::source_location& site = std::source_location::current()) {
+  ask_for_product(d, {true, false, true}, a, nullptr, b, site);
 }
 template <int kCount>
 void multiply_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b,
                   const std::source_location& site = std::source_location::current()) {
-  ask_for_product(d, /*accumulate=*/true, /*by_columns=*/false, 0, a, b, site);
+  ask_for_product(d, {true, false, true}, 0, a, b, site);
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

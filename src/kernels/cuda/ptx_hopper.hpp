@@ -216,6 +216,10 @@ template <int kCount>
 __device__ void wgmma_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
 template <int kCount>
 __device__ void wgmma_add_columns(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
+/// d += a (64, 16) b (16, 2 kCount), both in shared memory, k running along the rows of a and
+/// across those of b.
+template <int kCount>
+__device__ void wgmma_add_mixed(float (&d)[kCount], std::uint64_t a, std::uint64_t b);
 /// d += a (64, 16) b (16, 2 kCount), a in registers, columns running along the rows of b.
 template <int kCount>
 __device__ void wgmma_add(float (&d)[kCount], const std::uint32_t (&a)[4], std::uint64_t b);
@@ -327,6 +331,40 @@ __device__ __forceinline__ void wgmma_add<64>(float (&d)[64], const std::uint32_
       "{%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
       : ESPALIER_D64("+f", d)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+/// The same for 256 columns, of operands as they lie (0) or transposed (1): k across their rows.
+template <int kTransposeA, int kTransposeB>
+__device__ __forceinline__ void wgmma_add_256(float (&d)[128], std::uint64_t a, std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+      "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "
+      "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, "
+      "%53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, "
+      "%70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, "
+      "%87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, "
+      "%104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, "
+      "%118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
+      "%128, %129, 1, 1, 1, %130, %131;"
+      : ESPALIER_D64("+f", d), ESPALIER_D8("+f", d, 64), ESPALIER_D8("+f", d, 72),
+        ESPALIER_D8("+f", d, 80), ESPALIER_D8("+f", d, 88), ESPALIER_D8("+f", d, 96),
+        ESPALIER_D8("+f", d, 104), ESPALIER_D8("+f", d, 112), ESPALIER_D8("+f", d, 120)
+      : "l"(a), "l"(b), "n"(kTransposeA), "n"(kTransposeB));
+}
+template <>
+__device__ __forceinline__ void wgmma_add<128>(float (&d)[128], std::uint64_t a, std::uint64_t b) {
+  wgmma_add_256<0, 0>(d, a, b);
+}
+template <>
+__device__ __forceinline__ void wgmma_add_columns<128>(float (&d)[128], std::uint64_t a,
+                                                       std::uint64_t b) {
+  wgmma_add_256<1, 1>(d, a, b);
+}
+template <>
+__device__ __forceinline__ void wgmma_add_mixed<128>(float (&d)[128], std::uint64_t a,
+                                                     std::uint64_t b) {
+  wgmma_add_256<0, 1>(d, a, b);
 }
 
 #undef ESPALIER_D8

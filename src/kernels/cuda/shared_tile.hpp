@@ -26,9 +26,36 @@ class SharedTile {
     }
   }
 
+  /// Starts to copy, by a block of kThreads, the part of a matrix of num_rows rows and num_cols
+  /// columns, a multiple of eight, that begins at a row and column; what lies outside of the matrix
+  /// becomes zeros.
+  template <int kThreads>
+  ESPALIER_DEVICE void copy_part(const bf16* matrix, std::int64_t stride, int first_row,
+                                 int num_rows, int first_col, int num_cols) const {
+    constexpr int kChunks = kCols / 8;
+    constexpr int kStep = kThreads / kChunks;  // rows
+    static_assert(kThreads % kChunks == 0 && kRows % kStep == 0 && kStep % 8 == 0);
+    const int row = thread_index() / kChunks;
+    const int chunk = thread_index() % kChunks;
+    const int num_left = first_col + 8 * chunk < num_cols ? num_rows - first_row - row : 0;
+    const bf16* from = matrix + (first_row + row) * stride + first_col + 8 * chunk;
+#pragma unroll
+    for (int i = 0; i < kRows / kStep; ++i) {
+      const bool valid = i * kStep < num_left;
+      array_.copy_async(element(row, chunk) + i * kStep * kCols,
+                        valid ? from + i * kStep * stride : matrix, valid);
+    }
+  }
+
   /// Rows row .. row + 15 and chunks chunk, chunk + 1 as the left operand of a product.
   ESPALIER_DEVICE Words<4> left(int row, int chunk) const {
     return array_.load_matrices(element(row + lane() % 16, chunk + lane() / 16));
+  }
+  /// The same as the left operand of a product that is summed along the rows: its rows are the two
+  /// chunks' columns.
+  ESPALIER_DEVICE Words<4> left_columns(int row, int chunk) const {
+    return array_.load_matrices_transposed(
+        element(row + lane() % 8 + lane() / 16 * 8, chunk + lane() / 8 % 2));
   }
   /// The same rows and chunks as two right operands, summed along the columns: words 0, 1 for rows
   /// row .. row + 7, words 2, 3 for the next eight.

@@ -6,6 +6,26 @@
 
 namespace espalier::kernels {
 
+/// The three products as one problem, for the kernels of a GPU.
+enum class GroupedKind { forward, backward_input, backward_weight };
+
+/// out = left right^T, left right, or left^T right of each group. left are the groups' rows, right
+/// their weights or, for the gradient of weights, rows as well.
+struct GroupedProblem {
+  GroupedKind kind;
+  device::ConstView left, right;
+  device::View out;
+  std::span<const std::int64_t> offsets;
+  bool accumulate = false;
+
+  bool of_weights() const { return kind == GroupedKind::backward_weight; }
+  std::int64_t num_groups() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
+  /// Rows of a group's weight.
+  std::int64_t rows_of_weight() const {
+    return kind == GroupedKind::forward ? out.cols : left.cols;
+  }
+};
+
 /// What every backend asks of the views of a grouped product.
 inline void check_groups(std::span<const std::int64_t> offsets, std::int64_t num_rows,
                          std::int64_t rows_of_w, std::int64_t n) {

@@ -13,6 +13,9 @@ namespace espalier::kernels::cuda {
 // kernels/cuda/attention_providers.hpp names them by ESPALIER_GPU.
 void attention_forward_wgmma(const Queue& queue, const AttentionForward& a);
 void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a);
+// kernels/moe/grouped_kernels.hpp as well.
+void grouped_mma(const Queue& queue, const GroupedProblem& a);
+void grouped_wgmma(const Queue& queue, const GroupedProblem& a);
 }  // namespace espalier::kernels::cuda
 
 namespace espalier::testing {
@@ -119,6 +122,8 @@ using testing::with_copies;
 ESPALIER_OPERATORS(ESPALIER_DEFINE)
 ESPALIER_DEFINE(attention_forward_wgmma, AttentionForward)
 ESPALIER_DEFINE(attention_backward_wgmma, AttentionBackward)
+ESPALIER_DEFINE(grouped_mma, GroupedProblem)
+ESPALIER_DEFINE(grouped_wgmma, GroupedProblem)
 #undef ESPALIER_DEFINE
 
 void cast(const Queue& queue, device::View out, device::ConstView in) {

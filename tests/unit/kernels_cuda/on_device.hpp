@@ -4,6 +4,7 @@
 // these copies, waits, and copies them back. Managed memory would do without, but not every GPU and
 // driver has it in the same way, and training does not use it.
 #include "kernels/backends.hpp"
+#include "kernels/moe/grouped_shapes.hpp"
 
 namespace espalier::kernels::on_device {
 
@@ -11,6 +12,8 @@ namespace espalier::kernels::on_device {
 ESPALIER_OPERATORS(ESPALIER_DECLARE)
 ESPALIER_DECLARE(attention_forward_wgmma, AttentionForward)
 ESPALIER_DECLARE(attention_backward_wgmma, AttentionBackward)
+ESPALIER_DECLARE(grouped_mma, GroupedProblem)
+ESPALIER_DECLARE(grouped_wgmma, GroupedProblem)
 #undef ESPALIER_DECLARE
 void cast(const Queue& queue, device::View out, device::ConstView in);
 void set_zero(const Queue& queue, device::View out);
