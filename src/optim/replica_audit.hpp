@@ -26,8 +26,8 @@ struct AuditFinding {
 ///   rank that owns these;
 /// - the optimizer's state where several ranks own the same (zero_stage 0; norms without sequence
 ///   parallelism);
-/// - weight and state of an embedding that is tied to the LM head of a pipeline's last stage, on the
-///   two ranks that hold it.
+/// - weight and state of an embedding that is tied to the LM head of a pipeline's last stage, on
+///   the two ranks that hold it.
 /// It reads weights and replicated state once, in pieces, and sends 8 bytes per tensor and group.
 /// State that one rank alone owns has no witness: a bit that flips there is not found.
 class ReplicaAudit {
