@@ -7,7 +7,8 @@
 namespace espalier::io {
 
 /// An HDF5 file of whole tensors: one f32 dataset per tensor with Hugging Face's name and global
-/// shape (through TensorSpec::place). Made by one rank, then filled by all, one after another.
+/// shape (io::place_of; experts of a block together). Made by one rank, then filled by all, one
+/// after another.
 
 /// Creates the file with a dataset for every tensor of `table`, or replaces the one that is there.
 /// Throws Error (io_error).

@@ -332,17 +332,17 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Co
     write_tokenizer(tokenizer, target.partial(), p.model.max_position_embeddings);
   });
   std::vector<std::uint64_t> bytes;
-  for (const auto& tensor : writer.tensors()) bytes.push_back(tensor.stored.bytes);
+  for (const auto& unit : writer.units()) bytes.push_back(unit.bytes());
   const std::vector<std::size_t> own = share_of(session.rank(), session.size(), bytes);
   std::uint64_t own_bytes = 0;
   for (const std::size_t i : own) own_bytes += bytes[i];
   Progress progress(own_bytes);
   for (const std::size_t i : own) {
-    writer.write(writer.tensors()[i], [&](const TensorSpec& spec, float* out) {
+    writer.write(writer.units()[i], [&](const TensorSpec& spec, float* out) {
       reader.read(spec.name, spec.rows, spec.cols, {0, spec.rows, 0, spec.cols},
                   io::CheckpointReader::Field::master, out);
     });
-    progress.add(bytes[i], writer.tensors()[i].stored.name);
+    progress.add(bytes[i], writer.units()[i].rows.front()->name);
   }
 
   // 3. All or nothing.
@@ -352,7 +352,7 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Co
     target.publish();
     return std::string();
   });
-  log::info("{} is complete: {} tensors, {}", target.name(), writer.tensors().size(),
+  log::info("{} is complete: {} tensors, {}", target.name(), writer.num_tensors(),
             human_bytes(static_cast<double>(writer.total_bytes())));
 }
 

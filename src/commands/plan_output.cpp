@@ -79,18 +79,21 @@ std::vector<report::Cell> estimate_cells(const plan::Estimate& e) {
 
 std::string describe_run(const config::Parameters& p) {
   const auto architecture = model::Architecture::from(p.model);
+  const std::int64_t active = architecture.num_active_parameters();
   const double tokens = static_cast<double>(p.training.steps) *
                         static_cast<double>(p.training.global_batch_size) *
                         static_cast<double>(p.training.sequence_length);
   return fmt::format(
-      "{}: {} parameters\n"
-      "{} steps of {} sequences of {} tokens: {:.4g}, {:.3g} per parameter\n"
+      "{}: {} parameters{}\n"
+      "{} steps of {} sequences of {} tokens: {:.4g}, {:.3g} per {}parameter\n"
       "expected loss {:.3f} "
       "({})",
       p.run.name.empty() ? p.model.model_type : p.run.name,
-      with_commas(architecture.num_parameters()), with_commas(p.training.steps),
-      with_commas(p.training.global_batch_size), with_commas(p.training.sequence_length), tokens,
-      tokens / static_cast<double>(architecture.num_parameters()), plan::expected_loss(p),
+      with_commas(architecture.num_parameters()),
+      architecture.has_experts ? fmt::format(", {} active", with_commas(active)) : std::string(),
+      with_commas(p.training.steps), with_commas(p.training.global_batch_size),
+      with_commas(p.training.sequence_length), tokens, tokens / static_cast<double>(active),
+      architecture.has_experts ? "active " : "", plan::expected_loss(p),
       p.loss_law.name.substr(0, p.loss_law.name.find(" (")));
 }
 

@@ -73,9 +73,10 @@ std::vector<Change> changes_of_function(const Parameters& before, const Paramete
 
 std::vector<Change> changes_of_course(const Parameters& before, const Parameters& now) {
   return changes_that(before, now, [&](const Change& change) {
-    // A limit that people set (max_position_embeddings) is no part of the function, and told.
-    const bool is_of_no_function =
-        change.what == Changes::function && !is_of_function(change, before.model, now.model);
+    // A limit that people set (max_position_embeddings), or a size of blocks that the model has
+    // none of, is no part of the function, and told.
+    const bool could_be = change.what == Changes::function || change.what == Changes::shapes;
+    const bool is_of_no_function = could_be && !is_of_function(change, before.model, now.model);
     return change.what == Changes::course || is_of_no_function;
   });
 }

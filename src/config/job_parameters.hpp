@@ -125,10 +125,9 @@ struct ParallelParameters {
     visit(Field{.name = "expert",
                 .unit = "ranks",
                 .meaning = "expert-parallel size: so many consecutive ranks of a stage share the "
-                           "experts of a block; divides tensor x context x data and num_experts "
-                           "(only 1 so far)",
+                           "experts of a block; divides tensor x context x data and num_experts",
                 .min = 1,
-                .max = 1},
+                .max = 65536},
           p.expert);
     visit(Field{.name = "schedule",
                 .meaning = "order of forward and backward passes in a pipeline (espalier plan "

@@ -76,8 +76,8 @@ struct ModelParameters {
                 .changes = Changes::shapes},
           p.hidden_size);
     visit(Field{.name = "intermediate_size",
-                .meaning = "width of the dense MLP (F)",
-                .min = 1,
+                .meaning = "width of the dense MLP (F); qwen3_moe: 0 where every block has experts",
+                .min = 0,
                 .max = 1 << 22,
                 .changes = Changes::shapes},
           p.intermediate_size);
@@ -273,7 +273,8 @@ struct ModelParameters {
 /// Whether a key of RoPE means something for a type; rope_theta and rope_type do for every one.
 bool rope_key_has_meaning(std::string_view rope_type, std::string_view key);
 /// Whether a key of [model] is part of what this model computes: those of RoPE for types that have
-/// them, max_position_embeddings where positions are learned or the formula asks for it.
+/// them, those of experts and of dense MLPs for models that have such blocks,
+/// max_position_embeddings where positions are learned or the formula asks for it.
 bool key_has_meaning(const ModelParameters& model, std::string_view key);
 /// Longest sequence that the model is meant for: max_position_embeddings, or what the scaling of
 /// RoPE stretches the original length to, whichever is more.

@@ -34,6 +34,14 @@ std::string nearest_multiples(std::int64_t value, std::int64_t unit);
 
 /// Fills head_dim and num_key_value_heads and checks what one rank alone needs.
 void resolve_model(ModelParameters& model, Problems& problems);
+/// Sizes of experts, and keys of them that a dense family has no use for. Gives a size that is
+/// missing the smallest value, so that what is checked next does not fail for its sake.
+void check_experts(ModelParameters& model, Problems& problems);
+/// [experts], and what training blocks with experts asks of the grid.
+void check_balance(const Parameters& parameters, Problems& problems);
+/// parallel.expert against the experts and the ranks of a stage, parallel.data being filled in;
+/// false when it does not fit.
+bool check_expert_ranks(const Parameters& parameters, Problems& problems);
 /// Fills parallel.data; false when the grid fits neither model nor job.
 bool resolve_grid(Parameters& parameters, bool has_model, std::int64_t num_ranks,
                   Problems& problems);

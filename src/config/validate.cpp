@@ -179,6 +179,7 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
   if (trains) {
     check_batches(p, has_grid, problems);
     check_memory(p, problems);
+    if (has_model) check_balance(p, problems);
     resolve_length(p, use, problems);
     check_schedule(p, problems);
   }

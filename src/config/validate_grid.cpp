@@ -1,6 +1,7 @@
 // The grid against the model and the job.
 #include <algorithm>
 
+#include "config/experts.hpp"
 #include "config/problems.hpp"
 #include "parallel/layout/shard_map.hpp"
 
@@ -15,7 +16,7 @@ std::string tensor_misfit(const ModelParameters& m, std::int64_t tensor) {
     return fmt::format("model.num_attention_heads = {}", m.num_attention_heads);
   if (!divides(ShardRule::kv_rows, m.num_key_value_heads, tensor))
     return fmt::format("model.num_key_value_heads = {}", m.num_key_value_heads);
-  if (!divides(ShardRule::rows, m.intermediate_size, tensor))
+  if (has_dense_blocks(m) && !divides(ShardRule::rows, m.intermediate_size, tensor))
     return fmt::format("model.intermediate_size = {}", m.intermediate_size);
   // Vocabulary rows are padded to a multiple; a rank with padding alone would have no logits.
   if (!divides(ShardRule::vocab_rows, m.vocab_size, tensor))
@@ -73,7 +74,7 @@ bool resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problem
         grid.tensor, grid.data, needed, num_ranks, needed, alternative);
     return false;
   }
-  return true;
+  return !has_model || check_expert_ranks(p, problems);
 }
 
 }  // namespace espalier::config

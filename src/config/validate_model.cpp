@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/experts.hpp"
 #include "config/problems.hpp"
 #include "config/sequence_limit.hpp"
 
@@ -80,6 +81,8 @@ bool rope_key_has_meaning(std::string_view rope_type, std::string_view key) {
 bool key_has_meaning(const ModelParameters& m, std::string_view key) {
   const bool has_rope = m.model_type != "gpt2";
   if (key == "max_position_embeddings") return !has_rope || m.rope_type == "dynamic";
+  if (key == "intermediate_size") return has_dense_blocks(m);
+  if (is_key_of_experts(key)) return has_experts(m);
   if (key.starts_with("rope_")) return has_rope && rope_key_has_meaning(m.rope_type, key);
   return true;
 }
@@ -128,6 +131,7 @@ void resolve_model(ModelParameters& m, Problems& problems) {
                                         : "rotary position embedding turns pairs of elements",
                  either({m.head_dim - 1, m.head_dim + 1}));
   m.model_type == "gpt2" ? check_gpt2(m, problems) : check_rope(m, problems);
+  check_experts(m, problems);
   if (m.rms_norm_eps <= 0.0)
     problems.add("model.rms_norm_eps = {} must be above 0: a zero row would divide by zero",
                  m.rms_norm_eps);

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "config/changes.hpp"
+#include "config/experts.hpp"
 #include "huggingface/family_names.hpp"
 #include "huggingface/strict_json.hpp"
 
@@ -25,20 +26,31 @@ struct Requirement {
 };
 
 const std::array kOfEveryFamily = {
-    Requirement{"quantization_config", nullptr},
-    Requirement{"is_encoder_decoder", false},
-    Requirement{"add_cross_attention", false},
+    Requirement{"quantization_config", nullptr},    Requirement{"is_encoder_decoder", false},
+    Requirement{"add_cross_attention", false},      Requirement{"n_routed_experts", 0},
+    Requirement{"attn_logit_softcapping", nullptr}, Requirement{"final_logit_softcapping", nullptr},
+    Requirement{"pruned_heads", json::object()},
+};
+const std::array kOfDenseFamilies = {
     Requirement{"num_experts", 0},
     Requirement{"num_local_experts", 0},
-    Requirement{"n_routed_experts", 0},
-    Requirement{"attn_logit_softcapping", nullptr},
-    Requirement{"final_logit_softcapping", nullptr},
-    Requirement{"pruned_heads", json::object()},
 };
 const std::array kOfRopeFamilies = {
     Requirement{"attention_bias", false}, Requirement{"mlp_bias", false},
     Requirement{"pretraining_tp", 1},     Requirement{"use_sliding_window", false},
     Requirement{"use_qk_norm", false},    Requirement{"partial_rotary_factor", 1},
+};
+/// Sizes of a config.json that does not give them: those of transformers' class.
+struct Defaults {
+  std::string_view model_type;
+  std::int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_key_value_heads;
+  std::int64_t head_dim;  ///< 0: derived
+  std::int64_t max_position_embeddings;
+};
+constexpr std::array kDefaults = {
+    Defaults{"qwen3", 151936, 4096, 22016, 32, 32, 128, 32768},
+    Defaults{"qwen3_moe", 151936, 2048, 6144, 24, 4, 0, 32768},
+    Defaults{"llama", 32000, 4096, 11008, 32, 0, 0, 2048},
 };
 /// What transformers computes for these is computed here, too.
 constexpr std::array<std::string_view, 4> kRopeTypes = {"linear", "dynamic", "yarn", "llama3"};
@@ -57,6 +69,7 @@ class Reader {
     read_family();
     throw_if_any();  // the other keys have a meaning only within a family
     refuse_others(kOfEveryFamily);
+    if (!config::has_experts(model_)) refuse_others(kOfDenseFamilies);
     if (model_.model_type == "gpt2")
       read_gpt2();
     else
@@ -84,7 +97,7 @@ class Reader {
     const FamilyNames* family =
         type != nullptr && type->is_string() ? family_of(type->get<std::string>()) : nullptr;
     if (family == nullptr)
-      return problem(fmt::format("model_type is {}; qwen3, llama and gpt2 are supported",
+      return problem(fmt::format("model_type is {}; qwen3, qwen3_moe, llama and gpt2 are supported",
                                  type == nullptr ? "not given" : shown(*type)));
     model_.model_type = family->model_type;
     const json* architectures = find(root_, "architectures");
@@ -152,7 +165,6 @@ class Reader {
     // Two names of the same function in transformers.
     if (activation != nullptr && *activation != "silu" && *activation != "swish")
       problem(fmt::format("hidden_act = {} is not supported (only silu)", shown(*activation)));
-    const bool is_qwen3 = model_.model_type == "qwen3";
     if (const json* types = find(root_, "layer_types"); types != nullptr) {
       if (!types->is_array()) problem(fmt::format("layer_types is {}", shown(*types)));
       for (const json& type : *types)
@@ -162,16 +174,19 @@ class Reader {
           break;
         }
     }
-    // Defaults of Qwen3Config and LlamaConfig. Null, unlike absent, means "derived" for both.
-    model_.vocab_size = is_qwen3 ? 151936 : 32000;
-    model_.hidden_size = 4096;
-    model_.intermediate_size = is_qwen3 ? 22016 : 11008;
-    model_.num_hidden_layers = 32;
+    // Null, unlike absent, means "derived" for the last two.
+    const Defaults& defaults =
+        *std::ranges::find(kDefaults, model_.model_type, &Defaults::model_type);
+    model_.vocab_size = defaults.vocab_size;
+    model_.hidden_size = defaults.hidden_size;
+    model_.intermediate_size = defaults.intermediate_size;
+    model_.num_hidden_layers = defaults.num_hidden_layers;
     model_.num_attention_heads = 32;
-    model_.num_key_value_heads = is_qwen3 && !root_.contains("num_key_value_heads") ? 32 : 0;
-    model_.head_dim = is_qwen3 && !root_.contains("head_dim") ? 128 : 0;
-    model_.max_position_embeddings = is_qwen3 ? 32768 : 2048;
+    model_.max_position_embeddings = defaults.max_position_embeddings;
     model_.rms_norm_eps = 1.0e-6;
+    model_.num_key_value_heads =
+        root_.contains("num_key_value_heads") ? 0 : defaults.num_key_value_heads;
+    model_.head_dim = root_.contains("head_dim") ? 0 : defaults.head_dim;
     set(root_, "vocab_size", model_.vocab_size);
     set(root_, "hidden_size", model_.hidden_size);
     set(root_, "intermediate_size", model_.intermediate_size);
@@ -183,7 +198,36 @@ class Reader {
     set(root_, "rms_norm_eps", model_.rms_norm_eps);
     set(root_, "initializer_range", model_.initializer_range);
     set(root_, "tie_word_embeddings", model_.tie_word_embeddings);
+    if (config::has_experts(model_)) read_experts();
     read_rope();
+  }
+
+  /// Transformers 5 writes num_local_experts alone, transformers 4 num_experts.
+  void read_experts() {
+    ModelParameters& m = model_;
+    m.num_experts = 128;
+    m.num_experts_per_tok = 8;
+    m.moe_intermediate_size = 768;
+    set_either("num_experts", "num_local_experts", m.num_experts);
+    std::int64_t other = m.num_experts;
+    set(root_, "num_local_experts", other);
+    if (other != m.num_experts)
+      problem(fmt::format("num_experts = {}, but num_local_experts = {}", m.num_experts, other));
+    set(root_, "num_experts_per_tok", m.num_experts_per_tok);
+    set(root_, "moe_intermediate_size", m.moe_intermediate_size);
+    set(root_, "norm_topk_prob", m.norm_topk_prob);
+    set(root_, "decoder_sparse_step", m.decoder_sparse_step);
+    set(root_, "router_aux_loss_coef", m.router_aux_loss_coef);
+    const json* layers = find(root_, "mlp_only_layers");
+    if (layers == nullptr) return;
+    if (!layers->is_array())
+      return problem(fmt::format("mlp_only_layers = {} is not a list", shown(*layers)));
+    for (const json& layer : *layers) {
+      std::int64_t number = -1;
+      set({{"mlp_only_layers", layer}}, "mlp_only_layers", number);
+      // What names no block has no effect.
+      if (number < 0 || number < m.num_hidden_layers) m.mlp_only_layers.push_back(number);
+    }
   }
 
   /// rope_scaling wins over rope_parameters as in transformers 5; a rope_theta within either wins
@@ -315,8 +359,25 @@ class Reader {
     }
     if (m.head_dim == 0 || m.head_dim % 2 != 0)
       problem(fmt::format("head_dim = {} is not even", m.head_dim));
+    if (config::has_dense_blocks(m) && m.intermediate_size == 0)
+      problem("intermediate_size = 0 must be at least 1");
+    if (config::has_experts(m)) check_experts();
     if (m.rms_norm_eps <= 0.0)
       problem(fmt::format("the epsilon {} is not above 0", m.rms_norm_eps));
+  }
+
+  void check_experts() {
+    const ModelParameters& m = model_;
+    if (m.num_experts == 0) problem("num_experts = 0 must be at least 1");
+    if (m.moe_intermediate_size == 0) problem("moe_intermediate_size = 0 must be at least 1");
+    if (m.num_experts_per_tok == 0 || m.num_experts_per_tok > m.num_experts)
+      problem(fmt::format("num_experts_per_tok = {} is not 1 to num_experts = {}",
+                          m.num_experts_per_tok, m.num_experts));
+    if (config::num_sparse_blocks(m) == 0)
+      problem(
+          fmt::format("decoder_sparse_step = {} and mlp_only_layers leave no block with experts; "
+                      "such a model is one of model_type qwen3",
+                      m.decoder_sparse_step));
   }
 
   fs::path file_;

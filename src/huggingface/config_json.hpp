@@ -26,7 +26,7 @@ struct ExportedConfig {
   std::optional<std::uint32_t> begin = {};
 };
 /// config.json that transformers 4 and 5 read alike: rope_theta at the top level (4) and in
-/// rope_parameters (5), torch_dtype (4) and dtype (5).
+/// rope_parameters (5), torch_dtype (4) and dtype (5), num_experts (4) and num_local_experts (5).
 std::string write_config(const ExportedConfig& config);
 std::string write_generation_config(const ExportedConfig& config);
 

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "config/experts.hpp"
 #include "huggingface/config_json.hpp"
 #include "huggingface/family_names.hpp"
 
@@ -85,7 +86,18 @@ std::string write_config(const ExportedConfig& config) {
     root["rope_theta"] = m.rope_theta;
     root["rope_scaling"] = scaling;
     root["rope_parameters"] = parameters;
-    if (m.model_type == "qwen3") {
+    if (config::has_experts(m)) {
+      root["num_experts"] = m.num_experts;  // transformers 4
+      root["num_local_experts"] = m.num_experts;
+      root["num_experts_per_tok"] = m.num_experts_per_tok;
+      root["moe_intermediate_size"] = m.moe_intermediate_size;
+      root["norm_topk_prob"] = m.norm_topk_prob;
+      root["decoder_sparse_step"] = m.decoder_sparse_step;
+      root["mlp_only_layers"] = m.mlp_only_layers;
+      root["router_aux_loss_coef"] = m.router_aux_loss_coef;
+      root["output_router_logits"] = false;
+    }
+    if (m.model_type.starts_with("qwen3")) {
       root["use_sliding_window"] = false;
       root["sliding_window"] = nullptr;
     } else {

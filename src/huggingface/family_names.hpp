@@ -12,6 +12,7 @@ struct FamilyNames {
 };
 inline constexpr std::array kFamilies = {
     FamilyNames{"qwen3", "Qwen3ForCausalLM", "Qwen3Model"},
+    FamilyNames{"qwen3_moe", "Qwen3MoeForCausalLM", "Qwen3MoeModel"},
     FamilyNames{"llama", "LlamaForCausalLM", "LlamaModel"},
     FamilyNames{"gpt2", "GPT2LMHeadModel", "GPT2Model"},
 };

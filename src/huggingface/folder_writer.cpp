@@ -33,32 +33,37 @@ FolderWriter::FolderWriter(fs::path folder, ExportedConfig config,
     : folder_(std::move(folder)), config_(std::move(config)) {
   std::unordered_map<std::string, std::size_t> known;
   for (const TensorSpec& spec : table) {
-    io::FilePlace place = io::place_of(spec);
-    const auto [entry, is_new] = known.emplace(place.name, tensors_.size());
+    const std::vector<io::FilePlace> places = io::separate_places_of(spec);
+    const auto [entry, is_new] = known.emplace(places.front().name, units_.size());
     if (is_new) {
-      Tensor tensor;
-      tensor.stored.name = place.name;
-      tensor.stored.dtype = dtype_in_files(config_.dtype);
-      tensor.stored.shape = place.shape;
-      tensors_.push_back(std::move(tensor));
+      Unit unit;
+      for (const io::FilePlace& place : places) {
+        StoredTensor stored;
+        stored.name = place.name;
+        stored.dtype = dtype_in_files(config_.dtype);
+        stored.shape = place.shape;
+        unit.tensors.push_back({.stored = std::move(stored), .first_row = place.first_row});
+      }
+      units_.push_back(std::move(unit));
     }
-    Tensor& tensor = tensors_[entry->second];
-    ESPALIER_ASSERT(tensor.stored.shape == place.shape, "{}", spec.name);
-    tensor.rows.push_back(&spec);
+    Unit& unit = units_[entry->second];
+    ESPALIER_ASSERT(unit.tensors.front().stored.shape == places.front().shape, "{}", spec.name);
+    unit.rows.push_back(&spec);
   }
 
   std::vector<std::vector<StoredTensor>> contents;
   std::uint64_t bytes = 0;
-  for (Tensor& tensor : tensors_) {
-    const std::uint64_t own = tensor.stored.num_elements() * bytes_of(tensor.stored.dtype);
-    if (contents.empty() || (bytes > 0 && bytes + own > shard_bytes)) {
-      contents.emplace_back();
-      bytes = 0;
+  for (Unit& unit : units_)
+    for (Tensor& tensor : unit.tensors) {
+      const std::uint64_t own = tensor.stored.num_elements() * bytes_of(tensor.stored.dtype);
+      if (contents.empty() || (bytes > 0 && bytes + own > shard_bytes)) {
+        contents.emplace_back();
+        bytes = 0;
+      }
+      bytes += own;
+      tensor.file = contents.size() - 1;
+      contents.back().push_back(tensor.stored);
     }
-    bytes += own;
-    tensor.file = contents.size() - 1;
-    contents.back().push_back(tensor.stored);
-  }
   for (std::size_t i = 0; i < contents.size(); ++i) {
     File file;
     file.name = contents.size() == 1
@@ -69,14 +74,27 @@ FolderWriter::FolderWriter(fs::path folder, ExportedConfig config,
     files_.push_back(std::move(file));
   }
   std::vector<std::size_t> next(contents.size(), 0);
-  for (Tensor& tensor : tensors_) tensor.stored = contents[tensor.file][next[tensor.file]++];
+  for (Unit& unit : units_)
+    for (Tensor& tensor : unit.tensors) tensor.stored = contents[tensor.file][next[tensor.file]++];
   open_files_.resize(files_.size());
+}
+
+std::uint64_t FolderWriter::Unit::bytes() const {
+  std::uint64_t sum = 0;
+  for (const Tensor& tensor : tensors) sum += tensor.stored.bytes;
+  return sum;
 }
 
 std::uint64_t FolderWriter::total_bytes() const {
   std::uint64_t bytes = 0;
-  for (const Tensor& tensor : tensors_) bytes += tensor.stored.bytes;
+  for (const Unit& unit : units_) bytes += unit.bytes();
   return bytes;
+}
+
+std::size_t FolderWriter::num_tensors() const {
+  std::size_t count = 0;
+  for (const Unit& unit : units_) count += unit.tensors.size();
+  return count;
 }
 
 std::vector<std::string> FolderWriter::describe() const {
@@ -100,8 +118,9 @@ void FolderWriter::create() const {
   if (files_.size() == 1) return;
   nlohmann::ordered_json index;
   index["metadata"] = {{"total_size", total_bytes()}};
-  for (const Tensor& tensor : tensors_)
-    index["weight_map"][tensor.stored.name] = files_[tensor.file].name;
+  for (const Unit& unit : units_)
+    for (const Tensor& tensor : unit.tensors)
+      index["weight_map"][tensor.stored.name] = files_[tensor.file].name;
   write_text_file(folder_ / "model.safetensors.index.json", index.dump(2) + "\n");
 }
 
@@ -111,11 +130,12 @@ io::FileDescriptor& FolderWriter::open(std::size_t file) {
   return open_files_[file];
 }
 
-void FolderWriter::write(const Tensor& tensor,
+void FolderWriter::write(const Unit& unit,
                          const std::function<void(const TensorSpec&, float*)>& read) {
-  const std::uint64_t count = tensor.stored.num_elements();
+  std::uint64_t count = 0;
+  for (const Tensor& tensor : unit.tensors) count += tensor.stored.num_elements();
   values_.resize(count);
-  for (const TensorSpec* spec : tensor.rows) {
+  for (const TensorSpec* spec : unit.rows) {
     const io::FilePlace place = io::place_of(*spec);
     if (!place.transposed) {
       read(*spec, values_.data() + place.offset * place.cols);
@@ -129,7 +149,10 @@ void FolderWriter::write(const Tensor& tensor,
         to[row] = row_values_[static_cast<std::size_t>(row * spec->cols + col)];
     }
   }
-  write_elements(open(tensor.file), tensor.stored, 0, count, values_.data());
+  const std::int64_t cols = unit.rows.front()->cols;
+  for (const Tensor& tensor : unit.tensors)
+    write_elements(open(tensor.file), tensor.stored, 0, tensor.stored.num_elements(),
+                   values_.data() + tensor.first_row * cols);
 }
 
 void FolderWriter::flush() {

@@ -77,7 +77,9 @@ struct ModelFolder::Implementation {
   std::string embedding_name() const;
   std::string stored_name(const std::string& name) const;
   const StoredTensor* find(const std::string& name, const SafetensorsFile** file = nullptr) const;
+  std::vector<io::FilePlace> places_of(const TensorSpec& spec) const;
   bool is_ignored(const std::string& name, const StoredTensor& tensor) const;
+  void read(const io::FilePlace& place, const Rectangle& rectangle, float* out) const;
 };
 
 ModelFolder::ModelFolder(const fs::path& folder)
@@ -237,6 +239,12 @@ const StoredTensor* ModelFolder::Implementation::find(const std::string& name,
   return &files[found->second.file].tensors()[found->second.tensor];
 }
 
+/// As the files have it: transformers 5 can keep experts together, too.
+std::vector<io::FilePlace> ModelFolder::Implementation::places_of(const TensorSpec& spec) const {
+  if (!spec.place.expert_parts.empty() && find(spec.name) != nullptr) return {io::place_of(spec)};
+  return io::separate_places_of(spec);
+}
+
 /// What transformers leaves unread as well.
 bool ModelFolder::Implementation::is_ignored(const std::string& name,
                                              const StoredTensor& tensor) const {
@@ -252,9 +260,8 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
   const Implementation& self = *implementation_;
   Problems problems;
   std::set<std::string> used;
-  for (const TensorSpec& spec : table) {
-    const io::FilePlace place = io::place_of(spec);
-    if (!used.insert(self.stored_name(place.name)).second) continue;  // three rows of one c_attn
+  const auto check = [&](const io::FilePlace& place) {
+    if (!used.insert(self.stored_name(place.name)).second) return;  // three rows of one c_attn
     const StoredTensor* stored = self.find(place.name);
     const auto promise = self.promised.find(self.stored_name(place.name));
     if (stored == nullptr && promise != self.promised.end())
@@ -268,7 +275,9 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
     else if (!is_readable(stored->dtype))
       problems.add(fmt::format("{} has the dtype {}; F32, BF16 and F16 are read", stored->name,
                                stored->dtype));
-  }
+  };
+  for (const TensorSpec& spec : table)
+    for (const io::FilePlace& place : self.places_of(spec)) check(place);
   std::map<std::string, const StoredTensor*> others;
   for (const SafetensorsFile& file : self.files)
     for (const StoredTensor& tensor : file.tensors())
@@ -281,14 +290,14 @@ void ModelFolder::require_tensors(std::span<const TensorSpec> table) const {
       "the tensors in {} are not those of the model in its config.json", self.folder.string()));
 }
 
-void ModelFolder::read(const TensorSpec& spec, const Rectangle& rectangle, float* out) const {
-  if (rectangle.empty()) return;
-  const io::FilePlace place = io::place_of(spec);
+/// The rectangle of a row of the table as its tensor holds it, or a part of that row.
+void ModelFolder::Implementation::read(const io::FilePlace& place, const Rectangle& rectangle,
+                                       float* out) const {
   const SafetensorsFile* file = nullptr;
-  const StoredTensor* stored = implementation_->find(place.name, &file);
+  const StoredTensor* stored = find(place.name, &file);
   require(stored != nullptr && stored->shape == place.shape && is_readable(stored->dtype),
-          ExitStatus::bad_data, "{}: {} is missing, or not {}", implementation_->folder.string(),
-          place.name, describe_shape(place.shape));
+          ExitStatus::bad_data, "{}: {} is missing, or not {}", folder.string(), place.name,
+          describe_shape(place.shape));
   const auto width = static_cast<std::uint64_t>(place.cols);
   const auto rows = static_cast<std::uint64_t>(rectangle.rows());
   const auto cols = static_cast<std::uint64_t>(rectangle.cols());
@@ -307,6 +316,19 @@ void ModelFolder::read(const TensorSpec& spec, const Rectangle& rectangle, float
                        static_cast<std::uint64_t>(place.offset + rectangle.row_begin);
     file->read_elements(*stored, first, rows, column.data());
     for (std::uint64_t row = 0; row < rows; ++row) out[row * cols + col] = column[row];
+  }
+}
+
+void ModelFolder::read(const TensorSpec& spec, const Rectangle& rectangle, float* out) const {
+  if (rectangle.empty()) return;
+  for (const io::FilePlace& place : implementation_->places_of(spec)) {
+    Rectangle part = intersect(rectangle, {place.first_row, place.first_row + place.num_rows,
+                                           rectangle.col_begin, rectangle.col_end});
+    if (part.empty()) continue;
+    float* to = out + (part.row_begin - rectangle.row_begin) * rectangle.cols();
+    part.row_begin -= place.first_row;
+    part.row_end -= place.first_row;
+    implementation_->read(place, part, to);
   }
 }
 

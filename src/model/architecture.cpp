@@ -70,6 +70,14 @@ std::string remark_on(const kernels::RopeScaling& s) {
   return "";
 }
 
+/// Of the tables of tokens and positions, and the LM head.
+std::int64_t num_embedding_parameters(const Architecture& a) {
+  const std::int64_t rows =
+      (a.tied ? 1 : 2) * a.vocab_size +
+      (a.position_embedding == PositionEmbedding::learned ? a.max_positions : 0);
+  return rows * a.hidden_size;
+}
+
 }  // namespace
 
 Architecture Architecture::from(const config::ModelParameters& p) {
@@ -142,10 +150,11 @@ std::int64_t Architecture::num_parameters() const {
 }
 
 std::int64_t Architecture::num_parameters_without_embedding() const {
-  const std::int64_t tables =
-      (tied ? 1 : 2) * vocab_size +
-      (position_embedding == PositionEmbedding::learned ? max_positions : 0);
-  return num_parameters() - tables * hidden_size;
+  return num_parameters() - num_embedding_parameters(*this);
+}
+
+std::int64_t Architecture::num_active_parameters_without_embedding() const {
+  return num_active_parameters() - num_embedding_parameters(*this);
 }
 
 std::string Architecture::describe() const {
@@ -159,8 +168,20 @@ std::string Architecture::describe() const {
   text += row("layers", "L", with_commas(num_layers), fmt::format("family {}", model_type));
   text += row("hidden size", "H", with_commas(hidden_size),
               biases ? "biases on linear layers" : "no biases");
-  text += row("intermediate size", "F", with_commas(intermediate),
-              mlp == Mlp::swiglu ? "SwiGLU" : "GELU (tanh)");
+  const std::int64_t num_sparse = num_sparse_layers();
+  if (num_sparse < num_layers)
+    text += row("intermediate size", "F", with_commas(intermediate),
+                fmt::format("{}{}", mlp == Mlp::swiglu ? "SwiGLU" : "GELU (tanh)",
+                            num_sparse == 0 ? std::string()
+                                            : fmt::format(", of {} dense layers",
+                                                          with_commas(num_layers - num_sparse))));
+  if (num_sparse > 0) {
+    text += row("experts", "E", with_commas(num_experts),
+                fmt::format("in {} layers; a token takes {}{}", with_commas(num_sparse),
+                            with_commas(num_experts_per_token),
+                            norm_topk_prob ? ", weights divided by their sum" : ""));
+    text += row("expert size", "Fe", with_commas(expert_intermediate), "SwiGLU");
+  }
   text += row("query heads", "A", with_commas(num_heads),
               fmt::format("A x D = {}", with_commas(num_heads * head_dim)));
   text += row("key/value heads", "K", with_commas(num_kv_heads),
@@ -183,6 +204,10 @@ std::string Architecture::describe() const {
   text += row("parameters", "N", with_commas(num_parameters()),
               fmt::format("{} outside embeddings and LM head",
                           with_commas(num_parameters_without_embedding())));
+  if (num_sparse > 0)
+    text += row("active parameters", "", with_commas(num_active_parameters()),
+                fmt::format("that a token meets; {} outside embeddings and LM head",
+                            with_commas(num_active_parameters_without_embedding())));
   text.pop_back();
   return text;
 }

@@ -68,6 +68,7 @@ struct Architecture {
   std::int64_t num_active_parameters() const;
   /// Parameters outside embeddings (of tokens and positions) and LM head, norms included.
   std::int64_t num_parameters_without_embedding() const;
+  std::int64_t num_active_parameters_without_embedding() const;
   /// The model table of the banner.
   std::string describe() const;
 };

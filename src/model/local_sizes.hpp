@@ -13,7 +13,7 @@ struct LocalSizes {
   std::int64_t head_dim;         ///< D
   std::int64_t num_heads;        ///< A_loc
   std::int64_t num_kv_heads;     ///< K_loc
-  std::int64_t intermediate;     ///< F_loc
+  std::int64_t intermediate;     ///< F_loc; 0 where no block has a dense MLP
   std::int64_t vocab;            ///< V_loc, with the padding of the last ranks
   std::int64_t vocab_valid;      ///< rows of V_loc that exist
   std::int64_t vocab_first;      ///< global id of row 0

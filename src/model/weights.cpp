@@ -18,7 +18,7 @@ LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& gr
       .head_dim = a.head_dim,
       .num_heads = div_exact(a.num_heads, n),
       .num_kv_heads = n <= a.num_kv_heads ? div_exact(a.num_kv_heads, n) : 1,
-      .intermediate = div_exact(a.intermediate, n),
+      .intermediate = a.num_sparse_layers() == a.num_layers ? 0 : div_exact(a.intermediate, n),
       .vocab = parallel::allocated_rows(embedding, grid.shape().tensor),
       .vocab_valid = rows.rows(),
       .vocab_first = rows.row_begin,

@@ -12,8 +12,14 @@ FlopsByPart flops_by_part(const model::Architecture& a, double sequence_length) 
   for (const parallel::TensorSpec& spec : model::tensor_table(a)) {
     if (spec.layer < 0 || spec.is_vector) continue;
     using Role = parallel::WeightRole;
-    const bool of_mlp = spec.role == Role::gate || spec.role == Role::up || spec.role == Role::down;
-    (of_mlp ? parts.mlp : parts.projections) += 6.0 * static_cast<double>(spec.num_elements());
+    const bool of_experts = spec.shard == parallel::ShardRule::experts;
+    const bool of_mlp = of_experts || spec.role == Role::router || spec.role == Role::gate ||
+                        spec.role == Role::up || spec.role == Role::down;
+    const double share = of_experts ? static_cast<double>(a.num_experts_per_token) /
+                                          static_cast<double>(a.num_experts)
+                                    : 1.0;
+    (of_mlp ? parts.mlp : parts.projections) +=
+        6.0 * share * static_cast<double>(spec.num_elements());
   }
   // Scores and values: 2 products x 2 FLOPs x S x A*D forward, twice that backward: 12 A D S per
   // layer over the full attention, of which a causal mask needs one half.

@@ -36,6 +36,19 @@ inline model::Architecture llama3_8b() {
   return a;
 }
 
+/// Qwen3 with experts in every block, k of E for a token.
+inline model::Architecture qwen3_moe(const Sizes& s, std::int64_t E, std::int64_t k,
+                                     std::int64_t Fe) {
+  model::Architecture a = qwen3(s);
+  a.model_type = "qwen3_moe";
+  a.has_experts = true;
+  a.num_experts = E;
+  a.num_experts_per_token = k;
+  a.expert_intermediate = Fe;
+  a.norm_topk_prob = true;
+  return a;
+}
+
 inline model::Architecture gpt2(const Sizes& s, std::int64_t positions = 1024) {
   model::Architecture a = qwen3(s);
   a.model_type = "gpt2";

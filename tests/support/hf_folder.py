@@ -24,6 +24,15 @@ def tiny_config(model_type="qwen3", **changes):
     return {key: value for key, value in config.items() if value != "absent"}
 
 
+def tiny_moe_config(**changes):
+    """Experts in the second block of three, as transformers 4 says it."""
+    return tiny_config("qwen3_moe", **{
+        "architectures": ["Qwen3MoeForCausalLM"], "num_hidden_layers": 3, "num_experts": 4,
+        "num_experts_per_tok": 2, "moe_intermediate_size": 40, "norm_topk_prob": True,
+        "decoder_sparse_step": 1, "mlp_only_layers": [0, 2], "router_aux_loss_coef": 0.002,
+        **changes})
+
+
 def tiny_gpt2_config(**changes):
     """With GPT-2's own names; n_inner is absent in the published files, too."""
     config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 257,
@@ -65,16 +74,52 @@ def shapes(config):
         result[p + "self_attn.k_proj.weight"] = [kv, H]
         result[p + "self_attn.v_proj.weight"] = [kv, H]
         result[p + "self_attn.o_proj.weight"] = [H, q]
-        if config["model_type"] == "qwen3":
+        if config["model_type"].startswith("qwen3"):
             result[p + "self_attn.q_norm.weight"] = [D]
             result[p + "self_attn.k_norm.weight"] = [D]
         result[p + "post_attention_layernorm.weight"] = [H]
+        if is_sparse(config, layer):
+            add_experts(result, p + "mlp.", config)
+            continue
         result[p + "mlp.gate_proj.weight"] = [F, H]
         result[p + "mlp.up_proj.weight"] = [F, H]
         result[p + "mlp.down_proj.weight"] = [H, F]
     result["model.norm.weight"] = [H]
     if not config["tie_word_embeddings"]:
         result["lm_head.weight"] = [V, H]
+    return result
+
+
+def is_sparse(config, layer):
+    return (config["model_type"] == "qwen3_moe" and layer not in config["mlp_only_layers"]
+            and (layer + 1) % config["decoder_sparse_step"] == 0)
+
+
+def num_experts(config):
+    return config.get("num_experts") or config["num_local_experts"]
+
+
+def add_experts(result, p, config):
+    H, Fe = config["hidden_size"], config["moe_intermediate_size"]
+    result[p + "gate.weight"] = [num_experts(config), H]
+    for expert in range(num_experts(config)):
+        for part, shape in (("gate", [Fe, H]), ("up", [Fe, H]), ("down", [H, Fe])):
+            result[f"{p}experts.{expert}.{part}_proj.weight"] = shape
+
+
+def joined_experts(config, tensors):
+    """The same tensors with the experts of a block together, as transformers 5 has them in memory:
+    gate_up_proj (E, 2 Fe, H), an expert's gate before its up, and down_proj (E, H, Fe)."""
+    result = {name: value for name, value in tensors.items() if ".experts." not in name}
+    H, Fe, E = config["hidden_size"], config["moe_intermediate_size"], num_experts(config)
+    for layer in filter(lambda layer: is_sparse(config, layer), range(config["num_hidden_layers"])):
+        p = f"model.layers.{layer}.mlp.experts."
+
+        def bytes_of(parts):
+            return b"".join(tensors[f"{p}{expert}.{part}_proj.weight"][1]
+                            for expert in range(E) for part in parts)
+        result[p + "gate_up_proj"] = ([E, 2 * Fe, H], bytes_of(("gate", "up")))
+        result[p + "down_proj"] = ([E, H, Fe], bytes_of(("down",)))
     return result
 
 

@@ -35,4 +35,16 @@ inline config::Parameters small_model() {
   return p;
 }
 
+/// The same with 8 experts in each block, 2 for a token.
+inline config::Parameters small_moe() {
+  config::Parameters p = small_model();
+  p.model.model_type = "qwen3_moe";
+  p.model.intermediate_size = 0;
+  p.model.num_experts = 8;
+  p.model.num_experts_per_tok = 2;
+  p.model.moe_intermediate_size = 48;
+  p.model.norm_topk_prob = true;
+  return p;
+}
+
 }  // namespace espalier::testing

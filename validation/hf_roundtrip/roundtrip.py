@@ -41,6 +41,12 @@ def models():
         **sizes, **llama3, rms_norm_eps=1e-5, tie_word_embeddings=True)
     yield "llama untied", transformers.LlamaConfig(
         **sizes, **rope(1e4), tie_word_embeddings=False)
+    experts = dict(**sizes, head_dim=24, **rope(1e6), num_experts_per_tok=2,
+                   moe_intermediate_size=40)
+    yield "qwen3_moe tied", transformers.Qwen3MoeConfig(
+        **experts, num_experts=8, norm_topk_prob=True, tie_word_embeddings=True)
+    yield "qwen3_moe untied, a dense block", transformers.Qwen3MoeConfig(
+        **experts, num_experts=6, mlp_only_layers=[0], tie_word_embeddings=False)
     yield "gpt2", transformers.GPT2Config(
         vocab_size=1200, n_embd=64, n_layer=2, n_head=4, n_positions=256, initializer_range=0.2,
         bos_token_id=0, eos_token_id=0)

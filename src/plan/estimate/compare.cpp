@@ -65,7 +65,8 @@ struct Column {
   double full_flops() const { return linear_flops() + flops.full_attention; }
   double linear_flops() const { return flops.projections + flops.mlp + flops.lm_head; }
   StepLaw hint() const {
-    return step_law(static_cast<double>(architecture.num_parameters_without_embedding()), tokens);
+    return step_law(static_cast<double>(architecture.num_active_parameters_without_embedding()),
+                    tokens);
   }
 };
 
@@ -114,10 +115,21 @@ void add_model(Rows& rows) {
   add("attention_width", "width of all heads", [](A a) { return count(a.num_heads * a.head_dim); });
   add("mlp", "MLP",
       [](A a) { return Cell(a.mlp == model::Mlp::swiglu ? "SwiGLU" : "GELU (tanh)"); });
-  add("intermediate_size", "MLP size", [](A a) { return count(a.intermediate); });
-  add("intermediate_ratio", "MLP size / hidden size", [](A a) {
+  const auto has_dense = [](A a) { return a.num_sparse_layers() < a.num_layers; };
+  add("intermediate_size", "MLP size",
+      [&](A a) { return has_dense(a) ? count(a.intermediate) : nothing(); });
+  add("intermediate_ratio", "MLP size / hidden size", [&](A a) {
+    if (!has_dense(a)) return nothing();
     return number(static_cast<double>(a.intermediate) / static_cast<double>(a.hidden_size), 3);
   });
+  const auto add_of_experts = [&](const char* key, const char* heading, auto&& value) {
+    add(key, heading, [&](A a) { return a.has_experts ? count(value(a)) : nothing(); });
+  };
+  add_of_experts("experts", "experts", [](A a) { return a.num_experts; });
+  add_of_experts("experts_per_token", "experts of a token",
+                 [](A a) { return a.num_experts_per_token; });
+  add_of_experts("expert_size", "expert size", [](A a) { return a.expert_intermediate; });
+  add_of_experts("expert_layers", "layers with experts", [](A a) { return a.num_sparse_layers(); });
   add("normalization", "norm", [](A a) {
     return Cell(a.normalization == model::Normalization::rms_norm ? "RMSNorm" : "LayerNorm");
   });
@@ -138,8 +150,8 @@ void add_model(Rows& rows) {
   add("parameters", "parameters", [](A a) { return count(a.num_parameters()); });
   add("parameters_without_embedding", "outside embeddings and head",
       [](A a) { return count(a.num_parameters_without_embedding()); });
-  // All families are dense: every weight takes part in every token.
-  add("active_parameters", "active parameters", [](A a) { return count(a.num_parameters()); });
+  add("active_parameters", "active parameters",
+      [](A a) { return count(a.num_active_parameters()); });
 }
 
 void add_flops(Rows& rows) {
@@ -167,8 +179,9 @@ void add_training(Rows& rows) {
   rows.add_of_runs("tokens", "tokens, 1e9", [](const Column& c) {
     return Cell(c.tokens, fmt::format("{:.3f}", c.tokens / 1e9));
   });
+  // Of those that a token meets.
   rows.add_of_runs("tokens_per_parameter", "tokens per parameter", [](const Column& c) {
-    return fixed(c.tokens / static_cast<double>(c.architecture.num_parameters()), 1);
+    return fixed(c.tokens / static_cast<double>(c.architecture.num_active_parameters()), 1);
   });
   rows.add_of_runs("training_flops", "FLOPs of the training, causal",
                    [](const Column& c) { return scientific(c.tokens * c.causal_flops(), 3); });

@@ -89,9 +89,10 @@ std::vector<StepPart> step_parts(const Estimate& e) {
 
 double expected_loss(const config::Parameters& p) {
   const auto architecture = model::Architecture::from(p.model);
+  // The laws were fitted to dense models: of one with experts, to what a token meets.
   const std::int64_t parameters = p.loss_law.counts == "all"
-                                      ? architecture.num_parameters()
-                                      : architecture.num_parameters_without_embedding();
+                                      ? architecture.num_active_parameters()
+                                      : architecture.num_active_parameters_without_embedding();
   return loss_law_of(p.loss_law)
       .loss(static_cast<double>(parameters),
             static_cast<double>(p.training.steps) * static_cast<double>(tokens_per_step(p)));

@@ -113,9 +113,9 @@ Described read_description(const fs::path& folder, bool with_embedding) {
   config::Parameters p;
   io::read_parameters(reader.info().resolved_input, (*checkpoint / "master.h5").string(), {}, p);
   const auto architecture = model::Architecture::from(p.model);
-  return {.parameters =
-              static_cast<double>(with_embedding ? architecture.num_parameters()
-                                                 : architecture.num_parameters_without_embedding()),
+  return {.parameters = static_cast<double>(
+              with_embedding ? architecture.num_active_parameters()
+                             : architecture.num_active_parameters_without_embedding()),
           .steps = p.training.steps};
 }
 

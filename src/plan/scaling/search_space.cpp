@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/text.hpp"
+#include "config/experts.hpp"
 #include "config/problems.hpp"
 #include "plan/scaling/search_sizes.hpp"
 
@@ -111,6 +112,12 @@ void check_model(const Parameters& p, Problems& problems) {
     problems.add(
         "model.vocab_size is not set: the rows of the embedding, which all shapes share (Qwen3 has "
         "151936, Llama 3 128256)");
+  if (config::has_experts(m))
+    problems.add(
+        "model.model_type = \"{}\": the search chooses sizes of dense models alone, by laws that "
+        "were "
+        "fitted to them; use \"qwen3\"",
+        m.model_type);
   if (m.model_type == "gpt2" && m.num_key_value_heads != 0)
     problems.add(
         "model.num_key_value_heads = {} does not fit model.model_type = \"gpt2\", which has one "

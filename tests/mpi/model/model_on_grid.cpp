@@ -72,10 +72,10 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
   rope("rope_beta_fast", p.model.rope_beta_fast);
   rope("rope_beta_slow", p.model.rope_beta_slow);
   p.model.rms_norm_eps = f.attribute("/", "rms_norm_eps");
-  p.parallel = {.tensor = tensor,
-                .data = data,
-                .sequence_parallel = sequence_parallel,
-                .zero_stage = zero_stage};
+  p.parallel.tensor = tensor;
+  p.parallel.data = data;
+  p.parallel.sequence_parallel = sequence_parallel;
+  p.parallel.zero_stage = zero_stage;
   p.training.sequence_length = 24;
   p.training.global_batch_size = 2;
   p.training.micro_batch_size = 2 / data;

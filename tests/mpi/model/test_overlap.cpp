@@ -24,7 +24,9 @@ config::Parameters small_model(int tensor, int data, bool sequence_parallel) {
   p.model.head_dim = 64;
   p.model.tie_word_embeddings = false;
   p.model.max_position_embeddings = 64;
-  p.parallel = {.tensor = tensor, .data = data, .sequence_parallel = sequence_parallel};
+  p.parallel.tensor = tensor;
+  p.parallel.data = data;
+  p.parallel.sequence_parallel = sequence_parallel;
   p.training.sequence_length = 32;
   p.training.micro_batch_size = 2 / data;
   p.training.global_batch_size = 2;

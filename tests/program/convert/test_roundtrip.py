@@ -90,6 +90,42 @@ class Roundtrip(RunCase):
                 # Only the order of the sums differs; losses are printed to 1e-6.
                 self.assertAlmostEqual(float(losses[0]), float(losses[2]), delta=1e-5)
 
+    def test_experts(self):
+        """Each expert has tensors of its own in what is written; read are also those of
+        transformers 5, which can keep the experts of a block together."""
+        of_5 = {"num_experts": "absent", "num_local_experts": 4, "rope_theta": "absent",
+                "rope_parameters": {"rope_type": "default", "rope_theta": 3e5}}
+        for name, dtype, ranks, changes, joined in (
+                ("moe-f32", "F32", (1, 2), {}, False),
+                ("moe-bf16-joined", "BF16", (3, 1), of_5, True),
+                ("moe-all", "BF16", (2, 1), {"mlp_only_layers": [], "decoder_sparse_step": 2,
+                                             "norm_topk_prob": False}, False)):
+            with self.subTest(name):
+                config = hf_folder.tiny_moe_config(**changes)
+                tensors = hf_folder.random_tensors(config, dtype, seed=len(name))
+                apart = hf_folder.write_folder(self.folder / f"{name}-apart", config, tensors, dtype)
+                source = apart
+                if joined:
+                    source = hf_folder.write_folder(
+                        self.folder / name, config, hf_folder.joined_experts(config, tensors), dtype,
+                        files=2)
+                target = self.there_and_back(name, source, ranks)
+                self.same(apart, target)
+                written = json.loads((target / "config.json").read_text())
+                for key in ("num_experts", "num_local_experts"):  # transformers 4, 5
+                    self.assertEqual(written[key], 4)
+                theta = config.get("rope_theta", 3e5)
+                self.assertEqual(written["rope_theta"], theta)
+                self.assertEqual(written["rope_parameters"]["rope_theta"], theta)
+                for key in ("architectures", "model_type", "num_experts_per_tok", "norm_topk_prob",
+                            "moe_intermediate_size", "decoder_sparse_step", "mlp_only_layers",
+                            "router_aux_loss_coef"):
+                    self.assertEqual(written[key], config[key], key)
+                # A checkpoint has a tensor for all experts of a block.
+                inspected = espalier(1, "inspect", self.folder / f"{name}-ckpt")
+                self.assertRegex(inspected, r"model\.layers\.1\.mlp\.experts\.gate_up_proj ")
+                self.assertIn("checksums fit", inspected)
+
     def test_every_rank_count_writes_the_same_bytes(self):
         source = self.make("bytes", hf_folder.tiny_config("llama"), "BF16")
         results = [self.there_and_back(f"bytes-{n}", source, (n, n)) for n in (1, 2, 3)]

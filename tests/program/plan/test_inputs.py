@@ -23,6 +23,10 @@ PRESETS = {
     "qwen3-32b": (151936, 5120, 25600, 64, 64, 8, 128, "no", 1e6, 32_762_123_264),
     "qwen3-1.5b-guide": (151936, 2048, 6144, 28, 16, 8, 128, "no", 1e6, 2_031_739_904),
     "qwen3-2.0b-guide": (151936, 2304, 6912, 28, 16, 8, 144, "no", 1e6, 2_483_888_256),
+    # Of experts no block is dense: no F.
+    "qwen3-moe-debug": (2048, 256, None, 8, 16, 8, 128, "yes", 1e6, 32_020_736),
+    "qwen3-30b-a3b": (151936, 2048, None, 48, 32, 4, 128, "no", 1e6, 30_532_122_624),
+    "qwen3-235b-a22b": (151936, 4096, None, 94, 64, 4, 128, "no", 1e6, 235_093_634_560),
     # As published without the weights of QK-norm: 1.830e9.
     "qwen3-1.8b-optimal": (151936, 2048, 6144, 24, 16, 8, 128, "no", 1e6, 1_830_395_904),
     "llama3-1.5b-optimal": (128256, 2048, 7168, 18, 16, 8, 128, "no", 5e5, 1_544_628_224),
@@ -33,6 +37,12 @@ PRESETS = {
     "llama3-70b": (128256, 8192, 28672, 80, 64, 8, 128, "no", 5e5, 70_553_706_496),
     "llama2-1.4b": (32000, 2304, 6144, 18, 18, 18, 128, "no", 1e4, 1_294_159_104),
     "gpt2-1.3b": (50304, 2304, 9216, 18, 18, 18, 128, "yes", None, 1_267_780_608),
+}
+# E, k, Fe, layers that have them and the parameters that a token meets.
+EXPERTS = {
+    "qwen3-moe-debug": (16, 4, 192, 8, 17_864_960),
+    "qwen3-30b-a3b": (128, 8, 768, 48, 3_353_032_704),
+    "qwen3-235b-a22b": (128, 8, 1536, 94, 22_190_763_520),
 }
 
 
@@ -57,7 +67,12 @@ class Models(unittest.TestCase):
         keys = ("vocab_size", "hidden_size", "intermediate_size", "layers", "attention_heads",
                 "key_value_heads", "head_dim", "tied", "rope_theta", "parameters")
         for name, sizes in PRESETS.items():
+            self.assertEqual(tuple(self.rows[name].get(key) for key in keys), sizes, name)
+        keys = ("experts", "experts_per_token", "expert_size", "expert_layers", "active_parameters")
+        for name, sizes in EXPERTS.items():
             self.assertEqual(tuple(self.rows[name][key] for key in keys), sizes, name)
+            self.assertIn(f"meets {sizes[-1]:,}", (ROOT / f"inputs/models/{name}.toml").read_text())
+        self.assertEqual(self.rows["qwen3-8b"]["active_parameters"], 8_190_735_360)
 
 
 class Runs(unittest.TestCase):

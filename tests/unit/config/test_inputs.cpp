@@ -28,11 +28,19 @@ Parameters read_file(const std::filesystem::path& path,
   return parameters;
 }
 
-std::int64_t num_parameters(const std::string& model_file) {
+model::Architecture architecture(const std::string& model_file) {
   Parameters p = read_file(inputs() / "models" / model_file,
                            {"training.steps=1", "data.train=x", "training.sequence_length=32"});
   config::resolve(p, 8);
-  return model::Architecture::from(p.model).num_parameters();
+  return model::Architecture::from(p.model);
+}
+
+std::int64_t num_parameters(const std::string& model_file) {
+  return architecture(model_file).num_parameters();
+}
+
+std::int64_t active_parameters(const std::string& model_file) {
+  return architecture(model_file).num_active_parameters();
 }
 
 }  // namespace
@@ -47,6 +55,9 @@ TEST_CASE("model files have the published numbers of parameters") {
   CHECK(num_parameters("qwen3-32b.toml") == 32'762'123'264);
   CHECK(num_parameters("qwen3-42m.toml") == 41'952'768);
   CHECK(num_parameters("qwen3-1.5b-guide.toml") == 2'031'739'904);
+  CHECK(num_parameters("qwen3-moe-debug.toml") == 32'020'736);
+  CHECK(num_parameters("qwen3-30b-a3b.toml") == 30'532'122'624);
+  CHECK(num_parameters("qwen3-235b-a22b.toml") == 235'093'634'560);
   CHECK(num_parameters("llama3-1b.toml") == 1'235'814'400);
   CHECK(num_parameters("llama3-3b.toml") == 3'212'749'824);
   CHECK(num_parameters("llama3-8b.toml") == 8'030'261'248);
@@ -75,7 +86,9 @@ TEST_CASE("model files have their family's constants, and a line of explanation 
     const std::string family = name.substr(0, name.find('-'));
     const config::ModelParameters m = read_file(entry.path()).model;
     CHECK(m.initializer_range == 0.02);
-    CHECK(m.model_type == (family == "llama2" || family == "llama3" ? "llama" : family));
+    CHECK(m.model_type == (family == "llama2" || family == "llama3" ? "llama"
+                           : m.num_experts > 0                      ? "qwen3_moe"
+                                                                    : family));
     CHECK(m.rms_norm_eps == (family == "qwen3" ? 1.0e-6 : 1.0e-5));
     if (family == "qwen3") {
       CHECK(m.rope_theta == 1.0e6);
@@ -87,6 +100,12 @@ TEST_CASE("model files have their family's constants, and a line of explanation 
       CHECK(m.rope_theta == 1.0e4);
     }
     std::ifstream file(entry.path());
+    if (m.num_experts > 0) {
+      CHECK(m.norm_topk_prob);
+      std::ostringstream text;
+      text << std::ifstream(entry.path()).rdbuf();
+      CHECK_THAT(text.str(), Catch::Contains("meets " + with_commas(active_parameters(name))));
+    }
     for (std::string line; std::getline(file, line);)
       if (line.find(" = ") != std::string::npos) CHECK(line.find("  # ") != std::string::npos);
   }

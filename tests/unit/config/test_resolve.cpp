@@ -230,6 +230,118 @@ TEST_CASE("the family and its positions must agree") {
   expect_words(error_of(p), {"sequence_length = 64", "max_position_embeddings = 32"});
 }
 
+namespace {
+
+Parameters small_moe_run() {
+  Parameters p = testing::small_moe();
+  p.training.steps = 10;
+  p.data.train = "shards";
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("keys of experts belong to a family with experts") {
+  Parameters p = small_moe_run();
+  CHECK_NOTHROW(config::resolve(p, 1));
+  CHECK(p.model.intermediate_size == 0);  // every block has experts
+  CHECK_NOTHROW(config::resolve(p, 1));
+
+  p = small_run();
+  p.model.num_experts = 8;
+  p.model.norm_topk_prob = true;
+  p.model.mlp_only_layers = {1};
+  std::string error = error_of(p);
+  expect_words(error, {"model_type = \"qwen3\"", "num_experts = 8", "norm_topk_prob = true",
+                       "mlp_only_layers = [1]", "qwen3_moe"});
+  CHECK(testing::num_lines(error) == 1);
+  p = small_run();
+  p.experts.balance = "batch";
+  p.experts.capacity_factor = 4.0;
+  expect_words(error_of(p), {"model_type = \"qwen3\"", "experts.balance = \"batch\"",
+                             "capacity_factor = 4", "[experts]"});
+  p = small_run();
+  p.parallel.expert = 2;
+  expect_words(error_of(p, 2), {"parallel.expert = 2", "no experts"});
+  p = small_run();
+  p.model.intermediate_size = 0;
+  expect_words(error_of(p), {"model.intermediate_size is not set", "inputs/models"});
+}
+
+TEST_CASE("sizes of experts must be given and agree") {
+  Parameters p = small_moe_run();
+  p.model.num_experts = p.model.num_experts_per_tok = p.model.moe_intermediate_size = 0;
+  std::string error = error_of(p);
+  expect_words(error, {"num_experts is not set", "num_experts_per_tok is not set",
+                       "moe_intermediate_size is not set"});
+  CHECK(testing::num_lines(error) == 3);
+  p = small_moe_run();
+  p.model.num_experts_per_tok = 9;
+  expect_words(error_of(p), {"num_experts_per_tok = 9", "num_experts = 8", "at most 8"});
+  p = small_moe_run();
+  p.model.mlp_only_layers = {0, 2};
+  expect_words(error_of(p), {"mlp_only_layers has 2", "num_hidden_layers = 2", "last is 1"});
+  p = small_moe_run();
+  p.model.mlp_only_layers = {0};  // a dense block
+  expect_words(error_of(p), {"intermediate_size is not set", "dense MLP"});
+  p.model.intermediate_size = 96;
+  CHECK_NOTHROW(config::resolve(p, 1));
+  p = small_moe_run();
+  p.model.mlp_only_layers = {1};
+  p.model.decoder_sparse_step = 2;
+  p.model.intermediate_size = 96;
+  expect_words(error_of(p), {"decoder_sparse_step = 2", "mlp_only_layers = [1]", "\"qwen3\""});
+}
+
+TEST_CASE("the balance of experts must fit the grid, and its keys one another") {
+  Parameters p = small_moe_run();
+  p.experts.balance = "huggingface";
+  CHECK_NOTHROW(config::resolve(p, 1));
+  p = small_moe_run();
+  p.experts.balance_coefficient = -0.5;
+  expect_words(error_of(p), {"balance_coefficient = -0.5", "-1"});
+  p = small_moe_run();
+  p.experts.balance = "none";
+  p.experts.balance_coefficient = 0.01;
+  expect_words(error_of(p), {"balance_coefficient = 0.01", "\"none\""});
+  p = small_moe_run();
+  p.experts.bias_update_rate = 0.5;
+  expect_words(error_of(p), {"bias_update_rate = 0.5", "balance = \"sequence\"", "\"bias\""});
+  p.experts.balance = "bias";
+  CHECK_NOTHROW(config::resolve(p, 1));
+  p = small_moe_run();
+  p.parallel.tensor = 2;
+  p.parallel.sequence_parallel = false;
+  expect_words(error_of(p, 2), {"sequence_parallel = false", "parallel.tensor = 2", "qwen3_moe"});
+  p.parallel.sequence_parallel = true;
+  CHECK_NOTHROW(config::resolve(p, 2));
+  p.parallel.sequence_parallel = false;  // nothing is trained
+  CHECK_NOTHROW(config::resolve(p, 2, Use::evaluation));
+}
+
+TEST_CASE("the ranks that share experts divide the experts and the ranks of a stage") {
+  Parameters p = small_moe_run();
+  p.parallel.tensor = 2;
+  p.parallel.expert = 4;
+  CHECK_NOTHROW(config::resolve(p, 4));  // tensor and data ranks together
+  p = small_moe_run();
+  p.parallel.expert = 3;
+  expect_words(error_of(p, 6), {"parallel.expert = 3", "num_experts = 8", "are 1 or 2"});
+  p = small_moe_run();
+  p.parallel.expert = 8;
+  expect_words(error_of(p, 4), {"parallel.expert = 8", "1 x 1 x 4 = 4", "are 1, 2 or 4"});
+  // No block is dense, and so no matrix of that size is divided.
+  p = small_moe_run();
+  p.model.intermediate_size = 97;
+  p.parallel.tensor = 2;
+  CHECK_NOTHROW(config::resolve(p, 2));
+  p = small_moe_run();
+  p.model.intermediate_size = 97;
+  p.model.mlp_only_layers = {0};
+  p.parallel.tensor = 2;
+  expect_words(error_of(p, 2), {"intermediate_size = 97"});
+}
+
 TEST_CASE("the grid must fit the job") {
   Parameters p = small_run();
   p.parallel.tensor = 4;

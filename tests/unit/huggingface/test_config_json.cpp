@@ -49,6 +49,51 @@ TEST_CASE("keys that a config leaves out have transformers' defaults") {
   CHECK(gpt2.tie_word_embeddings);
 }
 
+TEST_CASE("experts are read as transformers 4 and 5 write them") {
+  const auto absent = read(R"({"model_type": "qwen3_moe"})");
+  CHECK(absent.num_experts == 128);
+  CHECK(absent.num_experts_per_tok == 8);
+  CHECK(absent.moe_intermediate_size == 768);
+  CHECK_FALSE(absent.norm_topk_prob);
+  CHECK(absent.num_hidden_layers == 24);
+  CHECK(absent.num_key_value_heads == 4);
+  CHECK(absent.head_dim == 64);  // H/A: the class has no default
+  CHECK(absent.decoder_sparse_step == 1);
+  CHECK(absent.router_aux_loss_coef == 1.0e-3);
+
+  const std::string moe = R"({"model_type": "qwen3_moe", "hidden_size": 64,
+    "num_attention_heads": 4, "num_hidden_layers": 4, "num_experts_per_tok": 2)";
+  CHECK(read(moe + R"(, "num_local_experts": 16})").num_experts == 16);
+  CHECK(read(moe + R"(, "num_experts": 16})").num_experts == 16);
+  CHECK(read(moe + R"(, "num_experts": 16, "num_local_experts": 16})").num_experts == 16);
+  const std::string two = refusal(moe + R"(, "num_experts": 16, "num_local_experts": 8})");
+  CHECK(two.find("num_experts = 16, but num_local_experts = 8") != std::string::npos);
+  const auto mixed = read(moe + R"(, "mlp_only_layers": [0, 9], "decoder_sparse_step": 2,
+    "norm_topk_prob": true, "router_aux_loss_coef": 0.02, "output_router_logits": true})");
+  CHECK(mixed.mlp_only_layers == std::vector<std::int64_t>{0});  // there is no block 9
+  CHECK(mixed.decoder_sparse_step == 2);
+  CHECK(mixed.norm_topk_prob);
+  CHECK(mixed.router_aux_loss_coef == 0.02);
+  CHECK(read(moe + R"(, "mlp_only_layers": null})").mlp_only_layers.empty());
+
+  const auto says = [&](const std::string& keys, const char* words) {
+    INFO(keys);
+    CHECK(refusal(moe + keys + "}").find(words) != std::string::npos);
+  };
+  says(R"(, "num_experts": 0)", "num_experts = 0");
+  says(R"(, "num_experts": 1)", "num_experts_per_tok = 2");
+  says(R"(, "num_experts": "many")", "\"many\"");
+  says(R"(, "moe_intermediate_size": 0)", "moe_intermediate_size");
+  says(R"(, "mlp_only_layers": 3)", "mlp_only_layers = 3");
+  says(R"(, "mlp_only_layers": ["x"])", "mlp_only_layers");
+  says(R"(, "mlp_only_layers": [-1])", "mlp_only_layers");
+  says(R"(, "decoder_sparse_step": 0)", "decoder_sparse_step");
+  says(R"(, "mlp_only_layers": [0, 1, 2, 3])", "no block with experts");
+  says(R"(, "mlp_only_layers": [0], "intermediate_size": 0)", "intermediate_size = 0");
+  // A dense family does not take them.
+  CHECK(refusal(kLlama + R"(, "num_experts": 4})").find("num_experts = 4") != std::string::npos);
+}
+
 TEST_CASE("null is as good as absent, but for what is then derived") {
   const auto m = read(kLlama + R"(, "head_dim": null, "num_key_value_heads": null,
     "rope_scaling": null, "rope_parameters": null, "quantization_config": null,
@@ -167,7 +212,7 @@ TEST_CASE("everything that would change the numbers is named in one message") {
 }
 
 TEST_CASE("what is written is read back the same") {
-  for (const std::string family : {"qwen3", "llama", "gpt2"}) {
+  for (const std::string family : {"qwen3", "qwen3_moe", "llama", "gpt2"}) {
     config::ModelParameters m;
     m.model_type = family;
     m.vocab_size = 1000;
@@ -186,7 +231,20 @@ TEST_CASE("what is written is read back the same") {
       m.rope_type = "llama3";
       m.rope_factor = 32.0;
     }
-    const auto back = read(write_config({.model = m, .dtype = "bfloat16", .separator = 7}));
+    if (family == "qwen3_moe") {
+      m.num_experts = 16;
+      m.num_experts_per_tok = 4;
+      m.moe_intermediate_size = 20;
+      m.norm_topk_prob = true;
+      m.decoder_sparse_step = 2;
+      m.mlp_only_layers = {0, 2};
+      m.router_aux_loss_coef = 0.0123;
+    }
+    const std::string text = write_config({.model = m, .dtype = "bfloat16", .separator = 7});
+    if (family == "qwen3_moe")  // for transformers 4 and for 5
+      CHECK((text.find("\"num_experts\": 16") != std::string::npos &&
+             text.find("\"num_local_experts\": 16") != std::string::npos));
+    const auto back = read(text);
     std::vector<std::string> there, here;
     config::ModelParameters::describe(m, [&](const config::Field& field, const auto& value) {
       there.push_back(std::string(field.name) + config::toml_value(value));

@@ -51,8 +51,8 @@ float value(const std::vector<TensorSpec>& table, const TensorSpec& spec, std::i
 
 void write_all(const std::vector<TensorSpec>& table, FolderWriter& writer) {
   writer.create();
-  for (const auto& tensor : writer.tensors())
-    writer.write(tensor, [&](const TensorSpec& spec, float* out) {
+  for (const auto& unit : writer.units())
+    writer.write(unit, [&](const TensorSpec& spec, float* out) {
       for (std::int64_t r = 0; r < spec.rows; ++r)
         for (std::int64_t c = 0; c < spec.cols; ++c) *out++ = value(table, spec, r, c);
     });
@@ -67,7 +67,8 @@ TEST_CASE("rows that share a transposed tensor come back, whole and in parts") {
     const testing::ScratchFolder scratch;
     FolderWriter writer(scratch.path(), {.model = tiny_gpt2(), .dtype = "float32"}, table,
                         shard_bytes);
-    CHECK(writer.tensors().size() == 3);
+    CHECK(writer.num_tensors() == 3);
+    CHECK(writer.units().size() == 3);
     write_all(table, writer);
     const ModelFolder folder(scratch.path());
     CHECK(folder.dtype() == "float32");
@@ -218,4 +219,120 @@ TEST_CASE("an index may name a tensor that no file holds when the model does not
                     Catch::Contains("lm_head.weight is missing") &&
                         Catch::Contains("model.safetensors.index.json") &&
                         Catch::Contains("a.safetensors"));
+}
+
+namespace {
+
+config::ModelParameters tiny_moe() {
+  config::ModelParameters m = tiny_gpt2();
+  m.model_type = "qwen3_moe";
+  m.num_experts = 3;
+  m.num_experts_per_tok = 2;
+  m.moe_intermediate_size = 2;
+  return m;
+}
+
+constexpr const char* kExperts = "model.layers.0.mlp.experts.";
+
+/// Of three experts: gate_up (3 x 2 x 2, 4), down (3 x 4, 2), and one plain matrix.
+std::vector<TensorSpec> expert_table() {
+  const std::string experts = kExperts;
+  std::vector<TensorSpec> table(3);
+  table[0] = {.name = "model.layers.0.mlp.gate.weight", .rows = 3, .cols = 4};
+  table[1] = {.name = experts + "gate_up_proj", .rows = 12, .cols = 4, .num_experts = 3};
+  table[1].place.expert_parts = {experts + "{}.gate_proj.weight", experts + "{}.up_proj.weight"};
+  table[2] = {.name = experts + "down_proj", .rows = 12, .cols = 2, .num_experts = 3};
+  table[2].place.expert_parts = {experts + "{}.down_proj.weight"};
+  return table;
+}
+
+/// A folder with the same values as transformers 5 has them in memory: (E, rows, cols).
+void write_together(const testing::ScratchFolder& folder, const std::vector<TensorSpec>& table,
+                    bool with_down) {
+  std::vector<StoredTensor> stored;
+  std::string data;
+  for (const TensorSpec& spec : table) {
+    if (spec.name.ends_with("down_proj") && !with_down) continue;
+    std::vector<float> values;
+    for (std::int64_t r = 0; r < spec.rows; ++r)
+      for (std::int64_t c = 0; c < spec.cols; ++c) values.push_back(value(table, spec, r, c));
+    stored.push_back({.name = spec.name, .dtype = "F32", .shape = {spec.rows, spec.cols}});
+    if (spec.num_experts > 0) stored.back().shape = {3, spec.rows / 3, spec.cols};
+    data += testing::bytes_of(values);
+  }
+  testing::write_file(folder / "config.json",
+                      write_config({.model = tiny_moe(), .dtype = "float32"}));
+  const std::string header = make_header(stored);
+  testing::write_file(folder / "model.safetensors", header + data);
+}
+
+void check_values(const ModelFolder& folder, const std::vector<TensorSpec>& table) {
+  folder.require_tensors(table);
+  for (const TensorSpec& spec : table)
+    for (const parallel::Rectangle part :
+         {parallel::Rectangle{0, spec.rows, 0, spec.cols},
+          parallel::Rectangle{spec.rows / 4, spec.rows - 1, 1, spec.cols},
+          parallel::Rectangle{spec.rows - 1, spec.rows, 0, 1}, parallel::Rectangle{0, 0, 0, 0}}) {
+      std::vector<float> values(static_cast<std::size_t>(part.size()), -1.0F);
+      folder.read(spec, part, values.data());
+      std::size_t i = 0;
+      for (std::int64_t r = part.row_begin; r < part.row_end; ++r)
+        for (std::int64_t c = part.col_begin; c < part.col_end; ++c)
+          CHECK(values[i++] == value(table, spec, r, c));
+    }
+}
+
+}  // namespace
+
+TEST_CASE("each expert is written with matrices of its own, and comes back, whole and in parts") {
+  const auto table = expert_table();
+  for (const std::uint64_t shard_bytes : {std::uint64_t{1}, std::uint64_t{1} << 30}) {
+    const testing::ScratchFolder scratch;
+    FolderWriter writer(scratch.path(), {.model = tiny_moe(), .dtype = "float32"}, table,
+                        shard_bytes);
+    CHECK(writer.num_tensors() == 1 + 3 * 3);
+    CHECK(writer.units().size() == 3);  // a row of the table is read once
+    write_all(table, writer);
+    check_values(ModelFolder(scratch.path()), table);
+    if (shard_bytes == 1) continue;
+    // gate and up of an expert are halves of its rows.
+    const SafetensorsFile file(scratch / "model.safetensors");
+    for (const StoredTensor& tensor : file.tensors()) {
+      if (tensor.name != std::string(kExperts) + "1.up_proj.weight") continue;
+      CHECK(tensor.shape == std::vector<std::int64_t>{2, 4});
+      std::vector<float> values(8);
+      file.read_elements(tensor, 0, 8, values.data());
+      CHECK(values[0] == value(table, table[1], 6, 0));
+      CHECK(values[7] == value(table, table[1], 7, 3));
+    }
+  }
+}
+
+TEST_CASE("experts that lie together are read as those that lie apart") {
+  const auto table = expert_table();
+  const testing::ScratchFolder scratch;
+  write_together(scratch, table, true);
+  check_values(ModelFolder(scratch.path()), table);
+}
+
+TEST_CASE("experts that are missing, or are there in both ways, are named") {
+  const auto table = expert_table();
+  const testing::ScratchFolder scratch;
+  write_together(scratch, table, false);
+  CHECK_THROWS_WITH(ModelFolder(scratch.path()).require_tensors(table),
+                    Catch::Contains("experts.0.down_proj.weight is missing") &&
+                        Catch::Contains("experts.2.down_proj.weight is missing"));
+  auto fewer = table;
+  fewer[1].num_experts = fewer[2].num_experts = 2;
+  for (TensorSpec& spec : fewer) spec.rows -= spec.rows / 3;
+  const testing::ScratchFolder together;
+  write_together(together, table, true);
+  CHECK_THROWS_WITH(ModelFolder(together.path()).require_tensors(fewer),
+                    Catch::Contains("(3, 4, 4), the model has (2, 4, 4)"));
+  const testing::ScratchFolder apart;
+  FolderWriter writer(apart.path(), {.model = tiny_moe(), .dtype = "float32"}, table, 1 << 30);
+  write_all(table, writer);
+  CHECK_THROWS_WITH(ModelFolder(apart.path()).require_tensors(fewer),
+                    Catch::Contains("experts.2.gate_proj.weight") &&
+                        Catch::Contains("is no weight of this model"));
 }

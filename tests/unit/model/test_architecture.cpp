@@ -25,6 +25,22 @@ TEST_CASE("parameter counts of GPT-2 and Llama 3, to the digit") {
   CHECK(testing::llama3_8b().num_parameters() == 8'030'261'248);
 }
 
+TEST_CASE("parameter counts of the Qwen3 models with experts, all and active, to the digit") {
+  const Architecture a3b = testing::qwen3_moe({2048, 6144, 48, 32, 4, 128, false}, 128, 8, 768);
+  CHECK(a3b.num_parameters() == 30'532'122'624);
+  CHECK(a3b.num_active_parameters() == 3'353'032'704);
+  CHECK(a3b.num_active_parameters_without_embedding() == 2'730'702'848);
+  const Architecture a22b = testing::qwen3_moe({4096, 12288, 94, 64, 4, 128, false}, 128, 8, 1536);
+  CHECK(a22b.num_parameters() == 235'093'634'560);
+  CHECK(a22b.num_active_parameters() == 22'190'763'520);
+  CHECK(a22b.num_active_parameters_without_embedding() == 20'946'103'808);
+  // Of a dense model all are.
+  const Architecture dense = qwen3({1024, 3072, 28, 16, 8, 128, true});
+  CHECK(dense.num_active_parameters() == dense.num_parameters());
+  CHECK(dense.num_active_parameters_without_embedding() ==
+        dense.num_parameters_without_embedding());
+}
+
 TEST_CASE("parameters outside embedding and LM head") {
   const Architecture tied = qwen3({1024, 3072, 28, 16, 8, 128, true});
   Architecture untied = tied;
@@ -63,7 +79,7 @@ TEST_CASE("the family decides the parts, rope_type the scaling") {
   CHECK((Architecture::from(p).rope_frequencies().scaling.type == kernels::RopeType::standard));
   p.model_type = "mamba";
   CHECK_THROWS_WITH(Architecture::from(p),
-                    Catch::Contains("mamba") && Catch::Contains("qwen3, llama, gpt2"));
+                    Catch::Contains("mamba") && Catch::Contains("qwen3, qwen3_moe, llama, gpt2"));
 }
 
 TEST_CASE("each type of RoPE scaling takes its own keys") {
@@ -144,6 +160,16 @@ TEST_CASE("the description has every size and part") {
   expect_words(gpt2, {"GELU", "LayerNorm with bias", "learned positions", "1,024", "1e-05",
                       "biases on linear layers", "no QK-norm", "124,439,808"});
   CHECK(gpt2.find("rope") == std::string::npos);
+
+  Architecture moe = testing::qwen3_moe({2048, 6144, 48, 32, 4, 128, false}, 128, 8, 768);
+  const std::string sparse = moe.describe();
+  expect_words(sparse, {"experts", "128", "in 48 layers; a token takes 8", "divided by their sum",
+                        "768", "30,532,122,624", "active parameters", "3,353,032,704"});
+  CHECK(sparse.find("6,144") == std::string::npos);  // no block has that size
+  moe.decoder_sparse_step = 2;
+  moe.mlp_only_layers = {1, 2};
+  expect_words(moe.describe(), {"6,144", "of 25 dense layers", "in 23 layers"});
+  CHECK(text.find("experts") == std::string::npos);
 
   Architecture llama = testing::llama3_8b();
   llama.rope_scaling = {.type = kernels::RopeType::llama3, .factor = 8.0};

@@ -225,3 +225,43 @@ TEST_CASE("a rank's views follow GPT-2's table, and q and k need no buffer of th
     CHECK(activations.slots[0].blocks[1].qk.stride == activations.slots[0].blocks[1].qkv.stride);
   }
 }
+
+TEST_CASE("a block with experts has a router and two rows of experts in place of its MLP") {
+  const testing::Sizes sizes{
+      .H = 48, .F = 64, .L = 3, .A = 4, .K = 2, .D = 12, .tied = true, .V = 131};
+  model::Architecture a = testing::qwen3_moe(sizes, 8, 2, 20);
+  a.mlp_only_layers = {1};
+  const auto table = tensor_table(a, /*sequence_parallel=*/true);
+  const auto find = [&](const std::string& name) {
+    return std::find_if(table.begin(), table.end(),
+                        [&](const parallel::TensorSpec& spec) { return spec.name == name; });
+  };
+  for (const int layer : {0, 1, 2}) {
+    const std::string mlp = "model.layers." + std::to_string(layer) + ".mlp.";
+    const bool sparse = layer != 1;
+    CHECK((find(mlp + "gate_proj.weight") == table.end()) == sparse);
+    CHECK((find(mlp + "gate.weight") != table.end()) == sparse);
+    if (!sparse) continue;
+    const parallel::TensorSpec router = *find(mlp + "gate.weight");
+    CHECK(router.rows == 8);
+    CHECK(router.cols == 48);
+    CHECK((router.shard == ShardRule::none));
+    CHECK((router.gradient_span == Span::tokens));
+    CHECK(router.weight_decay);
+    const parallel::TensorSpec up = *find(mlp + "experts.gate_up_proj");
+    CHECK(up.rows == 8 * 2 * 20);
+    CHECK(up.cols == 48);
+    CHECK(up.place.expert_parts == std::vector<std::string>{mlp + "experts.{}.gate_proj.weight",
+                                                            mlp + "experts.{}.up_proj.weight"});
+    const parallel::TensorSpec down = *find(mlp + "experts.down_proj");
+    CHECK(down.rows == 8 * 48);
+    CHECK(down.cols == 20);
+    for (const parallel::TensorSpec& spec : {up, down}) {
+      CHECK((spec.shard == ShardRule::experts));
+      CHECK((spec.gradient_span == Span::expert_data));
+      CHECK(spec.num_experts == 8);
+      CHECK(spec.layer == layer);
+      CHECK(spec.weight_decay);
+    }
+  }
+}

@@ -97,7 +97,9 @@ TEST_CASE("the groups of every axis are the ranks that differ in nothing else") 
     check_span(Span::tokens, stage);
     check_span(Span::tied, [&](P a, P b) {
       const auto at_an_end = [&](P x) { return x.pipeline == 0 || x.pipeline == last; };
-      return at_an_end(a) ? at_an_end(b) && a.tensor == b.tensor : all(a, b);
+      return at_an_end(a) ? at_an_end(b) && a.tensor == b.tensor && a.context == b.context &&
+                                a.data == b.data
+                          : all(a, b);
     });
     check_span(Span::world, [](P, P) { return true; });
   });
@@ -173,6 +175,58 @@ TEST_CASE("ranks that hold the same kv head are the kv replicas") {
                a.context == b.context && a.data == b.data;
       });
     }
+}
+
+TEST_CASE("ranks with the same experts sum their gradients, and an expert group has all experts") {
+  constexpr int kExperts = 8, kRows = 3;
+  const TensorSpec experts{.name = "experts",
+                           .rows = kExperts * kRows,
+                           .cols = 2,
+                           .shard = ShardRule::experts,
+                           .num_experts = kExperts};
+  for_shapes([&](const GridShape& shape) {
+    for_divisors(shape.stage_size(), [&](int expert) {
+      if (kExperts % expert != 0) return;
+      const GridViews views{.expert = expert};
+      std::vector<Rectangle> held;
+      for (int rank = 0; rank < shape.size(); ++rank) {
+        TensorSpec spec = experts;
+        const ProcessGrid grid(shape, rank, views);
+        spec.pipeline_rank = grid.pipeline_rank();
+        held.push_back(held_shard(spec, grid));
+        REQUIRE(held.back().rows() == kExperts / expert * kRows);
+        REQUIRE(held.back().row_begin % kRows == 0);  // an expert is whole
+      }
+      const std::vector<GridPlace> all = places(shape);
+      const auto at = [&](P place) {
+        return held[static_cast<std::size_t>(rank_at(shape, place))].row_begin;
+      };
+      check(shape, views, Span::expert_data,
+            [&](P a, P b) { return a.pipeline == b.pipeline && at(a) == at(b); });
+      for (int rank = 0; rank < shape.size(); ++rank) {
+        std::int64_t next = 0;  // in the order of the group's ranks
+        for (const int other : ProcessGrid(shape, rank, views).group(Span::expert)) {
+          REQUIRE(all[static_cast<std::size_t>(other)].pipeline ==
+                  all[static_cast<std::size_t>(rank)].pipeline);
+          REQUIRE(held[static_cast<std::size_t>(other)].row_begin == next);
+          next = held[static_cast<std::size_t>(other)].row_end;
+        }
+        REQUIRE(next == experts.rows);
+      }
+    });
+  });
+}
+
+TEST_CASE("without expert ranks the gradients of experts are summed where the router's are") {
+  for_shapes([](const GridShape& shape) {
+    for_divisors(shape.stage_size(), [&](int expert) {
+      const ProcessGrid grid(shape, shape.size() - 1, {.expert = expert});
+      const Span simplest = grid.simplest(Span::expert_data);
+      REQUIRE(grid.group(simplest) == grid.group(Span::expert_data));
+      REQUIRE((simplest == Span::expert_data) == (expert > 1));
+      if (expert == 1) REQUIRE(simplest == grid.simplest(Span::tokens));
+    });
+  });
 }
 
 TEST_CASE("a rank's number follows from its place, and the corners are the ends of the axes") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -110,36 +111,90 @@ TEST_CASE("rows are divided evenly over a group, the last shards shorter or empt
   REQUIRE(even_row_begins(std::int64_t{1} << 40, 2)[1] == std::int64_t{1} << 39);
 }
 
+namespace {
+
+/// Of the elements of a weight, who owns and who counts them, over all ranks of a grid.
+void check_owners(const TensorSpec& spec, const GridShape& shape, const GridViews& views) {
+  std::vector<int> counted(static_cast<std::size_t>(spec.num_elements()), 0);
+  std::int64_t owned = 0;
+  for (int rank = 0; rank < shape.size(); ++rank) {
+    const ProcessGrid grid(shape, rank, views);
+    const Rectangle shard = owned_shard(spec, grid);
+    REQUIRE(intersect(shard, held_shard(spec, grid)).size() == shard.size());
+    REQUIRE((is_on_stage(spec, grid.pipeline_rank()) || shard.empty()));
+    owned += shard.size();
+    if (!counts_here(spec, grid)) continue;
+    for (auto row = shard.row_begin; row < shard.row_end; ++row)
+      for (auto col = shard.col_begin; col < shard.col_end; ++col)
+        ++counted[static_cast<std::size_t>(row * spec.cols + col)];
+  }
+  INFO(spec.name << ", " << ProcessGrid(shape, 0).describe() << ", expert " << views.expert
+                 << ", on stages " << spec.pipeline_rank << " and " << spec.tied_pipeline_rank);
+  REQUIRE(std::all_of(counted.begin(), counted.end(), [](int n) { return n == 1; }));
+  const bool all_hold_what_they_sum = spec.gradient_span == holders(spec.shard);
+  const int stages = spec.tied_pipeline_rank > 0 ? 2 : 1;
+  REQUIRE(owned == spec.num_elements() * stages * (all_hold_what_they_sum ? 1 : shape.tensor));
+}
+
+template <class Body>
+void for_expert_sizes(const TensorSpec& spec, const GridShape& shape, Body&& body) {
+  const auto common =
+      spec.shard == ShardRule::experts ? std::gcd(spec.num_experts, shape.stage_size()) : 1;
+  for (int expert = 1; expert <= common; ++expert)
+    if (common % expert == 0) body(expert);
+}
+
+}  // namespace
+
 TEST_CASE("every element of every weight is owned and counted once, on every grid of 64 ranks") {
   // Norms without sequence parallelism are summed over fewer ranks than hold them.
   auto weights = table();
   weights.push_back(spec_of("norm, not split", 19, 1, ShardRule::none));
   weights.back().gradient_span = Span::tokens_shared;
-  for (const TensorSpec& spec : weights)
+  for (const int num_experts : {6, 8}) {
+    weights.push_back(spec_of("experts", 2 * num_experts, 3, ShardRule::experts));
+    weights.back().num_experts = num_experts;
+  }
+  for (const TensorSpec& weight : weights)
     for (const int tensor : {1, 2, 4, 8})
       for (int context = 1; tensor * context <= 64; ++context)
-        for (int data = 1; tensor * context * data <= 64; ++data) {
-          const GridShape shape{.tensor = tensor, .context = context, .data = data, .pipeline = 1};
-          const auto views =
-              spec.num_kv_heads > 0 ? views_of(spec.num_kv_heads, shape) : GridViews{};
-          std::vector<int> counted(static_cast<std::size_t>(spec.num_elements()), 0);
-          std::int64_t owned = 0;
-          for (int rank = 0; rank < shape.size(); ++rank) {
-            const ProcessGrid grid(shape, rank, views);
-            const Rectangle shard = owned_shard(spec, grid);
-            const Rectangle held = tensor_shard(spec, grid.tensor_rank(), tensor);
-            REQUIRE(intersect(shard, held).size() == shard.size());
-            owned += shard.size();
-            if (!counts_here(spec, grid)) continue;
-            for (auto row = shard.row_begin; row < shard.row_end; ++row)
-              for (auto col = shard.col_begin; col < shard.col_end; ++col)
-                ++counted[static_cast<std::size_t>(row * spec.cols + col)];
+        for (int data = 1; tensor * context * data <= 64; ++data)
+          for (int pipeline = 1; tensor * context * data * pipeline <= 64; ++pipeline) {
+            const GridShape shape{
+                .tensor = tensor, .context = context, .data = data, .pipeline = pipeline};
+            TensorSpec spec = weight;
+            for_expert_sizes(spec, shape, [&](int expert) {
+              const GridViews views = spec.num_kv_heads > 0
+                                          ? views_of(spec.num_kv_heads, shape, expert)
+                                          : GridViews{.expert = expert};
+              spec.pipeline_rank = pipeline / 2;
+              check_owners(spec, shape, views);
+              if (spec.shard != ShardRule::vocab_rows || pipeline == 1) return;
+              spec.pipeline_rank = 0;  // a tied embedding
+              spec.tied_pipeline_rank = pipeline - 1;
+              check_owners(spec, shape, views);
+            });
           }
-          INFO(spec.name << ", " << ProcessGrid(shape, 0).describe());
-          REQUIRE(std::all_of(counted.begin(), counted.end(), [](int n) { return n == 1; }));
-          const bool all_hold_what_they_sum = spec.gradient_span == holders(spec.shard);
-          REQUIRE(owned == spec.num_elements() * (all_hold_what_they_sum ? 1 : tensor));
-        }
+}
+
+TEST_CASE("experts are divided whole, and only over ranks that divide them") {
+  TensorSpec spec = spec_of("gate_up", 24, 5, ShardRule::experts);
+  spec.num_experts = 8;
+  const GridShape shape{.tensor = 2, .data = 4};
+  REQUIRE(held_shard(spec, {shape, 5, {.expert = 4}}) == Rectangle{6, 12, 0, 5});
+  REQUIRE(held_shard(spec, {shape, 7, {.expert = 8}}) == Rectangle{21, 24, 0, 5});
+  REQUIRE(held_shard(spec, {shape, 7}) == Rectangle{0, 24, 0, 5});
+  spec.pipeline_rank = 1;  // of which this grid has none
+  REQUIRE(held_shard(spec, {shape, 5, {.expert = 4}}).empty());
+  spec.pipeline_rank = 0;
+  spec.num_experts = 6;
+  try {
+    held_shard(spec, {shape, 0, {.expert = 4}});
+    FAIL("6 experts over 4 ranks");
+  } catch (const Error& error) {
+    REQUIRE(names_configuration(error));
+    REQUIRE_THAT(error.what(), Catch::Contains("6 experts") && Catch::Contains("expert = 4"));
+  }
 }
 
 TEST_CASE("ranks that hold the same shard are the holders, and others have nothing of it") {

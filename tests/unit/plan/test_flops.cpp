@@ -46,3 +46,26 @@ TEST_CASE("GPT-2's MLP has two matrices, and its positions are no product") {
   CHECK(plan::flops_per_token(testing::gpt2({768, 3072, 12, 12, 12, 64, true, 50257}, 4096), 1024)
             .causal_attention == flops.causal_attention);
 }
+
+TEST_CASE("of experts the router and those that a token is sent to are counted") {
+  const model::Architecture a3b =
+      testing::qwen3_moe({2048, 6144, 48, 32, 4, 128, false}, 128, 8, 768);
+  CHECK(gflop(a3b, 4096) == Approx(23.08).margin(0.005));
+  CHECK(gflop(a3b, 8192) == Approx(27.91).margin(0.005));
+  CHECK(gflop(a3b, 32768) == Approx(56.90).margin(0.005));
+  const model::Architecture a22b =
+      testing::qwen3_moe({4096, 12288, 94, 64, 4, 128, false}, 128, 8, 1536);
+  CHECK(gflop(a22b, 4096) == Approx(148.33).margin(0.005));
+  CHECK(gflop(a22b, 8192) == Approx(167.26).margin(0.005));
+  CHECK(gflop(a22b, 32768) == Approx(280.80).margin(0.005));
+
+  // 6 [L (2HAD + 2HKD + EH + 3kHFe) + VH] + 6 L A D S
+  const double H = 2048, L = 48, AD = 4096, KD = 512, E = 128, V = 151936;
+  const double matrices = L * (2 * H * AD + 2 * H * KD + E * H + 3 * 8 * H * 768) + V * H;
+  CHECK(plan::flops_per_token(a3b, 4096).causal_attention ==
+        Approx(6.0 * matrices + 6.0 * L * AD * 4096).epsilon(1e-14));
+  model::Architecture mixed = a3b;
+  mixed.decoder_sparse_step = 2;  // the other blocks have an MLP as wide as 8 experts
+  CHECK(plan::flops_by_part(mixed, 4096).mlp ==
+        Approx(plan::flops_by_part(a3b, 4096).mlp - 6.0 * L / 2 * E * H).epsilon(1e-14));
+}
