@@ -45,6 +45,10 @@ struct CheckpointInfo {
   /// Weights without the moments of the optimizer (/exp_avg and /exp_avg_sq are not there): made
   /// from another format. It can be evaluated and started from, not continued.
   bool weights_only = false;
+  /// (blocks with experts, num_experts): what is added to probabilities for the choice of experts
+  /// (experts.balance = "bias"), the attribute expert_bias of master.h5; empty: nothing is.
+  std::vector<float> expert_bias = {};
+  std::int64_t num_experts = 0;
 };
 
 /// Which checkpoints stay when a new one is complete; all others that are older are removed.

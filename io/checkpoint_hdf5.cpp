@@ -67,6 +67,30 @@ void write_text_attribute(hid_t object, const std::filesystem::path& path, const
   ESPALIER_HDF5(io_error, path, H5Awrite(attribute.get(), type.get(), text.c_str()));
 }
 
+void write_matrix_attribute(hid_t object, const std::filesystem::path& path, const char* name,
+                            std::span<const float> values, std::int64_t rows) {
+  const hsize_t extent[] = {static_cast<hsize_t>(rows), values.size() / static_cast<hsize_t>(rows)};
+  const Hdf5Space space(ESPALIER_HDF5(io_error, path, H5Screate_simple(2, extent, nullptr)));
+  const Hdf5Attribute attribute(ESPALIER_HDF5(
+      io_error, path,
+      H5Acreate2(object, name, H5T_IEEE_F32LE, space.get(), H5P_DEFAULT, H5P_DEFAULT)));
+  ESPALIER_HDF5(io_error, path, H5Awrite(attribute.get(), H5T_NATIVE_FLOAT, values.data()));
+}
+
+std::vector<float> read_matrix_attribute(hid_t object, const std::filesystem::path& path,
+                                         const char* name, std::int64_t& cols) {
+  const Hdf5Attribute attribute(ESPALIER_HDF5(bad_data, path, H5Aopen(object, name, H5P_DEFAULT)));
+  const Hdf5Space space(ESPALIER_HDF5(bad_data, path, H5Aget_space(attribute.get())));
+  hsize_t extent[2] = {};
+  require(H5Sget_simple_extent_ndims(space.get()) == 2, ExitStatus::bad_data,
+          "{}: the attribute \"{}\" is no matrix: the file is damaged", path.string(), name);
+  ESPALIER_HDF5(bad_data, path, H5Sget_simple_extent_dims(space.get(), extent, nullptr));
+  std::vector<float> values(extent[0] * extent[1]);
+  ESPALIER_HDF5(bad_data, path, H5Aread(attribute.get(), H5T_NATIVE_FLOAT, values.data()));
+  cols = static_cast<std::int64_t>(extent[1]);
+  return values;
+}
+
 void write_dataset(hid_t group, const std::filesystem::path& path, const char* name, hid_t type,
                    std::span<const hsize_t> shape, const void* data) {
   Hdf5Space space(ESPALIER_HDF5(

@@ -33,6 +33,12 @@ Hdf5Group create_group(hid_t parent, const std::filesystem::path& path, const ch
 /// checksum (text of variable length would lie in a heap without one).
 void write_text_attribute(hid_t object, const std::filesystem::path& path, const char* name,
                           const std::string& text);
+/// A matrix (rows, values.size() / rows) of f32 as an attribute, for the same reason.
+void write_matrix_attribute(hid_t object, const std::filesystem::path& path, const char* name,
+                            std::span<const float> values, std::int64_t rows);
+/// Its values and columns. Error (bad_data) when it is none.
+std::vector<float> read_matrix_attribute(hid_t object, const std::filesystem::path& path,
+                                         const char* name, std::int64_t& cols);
 void write_dataset(hid_t group, const std::filesystem::path& path, const char* name, hid_t type,
                    std::span<const hsize_t> shape, const void* data);
 /// A contiguous dataset whose place in the file is fixed now and whose data HDF5 never writes.

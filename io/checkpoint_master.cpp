@@ -41,6 +41,9 @@ void write_info(hid_t file, const fs::path& path, const CheckpointInfo& info) {
   if (!info.job.empty()) write_text_attribute(file, path, "job", info.job);
   if (info.is_shared) write_attribute(file, path, "layout", std::string("shared"));
   if (info.weights_only) write_attribute(file, path, "weights_only", std::uint64_t{1});
+  if (!info.expert_bias.empty())
+    write_matrix_attribute(file, path, "expert_bias", info.expert_bias,
+                           std::ssize(info.expert_bias) / info.num_experts);
 }
 
 /// A number of the file as `Integer`; a damaged file may hold any.
@@ -79,6 +82,8 @@ CheckpointInfo read_info(hid_t file, const fs::path& path) {
   info.grid = read_string_attribute(file, path, "grid");
   info.weights_only =
       has_attribute(file, "weights_only") && read_u64_attribute(file, path, "weights_only") != 0;
+  if (has_attribute(file, "expert_bias"))
+    info.expert_bias = read_matrix_attribute(file, path, "expert_bias", info.num_experts);
   return info;
 }
 

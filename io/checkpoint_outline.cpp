@@ -11,13 +11,13 @@ template <class Info, class Visit>
 void for_each_field(Info& info, Visit&& visit) {
   auto& [step, samples_consumed, tokens_consumed, adam_step, num_spikes, resolved_input,
          tokenizer_identity, tokenizer_file, data_identity, allowed_changes, build, grid, num_ranks,
-         is_shared, saved_at, job, weights_only] = info;
+         is_shared, saved_at, job, weights_only, expert_bias, num_experts] = info;
   visit(step), visit(samples_consumed), visit(tokens_consumed), visit(adam_step);
   visit(num_spikes);
   visit(resolved_input), visit(tokenizer_identity), visit(tokenizer_file), visit(data_identity);
   visit(allowed_changes), visit(build), visit(grid), visit(num_ranks), visit(is_shared),
       visit(saved_at);
-  visit(job), visit(weights_only);
+  visit(job), visit(weights_only), visit(expert_bias), visit(num_experts);
 }
 
 }  // namespace

@@ -113,7 +113,8 @@ constexpr const char* kLogName = "run.log";
 
 }  // namespace
 
-RunLog::RunLog(const RunLock& lock, std::int64_t restart_step) : lock_(lock) {
+RunLog::RunLog(const RunLock& lock, std::int64_t restart_step, bool has_experts)
+    : lock_(lock), history_header_(has_experts ? kExpertHistoryHeader : kHistoryHeader) {
   lost_ = cut(restart_step);
   const fs::path path = lock.directory() / kLogName;
   end_last_line(path);
@@ -127,7 +128,7 @@ RunLog::Lost RunLog::cut(std::int64_t step) {
   const std::int64_t last_step = step > 0 ? step : -1;
   history_.close();
   validation_.close();
-  cut_table(directory / kHistoryName, kHistoryHeader, last_step);
+  cut_table(directory / kHistoryName, history_header_, last_step);
   last_validation_ = cut_table(directory / kValidationName, kValidationHeader, last_step);
   history_ = open_to_append(directory / kHistoryName);
   validation_ = open_to_append(directory / kValidationName);
@@ -149,9 +150,12 @@ void RunLog::line(std::string_view text) {
 
 void RunLog::step(const HistoryRow& row) {
   // {} prints the shortest text that reads back as the same double.
-  append(history_, kHistoryName,
-         fmt::format("{},{},{},{},{},{}\n", row.step, row.tokens, row.loss, row.grad_norm,
-                     row.learning_rate, row.tokens_per_second));
+  std::string text = fmt::format("{},{},{},{},{},{}", row.step, row.tokens, row.loss, row.grad_norm,
+                                 row.learning_rate, row.tokens_per_second);
+  if (row.experts)
+    text += fmt::format(",{},{},{},{},{}", row.experts->balance_loss, row.experts->z_loss,
+                        row.experts->load, row.experts->not_chosen, row.experts->further_rounds);
+  append(history_, kHistoryName, text + "\n");
 }
 
 void RunLog::validation(std::int64_t step, double loss, double bits_per_byte) {

@@ -18,7 +18,8 @@ class RunLog {
   /// `restart_step` (0: none), so that they read as one run; a last line that a kill tore is
   /// dropped. run.log keeps everything. `restart_step` was found out while the lock was held: of an
   /// older state it would cut rows that another job has written since.
-  RunLog(const RunLock& lock, std::int64_t restart_step);
+  /// `has_experts`: rows of history.csv have HistoryRow::experts.
+  RunLog(const RunLock& lock, std::int64_t restart_step, bool has_experts = false);
   void line(std::string_view text);  ///< run.log, with the time
   void step(const HistoryRow& row);  ///< history.csv
   /// The step of the last row of validation.csv when it was opened; -1: it has none.
@@ -39,6 +40,7 @@ class RunLog {
   void append(std::ofstream& file, const char* name, const std::string& text);
 
   const RunLock& lock_;
+  std::string_view history_header_;
   std::int64_t last_validation_;
   Lost lost_;
   std::ofstream history_, log_, validation_;

@@ -39,6 +39,16 @@ class Fields {
   bool ok_ = true, is_last_ = false;
 };
 
+ExpertColumns read_experts(Fields& fields) {
+  ExpertColumns columns;
+  fields.read(columns.balance_loss);
+  fields.read(columns.z_loss);
+  fields.read(columns.load);
+  fields.read(columns.not_chosen);
+  fields.read(columns.further_rounds);
+  return columns;
+}
+
 template <class Row, class Read>
 std::vector<Row> read_table(const fs::path& path, std::string_view header, Read read) {
   const std::optional<std::string> text = read_whole_file(path);
@@ -48,13 +58,15 @@ std::vector<Row> read_table(const fs::path& path, std::string_view header, Read 
   }
   std::vector<Row> rows;
   std::string_view rest = *text;
+  bool has_experts = false;
   for (std::int64_t line = 1; !rest.empty(); ++line) {
     const std::size_t end = rest.find('\n');
     if (end == std::string_view::npos) break;
     const std::string_view words = rest.substr(0, end);
     rest.remove_prefix(end + 1);
     if (line == 1) {
-      require(words == header, ExitStatus::bad_data,
+      has_experts = header == kHistoryHeader && words == kExpertHistoryHeader;
+      require(words == header || has_experts, ExitStatus::bad_data,
               "{}: its first line is no header of a training run, which is \"{}\"", path.string(),
               header);
       continue;
@@ -62,6 +74,10 @@ std::vector<Row> read_table(const fs::path& path, std::string_view header, Read 
     Row row;
     Fields fields(words);
     read(fields, row);
+    if (has_experts) {
+      const ExpertColumns columns = read_experts(fields);
+      if constexpr (requires { row.experts; }) row.experts = columns;
+    }
     require(fields.all_read(), ExitStatus::bad_data, "{}:{}: \"{}\" is no row of the columns {}",
             path.string(), line, words, header);
     require(rows.empty() || row.step > rows.back().step, ExitStatus::bad_data,

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -21,6 +22,10 @@ class ToldBytesWriter {
   void put(const std::string& text) {
     put(std::uint64_t{text.size()});
     bytes_ += text;
+  }
+  void put(const std::vector<float>& values) {
+    put(std::uint64_t{values.size()});
+    for (const float value : values) put(value);
   }
   std::string take() { return std::move(bytes_); }
 
@@ -39,6 +44,10 @@ class ToldBytesReader {
     std::uint64_t size = 0;
     get(size);
     text = next(size);
+  }
+  void get(std::vector<float>& values) {
+    values.resize(get<std::uint64_t>());
+    for (float& value : values) get(value);
   }
   template <class Value>
   Value get() {

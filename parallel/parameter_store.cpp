@@ -18,12 +18,14 @@ constexpr std::size_t kGatherAhead = 1;
 int count_buckets(const std::vector<LocalTensor>& tensors) {
   int count = 0;
   for (const LocalTensor& tensor : tensors) {
-    ESPALIER_ASSERT(tensor.bucket >= 0, "{}: bucket {}", tensor.spec->name, tensor.bucket);
+    ESPALIER_ASSERT(tensor.bucket >= LocalTensor::kElsewhere, "{}: bucket {}", tensor.spec->name,
+                    tensor.bucket);
     count = std::max(count, tensor.bucket + 1);
   }
   return count;
 }
 
+/// Of all stages' tensors, so that every rank makes the same communicators.
 std::vector<Span> spans_of(const std::vector<LocalTensor>& tensors) {
   std::vector<Span> spans;
   for (const LocalTensor& tensor : tensors) spans.push_back(tensor.spec->gradient_span);
@@ -50,6 +52,8 @@ ParameterStore::ParameterStore(std::vector<LocalTensor> tensors, const ProcessGr
   std::iota(gather_order_.begin(), gather_order_.end(), 0);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const LocalTensor& tensor = tensors_[i];
+    if (!tensor.is_here()) continue;
+    if (tensor.spec->tied_pipeline_rank >= 0) tied_bucket_ = tensor.bucket;
     const auto span =
         std::find(spans_.begin(), spans_.end(), grid.simplest(tensor.spec->gradient_span));
     if (span == spans_.end()) continue;  // this rank alone has it
@@ -63,8 +67,8 @@ ParameterStore::ParameterStore(std::vector<LocalTensor> tensors, const ProcessGr
 }
 
 Communicator& ParameterStore::group(std::size_t span) {
-  ESPALIER_ASSERT(groups_ != nullptr, "the parameters are connected to no communicators");
-  return *groups_->at(spans_[span]);
+  ESPALIER_ASSERT(communicators_ != nullptr, "the parameters are connected to no communicators");
+  return *communicators_->gradients.at(spans_[span]);
 }
 
 // --- Gradients. ---
@@ -72,6 +76,13 @@ Communicator& ParameterStore::group(std::size_t span) {
 void ParameterStore::accumulated(device::Context& context, int bucket, bool last) {
   ESPALIER_ASSERT(0 <= bucket && bucket < num_buckets_, "bucket {} of {}", bucket, num_buckets_);
   if (!last) return;
+  if (bucket == tied_bucket_)
+    is_tied_pending_ = true;
+  else
+    reduce(context, bucket);
+}
+
+void ParameterStore::reduce(device::Context& context, int bucket) {
   const auto scope = context.profiler().scope(Phase::gradient_communication);
   if (spans_.empty()) return;
   const ShardsBySpan& shards = buckets_[static_cast<std::size_t>(bucket)];
@@ -84,7 +95,24 @@ void ParameterStore::accumulated(device::Context& context, int bucket, bool last
   if (!overlap_) context.join_communication();
 }
 
+// Of two addends either order has the same bits.
+void ParameterStore::add_tied_gradients(device::Context& context) {
+  const auto scope = context.profiler().scope(Phase::gradient_communication);
+  ESPALIER_ASSERT(communicators_ != nullptr && communicators_->tied != nullptr,
+                  "a weight is tied to another rank's without a communicator");
+  context.fork_communication();
+  for (const LocalTensor& tensor : tensors_)
+    if (tensor.is_here() && tensor.spec->tied_pipeline_rank >= 0)
+      communicators_->tied->all_reduce_sum(tensor.gradient);
+  context.join_communication();
+}
+
 void ParameterStore::wait_for_gradients(device::Context& context) {
+  if (is_tied_pending_) {
+    is_tied_pending_ = false;
+    add_tied_gradients(context);
+    reduce(context, tied_bucket_);
+  }
   context.join_communication();
 }
 

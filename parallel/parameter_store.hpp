@@ -19,6 +19,13 @@ namespace espalier::parallel {
 ///   acquire(b) before a pass uses the weights of bucket b, release(b) when it has;
 ///   accumulated(b, last) when a micro-batch has added its gradients to those of bucket b;
 ///   wait_for_gradients, then whoever updates the shards: wait_for_gathers; then begin_gather.
+/// The tensors are those of the whole model, in its order: what other stages of a pipeline have is
+/// absent here and takes part in nothing, but has its place in every list.
+///
+/// An embedding that is tied to the LM head of another rank (TensorSpec::tied_pipeline_rank) has a
+/// gradient on either. wait_for_gradients adds up the two before it sums their bucket, for only
+/// then both ranks have come to the end of their passes.
+///
 /// Stages 0 and 1 of ZeRO keep all weights and gradients at all times: gradients are summed with
 /// the last micro-batch, weights gathered once a step. On a GPU the collectives live in the
 /// communication stream.
@@ -41,7 +48,7 @@ class ParameterStore {
   /// and Span::tied where a weight here is held by two stages.
   std::span<const Span> gradient_spans() const { return asked_spans_; }
   /// The communicators for all that follows, which must outlive it. Before the first collective.
-  void connect(GridCommunicators& communicators) { groups_ = &communicators.gradients; }
+  void connect(GridCommunicators& communicators) { communicators_ = &communicators; }
   /// Whether a GPU computes on while gradients are summed and weights gathered
   /// (parallel.overlap_data). Which terms are summed in which order does not depend on it.
   void set_overlap(bool overlap) { overlap_ = overlap; }
@@ -68,8 +75,10 @@ class ParameterStore {
 
   /// A micro-batch has added its gradients to those of the bucket. With the `last` one of a step
   /// they are summed: reduce-scatter to the owners (stage 1) or all-reduce (stage 0). Collective.
-  /// With overlap the sums are there only after wait_for_gradients.
+  /// With overlap the sums are there only after wait_for_gradients, as are those of the bucket of
+  /// an embedding that is tied to another rank's LM head.
   void accumulated(device::Context& context, int bucket, bool last);
+  /// All buckets are summed. Collective.
   void wait_for_gradients(device::Context& context);
 
  private:
@@ -80,7 +89,9 @@ class ParameterStore {
   int num_buckets_;
   std::vector<Span> spans_;        ///< by which gradients are summed and weights gathered
   std::vector<Span> asked_spans_;  ///< and Span::tied
-  std::map<Span, std::unique_ptr<Communicator>>* groups_ = nullptr;
+  GridCommunicators* communicators_ = nullptr;
+  int tied_bucket_ = LocalTensor::kElsewhere;  ///< of an embedding tied to another rank's LM head
+  bool is_tied_pending_ = false;               ///< its gradients are complete and not yet summed
 
   /// What one group of ranks sums and gathers, ready for its grouped collectives.
   struct GroupShards {
@@ -98,6 +109,8 @@ class ParameterStore {
   std::vector<int> gather_order_;
   std::size_t next_gather_;
   void enqueue_gathers(device::Context& context, std::size_t end);
+  void reduce(device::Context& context, int bucket);
+  void add_tied_gradients(device::Context& context);
   Communicator& group(std::size_t span);
 };
 

@@ -11,12 +11,16 @@
 
 namespace espalier::parallel {
 
-/// One weight as this rank holds it. Views exclude padding rows and may be planned.
+/// One weight as this rank holds it. Views exclude padding rows and may be planned; they are absent
+/// when another stage of the pipeline has the weight.
 struct LocalTensor {
-  const TensorSpec* spec;
-  device::View weight;    ///< (rows_loc, cols_loc) training dtype
-  device::View gradient;  ///< (rows_loc, cols_loc) f32
-  int bucket;             ///< tensors of one bucket become final together in the backward pass
+  const TensorSpec* spec = nullptr;
+  device::View weight = {};    ///< (rows_loc, cols_loc) training dtype
+  device::View gradient = {};  ///< (rows_loc, cols_loc) f32
+  int bucket = kElsewhere;     ///< tensors of one become final together in the backward pass
+
+  static constexpr int kElsewhere = -1;
+  bool is_here() const { return bucket != kElsewhere; }
 };
 
 /// The shard of a tensor whose optimizer state this rank keeps: all of it at zero_stage 0, its rows

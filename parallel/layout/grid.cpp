@@ -156,7 +156,7 @@ std::vector<int> corner_ranks(const GridShape& shape) {
   for (const int t : {0, shape.tensor - 1})
     for (const int c : {0, shape.context - 1})
       for (const int d : {0, shape.data - 1})
-        for (const int p : {0, shape.pipeline - 1})
+        for (int p = 0; p < shape.pipeline; ++p)
           ranks.insert(rank_at(shape, {.tensor = t, .context = c, .data = d, .pipeline = p}));
   return {ranks.begin(), ranks.end()};
 }

@@ -114,8 +114,9 @@ class ProcessGrid {
 
 /// The rank at a place of the grid.
 int rank_at(const GridShape& shape, const GridPlace& place);
-/// The ranks at the ends of the axes. Padding of the vocabulary and remainders of the ZeRO division
-/// lie there, so that the smallest and the largest share of every division is among them.
+/// The ranks at the ends of the axes, of every stage of a pipeline. Padding of the vocabulary and
+/// remainders of the ZeRO division lie there, so that the smallest and the largest share of every
+/// division is among them; no two stages need be alike.
 std::vector<int> corner_ranks(const GridShape& shape);
 
 }  // namespace espalier::parallel

@@ -238,8 +238,12 @@ Program lower(const Schedule& schedule, const Links& links) {
   Program program{
       .placement = schedule.placement, .micro_batches = schedule.micro_batches, .ranks = {}};
   for (int rank = 0; rank < schedule.placement.ranks; ++rank)
-    program.ranks.push_back(Lowering(schedule, rank, links).run());
+    program.ranks.push_back(lower_rank(schedule, rank, links));
   return program;
+}
+
+RankProgram lower_rank(const Schedule& schedule, int rank, const Links& links) {
+  return Lowering(schedule, rank, links).run();
 }
 
 }  // namespace espalier::pipeline

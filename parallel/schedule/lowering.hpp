@@ -72,5 +72,7 @@ struct Links {
 
 /// Of a schedule without mistakes (mistakes_of).
 Program lower(const Schedule& schedule, const Links& links = {});
+/// The same of one rank.
+RankProgram lower_rank(const Schedule& schedule, int rank, const Links& links = {});
 
 }  // namespace espalier::pipeline

@@ -13,7 +13,7 @@ using kernels::AttentionProvider;
 kernels::AttentionRequest attention_request(BenchJob& job, bool backward) {
   const model::Activations& a = *job.model.memory.activations;
   return {.shape = a.attention,
-          .dtype = a.slots.front().blocks.front().qkv.dtype,
+          .dtype = a.chunks.front().slots.front().blocks.front().qkv.dtype,
           .compute_capability = a.shape.compute_capability,
           .backward = backward};
 }
@@ -24,7 +24,8 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
   const model::Activations& a = *memory.activations;
   const model::Inputs whole_sequences{};  // of the inputs attention reads only the document starts
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
-                                          a.slots.front().blocks.front(), whole_sequences};
+                                          a.chunks.front().slots.front().blocks.front(),
+                                          whole_sequences};
   const bool on_gpu = !job.rank_context.context.on_host();
   if (on_gpu && !kernels::supports(provider, attention_request(job, /*backward=*/false))) return;
   kernels::AttentionRequest request = attention_request(job, /*backward=*/true);

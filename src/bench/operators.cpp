@@ -38,7 +38,7 @@ class OperatorBench {
         parameters_(job.parameters),
         timer_(job.rank_context.context),
         host_batch_(random_batch(job.parameters, data_rank)),
-        slot_(a_.slots.front()),
+        slot_(a_.chunks.front().slots.front()),
         batch_(slot_.inputs) {
     model::gather_inputs(context_, a_, slot_, train::as_batch(host_batch_));
     model::BlockActivations& b = slot_.blocks.front();

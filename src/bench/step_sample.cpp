@@ -26,8 +26,7 @@ StepSample sample_step(parallel::MpiSession& session, const config::Parameters& 
   device::Context& context = job.rank_context.context;
   const config::TrainingParameters& t = p.training;
   const data::MicroBatch batch = random_batch(p, job.rank_context.grid.data_rank());
-  const train::StepModel model = plan::step_model(
-      context, job.rank_context.grid, job.model.communicators, job.model.stage, job.model.memory);
+  const train::StepModel model = job.model.step_model(job.rank_context);
   const train::StepBatches batches{
       .num_micro_batches = t.global_batch_size / (t.micro_batch_size * p.parallel.data),
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),

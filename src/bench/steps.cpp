@@ -19,8 +19,7 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
   const parallel::ProcessGrid& grid = job.rank_context.grid;
   device::Context& context = job.rank_context.context;
   const data::MicroBatch batch = random_batch(p, grid.data_rank());
-  const train::StepModel model =
-      plan::step_model(context, grid, job.model.communicators, job.model.stage, job.model.memory);
+  const train::StepModel model = job.model.step_model(job.rank_context);
   const train::StepBatches batches{
       .num_micro_batches = t.global_batch_size / (t.micro_batch_size * grid.shape().data),
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
@@ -34,7 +33,7 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
         model, batches,
         {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = step});
     if (step == 1) {  // every product has been met now
-      train::share_gemm_algorithms(session, context.gemm());
+      train::share_gemm_algorithms(session, context.gemm(), grid.shape().pipeline);
       context.use_graphs(p.device.graphs);
     }
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();

@@ -51,7 +51,13 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   log::info("process grid: {}{}, ZeRO stage {}\n{}", grid.describe(),
             parameters.parallel.sequence_parallel && shape.tensor > 1 ? ", sequence parallel" : "",
             parameters.parallel.zero_stage, grid.picture());
-  log::info("{}", model::Architecture::from(parameters.model).describe());
+  const auto architecture = model::Architecture::from(parameters.model);
+  if (shape.pipeline > 1) {
+    const model::StageAssignment stages = model::assign_stages(architecture, parameters);
+    log::info("pipeline: {}, {} stages on {} ranks\n{}", parameters.parallel.schedule,
+              stages.placement.num_stages(), stages.placement.ranks, stages.picture());
+  }
+  log::info("{}", architecture.describe());
   const auto& t = parameters.training;
   log::info(
       "batch: {} sequences of {} = {} tokens per step, {} micro-batch{} of {} per data rank; {} "

@@ -19,7 +19,7 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
   bench::BenchJob job(session, bench::with_one_block(parameters));
   const bench::Peaks& peaks = job.peaks;
   const model::Activations& a = *job.model.memory.activations;
-  const model::BlockActivations& b = a.slots.front().blocks.front();
+  const model::BlockActivations& b = a.chunks.front().slots.front().blocks.front();
   for (const View& view : {b.qkv, b.qk, a.d_o}) bench::randomize(job.rank_context.context, view);
   bench::OperatorTimer timer(job.rank_context.context);
   if (job.rank_context.context.on_host())

@@ -60,8 +60,9 @@ train::Evaluation evaluate(inference::TrainedModel& trained, const train::Evalua
                            Interruption& interruption) {
   const std::int64_t micro_batch_size = trained.parameters.training.micro_batch_size;
   inference::ForwardPass forward(trained, micro_batch_size, sequence_length);
-  return train::evaluate(forward.stage(), trained.communicators, trained.rank_context.grid, set,
-                         micro_batch_size, sequence_length, sequences,
+  return train::evaluate(train::forward_losses(forward.stage()), trained.communicators,
+                         trained.rank_context.grid, set, micro_batch_size, sequence_length,
+                         sequences,
                          [&](const train::Pace& pace) { return interruption.may_go_on(pace); });
 }
 

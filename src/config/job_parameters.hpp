@@ -90,7 +90,7 @@ struct ParallelParameters {
   std::int64_t expert = 1;
   std::string schedule = "1f1b";
   std::int64_t chunks = 0;
-  std::vector<std::int64_t> stage_layers;
+  std::vector<std::int64_t> stage_layers = {};
   bool sequence_parallel = true;
   std::int64_t zero_stage = 1;
   bool overlap_data = true;
@@ -116,12 +116,15 @@ struct ParallelParameters {
                 .min = 0,
                 .max = 1 << 20},
           p.data);
-    visit(Field{.name = "pipeline",
-                .unit = "ranks",
-                .meaning = "pipeline-parallel size (only 1 so far)",
-                .min = 1,
-                .max = 1},
-          p.pipeline);
+    visit(
+        Field{.name = "pipeline",
+              .unit = "ranks",
+              .meaning = "pipeline-parallel size: so many groups of ranks have different blocks of "
+                         "the model, and no result depends on it. eval and generate have all of "
+                         "the model on each rank, and take these ranks for data",
+              .min = 1,
+              .max = 4096},
+        p.pipeline);
     visit(Field{.name = "expert",
                 .unit = "ranks",
                 .meaning = "expert-parallel size: so many consecutive ranks of a stage share the "

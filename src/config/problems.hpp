@@ -46,6 +46,10 @@ bool check_expert_ranks(const Parameters& parameters, Problems& problems);
 bool resolve_grid(Parameters& parameters, bool has_model, std::int64_t num_ranks,
                   Problems& problems);
 
+/// The keys of a pipeline, against each other, the model and the micro-batches. Of a grid that is
+/// resolved.
+void check_pipeline(const Parameters& parameters, bool has_model, Problems& problems);
+
 // What a command needs.
 void check_memory(const Parameters& parameters, Problems& problems);
 void check_training(const Parameters& parameters, Use use, Problems& problems);

@@ -174,10 +174,15 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
   check_allowed_changes(p.checkpoint.allow_changes, problems);
   if (has_model) resolve_model(p.model, problems);
   // A checkpoint is evaluated on whatever ranks there are, not on those it was trained on.
-  if (!trains) p.parallel.data = 0;
+  // A pipeline is for training: without gradients and optimizer state its ranks take data instead.
+  if (!trains) {
+    p.parallel.data = 0;
+    p.parallel.pipeline = 1;
+  }
   const bool has_grid = resolve_grid(p, has_model, num_ranks, problems);
   if (trains) {
     check_batches(p, has_grid, problems);
+    if (has_grid) check_pipeline(p, has_model, problems);
     check_memory(p, problems);
     if (has_model) check_balance(p, problems);
     resolve_length(p, use, problems);

@@ -4,6 +4,7 @@
 #include "config/experts.hpp"
 #include "config/problems.hpp"
 #include "parallel/layout/shard_map.hpp"
+#include "parallel/schedule/schedule.hpp"
 
 namespace espalier::config {
 namespace {
@@ -36,6 +37,38 @@ std::vector<std::int64_t> tensor_sizes(const Parameters& p, bool has_model, std:
   return sizes;
 }
 
+/// Pipeline sizes that divide `num_ranks` beside the other axes and have a stage for every rank.
+std::vector<std::int64_t> pipeline_sizes(const Parameters& p, bool has_model,
+                                         std::int64_t num_ranks) {
+  std::vector<std::int64_t> sizes;
+  const std::int64_t others = p.parallel.context * p.parallel.tensor;
+  const std::int64_t most = has_model ? p.model.num_hidden_layers + 2 : num_ranks;
+  for (std::int64_t size = 1; size <= std::min(most, num_ranks); ++size)
+    if (num_ranks % (size * others) == 0) sizes.push_back(size);
+  return sizes;
+}
+
+/// "parallel.tensor = 2 x parallel.pipeline = 4"; an axis of one rank is left out, but not tensor.
+std::string describe_axes(const ParallelParameters& grid, bool with_data) {
+  std::string text = fmt::format("parallel.tensor = {}", grid.tensor);
+  if (grid.pipeline > 1) text += fmt::format(" x parallel.pipeline = {}", grid.pipeline);
+  if (with_data) text += fmt::format(" x parallel.data = {}", grid.data);
+  return text;
+}
+
+/// What of tensor and pipeline would fit the job's ranks, each beside the other as it is.
+std::string fitting_axes(const Parameters& p, bool has_model, std::int64_t num_ranks) {
+  std::string text;
+  const auto add = [&](const char* name, const std::vector<std::int64_t>& sizes) {
+    if (sizes.empty()) return;
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", or ", name, either(sizes));
+  };
+  const bool has_pipeline = p.parallel.pipeline > 1;
+  add(has_pipeline ? "parallel.tensor = " : "", tensor_sizes(p, has_model, num_ranks, num_ranks));
+  if (has_pipeline) add("parallel.pipeline = ", pipeline_sizes(p, has_model, num_ranks));
+  return text;
+}
+
 }  // namespace
 
 bool resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problems& problems) {
@@ -51,12 +84,12 @@ bool resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problem
       return false;
     }
 
+  const std::string fits = fitting_axes(p, has_model, num_ranks);
   if (grid.data == 0) {
     if (num_ranks % without_data != 0) {
-      problems.add(
-          "parallel.tensor = {} does not divide the job's {}: use {}, or start a multiple of {} "
-          "ranks",
-          grid.tensor, job, either(tensor_sizes(p, has_model, num_ranks, num_ranks)), without_data);
+      problems.add("{} does not divide the job's {}: {}start a multiple of {} ranks",
+                   describe_axes(grid, /*with_data=*/false), job,
+                   fits.empty() ? "" : fmt::format("use {}, or ", fits), without_data);
       return false;
     }
     grid.data = num_ranks / without_data;
@@ -66,15 +99,61 @@ bool resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problem
         num_ranks % without_data == 0
             ? fmt::format("set parallel.data = {} (0: the ranks left over)",
                           num_ranks / without_data)
-            : fmt::format("set parallel.data = 0 and parallel.tensor to {}",
-                          either(tensor_sizes(p, has_model, num_ranks, num_ranks)));
-    problems.add(
-        "parallel.tensor = {} x parallel.data = {} needs {} ranks, the job has {}: "
-        "start {} ranks, or {}",
-        grid.tensor, grid.data, needed, num_ranks, needed, alternative);
+            : fmt::format("set parallel.data = 0 and {}{}",
+                          grid.pipeline > 1 ? "" : "parallel.tensor to ", fits);
+    problems.add("{} needs {} ranks, the job has {}: start {} ranks, or {}",
+                 describe_axes(grid, /*with_data=*/true), needed, num_ranks, needed, alternative);
     return false;
   }
   return !has_model || check_expert_ranks(p, problems);
+}
+
+void check_pipeline(const Parameters& p, bool has_model, Problems& problems) {
+  const ParallelParameters& grid = p.parallel;
+  if (grid.pipeline == 1) return;  // its other keys are those of a pipeline
+  const auto names = pipeline::schedule_names();
+  if (std::find(names.begin(), names.end(), grid.schedule) == names.end()) return;  // said before
+  const pipeline::ScheduleKind kind = pipeline::schedule_from_name(grid.schedule);
+  const std::int64_t chunks = grid.chunks > 0 ? grid.chunks : pipeline::default_chunks(kind);
+  const std::int64_t stages = grid.pipeline * chunks;
+  const std::string of_stages =
+      chunks == 1 ? fmt::format("parallel.pipeline = {} has {} stages", grid.pipeline, stages)
+                  : fmt::format("parallel.pipeline = {} with {} chunks on each rank has {} stages",
+                                grid.pipeline, chunks, stages);
+  const std::int64_t layers = p.model.num_hidden_layers;
+  if (has_model && stages > layers + 2)
+    problems.add(
+        "{}, more than the {} blocks of the model with embedding and LM head, {}: use a "
+        "parallel.pipeline{} of at most {}",
+        of_stages, layers, layers + 2, chunks == 1 ? "" : " x parallel.chunks", layers + 2);
+  if (!grid.stage_layers.empty()) {
+    std::int64_t sum = 0;
+    for (const std::int64_t number : grid.stage_layers) sum += number;
+    if (std::ssize(grid.stage_layers) != stages)
+      problems.add("parallel.stage_layers names {} stages, but {}: name each, or leave it empty",
+                   grid.stage_layers.size(), of_stages);
+    else if (has_model && sum != layers)
+      problems.add(
+          "parallel.stage_layers adds up to {} blocks, but model.num_hidden_layers = {}: give each "
+          "block to one stage, or leave it empty",
+          sum, layers);
+  }
+  const std::int64_t unit = p.training.micro_batch_size * std::max<std::int64_t>(grid.data, 1);
+  if (unit <= 0 || p.training.global_batch_size % unit != 0) return;
+  const std::int64_t micro_batches = p.training.global_batch_size / unit;
+  constexpr std::int64_t kMost = 1 << 30;
+  if (grid.pipeline > kMost || micro_batches > kMost || chunks > kMost) return;
+  const pipeline::Misfit misfit =
+      pipeline::misfit_of(kind, {.ranks = static_cast<int>(grid.pipeline),
+                                 .micro_batches = static_cast<int>(micro_batches),
+                                 .chunks = static_cast<int>(chunks)});
+  if (!misfit.chunks.empty()) problems.add("parallel.chunks = {}: {}", grid.chunks, misfit.chunks);
+  if (!misfit.micro_batches.empty())
+    problems.add(
+        "parallel.schedule = \"{}\": {}, and training.global_batch_size = {} is {} for each data "
+        "rank, of training.micro_batch_size = {} x parallel.data = {}",
+        grid.schedule, misfit.micro_batches, p.training.global_batch_size, micro_batches,
+        p.training.micro_batch_size, grid.data);
 }
 
 }  // namespace espalier::config

@@ -88,6 +88,15 @@ std::vector<Arena::Part> Arena::parts() const {
   return parts;
 }
 
+Arena Arena::over(std::int64_t begin_bytes) const {
+  ESPALIER_ASSERT(0 <= begin_bytes && begin_bytes <= used_, "{} of {} bytes of arena {}",
+                  begin_bytes, used_, name_);
+  void* base = base_ == nullptr ? nullptr : static_cast<char*>(base_) + begin_bytes;
+  Arena layout(name_, used_ - begin_bytes, base, nullptr);
+  layout.release_ = [](void*) noexcept {};  // the memory is this arena's
+  return layout;
+}
+
 View Arena::from_source() const {
   if (release_ == nullptr) return {};
   const std::int64_t elements = capacity_ / static_cast<std::int64_t>(sizeof(float));

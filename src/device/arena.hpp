@@ -58,6 +58,9 @@ class Arena {
   };
   /// In the order of their first allocations; together used_bytes().
   std::vector<Part> parts() const;
+  /// A layout of what is from `begin_bytes` on, over what was allocated there: its allocations are
+  /// none of this arena's, and it must not outlive it. Of a planning arena it plans, too.
+  Arena over(std::int64_t begin_bytes) const;
   /// All of a backed arena's memory if its MemorySource gave it, in one row; else a view
   /// without data.
   View from_source() const;

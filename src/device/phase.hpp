@@ -18,6 +18,7 @@ enum class Phase : std::uint8_t {
   head,                    ///< GEMMs of the LM head
   loss,                    ///< softmax and cross-entropy
   tensor_communication,    ///< collectives of the tensor axis
+  pipeline_communication,  ///< messages between stages, and waiting for them: a pipeline's bubble
   gradient_communication,  ///< reduce-scatter of gradients
   weight_communication,    ///< all-gather of updated weights
   clipping,                ///< gradient norm and the step's small all-reduce

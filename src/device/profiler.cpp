@@ -24,6 +24,7 @@ std::string_view name_of(Phase phase) {
                                                                    "head",
                                                                    "loss",
                                                                    "tensor communication",
+                                                                   "pipeline communication",
                                                                    "gradient communication",
                                                                    "weight communication",
                                                                    "clipping",

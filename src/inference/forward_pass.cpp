@@ -19,7 +19,10 @@ model::ActivationShape shape_of(const TrainedModel& trained, std::int64_t micro_
           .attention = kernels::attention_provider_from_name(trained.parameters.device.attention),
           .compute_capability = trained.rank_context.gpu != nullptr
                                     ? trained.rank_context.gpu->description().compute_capability
-                                    : 0};
+                                    : 0,
+          .experts = {.has_bias = !trained.expert_bias.empty(),
+                      .rounds_logits = trained.parameters.experts.router_dtype == "model",
+                      .capacity_factor = trained.parameters.experts.capacity_factor}};
 }
 
 device::Arena arena_for(const TrainedModel& trained, const model::ActivationShape& shape) {
@@ -37,6 +40,13 @@ ForwardPass::ForwardPass(TrainedModel& trained, std::int64_t micro_batch_size,
       arena_(arena_for(trained, shape_)),
       activations_(trained.weights->sizes(), shape_, trained.dtype, arena_),
       stage_(trained.architecture, *trained.weights, activations_, trained.rank_context.context,
-             trained.communicators) {}
+             trained.communicators) {
+  if (activations_.expert_bias.exists()) {
+    require(std::ssize(trained.expert_bias) == activations_.expert_bias.size(),
+            ExitStatus::bad_data, "the checkpoint has a bias of {} experts, its model has {}",
+            trained.expert_bias.size(), activations_.expert_bias.size());
+    trained.rank_context.context.upload(activations_.expert_bias, trained.expert_bias.data());
+  }
+}
 
 }  // namespace espalier::inference

@@ -94,7 +94,9 @@ void continue_text(TrainedModel& trained, const Language& language,
   const auto provider = kernels::attention_provider_from_name(trained.parameters.device.attention);
   const auto layout = [&](device::Arena& arena) {
     return model::Decoder(trained.architecture, *trained.weights, trained.dtype, max_tokens,
-                          trained.rank_context.context, trained.communicators, arena, provider);
+                          trained.rank_context.context, trained.communicators, arena, provider,
+                          {.rounds_logits = trained.parameters.experts.router_dtype == "model",
+                           .bias = trained.expert_bias});
   };
   device::Arena plan = device::Arena::planning("decoder");
   layout(plan);

@@ -30,6 +30,7 @@ TrainedModel::TrainedModel(parallel::MpiSession& session, const config::Paramete
       train::company(session));
   step = reader.info().step;
   tokenizer_identity = reader.info().tokenizer_identity;
+  expert_bias = reader.info().expert_bias;
   model::Weights planned(architecture, rank_context.grid, dtype, weight_arena, nullptr);
   weight_arena = device::Arena::backed("weights", weight_arena.used_bytes(), rank_context.gpu);
   weights = std::make_unique<model::Weights>(architecture, rank_context.grid, dtype, weight_arena,

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "config/parameters.hpp"
 #include "device/arena.hpp"
@@ -29,6 +30,7 @@ struct TrainedModel {
   device::Arena weight_arena;
   std::unique_ptr<model::Weights> weights;
   parallel::GridCommunicators communicators;
+  std::vector<float> expert_bias;  ///< of the choice of experts (io::CheckpointInfo)
 };
 
 }  // namespace espalier::inference

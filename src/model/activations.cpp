@@ -9,29 +9,66 @@ namespace espalier::model {
 
 namespace {
 
+/// Which of a block's buffers are laid out: those that blocks have in common come first.
+enum class Which { shared, kept };
+
+/// Makes buffers of a block, in memory of their own or in common with other blocks.
+template <class Buffers>
+struct BlockAllocator {
+  const ActivationShape& shape;
+  std::int64_t layer;
+  Which which;
+  Buffers& own;
+  Buffers& shared;
+  device::Arena& arena;
+
+  /// In memory of its own up to the mode `kept_up_to`.
+  void operator()(const char* name, Recompute kept_up_to, device::View Buffers::*view, DType type,
+                  std::int64_t rows, std::int64_t cols) const {
+    if (shape.training && shape.recompute.of(layer) <= kept_up_to) {
+      if (which == Which::shared) return;
+      arena.begin_part(kKeptPart);
+      own.*view = arena.allocate(fmt::format("block {} {}", layer, name), type, rows, cols);
+      return;
+    }
+    if (which == Which::shared && !(shared.*view).exists()) {
+      arena.begin_part(kSharedPart);
+      shared.*view = arena.allocate(fmt::format("every block's {}", name), type, rows, cols);
+    }
+    own.*view = shared.*view;
+  }
+};
+
+ExpertSizes expert_sizes(const LocalSizes& s, const ActivationShape& shape) {
+  return ExpertSizes::of(s, shape.local_tokens(), shape.experts.capacity_factor);
+}
+
+void allocate_experts(const LocalSizes& s, const ActivationShape& shape, DType dtype,
+                      const BlockAllocator<ExpertActivations>& allocate) {
+  using enum Recompute;
+  using E = ExpertActivations;
+  const ExpertSizes n = expert_sizes(s, shape);
+  const std::int64_t tokens = shape.local_tokens(), k = s.experts_per_token;
+  allocate("probabilities", full, &E::probabilities, DType::f32, tokens, s.num_experts);
+  allocate("router's log_sum_exp", full, &E::log_sum_exp, DType::f32, 1, tokens);
+  allocate("chosen experts", full, &E::chosen, DType::i32, tokens, k);
+  allocate("experts' weights", full, &E::weights, DType::f32, tokens, k);
+  allocate("order of pairs", full, &E::order, DType::i32, 1, n.pairs);
+  allocate("place of pairs", full, &E::place, DType::i32, tokens, k);
+  allocate("experts' rows", expert_rows_kept_up_to(s), &E::rows, dtype, n.capacity, s.hidden);
+  allocate("experts' gate_up", selective, &E::gate_up, dtype, n.capacity,
+           2 * s.expert_intermediate);
+}
+
 /// `shared`: the buffers that blocks have in common because they are not kept, so far; those that
-/// this block is the first not to keep are added.
+/// this block is the first not to keep are added (Which::shared), or all are there.
 BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shape, DType dtype,
-                                std::int64_t layer, BlockActivations& shared,
+                                std::int64_t layer, Which which, BlockActivations& shared,
                                 device::Arena& arena) {
   const std::int64_t tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
-  const Recompute mode = shape.recompute.of(layer);
   BlockActivations b;
-  /// In memory of its own up to the mode `kept_up_to`.
-  const auto allocate = [&](const char* name, Recompute kept_up_to,
-                            device::View BlockActivations::*view, DType type, std::int64_t rows,
-                            std::int64_t cols) {
-    if (shape.training && mode <= kept_up_to) {
-      arena.begin_part(kKeptPart);
-      b.*view = arena.allocate(fmt::format("block {} {}", layer, name), type, rows, cols);
-      return;
-    }
-    arena.begin_part(kSharedPart);
-    if (!(shared.*view).exists())
-      shared.*view = arena.allocate(fmt::format("every block's {}", name), type, rows, cols);
-    b.*view = shared.*view;
-  };
+  const BlockAllocator<BlockActivations> allocate{shape, layer, which, b, shared, arena};
   using enum Recompute;
   using B = BlockActivations;
   allocate("x", full, &B::x, dtype, local, s.hidden);
@@ -40,7 +77,7 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   allocate("qkv", mlp, &B::qkv, dtype, tokens, s.qkv_cols());
   if (s.rotates)
     allocate("qk", none, &B::qk, dtype, tokens, s.qk_cols());
-  else
+  else if (b.qkv.exists())
     b.qk = b.qkv.col_range(0, s.qk_cols());
   allocate("o", mlp, &B::o, dtype, tokens, s.q_cols());
   allocate("lse", mlp, &B::lse, DType::f32, shape.micro_batch_size * s.num_heads,
@@ -48,8 +85,30 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   allocate("x_mid", mlp, &B::x_mid, dtype, local, s.hidden);
   allocate("norm2 statistics", mlp, &B::norm2, DType::f32, s.norm_rows, local);
   allocate("n2", none, &B::n2, dtype, local, s.hidden);
-  allocate("gate_up", selective, &B::gate_up, dtype, tokens, s.gate_up_cols());
+  if (s.is_sparse(layer))
+    allocate_experts(s, shape, dtype, {shape, layer, which, b.experts, shared.experts, arena});
+  else
+    allocate("gate_up", selective, &B::gate_up, dtype, tokens, s.gate_up_cols());
   return b;
+}
+
+DeferredExperts allocate_deferred_experts(const LocalSizes& s, const ActivationShape& shape,
+                                          DType dtype, std::int64_t layer, device::Arena& arena) {
+  const auto allocate = [&](const char* name, bool needed, std::int64_t rows, std::int64_t cols) {
+    return needed
+               ? arena.allocate(fmt::format("block {} experts' {}", layer, name), dtype, rows, cols)
+               : device::View{};
+  };
+  const Recompute mode = shape.recompute.of(layer);
+  const ExpertSizes n = expert_sizes(s, shape);
+  const std::int64_t tokens = shape.local_tokens(), C = n.capacity, Fe = s.expert_intermediate;
+  return {.n2 = allocate("kept n2", mode != Recompute::none, tokens, s.hidden),
+          .d_branch = allocate("d_branch", n.may_take_rounds(), tokens, s.hidden),
+          .rows = allocate("kept rows", !keeps_expert_rows(s, mode), C, s.hidden),
+          .dy = allocate("dy", true, C, s.hidden),
+          .hidden = allocate("kept hidden", true, C, Fe),
+          .gate_up = allocate("d_gate_up", mode >= Recompute::mlp, C, 2 * Fe),
+          .d_logits = allocate("d_logits", true, tokens, s.num_experts)};
 }
 
 DeferredProducts allocate_deferred(const LocalSizes& s, const ActivationShape& shape, DType dtype,
@@ -61,43 +120,82 @@ DeferredProducts allocate_deferred(const LocalSizes& s, const ActivationShape& s
   };
   const Recompute mode = shape.recompute.of(layer);
   const bool n_is_lost = shape.splits_tokens || mode != Recompute::none;
+  const bool dense = !s.is_sparse(layer);
   return {.attention_dy = allocate("attention dy", true, s.hidden),
-          .mlp_dy = allocate("mlp dy", true, s.hidden),
-          .mlp_hidden = allocate("mlp hidden", true, s.intermediate),
+          .mlp_dy = allocate("mlp dy", dense, s.hidden),
+          .mlp_hidden = allocate("mlp hidden", dense, s.intermediate),
           .d_qkv = allocate("d_qkv", true, s.qkv_cols()),
           .n1 = allocate("gathered n1", n_is_lost, s.hidden),
-          .n2 = allocate("gathered n2", n_is_lost, s.hidden),
-          .gate_up = allocate("d_gate_up", mode >= Recompute::mlp, s.gate_up_cols()),
-          .o = allocate("kept o", mode == Recompute::full, s.q_cols())};
+          .n2 = allocate("gathered n2", dense && n_is_lost, s.hidden),
+          .gate_up = allocate("d_gate_up", dense && mode >= Recompute::mlp, s.gate_up_cols()),
+          .o = allocate("kept o", mode == Recompute::full, s.q_cols()),
+          .experts =
+              dense ? DeferredExperts{} : allocate_deferred_experts(s, shape, dtype, layer, arena)};
 }
 
-/// `shared`: as of allocate_block, of all slots.
+/// `shared`: as of allocate_block, complete.
 Slot allocate_slot(const LocalSizes& s, const ActivationShape& shape, DType dtype,
                    const StageExtent& extent, BlockActivations& shared, device::Arena& arena) {
   const std::int64_t tokens = shape.tokens();
   const std::int64_t local = shape.local_tokens();
   Slot slot;
   for (std::int64_t i = 0; i < extent.num_layers; ++i)
-    slot.blocks.push_back(allocate_block(s, shape, dtype, extent.first + i, shared, arena));
-  arena.begin_part(kKeptPart);
-  if (shape.training && shape.defers_weights)
-    for (std::int64_t i = 0; i < extent.num_layers; ++i)
-      slot.deferred.push_back(allocate_deferred(s, shape, dtype, extent.first + i, arena));
+    slot.blocks.push_back(
+        allocate_block(s, shape, dtype, extent.first + i, Which::kept, shared, arena));
   arena.begin_part(kScratchPart);
-  slot.x_final = arena.allocate("x_final", dtype, local, s.hidden);
+  if (extent.has_head || extent.num_layers == 0)
+    slot.x_final = arena.allocate("x_final", dtype, local, s.hidden);
   if (extent.has_head) {
     slot.norm_final = arena.allocate("final norm statistics", DType::f32, s.norm_rows, local);
     slot.n_final = arena.allocate("n_final", dtype, local, s.hidden);
-  } else if (shape.training) {
-    slot.d_output = arena.allocate("d_output", dtype, local, s.hidden);
   }
-  if (!extent.has_embedding && shape.training)
-    slot.d_input = arena.allocate("d_input", dtype, local, s.hidden);
   slot.tokens = arena.allocate("tokens", DType::u32, 1, tokens);
   slot.targets = arena.allocate("targets", DType::u32, 1, tokens);
   slot.position_ids = arena.allocate("position_ids", DType::i32, 1, tokens);
   slot.document_start = arena.allocate("document starts", DType::i32, 1, tokens);
   return slot;
+}
+
+std::int64_t num_sparse_blocks(const LocalSizes& s) {
+  return std::count(s.sparse_layers.begin(), s.sparse_layers.end(), true);
+}
+
+/// Whether some block of a rank's stages has experts, or has none.
+bool any_block(const LocalSizes& s, const std::vector<ChunkActivations>& chunks, bool is_sparse) {
+  return std::any_of(chunks.begin(), chunks.end(), [&](const ChunkActivations& chunk) {
+    const auto first = s.sparse_layers.begin() + chunk.extent.first;
+    return std::count(first, first + chunk.extent.num_layers, is_sparse) > 0;
+  });
+}
+
+std::vector<DeferredProducts> allocate_weight_slot(const LocalSizes& s,
+                                                   const ActivationShape& shape, DType dtype,
+                                                   const StageExtent& extent,
+                                                   device::Arena& arena) {
+  arena.begin_part(kKeptPart);
+  std::vector<DeferredProducts> blocks;
+  for (std::int64_t i = 0; i < extent.num_layers; ++i)
+    blocks.push_back(allocate_deferred(s, shape, dtype, extent.first + i, arena));
+  return blocks;
+}
+
+/// allocate(chunk, arena) for every chunk over the same memory, as much as the largest takes.
+template <class Allocate>
+void allocate_over(std::size_t num_chunks, device::Arena& arena, Allocate&& allocate) {
+  std::size_t largest = 0;
+  std::int64_t most = -1;
+  for (std::size_t chunk = 0; chunk < num_chunks && num_chunks > 1; ++chunk) {
+    device::Arena plan = device::Arena::planning(arena.name());
+    allocate(chunk, plan);
+    if (plan.used_bytes() > most) largest = chunk;
+    most = std::max(most, plan.used_bytes());
+  }
+  const std::int64_t begin = arena.used_bytes();
+  allocate(largest, arena);
+  for (std::size_t chunk = 0; chunk < num_chunks; ++chunk) {
+    device::Arena over = arena.over(begin);
+    if (chunk != largest) allocate(chunk, over);
+  }
 }
 
 kernels::AttentionRequest attention_request(const Activations& a, DType dtype) {
@@ -110,16 +208,17 @@ kernels::AttentionRequest attention_request(const Activations& a, DType dtype) {
 }  // namespace
 
 BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& requested, DType dtype,
-                       Recompute mode) {
+                       Recompute mode, std::int64_t layer) {
   ActivationShape shape = requested;
   shape.recompute = mode;
   BlockActivations shared;
-  device::Arena first = device::Arena::planning("first"), second = device::Arena::planning("next");
-  for (device::Arena* arena : {&first, &second}) {
-    allocate_block(sizes, shape, dtype, 0, shared, *arena);
-    if (shape.training && shape.defers_weights) allocate_deferred(sizes, shape, dtype, 0, *arena);
-  }
-  return {.kept = second.used_bytes(), .shared = first.used_bytes() - second.used_bytes()};
+  device::Arena of_all = device::Arena::planning("shared"), own = device::Arena::planning("kept");
+  device::Arena later = device::Arena::planning("deferred");
+  for (std::int64_t any = 0; any < sizes.num_layers; ++any)
+    allocate_block(sizes, shape, dtype, any, Which::shared, shared, of_all);
+  allocate_block(sizes, shape, dtype, layer, Which::kept, shared, own);
+  if (shape.training) allocate_deferred(sizes, shape, dtype, layer, later);
+  return {.kept = own.used_bytes(), .deferred = later.used_bytes(), .shared = of_all.used_bytes()};
 }
 
 std::int64_t usual_loss_chunk(const LocalSizes& sizes, DType dtype, bool on_gpu) {
@@ -137,7 +236,7 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   if (shape.loss_chunk_tokens == 0)
     shape.loss_chunk_tokens = usual_loss_chunk(s, dtype, shape.on_gpu);
   shape.loss_chunk_tokens = std::min(shape.loss_chunk_tokens, num_tokens);
-  const std::int64_t chunk = shape.loss_chunk_tokens;
+  const std::int64_t loss_rows = shape.loss_chunk_tokens;
 
   attention = {.batch = shape.micro_batch_size,
                .query_length = shape.sequence_length,
@@ -146,10 +245,26 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
                .num_kv_heads = s.num_kv_heads,
                .head_dim = s.head_dim};
 
-  extent = shape.extent.of(s.num_layers);
   BlockActivations shared;
-  for (int slot = 0; slot < shape.num_slots; ++slot)
-    slots.push_back(allocate_slot(s, shape, dtype, extent, shared, arena));
+  for (const StageExtent& asked : shape.chunks) {
+    const StageExtent extent = asked.of(s.num_layers);
+    chunks.push_back({.extent = extent, .slots = {}, .deferred = {}});
+    for (std::int64_t i = 0; i < extent.num_layers; ++i)
+      allocate_block(s, shape, dtype, extent.first + i, Which::shared, shared, arena);
+    chunks.back().slots.resize(static_cast<std::size_t>(shape.num_slots));
+    chunks.back().deferred.resize(static_cast<std::size_t>(shape.num_weight_slots));
+  }
+  for (std::size_t slot = 0; slot < chunks.front().slots.size(); ++slot)
+    allocate_over(chunks.size(), arena, [&](std::size_t c, device::Arena& in) {
+      chunks[c].slots[slot] = allocate_slot(s, shape, dtype, chunks[c].extent, shared, in);
+    });
+  for (std::size_t slot = 0; slot < chunks.front().deferred.size(); ++slot)
+    allocate_over(chunks.size(), arena, [&](std::size_t c, device::Arena& in) {
+      chunks[c].deferred[slot] = allocate_weight_slot(s, shape, dtype, chunks[c].extent, in);
+    });
+  arena.begin_part(kMessagePart);
+  messages = MessageBuffers(shape.messages, local, s.hidden, dtype, arena);
+  arena.begin_part(kScratchPart);
   if (s.rotates) {
     rope.cos = arena.allocate("rope cos", DType::f32, shape.sequence_length, s.head_dim / 2);
     rope.sin = arena.allocate("rope sin", DType::f32, shape.sequence_length, s.head_dim / 2);
@@ -164,15 +279,26 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   gathered_a = arena.allocate("gathered a", dtype, gathered, s.hidden);
   branch = arena.allocate("branch", dtype, num_tokens, s.hidden);
   branch_local = arena.allocate("branch local", dtype, shape.splits_tokens ? local : 0, s.hidden);
-  mlp_hidden = arena.allocate("mlp hidden", dtype, num_tokens, s.intermediate);
+  if (any_block(s, chunks, /*is_sparse=*/false))
+    mlp_hidden = arena.allocate("mlp hidden", dtype, num_tokens, s.intermediate);
+  arena.begin_part(kExpertsPart);
+  if (any_block(s, chunks, /*is_sparse=*/true))
+    experts = allocate_expert_scratch(s,
+                                      {.local_tokens = local,
+                                       .num_sequences = shape.micro_batch_size,
+                                       .training = shape.training,
+                                       .options = shape.experts},
+                                      dtype, arena);
+  if (shape.experts.has_bias)
+    expert_bias = arena.allocate("experts' bias", DType::f32, num_sparse_blocks(s), s.num_experts);
   arena.begin_part(kLossPart);
-  logits = arena.allocate("logits", dtype, chunk, s.vocab);
-  statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * chunk, 3);
+  logits = arena.allocate("logits", dtype, loss_rows, s.vocab);
+  statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * loss_rows, 3);
   own_statistics = shape.tensor_size == 1
                        ? statistics
-                       : arena.allocate("own loss statistics", DType::f32, chunk, 3);
-  token_loss = arena.allocate("token loss", DType::f32, 1, chunk);
-  log_sum_exp = arena.allocate("log_sum_exp", DType::f32, 1, chunk);
+                       : arena.allocate("own loss statistics", DType::f32, loss_rows, 3);
+  token_loss = arena.allocate("token loss", DType::f32, 1, loss_rows);
+  log_sum_exp = arena.allocate("log_sum_exp", DType::f32, 1, loss_rows);
   loss_sum = arena.allocate("loss sum", DType::f64, 1, 1);
   if (!shape.training) return;
 

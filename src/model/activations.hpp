@@ -7,7 +7,9 @@
 #include "device/arena.hpp"
 #include "kernels/attention/attention.hpp"
 #include "kernels/attention/qk_norm_rope.hpp"
+#include "model/expert_buffers.hpp"
 #include "model/local_sizes.hpp"
+#include "model/message_buffers.hpp"
 #include "model/recompute.hpp"
 #include "model/stage_extent.hpp"
 
@@ -27,7 +29,8 @@ struct BlockActivations {
   device::View norm2;  ///< (norm_rows, T_loc) f32 statistics of the norm before the MLP
   device::View n2;     ///< (T_loc, H) normed input of the MLP
   /// (T, 2 F_loc), or (T, F_loc) without a gate; the backward pass overwrites it with its gradient
-  device::View gate_up;
+  device::View gate_up;       ///< absent of a block with experts
+  ExpertActivations experts;  ///< absent of others
 };
 
 /// What the gradients of a block's matrices need when they are computed after those of its inputs
@@ -37,8 +40,9 @@ struct DeferredProducts {
   device::View mlp_hidden;            ///< (T, F_loc) the activation's output
   device::View d_qkv;                 ///< (T, (A_loc + 2 K_loc) D)
   device::View n1, n2;                ///< (T, H), with split tokens or recompute
-  device::View gate_up;  ///< (T, 2 F_loc or F_loc) its gradient, with recompute mlp or full
-  device::View o;        ///< (T, A_loc*D), with recompute full
+  device::View gate_up;     ///< (T, 2 F_loc or F_loc) its gradient, with recompute mlp or full
+  device::View o;           ///< (T, A_loc*D), with recompute full
+  DeferredExperts experts;  ///< in place of mlp_dy, mlp_hidden, n2 and gate_up
 };
 
 /// What the model reads of a batch, where the operators run. The memory is that of a Slot.
@@ -49,19 +53,26 @@ struct Inputs {
   device::ConstView document_start;  ///< (1, T) i32, or absent: attention over whole sequences
 };
 
-/// The activations of one micro-batch between its forward and its backward pass.
+/// The activations of one micro-batch of a stage between its forward and its backward pass.
 struct Slot {
-  std::vector<BlockActivations> blocks;    ///< of the stage; what is not kept is shared by all
-  std::vector<DeferredProducts> deferred;  ///< as many, or none
-  device::View x_final;                    ///< (T_loc, H) the residual stream after the last block
-  device::View norm_final;                 ///< (norm_rows, T_loc) f32; with a head
-  device::View n_final;                    ///< (T_loc, H); with a head
-  device::View d_output;                   ///< (T_loc, H) gradient of x_final; without a head
-  device::View d_input;                    ///< (T_loc, H) gradient of input(); without embeddings
-  device::View tokens, targets;            ///< (1, T) u32
+  std::vector<BlockActivations> blocks;  ///< of the stage; what is not kept is shared by all
+  /// (T_loc, H) the residual stream after the last block; with a head, or without blocks
+  device::View x_final;
+  device::View norm_final;                    ///< (norm_rows, T_loc) f32; with a head
+  device::View n_final;                       ///< (T_loc, H); with a head
+  device::View tokens, targets;               ///< (1, T) u32
   device::View position_ids, document_start;  ///< (1, T) i32
   Inputs inputs;                              ///< of the batch that is loaded
-  const device::View& input() const { return blocks.front().x; }
+  /// (T_loc, H) the residual stream before the first block
+  const device::View& input() const { return blocks.empty() ? x_final : blocks.front().x; }
+};
+
+/// A stage of a rank: where it keeps what.
+struct ChunkActivations {
+  StageExtent extent;  ///< with the number of layers
+  std::vector<Slot> slots;
+  /// By weight slot, for each block.
+  std::vector<std::vector<DeferredProducts>> deferred;
 };
 
 struct ActivationShape {
@@ -74,11 +85,16 @@ struct ActivationShape {
   bool on_gpu = false;  ///< the batch needs a copy there
   RecomputeMix recompute = {};
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
-  int compute_capability = 0;   ///< of the GPU; 0: not known, or emulated
-  bool documents = false;       ///< whether batches have document starts
-  int num_slots = 1;            ///< micro-batches between their forward and backward pass
-  bool defers_weights = false;  ///< gradients of the blocks' matrices are computed later
-  StageExtent extent = {};
+  int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
+  bool documents = false;      ///< whether batches have document starts
+  int num_slots = 1;           ///< micro-batches between their forward and backward pass
+  ExpertOptions experts = {};
+  /// Of these, those whose gradients of the blocks' matrices are computed later.
+  int num_weight_slots = 0;
+  /// The stages of the rank. Slots are for any of them, so each is as large as the stage that needs
+  /// most.
+  std::vector<StageExtent> chunks = {StageExtent{}};
+  MessageCounts messages = {};  ///< between stages
   std::int64_t tokens() const { return micro_batch_size * sequence_length; }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
@@ -95,17 +111,31 @@ inline constexpr std::string_view kKeptPart = "activations kept for backward";
 inline constexpr std::string_view kSharedPart = "one set of those not kept";
 inline constexpr std::string_view kLossPart = "logits and loss";
 inline constexpr std::string_view kAttentionPart = "attention scratch";
+inline constexpr std::string_view kExpertsPart = "experts' rows and weights";
 inline constexpr std::string_view kScratchPart = "transient buffers";
+inline constexpr std::string_view kMessagePart = "messages between stages";
 
-/// What blocks of a mode take: `kept` each, and `shared` once if one of them is there; a
-/// stronger mode's shared buffers are those of a weaker one and more.
+/// What blocks of a mode take: `kept` each in every slot, `deferred` each in every weight slot, and
+/// `shared` once if one of them is there; a stronger mode's shared buffers are those of a weaker
+/// one and more.
 struct BlockBytes {
-  std::int64_t kept, shared;
+  std::int64_t kept, deferred, shared;
 };
+/// Of a block of the model; what is shared is that of all blocks.
 BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
-                       Recompute mode);
+                       Recompute mode, std::int64_t layer);
 
-/// Everything that the micro-batches of a stage need beside weights, laid out once in one arena.
+/// The strongest mode with which the rows that were sent to the experts are kept: where they are
+/// not sent to other ranks they are made again as easily as n2.
+inline Recompute expert_rows_kept_up_to(const LocalSizes& sizes) {
+  return sizes.num_local_experts < sizes.num_experts ? Recompute::selective : Recompute::none;
+}
+inline bool keeps_expert_rows(const LocalSizes& sizes, Recompute mode) {
+  return mode <= expert_rows_kept_up_to(sizes);
+}
+
+/// Everything that the micro-batches of a rank's stages need beside weights, laid out once in one
+/// arena.
 struct Activations {
   Activations(const LocalSizes& sizes, const ActivationShape& shape, DType dtype,
               device::Arena& arena);
@@ -119,8 +149,13 @@ struct Activations {
 
   ActivationShape shape;
   kernels::AttentionShape attention;  ///< of every block's attention, forward and backward
-  StageExtent extent;                 ///< with the number of layers
-  std::vector<Slot> slots;
+  std::vector<ChunkActivations> chunks;
+  MessageBuffers messages;
+  /// Whose results lie in the buffers that the blocks that recompute share.
+  struct {
+    int slot = -1;
+    std::int64_t layer = -1;
+  } shared_buffers;
   kernels::RopeTable rope;  ///< (S, D/2) f32 each; no data without RoPE
 
   // The copy of a batch, on a GPU only (kernels/embedding/batch_inputs.hpp).
@@ -129,9 +164,13 @@ struct Activations {
 
   // Scratch. Two gathered buffers exist only under sequence parallelism.
   device::View gathered_a, gathered_b;  ///< (T, H) all tokens of a split tensor
-  device::View branch;             ///< (T, H) output of o_proj or down_proj; d of a norm's output
-  device::View branch_local;       ///< (T_loc, H), under sequence parallelism
-  device::View mlp_hidden;         ///< (T, F_loc) the activation's output, its gradient
+  device::View branch;        ///< (T, H) output of o_proj or down_proj; d of a norm's output
+  device::View branch_local;  ///< (T_loc, H), under sequence parallelism
+  device::View mlp_hidden;    ///< (T, F_loc) the activation's output, its gradient
+  ExpertScratch experts;      ///< of a stage that has some
+  /// (blocks with experts of the model, E) f32: added to probabilities for the choice alone; absent
+  /// without (ExpertOptions::has_bias). It starts at zero and is changed by whoever trains.
+  device::View expert_bias;
   device::View d_residual;         ///< (T_loc, H) gradient of the residual stream
   device::View d_o;                ///< (T, A_loc*D)
   device::View d_qkv;              ///< (T, (A_loc + 2 K_loc) D)

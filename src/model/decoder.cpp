@@ -21,7 +21,7 @@ constexpr std::int64_t kPromptChunk = 256;  // tokens of a prompt computed at on
 Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype,
                  std::int64_t max_tokens, device::Context& context,
                  parallel::GridCommunicators& communicators, device::Arena& arena,
-                 kernels::AttentionProvider attention)
+                 kernels::AttentionProvider attention, const ExpertChoice& choice)
     : architecture_(architecture),
       sizes_(weights.sizes()),
       weights_(weights),
@@ -64,6 +64,7 @@ Decoder::Decoder(const Architecture& architecture, Weights& weights, DType dtype
   lse_ = arena.allocate("lse", DType::f32, s.num_heads, chunk_tokens_);
   gate_up_ = arena.allocate("gate_up", dtype, chunk_tokens_, s.gate_up_cols());
   hidden_ = arena.allocate("mlp hidden", dtype, chunk_tokens_, s.intermediate);
+  if (architecture.num_sparse_layers() > 0) allocate_experts(choice, arena);
   logits_ = arena.allocate("logits", dtype, 1, s.vocab);
   local_logits_ = arena.allocate("local logits", DType::f32, 1, s.vocab);
   all_logits_ = arena.allocate("all logits", DType::f32, comm_.tensor->size(), s.vocab);
@@ -188,7 +189,65 @@ void Decoder::attention(std::size_t layer, std::int64_t count) {
   boundary_.leave_forward(context_, branch, branch);
 }
 
+void Decoder::allocate_experts(const ExpertChoice& choice, device::Arena& arena) {
+  const LocalSizes& s = sizes_;
+  // So many rows that no further round is needed.
+  const ExpertOptions options{.has_bias = !choice.bias.empty(),
+                              .rounds_logits = choice.rounds_logits,
+                              .capacity_factor = static_cast<double>(s.num_experts)};
+  const ExpertSizes n = ExpertSizes::of(s, chunk_tokens_, options.capacity_factor);
+  expert_scratch_ = allocate_expert_scratch(
+      s, {.local_tokens = chunk_tokens_, .num_sequences = 1, .training = false, .options = options},
+      dtype_, arena);
+  const std::int64_t E = s.num_experts, k = s.experts_per_token;
+  routed_ = {
+      .probabilities = arena.allocate("probabilities", DType::f32, chunk_tokens_, E),
+      .log_sum_exp = arena.allocate("router's log_sum_exp", DType::f32, 1, chunk_tokens_),
+      .chosen = arena.allocate("chosen experts", DType::i32, chunk_tokens_, k),
+      .weights = arena.allocate("experts' weights", DType::f32, chunk_tokens_, k),
+      .order = arena.allocate("order of pairs", DType::i32, 1, n.pairs),
+      .place = arena.allocate("place of pairs", DType::i32, chunk_tokens_, k),
+      .rows = arena.allocate("experts' rows", dtype_, n.capacity, s.hidden),
+      .gate_up = arena.allocate("experts' gate_up", dtype_, n.capacity, 2 * s.expert_intermediate)};
+  if (options.has_bias) {
+    const std::int64_t blocks = architecture_.num_sparse_layers();
+    ESPALIER_ASSERT(std::ssize(choice.bias) == blocks * E, "a bias of {} experts",
+                    choice.bias.size());
+    expert_bias_ = arena.allocate("experts' bias", DType::f32, blocks, E);
+    if (!arena.is_planning()) context_.upload(expert_bias_, choice.bias.data());
+  }
+  experts_ = std::make_unique<Experts>(Experts::Place{.architecture = architecture_,
+                                                      .sizes = sizes_,
+                                                      .options = options,
+                                                      .capacity = n.capacity,
+                                                      .scratch = expert_scratch_,
+                                                      .bias = expert_bias_,
+                                                      .context = context_,
+                                                      .communicators = comm_});
+}
+
+void Decoder::experts(std::size_t layer, std::int64_t count) {
+  const ExpertActivations& all = routed_;
+  const ExpertActivations kept{.probabilities = all.probabilities.row_range(0, count),
+                               .log_sum_exp = all.log_sum_exp.col_range(0, count),
+                               .chosen = all.chosen.row_range(0, count),
+                               .weights = all.weights.row_range(0, count),
+                               .order = all.order.col_range(0, count * sizes_.experts_per_token),
+                               .place = all.place.row_range(0, count),
+                               .rows = all.rows,
+                               .gate_up = all.gate_up};
+  const auto& sparse = sizes_.sparse_layers;
+  const auto end = sparse.begin() + static_cast<std::ptrdiff_t>(layer);
+  experts_->forward({.number = std::count(sparse.begin(), end, true),
+                     .weights = weights_.weights.blocks[layer],
+                     .gradients = nullptr,
+                     .kept = kept,
+                     .counts = expert_counts_},
+                    n_.row_range(0, count), branch_.row_range(0, count));
+}
+
 void Decoder::mlp(std::size_t layer, std::int64_t count) {
+  if (sizes_.is_sparse(static_cast<std::int64_t>(layer))) return experts(layer, count);
   const View gate_up = gate_up_.row_range(0, count);
   const View hidden = hidden_.row_range(0, count);
   const View branch = branch_.row_range(0, count);

@@ -1,16 +1,24 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "device/context.hpp"
 #include "kernels/attention/attention.hpp"
 #include "kernels/attention/qk_norm_rope.hpp"
+#include "model/experts.hpp"
 #include "model/weights.hpp"
 #include "parallel/boundary.hpp"
 #include "parallel/comm/session.hpp"
 
 namespace espalier::model {
+
+/// How experts are chosen in generation.
+struct ExpertChoice {
+  bool rounds_logits = false;        ///< ExpertOptions::rounds_logits
+  std::span<const float> bias = {};  ///< (blocks with experts, E), or none
+};
 
 /// Decoding of one sequence with a cache of keys and values, over the tensor axis of the grid (no
 /// sequence parallelism: there is one token at a time).
@@ -22,7 +30,11 @@ class Decoder {
   Decoder(const Architecture& architecture, Weights& weights, DType dtype, std::int64_t max_tokens,
           device::Context& context, parallel::GridCommunicators& communicators,
           device::Arena& arena,
-          kernels::AttentionProvider attention = kernels::AttentionProvider::automatic);
+          kernels::AttentionProvider attention = kernels::AttentionProvider::automatic,
+          const ExpertChoice& choice = {});
+
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
 
   /// Appends tokens to the sequence and returns the logits (V) fp32 that follow the last of them,
   /// the same on every rank. Collective over the tensor group. The sequence must not pass
@@ -36,6 +48,8 @@ class Decoder {
   device::ConstView position_ids(std::int64_t count) const;  ///< (1, count) i32 of the chunk
   void attention(std::size_t layer, std::int64_t count);
   void mlp(std::size_t layer, std::int64_t count);
+  void allocate_experts(const ExpertChoice& choice, device::Arena& arena);
+  void experts(std::size_t layer, std::int64_t count);
 
   struct Cache {
     device::View k, v;  ///< (max_tokens, K_loc*D)
@@ -63,9 +77,16 @@ class Decoder {
   device::View o_;                 ///< (chunk, A_loc*D)
   device::View lse_;               ///< (A_loc, chunk) f32
   device::View gate_up_, hidden_;  ///< (chunk, 2 F_loc) or (chunk, F_loc); (chunk, F_loc)
-  device::View logits_;            ///< (1, V_loc)
-  device::View local_logits_;      ///< (1, V_loc) f32
-  device::View all_logits_;        ///< (tensor, V_loc) f32
+  // Of the blocks with experts, if there are some. Every rank of an expert group has the same
+  // tokens and sends them all: each expert's work is done once for each rank, and no sum is needed.
+  ExpertActivations routed_;
+  ExpertScratch expert_scratch_;
+  device::View expert_bias_;  ///< (blocks with experts, E) f32, or absent
+  std::unique_ptr<Experts> experts_;
+  std::vector<std::int64_t> expert_counts_;
+  device::View logits_;        ///< (1, V_loc)
+  device::View local_logits_;  ///< (1, V_loc) f32
+  device::View all_logits_;    ///< (tensor, V_loc) f32
 };
 
 }  // namespace espalier::model

@@ -16,6 +16,7 @@ void Stage::mlp_norm(const Block& block, ConstView branch) {
 
 ConstView Stage::mlp_forward(const Block& block, ConstView branch) {
   mlp_norm(block, branch);
+  if (has_experts(block)) return experts_forward(block);
   boundary_.enter_forward(context_, block.b.n2, a_.gathered_a,
                           [&](Rows rows, ConstView n2) { gate_up_forward(block, rows, n2); });
   {

@@ -10,33 +10,49 @@ using device::Phase;
 using device::View;
 
 Stage::Stage(const Architecture& architecture, Weights& weights, Activations& activations,
-             device::Context& context, parallel::GridCommunicators& communicators)
+             device::Context& context, parallel::GridCommunicators& communicators,
+             std::size_t chunk)
     : architecture_(architecture),
       sizes_(weights.sizes()),
       weights_(weights),
       a_(activations),
+      chunk_(activations.chunks.at(chunk)),
       context_(context),
       comm_(communicators),
       boundary_(*communicators.tensor, activations.shape.splits_tokens,
                 communicators.tensor_overlap.get()),
       graph_keys_(context.reserve_graph_keys()) {
-  require(!architecture_.has_experts, ExitStatus::bad_configuration,
-          "model.model_type = \"{}\": blocks with experts cannot be computed yet",
-          architecture_.model_type);
   require_positions(architecture_, a_.shape.sequence_length);
   if (sizes_.rotates)
     kernels::fill_rope_table(context_, a_.rope, sizes_.head_dim, architecture_.rope_frequencies());
+  if (!a_.experts.pairs.exists()) return;
+  const ExpertSizes numbers =
+      ExpertSizes::of(sizes_, a_.shape.local_tokens(), a_.shape.experts.capacity_factor);
+  experts_ = std::make_unique<Experts>(Experts::Place{.architecture = architecture_,
+                                                      .sizes = sizes_,
+                                                      .options = a_.shape.experts,
+                                                      .capacity = numbers.capacity,
+                                                      .scratch = a_.experts,
+                                                      .bias = a_.expert_bias,
+                                                      .context = context_,
+                                                      .communicators = comm_});
+  expert_balance_ = std::make_unique<ExpertBalance>(sizes_, a_.shape, a_.experts, context_, comm_);
+  expert_counts_.resize(chunk_.slots.size() * static_cast<std::size_t>(extent().num_layers));
 }
 
-Stage::Block Stage::block_of(int slot, std::int64_t index) const {
-  const Slot& s = a_.slots[static_cast<std::size_t>(slot)];
+Stage::Block Stage::block_of(int slot, int weight_slot, std::int64_t index) const {
+  const Slot& s = chunk_.slots[static_cast<std::size_t>(slot)];
   const auto i = static_cast<std::size_t>(index);
-  const std::int64_t layer = a_.extent.first + index;
+  const std::int64_t layer = extent().first + index;
+  const DeferredProducts* deferred = nullptr;
+  if (weight_slot != kNoWeightSlot)
+    deferred = &chunk_.deferred[static_cast<std::size_t>(weight_slot)][i];
   return {.layer = layer,
           .recompute = a_.shape.recompute.of(layer),
           .slot = s,
           .b = s.blocks[i],
-          .deferred = s.deferred.empty() ? nullptr : &s.deferred[i],
+          .deferred = deferred,
+          .place = static_cast<std::size_t>(slot) * s.blocks.size() + i,
           .w = weights_.weights.blocks[static_cast<std::size_t>(layer)]};
 }
 
@@ -45,85 +61,94 @@ void Stage::load(int slot, const Batch& batch) {
 }
 
 // x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then
-// the final norm. The addition of a branch is fused into the norm that follows it.
-void Stage::forward(int slot) {
+// the final norm. The addition of a branch is fused into the norm that follows it, or comes before
+// the residual stream leaves for the next stage.
+void Stage::forward(int slot, ConstView input, View output) {
   const Slot& s = slot_of(slot);
-  if (a_.extent.has_embedding) embedding_forward(s);
+  if (extent().has_embedding)
+    embedding_forward(s);
+  else
+    kernels::cast(context_, s.input(), input);
   ConstView x = s.input(), branch{};
-  for (std::int64_t i = 0; i < a_.extent.num_layers; ++i) {
-    const Block block = block_of(slot, i);
+  for (std::int64_t i = 0; i < extent().num_layers; ++i) {
+    const Block block = block_of(slot, kNoWeightSlot, i);
     const Using weights(*this, buckets().of_block(block.layer));
-    run_block(Pass::forward, slot, block, /*first=*/false, [&] {
+    run_block(Pass::forward, slot, kNoWeightSlot, block, /*first=*/false, [&] {
       residual_norm(x, branch, block.w.input_layernorm, block.b.x, block.b.n1, block.b.norm1);
       branch = mlp_forward(block, attention_forward(block));
     });
     if (comm_.tensor->size() == 1) branch = a_.branch;  // also after a graph
     x = block.b.x_mid;
-    if (block.recompute != Recompute::none) shared_buffers_ = {slot, block.layer};
+    if (block.recompute != Recompute::none) a_.shared_buffers = {slot, block.layer};
   }
-  if (!a_.extent.has_head) {
+  if (!extent().has_head) {
     const auto phase = context_.profiler().scope(Phase::norm);
-    return kernels::residual_add(context_, {.x = x, .delta = branch, .out = s.x_final});
+    if (!branch.exists()) return kernels::cast(context_, output, x);
+    return kernels::residual_add(context_, {.x = x, .delta = branch, .out = output});
   }
   const Using weights(*this, buckets().head());
   residual_norm(x, branch, weights_.weights.final_norm, s.x_final, s.n_final, s.norm_final);
 }
 
 void Stage::backward(int slot, const BackwardPass& pass) {
-  ESPALIER_ASSERT(
-      !a_.shape.defers_weights,
-      "Stage::backward with Activations that defer gradients of weights: it takes backward_inputs "
-      "and backward_weights");
-  backward_of_inputs(slot, pass);
+  backward_of_inputs(slot, kNoWeightSlot, pass);
 }
 
-void Stage::backward_inputs(int slot, const BackwardPass& pass) {
-  ESPALIER_ASSERT(
-      a_.shape.defers_weights,
-      "Stage::backward_inputs with Activations that defer no gradients of weights: it takes "
-      "backward");
-  backward_of_inputs(slot, pass);
+void Stage::backward_inputs(int slot, int weight_slot, const BackwardPass& pass) {
+  ESPALIER_ASSERT(weight_slot >= 0, "gradients of inputs alone without a weight slot");
+  backward_of_inputs(slot, weight_slot, pass);
 }
 
 // The forward pass backwards. a_.d_residual carries the gradient of the residual stream from block
 // to block.
-void Stage::backward_of_inputs(int slot, const BackwardPass& pass) {
+void Stage::backward_of_inputs(int slot, int weight_slot, const BackwardPass& pass) {
   const Slot& s = slot_of(slot);
   if (pass.first) clear_gradients_without_gemm();
-  if (a_.extent.has_head) {
+  if (experts_) begin_balance(slot, pass);
+  if (extent().has_head) {
     const Using norm(*this, buckets().head()), lm_head(*this, lm_head_bucket());
     head(s, /*with_gradients=*/true, pass.loss_scale, pass.first);
     const View d_n = boundary_.finish_enter_backward(context_, a_.branch, a_.branch_local);
     norm_backward(d_n, s.x_final, weights_.weights.final_norm, s.norm_final, /*d_residual=*/{},
                   weights_.gradients.final_norm);
     pass.bucket_done(buckets().head());
+    // The embedding's copy of a tied weight, which is on another rank.
+    if (architecture_.tied && !buckets().has_embedding()) pass.bucket_done(lm_head_bucket());
   } else {
-    kernels::cast(context_, a_.d_residual, s.d_output);
+    kernels::cast(context_, a_.d_residual, pass.d_output);
   }
-  for (std::int64_t i = a_.extent.num_layers - 1; i >= 0; --i) {
-    const Block block = block_of(slot, i);
+  for (std::int64_t i = extent().num_layers - 1; i >= 0; --i) {
+    const Block block = block_of(slot, weight_slot, i);
     {
       const Using weights(*this, buckets().of_block(block.layer));
-      run_block(Pass::backward, slot, block, pass.first, [&] {
+      run_block(Pass::backward, slot, weight_slot, block, pass.first, [&] {
         const bool recomputed = recompute_block(slot, block);
-        mlp_backward(block, recomputed && block.recompute >= Recompute::mlp, pass.first);
+        if (has_experts(block))
+          experts_backward(block, recomputed, pass.first);
+        else
+          mlp_backward(block, recomputed && block.recompute >= Recompute::mlp, pass.first);
         attention_backward(block, pass.first);
       });
     }
     if (block.deferred == nullptr) pass.bucket_done(buckets().of_block(block.layer));
   }
-  if (a_.extent.has_embedding) {
+  if (extent().has_embedding) {
     embedding_backward(s);
+    // One addition of two sums over the micro-batches, wherever the two are (Span::tied).
+    if (pass.last && architecture_.tied && buckets().has_head()) {
+      const View gradient = weights_.gradients.embedding;
+      kernels::residual_add(context_,
+                            {.x = gradient, .delta = weights_.gradients.lm_head, .out = gradient});
+    }
     pass.bucket_done(buckets().embedding());
   } else {
-    kernels::cast(context_, s.d_input, a_.d_residual);
+    kernels::cast(context_, pass.d_input, a_.d_residual);
   }
 }
 
-void Stage::backward_weights(int slot, const BackwardPass& pass) {
-  ESPALIER_ASSERT(a_.shape.defers_weights, "no gradients of weights were deferred");
-  for (std::int64_t i = a_.extent.num_layers - 1; i >= 0; --i) {
-    const Block block = block_of(slot, i);
+void Stage::backward_weights(int slot, int weight_slot, const BackwardPass& pass) {
+  for (std::int64_t i = extent().num_layers - 1; i >= 0; --i) {
+    const Block block = block_of(slot, weight_slot, i);
     mlp_weights_backward(block, pass.first);
     attention_weights_backward(block, pass.first);
     pass.bucket_done(buckets().of_block(block.layer));
@@ -134,8 +159,8 @@ void Stage::backward_weights(int slot, const BackwardPass& pass) {
 // its input.
 bool Stage::recompute_block(int slot, const Block& block) {
   if (block.recompute == Recompute::none) return false;
-  if (shared_buffers_.slot == slot && shared_buffers_.layer == block.layer) return false;
-  shared_buffers_ = {slot, block.layer};
+  if (a_.shared_buffers.slot == slot && a_.shared_buffers.layer == block.layer) return false;
+  a_.shared_buffers = {slot, block.layer};
   const BlockActivations& b = block.b;
   const ConstView complete{};  // x and x_mid have no branch to add
   residual_norm(b.x, complete, block.w.input_layernorm, b.x, b.n1, b.norm1);
@@ -186,19 +211,18 @@ void Stage::clear_gradients_without_gemm() {
     clear(norm.weight);
     clear(norm.bias);
   };
-  for (std::int64_t i = 0; i < a_.extent.num_layers; ++i) {
-    const BlockTensors& b = g.blocks[static_cast<std::size_t>(a_.extent.first + i)];
+  for (std::int64_t i = 0; i < extent().num_layers; ++i) {
+    const BlockTensors& b = g.blocks[static_cast<std::size_t>(extent().first + i)];
     clear_norm(b.input_layernorm);
     clear_norm(b.post_attention_layernorm);
     clear(b.q_norm);
     clear(b.k_norm);
     for (const LinearTensors* linear : {&b.qkv, &b.o, &b.gate_up, &b.down}) clear(linear->bias);
   }
-  if (a_.extent.has_head) clear_norm(g.final_norm);
-  if (!a_.extent.has_embedding) return;
+  if (extent().has_head) clear_norm(g.final_norm);
+  if (!extent().has_embedding) return;
   clear(g.position_embedding);
-  // Where the head is here, too, its product has replaced the gradient of a tied weight.
-  if (!architecture_.tied || !a_.extent.has_head) clear(g.embedding);
+  clear(g.embedding);
 }
 
 ConstView Stage::own_rows(ConstView all) const {
@@ -213,10 +237,10 @@ ConstView Stage::keep(View kept, ConstView value) {
   return kept;
 }
 
-void Stage::train(const Batch& batch, float loss_scale, bool first, const OfBucket& bucket_done) {
+void Stage::train(const Batch& batch, const BackwardPass& pass) {
   load(0, batch);
   forward(0);
-  backward(0, {.loss_scale = loss_scale, .first = first, .bucket_done = bucket_done});
+  backward(0, pass);
 }
 
 double Stage::take_loss_sum() {
@@ -226,11 +250,15 @@ double Stage::take_loss_sum() {
   return sum;
 }
 
+void Stage::add_losses(int slot) {
+  const Using lm_head(*this, lm_head_bucket());
+  head(slot_of(slot), /*with_gradients=*/false, 0.0F, false);
+}
+
 double Stage::evaluate(const Batch& batch) {
   load(0, batch);
   forward(0);
-  const Using lm_head(*this, lm_head_bucket());
-  head(slot_of(0), /*with_gradients=*/false, 0.0F, false);
+  add_losses(0);
   return take_loss_sum();
 }
 

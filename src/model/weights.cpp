@@ -1,5 +1,8 @@
 #include "model/weights.hpp"
 
+#include <algorithm>
+#include <functional>
+
 #include "base/integers.hpp"
 #include "model/parts.hpp"
 
@@ -38,7 +41,8 @@ LocalSizes LocalSizes::of(const Architecture& a, const parallel::ProcessGrid& gr
 }
 
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& s,
-                              const StageExtent& extent, DType dtype, device::Arena& arena) {
+                              std::span<const StageExtent> stages, TensorSet set, DType dtype,
+                              device::Arena& arena) {
   const auto norm = [&](const std::string& name) {
     NormTensors n{.weight = arena.allocate(name, dtype, 1, s.hidden), .bias = {}};
     if (architecture.normalization == Normalization::layer_norm)
@@ -50,14 +54,17 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
     if (architecture.biases) l.bias = arena.allocate(name + " bias", dtype, 1, rows);
     return l;
   };
+  const auto any = [&](auto&& has) { return std::any_of(stages.begin(), stages.end(), has); };
+  const bool has_embedding = any(std::mem_fn(&StageExtent::has_embedding));
+  const bool has_head = any(std::mem_fn(&StageExtent::has_head));
   ModelTensors t;
-  if (extent.has_embedding || (extent.has_head && architecture.tied))
+  if (has_embedding || (has_head && architecture.tied))
     t.embedding = arena.allocate("embedding", dtype, s.vocab, s.hidden);
-  if (extent.has_embedding && s.num_positions > 0)
+  if (has_embedding && s.num_positions > 0)
     t.position_embedding = arena.allocate("positions", dtype, s.num_positions, s.hidden);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     BlockTensors& b = t.blocks.emplace_back();
-    if (!extent.has_layer(layer)) continue;
+    if (!any([&](const StageExtent& stage) { return stage.has_layer(layer); })) continue;
     const auto name = [&](const char* part) { return fmt::format("block {} {}", layer, part); };
     b.input_layernorm = norm(name("input_layernorm"));
     b.qkv = linear(name("qkv"), s.qkv_cols(), s.hidden);
@@ -78,9 +85,10 @@ ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes
     b.gate_up = linear(name("gate_up"), s.gate_up_cols(), s.hidden);
     b.down = linear(name("down"), s.hidden, s.intermediate);
   }
-  if (!extent.has_head) return t;
+  if (!has_head) return t;
   t.final_norm = norm("final norm");
-  t.lm_head = architecture.tied ? t.embedding : arena.allocate("lm_head", dtype, s.vocab, s.hidden);
+  const bool is_embedding = architecture.tied && (set == TensorSet::weights || !has_embedding);
+  t.lm_head = is_embedding ? t.embedding : arena.allocate("lm_head", dtype, s.vocab, s.hidden);
   return t;
 }
 
@@ -158,27 +166,43 @@ int Buckets::of(const parallel::TensorSpec& spec) const {
   return before_blocks ? embedding() : head();
 }
 
+int Buckets::of_block(std::int64_t layer) const {
+  std::int64_t before = 0;
+  for (const StageExtent& stage : stages) {
+    if (stage.has_layer(layer)) return static_cast<int>(before + layer - stage.first);
+    before += stage.num_layers;
+  }
+  fail(ExitStatus::internal, "block {} is on another rank", layer);
+}
+
+int Buckets::embedding() const {
+  std::int64_t blocks = 0;
+  for (const StageExtent& stage : stages) blocks += stage.num_layers;
+  return static_cast<int>(blocks);
+}
+
+bool Buckets::has_embedding() const {
+  return std::any_of(stages.begin(), stages.end(), std::mem_fn(&StageExtent::has_embedding));
+}
+
+bool Buckets::has_head() const {
+  return std::any_of(stages.begin(), stages.end(), std::mem_fn(&StageExtent::has_head));
+}
+
 std::vector<int> Buckets::forward_order() const {
   std::vector<int> order{embedding()};
-  for (std::int64_t i = 0; i < extent.num_layers; ++i) order.push_back(static_cast<int>(i));
+  for (int block = 0; block < embedding(); ++block) order.push_back(block);
   order.push_back(head());
   return order;
 }
 
 namespace {
 
-/// The rows of the table whose weights a stage has. A tied weight is one row with two users.
-std::vector<parallel::TensorSpec> of_stage(std::vector<parallel::TensorSpec> table, bool tied,
-                                           const StageExtent& extent) {
-  using parallel::WeightRole;
-  const auto elsewhere = [&](const parallel::TensorSpec& spec) {
-    if (spec.layer >= 0) return !extent.has_layer(spec.layer);
-    if (spec.role == WeightRole::position_embedding) return !extent.has_embedding;
-    if (spec.role == WeightRole::embedding)
-      return !extent.has_embedding && !(tied && extent.has_head);
-    return !extent.has_head;
-  };
-  std::erase_if(table, elsewhere);
+std::vector<parallel::TensorSpec> placed_table(const Architecture& architecture,
+                                               bool sequence_parallel,
+                                               const StageAssignment& assignment) {
+  std::vector<parallel::TensorSpec> table = tensor_table(architecture, sequence_parallel);
+  place_on_stages(table, assignment, architecture.tied);
   return table;
 }
 
@@ -186,34 +210,44 @@ std::vector<parallel::TensorSpec> of_stage(std::vector<parallel::TensorSpec> tab
 
 Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
                  device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel,
-                 const StageExtent& extent)
-    : table(of_stage(tensor_table(architecture, sequence_parallel), architecture.tied,
-                     extent.of(architecture.num_layers))),
+                 const StageAssignment& assignment)
+    : table(placed_table(architecture, sequence_parallel, assignment)),
       weights(),
       gradients(),
       sizes_(LocalSizes::of(architecture, grid)),
-      extent_(extent.of(architecture.num_layers)),
+      stages_(assignment.of_rank(grid.pipeline_rank())),
       grid_(grid) {
-  weights = allocate_tensors(architecture, sizes_, extent_, dtype, weight_arena);
+  ESPALIER_ASSERT(assignment.placement.ranks == grid.shape().pipeline,
+                  "stages of {} ranks on a pipeline of {}", assignment.placement.ranks,
+                  grid.shape().pipeline);
+  weights =
+      allocate_tensors(architecture, sizes_, stages_, TensorSet::weights, dtype, weight_arena);
   if (gradient_arena != nullptr)
-    gradients = allocate_tensors(architecture, sizes_, extent_, DType::f32, *gradient_arena);
+    gradients = allocate_tensors(architecture, sizes_, stages_, TensorSet::gradients, DType::f32,
+                                 *gradient_arena);
 }
+
+Weights::Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
+                 device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel)
+    : Weights(architecture, grid, dtype, weight_arena, gradient_arena, sequence_parallel,
+              assign_stages({}, std::vector<std::int64_t>{architecture.num_layers})) {}
 
 std::vector<parallel::LocalTensor> Weights::local_tensors() const {
   const bool has_gradients = !gradients.blocks.empty();
   std::vector<parallel::LocalTensor> tensors;
   tensors.reserve(table.size());
   for (const parallel::TensorSpec& spec : table) {
-    const View weight = weights.of(spec, sizes_);
+    parallel::LocalTensor& tensor = tensors.emplace_back();
+    tensor.spec = &spec;
+    if (!parallel::is_on_stage(spec, grid_.pipeline_rank())) continue;
+    tensor.weight = weights.of(spec, sizes_);
+    tensor.bucket = buckets().of(spec);
     const parallel::Rectangle shard = parallel::held_shard(spec, grid_);
-    ESPALIER_ASSERT(std::max<std::int64_t>(shard.rows(), 0) == weight.rows &&
-                        (shard.empty() || shard.cols() == weight.cols),
+    ESPALIER_ASSERT(std::max<std::int64_t>(shard.rows(), 0) == tensor.weight.rows &&
+                        (shard.empty() || shard.cols() == tensor.weight.cols),
                     "{}: shard ({}, {}), view {}", spec.name, shard.rows(), shard.cols(),
-                    device::describe(weight));
-    tensors.push_back({.spec = &spec,
-                       .weight = weight,
-                       .gradient = has_gradients ? gradients.of(spec, sizes_) : View{},
-                       .bucket = buckets().of(spec)});
+                    device::describe(tensor.weight));
+    if (has_gradients) tensor.gradient = gradients.of(spec, sizes_);
   }
   return tensors;
 }

@@ -3,7 +3,7 @@
 
 #include "device/arena.hpp"
 #include "model/local_sizes.hpp"
-#include "model/stage_extent.hpp"
+#include "model/stage_assignment.hpp"
 #include "model/tensor_table.hpp"
 #include "parallel/zero.hpp"
 
@@ -36,8 +36,9 @@ struct BlockTensors {
   device::View expert_down;     ///< (E_loc*H, Fe)
 };
 
-/// All tensors of a stage on a rank, in one arena; absent what other stages have. When the model is
-/// tied, lm_head is the embedding, which the stages of both have.
+/// All tensors of a rank's stages, in one arena; absent what other ranks have. When the model is
+/// tied, the weight lm_head is the embedding, and a rank with either has it. The gradients of the
+/// two are apart where a rank has both, until the last micro-batch of a step adds them up.
 struct ModelTensors {
   device::View embedding;           ///< (V_loc, H)
   device::View position_embedding;  ///< (max_positions, H); absent without learned ones
@@ -49,46 +50,56 @@ struct ModelTensors {
   device::View of(const parallel::TensorSpec& spec, const LocalSizes& sizes) const;
 };
 
-/// Lays out one set of tensors of a stage in `arena`.
+/// Lays out one set of tensors of a rank's stages in `arena`: weights, or gradients.
+enum class TensorSet : std::uint8_t { weights, gradients };
 ModelTensors allocate_tensors(const Architecture& architecture, const LocalSizes& sizes,
-                              const StageExtent& extent, DType dtype, device::Arena& arena);
+                              std::span<const StageExtent> stages, TensorSet set, DType dtype,
+                              device::Arena& arena);
 
-/// The buckets of a stage's weights: those of one are gathered together, and become final together
+/// The buckets of a rank's weights: those of one are gathered together, and become final together
 /// in the backward pass. A block has one, the embeddings, and final norm with the LM head that is
 /// not tied.
 struct Buckets {
-  StageExtent extent;
+  std::vector<StageExtent> stages;  ///< of the rank, by chunk
 
-  int of_block(std::int64_t layer) const { return static_cast<int>(layer - extent.first); }
-  int embedding() const { return static_cast<int>(extent.num_layers); }
+  int of_block(std::int64_t layer) const;
+  int embedding() const;
   int head() const { return embedding() + 1; }
+  bool has_embedding() const;
+  bool has_head() const;
   int of(const parallel::TensorSpec& spec) const;
   /// In the order in which the forward pass first uses their weights.
   std::vector<int> forward_order() const;
 };
 
-/// Weights and gradients of a stage on a rank, joined with its part of the tensor table.
+/// Weights and gradients of a rank's stages, joined with the tensor table.
 struct Weights {
-  std::vector<parallel::TensorSpec> table;
+  std::vector<parallel::TensorSpec> table;  ///< of the whole model
   ModelTensors weights;
   ModelTensors gradients;  ///< f32; no data when made without a gradient arena
 
   /// `grid` has the model's views. `gradient_arena` null: for evaluation and generation.
-  /// `sequence_parallel`: of tensor_table.
+  /// `sequence_parallel`: of tensor_table. `assignment`: of the stages to the grid's pipeline
+  /// ranks.
+  Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
+          device::Arena& weight_arena, device::Arena* gradient_arena, bool sequence_parallel,
+          const StageAssignment& assignment);
+  /// Of the whole model, on a grid without a pipeline.
   Weights(const Architecture& architecture, const parallel::ProcessGrid& grid, DType dtype,
           device::Arena& weight_arena, device::Arena* gradient_arena,
-          bool sequence_parallel = false, const StageExtent& extent = {});
+          bool sequence_parallel = false);
   Weights(const Weights&) = delete;
   Weights& operator=(const Weights&) = delete;
 
-  /// The table's rows as this rank holds them, without padding. Point into `table`.
+  /// The table's rows as this rank holds them, without padding; those of other stages are empty.
+  /// Point into `table`.
   std::vector<parallel::LocalTensor> local_tensors() const;
-  Buckets buckets() const { return {extent_}; }
+  Buckets buckets() const { return {stages_}; }
   const LocalSizes& sizes() const { return sizes_; }
 
  private:
   LocalSizes sizes_;
-  StageExtent extent_;
+  std::vector<StageExtent> stages_;  ///< of this rank, by chunk
   parallel::ProcessGrid grid_;
 };
 

@@ -50,15 +50,24 @@ ReplicaAudit::ReplicaAudit(device::Context& context, const parallel::ProcessGrid
                        bool is_everywhere) {
     const Span span = grid.simplest(spec.gradient_span);
     const Span holders = grid.simplest(parallel::holders(spec.shard));
+    const bool is_tied = communicators.tied != nullptr && spec.tied_pipeline_rank >= 0 &&
+                         parallel::is_on_stage(spec, grid.pipeline_rank());
+    // Of a tied weight the ranks of the last stage count from those of the first.
+    const int before = (grid.pipeline_rank() - spec.pipeline_rank) * grid.shape().stage_size();
     Item item{.part = std::move(part),
               .spec = &spec,
               .view = view,
               .in_gradient_group = is_everywhere && communicators.gradients.contains(span),
               .in_tensor_group = span != holders,
-              .first_holder = grid.first_of(is_everywhere ? holders : Span::tensor)};
+              .in_tied_group = is_tied,
+              .first_holder = is_tied && !is_everywhere
+                                  ? grid.first_of(Span::tied)
+                                  : grid.first_of(is_everywhere ? holders : Span::tensor) -
+                                        (is_tied ? before : 0)};
     ESPALIER_ASSERT(!item.in_tensor_group || spec.shard == parallel::ShardRule::none,
                     "{} is divided over the tensor ranks", spec.name);
     if (item.in_gradient_group) by_span_[span].push_back(items_.size());
+    if (item.in_tied_group) by_tied_group_.push_back(items_.size());
     if (item.in_tensor_group) by_tensor_group_.push_back(items_.size());
     items_.push_back(std::move(item));
     piece_bytes = std::max(piece_bytes,
@@ -70,7 +79,7 @@ ReplicaAudit::ReplicaAudit(device::Context& context, const parallel::ProcessGrid
     const parallel::TensorSpec& spec = *store.tensor_of(state.shard).spec;
     // At stage 1 the ranks of the gradient's group own different rows.
     const bool is_everywhere = zero_stage == 0;
-    if (!is_everywhere &&
+    if (!is_everywhere && spec.tied_pipeline_rank < 0 &&
         grid.simplest(spec.gradient_span) == grid.simplest(parallel::holders(spec.shard)))
       continue;
     add("master weight", spec, state.master, is_everywhere);
@@ -125,14 +134,16 @@ void ReplicaAudit::compare(parallel::Communicator& group, const std::vector<std:
 std::vector<bool> ReplicaAudit::differing() {
   for (std::size_t i = 0; i < items_.size(); ++i)
     // A weight without a peer is compared with its master alone.
-    hashes_[i] =
-        items_[i].in_gradient_group || items_[i].in_tensor_group ? hash_of(items_[i].view) : 0;
+    hashes_[i] = items_[i].in_gradient_group || items_[i].in_tensor_group || items_[i].in_tied_group
+                     ? hash_of(items_[i].view)
+                     : 0;
   std::vector<bool> differs(items_.size(), false);
   for (const auto& [span, items] : by_span_)
     compare(*communicators_.gradients.at(span), items, differs);
   // All are equal when those of a gradient's group are equal to its first, and these firsts to that
   // of the first tensor rank.
   if (!by_tensor_group_.empty()) compare(*communicators_.tensor, by_tensor_group_, differs);
+  if (!by_tied_group_.empty()) compare(*communicators_.tied, by_tied_group_, differs);
   for (const StateShard& state : optimizer_.state())
     if (!is_rounded_master(state)) differs[static_cast<std::size_t>(state.shard.tensor)] = true;
   return differs;

@@ -25,7 +25,9 @@ struct AuditFinding {
 /// - a weight's rows with the fp32 weights of the optimizer that they are rounded from, on the
 ///   rank that owns these;
 /// - the optimizer's state where several ranks own the same (zero_stage 0; norms without sequence
-///   parallelism).
+///   parallelism);
+/// - weight and state of an embedding that is tied to the LM head of a pipeline's last stage, on the
+///   two ranks that hold it.
 /// It reads weights and replicated state once, in pieces, and sends 8 bytes per tensor and group.
 /// State that one rank alone owns has no witness: a bit that flips there is not found.
 class ReplicaAudit {
@@ -45,8 +47,8 @@ class ReplicaAudit {
     std::string part;
     const parallel::TensorSpec* spec;
     device::ConstView view;
-    bool in_gradient_group, in_tensor_group;  ///< whose ranks hold the same
-    int first_holder;                         ///< the first rank that holds the same
+    bool in_gradient_group, in_tensor_group, in_tied_group;  ///< whose ranks hold the same
+    int first_holder;                                        ///< the first rank that holds the same
   };
   std::uint64_t hash_of(const device::ConstView& view);
   bool is_rounded_master(const StateShard& state);
@@ -62,7 +64,7 @@ class ReplicaAudit {
   AdamW& optimizer_;
   std::vector<Item> items_;  ///< weights first, as in the store
   std::map<parallel::Span, std::vector<std::size_t>> by_span_;
-  std::vector<std::size_t> by_tensor_group_;
+  std::vector<std::size_t> by_tensor_group_, by_tied_group_;
   std::vector<std::uint64_t> hashes_;                ///< by item
   std::vector<std::byte> piece_, master_, rounded_;  ///< rows of one tensor
 };

@@ -81,6 +81,8 @@ std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
        model::tensor_table(model::Architecture::from(p.model), p.parallel.sequence_parallel))
     spans.push_back(spec.gradient_span);
   std::int64_t communicators = std::ssize(parallel::distinct_groups(grid, spans));
+  // A neighbour sends activations, another gradients, and both get theirs.
+  if (shape.pipeline > 1) communicators += 4;
   if (shape.tensor > 1) communicators += p.parallel.overlap_tensor ? 2 : 1;
   if (p.device.communicator != "mpi" && communicators > 0)
     lines.push_back({"NCCL (a guess)", communicators * kChannels * kConnection});
@@ -178,9 +180,10 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     // As many ranks as there are while the data axis can give some, more ranks after that.
     if (p.parallel.data % 2 == 0) p.parallel.data /= 2;
     if (const auto bytes = total_with(p, 0, room))
-      tensor_sizes.push_back({fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
-                                          p.parallel.tensor * p.parallel.data),
-                              *bytes});
+      tensor_sizes.push_back(
+          {fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
+                       p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
+           *bytes});
   }
   add_first(tensor_sizes);
 
@@ -189,7 +192,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     const auto bytes = total_with(p, 0, room);
     if (!bytes || *bytes > room.free_bytes) continue;
     result.push_back({fmt::format("parallel.data = {} on {} ranks", p.parallel.data,
-                                  p.parallel.tensor * p.parallel.data),
+                                  p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
                       *bytes});
     break;
   }

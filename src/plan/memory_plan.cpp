@@ -10,6 +10,7 @@
 #include "kernels/workspace.hpp"
 #include "plan/memory_fit.hpp"
 #include "plan/recompute_budget.hpp"
+#include "train/step/programs.hpp"
 
 namespace espalier::plan {
 
@@ -32,9 +33,15 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       weight_arena(std::move(arenas[0])),
       gradient_arena(std::move(arenas[1])),
       activation_arena(std::move(arenas[2])),
-      optimizer_arena(std::move(arenas[3])) {
+      optimizer_arena(std::move(arenas[3])),
+      assignment(model::assign_stages(architecture, p)),
+      program(train::training_program(p, place)) {
   const parallel::ProcessGrid grid = place.with(
       parallel::views_of(architecture.num_kv_heads, place.shape(), narrow<int>(p.parallel.expert)));
+  const pipeline::Placement& placement = assignment.placement;
+  const int pipeline_rank = grid.pipeline_rank();
+  const pipeline::RankProgram evaluation =
+      train::forward_program(placement, train::forward_group(placement), pipeline_rank);
   const model::ActivationShape shape{
       .micro_batch_size = p.training.micro_batch_size,
       .sequence_length = p.training.sequence_length,
@@ -46,9 +53,15 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
       .recompute = recompute_mix(p, grid.shape(), backend, compute_capability),
       .attention = kernels::attention_provider_from_name(p.device.attention),
       .compute_capability = compute_capability,
-      .documents = p.data.document_mask};
+      .documents = p.data.document_mask,
+      .num_slots = program.buffers.slots,
+      .experts = model::ExpertOptions::of(p),
+      .num_weight_slots = program.buffers.weight_slots,
+      .chunks = assignment.of_rank(pipeline_rank),
+      .messages = model::MessageCounts::of(program, placement)
+                      .join(model::MessageCounts::of(evaluation, placement))};
   weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena,
-                                             &gradient_arena, shape.splits_tokens);
+                                             &gradient_arena, shape.splits_tokens, assignment);
   activations =
       std::make_unique<model::Activations>(weights->sizes(), shape, dtype, activation_arena);
   if (shape.on_gpu) {
@@ -63,6 +76,8 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
   parameter_store->set_gather_order(weights->buckets().forward_order());
   optimizer = std::make_unique<optim::AdamW>(*parameter_store, optimizer_arena);
   gradient_norm = std::make_unique<optim::GradientNorm>(*parameter_store, optimizer_arena);
+  if (activations->expert_bias.exists())
+    expert_bias = std::make_unique<optim::ExpertBias>(activations->expert_bias, p.experts);
   if (backend == device::Backend::emulated || (shape.on_gpu && p.device.communicator == "mpi"))
     pinned_bytes_ += largest_collectives(p, grid);
 }
@@ -76,6 +91,9 @@ std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
   if (grid.shape().tensor > 1) bytes += residual;
   if (grid.shape().tensor > 1 && p.parallel.overlap_tensor)
     bytes += residual;  // the group's second communicator
+  const model::ExpertScratch& experts = activations->experts;
+  if (experts.received.exists())
+    bytes += experts.pairs.size_bytes() + experts.received.size_bytes();
   return bytes;
 }
 
@@ -129,15 +147,20 @@ std::int64_t TrainingMemory::total_bytes() const {
 }
 
 train::StepModel step_model(device::Context& context, const parallel::ProcessGrid& grid,
-                            parallel::GridCommunicators& communicators, model::Stage& stage,
-                            TrainingMemory& memory) {
+                            parallel::GridCommunicators& communicators, model::RankStages& stages,
+                            TrainingMemory& memory, parallel::PipelineLink* link) {
   return {.context = context,
           .grid = grid,
           .communicators = communicators,
-          .stage = stage,
+          .stages = stages,
+          .part = {.program = memory.program,
+                   .placement = memory.assignment.placement,
+                   .messages = memory.activations->messages,
+                   .link = link},
           .parameters = *memory.parameter_store,
           .gradient_norm = *memory.gradient_norm,
-          .optimizer = *memory.optimizer};
+          .optimizer = *memory.optimizer,
+          .expert_bias = memory.expert_bias.get()};
 }
 
 std::int64_t workspace_elements(const config::Parameters& p, const parallel::ProcessGrid& grid,

@@ -10,6 +10,7 @@
 #include "model/activations.hpp"
 #include "model/weights.hpp"
 #include "optim/adamw.hpp"
+#include "optim/expert_bias.hpp"
 #include "optim/gradient_norm.hpp"
 #include "parallel/layout/grid.hpp"
 #include "train/step/step.hpp"
@@ -43,11 +44,14 @@ class TrainingMemory {
   model::Architecture architecture;
   DType dtype;
   device::Arena weight_arena, gradient_arena, activation_arena, optimizer_arena;
+  model::StageAssignment assignment;        ///< of the blocks to the ranks of a pipeline
+  pipeline::RankProgram program;            ///< what this rank does in a training step
   std::unique_ptr<model::Weights> weights;  ///< on the heap: tensors point into its table
   std::unique_ptr<model::Activations> activations;
   std::unique_ptr<parallel::ParameterStore> parameter_store;
   std::unique_ptr<optim::AdamW> optimizer;
   std::unique_ptr<optim::GradientNorm> gradient_norm;
+  std::unique_ptr<optim::ExpertBias> expert_bias;  ///< null without (experts.balance = "bias")
 
   struct Line {
     std::string name;
@@ -76,10 +80,11 @@ class TrainingMemory {
   std::int64_t kernel_workspace_bytes_ = 0, gemm_workspace_bytes_ = 0, pinned_bytes_ = 0;
 };
 
-/// What a training step takes, with this memory. All of it must outlive the result.
+/// What a training step takes, with this memory. All of it must outlive the result. `link`: to the
+/// neighbours in a pipeline; null without one.
 train::StepModel step_model(device::Context& context, const parallel::ProcessGrid& grid,
-                            parallel::GridCommunicators& communicators, model::Stage& stage,
-                            TrainingMemory& memory);
+                            parallel::GridCommunicators& communicators, model::RankStages& stages,
+                            TrainingMemory& memory, parallel::PipelineLink* link = nullptr);
 
 /// Floats of device memory that operators of one stream of such a rank need for partial sums: what
 /// its Context is made with. 0 on the host.

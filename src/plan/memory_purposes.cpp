@@ -36,12 +36,16 @@ std::array<double, model::kNumRecomputeModes> kept_bytes_per_token(
       TrainingMemory::planned(parameters, grid, room.backend, room.compute_capability);
   const model::ActivationShape& shape = memory.activations->shape;
   std::array<double, model::kNumRecomputeModes> bytes{};
-  for (std::size_t mode = 0; mode < bytes.size(); ++mode)
-    bytes[mode] =
-        static_cast<double>(model::block_bytes(memory.weights->sizes(), shape, memory.dtype,
-                                               static_cast<model::Recompute>(mode))
-                                .kept) /
-        static_cast<double>(shape.tokens());
+  const model::LocalSizes& sizes = memory.weights->sizes();
+  for (std::size_t mode = 0; mode < bytes.size(); ++mode) {
+    std::int64_t sum = 0;
+    for (std::int64_t layer = 0; layer < sizes.num_layers; ++layer)
+      sum +=
+          model::block_bytes(sizes, shape, memory.dtype, static_cast<model::Recompute>(mode), layer)
+              .kept;
+    bytes[mode] = static_cast<double>(sum) / static_cast<double>(sizes.num_layers) /
+                  static_cast<double>(shape.tokens());  // a mean over the blocks
+  }
   return bytes;
 }
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <vector>
 
+#include "base/integers.hpp"
 #include "base/text.hpp"
 #include "plan/step_counts.hpp"
 
@@ -48,25 +50,64 @@ class NeedOfRank {
     const TrainingMemory memory =
         TrainingMemory::planned(without, grid, room.backend, room.compute_capability);
     nothing_recomputed_ = needed_bytes(without, grid.shape(), memory, room);
-    for (std::size_t mode = 0; mode < kNumRecomputeModes; ++mode) {
-      const model::BlockBytes bytes =
-          model::block_bytes(memory.weights->sizes(), memory.activations->shape, memory.dtype,
-                             static_cast<model::Recompute>(mode));
-      kept_[mode] = bytes.kept;
-      shared_[mode] = bytes.shared;
-    }
+    for (const model::ChunkActivations& chunk : memory.activations->chunks)
+      stages_.push_back(chunk.extent);
+    slots_ = memory.program.buffers.slots;
+    weight_slots_ = memory.program.buffers.weight_slots;
+    const model::LocalSizes& sizes = memory.weights->sizes();
+    kept_.resize(static_cast<std::size_t>(sizes.num_layers));
+    deferred_.resize(kept_.size());
+    for (std::size_t layer = 0; layer < kept_.size(); ++layer)
+      for (std::size_t mode = 0; mode < kNumRecomputeModes; ++mode) {
+        // Blocks differ in nothing but whether they have experts.
+        const auto alike = std::find(sizes.sparse_layers.begin(), sizes.sparse_layers.end(),
+                                     sizes.sparse_layers[layer]);
+        const auto first = static_cast<std::size_t>(alike - sizes.sparse_layers.begin());
+        if (first < layer) {
+          kept_[layer] = kept_[first];
+          deferred_[layer] = deferred_[first];
+          break;
+        }
+        const model::BlockBytes bytes =
+            model::block_bytes(sizes, memory.activations->shape, memory.dtype,
+                               static_cast<model::Recompute>(mode), narrow<std::int64_t>(layer));
+        kept_[layer][mode] = bytes.kept;
+        deferred_[layer][mode] = bytes.deferred;
+        shared_[mode] = bytes.shared;
+      }
   }
   /// `strongest` of the modes that blocks have.
   std::int64_t with(const BlocksOfModes& blocks, std::size_t strongest) const {
-    std::int64_t bytes = nothing_recomputed_ + shared_[strongest];
-    for (std::size_t mode = 1; mode < kNumRecomputeModes; ++mode)
-      bytes -= blocks[mode] * (kept_[0] - kept_[mode]);
-    return bytes;
+    const BlocksOfModes none{std::accumulate(blocks.begin(), blocks.end(), std::int64_t{0})};
+    return nothing_recomputed_ + shared_[strongest] -
+           slots_ * (largest_stage(none, kept_) - largest_stage(blocks, kept_)) -
+           weight_slots_ * (largest_stage(none, deferred_) - largest_stage(blocks, deferred_));
   }
 
  private:
+  /// Of the rank's stages, the bytes of the blocks of the one that has most: so large are slots.
+  std::int64_t largest_stage(const BlocksOfModes& blocks,
+                             const std::vector<BlocksOfModes>& bytes) const {
+    std::int64_t most = 0;
+    for (const model::StageExtent& stage : stages_) {
+      std::int64_t sum = 0, first = 0;  // of the model's blocks the first ones have weak modes
+      for (std::size_t mode = 0; mode < kNumRecomputeModes; ++mode) {
+        const std::int64_t begin = std::max(first, stage.first);
+        first += blocks[mode];
+        for (std::int64_t layer = begin; layer < std::min(first, stage.first + stage.num_layers);
+             ++layer)
+          sum += bytes[static_cast<std::size_t>(layer)][mode];
+      }
+      most = std::max(most, sum);
+    }
+    return most;
+  }
+
   std::int64_t nothing_recomputed_ = 0;
-  BlocksOfModes kept_{}, shared_{};
+  std::int64_t slots_ = 1, weight_slots_ = 0;
+  std::vector<model::StageExtent> stages_;
+  std::vector<BlocksOfModes> kept_, deferred_;  ///< of each block of the model
+  BlocksOfModes shared_{};
 };
 
 /// Calls with every way to give `left` blocks to the modes up to `mode`, few blocks of the strong
@@ -107,7 +148,12 @@ std::array<double, kNumRecomputeModes> recompute_costs(const config::Parameters&
   // Of two blocks the first is recomputed. One data rank and micro-batch show all of it.
   config::Parameters p = parameters;
   p.model.num_hidden_layers = 2;
-  p.parallel.data = 1;
+  p.parallel.data = p.parallel.pipeline = 1;
+  // Blocks with experts, where there are some, are the larger ones; two of them.
+  p.parallel.expert =
+      std::gcd(p.parallel.expert, std::int64_t{shape.tensor} * std::int64_t{shape.context});
+  p.model.decoder_sparse_step = 1;
+  p.model.mlp_only_layers.clear();
   p.training.global_batch_size = p.training.micro_batch_size;
   const parallel::ProcessGrid grid({.tensor = shape.tensor, .context = shape.context}, 0);
   const Balance balance = balance_of(room.backend);

@@ -6,7 +6,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
-#include "model/stage.hpp"
+#include "parallel/pipeline_link.hpp"
 #include "train/step/step.hpp"
 
 namespace espalier::plan {
@@ -56,23 +56,26 @@ StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& 
                                    narrow<int>(p.parallel.expert))),
       memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
   memory.parameter_store->connect(communicators);
-  model::Stage stage(memory.architecture, *memory.weights, *memory.activations, context,
-                     communicators);
-  stage.set_weight_use(*memory.parameter_store);
+  model::RankStages stages(memory.architecture, *memory.weights, *memory.activations, context,
+                           communicators);
+  stages.set_weight_use(*memory.parameter_store);
+  parallel::CountingLink link;
   context.profiler().record_operations(true);
   const model::Batch batch = planned_batch(p);
   // With the sums travel the signals of the ranks; of a planned rank all values are 0.
   const auto exchange = [&](const train::StepSums& of_rank) {
     std::vector<double> values(1 + train::kNumStepSignals + of_rank.square_sums.size());
+    of_rank.experts.append_to(values);
     communicators.world->all_reduce_sum(values);
     return train::StepSums{};
   };
   train::training_step(
-      step_model(context, grid, communicators, stage, memory),
+      step_model(context, grid, communicators, stages, memory, &link),
       {.num_micro_batches =
            div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data),
        .num_targets =
            static_cast<std::uint64_t>(p.training.global_batch_size * p.training.sequence_length),
+       .num_sequences = p.training.global_batch_size,
        .load = [&](std::int64_t) { return batch; }},
       {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = 1},
       {.exchange = exchange});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.hpp"
 #include "report/axis.hpp"
@@ -208,6 +209,15 @@ std::vector<NamedChart> course_charts(const std::vector<Run>& runs, const Course
               [](const Run&, const Row& row) { return row.tokens_per_second; });
   drawing.add("mfu", "Model FLOPs utilisation", "% of the measured peak", false,
               [](const Run& run, const Row& row) { return 100.0 * run.mfu_of(row); });
+  const auto of_experts = [](double io::ExpertColumns::*value) {
+    return [value](const Run&, const Row& row) {
+      return row.experts ? *row.experts.*value : std::numeric_limits<double>::quiet_NaN();
+    };
+  };
+  drawing.add("expert-load", "Load of the busiest expert", "choices, in means of its block", false,
+              of_experts(&io::ExpertColumns::load));
+  drawing.add("balance-loss", "Balance loss of experts", "loss, with its coefficient", false,
+              of_experts(&io::ExpertColumns::balance_loss));
   return std::move(drawing).take();
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/whole_file.hpp"
@@ -50,6 +51,8 @@ std::string to_json(const RunStatus& s) {
   json["tokens_per_second"] = s.tokens_per_second;
   json["mfu"] = s.mfu;
   json["eta_s"] = s.eta_s;
+  if (std::isfinite(s.expert_load))
+    json["experts"] = {{"load", s.expert_load}, {"balance_loss", s.balance_loss}};
   json["validation"] = nullptr;
   if (s.validation_step >= 0)
     json["validation"] = {{"step", s.validation_step},
@@ -92,6 +95,10 @@ std::optional<RunStatus> read_status(const std::filesystem::path& run_directory)
   take(json, "tokens_per_second", s.tokens_per_second);
   take(json, "mfu", s.mfu);
   take(json, "eta_s", s.eta_s);
+  if (const auto it = json.find("experts"); it != json.end() && it->is_object()) {
+    take(*it, "load", s.expert_load);
+    take(*it, "balance_loss", s.balance_loss);
+  }
   if (const auto it = json.find("validation"); it != json.end() && it->is_object()) {
     take(*it, "step", s.validation_step);
     take(*it, "loss", s.validation_loss);

@@ -29,6 +29,8 @@ struct RunStatus {
   double tokens_per_second = kUnknown, mfu = kUnknown;  ///< over the last steps; mfu: a share
   double validation_loss = kUnknown, bits_per_byte = kUnknown;
   std::int64_t validation_step = -1;  ///< -1: none yet
+  /// Of a model with experts (model::ExpertLoad): the busiest one, in means of its block.
+  double expert_load = kUnknown, balance_loss = kUnknown;
   double eta_s = kUnknown;            ///< of the steps that are left
   std::int64_t checkpoint_step = -1;  ///< of the newest complete one; -1: none
   double checkpoint_time = kUnknown;

@@ -101,6 +101,26 @@ std::vector<io::CheckpointReader::Wanted> wanted_weights(
   return wanted;
 }
 
+void keep_expert_bias(io::CheckpointInfo& info, const optim::ExpertBias* bias) {
+  if (bias == nullptr) return;
+  info.expert_bias.assign(bias->values().begin(), bias->values().end());
+  info.num_experts = bias->num_experts();
+}
+
+void load_expert_bias(device::Context& context, const io::CheckpointInfo& info,
+                      optim::ExpertBias* bias) {
+  if (bias == nullptr) return;
+  std::vector<float> values = info.expert_bias;
+  values.resize(values.empty() ? bias->values().size() : values.size());
+  require(values.size() == bias->values().size() &&
+              (info.expert_bias.empty() || info.num_experts == bias->num_experts()),
+          ExitStatus::bad_data,
+          "the checkpoint of step {} has a bias of {} experts, the model has {} in {} blocks: it "
+          "is damaged, or of another model",
+          info.step, info.expert_bias.size(), bias->num_experts(), bias->num_blocks());
+  bias->set(context, values);
+}
+
 void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer,
                 const std::function<void()>& between) {
   using Field = io::CheckpointReader::Field;

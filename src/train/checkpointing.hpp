@@ -11,6 +11,7 @@
 #include "io/checkpoint.hpp"
 #include "model/tensor_table.hpp"
 #include "optim/adamw.hpp"
+#include "optim/expert_bias.hpp"
 #include "parallel/comm/session.hpp"
 #include "train/save_report.hpp"
 
@@ -47,6 +48,12 @@ std::vector<io::CheckpointReader::Wanted> wanted_weights(
 /// `between` before each tensor; it may throw.
 void load_state(device::Context& context, io::CheckpointReader& reader, optim::AdamW& optimizer,
                 const std::function<void()>& between = {});
+
+/// What a checkpoint keeps of a bias of the choice of experts (null: none), and back: one that was
+/// written without begins at zero. Throws Error (bad_data) when it is of other experts.
+void keep_expert_bias(io::CheckpointInfo& info, const optim::ExpertBias* bias);
+void load_expert_bias(device::Context& context, const io::CheckpointInfo& info,
+                      optim::ExpertBias* bias);
 
 /// Reads the weights of a rank for evaluation or generation, rounded to their dtype.
 void load_weights(device::Context& context, io::CheckpointReader& reader,

@@ -109,6 +109,7 @@ std::string Trainer::load(const std::filesystem::path& folder, bool tells) {
   state_.samples_consumed = info.samples_consumed;
   state_.num_left_out = info.step - info.adam_step;
   num_spikes_ = info.num_spikes;
+  load_expert_bias(rank_context_.context, info, model_.memory.expert_bias.get());
   weights_from_master();
   if (!tells) return {};
   limit_length();
@@ -158,21 +159,24 @@ void Trainer::record_passed_over() {
 }
 
 io::CheckpointInfo Trainer::checkpoint_info() const {
-  return {.step = state_.step,
-          .samples_consumed = state_.samples_consumed,
-          .tokens_consumed = state_.samples_consumed *
-                             static_cast<std::uint64_t>(parameters_.training.sequence_length),
-          .adam_step = state_.step - state_.num_left_out,
-          .num_spikes = guard_->num_spikes(),
-          .resolved_input = config::to_toml(parameters_),
-          .tokenizer_identity = training_data_.tokenizer_identity(),
-          .data_identity = training_data_.identity(),
-          .allowed_changes = allowed_changes_,
-          .build = build_,
-          .grid = rank_context_.grid.describe(),
-          .num_ranks = session_.size(),
-          .saved_at = std::time(nullptr),
-          .job = job_};
+  io::CheckpointInfo info{
+      .step = state_.step,
+      .samples_consumed = state_.samples_consumed,
+      .tokens_consumed = state_.samples_consumed *
+                         static_cast<std::uint64_t>(parameters_.training.sequence_length),
+      .adam_step = state_.step - state_.num_left_out,
+      .num_spikes = guard_->num_spikes(),
+      .resolved_input = config::to_toml(parameters_),
+      .tokenizer_identity = training_data_.tokenizer_identity(),
+      .data_identity = training_data_.identity(),
+      .allowed_changes = allowed_changes_,
+      .build = build_,
+      .grid = rank_context_.grid.describe(),
+      .num_ranks = session_.size(),
+      .saved_at = std::time(nullptr),
+      .job = job_};
+  keep_expert_bias(info, model_.memory.expert_bias.get());
+  return info;
 }
 
 }  // namespace espalier::train

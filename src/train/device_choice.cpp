@@ -339,8 +339,11 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
           hosts[0], headings[0], rank, hosts[rank], headings[rank]));
 }
 
-void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm) {
-  gemm.adopt_algorithms(session.world().broadcast(gemm.choices(), 0));
+void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm, int num_stages) {
+  // Those of rank 0 first; the other stages add what it does not multiply.
+  for (int stage = 0; stage < num_stages; ++stage)
+    gemm.adopt_algorithms(
+        session.world().broadcast(gemm.choices(), stage * (session.size() / num_stages)));
   if (session.rank() == 0) gemm.save_algorithms();
 }
 

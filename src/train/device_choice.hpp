@@ -55,8 +55,9 @@ void require_same_products(parallel::MpiSession& session, const device::Gemm& ge
 /// Every rank takes the matrix algorithms that rank 0 has measured, and only those, so that equal
 /// products have equal bits everywhere, and rank 0 keeps them for the next run (collective). For
 /// when every product has been met: nothing is measured later. Graphs that were captured before
-/// keep the old ones (Context::use_graphs forgets them). The ranks have the same products.
-void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm);
+/// keep the old ones (Context::use_graphs forgets them). The ranks of a stage have the same
+/// products; of `num_stages` each adds those that the ones before it do not have.
+void share_gemm_algorithms(parallel::MpiSession& session, device::Gemm& gemm, int num_stages = 1);
 
 /// Among the small files of a checkpoint of a GPU run.
 inline constexpr const char* kGemmChoicesFile = "gemm_choices.txt";

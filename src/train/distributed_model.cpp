@@ -65,11 +65,21 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
       communicators(parallel::make_communicators(
           session, rank_context.grid, memory.parameter_store->gradient_spans(),
           &rank_context.context, collective_library(p.device), p.parallel.overlap_tensor)),
-      stage(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
-            communicators) {
+      link(rank_context.grid.shape().pipeline == 1
+               ? nullptr
+               : parallel::make_pipeline_link(session, rank_context.grid,
+                                              memory.assignment.placement, rank_context.context,
+                                              collective_library(p.device))),
+      stages(memory.architecture, *memory.weights, *memory.activations, rank_context.context,
+             communicators) {
   memory.parameter_store->connect(communicators);
   register_activations(communicators, memory.activation_arena);
-  stage.set_weight_use(*memory.parameter_store);
+  stages.set_weight_use(*memory.parameter_store);
+}
+
+StepModel DistributedModel::step_model(RankContext& rank_context) {
+  return plan::step_model(rank_context.context, rank_context.grid, communicators, stages, memory,
+                          link.get());
 }
 
 }  // namespace espalier::train

@@ -3,9 +3,11 @@
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
-#include "model/stage.hpp"
+#include "model/rank_stages.hpp"
 #include "parallel/comm/session.hpp"
+#include "parallel/pipeline_link.hpp"
 #include "plan/memory_plan.hpp"
+#include "train/step/step.hpp"
 
 namespace espalier::train {
 
@@ -41,7 +43,7 @@ config::Parameters with_memory_settled(parallel::MpiSession& session,
                                        const RankContext& rank_context);
 
 /// The model on the grid, with all that training it takes: the memory that was planned, the
-/// communicators of its groups, which reach it as register_activations says, the stage
+/// communicators of its groups, which reach it as register_activations says, the rank's stages
 /// over both (collective). The weights are still zero.
 struct DistributedModel {
   /// `rank_context` must outlive it. Throws Error (bad_configuration) when the memory cannot be
@@ -53,7 +55,11 @@ struct DistributedModel {
 
   plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
-  model::Stage stage;  ///< waits for the weights of a bucket before it uses them
+  std::unique_ptr<parallel::PipelineLink> link;  ///< null without a pipeline
+  model::RankStages stages;  ///< they wait for the weights of a bucket before they use them
+
+  /// What a training step takes; lives as long as this and the rank's context.
+  StepModel step_model(RankContext& rank_context);
 };
 
 }  // namespace espalier::train

@@ -3,11 +3,13 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "data/batch.hpp"
 #include "model/stage.hpp"
 #include "parallel/layout/grid.hpp"
 #include "train/dataset.hpp"
+#include "train/distributed_model.hpp"
 
 namespace espalier::train {
 
@@ -46,10 +48,23 @@ struct EvaluationSet {
   data::DocumentRule documents = {};
 };
 
+/// Forward passes of a model on this rank's grid.
+struct ForwardLosses {
+  /// Micro-batches that are best passed through it together.
+  int group = 1;
+  /// The sums of the token losses of so many micro-batches, as few as the group or fewer; 0 where
+  /// another stage has the head. Collective over the ranks of a model.
+  std::function<std::vector<double>(int count, const std::function<model::Batch(int)>& load)> pass;
+};
+/// Of a stage that is the whole model.
+ForwardLosses forward_losses(model::Stage& stage);
+/// Of a model in training, between steps: over the stages of its pipeline. Both outlive it.
+ForwardLosses forward_losses(RankContext& rank_context, DistributedModel& model);
+
 /// Mean loss over the first `sequences` samples of `set` in order (0: all), shared out over the
 /// data axis, or over those before `may_go_on` (empty: always) says no. `round_s`: of an evaluation
 /// before, 0 where there was none. Collective; the same result on every rank.
-Evaluation evaluate(model::Stage& stage, parallel::GridCommunicators& communicators,
+Evaluation evaluate(const ForwardLosses& losses, parallel::GridCommunicators& communicators,
                     const parallel::ProcessGrid& grid, const EvaluationSet& set,
                     std::int64_t micro_batch_size, std::int64_t sequence_length,
                     std::int64_t sequences, const MayGoOn& may_go_on = {}, double round_s = 0.0);

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +47,7 @@ struct StepReport {
   double grad_norm = 0.0;
   double learning_rate = 0.0;
   double seconds = 0.0;
+  std::optional<model::ExpertLoad> experts = {};  ///< of a model that has some
 };
 
 /// What a validation found, the same on every rank.

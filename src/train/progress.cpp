@@ -69,6 +69,7 @@ void Progress::after_step(const StepReport& report) {
     return;
   }
   log::info("{}", format(report, seconds_since_line_, steps_since_line_));
+  if (report.experts) log::info("  experts: {}", report.experts->describe());
   steps_since_line_ = 0;
   seconds_since_line_ = 0.0;
 }

@@ -176,6 +176,7 @@ void Replay::load(const fs::path& folder) {
   state_.step = state_.first_step = state_.continued_step = info.step;
   state_.samples_consumed = info.samples_consumed;
   state_.num_left_out = info.step - info.adam_step;
+  load_expert_bias(rank_context_.context, info, model_.memory.expert_bias.get());
   model_.memory.optimizer->weights_from_master(rank_context_.context);
   model_.memory.parameter_store->gather(rank_context_.context);
   resume_gemm_algorithms(session_, rank_context_.context.gemm(), folder);

@@ -164,7 +164,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
             describe_interval(parameters.checkpoint));
   activity::enter("opening history.csv, validation.csv and run.log");
   if (session.rank() == 0) {
-    log_.emplace(*lock_, state_.step);
+    log_.emplace(*lock_, state_.step, model_.memory.architecture.num_sparse_layers() > 0);
     events_.emplace(lock_->directory(), job_files_.job);
     keep_input(lock_->directory(), job_files_.job, parameters_);
     log::set_sink([this](std::string_view text) {

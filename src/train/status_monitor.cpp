@@ -34,6 +34,10 @@ void StatusMonitor::after_step(const StepReport& report) {
     status.loss = report.loss;
     status.grad_norm = report.grad_norm;
     status.learning_rate = report.learning_rate;
+    if (report.experts) {
+      status.expert_load = report.experts->busiest().largest;
+      status.balance_loss = report.experts->balance_loss;
+    }
     status.tokens_per_second = rates.tokens_per_second;
     status.mfu = rates.mfu;
     status.eta_s = static_cast<double>(run_.parameters.training.steps - report.step) * step_s;

@@ -63,6 +63,8 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
   sums.insert(sums.end(), mine.begin(), mine.end());
   const auto num_scalars = static_cast<std::ptrdiff_t>(sums.size());
   sums.insert(sums.end(), of_rank.square_sums.begin(), of_rank.square_sums.end());
+  const auto norms_end = static_cast<std::ptrdiff_t>(sums.size());
+  of_rank.experts.append_to(sums);
   {
     const activity::Scope waiting("exchange between the ranks");
     run_.session.world().all_reduce_sum(sums);
@@ -79,7 +81,9 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
     log::print_warnings(run_.session.world().all_gather(log::HeldWarnings::take()));
   if (sums[1 + kPartDone] == static_cast<double>(run_.session.size())) checkpoints_.next_part();
   if (told(kSaveDue)) checkpoints_.save_after_step();
-  return {.loss = sums[0], .square_sums = {sums.begin() + num_scalars, sums.end()}};
+  return {.loss = sums[0],
+          .square_sums = {sums.begin() + num_scalars, sums.begin() + norms_end},
+          .experts = model::ExpertStatistics::from({sums.begin() + norms_end, sums.end()})};
 }
 
 }  // namespace espalier::train

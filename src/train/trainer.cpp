@@ -20,13 +20,17 @@ std::optional<StepReport> Trainer::train_step() {
   if (!result.updated) ++state_.num_left_out;
   deadline_.step_done(control_.elapsed_s());
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  std::optional<model::ExpertLoad> experts;
+  if (result.experts.exist())
+    experts = model::ExpertLoad::of(result.experts, model_.memory.architecture);
   return StepReport{.step = state_.step,
                     .tokens = state_.samples_consumed *
                               static_cast<std::uint64_t>(parameters_.training.sequence_length),
                     .loss = result.loss,
                     .grad_norm = result.grad_norm,
                     .learning_rate = learning_rate,
-                    .seconds = seconds};
+                    .seconds = seconds,
+                    .experts = std::move(experts)};
 }
 
 // The step loop. What else happens at a step is in the monitors (Trainer::add_monitors).

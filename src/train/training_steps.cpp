@@ -38,10 +38,10 @@ TrainingSteps::Taken TrainingSteps::take(const StepHooks& hooks) {
   const double learning_rate = optim::learning_rate_at(parameters_.optimizer, parameters_.schedule,
                                                        state_.step + 1, training.steps);
   const StepResult result =
-      training_step(plan::step_model(rank_context_.context, rank_context_.grid,
-                                     model_.communicators, model_.stage, model_.memory),
+      training_step(model_.step_model(rank_context_),
                     {.num_micro_batches = batch_shape_.num_micro_batches,
                      .num_targets = num_targets,
+                     .num_sequences = training.global_batch_size,
                      .load =
                          [this](std::int64_t micro) {
                            auto phase = rank_context_.context.profiler().scope(Phase::data);
@@ -60,13 +60,26 @@ TrainingSteps::Taken TrainingSteps::take(const StepHooks& hooks) {
 
 void TrainingSteps::warm_up() {
   if (rank_context_.gpu == nullptr) return;
-  // The second adds to the weights' gradients, which is another product than the first's.
+  // The second adds to the weights' gradients, which is another product than the first's. Stages
+  // pass on what happens to be in their buffers: no message is waited for.
   const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
   data::load_micro_batch(data_.sources(), batch_shape_, state_.samples_consumed, 0, batch_);
-  for (std::int64_t micro = 0; micro < num; ++micro)
-    model_.stage.train(as_batch(batch_), 1.0F, /*first=*/micro == 0, [](int) {});
-  model_.stage.take_loss_sum();
-  share_gemm_algorithms(session_, rank_context_.context.gemm());
+  const StepModel model = model_.step_model(rank_context_);
+  for (std::int64_t micro = 0; micro < num; ++micro) {
+    for (const bool forward : {true, false})
+      for (const pipeline::Step& step : model.part.program.steps)
+        if (step.kind == pipeline::StepKind::compute && step.action.micro_batch == micro &&
+            is_forward(step.action) == forward)
+          take_pass(model, step, [&] { return as_batch(batch_); },
+                    {.loss_scale = 1.0F,
+                     .first = micro == 0,
+                     .last = micro + 1 == num,
+                     .bucket_done = [](int) {}});
+  }
+  model_.stages.take_loss_sum();
+  model_.stages.take_expert_statistics();
+  share_gemm_algorithms(session_, rank_context_.context.gemm(),
+                        rank_context_.grid.shape().pipeline);
   rank_context_.context.use_graphs(parameters_.device.graphs);
   rank_context_.context.profiler().reset();
 }

@@ -58,8 +58,8 @@ void ValidationMonitor::validate() {
     return !exchange_.is_urgent();
   };
   const Evaluation result =
-      evaluate(run_.model.stage, run_.model.communicators, run_.rank_context.grid,
-               {&data_.stream(), data_.bytes_per_token(), documents_},
+      evaluate(forward_losses(run_.rank_context, run_.model), run_.model.communicators,
+               run_.rank_context.grid, {&data_.stream(), data_.bytes_per_token(), documents_},
                run_.parameters.training.micro_batch_size, run_.parameters.training.sequence_length,
                run_.parameters.validation.sequences, may_go_on, round_s_);
   round_s_ = result.round_s;

@@ -34,25 +34,62 @@ std::string describe_not_finite(parallel::Communicator& world, const StepSums& o
 
 }  // namespace
 
+void take_pass(const StepModel& m, const pipeline::Step& step,
+               const std::function<model::Batch()>& load, model::Stage::BackwardPass backward) {
+  model::Stage& stage = m.stages[m.part.placement.chunk_of(step.action.stage)];
+  backward.d_output = m.part.input_of(step);
+  backward.d_input = m.part.output_of(step);
+  switch (step.action.kind) {
+    case pipeline::ActionKind::forward:
+      stage.load(step.slot, load());
+      return stage.forward(step.slot, m.part.input_of(step), m.part.output_of(step));
+    case pipeline::ActionKind::backward:
+      return stage.backward(step.slot, backward);
+    case pipeline::ActionKind::backward_inputs:
+      return stage.backward_inputs(step.slot, step.weight_slot, backward);
+    case pipeline::ActionKind::backward_weights:
+      return stage.backward_weights(step.slot, step.weight_slot, backward);
+  }
+}
+
+// The program of a rank without a pipeline is the forward and the backward pass of one micro-batch
+// after another. The gradients of a stage are made in the order of the micro-batches in every
+// program, so that they have the same bits; the last one completes them.
+void pass_micro_batches(const StepModel& m, const StepBatches& batches, float gradient_factor) {
+  const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
+  const float loss_scale = static_cast<float>(1.0 / num_targets) * gradient_factor;
+  std::int64_t forwards = 0;
+  play(m.context, m.part, [&](const pipeline::Step& step) {
+    const std::int64_t micro = step.action.micro_batch;
+    forwards += is_forward(step.action) ? 1 : 0;
+    const bool last = micro + 1 == batches.num_micro_batches;
+    const auto reduce_last = [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); };
+    take_pass(m, step, [&] { return batches.load(micro); },
+              {.loss_scale = loss_scale,
+               .first = micro == 0,
+               .last = last,
+               .bucket_done = reduce_last,
+               .num_sequences = static_cast<double>(batches.num_sequences)});
+  });
+  ESPALIER_ASSERT(forwards == batches.num_micro_batches * m.part.placement.chunks,
+                  "{} forward passes of {} micro-batches", forwards, batches.num_micro_batches);
+}
+
 StepResult training_step(const StepModel& m, const StepBatches& batches, const StepUpdate& update,
                          const StepHooks& hooks) {
   const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
-  for (std::int64_t micro = 0; micro < batches.num_micro_batches; ++micro) {
-    const bool last = micro + 1 == batches.num_micro_batches;
-    m.stage.train(batches.load(micro),
-                  static_cast<float>(1.0 / num_targets) * hooks.fault.gradient_factor,
-                  /*first=*/micro == 0,
-                  [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); });
-  }
-  const double loss = m.stage.take_loss_sum() * hooks.fault.loss_factor;
+  pass_micro_batches(m, batches, hooks.fault.gradient_factor);
+  const double loss = m.stages.take_loss_sum() * hooks.fault.loss_factor;
   const std::span<const double> square_sums = m.gradient_norm.square_sums(m.context);
-  const StepSums of_rank{.loss = loss, .square_sums = {square_sums.begin(), square_sums.end()}};
+  const StepSums of_rank{.loss = loss,
+                         .square_sums = {square_sums.begin(), square_sums.end()},
+                         .experts = m.stages.take_expert_statistics()};
   const StepSums sums = hooks.exchange ? hooks.exchange(of_rank) : sum_over_ranks(m, of_rank);
   const double norm = std::sqrt(optim::squared_norm(sums.square_sums));
   StepFindings findings{.step = update.step, .loss = sums.loss / num_targets, .grad_norm = norm};
   if (!std::isfinite(sums.loss) || !std::isfinite(norm))
     findings.not_finite = describe_not_finite(*m.communicators.world, of_rank, sums);
-  StepResult result{.loss = findings.loss, .grad_norm = norm};
+  StepResult result{.loss = findings.loss, .grad_norm = norm, .experts = sums.experts};
   result.updated = hooks.judge ? hooks.judge(findings) : findings.not_finite.empty();
   if (!hooks.judge && !result.updated) fail_not_finite(findings, "Lower optimizer.learning_rate");
   if (!result.updated) return result;
@@ -63,6 +100,8 @@ StepResult training_step(const StepModel& m, const StepBatches& batches, const S
                       .gradient_scale = optim::clip_scale(norm, update.optimizer.max_grad_norm),
                       .step = update.step - update.num_left_out},
                      hooks.before_overwrite);
+  if (m.expert_bias != nullptr && sums.experts.exist())
+    m.expert_bias->update(m.context, sums.experts.choices);
   m.parameters.begin_gather(m.context);
   return result;
 }
@@ -82,10 +121,12 @@ StepSums sum_over_ranks(const StepModel& m, const StepSums& of_rank) {
   const auto phase = m.context.profiler().scope(device::Phase::clipping);
   std::vector<double> sums = of_rank.square_sums;
   sums.push_back(loss_share(m.grid, of_rank.loss));
+  of_rank.experts.append_to(sums);
   m.communicators.world->all_reduce_sum(sums);
-  const double loss = sums.back();
-  sums.pop_back();
-  return {.loss = loss, .square_sums = std::move(sums)};
+  const auto norms_end = sums.begin() + std::ssize(of_rank.square_sums);
+  return {.loss = *norms_end,
+          .square_sums = {sums.begin(), norms_end},
+          .experts = model::ExpertStatistics::from({norms_end + 1, sums.end()})};
 }
 
 }  // namespace espalier::train

@@ -7,11 +7,13 @@
 
 #include "config/parameters.hpp"
 #include "device/context.hpp"
-#include "model/stage.hpp"
+#include "model/rank_stages.hpp"
 #include "optim/adamw.hpp"
+#include "optim/expert_bias.hpp"
 #include "optim/gradient_norm.hpp"
 #include "parallel/comm/session.hpp"
 #include "parallel/layout/grid.hpp"
+#include "train/step/play.hpp"
 
 namespace espalier::train {
 
@@ -20,10 +22,12 @@ struct StepModel {
   device::Context& context;
   const parallel::ProcessGrid& grid;
   parallel::GridCommunicators& communicators;
-  model::Stage& stage;
+  model::RankStages& stages;
+  RankPart part;  ///< in the pipeline; without one, micro-batch after micro-batch
   parallel::ParameterStore& parameters;
   optim::GradientNorm& gradient_norm;
   optim::AdamW& optimizer;
+  optim::ExpertBias* expert_bias = nullptr;  ///< null: experts are chosen without
 };
 
 /// What a step learns from.
@@ -32,7 +36,10 @@ struct StepBatches {
   /// Targets that count, of all ranks: the loss is their mean. A step of documents of one token
   /// each may have none, and its loss and its gradient are 0.
   std::uint64_t num_targets;
-  /// The micro-batch of a number, in memory that lasts until the next one is loaded.
+  /// Of all ranks, for the losses that keep experts balanced, whose scale it is; 0: without them.
+  std::int64_t num_sequences = 0;
+  /// The micro-batch of a number, in memory that lasts until the next one is loaded. Every stage of
+  /// a pipeline loads it, each for what it needs of it.
   std::function<model::Batch(std::int64_t micro)> load;
 };
 
@@ -54,6 +61,7 @@ constexpr std::size_t kNumStepSignals = 8;
 struct StepSums {
   double loss = 0.0;                ///< of the tokens of all micro-batches
   std::vector<double> square_sums;  ///< of the gradients, by tensor (GradientNorm::square_sums)
+  model::ExpertStatistics experts = {};
 };
 
 /// What the sums of a step say before any weight changes; the same on every rank.
@@ -92,6 +100,7 @@ struct StepResult {
   double loss;  ///< mean over the targets, in nats
   double grad_norm;
   bool updated = true;  ///< else judge said no, and weights and moments are what they were
+  model::ExpertStatistics experts = {};
 };
 
 /// Throws Error (bad_numbers, met by every rank): what is not finite, and that no weight was
@@ -105,7 +114,17 @@ struct StepResult {
 StepResult training_step(const StepModel& model, const StepBatches& batches,
                          const StepUpdate& update, const StepHooks& hooks = {});
 
-/// The tensor ranks of a group all have the group's loss: what one of them adds to the sum of all.
+/// A pass of one of this rank's stages. `load` gives its micro-batch to a forward pass; `backward`
+/// says what a backward pass is to do, and gets its operands here.
+void take_pass(const StepModel& model, const pipeline::Step& step,
+               const std::function<model::Batch()>& load, model::Stage::BackwardPass backward);
+
+/// The forward and backward passes of a step on this rank, with the sums of gradients that become
+/// complete in them. `gradient_factor`: of the loss whose gradients they are.
+void pass_micro_batches(const StepModel& model, const StepBatches& batches, float gradient_factor);
+
+/// The tensor ranks of a group all have the group's loss, and stages without a head have 0: what a
+/// rank adds to the sum of all.
 double loss_share(const parallel::ProcessGrid& grid, double loss);
 
 /// An all-reduce of nothing but the sums. Collective.

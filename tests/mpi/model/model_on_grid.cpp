@@ -8,6 +8,7 @@
 
 #include "model/initialize.hpp"
 #include "parallel/comm/counting_communicator.hpp"
+#include "train/step/programs.hpp"
 
 namespace espalier::testing {
 
@@ -56,6 +57,18 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
   p.model.tie_word_embeddings = integer("tie_word_embeddings") != 0;
   const bool gpt2 = f.has_dataset("weights/transformer.wte.weight");
   p.model.model_type = gpt2 ? "gpt2" : integer("qk_norm") != 0 ? "qwen3" : "llama";
+  if (f.has_attribute("/", "num_experts")) {
+    p.model.model_type = "qwen3_moe";
+    p.model.num_experts = integer("num_experts");
+    p.model.num_experts_per_tok = integer("num_experts_per_tok");
+    p.model.moe_intermediate_size = integer("moe_intermediate_size");
+    p.model.norm_topk_prob = integer("norm_topk_prob") != 0;
+    if (f.has_attribute("/", "decoder_sparse_step"))
+      p.model.decoder_sparse_step = integer("decoder_sparse_step");
+    p.experts.balance = integer("with_balance") != 0 ? "huggingface" : "none";
+    if (f.has_attribute("/", "router_aux_loss_coef"))
+      p.model.router_aux_loss_coef = f.attribute("/", "router_aux_loss_coef");
+  }
   p.model.max_position_embeddings = integer("max_position_embeddings");
   p.model.rope_theta = f.attribute("/", "rope_theta");
   const auto rope = [&](const char* name, auto& value) {
@@ -87,7 +100,9 @@ config::Parameters parameters_of(const Hdf5Fixture& f, int tensor, int data, boo
 namespace {
 
 parallel::GridShape shape_of(const config::Parameters& p) {
-  return {.tensor = static_cast<int>(p.parallel.tensor), .data = static_cast<int>(p.parallel.data)};
+  return {.tensor = static_cast<int>(p.parallel.tensor),
+          .data = static_cast<int>(p.parallel.data),
+          .pipeline = static_cast<int>(p.parallel.pipeline)};
 }
 
 /// Rows and columns of `rectangle` out of a global tensor.
@@ -128,29 +143,35 @@ FixtureTensor read_tensor(const Hdf5Fixture& fixture, const std::string& folder,
 }  // namespace
 
 /// Counted, but for those of NCCL, which know their memory.
-static parallel::GridCommunicators communicators_of(const config::Parameters& p,
+static parallel::GridCommunicators communicators_of(parallel::MpiSession& on,
+                                                    const config::Parameters& p,
                                                     const parallel::ProcessGrid& grid,
                                                     const plan::TrainingMemory& memory,
                                                     const device::Context& context) {
-  auto made =
-      parallel::make_communicators(session(), grid, memory.parameter_store->gradient_spans(),
-                                   &context, library_of_test(), p.parallel.overlap_tensor);
+  auto made = parallel::make_communicators(on, grid, memory.parameter_store->gradient_spans(),
+                                           &context, library_of_test(), p.parallel.overlap_tensor);
   const bool over_nccl = library_of_test() == parallel::CollectiveLibrary::nccl;
   return over_nccl ? std::move(made) : parallel::counted(std::move(made));
 }
 
-ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on,
-                         WithoutWeights)
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> with_gpu,
+                         parallel::MpiSession& on, WithoutWeights)
     : parameters(p),
-      grid(shape_of(p), session().rank(),
-           parallel::views_of(p.model.num_key_value_heads, shape_of(p))),
-      gpu(std::move(on)),
+      grid(shape_of(p), on.rank(),
+           parallel::views_of(p.model.num_key_value_heads, shape_of(p),
+                              static_cast<int>(p.parallel.expert))),
+      gpu(std::move(with_gpu)),
       context(gpu, plan::workspace_elements(p, grid, gpu ? gpu->backend() : device::Backend::host)),
       memory(plan::TrainingMemory::backed(
           parameters, grid, context,
-          parallel::registered_memory(session(), grid, context, library_of_test()))),
-      communicators(communicators_of(parameters, grid, memory, context)),
-      stage(memory.architecture, *memory.weights, *memory.activations, context, communicators) {
+          parallel::registered_memory(on, grid, context, library_of_test()))),
+      communicators(communicators_of(on, parameters, grid, memory, context)),
+      link(grid.shape().pipeline == 1
+               ? nullptr
+               : parallel::make_pipeline_link(on, grid, memory.assignment.placement, context,
+                                              library_of_test())),
+      stages(memory.architecture, *memory.weights, *memory.activations, context, communicators),
+      stage(stages[0]) {
   memory.parameter_store->connect(communicators);
   const bool reached =
       parallel::register_buffers(communicators, memory.activation_arena.from_source());
@@ -158,8 +179,9 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
   REQUIRE(reached == (over_nccl && grid.shape().tensor > 1));
 }
 
-ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> on)
-    : ModelOnGrid(p, std::move(on), WithoutWeights{}) {
+ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gpu> with_gpu,
+                         parallel::MpiSession& on)
+    : ModelOnGrid(p, std::move(with_gpu), on, WithoutWeights{}) {
   for (optim::StateShard& state : memory.optimizer->state()) {
     std::vector<float> master(static_cast<std::size_t>(state.master.size()));
     model::initialize(memory.architecture, *memory.parameter_store->tensor_of(state.shard).spec,
@@ -172,7 +194,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
 }
 
 ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
-    : ModelOnGrid(p, gpu_of_test(), WithoutWeights{}) {
+    : ModelOnGrid(p, gpu_of_test(), session(), WithoutWeights{}) {
   optim::AdamW& optimizer = *memory.optimizer;
   for (optim::StateShard& state : optimizer.state()) {
     const parallel::TensorSpec& spec = *optimizer.store().tensor_of(state.shard).spec;
@@ -204,21 +226,33 @@ ModelOnGrid::Tokens ModelOnGrid::share_of(const std::vector<std::uint32_t>& toke
 double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t num_sequences) {
   const Tokens share = share_of(tokens, num_sequences);
   const double total = static_cast<double>(num_sequences * parameters.training.sequence_length);
-  stage.train(share.view(), static_cast<float>(1.0 / total), /*first=*/true, [&](int bucket) {
-    memory.parameter_store->accumulated(context, bucket, /*last=*/true);
-  });
-  std::array<double, 1> loss{train::loss_share(grid, stage.take_loss_sum())};
-  communicators.world->all_reduce_sum(loss);
-  return loss[0] / total;
+  stage.train(share.view(), {.loss_scale = static_cast<float>(1.0 / total),
+                             .first = true,
+                             .last = true,
+                             .bucket_done =
+                                 [&](int bucket) {
+                                   memory.parameter_store->accumulated(context, bucket,
+                                                                       /*last=*/true);
+                                 },
+                             .num_sequences = static_cast<double>(num_sequences)});
+  std::vector<double> sums{train::loss_share(grid, stage.take_loss_sum())};
+  stage.take_expert_statistics().append_to(sums);
+  communicators.world->all_reduce_sum(std::span<double>(sums));
+  expert_statistics = model::ExpertStatistics::from(std::span(sums).subspan(1));
+  return sums[0] / total;
 }
 
 train::StepResult ModelOnGrid::step(const train::StepBatches& batches, std::int64_t step,
                                     const train::StepHooks& hooks) {
   config::OptimizerParameters unclipped = parameters.optimizer;
   unclipped.max_grad_norm = 0.0;
-  return train::training_step(plan::step_model(context, grid, communicators, stage, memory),
-                              batches,
-                              {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
+  config::Parameters p = parameters;  // some tests take other steps than those of their parameters
+  p.training.global_batch_size =
+      batches.num_micro_batches * p.training.micro_batch_size * grid.shape().data;
+  memory.program = train::training_program(p, grid);
+  return train::training_step(
+      plan::step_model(context, grid, communicators, stages, memory, link.get()), batches,
+      {.optimizer = unclipped, .learning_rate = 0.01, .step = step}, hooks);
 }
 
 double ModelOnGrid::max_over_ranks(double value) {

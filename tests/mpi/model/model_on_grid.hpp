@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "device/context.hpp"
-#include "model/stage.hpp"
+#include "model/rank_stages.hpp"
 #include "parallel/comm/session.hpp"
+#include "parallel/pipeline_link.hpp"
 #include "plan/memory_plan.hpp"
 #include "support/hdf5_fixture.hpp"
 #include "train/step/step.hpp"
@@ -33,8 +34,9 @@ config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int dat
 struct ModelOnGrid {
   ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters);
 
-  /// Weights from the seed of `parameters`.
-  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu);
+  /// Weights from the seed of `parameters`. `on`: whose ranks the grid has.
+  ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
+              parallel::MpiSession& on = session());
 
   /// Forward and backward of this data rank's share of `tokens` (sequences, S+1), then the
   /// reductions. Returns the mean loss over all sequences.
@@ -67,12 +69,15 @@ struct ModelOnGrid {
   device::Context context;
   plan::TrainingMemory memory;
   parallel::GridCommunicators communicators;
-  model::Stage stage;
+  std::unique_ptr<parallel::PipelineLink> link;  ///< null without a pipeline
+  model::RankStages stages;
+  model::Stage& stage;                        ///< the only one of a rank, without a pipeline
+  model::ExpertStatistics expert_statistics;  ///< of all ranks, in the last train
 
  private:
   struct WithoutWeights {};
   ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
-              WithoutWeights);
+              parallel::MpiSession& on, WithoutWeights);
   /// Of this data rank's share of the fixture's tokens, (T, V_loc).
   std::vector<float> logits(const Hdf5Fixture& fixture);
 };

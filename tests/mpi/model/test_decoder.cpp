@@ -31,8 +31,8 @@ double logits_error(const Hdf5Fixture& fixture, std::int64_t position,
 }  // namespace
 
 TEST_CASE("greedy decoding continues as transformers' generate does") {
-  const auto name =
-      GENERATE(as<std::string>{}, "untied_k2", "llama3", "llama2", "dynamic", "yarn", "gpt2");
+  const auto name = GENERATE(as<std::string>{}, "untied_k2", "llama3", "llama2", "dynamic", "yarn",
+                             "gpt2", "moe", "moe_mixed");
   const Hdf5Fixture fixture(testing::fixture_path(name));
   const int tensor = testing::session().size();
   CAPTURE(name, tensor);

@@ -100,8 +100,9 @@ TEST_CASE("a second micro-batch is added to the gradients of the first") {
   ModelOnGrid model(fixture, p);
   const std::vector<std::uint32_t> tokens = fixture.words("tokens");
   for (const int b : {0, 1})
-    model.stage.train({.samples = device::view_of(tokens.data() + b * 25, 1, 25), .num_counted = 1},
-                      1.0F / 48.0F, b == 0, [](int) {});
+    model.stage.train(
+        {.samples = device::view_of(tokens.data() + b * 25, 1, 25), .num_counted = 1},
+        {.loss_scale = 1.0F / 48.0F, .first = b == 0, .last = b == 1, .bucket_done = [](int) {}});
   CHECK(model.gradient_error(fixture) < 1e-5);
 }
 

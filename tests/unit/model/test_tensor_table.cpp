@@ -222,7 +222,8 @@ TEST_CASE("a rank's views follow GPT-2's table, and q and k need no buffer of th
       CHECK_FALSE(allocation.label.ends_with(" qk"));
       CHECK(allocation.label.find("rope") == std::string::npos);
     }
-    CHECK(activations.slots[0].blocks[1].qk.stride == activations.slots[0].blocks[1].qkv.stride);
+    const model::BlockActivations& block = activations.chunks[0].slots[0].blocks[1];
+    CHECK(block.qk.stride == block.qkv.stride);
   }
 }
 

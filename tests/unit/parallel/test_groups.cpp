@@ -229,7 +229,7 @@ TEST_CASE("without expert ranks the gradients of experts are summed where the ro
   });
 }
 
-TEST_CASE("a rank's number follows from its place, and the corners are the ends of the axes") {
+TEST_CASE("a rank's number follows from its place, and corners are the ends of each stage's axes") {
   for_shapes([](const GridShape& shape) {
     const std::vector<GridPlace> all = places(shape);
     std::vector<int> corners;
@@ -238,7 +238,7 @@ TEST_CASE("a rank's number follows from its place, and the corners are the ends 
       REQUIRE(rank_at(shape, place) == rank);
       const auto at_an_end = [](int i, int n) { return i == 0 || i == n - 1; };
       if (at_an_end(place.tensor, shape.tensor) && at_an_end(place.context, shape.context) &&
-          at_an_end(place.data, shape.data) && at_an_end(place.pipeline, shape.pipeline))
+          at_an_end(place.data, shape.data))
         corners.push_back(rank);
     }
     REQUIRE(corner_ranks(shape) == corners);

@@ -1,0 +1,176 @@
+// Stages on several ranks have the bits of one rank that takes one micro-batch after another.
+#include <catch2/catch.hpp>
+#include <cstring>
+#include <optional>
+
+#include "base/text.hpp"
+#include "mpi/model/model_on_grid.hpp"
+
+namespace espalier {
+namespace {
+
+using testing::ModelOnGrid;
+
+constexpr int kSteps = 3;
+constexpr std::int64_t kLength = 16;
+
+struct Case {
+  std::string schedule;
+  int pipeline, chunks = 0, tensor = 1, data = 1;
+  std::int64_t micro_batches = 4;
+  bool tied = true, sequence_parallel = false;
+  std::string dtype = "float32", recompute = "none", family = "qwen3";
+  int zero_stage = 1;
+  std::vector<std::int64_t> stage_layers = {};
+  bool leaves_out_targets = false;  ///< some micro-batches have none
+};
+
+config::Parameters parameters_of(const Case& c) {
+  config::Parameters p;
+  p.model.model_type = c.family;
+  p.model.vocab_size = 67;
+  p.model.hidden_size = 48;
+  p.model.intermediate_size = 40;
+  p.model.num_hidden_layers = 6;
+  p.model.num_attention_heads = 4;
+  p.model.num_key_value_heads = c.family == "gpt2" ? 4 : 2;
+  p.model.head_dim = 12;
+  p.model.tie_word_embeddings = c.tied;
+  p.model.max_position_embeddings = 32;
+  p.parallel.tensor = c.tensor;
+  p.parallel.data = c.data;
+  p.parallel.pipeline = c.pipeline;
+  p.parallel.schedule = c.schedule;
+  p.parallel.chunks = c.chunks;
+  p.parallel.stage_layers = c.stage_layers;
+  p.parallel.sequence_parallel = c.sequence_parallel;
+  p.parallel.zero_stage = c.zero_stage;
+  p.memory.recompute = c.recompute;
+  p.training.sequence_length = kLength;
+  p.training.micro_batch_size = 1;
+  p.training.global_batch_size = c.micro_batches * c.data;
+  p.training.loss_chunk_tokens = 7;
+  p.training.dtype = c.dtype;
+  return p;
+}
+
+/// Losses, norms, and all weights and moments, a line each, the same on every rank.
+std::string outcome(const Case& c, parallel::MpiSession& on) {
+  ModelOnGrid model(parameters_of(c), testing::gpu_of_test(), on);
+  model.stages.set_weight_use(*model.memory.parameter_store);
+  std::vector<std::uint32_t> tokens(static_cast<std::size_t>(kLength + 1));
+  std::string text;
+  for (int step = 1; step <= kSteps; ++step) {
+    const auto load = [&](std::int64_t micro) {
+      const std::int64_t sample =
+          (step * c.data + model.grid.data_rank()) * c.micro_batches + micro;
+      for (std::size_t i = 0; i < tokens.size(); ++i)
+        tokens[i] =
+            static_cast<std::uint32_t>((sample * 31 + static_cast<std::int64_t>(i * i)) % 67);
+      return model::Batch{.samples = device::view_of(tokens.data(), 1, kLength + 1),
+                          .num_counted = c.leaves_out_targets && sample % 3 == 0 ? 0 : 1};
+    };
+    const train::StepResult result =
+        model.step({.num_micro_batches = c.micro_batches, .num_targets = 64, .load = load}, step);
+    text += fmt::format("loss {:a} norm {:a}\n", result.loss, result.grad_norm);
+  }
+  model.memory.parameter_store->wait_for_gathers(model.context);
+  std::string mine;
+  for (const optim::StateShard& state : model.memory.optimizer->state()) {
+    const parallel::LocalTensor& tensor = model.memory.parameter_store->tensor_of(state.shard);
+    BytesHash hash;
+    for (const device::View& view : {state.master, state.m, state.v}) {
+      const std::vector<float> values = model.context.download<float>(view);
+      hash.add(std::as_bytes(std::span(values)));
+    }
+    if (state.shard.writes)
+      mine += fmt::format("{} {} {} {:x}\n", tensor.spec->name, state.shard.rectangle.row_begin,
+                          state.shard.rectangle.col_begin, hash.value());
+  }
+  std::vector<std::string> lines;
+  for (const std::string& of_rank : on.world().all_gather(mine))
+    for (std::size_t begin = 0; begin < of_rank.size(); begin = of_rank.find('\n', begin) + 1)
+      lines.push_back(of_rank.substr(begin, of_rank.find('\n', begin) - begin));
+  std::sort(lines.begin(), lines.end());
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+void check(const Case& c) {
+  parallel::MpiSession& all = testing::session();
+  const int ranks = c.pipeline * c.tensor * c.data;
+  if (ranks != all.size()) return;
+  CAPTURE(c.schedule, c.pipeline, c.chunks, c.tensor, c.data, c.micro_batches, c.tied, c.dtype,
+          c.recompute, c.family, c.zero_stage, c.sequence_parallel);
+  Case plain = c;
+  plain.pipeline = 1;
+  std::string expected;
+  if (const auto first = all.first_ranks(c.tensor * c.data)) expected = outcome(plain, *first);
+  expected = all.world().broadcast(expected, 0);
+  CHECK(outcome(c, all) == expected);
+}
+
+struct Way {
+  const char* schedule;
+  int chunks;
+};
+const std::vector<Way> kWays = {{"gpipe", 0}, {"1f1b", 0}, {"zb-h1", 0},     {"interleaved", 2},
+                                {"zb1p", 2},  {"zb-v", 2}, {"dualpipe-v", 2}};
+
+}  // namespace
+
+TEST_CASE("every schedule has the bits of no pipeline") {
+  const int size = testing::session().size();
+  for (const Way& way : kWays)
+    for (const bool tied : {true, false})
+      for (const char* dtype : {"float32", "bfloat16"}) {
+        Case c{.schedule = way.schedule, .pipeline = 2, .chunks = way.chunks};
+        c.tied = tied;
+        c.dtype = dtype;
+        if (size == 2) check(c);
+        c.pipeline = 4;
+        c.micro_batches = 8;
+        if (c.dtype == "float32" || tied) check(c);
+        c.pipeline = 2;
+        c.micro_batches = 4;
+        if (size != 4 || (c.dtype == "float32") != tied) continue;
+        c.tensor = 2;
+        c.sequence_parallel = tied;
+        check(c);
+        c.tensor = 1;
+        c.data = 2;
+        c.sequence_parallel = false;
+        check(c);
+      }
+}
+
+TEST_CASE("a pipeline's edges have the bits of no pipeline") {
+  // Fewer micro-batches than stages; stages without blocks; micro-batches without targets; blocks
+  // that recompute; GPT-2's parts; state that every data rank has.
+  for (const Case& c : std::vector<Case>{
+           {.schedule = "1f1b", .pipeline = 2, .micro_batches = 1},
+           {.schedule = "1f1b", .pipeline = 4, .micro_batches = 3},
+           {.schedule = "zb-h1", .pipeline = 4, .micro_batches = 2},
+           {.schedule = "zb-v", .pipeline = 4, .chunks = 2, .micro_batches = 1},
+           {.schedule = "1f1b", .pipeline = 2, .stage_layers = {6, 0}},
+           {.schedule = "zb-h1", .pipeline = 4, .tied = false, .stage_layers = {0, 6, 0, 0}},
+           {.schedule = "zb-v", .pipeline = 2, .stage_layers = {0, 3, 0, 3}},
+           {.schedule = "interleaved",
+           .pipeline = 4,
+           .chunks = 2,
+           .stage_layers = {1, 1, 0, 1, 0, 1, 1, 1}},
+           {.schedule = "zb-h1", .pipeline = 2, .leaves_out_targets = true},
+           {.schedule = "1f1b", .pipeline = 2, .data = 2, .leaves_out_targets = true},
+           {.schedule = "zb-h1", .pipeline = 2, .recompute = "selective"},
+           {.schedule = "zb1p", .pipeline = 2, .chunks = 2, .recompute = "mlp"},
+           {.schedule = "dualpipe-v",
+           .pipeline = 2,
+           .chunks = 2,
+           .dtype = "bfloat16",
+           .recompute = "full"},
+           {.schedule = "zb-v", .pipeline = 2, .chunks = 2, .family = "gpt2"},
+           {.schedule = "1f1b", .pipeline = 2, .data = 2, .zero_stage = 0}})
+    check(c);
+}
+
+}  // namespace espalier

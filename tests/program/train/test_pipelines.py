@@ -1,0 +1,87 @@
+"""Whole runs over the stages of a pipeline have the bits of runs without one."""
+import csv
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from support.runs import RunCase, espalier  # noqa: E402
+
+
+class Pipelines(RunCase):
+    OPTIONS = ["training.steps=8", "checkpoint.interval=4", "validation.interval=4",
+               "model.num_hidden_layers=4"]
+
+    def validation(self, name):
+        with open(self.folder / name / "validation.csv", newline="") as file:
+            return [(row["step"], row["loss"]) for row in csv.DictReader(file)]
+
+    def tensors(self, name):
+        """What a checkpoint holds, by `inspect`: hashes of every tensor's weights and moments."""
+        folder = self.folder / name / "checkpoints"
+        newest = max(folder.glob("step_*"), key=lambda path: path.name)
+        return newest
+
+    def same_checkpoint(self, one, other):
+        output = espalier(1, "inspect", self.tensors(one), self.tensors(other))
+        self.assertIn("same", output)
+
+    def test_schedules_and_grids(self):
+        for tied in ("true", "false"):
+            model = f"model.tie_word_embeddings={tied}"
+            self.train(f"plain-{tied}", *self.OPTIONS, model)
+            for schedule, pipeline, *grid in (
+                    ("1f1b", 2), ("zb-v", 2), ("interleaved", 2, "parallel.chunks=2"),
+                    ("zb-h1", 4)):
+                name = f"{schedule}-{pipeline}-{tied}"
+                output = self.train(name, *self.OPTIONS, model, f"parallel.pipeline={pipeline}",
+                                    f"parallel.schedule={schedule}", *grid, ranks=pipeline)
+                self.assertIn(f"pipeline: {schedule}", output)
+                self.assertEqual(self.history(name), self.history(f"plain-{tied}"), name)
+                self.assertEqual(self.validation(name), self.validation(f"plain-{tied}"), name)
+
+    def test_beside_tensor_and_data_ranks(self):
+        for axis in ("tensor", "data"):
+            beside = f"parallel.{axis}=2"
+            self.train(f"{axis}", *self.OPTIONS, beside, ranks=2)
+            self.train(f"{axis}-pipeline", *self.OPTIONS, beside, "parallel.pipeline=2", ranks=4)
+            self.assertEqual(self.history(f"{axis}-pipeline"), self.history(axis))
+            self.assertEqual(self.validation(f"{axis}-pipeline"), self.validation(axis))
+
+    def test_a_run_goes_on_with_other_pipelines(self):
+        options = ["model.num_hidden_layers=4", "schedule.name=constant", "checkpoint.interval=4"]
+        self.train("whole", *options, "training.steps=16")
+        for part, pipeline in enumerate((1, 2, 4, 1)):
+            self.train("parts", *options, f"training.steps={4 * (part + 1)}",
+                       f"parallel.pipeline={pipeline}", ranks=pipeline)
+        self.assertEqual(self.history("parts"), self.history("whole"))
+        # A replay on the stages of a pipeline, and an evaluation with as many ranks.
+        output = espalier(2, "verify-resume", *self.keys("whole", *options, "training.steps=16",
+                                                         "parallel.pipeline=2"))
+        self.assertIn("the same", output)
+        one = espalier(1, "eval", *self.keys("whole", *options))
+        two = espalier(2, "eval", *self.keys("whole", *options, "parallel.pipeline=2"))
+        loss = [line for line in one.splitlines() if "bits per byte" in line]
+        self.assertTrue(loss)
+        for line in loss:
+            self.assertIn(line.split("loss")[1].split(",")[0], two)
+
+    def test_what_does_not_fit_says_what_would(self):
+        def refused(*overrides, ranks):
+            return self.train("refused", *overrides, ranks=ranks, status=78)
+
+        output = refused("parallel.pipeline=3", ranks=2)
+        self.assertIn("parallel.pipeline = 3", output)
+        output = refused("parallel.pipeline=2", "parallel.schedule=interleaved",
+                         "training.global_batch_size=3", "parallel.chunks=2", ranks=2)
+        self.assertIn("multiple of 2 micro-batches", output)
+        output = refused("parallel.pipeline=2", "parallel.stage_layers=[1,2]", ranks=2)
+        self.assertIn("adds up to 3 blocks", output)
+        output = refused("parallel.pipeline=2", "parallel.stage_layers=[2]", ranks=2)
+        self.assertIn("names 1 stages", output)
+        output = refused("parallel.pipeline=4", "parallel.schedule=zb-v", ranks=4)
+        self.assertIn("8 stages", output)
+
+
+if __name__ == "__main__":
+    unittest.main()
