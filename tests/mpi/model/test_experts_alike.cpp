@@ -63,6 +63,7 @@ Outcome three_steps(const Hdf5Fixture& fixture, const config::Parameters& p) {
 }  // namespace
 
 TEST_CASE("experts: the same bits whatever is recomputed, with and without rounds") {
+  if (testing::gpu_of_test() != nullptr) return;
   const std::string name = GENERATE("moe", "moe_mixed");
   const std::string dtype = GENERATE("float32", "bfloat16");
   const Hdf5Fixture fixture(fixture_path(name));
