@@ -32,8 +32,6 @@ constexpr std::size_t kMostDrawn = 20'000;  ///< in an SVG, of some 300 bytes ea
 constexpr int kMostLines = 64;
 constexpr double kMostCells = 60.0, kMostColumns = 100'000.0;
 
-constexpr std::string_view kNotYet = "a plan alone: train does not take parallel.pipeline > 1 yet";
-
 /// Times of a rank's whole work on a micro-batch, as whole numbers.
 struct Times {
   std::int64_t forward, inputs, weights, message;
@@ -217,8 +215,8 @@ std::string comparison(const Question& q, const std::vector<Compared>& all, Form
   return fmt::format(
       "{}\nwithout idle time a step would take {:.6g}\n\n{}\n{}"
       "live: micro-batches whose activations a rank keeps, of the rank with most and with least\n"
-      "slots: the same in chunks, and what W needs from B; messages: sent by a rank, at most\n{}",
-      describe_question(q), ideal, table.print(format), misfits, kNotYet);
+      "slots: the same in chunks, and what W needs from B; messages: sent by a rank, at most",
+      describe_question(q), ideal, table.print(format), misfits);
 }
 
 report::StackedBars bars_of(const std::vector<Compared>& all) {
@@ -312,8 +310,7 @@ std::string page_of(const Question& q, const Plan& plan, Format format) {
   }
   return text +
          "live: micro-batches whose activations are kept, at most; slots: the same in chunks, and "
-         "what\nW needs from B; messages: sent\n" +
-         std::string(kNotYet);
+         "what\nW needs from B; messages: sent";
 }
 
 report::Timeline timeline_of(const Question& q, const Plan& plan) {

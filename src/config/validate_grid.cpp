@@ -130,8 +130,8 @@ void check_pipeline(const Parameters& p, bool has_model, Problems& problems) {
     std::int64_t sum = 0;
     for (const std::int64_t number : grid.stage_layers) sum += number;
     if (std::ssize(grid.stage_layers) != stages)
-      problems.add("parallel.stage_layers names {} stages, but {}: name each, or leave it empty",
-                   grid.stage_layers.size(), of_stages);
+      problems.add("parallel.stage_layers names {} stage{}, but {}: name each, or leave it empty",
+                   grid.stage_layers.size(), grid.stage_layers.size() == 1 ? "" : "s", of_stages);
     else if (has_model && sum != layers)
       problems.add(
           "parallel.stage_layers adds up to {} blocks, but model.num_hidden_layers = {}: give each "

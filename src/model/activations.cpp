@@ -77,7 +77,7 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
   allocate("qkv", mlp, &B::qkv, dtype, tokens, s.qkv_cols());
   if (s.rotates)
     allocate("qk", none, &B::qk, dtype, tokens, s.qk_cols());
-  else if (b.qkv.exists())
+  else if (which == Which::kept)
     b.qk = b.qkv.col_range(0, s.qk_cols());
   allocate("o", mlp, &B::o, dtype, tokens, s.q_cols());
   allocate("lse", mlp, &B::lse, DType::f32, shape.micro_batch_size * s.num_heads,

@@ -94,6 +94,10 @@ std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
   const model::ExpertScratch& experts = activations->experts;
   if (experts.received.exists())
     bytes += experts.pairs.size_bytes() + experts.received.size_bytes();
+  // Messages between stages: each that may be under way, and the copy of the one that follows it.
+  const model::ActivationShape& shape = activations->shape;
+  bytes += 2 * (shape.messages.total() - shape.messages.local) * residual * shape.local_tokens() /
+           shape.tokens();
   return bytes;
 }
 

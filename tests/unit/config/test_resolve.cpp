@@ -376,6 +376,53 @@ TEST_CASE("the grid must fit the model") {
   CHECK_NOTHROW(config::resolve(p, 8));
 }
 
+TEST_CASE("a pipeline must fit the job, the model and the micro-batches") {
+  const auto pipeline = [](std::int64_t ranks, const char* schedule) {
+    Parameters p = small_run();
+    p.model.num_hidden_layers = 4;
+    p.parallel.pipeline = ranks;
+    p.parallel.schedule = schedule;
+    p.training.micro_batch_size = 1;
+    p.training.global_batch_size = 8;
+    return p;
+  };
+  Parameters p = pipeline(2, "1f1b");
+  CHECK_NOTHROW(config::resolve(p, 4));
+  CHECK(p.parallel.data == 2);
+  p = pipeline(3, "1f1b");
+  expect_words(error_of(p, 4), {"parallel.pipeline = 3", "4 ranks", "parallel.pipeline = 1, 2 or 4",
+                                "multiple of 3"});
+  p.parallel.data = 2;
+  expect_words(error_of(p, 4), {"parallel.pipeline = 3 x parallel.data = 2 needs 6"});
+  p = pipeline(8, "1f1b");
+  expect_words(error_of(p, 8), {"parallel.pipeline = 8 has 8 stages", "4 blocks", "at most 6"});
+  p = pipeline(4, "zb-v");
+  expect_words(error_of(p, 4), {"with 2 chunks", "8 stages", "parallel.chunks of at most 6"});
+  p = pipeline(2, "interleaved");
+  p.training.global_batch_size = 5;
+  expect_words(error_of(p, 2),
+               {"interleaved", "multiple of 2 micro-batches", "4 or 6", "global_batch_size = 5"});
+  p = pipeline(2, "1f1b");
+  p.parallel.chunks = 2;
+  expect_words(error_of(p, 2), {"parallel.chunks = 2", "1f1b has 1 chunk"});
+  p = pipeline(2, "1f1b");
+  p.parallel.stage_layers = {1, 2};
+  expect_words(error_of(p, 2), {"stage_layers", "3 blocks", "num_hidden_layers = 4"});
+  p.parallel.stage_layers = {4};
+  expect_words(error_of(p, 2), {"stage_layers names 1 stage,", "2 stages"});
+  p.parallel.stage_layers = {0, 4};
+  CHECK_NOTHROW(config::resolve(p, 2));
+  // Its keys are those of a pipeline: without one they may stay.
+  p = pipeline(1, "zb-v");
+  p.parallel.stage_layers = {1, 1, 1, 1};
+  CHECK_NOTHROW(config::resolve(p, 1));
+  // To evaluate, the same ranks take other sequences.
+  p = pipeline(2, "1f1b");
+  config::resolve(p, 4, config::Use::evaluation);
+  CHECK(p.parallel.pipeline == 1);
+  CHECK(p.parallel.data == 4);
+}
+
 TEST_CASE("batches must divide evenly") {
   Parameters p = small_run();
   p.training.micro_batch_size = 2;
