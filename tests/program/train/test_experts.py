@@ -70,6 +70,8 @@ class Experts(RunCase):
         checkpoint = self.folder / "whole/checkpoints/step-00000008"
         logs = [espalier(ranks, "eval", checkpoint, f"data.validation={self.data}", *grid)
                 for ranks, grid in ((1, []), (2, ["parallel.expert=2"]))]
+        self.assertIn("no place for that bias",
+                      espalier(1, "convert", checkpoint, self.folder / "exported"))
         losses = [log.split("loss ")[1].split()[0] for log in logs]
         self.assertAlmostEqual(float(losses[0].rstrip(",")), float(losses[1].rstrip(",")), 4)
         texts = [espalier(ranks, "generate", checkpoint, "--prompt", "namespace",
