@@ -51,7 +51,8 @@ struct RankCounts {
 };
 /// The same as count_step of a rank at a place of a pipeline, for which it takes a step of as few
 /// micro-batches as the schedule allows. Where only the first micro-batch of a stage has its
-/// backward pass in two (dualpipe-v), the others are taken for it, and read no gradients. Messages between stages are the group "pipeline".
+/// backward pass in two (dualpipe-v), the others are taken for it, and read no gradients. Messages
+/// between stages are the group "pipeline".
 RankCounts count_rank(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                       device::Backend backend = device::Backend::host, int compute_capability = 0);
 
