@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Models with experts from one version of transformers through Espalier to another: the same logits.
+"""Models with experts from one version of transformers through Espalier to another: the logits.
 
-transformers 4 and 5 write and keep experts apart in different ways (a tensor for each matrix of each
-expert, or one for all), and other keys in config.json, some of which the other version ignores. Logits of one version are equal bit
-for bit; from one to the other the sums differ, as version 5 takes gate and up in one product.
+transformers 4 and 5 write and keep experts apart in different ways (a tensor for each matrix of
+each expert, or one for all), and other keys in config.json, some of which the other version ignores.
+Logits of one version are equal bit for bit; from one to the other the sums differ, as version 5
+takes gate and up in one product.
 
 Usage    versions.py [--program build/espalier] [--second FOLDER]
          FOLDER holds another transformers than the one that is installed:
-         pip install --target FOLDER --no-deps transformers==4.57.6 tokenizers==0.22.1 huggingface-hub==0.36.0 &&
+         pip install --target FOLDER --no-deps transformers==4.57.6 tokenizers==0.22.1 \\
+             huggingface-hub==0.36.0 &&
          pip install --target FOLDER requests
 """
 import argparse
@@ -106,9 +108,10 @@ def main():
                         as_good = same if j == k else np.abs(a - b).max() <= BOUND
                         problems += not as_good
                         keys = "num_experts" if "num_experts" in header else "num_local_experts"
-                        print(f"| {case} | {names[j]}, {keys} | "
-                              f"{'together' if action == 'write-joined' else 'apart'} | {names[k]} | "
-                              f"{'equal bit for bit' if same else 'the same' if as_good else 'DIFFER'} | "
+                        layout = "together" if action == "write-joined" else "apart"
+                        verdict = ("equal bit for bit" if same else
+                                   "the same" if as_good else "DIFFER")
+                        print(f"| {case} | {names[j]}, {keys} | {layout} | {names[k]} | {verdict} | "
                               f"{np.abs(a - b).max():.1e} |", flush=True)
     print("all logits are the same" if not problems else f"{problems} differ")
     return 1 if problems else 0

@@ -152,7 +152,8 @@ def run_case(name, seed, changes, folder):
 def print_row(r):
     figures = " | ".join(f"{r[key]:.1e}" for key in
                          ("kl", "loss", "gradient", "router", "balance", "curve", "norms"))
-    print(f"| {r['model']} | {r['grid']} | {figures} | {r['greedy']} of {len(parity.PROMPTS)} |", flush=True)
+    greedy = f"{r['greedy']} of {len(parity.PROMPTS)}"
+    print(f"| {r['model']} | {r['grid']} | {figures} | {greedy} |", flush=True)
 
 
 def missed(rows):
