@@ -108,6 +108,7 @@ void add(std::vector<Case>& cases, const char* name, Kernel kernel) {
   add("several tiles and parts", {3, 0, 130, 70}, 136, 200, 8);
   add("one group takes all", {0, 65, 0}, 64, 8, 0);
   add("one row each", {1, 1}, 8, 8, 0);
+  add("no row", {0, 0}, 8, 16, 0);
   cases.push_back({fmt::format("{}, neighbours", name), [=] { return neighbours_case(kernel); }});
 }
 
