@@ -322,6 +322,10 @@ void export_checkpoint(parallel::MpiSession& session, const fs::path& folder, Co
   for (const std::string& line : writer.describe()) log::info("              {}", line);
   if (session.rank() == 0)
     for (const std::string& warning : tokenizer.warnings) log::warn("{}", warning);
+  if (session.rank() == 0 && !reader.info().expert_bias.empty())
+    log::warn(
+        "the model was trained with experts.balance = \"bias\": Hugging Face's files have no "
+        "place for that bias, and without it some tokens choose other experts");
   if (session.rank() == 0 && !tokenizer.file.empty())
     log::info("tokenizer   {}", tokenizer.file.string());
   if (dry_run) return;

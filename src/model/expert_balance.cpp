@@ -23,6 +23,7 @@ std::size_t num_sparse_blocks(const LocalSizes& s) {
 ExpertStatistics ExpertStatistics::none(const LocalSizes& sizes) {
   ExpertStatistics statistics;
   statistics.choices.resize(num_sparse_blocks(sizes) * static_cast<std::size_t>(sizes.num_experts));
+  statistics.losses.resize(2 * num_sparse_blocks(sizes));
   return statistics;
 }
 
@@ -30,30 +31,40 @@ ExpertStatistics& ExpertStatistics::operator+=(const ExpertStatistics& other) {
   ESPALIER_ASSERT(choices.size() == other.choices.size(), "{} and {} experts", choices.size(),
                   other.choices.size());
   for (std::size_t i = 0; i < choices.size(); ++i) choices[i] += other.choices[i];
-  balance_loss += other.balance_loss;
-  z_loss += other.z_loss;
+  for (std::size_t i = 0; i < losses.size(); ++i) losses[i] += other.losses[i];
   further_rounds += other.further_rounds;
   return *this;
 }
 
 void ExpertStatistics::append_to(std::vector<double>& values) const {
   if (!exist()) return;
-  values.insert(values.end(), {balance_loss, z_loss, further_rounds});
+  values.push_back(further_rounds);
+  values.insert(values.end(), losses.begin(), losses.end());
   values.insert(values.end(), choices.begin(), choices.end());
 }
 
-ExpertStatistics ExpertStatistics::from(std::span<const double> values) {
-  if (values.empty()) return {};
-  return {.choices = {values.begin() + 3, values.end()},
-          .balance_loss = values[0],
-          .z_loss = values[1],
-          .further_rounds = values[2]};
+ExpertStatistics ExpertStatistics::from(std::span<const double> values,
+                                        const ExpertStatistics& of_rank) {
+  ExpertStatistics statistics;
+  if (values.empty()) return statistics;
+  statistics.further_rounds = values[0];
+  const auto losses = values.subspan(1, of_rank.losses.size());
+  const auto choices = values.subspan(1 + losses.size());
+  statistics.losses.assign(losses.begin(), losses.end());
+  statistics.choices.assign(choices.begin(), choices.end());
+  return statistics;
+}
+
+double ExpertStatistics::sum_of_losses(std::size_t column) const {
+  double sum = 0.0;
+  for (std::size_t i = column; i < losses.size(); i += 2) sum += losses[i];
+  return sum;
 }
 
 ExpertLoad ExpertLoad::of(const ExpertStatistics& s, const Architecture& architecture) {
   ExpertLoad load;
-  load.balance_loss = s.balance_loss;
-  load.z_loss = s.z_loss;
+  load.balance_loss = s.balance_loss();
+  load.z_loss = s.z_loss();
   load.further_rounds = static_cast<std::int64_t>(s.further_rounds);
   const auto E = static_cast<std::size_t>(architecture.num_experts);
   std::size_t begin = 0;
@@ -222,11 +233,9 @@ std::int64_t ExpertBalance::data_size() const {
 }
 
 ExpertStatistics ExpertBalance::take() {
-  const std::vector<double> losses = context_.download<double>(s_.balance_sums);
-  const std::vector<double> zero(losses.size());
+  statistics_.losses = context_.download<double>(s_.balance_sums);
+  const std::vector<double> zero(statistics_.losses.size());
   context_.upload(s_.balance_sums, zero.data());
-  statistics_.balance_loss = losses[0];
-  statistics_.z_loss = losses[1];
   ExpertStatistics taken = statistics_;
   std::fill(statistics_.choices.begin(), statistics_.choices.end(), 0.0);
   statistics_.further_rounds = 0.0;

@@ -19,18 +19,25 @@ constexpr device::Phase kExpertCommunicationPhase = device::Phase::tensor_commun
 struct ExpertStatistics {
   /// (blocks with experts of the model, E) pairs of a token and an expert; 0 of other stages.
   std::vector<double> choices;
-  double balance_loss = 0.0;  ///< with its coefficient: a mean over the step, summed over layers
-  double z_loss = 0.0;        ///< the same
+  /// (blocks with experts, 2): the losses of balance and of size, each with its coefficient, means
+  /// over the step. By block, so that their sum has the same bits wherever the blocks are.
+  std::vector<double> losses;
   /// Passes of a layer times the rounds beyond its first, told by one rank of each expert group.
   double further_rounds = 0.0;
 
   /// No choices, of a model of these sizes.
   static ExpertStatistics none(const LocalSizes& sizes);
   bool exist() const { return !choices.empty(); }
+  double balance_loss() const { return sum_of_losses(0); }  ///< of all blocks
+  double z_loss() const { return sum_of_losses(1); }
   ExpertStatistics& operator+=(const ExpertStatistics& other);
   /// As values that can be summed over ranks, and back. Nothing where there are no experts.
   void append_to(std::vector<double>& values) const;
-  static ExpertStatistics from(std::span<const double> values);
+  /// `of_rank`: what a rank appended.
+  static ExpertStatistics from(std::span<const double> values, const ExpertStatistics& of_rank);
+
+ private:
+  double sum_of_losses(std::size_t column) const;
 };
 
 /// The statistics of a step in a few numbers.

@@ -64,7 +64,8 @@ struct ExpertScratch {
   device::View received_weights, row_weights, d_row_weights;  ///< (C, 1) f32; with more ranks
   device::View returned_weights;  ///< (T_loc*k, 1) f32, for rounds and with more ranks
   device::View balance_counts;    ///< (B or 1, E) f32
-  device::View balance_sums;      ///< (1, 2) f64: the losses of balance and of size since taken
+  /// (blocks with experts of the model, 2) f64: the losses of balance and of size since taken
+  device::View balance_sums;
 };
 
 struct ExpertScratchShape {

@@ -129,7 +129,7 @@ void Experts::router_backward(const Layer& layer, const Backward& pass) {
                                    .place = pass.balance.place,
                                    .balance_scale = pass.balance.balance_scale,
                                    .z_scale = pass.balance.z_scale,
-                                   .sums = s_.balance_sums});
+                                   .sums = s_.balance_sums.row_range(layer.number, 1)});
   kernels::router_backward(context_, {.probabilities = a.probabilities,
                                       .log_sum_exp = a.log_sum_exp,
                                       .experts = a.chosen,

@@ -149,7 +149,10 @@ void Stage::backward_of_inputs(int slot, int weight_slot, const BackwardPass& pa
 void Stage::backward_weights(int slot, int weight_slot, const BackwardPass& pass) {
   for (std::int64_t i = extent().num_layers - 1; i >= 0; --i) {
     const Block block = block_of(slot, weight_slot, i);
-    mlp_weights_backward(block, pass.first);
+    if (has_experts(block))
+      experts_weights_backward(block, pass.first);
+    else
+      mlp_weights_backward(block, pass.first);
     attention_weights_backward(block, pass.first);
     pass.bucket_done(buckets().of_block(block.layer));
   }

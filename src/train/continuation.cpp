@@ -37,6 +37,8 @@ void Trainer::start_or_continue() {
                            wanted_state(*model_.memory.parameter_store));
     initial.warn_of_tokenizer(training_data_.tokenizer_identity());
     initial.load(rank_context_.context, optimizer);
+    if (const io::CheckpointInfo* info = initial.checkpoint_info())
+      load_expert_bias(rank_context_.context, *info, model_.memory.expert_bias.get());
     keep_special_tokens(parameters_.model, initial.model());
     log::info("new run: weights from {}", initial.describe());
   } else {

@@ -32,6 +32,10 @@ class InitialWeights {
   /// Master weights of this rank's shards, and zeros for their moments.
   void load(device::Context& context, optim::AdamW& optimizer);
   std::string describe() const;
+  /// Of a checkpoint; null: they come from a folder of Hugging Face.
+  const io::CheckpointInfo* checkpoint_info() const {
+    return checkpoint_ ? &checkpoint_->info() : nullptr;
+  }
   const config::ModelParameters& model() const { return there_; }  ///< what is said there
   /// Warns on rank 0 when the weights are known to be of another tokenizer than the run's.
   void warn_of_tokenizer(const std::string& identity) const;

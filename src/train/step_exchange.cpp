@@ -83,7 +83,8 @@ StepSums StepExchange::exchange(const StepSums& of_rank, double needed_s) {
   if (told(kSaveDue)) checkpoints_.save_after_step();
   return {.loss = sums[0],
           .square_sums = {sums.begin() + num_scalars, sums.begin() + norms_end},
-          .experts = model::ExpertStatistics::from({sums.begin() + norms_end, sums.end()})};
+          .experts = model::ExpertStatistics::from({sums.begin() + norms_end, sums.end()},
+                                                   of_rank.experts)};
 }
 
 }  // namespace espalier::train

@@ -126,7 +126,7 @@ StepSums sum_over_ranks(const StepModel& m, const StepSums& of_rank) {
   const auto norms_end = sums.begin() + std::ssize(of_rank.square_sums);
   return {.loss = *norms_end,
           .square_sums = {sums.begin(), norms_end},
-          .experts = model::ExpertStatistics::from({norms_end + 1, sums.end()})};
+          .experts = model::ExpertStatistics::from({norms_end + 1, sums.end()}, of_rank.experts)};
 }
 
 }  // namespace espalier::train

@@ -236,9 +236,10 @@ double ModelOnGrid::train(const std::vector<std::uint32_t>& tokens, std::int64_t
                                  },
                              .num_sequences = static_cast<double>(num_sequences)});
   std::vector<double> sums{train::loss_share(grid, stage.take_loss_sum())};
-  stage.take_expert_statistics().append_to(sums);
+  const model::ExpertStatistics experts = stage.take_expert_statistics();
+  experts.append_to(sums);
   communicators.world->all_reduce_sum(std::span<double>(sums));
-  expert_statistics = model::ExpertStatistics::from(std::span(sums).subspan(1));
+  expert_statistics = model::ExpertStatistics::from(std::span(sums).subspan(1), experts);
   return sums[0] / total;
 }
 

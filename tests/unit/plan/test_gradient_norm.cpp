@@ -25,6 +25,12 @@ config::Parameters small(const std::string& family) {
   p.training.sequence_length = 16;
   p.training.micro_batch_size = 1;
   p.training.loss_chunk_tokens = 16;
+  if (family == "qwen3_moe") {
+    p.model.num_experts = 8;
+    p.model.num_experts_per_tok = 2;
+    p.model.moe_intermediate_size = 12;
+    p.model.mlp_only_layers = {0};
+  }
   return p;
 }
 
@@ -38,7 +44,9 @@ struct Count {
   Count(const config::Parameters& p, const parallel::GridShape& shape, float value) {
     device::Context context;
     for (int rank = 0; rank < shape.size(); ++rank) {
-      const auto memory = plan::TrainingMemory::backed(p, {shape, rank}, context);
+      const auto views = parallel::views_of(p.model.num_key_value_heads, shape,
+                                            static_cast<int>(p.parallel.expert));
+      const auto memory = plan::TrainingMemory::backed(p, {shape, rank, views}, context);
       for (const parallel::LocalTensor& tensor : memory.parameter_store->tensors())
         for (std::int64_t row = 0; row < tensor.gradient.rows; ++row)
           std::fill_n(tensor.gradient.as<float>(row), tensor.gradient.cols, value);
@@ -85,5 +93,37 @@ TEST_CASE("with all gradients 1 the norm is sqrt(N) on every grid, and 0 with al
               if (zero_stage == 1 && (sequence_parallel || tensor == 1))
                 REQUIRE(count.state_elements == num_parameters);
               if (data == 3) REQUIRE(optim::squared_norm(Count(p, shape, 0.0F).square_sums) == 0.0);
+            }
+}
+
+TEST_CASE("with experts divided over ranks, and stages, the norm is sqrt(N), too") {
+  for (const bool tied : {true, false})
+    for (const int zero_stage : {0, 1})
+      for (const int tensor : {1, 2})
+        for (const int data : {1, 2, 4})
+          for (const int pipeline : {1, 2})
+            for (const int expert : {1, 2, 4, 8}) {
+              if (tensor * data % expert != 0) continue;
+              config::Parameters p = small("qwen3_moe");
+              p.model.tie_word_embeddings = tied;
+              const parallel::GridShape shape{
+                  .tensor = tensor, .context = 1, .data = data, .pipeline = pipeline};
+              p.parallel.tensor = tensor;
+              p.parallel.data = data;
+              p.parallel.pipeline = pipeline;
+              p.parallel.expert = expert;
+              p.parallel.zero_stage = zero_stage;
+              p.training.global_batch_size = data;
+              CAPTURE(tied, zero_stage, tensor, data, pipeline, expert);
+
+              const Count count(p, shape, 1.0F);
+              double sum = 0.0;
+              for (const double square : count.square_sums) sum += square;
+              const auto a = model::Architecture::from(p.model);
+              REQUIRE(sum == static_cast<double>(a.num_parameters()));
+              // The embedding of a tied model has its state on both ends of a pipeline.
+              const std::int64_t again = tied && pipeline > 1 ? a.vocab_size * a.hidden_size : 0;
+              if (zero_stage == 1) REQUIRE(count.state_elements == a.num_parameters() + again);
+              if (data == 4) REQUIRE(optim::squared_norm(Count(p, shape, 0.0F).square_sums) == 0.0);
             }
 }
