@@ -95,8 +95,10 @@ def main():
                     run_version(writer, action, case, at / "theirs", f"{at}.npy")
                     header = json.loads((at / "theirs/config.json").read_text())
                     for end in (("theirs", "checkpoint"), ("checkpoint", "ours")):
-                        subprocess.run([arguments.program, "convert", at / end[0], at / end[1]],
-                                       check=True, stdout=subprocess.DEVNULL)
+                        done = subprocess.run([arguments.program, "convert", at / end[0],
+                                               at / end[1]], capture_output=True, text=True)
+                        if done.returncode != 0:
+                            sys.exit(done.stdout + done.stderr)
                     for k, reader in enumerate(packages):
                         run_version(reader, "read", case, at / "ours", f"{at}-{k}.npy")
                         a, b = np.load(f"{at}.npy"), np.load(f"{at}-{k}.npy")
