@@ -70,9 +70,8 @@ TEST_CASE("ranks wait as long as the simulation says", "[.bubble]") {
   const int p = session.size();
   for (const bool uneven : {false, true})
     for (const pipeline::Schedule& schedule : schedules_of(p, 8)) {
-      // A rank's whole work on a micro-batch takes 120 ms; the last stage has a head.
-      pipeline::Durations durations =
-          pipeline::even_durations(schedule.placement, 0.04, 0.04, 0.04);
+      // A rank's whole work on a micro-batch takes 300 ms; the last stage has a head.
+      pipeline::Durations durations = pipeline::even_durations(schedule.placement, 0.1, 0.1, 0.1);
       if (uneven)
         for (auto* part : {&durations.forward, &durations.inputs, &durations.weights})
           part->back() *= 1.5;
