@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/elementwise.hpp"
 #include "mpi/model/model_on_grid.hpp"
 
 namespace espalier {
@@ -126,8 +127,7 @@ TEST_CASE("experts: all of a token's, all of the tokens on a few, and a rank wit
     ModelOnGrid model(p, testing::gpu_of_test());
     if (kind == std::string("few"))  // the same choice for every token: the lowest of equals
       for (const model::BlockTensors& block : model.memory.weights->weights.blocks)
-        for (std::int64_t row = 0; row < block.router.rows; ++row)
-          std::fill_n(block.router.as<float>(row), block.router.cols, 0.0F);
+        kernels::set_zero(model.context, block.router);
     const std::vector<std::uint32_t> tokens = fixture.words("tokens");
     const double loss = model.train(tokens, 2);
     CHECK(std::isfinite(loss));
@@ -138,11 +138,43 @@ TEST_CASE("experts: all of a token's, all of the tokens on a few, and a rank wit
     CHECK(load.num_dead == 6 * 2);
     CHECK(load.further_rounds > 0);
     for (const model::BlockTensors& block : model.memory.weights->gradients.blocks)
-      if (size == 1 || model.grid.rank() == size - 1)
-        for (std::int64_t row = block.expert_down.rows / 2; row < block.expert_down.rows; ++row)
-          for (std::int64_t c = 0; c < block.expert_down.cols; ++c)
-            REQUIRE(block.expert_down.as<float>(row)[c] == 0.0F);
+      if (size == 1 || model.grid.rank() == size - 1) {
+        const std::int64_t half = block.expert_down.rows / 2;
+        for (const float value :
+             model.context.download<float>(block.expert_down.row_range(half, half)))
+          REQUIRE(value == 0.0F);
+      }
   }
+}
+
+TEST_CASE(
+    "experts: documents of one token are predicted by nobody, and are balanced all the same") {
+  const Hdf5Fixture fixture(fixture_path("moe"));
+  const int size = testing::session().size();
+  config::Parameters p = testing::parameters_of(fixture, size, 1, size > 1, 1, "float32");
+  p.parallel.expert = size;
+  p.experts.balance = "sequence";
+  p.data.document_mask = true;
+  ModelOnGrid model(fixture, p);
+  const std::vector<std::uint32_t> tokens = fixture.words("tokens");
+  const std::vector<std::int32_t> places(tokens.size(), 0);
+  model.stage.train({.samples = device::view_of(tokens.data(), 2, 25),
+                     .document_positions = device::view_of(places.data(), 2, 25),
+                     .num_counted = 2,
+                     .document_mask = true,
+                     .predict_across = false},
+                    {.loss_scale = 1.0F,
+                     .first = true,
+                     .last = true,
+                     .bucket_done =
+                         [&](int bucket) {
+                           model.memory.parameter_store->accumulated(model.context, bucket, true);
+                         },
+                     .num_sequences = 2.0});
+  CHECK(model.stage.take_loss_sum() == 0.0);
+  const double norm = model.gradient_norm();
+  CHECK(norm > 0.0);
+  CHECK(norm < 0.1);  // of the balance loss alone
 }
 
 }  // namespace espalier
