@@ -120,9 +120,14 @@ std::string heading(const Plan& plan) {
   if (recompute == "budget") recompute += " (" + mix_of(p) + ")";
   return fmt::format(
       "memory of {}{}{}, ZeRO stage {}, {}\nmicro-batches of {} x {} tokens, recompute {}; {}",
-      plan.shape.size() == 1 ? "1 rank"
-                             : fmt::format("{} ranks: tensor {}, data {}", plan.shape.size(),
-                                           plan.shape.tensor, plan.shape.data),
+      plan.shape.size() == 1
+          ? "1 rank"
+          : fmt::format(
+                "{} ranks: tensor {}, data {}{}", plan.shape.size(), plan.shape.tensor,
+                plan.shape.data,
+                plan.shape.pipeline == 1
+                    ? std::string()
+                    : fmt::format(", pipeline {} ({})", plan.shape.pipeline, p.parallel.schedule)),
       p.parallel.sequence_parallel && plan.shape.tensor > 1 ? ", sequence parallel" : "",
       p.parallel.expert > 1 ? fmt::format(", experts over {} ranks", p.parallel.expert)
                             : std::string(),

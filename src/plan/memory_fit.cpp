@@ -16,7 +16,10 @@ std::string human(std::int64_t bytes) {
   return human_bytes(static_cast<double>(bytes));
 }
 
-/// What rank `rank` needs with other parameters; none when they do not resolve on their grid.
+constexpr int kLargest = -1;
+
+/// What rank `rank`, or the one that needs most, needs with other parameters; none when they do not
+/// resolve on their grid.
 std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Room& room) {
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
                                   .context = static_cast<int>(p.parallel.context),
@@ -28,6 +31,7 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Roo
     return std::nullopt;
   }
   p = with_recompute_chosen(std::move(p), shape, room);
+  if (rank == kLargest) rank = largest_rank(p, shape, room);
   const TrainingMemory memory =
       TrainingMemory::planned(p, {shape, rank}, room.backend, room.compute_capability);
   return needed_bytes(p, shape, memory, room);
@@ -187,7 +191,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     p.parallel.tensor *= 2;
     // As many ranks as there are while the data axis can give some, more ranks after that.
     if (p.parallel.data % 2 == 0) p.parallel.data /= 2;
-    if (const auto bytes = total_with(p, 0, room))
+    if (const auto bytes = total_with(p, kLargest, room))
       tensor_sizes.push_back(
           {fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
                        p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
@@ -197,7 +201,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
 
   for (config::Parameters p = parameters; p.parallel.zero_stage > 0 && p.parallel.data <= 512;) {
     p.parallel.data *= 2;
-    const auto bytes = total_with(p, 0, room);
+    const auto bytes = total_with(p, kLargest, room);
     if (!bytes || *bytes > room.free_bytes) continue;
     result.push_back({fmt::format("parallel.data = {} on {} ranks", p.parallel.data,
                                   p.parallel.tensor * p.parallel.data * p.parallel.pipeline),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "train/step/programs.hpp"
 
@@ -35,6 +36,11 @@ std::string kind_of_rank(const model::Architecture& architecture,
 std::vector<int> largest_of_each_kind(const config::Parameters& parameters,
                                       const parallel::GridShape& shape) {
   if (shape.pipeline == 1) return {0};
+  if (parameters.memory.recompute == "budget") {  // blocks of one kind recompute differently
+    std::vector<int> all(static_cast<std::size_t>(shape.pipeline));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
   const model::Architecture architecture = model::Architecture::from(parameters.model);
   const model::StageAssignment assignment = model::assign_stages(architecture, parameters);
   std::vector<Rank> ranks;

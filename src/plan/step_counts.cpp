@@ -203,10 +203,12 @@ RankCounts count_rank(const config::Parameters& parameters, const parallel::Proc
     const pipeline::Action& a = step.action;
     const auto chunk = static_cast<std::size_t>(model.part.placement.chunk_of(a.stage));
     const StepCounts before = rank.so_far();
-    train::take_pass(
-        model, step, [&] { return rank.batch; },
-        {.loss_scale = 1.0F, .first = a.micro_batch == 0, .last = false, .bucket_done = [](int) {
-         }});
+    train::take_pass(model, step, [&] { return rank.batch; },
+                     {.loss_scale = 1.0F,
+                      .first = a.micro_batch == 0,
+                      .last = false,
+                      .bucket_done = [](int) {},
+                      .num_sequences = static_cast<double>(rank.batches().num_sequences)});
     const bool stands_for_all = a.micro_batch == std::min<std::int64_t>(1, counted - 1);
     if (!stands_for_all && a.micro_batch != shown[chunk]) return;
     const StepCounts pass = difference(rank.so_far(), before);

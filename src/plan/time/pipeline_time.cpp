@@ -1,5 +1,7 @@
 #include "plan/time/pipeline_time.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <map>
 
@@ -54,8 +56,10 @@ class PipelineModel {
 };
 
 const PipelineModel::RankTime& PipelineModel::rank_time(int pipeline_rank) {
-  const auto [known, is_new] =
-      times_.try_emplace(kind_of_rank(architecture_, assignment_, pipeline_rank), RankTime{});
+  std::string kind = kind_of_rank(architecture_, assignment_, pipeline_rank);
+  if (p_.memory.recompute == "budget")  // blocks of one kind recompute differently
+    kind += fmt::format(" of rank {}", pipeline_rank);
+  const auto [known, is_new] = times_.try_emplace(kind, RankTime{});
   RankTime& time = known->second;
   if (!is_new) return time;
   const bool gpu = h_.kind == "gpu";
