@@ -110,14 +110,7 @@ bool resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problem
 
 void check_pipeline(const Parameters& p, bool has_model, Problems& problems) {
   const ParallelParameters& grid = p.parallel;
-  if (grid.pipeline == 1) {
-    if (grid.chunks > 1 || !grid.stage_layers.empty())
-      problems.add(
-          "parallel.{} is of a pipeline, and parallel.pipeline = 1: remove it, or set "
-          "parallel.pipeline",
-          grid.chunks > 1 ? "chunks" : "stage_layers");
-    return;
-  }
+  if (grid.pipeline == 1) return;  // its other keys are those of a pipeline
   const auto names = pipeline::schedule_names();
   if (std::find(names.begin(), names.end(), grid.schedule) == names.end()) return;  // said before
   const pipeline::ScheduleKind kind = pipeline::schedule_from_name(grid.schedule);
