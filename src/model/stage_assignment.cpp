@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <tuple>
 
 #include "base/integers.hpp"
 
@@ -170,8 +172,17 @@ class Division {
 
 std::vector<std::int64_t> stage_layers_by_cost(const StageCosts& costs, int num_stages) {
   ESPALIER_ASSERT(num_stages > 0, "{} stages", num_stages);
-  const Division division(costs, num_stages);
-  return division.within(division.least_bound());
+  // A search over grids asks for few divisions, each thousands of times.
+  using Asked = std::tuple<int, double, std::vector<double>>;
+  constexpr std::size_t kMostKept = 64;
+  thread_local std::map<Asked, std::vector<std::int64_t>> known;
+  if (known.size() >= kMostKept) known.clear();
+  const auto [layers, is_new] = known.try_emplace(Asked(num_stages, costs.head, costs.blocks));
+  if (is_new) {
+    const Division division(costs, num_stages);
+    layers->second = division.within(division.least_bound());
+  }
+  return layers->second;
 }
 
 void place_on_stages(std::vector<parallel::TensorSpec>& table, const StageAssignment& assignment,
