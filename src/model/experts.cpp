@@ -126,7 +126,7 @@ void Experts::begin_round(std::int64_t number) {
 Experts::Buffers Experts::buffers_of(const Layer& layer, const DeferredExperts* deferred) {
   const std::int64_t rows = round_->num_rows;
   const bool first = round_number_ == 0;
-  if (!first) deferred = nullptr;  // further rounds are made again
+  if (!first) deferred = nullptr;  // further rounds are recomputed
   const auto window = [&](const View& view) {
     return view.rows > 0 ? view.row_range(0, rows) : View{};
   };

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/integers.hpp"
+#include "config/grid.hpp"
 
 namespace espalier::model {
 
@@ -73,12 +74,10 @@ StageAssignment assign_stages(const Architecture& a, const config::Parameters& p
   const int ranks = narrow<int>(p.parallel.pipeline);
   if (ranks == 1) return assign_stages({}, std::vector<std::int64_t>{a.num_layers});
   const pipeline::ScheduleKind kind = pipeline::schedule_from_name(p.parallel.schedule);
-  const int chunks =
-      p.parallel.chunks > 0 ? narrow<int>(p.parallel.chunks) : pipeline::default_chunks(kind);
   using Shape = pipeline::Placement::Shape;
   const pipeline::Placement placement{.shape = pipeline::is_v_shaped(kind) ? Shape::v : Shape::loop,
                                       .ranks = ranks,
-                                      .chunks = chunks};
+                                      .chunks = config::num_chunks(p.parallel)};
   if (!p.parallel.stage_layers.empty()) return assign_stages(placement, p.parallel.stage_layers);
   return assign_stages(placement, stage_layers_by_cost(stage_costs(a, p.training.sequence_length),
                                                        placement.num_stages()));

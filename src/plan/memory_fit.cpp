@@ -5,6 +5,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "config/grid.hpp"
 #include "device/gemm.hpp"
 #include "plan/recompute_budget.hpp"
 
@@ -91,10 +92,7 @@ std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
   // A link to each neighbour and one from it, for every chunk, of few channels
   // (parallel/comm/nccl_pipeline_link.cpp).
   constexpr std::int64_t kLinkChannels = 4;
-  const pipeline::ScheduleKind schedule = pipeline::schedule_from_name(p.parallel.schedule);
-  const std::int64_t chunks =
-      p.parallel.chunks > 0 ? p.parallel.chunks : pipeline::default_chunks(schedule);
-  const std::int64_t links = shape.pipeline > 1 ? 4 * chunks : 0;
+  const std::int64_t links = shape.pipeline > 1 ? 4 * config::num_chunks(p.parallel) : 0;
   const std::int64_t channels = communicators * kChannels + links * kLinkChannels;
   if (p.device.communicator != "mpi" && channels > 0)
     lines.push_back({"NCCL (a guess)", channels * kConnection});

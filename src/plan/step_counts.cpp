@@ -6,6 +6,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "config/grid.hpp"
 #include "parallel/pipeline_link.hpp"
 #include "train/step/programs.hpp"
 #include "train/step/step.hpp"
@@ -111,9 +112,7 @@ config::Parameters with_few_micro_batches(config::Parameters p, const parallel::
     const pipeline::ScheduleKind kind = pipeline::schedule_from_name(p.parallel.schedule);
     const pipeline::PipelineShape pipeline{.ranks = shape.pipeline,
                                            .micro_batches = narrow<int>(few),
-                                           .chunks = p.parallel.chunks > 0
-                                                         ? narrow<int>(p.parallel.chunks)
-                                                         : pipeline::default_chunks(kind)};
+                                           .chunks = config::num_chunks(p.parallel)};
     if (shape.pipeline == 1 || pipeline::misfit_of(kind, pipeline).none()) return p;
   }
   p.training.global_batch_size = all * unit;
