@@ -38,6 +38,11 @@ TileA left_operand(float* widened, const Rows& rows, std::int64_t first, std::in
   return {widened, width * 4, 4};
 }
 
+/// Asks for what is read soon: rows lie far from one another, so that no processor guesses the next.
+inline void prefetch(const void* place) {
+  __builtin_prefetch(place, /*for writing*/ 0, /*into the second-level cache*/ 2);
+}
+
 /// out[k][lane] = unit k of row `first + lane`, k < num_units; lanes >= count are zero up to a
 /// whole vector. (num_units, stride)
 template <class T, class Rows>
@@ -46,6 +51,8 @@ void pack_lanes(std::int32_t* out, std::int64_t stride, const Rows& rows, std::i
   for (std::int64_t lane = 0; lane < round_up(count, simd::kLanes); lane += simd::kLanes)
     simd::for_lanes(num_units, [&](std::int64_t k, auto width) {
       simd::Ints block[simd::kLanes];
+      for (std::int64_t i = 0; i < simd::kLanes; ++i)
+        prefetch(rows(first + std::min(lane + simd::kLanes + i, count - 1)) + k * kUnit<T>);
       for (std::int64_t i = 0; i < simd::kLanes; ++i)
         block[i] =
             lane + i < count ? load_units_of(rows(first + lane + i), k, width) : simd::Ints{};
@@ -61,10 +68,14 @@ void pack_lanes(std::int32_t* out, std::int64_t stride, const Rows& rows, std::i
 template <class T, class Rows>
 void pack_woven(std::int32_t* out, std::int64_t stride, const Rows& rows, std::int64_t first,
                 std::int64_t count, std::int64_t width) {
+  constexpr std::int64_t kAhead = 4;
+  const auto later = [&](std::int64_t i) { return rows(first + std::min(i + kAhead, count - 1)); };
   for (std::int64_t j = 0; j < div_ceil(count, kUnit<T>); ++j, out += stride) {
     const auto* row = rows(first + j * kUnit<T>);
     if constexpr (kUnit<T> == 1) {
+      const auto* ahead = later(j);
       simd::for_lanes(width, [&](std::int64_t d, auto lanes) {
+        prefetch(ahead + d);
         simd::store_units(out + d, load_units_of(row, d, lanes));
       });
       std::fill(out + round_up(width, simd::kLanes), out + stride, 0);
@@ -72,7 +83,11 @@ void pack_woven(std::int32_t* out, std::int64_t stride, const Rows& rows, std::i
       static const std::vector<bf16> zeros(static_cast<std::size_t>(simd::kLanes));
       const bool has_second = 2 * j + 1 < count;
       const auto* second = has_second ? rows(first + 2 * j + 1) : nullptr;
+      const auto* ahead = later(2 * j);
+      const auto* second_ahead = later(2 * j + 1);
       simd::for_lanes(width, [&](std::int64_t d, auto lanes) {
+        prefetch(ahead + d);
+        prefetch(second_ahead + d);
         simd::store_units(out + d,
                           simd::pair(row + d, has_second ? second + d : zeros.data(), lanes));
       });

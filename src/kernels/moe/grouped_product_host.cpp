@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "base/host_loops.hpp"
 #include "kernels/backends.hpp"
@@ -16,12 +17,18 @@
 namespace espalier::kernels::host::ESPALIER_SIMD {
 namespace {
 
-/// A task's block of the result, and how many units are summed at once: packed operands and sums
-/// stay in the second-level cache, and 64 lanes of 128 units in the first. With half the rows the
-/// weights of a group of 300 are packed twice, which costs 5 %.
+/// A task's block of the result, and how many units are summed at once: the packed right operand
+/// and the sums stay in the second-level cache. A block's own lanes of the right operand need not
+/// stay in the first with AVX-512, which reads them for 16 products each; elsewhere they do.
+#if ESPALIER_SIMD_AVX512
+constexpr std::int64_t kRows = 640;
+constexpr std::int64_t kCols = 192;
+constexpr std::int64_t kUnits = 512;
+#else
 constexpr std::int64_t kRows = 384;
 constexpr std::int64_t kCols = 256;
 constexpr std::int64_t kUnits = 128;
+#endif
 /// Rows of packed blocks are 16 longer: at a distance of a power of two they would fall into the
 /// same few lines of a cache.
 constexpr std::int64_t kStride = kCols + 16;
@@ -45,27 +52,26 @@ struct Parts {
 struct RowBlock {
   std::int64_t group, first, count;
 };
-/// Blocks of rows of one group each, numbered over all groups.
-class RowBlocks {
- public:
-  explicit RowBlocks(std::span<const std::int64_t> offsets) : offsets_(offsets) {}
-  std::int64_t number() const {
-    std::int64_t sum = 0;
-    for (std::size_t g = 0; g + 1 < offsets_.size(); ++g) sum += parts(g).number;
-    return sum;
-  }
-  RowBlock at(std::int64_t i) const {
-    std::size_t g = 0;
-    while (i >= parts(g).number) i -= parts(g++).number;
-    return {static_cast<std::int64_t>(g), offsets_[g] + parts(g).first(i), parts(g).length(i)};
-  }
 
- private:
-  Parts parts(std::size_t g) const {
-    return Parts(offsets_[g + 1] - offsets_[g], kRows, kBlockRows);
+/// The longest first: tasks are handed out in this order, and a long one at the end would keep the
+/// other threads waiting.
+std::vector<RowBlock> longest_first(std::vector<RowBlock> blocks) {
+  std::stable_sort(blocks.begin(), blocks.end(),
+                   [](const RowBlock& a, const RowBlock& b) { return a.count > b.count; });
+  return blocks;
+}
+
+/// The rows of each group, in at most `largest` together.
+std::vector<RowBlock> row_blocks(std::span<const std::int64_t> offsets, std::int64_t largest) {
+  std::vector<RowBlock> blocks;
+  for (std::size_t g = 0; g + 1 < offsets.size(); ++g) {
+    const Parts parts(offsets[g + 1] - offsets[g], largest, kBlockRows);
+    for (std::int64_t i = 0; i < parts.number; ++i)
+      blocks.push_back(
+          {static_cast<std::int64_t>(g), offsets[g] + parts.first(i), parts.length(i)});
   }
-  std::span<const std::int64_t> offsets_;
-};
+  return longest_first(std::move(blocks));
+}
 
 /// The rows of a matrix as tile_packing.hpp takes them.
 template <class T>
@@ -115,43 +121,75 @@ void pack_right_lanes(const Buffers& at, const MatrixRows<T>& rows, std::int64_t
     std::memcpy(last + lane, rows(lane) + width - 1, sizeof(T));
 }
 
-/// sums (num_rows, num_cols) = the products over `num_terms`, a part of which pack(first, count)
-/// makes ready: the left operand is its result, the right one lies in at.right.
-template <class T, class Pack>
-void add_up(const Buffers& at, std::int64_t num_rows, std::int64_t num_cols, std::int64_t num_terms,
-            Pack&& pack) {
-  const Parts terms(num_terms, kUnits * kUnit<T>, kUnit<T>);
-  for (std::int64_t i = 0; i < terms.number; ++i) {
-    const std::int64_t count = terms.length(i);
-    const TileA left = pack(terms.first(i), count);
-    tile_gemm<T>(at.sums, kStride, left, TileB{at.right, kStride}, num_rows,
-                 div_ceil(num_cols, simd::kLanes), div_ceil(count, kUnit<T>), i > 0);
-  }
+/// A block of the output.
+struct OutputBlock {
+  const device::View& out;
+  std::int64_t first_row, num_rows, first_col, num_cols;
+  bool added;  ///< the sums are added to what is there
+};
+
+/// Where the sums of a block grow.
+struct Sums {
+  float* data;
+  std::int64_t stride;
+};
+
+/// The output itself, where it can be: f32, whole vectors of columns, nothing to add to.
+Sums sums_of(const Buffers& at, const OutputBlock& block) {
+  const bool in_place =
+      block.out.dtype == DType::f32 && !block.added && block.num_cols % simd::kLanes == 0;
+  if (!in_place) return {at.sums, kStride};
+  return {block.out.as<float>(block.first_row) + block.first_col, block.out.stride};
 }
 
 template <class T>
-void store_sums(const Buffers& at, const device::View& out, std::int64_t first_row,
-                std::int64_t num_rows, std::int64_t first_col, std::int64_t num_cols, bool added) {
-  for (std::int64_t r = 0; r < num_rows; ++r) {
-    T* to = out.as<T>(first_row + r) + first_col;
-    const float* sums = at.sums + r * kStride;
-    simd::for_lanes(num_cols, [&](std::int64_t c, auto lanes) {
-      simd::Floats x = simd::load(sums + c);
-      if (added) x += simd::load(to + c, lanes);
+void store(const Sums& sums, const OutputBlock& block) {
+  for (std::int64_t r = 0; r < block.num_rows; ++r) {
+    T* to = block.out.as<T>(block.first_row + r) + block.first_col;
+    const float* from = sums.data + r * sums.stride;
+    if (static_cast<const void*>(from) == to) return;
+    simd::for_lanes(block.num_cols, [&](std::int64_t c, auto lanes) {
+      simd::Floats x = simd::load(from + c);
+      if (block.added) x += simd::load(to + c, lanes);
       simd::store(to + c, x, lanes);
     });
   }
 }
 
-/// body(block of rows, first column, number of columns) for all of an output of the groups' rows.
+/// The block of the output (+)= the products over `num_terms` elements of T, a part of which
+/// pack(first, count) makes ready: the left operand is its result, the right one lies in at.right.
+template <class T, class Out, class Pack>
+void multiply(const Buffers& at, const OutputBlock& block, std::int64_t num_terms, Pack&& pack) {
+  const Sums sums = sums_of(at, block);
+  if (num_terms == 0)
+    for (std::int64_t r = 0; r < block.num_rows; ++r)
+      std::fill_n(sums.data + r * sums.stride, block.num_cols, 0.0f);
+  const Parts terms(num_terms, kUnits * kUnit<T>, kUnit<T>);
+  for (std::int64_t i = 0; i < terms.number; ++i) {
+    const std::int64_t count = terms.length(i);
+    const TileA left = pack(terms.first(i), count);
+    tile_gemm<T>(sums.data, sums.stride, left, TileB{at.right, kStride}, block.num_rows,
+                 div_ceil(block.num_cols, simd::kLanes), div_ceil(count, kUnit<T>), i > 0);
+  }
+  store<Out>(sums, block);
+}
+
+/// body(block, its group) for all of an output of the groups' rows.
 template <class Body>
-void for_blocks(std::span<const std::int64_t> offsets, std::int64_t num_cols, Body&& body) {
-  const RowBlocks rows(offsets);
-  const Parts cols(num_cols, kCols, kBlockVectors * simd::kLanes);
-  host_for_tasks(rows.number() * cols.number, [&](std::int64_t task) {
+void for_blocks(std::span<const std::int64_t> offsets, const device::View& out, Body&& body) {
+  const std::vector<RowBlock> rows = row_blocks(offsets, kRows);
+  const Parts cols(out.cols, kCols, kBlockVectors * simd::kLanes);
+  host_for_tasks(std::ssize(rows) * cols.number, [&](std::int64_t task) {
+    const RowBlock row = rows[static_cast<std::size_t>(task / cols.number)];
     const std::int64_t part = task % cols.number;
     if (cols.length(part) > 0)
-      body(rows.at(task / cols.number), cols.first(part), cols.length(part));
+      body(OutputBlock{.out = out,
+                       .first_row = row.first,
+                       .num_rows = row.count,
+                       .first_col = cols.first(part),
+                       .num_cols = cols.length(part),
+                       .added = false},
+           row.group);
   });
 }
 
@@ -160,65 +198,63 @@ void for_blocks(std::span<const std::int64_t> offsets, std::int64_t num_cols, Bo
 void grouped_forward(device::Context&, const GroupedForward& a) {
   check_shapes(a);
   dispatch(a.y.dtype, [&]<class T>(T) {
-    for_blocks(a.offsets, a.y.cols,
-               [&](const RowBlock& block, std::int64_t first_col, std::int64_t num_cols) {
-                 const Buffers at;
-                 const std::int64_t first_row_of_w = block.group * a.y.cols + first_col;
-                 add_up<T>(at, block.count, num_cols, a.x.cols,
-                           [&](std::int64_t first, std::int64_t count) {
-                             pack_right_lanes<T>(at, {a.w, first_row_of_w, first}, num_cols, count);
-                             return left_rows<T>(at, {a.x, block.first, first}, block.count, count);
-                           });
-                 store_sums<T>(at, a.y, block.first, block.count, first_col, num_cols, false);
-               });
+    for_blocks(a.offsets, a.y, [&](const OutputBlock& block, std::int64_t group) {
+      const Buffers at;
+      const std::int64_t first_row_of_w = group * a.y.cols + block.first_col;
+      multiply<T, T>(at, block, a.x.cols, [&](std::int64_t first, std::int64_t count) {
+        const MatrixRows<T> w(a.w, first_row_of_w, first);
+        pack_right_lanes<T>(at, w, block.num_cols, count);
+        return left_rows<T>(at, {a.x, block.first_row, first}, block.num_rows, count);
+      });
+    });
   });
 }
 
 void grouped_backward_input(device::Context&, const GroupedBackwardInput& a) {
   check_shapes(a);
   dispatch(a.dx.dtype, [&]<class T>(T) {
-    for_blocks(a.offsets, a.dx.cols,
-               [&](const RowBlock& block, std::int64_t first_col, std::int64_t num_cols) {
-                 const Buffers at;
-                 const std::int64_t first_row_of_w = block.group * a.dy.cols;
-                 add_up<T>(
-                     at, block.count, num_cols, a.dy.cols,
-                     [&](std::int64_t first, std::int64_t count) {
-                       const MatrixRows<T> w(a.w, first_row_of_w + first, first_col);
-                       pack_woven<T>(at.right, kStride, w, 0, count, num_cols);
-                       return left_rows<T>(at, {a.dy, block.first, first}, block.count, count);
-                     });
-                 store_sums<T>(at, a.dx, block.first, block.count, first_col, num_cols, false);
-               });
+    for_blocks(a.offsets, a.dx, [&](const OutputBlock& block, std::int64_t group) {
+      const Buffers at;
+      multiply<T, T>(at, block, a.dy.cols, [&](std::int64_t first, std::int64_t count) {
+        const MatrixRows<T> w(a.w, group * a.dy.cols + first, block.first_col);
+        pack_woven<T>(at.right, kStride, w, 0, count, block.num_cols);
+        return left_rows<T>(at, {a.dy, block.first_row, first}, block.num_rows, count);
+      });
+    });
   });
 }
 
 void grouped_backward_weight(device::Context&, const GroupedBackwardWeight& a) {
   check_shapes(a);
-  const std::int64_t num_groups = static_cast<std::int64_t>(a.offsets.size()) - 1;
+  std::vector<RowBlock> groups;  // with their terms
+  for (std::size_t g = 0; g + 1 < a.offsets.size(); ++g)
+    groups.push_back({static_cast<std::int64_t>(g), a.offsets[g], a.offsets[g + 1] - a.offsets[g]});
+  groups = longest_first(std::move(groups));
   const bool added = a.output == device::Output::accumulate;
   const Parts rows(a.dy.cols, kRows, kBlockRows);
   const Parts cols(a.x.cols, kCols, kBlockVectors * simd::kLanes);
   dispatch(a.x.dtype, [&]<class T>(T) {
-    host_for_tasks(num_groups * rows.number * cols.number, [&](std::int64_t task) {
-      const std::int64_t group = task / (rows.number * cols.number);
+    host_for_tasks(std::ssize(groups) * rows.number * cols.number, [&](std::int64_t task) {
+      const auto& [group, begin, num_terms] =
+          groups[static_cast<std::size_t>(task / (rows.number * cols.number))];
       const std::int64_t n = task / cols.number % rows.number;
       const std::int64_t k = task % cols.number;
-      const std::int64_t begin = a.offsets[static_cast<std::size_t>(group)];
-      const std::int64_t num_terms = a.offsets[static_cast<std::size_t>(group) + 1] - begin;
-      if (rows.length(n) == 0 || cols.length(k) == 0 || (num_terms == 0 && added)) return;
+      const OutputBlock block{.out = a.dw,
+                              .first_row = group * a.dy.cols + rows.first(n),
+                              .num_rows = rows.length(n),
+                              .first_col = cols.first(k),
+                              .num_cols = cols.length(k),
+                              .added = added};
+      if (block.num_rows == 0 || block.num_cols == 0 || (num_terms == 0 && added)) return;
       const Buffers at;
-      if (num_terms == 0) std::fill_n(at.sums, rows.length(n) * kStride, 0.0f);
-      add_up<T>(at, rows.length(n), cols.length(k), num_terms,
-                [&](std::int64_t first, std::int64_t count) {
-                  const MatrixRows<T> dy(a.dy, begin + first, rows.first(n));
-                  const MatrixRows<T> x(a.x, begin + first, cols.first(k));
-                  pack_woven<T>(at.left, kLeftStride, dy, 0, count, rows.length(n));
-                  pack_woven<T>(at.right, kStride, x, 0, count, cols.length(k));
-                  return TileA{at.left, 4, 4 * kLeftStride};
-                });
-      store_sums<float>(at, a.dw, group * a.dy.cols + rows.first(n), rows.length(n), cols.first(k),
-                        cols.length(k), added);
+      multiply<T, float>(at, block, num_terms,
+                         [&, begin = begin](std::int64_t first, std::int64_t count) {
+                           const MatrixRows<T> dy(a.dy, begin + first, rows.first(n));
+                           const MatrixRows<T> x(a.x, begin + first, block.first_col);
+                           pack_woven<T>(at.left, kLeftStride, dy, 0, count, block.num_rows);
+                           pack_woven<T>(at.right, kStride, x, 0, count, block.num_cols);
+                           return TileA{at.left, 4, 4 * kLeftStride};
+                         });
     });
   });
 }
