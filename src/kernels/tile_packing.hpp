@@ -38,7 +38,7 @@ TileA left_operand(float* widened, const Rows& rows, std::int64_t first, std::in
   return {widened, width * 4, 4};
 }
 
-/// Asks for what is read soon: rows lie far from one another, so that no processor guesses the next.
+/// Asks for what is read soon: rows lie far apart, so that no processor guesses the next.
 inline void prefetch(const void* place) {
   __builtin_prefetch(place, /*for writing*/ 0, /*into the second-level cache*/ 2);
 }
