@@ -1,23 +1,15 @@
 #include "parallel/comm/nccl_communicator.hpp"
 
-#include <cuda_runtime_api.h>
-
 #include <algorithm>
 #include <array>
-#include <chrono>
-#include <condition_variable>
-#include <cstdio>
-#include <cstring>
 #include <exception>
-#include <mutex>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "base/error.hpp"
-#include "parallel/comm/nccl_library.hpp"
+#include "parallel/comm/nccl_handle.hpp"
 #include "parallel/comm/nccl_shards.hpp"
-#include "parallel/comm/session.hpp"
+#include "parallel/comm/row_exchange.hpp"
 
 namespace espalier::parallel {
 
@@ -36,34 +28,6 @@ std::size_t count_of(const ConstView& view) {
   return static_cast<std::size_t>(view.size());
 }
 
-/// Calls something about once a second until it goes.
-class Watch {
- public:
-  template <class Look>
-  explicit Watch(Look look)
-      : thread_([this, look] {
-          std::unique_lock lock(mutex_);
-          while (!changed_.wait_for(lock, std::chrono::seconds(1), [this] { return ends_; }))
-            look();
-        }) {}
-  ~Watch() {
-    {
-      const std::scoped_lock lock(mutex_);
-      ends_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-  }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool ends_ = false;
-  std::thread thread_;
-};
-
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(std::unique_ptr<Communicator> host, std::shared_ptr<device::Gpu> gpu,
@@ -77,32 +41,17 @@ class NcclCommunicator final : public Communicator {
             "{} of the {} group share a GPU, which NCCL does not allow: use "
             "device.communicator = \"mpi\", or start one rank per GPU",
             shared, group_name_);
-    ncclUniqueId id{};
-    if (rank() == 0) check(nccl_.get_unique_id(&id), "ncclGetUniqueId");
-    const std::string text = host_->broadcast(std::string(id.internal, sizeof(id.internal)), 0);
-    std::memcpy(id.internal, text.data(), sizeof(id.internal));
-    // A communicator belongs to the GPU that is the thread's when it is made.
-    if (gpu_->backend() == device::Backend::cuda) {
-      const cudaError_t set = cudaSetDevice(gpu_->ordinal());
-      require(set == cudaSuccess, ExitStatus::internal, "cudaSetDevice failed on GPU {}: {}",
-              gpu_->ordinal(), cudaGetErrorString(set));
-    }
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 1;
-    check(nccl_.init_rank(&comm_, size(), id, rank(), &config), "ncclCommInitRankConfig");
-    watch_.emplace([this] { look_for_errors(); });
+    const std::string id = rank() == 0 ? NcclHandle::new_id() : std::string();
+    handle_.emplace(host_->broadcast(id, 0), rank(), size(), gpu_,
+                    fmt::format("the {} group", group_name_));
+    comm_ = handle_->get();
+    watch_.emplace(std::vector<const NcclHandle*>{&*handle_});
   }
 
-  // While an exception leaves this rank, the others may be anywhere: nothing collective then.
   ~NcclCommunicator() override {
     watch_.reset();
-    if (comm_ == nullptr) return;
-    if (std::uncaught_exceptions() > 0) {
-      if (!in_group_) nccl_.abort(comm_);  // kernels that wait for peers end
-      return;
-    }
+    if (std::uncaught_exceptions() > 0) return;
     for (const ncclWindow_t window : windows_) nccl_.deregister_window(comm_, window);
-    nccl_.destroy(comm_);
   }
   NcclCommunicator(const NcclCommunicator&) = delete;
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;
@@ -173,6 +122,39 @@ class NcclCommunicator final : public Communicator {
     count_sent(data.size_bytes());
   }
 
+  void exchange_rows(View out, ConstView in, std::span<const std::int64_t> send_rows,
+                     std::span<const std::int64_t> receive_rows) override {
+    check_row_exchange(out, in, send_rows, receive_rows, rank(), size());
+    const auto row_bytes = in.cols * static_cast<std::int64_t>(size_of(in.dtype));
+    handle_->begin_group();
+    std::int64_t sent = 0, received = 0;
+    for (int peer = 0; peer < size(); ++peer) {
+      const auto at = static_cast<std::size_t>(peer);
+      const ConstView there = in.row_range(sent, send_rows[at]);
+      const View here = out.row_range(received, receive_rows[at]);
+      sent += send_rows[at];
+      received += receive_rows[at];
+      if (peer == rank()) {
+        copy_rows(here, there);
+        continue;
+      }
+      // The other end leaves out the same: a call of nothing would be a launch.
+      if (there.rows > 0)
+        check(nccl_.send(there.data, count_of(there) * size_of(in.dtype), ncclInt8, peer, comm_,
+                         stream_),
+              "ncclSend");
+      if (here.rows > 0)
+        check(nccl_.receive(here.data, count_of(here) * size_of(out.dtype), ncclInt8, peer, comm_,
+                            stream_),
+              "ncclRecv");
+      bytes_sent_ += there.rows * row_bytes;
+    }
+    handle_->end_group();
+  }
+  void all_gather_counts(std::span<std::int64_t> all, std::span<const std::int64_t> mine) override {
+    host_->all_gather_counts(all, mine);
+  }
+
   void all_reduce_sum(std::span<double> values) override { host_->all_reduce_sum(values); }
   void all_reduce_max(std::span<double> values) override { host_->all_reduce_max(values); }
   void all_reduce_min(std::span<double> values) override { host_->all_reduce_min(values); }
@@ -209,12 +191,15 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
+  void copy_rows(View to, ConstView from) {
+    const std::int64_t bytes = from.size_bytes();
+    if (bytes > 0) gpu_->copy_on_device(to.data, from.data, {1, bytes, bytes, bytes}, stream_);
+  }
   /// All calls for the tensors in one group: as few launches as NCCL can make of them.
   template <class Call>
   void grouped(std::span<const RowShards> tensors, bool sums, Call&& call) {
     if (tensors.empty()) return;
-    check(nccl_.group_start(), "ncclGroupStart");
-    in_group_ = true;
+    handle_->begin_group();
     for (const RowShards& tensor : tensors) {
       const auto& [full, begins] = tensor;
       ESPALIER_ASSERT(std::ssize(begins) == size() + 1 &&
@@ -226,8 +211,7 @@ class NcclCommunicator final : public Communicator {
       for (const ShardCall& one : calls_) call(full, one);
       count_sent((begins.back() - begins.front()) * row_bytes);
     }
-    in_group_ = false;
-    check(nccl_.group_end(), "ncclGroupEnd");
+    handle_->end_group();
   }
 
   /// This rank's rows of an even call.
@@ -238,38 +222,19 @@ class NcclCommunicator final : public Communicator {
   /// Of the bytes of a collective a ring sends all but one rank's share.
   void count_sent(std::int64_t bytes) { bytes_sent_ += bytes * (size() - 1) / size(); }
 
-  std::string explain(ncclResult_t result, const char* call) const {
-    const char* last = nccl_.last_error != nullptr ? nccl_.last_error(comm_) : nullptr;
-    return fmt::format("{} failed on rank {} of {} of the {} group, GPU {}: {}{}{}", call, rank(),
-                       size(), group_name_, gpu_->ordinal(), nccl_.error_string(result),
-                       last != nullptr && *last != '\0' ? ": " : "", last != nullptr ? last : "");
-  }
-  void check(ncclResult_t result, const char* call) const {
-    if (result != ncclSuccess) fail(ExitStatus::internal, "{}", explain(result, call));
-  }
-
-  /// In the watching thread. The main thread may wait for a stream that never comes past.
-  void look_for_errors() const {
-    ncclResult_t state = ncclSuccess;
-    const ncclResult_t asked = nccl_.get_async_error(comm_, &state);
-    if (asked != ncclSuccess) state = asked;
-    if (state == ncclSuccess || state == ncclInProgress) return;
-    std::fprintf(stderr, "espalier: error: %s\n", explain(state, "a collective").c_str());
-    std::fflush(stderr);
-    MpiSession::abort(static_cast<int>(ExitStatus::internal));
-  }
+  void check(ncclResult_t result, const char* call) const { handle_->check(result, call); }
 
   const NcclLibrary& nccl_ = NcclLibrary::of_process();
   std::unique_ptr<Communicator> host_;
   std::shared_ptr<device::Gpu> gpu_;
   device::Stream stream_;
   std::string group_name_;
-  ncclComm_t comm_ = nullptr;
+  std::optional<NcclHandle> handle_;
+  ncclComm_t comm_ = nullptr;  ///< the handle's
   std::vector<ncclWindow_t> windows_;
   std::vector<ShardCall> calls_;  ///< of the tensor at hand; grows to the largest and stays
-  bool in_group_ = false;
   std::int64_t bytes_sent_ = 0;
-  std::optional<Watch> watch_;  ///< last: it ends first
+  std::optional<NcclWatch> watch_;  ///< last: it ends first
 };
 
 }  // namespace
@@ -283,11 +248,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicato
                                                      device::Stream stream,
                                                      std::string group_name) {
   if (host->size() == 1) return host;
-  const std::string why = why_no_nccl();
-  require(why.empty(), ExitStatus::bad_configuration,
-          "device.communicator = \"nccl\": {}. Put its folder into LD_LIBRARY_PATH, or use "
-          "device.communicator = \"mpi\"",
-          why);
+  require_nccl();
   return std::make_unique<NcclCommunicator>(std::move(host), std::move(gpu), stream,
                                             std::move(group_name));
 }

@@ -44,6 +44,8 @@ NcclLibrary::NcclLibrary() {
   find(reduce_scatter, "ncclReduceScatter");
   find(reduce, "ncclReduce");
   find(broadcast, "ncclBroadcast");
+  find(send, "ncclSend");
+  find(receive, "ncclRecv");
   find(allocate, "ncclMemAlloc", /*needed=*/false);
   find(release, "ncclMemFree", /*needed=*/false);
   find(register_window, "ncclCommWindowRegister", /*needed=*/false);

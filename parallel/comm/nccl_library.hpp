@@ -23,6 +23,8 @@ struct NcclLibrary {
   decltype(&ncclReduceScatter) reduce_scatter = nullptr;
   decltype(&ncclReduce) reduce = nullptr;
   decltype(&ncclBroadcast) broadcast = nullptr;
+  decltype(&ncclSend) send = nullptr;
+  decltype(&ncclRecv) receive = nullptr;
   decltype(&ncclMemAlloc) allocate = nullptr;                       ///< (*) since 2.19
   decltype(&ncclMemFree) release = nullptr;                         ///< (*)
   decltype(&ncclCommWindowRegister) register_window = nullptr;      ///< (*) since 2.27

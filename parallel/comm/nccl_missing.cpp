@@ -1,5 +1,6 @@
 #include "base/error.hpp"
 #include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/nccl_pipeline_link.hpp"
 
 namespace espalier::parallel {
 
@@ -11,6 +12,15 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicato
                                                      std::shared_ptr<device::Gpu>, device::Stream,
                                                      std::string) {
   if (host->size() == 1) return host;
+  throw Error(ExitStatus::bad_configuration,
+              fmt::format("device.communicator = \"nccl\": {}; use device.communicator = \"mpi\"",
+                          why_no_nccl()),
+              Met::by_every_rank);
+}
+
+std::unique_ptr<PipelineLink> make_nccl_pipeline_link(MPI_Comm, const pipeline::Placement&,
+                                                      std::shared_ptr<device::Gpu>,
+                                                      device::Stream) {
   throw Error(ExitStatus::bad_configuration,
               fmt::format("device.communicator = \"nccl\": {}; use device.communicator = \"mpi\"",
                           why_no_nccl()),

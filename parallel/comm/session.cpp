@@ -14,6 +14,7 @@
 #include "parallel/comm/mpi_communicator.hpp"
 #include "parallel/comm/mpi_pipeline_link.hpp"
 #include "parallel/comm/nccl_communicator.hpp"
+#include "parallel/comm/nccl_pipeline_link.hpp"
 #include "parallel/comm/nccl_shards.hpp"
 #include "parallel/comm/staged_communicator.hpp"
 
@@ -237,7 +238,8 @@ std::unique_ptr<PipelineLink> make_pipeline_link(MpiSession& session, const Proc
       part_of(session.mpi_world().handle(), grid.first_of(Span::pipeline), grid.rank());
   if (context.on_host())
     return std::make_unique<MpiPipelineLink>(ranks, placement, nullptr, nullptr);
-  if (library == CollectiveLibrary::nccl) uses_nccl(session.world(), *context.gpu(), library);
+  if (uses_nccl(session.world(), *context.gpu(), library))
+    return make_nccl_pipeline_link(ranks, placement, context.shared_gpu(), context.queue().stream);
   return std::make_unique<MpiPipelineLink>(ranks, placement, context.shared_gpu(),
                                            context.queue().stream);
 }

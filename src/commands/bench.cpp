@@ -75,8 +75,8 @@ std::string beside_plan(const std::string& device, const plan::StepTime& plan,
   add("memory-bound operators", plan.memory_bound,
       {Phase::embedding, Phase::norm, Phase::rope, Phase::activation, Phase::router, Phase::loss,
        Phase::optimizer, Phase::clipping, Phase::data});
-  add("tensor communication", plan.tensor_exposed,
-      {Phase::tensor_communication, Phase::expert_communication});
+  add("tensor communication", plan.tensor_exposed, {Phase::tensor_communication});
+  add("expert communication", plan.expert_exposed, {Phase::expert_communication});
   add("data communication", plan.data_exposed,
       {Phase::gradient_communication, Phase::weight_communication});
   add("other", plan.other + plan.bubble, {Phase::other});

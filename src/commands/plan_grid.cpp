@@ -24,10 +24,10 @@ std::int64_t num_micro_batches(const Parameters& p) {
   return p.training.global_batch_size / p.parallel.data / p.training.micro_batch_size;
 }
 
-/// "4 x 256", with a star where sequence parallelism is not legal.
+/// plan::short_grid, with a star where sequence parallelism is not legal.
 std::string grid_of(const Parameters& p) {
   const bool split = p.parallel.tensor == 1 || p.parallel.sequence_parallel;
-  return fmt::format("{} x {}{}", p.parallel.tensor, p.parallel.data, split ? "" : "*");
+  return plan::short_grid(p) + (split ? "" : "*");
 }
 
 std::int64_t num_fitting(const std::vector<Layout>& all) {
@@ -45,7 +45,8 @@ struct Shown {
 Table wide_table() {
   std::vector<report::Column> columns = {
       {"number", ""},           {"device", ""},        {"ranks", ""},
-      {"tensor", ""},           {"data", ""},          {"sequence_parallel", ""},
+      {"tensor", ""},           {"data", ""},          {"pipeline", ""},
+      {"expert", ""},           {"schedule", ""},      {"sequence_parallel", ""},
       {"micro_batch_size", ""}, {"micro_batches", ""}, {"recompute", ""},
       {"zero_stage", ""}};
   for (report::Column& column : estimate_columns()) columns.push_back(std::move(column));
@@ -65,6 +66,9 @@ void add_wide_rows(Table& table, const Shown& shown) {
                              integer(layout.estimate.ranks),
                              integer(p.parallel.tensor),
                              integer(p.parallel.data),
+                             integer(p.parallel.pipeline),
+                             integer(p.parallel.expert),
+                             p.parallel.pipeline > 1 ? p.parallel.schedule : "",
                              p.parallel.sequence_parallel ? "yes" : "no",
                              integer(p.training.micro_batch_size),
                              integer(num_micro_batches(p)),
@@ -108,7 +112,9 @@ std::string shares(const Shown& shown, report::Format format) {
                {"attention", "attention"},
                {"memory_bound", "memory"},
                {"tensor_exposed", "tensor"},
+               {"expert_exposed", "expert"},
                {"data_exposed", "data"},
+               {"bubble", "bubble"},
                {"other", "other"},
                {"input", "input"},
                {"checkpoint", "saving"},
@@ -119,9 +125,9 @@ std::string shares(const Shown& shown, report::Format format) {
     const auto share = [&](double seconds) { return percent_cell(seconds / e.step()); };
     table.add({Cell(static_cast<double>(i + 1), std::to_string(i + 1)), share(e.time.products),
                share(e.time.attention), share(e.time.memory_bound), share(e.time.tensor_exposed),
-               share(e.time.data_exposed), share(e.time.other + e.time.bubble), share(e.input),
-               percent_cell(e.checkpoint_share), share(e.time.tensor_hidden),
-               share(e.time.data_hidden)});
+               share(e.time.expert_exposed), share(e.time.data_exposed), share(e.time.bubble),
+               share(e.time.other), share(e.input), percent_cell(e.checkpoint_share),
+               share(e.time.tensor_hidden), share(e.time.data_hidden)});
   }
   return table.print(format);
 }
@@ -150,13 +156,28 @@ std::string misses(const Shown& shown) {
                      plan::describe_layout(nearest.parameters));
 }
 
+/// What stands in the column of grids.
+std::string legend_of(const Shown& shown) {
+  const auto any = [&](auto has) {
+    return std::any_of(shown.all.begin(),
+                       shown.all.begin() + static_cast<std::ptrdiff_t>(shown.rows),
+                       [&](const Layout& layout) { return has(layout.parameters.parallel); });
+  };
+  std::string text = "grid: tensor x data ranks";
+  if (any([](const config::ParallelParameters& g) { return g.pipeline > 1; }))
+    text = "grid: tensor x data x pipeline ranks";
+  if (any([](const config::ParallelParameters& g) { return g.expert > 1; }))
+    text += ", e those that share experts";
+  return text;
+}
+
 std::string for_people(const Shown& shown, report::Format format) {
   const Layout& best = shown.all.front();
   std::string text = fmt::format(
       "{}\n\non {}: {} layouts fit, the fastest first\n"
-      "(grid: tensor x data ranks; full: MFU with attention counted whole)\n\n",
+      "({}; full: MFU with attention counted whole)\n\n",
       describe_run(best.parameters), describe_devices(best.estimate.ranks, shown.hardware),
-      with_commas(num_fitting(shown.all)));
+      with_commas(num_fitting(shown.all)), legend_of(shown));
   text += results(shown, format);
   for (std::size_t i = 0; i < shown.rows; ++i)
     if (grid_of(shown.all[i].parameters).ends_with("*")) {

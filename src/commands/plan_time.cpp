@@ -10,6 +10,7 @@
 #include "commands/plan_output.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "plan/estimate/layout_memory.hpp"
+#include "plan/time/pipeline_time.hpp"
 
 namespace espalier::commands {
 namespace {
@@ -74,6 +75,22 @@ std::string largest_operators(const Parameters& p, const HardwareParameters& har
   return table.print(format);
 }
 
+/// What stages wait for each other, and for how long.
+std::string pipeline_lines(const Parameters& p, const HardwareParameters& hardware) {
+  if (p.parallel.pipeline == 1) return {};
+  const plan::PipelineTime time = plan::pipeline_time(p, hardware);
+  const pipeline::Simulation& s = time.simulation;
+  const auto [least, most] = std::minmax_element(
+      s.ranks.begin(), s.ranks.end(), [](const auto& a, const auto& b) { return a.busy < b.busy; });
+  return fmt::format(
+      "{} over {} stages: the passes of {} micro-batches take {} s, of which a rank computes {} to "
+      "{} s;\nof the ranks' time {:.1f} % is bubble, and a message takes {} s (`espalier plan "
+      "schedule` draws it)\n\n",
+      p.parallel.schedule, time.schedule.placement.num_stages(), time.schedule.micro_batches,
+      in_digits(s.makespan, 4), in_digits(least->busy, 4), in_digits(most->busy, 4),
+      100.0 * s.bubble(), in_digits(time.durations.message, 3));
+}
+
 std::string planned(Parameters p) {
   const report::Format format = report::format_from_name(p.plan.format);
   config::resolve(p, p.plan.ranks > 0 ? narrow<int>(p.plan.ranks) : config::declared_ranks(p),
@@ -95,7 +112,9 @@ std::string planned(Parameters p) {
     text +=
         fmt::format("\n{}: where a step of {} s goes\n\n", devices[i].name, in_digits(e.step(), 4));
     if (format == report::Format::text) text += time_bar(e) + "\n";
-    text += largest_operators(plan::chosen_for(p, devices[i]), devices[i], e, format);
+    const Parameters chosen = plan::chosen_for(p, devices[i]);
+    text += pipeline_lines(chosen, devices[i]);
+    text += largest_operators(chosen, devices[i], e, format);
     if (!e.fits)
       text += fmt::format(
           "\nit does not fit: a rank needs {} of {:.4g} GiB (`espalier plan memory` says what "

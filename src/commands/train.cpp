@@ -33,7 +33,7 @@ std::optional<runs::PlannedStep> planned_step(parallel::MpiSession& session,
                .parts = {{"matrix products", time.products},
                          {"attention", time.attention},
                          {"memory-bound operators", time.memory_bound},
-                         {"tensor communication", time.tensor_exposed},
+                         {"tensor communication", time.tensor_exposed + time.expert_exposed},
                          {"data communication", time.data_exposed},
                          {"other", time.other + time.bubble}}};
     return std::string();

@@ -81,11 +81,19 @@ std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
        model::tensor_table(model::Architecture::from(p.model), p.parallel.sequence_parallel))
     spans.push_back(spec.gradient_span);
   std::int64_t communicators = std::ssize(parallel::distinct_groups(grid, spans));
-  // A neighbour sends activations, another gradients, and both get theirs.
-  if (shape.pipeline > 1) communicators += 4;
+  if (p.parallel.expert > 1) communicators += 1;
+  if (shape.pipeline > 1 && p.model.tie_word_embeddings) communicators += 1;
   if (shape.tensor > 1) communicators += p.parallel.overlap_tensor ? 2 : 1;
-  if (p.device.communicator != "mpi" && communicators > 0)
-    lines.push_back({"NCCL (a guess)", communicators * kChannels * kConnection});
+  // A link to each neighbour and one from it, for every chunk, of few channels
+  // (parallel/comm/nccl_pipeline_link.cpp).
+  constexpr std::int64_t kLinkChannels = 4;
+  const pipeline::ScheduleKind schedule = pipeline::schedule_from_name(p.parallel.schedule);
+  const std::int64_t chunks =
+      p.parallel.chunks > 0 ? p.parallel.chunks : pipeline::default_chunks(schedule);
+  const std::int64_t links = shape.pipeline > 1 ? 4 * chunks : 0;
+  const std::int64_t channels = communicators * kChannels + links * kLinkChannels;
+  if (p.device.communicator != "mpi" && channels > 0)
+    lines.push_back({"NCCL (a guess)", channels * kConnection});
   return lines;
 }
 

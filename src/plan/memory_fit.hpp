@@ -29,7 +29,8 @@ struct Room {
 /// On a GPU (nothing on the emulated one):
 ///   code that is loaded when it is first used (cuBLASLt, NCCL, cuDNN, kernels): 256 MiB, a guess
 ///   CUDA's context, where free_bytes still has it: 512 MiB, a guess
-///   NCCL, per communicator of more than one rank: 32 channels of 9.2 MiB, the buffers of its three
+///   NCCL, per communicator of more than one rank: 32 channels of 9.2 MiB, and 4 channels for each
+///     link of a pipeline, four for every chunk of a rank: the buffers of its three
 ///     protocols as NCCL's src/init.cc sizes them unless NCCL_BUFFSIZE and its like are set
 std::int64_t library_bytes(const config::Parameters& parameters, const parallel::GridShape& shape,
                            const Room& room);

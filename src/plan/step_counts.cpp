@@ -7,6 +7,7 @@
 #include "base/integers.hpp"
 #include "base/text.hpp"
 #include "parallel/pipeline_link.hpp"
+#include "train/step/programs.hpp"
 #include "train/step/step.hpp"
 
 namespace espalier::plan {
@@ -47,42 +48,201 @@ std::int64_t StepCounts::sent_bytes() const {
   return sum;
 }
 
+namespace {
+
+/// A rank of a grid that is only counted.
+struct CountedRank {
+  CountedRank(const config::Parameters& parameters, const parallel::ProcessGrid& place,
+              device::Backend backend, int compute_capability)
+      : p(parameters),
+        grid(place),
+        context(device::Context::Counting{backend}),
+        memory(TrainingMemory::planned(p, grid, backend, compute_capability)),
+        communicators(parallel::counting_communicators(
+            grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape(),
+                                         narrow<int>(p.parallel.expert))),
+            memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor)),
+        stages(memory.architecture, *memory.weights, *memory.activations, context, communicators),
+        batch(planned_batch(p)) {
+    memory.parameter_store->connect(communicators);
+    stages.set_weight_use(*memory.parameter_store);
+    context.profiler().record_operations(true);
+  }
+
+  train::StepModel step_model() {
+    return plan::step_model(context, grid, communicators, stages, memory, &link);
+  }
+  train::StepBatches batches() const {
+    return {.num_micro_batches = train::num_micro_batches(p, grid.shape()),
+            .num_targets = static_cast<std::uint64_t>(p.training.global_batch_size *
+                                                      p.training.sequence_length),
+            .num_sequences = p.training.global_batch_size,
+            .load = [this](std::int64_t) { return batch; }};
+  }
+  StepCounts so_far() {
+    StepCounts counts{.operations = context.profiler().operations(),
+                      .collectives = parallel::costs_of(communicators)};
+    for (const auto& [key, cost] : link.sent()) {
+      parallel::CollectiveCost& sum = counts.collectives["pipeline"]["messages"];
+      sum.calls += cost.messages;
+      sum.bytes += cost.bytes;
+      sum.sent_bytes += cost.bytes;
+    }
+    return counts;
+  }
+
+  config::Parameters p;
+  parallel::ProcessGrid grid;
+  device::Context context;
+  TrainingMemory memory;
+  parallel::GridCommunicators communicators;
+  model::RankStages stages;
+  parallel::CountingLink link;
+  model::Batch batch;
+};
+
+/// A step of as few micro-batches as the schedule allows, a second one among them where there is
+/// one: the first replaces what gradients hold.
+config::Parameters with_few_micro_batches(config::Parameters p, const parallel::GridShape& shape) {
+  const std::int64_t all = train::num_micro_batches(p, shape);
+  const std::int64_t unit = p.training.micro_batch_size * shape.data;
+  for (std::int64_t few = std::min<std::int64_t>(2, all); few < all; ++few) {
+    p.training.global_batch_size = few * unit;
+    const pipeline::ScheduleKind kind = pipeline::schedule_from_name(p.parallel.schedule);
+    const pipeline::PipelineShape pipeline{.ranks = shape.pipeline,
+                                           .micro_batches = narrow<int>(few),
+                                           .chunks = p.parallel.chunks > 0
+                                                         ? narrow<int>(p.parallel.chunks)
+                                                         : pipeline::default_chunks(kind)};
+    if (shape.pipeline == 1 || pipeline::misfit_of(kind, pipeline).none()) return p;
+  }
+  p.training.global_batch_size = all * unit;
+  return p;
+}
+
+/// By chunk, the micro-batch that stands for all: not the first one, whose gradients replace what
+/// is there, and one whose backward pass is divided where the schedule divides some.
+std::vector<int> shown_micro_batches(const pipeline::RankProgram& program,
+                                     const pipeline::Placement& placement, std::size_t chunks) {
+  std::vector<int> shown(chunks, -1);
+  for (const bool divided : {true, false})
+    for (const bool later : {true, false})
+      for (const pipeline::Step& step : program.steps) {
+        if (step.kind != pipeline::StepKind::compute) continue;
+        const pipeline::Action& a = step.action;
+        const bool fits = divided ? a.kind == pipeline::ActionKind::backward_inputs
+                                  : a.kind == pipeline::ActionKind::backward;
+        int& micro = shown[static_cast<std::size_t>(placement.chunk_of(a.stage))];
+        if (micro < 0 && fits && (a.micro_batch > 0) == later) micro = a.micro_batch;
+      }
+  return shown;
+}
+
+}  // namespace
+
 StepCounts count_step(const config::Parameters& p, const parallel::ProcessGrid& grid,
                       device::Backend backend, int compute_capability) {
-  device::Context context(device::Context::Counting{backend});
-  TrainingMemory memory = TrainingMemory::planned(p, grid, backend, compute_capability);
-  parallel::GridCommunicators communicators = parallel::counting_communicators(
-      grid.with(parallel::views_of(memory.architecture.num_kv_heads, grid.shape(),
-                                   narrow<int>(p.parallel.expert))),
-      memory.parameter_store->gradient_spans(), p.parallel.overlap_tensor);
-  memory.parameter_store->connect(communicators);
-  model::RankStages stages(memory.architecture, *memory.weights, *memory.activations, context,
-                           communicators);
-  stages.set_weight_use(*memory.parameter_store);
-  parallel::CountingLink link;
-  context.profiler().record_operations(true);
-  const model::Batch batch = planned_batch(p);
+  CountedRank rank(p, grid, backend, compute_capability);
   // With the sums travel the signals of the ranks; of a planned rank all values are 0.
   const auto exchange = [&](const train::StepSums& of_rank) {
     std::vector<double> values(1 + train::kNumStepSignals + of_rank.square_sums.size());
     of_rank.experts.append_to(values);
-    communicators.world->all_reduce_sum(values);
+    rank.communicators.world->all_reduce_sum(values);
     return train::StepSums{};
   };
   train::training_step(
-      step_model(context, grid, communicators, stages, memory, &link),
-      {.num_micro_batches =
-           div_exact(p.training.global_batch_size, p.training.micro_batch_size * p.parallel.data),
-       .num_targets =
-           static_cast<std::uint64_t>(p.training.global_batch_size * p.training.sequence_length),
-       .num_sequences = p.training.global_batch_size,
-       .load = [&](std::int64_t) { return batch; }},
+      rank.step_model(), rank.batches(),
       {.optimizer = p.optimizer, .learning_rate = p.optimizer.learning_rate, .step = 1},
       {.exchange = exchange});
   // With tensor ranks a GPU asks for most weights in the next forward pass only.
-  memory.parameter_store->wait_for_gathers(context);
-  return {.operations = context.profiler().operations(),
-          .collectives = parallel::costs_of(communicators)};
+  rank.memory.parameter_store->wait_for_gathers(rank.context);
+  return rank.so_far();
+}
+
+void add(StepCounts& sum, const StepCounts& counts, std::int64_t factor) {
+  for (const auto& [operation, cost] : counts.operations) {
+    device::PhaseCost& to = sum.operations[operation];
+    to.flops += static_cast<double>(factor) * cost.flops;
+    to.bytes += static_cast<double>(factor) * cost.bytes;
+    to.calls += factor * cost.calls;
+  }
+  for (const auto& [group, costs] : counts.collectives)
+    for (const auto& [collective, cost] : costs) {
+      parallel::CollectiveCost& to = sum.collectives[group][collective];
+      to.calls += factor * cost.calls;
+      to.bytes += factor * cost.bytes;
+      to.sent_bytes += factor * cost.sent_bytes;
+    }
+}
+
+StepCounts difference(const StepCounts& counts, const StepCounts& other) {
+  StepCounts result = counts;
+  add(result, other, -1);
+  return result;
+}
+
+void drop_empty(StepCounts& counts) {
+  const auto is_empty = [](const auto& entry) { return entry.second == decltype(entry.second){}; };
+  std::erase_if(counts.operations, is_empty);
+  for (auto& [group, costs] : counts.collectives) std::erase_if(costs, is_empty);
+  std::erase_if(counts.collectives, [](const auto& entry) { return entry.second.empty(); });
+}
+
+RankCounts count_rank(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+                      device::Backend backend, int compute_capability) {
+  const config::Parameters p = with_few_micro_batches(parameters, grid.shape());
+  CountedRank rank(p, grid, backend, compute_capability);
+  const train::StepModel model = rank.step_model();
+  const std::int64_t counted = rank.batches().num_micro_batches;
+  RankCounts result;
+  result.chunks.resize(rank.memory.activations->chunks.size());
+  const std::vector<int> shown =
+      shown_micro_batches(rank.memory.program, model.part.placement, result.chunks.size());
+  train::play(rank.context, model.part, [&](const pipeline::Step& step) {
+    const pipeline::Action& a = step.action;
+    const auto chunk = static_cast<std::size_t>(model.part.placement.chunk_of(a.stage));
+    const bool is_counted = a.micro_batch == shown[chunk];
+    const StepCounts before = is_counted ? rank.so_far() : StepCounts{};
+    train::take_pass(
+        model, step, [&] { return rank.batch; },
+        {.loss_scale = 1.0F, .first = a.micro_batch == 0, .last = false, .bucket_done = [](int) {
+         }});
+    if (!is_counted) return;
+    PassCounts& pass = result.chunks[chunk];
+    StepCounts& to = is_forward(a)              ? pass.forward
+                     : makes_input_gradients(a) ? pass.inputs
+                                                : pass.weights;
+    to = difference(rank.so_far(), before);
+    drop_empty(to);
+  });
+  // What is left of a step: the passes' messages go with them, too.
+  result.once = count_step(p, grid, backend, compute_capability);
+  for (const PassCounts& pass : result.chunks)
+    for (const StepCounts* part : {&pass.forward, &pass.inputs, &pass.weights})
+      add(result.once, *part, -counted);
+  const auto messages = result.once.collectives.find("pipeline");
+  if (messages != result.once.collectives.end()) {
+    // Every micro-batch has the same messages; they are kept by the first chunk's forward pass.
+    StepCounts each;
+    parallel::CollectiveCost cost = messages->second.begin()->second;
+    cost.calls /= counted;
+    cost.bytes /= counted;
+    cost.sent_bytes /= counted;
+    each.collectives["pipeline"]["messages"] = cost;
+    add(result.chunks.front().forward, each, 1);
+    result.once.collectives.erase(messages);
+  }
+  drop_empty(result.once);
+  return result;
+}
+
+StepCounts RankCounts::at(std::int64_t micro_batches) const {
+  StepCounts sum = once;
+  for (const PassCounts& pass : chunks)
+    for (const StepCounts* part : {&pass.forward, &pass.inputs, &pass.weights})
+      add(sum, *part, micro_batches);
+  drop_empty(sum);
+  return sum;
 }
 
 std::string describe(const StepCounts& counts) {

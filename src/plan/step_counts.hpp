@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <string>
+#include <vector>
 
 #include "config/parameters.hpp"
 #include "device/profiler.hpp"
@@ -15,7 +16,7 @@ struct StepCounts {
   device::OperationCosts operations;
   std::map<std::string, parallel::CollectiveCosts>
       collectives;  ///< by group: "tensor", "tensor (overlap)",
-  /// gradient_group_name, "world"
+  /// gradient_group_name, "expert", "tied", "pipeline", "world"
   double flops() const;
   double bytes() const;             ///< of memory, each operand read or written once
   std::int64_t sent_bytes() const;  ///< to all groups
@@ -27,6 +28,32 @@ struct StepCounts {
 /// The second and later micro-batches differ from the first only in what they add to. Costs of
 /// attention count whole sequences.
 StepCounts count_step(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
+                      device::Backend backend = device::Backend::host, int compute_capability = 0);
+
+/// sum += factor * counts.
+void add(StepCounts& sum, const StepCounts& counts, std::int64_t factor);
+/// counts - other.
+StepCounts difference(const StepCounts& counts, const StepCounts& other);
+/// Drops what nothing is done of. A term of a sum may have bytes and no calls: what the first
+/// micro-batch does not add to.
+void drop_empty(StepCounts& counts);
+
+/// What a micro-batch makes a rank of a pipeline do for one of its stages. Where the schedule has a
+/// whole backward, all of it is in `inputs`.
+struct PassCounts {
+  StepCounts forward, inputs, weights;
+};
+/// Counts of a step of one rank as a function of its micro-batches M: once + M (all passes).
+struct RankCounts {
+  std::vector<PassCounts> chunks;
+  StepCounts once;  ///< sums of gradients, update, norm and loss
+  StepCounts at(std::int64_t micro_batches) const;
+};
+/// The same as count_step of a rank at a place of a pipeline, for which it takes a step of as few
+/// micro-batches as the schedule allows. Where only the first micro-batch of a stage has its
+/// backward pass in two (dualpipe-v), the others are taken for it, and read no gradients. Messages
+/// between stages are the group "pipeline".
+RankCounts count_rank(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                       device::Backend backend = device::Backend::host, int compute_capability = 0);
 
 /// A table of operations and collectives, largest first.

@@ -20,6 +20,11 @@ std::string doing(const RankNow& now) {
   return now.step > 0 ? fmt::format("{} of step {}", now.activity, now.step) : now.activity;
 }
 
+/// The same behind "is": "in attention of step 7", "waiting for ...".
+std::string busy_with(const RankNow& now) {
+  return (now.activity.starts_with("waiting") ? "" : "in ") + doing(now);
+}
+
 }  // namespace
 
 bool is_wait_for_others(const std::string& activity) {
@@ -28,8 +33,8 @@ bool is_wait_for_others(const std::string& activity) {
       "gradient communication",     "weight communication",       "clipping",
       "exchange between the ranks", "waiting for the other ranks"};
   // A message of a pipeline, which names what and from whom (parallel/pipeline_link.hpp).
-  const bool waits_for_stage = activity.rfind("waiting for ", 0) == 0 &&
-                               activity.find(" pipeline rank ") != std::string::npos;
+  const bool waits_for_stage =
+      activity.starts_with("waiting for ") && activity.find(" pipeline rank ") != std::string::npos;
   return waits_for_stage || std::find(kWaits.begin(), kWaits.end(), activity) != kWaits.end();
 }
 
@@ -63,13 +68,13 @@ std::string HangWatch::describe_others(const std::vector<std::int64_t>& culprits
   std::map<std::string, std::int64_t> groups;
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     const bool is_culprit = std::binary_search(culprits.begin(), culprits.end(), rank);
-    if (!is_culprit && ranks_[rank].was_heard) ++groups[doing(ranks_[rank].now)];
+    if (!is_culprit && ranks_[rank].was_heard) ++groups[busy_with(ranks_[rank].now)];
   }
   std::string text;
   std::size_t told = 0;
   for (const auto& [what, num] : groups) {
     if (++told > kMostTold) return text + "; and so on";
-    text += fmt::format("; {} {} in {}", num, num == 1 ? "other is" : "others are", what);
+    text += fmt::format("; {} {} {}", num, num == 1 ? "other is" : "others are", what);
   }
   return text;
 }
@@ -96,7 +101,7 @@ std::optional<Hang> HangWatch::look(double now_s,
   hang.activity = first.was_heard ? doing(first.now) : "";
   std::string text = fmt::format("no progress for {}: ", human_duration(still_s));
   if (hang.ranks.size() == all.size() && silent.empty() && busy.empty()) {
-    text += all.size() == 1 ? fmt::format("{} is in {}", describe(0), doing(first.now))
+    text += all.size() == 1 ? fmt::format("{} is {}", describe(0), busy_with(first.now))
                             : "every rank waits for others" + describe_others({});
     hang.text = text;
     return hang;
@@ -106,10 +111,10 @@ std::optional<Hang> HangWatch::look(double now_s,
     const Rank& of = ranks_[static_cast<std::size_t>(rank)];
     text += (i > 0 ? "; " : "") + describe(rank);
     if (silent.empty())
-      text += fmt::format(" is in {} since {}", doing(of.now), clock(now_s - of.changed_s));
+      text += fmt::format(" is {} since {}", busy_with(of.now), clock(now_s - of.changed_s));
     else if (of.was_heard)
-      text += fmt::format(" is not heard since {}, last in {}", clock(now_s - of.heard_s),
-                          doing(of.now));
+      text += fmt::format(" is not heard since {}, last {}", clock(now_s - of.heard_s),
+                          busy_with(of.now));
     else
       text += " was never heard";
   }

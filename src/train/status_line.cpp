@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "base/activity.hpp"
 #include "base/text.hpp"
@@ -21,7 +22,8 @@ std::string status_line(const runs::RunStatus& status) {
                         human_duration(std::max(runs::now_s() - status.checkpoint_time, 0.0)));
   else
     text += ", no checkpoint yet";
-  return fmt::format("{}; now in {}", text, activity::now().name);
+  const std::string_view doing = activity::now().name;
+  return fmt::format("{}; now {}{}", text, doing.starts_with("waiting") ? "" : "in ", doing);
 }
 
 }  // namespace espalier::train

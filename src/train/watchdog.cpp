@@ -53,9 +53,9 @@ struct Datagram {
   std::uint64_t token;
   std::int64_t rank, step;
   std::uint64_t changes;
-  std::array<char, 64> activity;  ///< ends with 0
+  std::array<char, 128> activity;  ///< ends with 0
 };
-static_assert(std::is_trivially_copyable_v<Datagram> && sizeof(Datagram) == 104);
+static_assert(std::is_trivially_copyable_v<Datagram> && sizeof(Datagram) == 168);
 constexpr std::array<char, 8> kMagic{'e', 's', 'p', 'w', 'a', 't', 'c', 'h'};
 
 std::uint64_t random_token() {

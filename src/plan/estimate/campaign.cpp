@@ -35,14 +35,17 @@ struct Change {
 constexpr std::array<std::string_view, 6> kNotOfRuns = {"plan.",     "search.",   "loss_law.",
                                                         "hardware.", "campaign.", "fit."};
 /// What the plan decides for every run.
-constexpr std::array<std::string_view, 8> kDecided = {"run.name",
-                                                      "output.directory",
-                                                      "parallel.tensor",
-                                                      "parallel.data",
-                                                      "parallel.sequence_parallel",
-                                                      "parallel.zero_stage",
-                                                      "training.micro_batch_size",
-                                                      "memory.recompute"};
+constexpr std::array<std::string_view, 11> kDecided = {"run.name",
+                                                       "output.directory",
+                                                       "parallel.tensor",
+                                                       "parallel.data",
+                                                       "parallel.pipeline",
+                                                       "parallel.expert",
+                                                       "parallel.stage_layers",
+                                                       "parallel.sequence_parallel",
+                                                       "parallel.zero_stage",
+                                                       "training.micro_batch_size",
+                                                       "memory.recompute"};
 
 /// Errors of a phase, which begin with its number and name.
 class PhaseErrors {

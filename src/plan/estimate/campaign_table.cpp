@@ -27,8 +27,7 @@ Cell count(double value) {
 
 /// "1 x 8, 4, none"
 std::string short_layout(const config::Parameters& p) {
-  return fmt::format("{} x {}, {}, {}", p.parallel.tensor, p.parallel.data,
-                     p.training.micro_batch_size, p.memory.recompute);
+  return fmt::format("{}, {}, {}", short_grid(p), p.training.micro_batch_size, p.memory.recompute);
 }
 
 double num_parameters(const CampaignRun& run) {

@@ -219,8 +219,7 @@ Layout layout_of(const ComparedRun& run, const HardwareParameters& hardware) {
 }
 
 std::string short_layout(const Parameters& p) {
-  return fmt::format("{} x {}, {}, {}", p.parallel.tensor, p.parallel.data,
-                     p.training.micro_batch_size, p.memory.recompute);
+  return fmt::format("{}, {}, {}", short_grid(p), p.training.micro_batch_size, p.memory.recompute);
 }
 
 void add_device(Rows& rows, const std::vector<ComparedRun>& runs,

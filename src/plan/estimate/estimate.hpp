@@ -57,11 +57,13 @@ struct Layout {
   config::Parameters parameters;  ///< resolved: grid, micro-batch, recompute, ZeRO
   Estimate estimate;              ///< without its times where it does not fit
 };
-/// Every legal layout of the run (tensor x data, micro-batch, recompute, ZeRO stage) on that many
-/// devices: those that fit first, the fastest first and of equals the smaller one, then the others,
-/// the smallest first. The keys that a layout decides (parallel.tensor, data, zero_stage and
-/// sequence_parallel, training.micro_batch_size, memory.recompute) are not asked of the input;
-/// sequence parallelism is on wherever it is legal, and ZeRO is stage 1 where there is one data
+/// Every legal layout of the run (tensor x data x pipeline, experts over ranks, micro-batch,
+/// recompute, ZeRO stage) on that many devices: those that fit first, the fastest first and of
+/// equals the smaller one, then the others, the smallest first. The keys that a layout decides
+/// (parallel.tensor, data, pipeline, expert, stage_layers, zero_stage and sequence_parallel,
+/// training.micro_batch_size, memory.recompute) are not asked of the input; a pipeline has
+/// parallel.schedule and chunks where these fit, else 1f1b, and no fewer micro-batches than ranks.
+/// Sequence parallelism is on wherever it is legal, and ZeRO is stage 1 where there is one data
 /// rank. What is legal, config::resolve says. Throws Error (bad_configuration) where the input is
 /// wrong whatever the layout, and where the ranks have none, with numbers of ranks near that have.
 std::vector<Layout> layouts(const config::Parameters& parameters,
@@ -77,6 +79,9 @@ std::string why_none_fits(const config::Parameters& parameters,
 
 /// "tensor 2 x data 32, micro-batch 4, recompute none, ZeRO-1"
 std::string describe_layout(const config::Parameters& parameters);
+/// "2 x 32": tensor and data ranks; "2 x 8 x 4" with a pipeline of four ranks; "2 x 32, e 8" with
+/// experts divided over eight.
+std::string short_grid(const config::Parameters& parameters);
 /// Why a layout comes behind another one, in a few words: the parts of a step that take longer, in
 /// per cent of the whole step of `best`, "tensor communication +12.0 %"; what it recomputes, and
 /// how many more micro-batches it takes, in front of them. Empty: it takes no longer.

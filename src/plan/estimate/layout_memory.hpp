@@ -1,6 +1,6 @@
 #pragma once
 #include <map>
-#include <tuple>
+#include <vector>
 
 #include "plan/estimate/estimate.hpp"
 #include "plan/memory_fit.hpp"
@@ -9,7 +9,7 @@ namespace espalier::plan {
 
 /// The memory of many layouts of one run. It is that of TrainingMemory::planned, of which weights,
 /// gradients and optimizer state do not depend on micro-batch and recomputation, and the
-/// activations not on the data ranks: each is planned once.
+/// activations not on the data ranks: each is planned once, for every rank of a pipeline.
 class LayoutMemory {
  public:
   /// `hardware` must outlive it.
@@ -18,14 +18,15 @@ class LayoutMemory {
   Estimate of(const config::Parameters& parameters);
 
  private:
-  /// Weights, gradients and optimizer state of the rank that has most.
-  std::int64_t state_bytes(const config::Parameters& parameters);
-  /// Activations and workspaces, the same on every rank.
-  std::int64_t activation_bytes(const config::Parameters& parameters);
+  /// By rank of the pipeline.
+  using Bytes = std::vector<std::int64_t>;
+  /// Weights, gradients and optimizer state of the rank of a stage that has most.
+  const Bytes& state_bytes(const config::Parameters& parameters);
+  /// Activations and workspaces, the same on every rank of a stage.
+  const Bytes& activation_bytes(const config::Parameters& parameters);
 
   const config::HardwareParameters& hardware_;
-  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>, std::int64_t> states_;
-  std::map<std::tuple<std::int64_t, std::int64_t, std::string, bool>, std::int64_t> activations_;
+  std::map<std::string, Bytes> states_, activations_;  ///< by what they depend on
 };
 
 /// The memory of a device of that kind.

@@ -5,8 +5,11 @@
 #include <set>
 
 #include "base/text.hpp"
+#include "config/experts.hpp"
+#include "config/grid.hpp"
 #include "plan/estimate/estimate.hpp"
 #include "plan/estimate/layout_memory.hpp"
+#include "plan/memory_fit.hpp"
 #include "plan/memory_plan.hpp"
 
 namespace espalier::plan {
@@ -36,19 +39,40 @@ bool resolves(config::Parameters& p, std::int64_t ranks) {
   }
 }
 
-/// With sequence parallelism, or without it where that is what makes the layout legal.
-std::optional<config::Parameters> legal(config::Parameters p, std::int64_t ranks) {
-  p.parallel.sequence_parallel = true;
-  if (config::Parameters with = p; resolves(with, ranks)) return with;
-  p.parallel.sequence_parallel = false;
-  if (p.parallel.tensor == 1 || !resolves(p, ranks)) return std::nullopt;
-  return p;
+/// A bubble as long as the computation, or longer, helps nobody: a pipeline has at least as many
+/// micro-batches as ranks.
+bool fills_pipeline(const config::Parameters& p) {
+  return p.parallel.pipeline == 1 ||
+         p.training.global_batch_size / (p.parallel.data * p.training.micro_batch_size) >=
+             p.parallel.pipeline;
+}
+
+/// With sequence parallelism, or without it where that is what makes the layout legal; with the
+/// input's schedule of a pipeline, or 1f1b where that is.
+std::optional<config::Parameters> legal(const config::Parameters& asked, std::int64_t ranks) {
+  if (!fills_pipeline(asked)) return std::nullopt;
+  std::vector<config::Parameters> candidates{asked};
+  if (asked.parallel.pipeline > 1 &&
+      (asked.parallel.schedule != "1f1b" || asked.parallel.chunks > 1)) {
+    candidates.push_back(asked);
+    candidates.back().parallel.schedule = "1f1b";
+    candidates.back().parallel.chunks = 0;
+  }
+  for (config::Parameters& p : candidates) {
+    p.parallel.sequence_parallel = true;
+    if (config::Parameters with = p; resolves(with, ranks)) return with;
+    p.parallel.sequence_parallel = false;
+    if (p.parallel.tensor > 1 && resolves(p, ranks)) return p;
+  }
+  return std::nullopt;
 }
 
 /// The input on one rank, with nothing of a layout. What is wrong with it is wrong with all
 /// layouts, and is thrown.
 config::Parameters on_one_rank(config::Parameters p) {
   p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
+  p.parallel.pipeline = p.parallel.expert = 1;
+  p.parallel.stage_layers.clear();
   p.parallel.zero_stage = 1;
   p.memory.recompute = kRecomputeModes.front();
   p.memory.recompute_blocks.clear();
@@ -56,25 +80,48 @@ config::Parameters on_one_rank(config::Parameters p) {
   return p;
 }
 
-/// on_one_rank -> legal grids of that many ranks, with a micro-batch of one sequence.
+/// on_one_rank -> legal grids of that many ranks, with their smallest micro-batch.
 std::vector<config::Parameters> legal_grids(const config::Parameters& base, std::int64_t ranks) {
   std::vector<config::Parameters> grids;
-  for (const std::int64_t tensor : divisors(ranks)) {
-    config::Parameters p = base;
-    p.parallel.tensor = tensor;
-    p.parallel.data = ranks / tensor;
-    if (const auto grid = legal(p, ranks)) grids.push_back(*grid);
+  const std::vector<std::int64_t> experts = config::has_experts(base.model)
+                                                ? divisors(base.model.num_experts)
+                                                : std::vector<std::int64_t>{1};
+  for (const std::int64_t pipeline : divisors(ranks)) {
+    if (pipeline > base.model.num_hidden_layers + 2 || pipeline > base.training.global_batch_size)
+      break;
+    for (const std::int64_t tensor : divisors(ranks / pipeline)) {
+      const std::int64_t data = ranks / pipeline / tensor;
+      if (tensor > base.model.num_attention_heads || base.training.global_batch_size % data != 0)
+        continue;
+      for (const std::int64_t expert : experts) {
+        if (tensor * data % expert != 0) continue;
+        config::Parameters p = base;
+        p.parallel.pipeline = pipeline;
+        p.parallel.tensor = tensor;
+        p.parallel.data = data;
+        p.parallel.expert = expert;
+        // Some are legal with longer micro-batches alone, whose tokens divide over tensor ranks.
+        for (const std::int64_t micro : divisors(p.training.global_batch_size / data)) {
+          p.training.micro_batch_size = micro;
+          if (!legal(p, ranks)) continue;
+          grids.push_back(p);
+          break;
+        }
+      }
+    }
   }
   return grids;
 }
 
 /// The nearest numbers of ranks below and above that have a layout. Data ranks divide the samples
-/// of a step and tensor ranks the heads: these are the numbers to ask for.
+/// of a step, tensor ranks the heads, and a pipeline has a block on most ranks: these are the
+/// numbers to ask for.
 std::vector<std::int64_t> usable_ranks_near(const config::Parameters& base, std::int64_t ranks) {
   std::set<std::int64_t> candidates;
   for (const std::int64_t data : divisors(base.training.global_batch_size))
     for (std::int64_t tensor = 1; tensor <= base.model.num_attention_heads; ++tensor)
-      if (data * tensor <= kMostRanks) candidates.insert(data * tensor);
+      for (std::int64_t stages = 1; stages <= base.model.num_hidden_layers + 2; ++stages)
+        if (data * tensor * stages <= kMostRanks) candidates.insert(data * tensor * stages);
   const auto is_usable = [&](std::int64_t n) { return !legal_grids(base, n).empty(); };
   const auto above = candidates.upper_bound(ranks);
   std::vector<std::int64_t> near;
@@ -91,12 +138,14 @@ std::vector<std::int64_t> usable_ranks_near(const config::Parameters& base, std:
     numbers += fmt::format("{}{}", numbers.empty() ? "" : " or ", with_commas(n));
   throw Error(
       ExitStatus::bad_configuration,
-      fmt::format("no layout uses {} ranks: tensor x data must be {}, tensor must divide the heads "
-                  "({} of queries, {} of keys), intermediate size and vocabulary of the model, and "
-                  "data must divide training.global_batch_size = {}. Use {} ranks, or another "
-                  "global batch",
+      fmt::format("no layout uses {} ranks: tensor x data x pipeline must be {}, tensor must "
+                  "divide the heads ({} of queries, {} of keys), intermediate size and vocabulary "
+                  "of the model, data must divide training.global_batch_size = {}, and a pipeline "
+                  "of {} blocks has at most {} ranks and as many micro-batches. Use {} ranks, or "
+                  "another global batch",
                   with_commas(ranks), ranks, base.model.num_attention_heads,
-                  base.model.num_key_value_heads, base.training.global_batch_size, numbers),
+                  base.model.num_key_value_heads, base.training.global_batch_size,
+                  base.model.num_hidden_layers, base.model.num_hidden_layers + 2, numbers),
       Met::by_every_rank);
 }
 
@@ -121,8 +170,9 @@ bool comes_before(const Layout& a, const Layout& b) {
   const auto by_memory = [](const Layout& x, const Layout& y) {
     const auto key = [](const Layout& l) {
       const config::Parameters& p = l.parameters;
-      return std::tuple(l.estimate.memory_bytes, p.parallel.tensor, -p.training.micro_batch_size,
-                        -p.parallel.zero_stage, p.memory.recompute);
+      return std::tuple(l.estimate.memory_bytes, p.parallel.pipeline, p.parallel.tensor,
+                        p.parallel.expert, -p.training.micro_batch_size, -p.parallel.zero_stage,
+                        p.memory.recompute);
     };
     return key(x) < key(y);
   };
@@ -200,13 +250,12 @@ std::string why_none_fits(const config::Parameters& parameters,
       with_commas(std::ssize(all)), with_commas(ranks), hardware.name, hardware.memory_gib,
       gib(nearest.estimate.memory_bytes), describe_layout(nearest.parameters));
   const bool on_gpu = hardware.kind == "gpu";
-  const TrainingMemory plan =
-      TrainingMemory::planned(nearest.parameters,
-                              {{.tensor = static_cast<int>(nearest.parameters.parallel.tensor),
-                                .data = static_cast<int>(nearest.parameters.parallel.data)},
-                               0},
-                              on_gpu ? device::Backend::cuda : device::Backend::host,
-                              static_cast<int>(hardware.compute_capability));
+  const TrainingMemory plan = TrainingMemory::planned(
+      nearest.parameters,
+      {config::grid_shape(nearest.parameters),
+       largest_rank(nearest.parameters, config::grid_shape(nearest.parameters), room_on(hardware))},
+      on_gpu ? device::Backend::cuda : device::Backend::host,
+      static_cast<int>(hardware.compute_capability));
   for (const TrainingMemory::Line& line : plan.lines())
     text +=
         fmt::format("\n  {:<17} {:>12}", line.name, human_bytes(static_cast<double>(line.bytes)));
@@ -224,11 +273,24 @@ std::string why_none_fits(const config::Parameters& parameters,
 }
 
 std::string describe_layout(const config::Parameters& p) {
+  std::string axes;
+  if (p.parallel.pipeline > 1) {
+    axes = fmt::format(" x pipeline {} ({}", p.parallel.pipeline, p.parallel.schedule);
+    axes += p.parallel.chunks > 1 ? fmt::format(", {} chunks)", p.parallel.chunks) : ")";
+  }
+  if (p.parallel.expert > 1) axes += fmt::format(", expert {}", p.parallel.expert);
   return fmt::format(
-      "tensor {} x data {}{}, micro-batch {}, recompute {}, ZeRO-{}", p.parallel.tensor,
-      p.parallel.data,
+      "tensor {} x data {}{}{}, micro-batch {}, recompute {}, ZeRO-{}", p.parallel.tensor,
+      p.parallel.data, axes,
       p.parallel.tensor > 1 && !p.parallel.sequence_parallel ? " without sequence parallelism" : "",
       p.training.micro_batch_size, p.memory.recompute, p.parallel.zero_stage);
+}
+
+std::string short_grid(const config::Parameters& p) {
+  std::string text = fmt::format("{} x {}", p.parallel.tensor, p.parallel.data);
+  if (p.parallel.pipeline > 1) text += fmt::format(" x {}", p.parallel.pipeline);
+  if (p.parallel.expert > 1) text += fmt::format(", e {}", p.parallel.expert);
+  return text;
 }
 
 std::string why_slower(const Layout& best, const Layout& other) {

@@ -61,7 +61,24 @@ GroupPlace place_of_group(std::string_view group, const config::Parameters& p,
     place.per_node = std::min(place.ranks, place.per_node * replicas);
     return place;
   }
+  const auto expert = static_cast<int>(p.parallel.expert);
+  const auto pipeline = static_cast<int>(p.parallel.pipeline);
+  if (group == "expert") return place_of(expert, 1, h);
+  if (group == "expert data") return place_of(tensor * data / expert, expert, h);
+  if (group == "tied") return place_of(2, tensor * data * (pipeline - 1), h);
+  if (group == "world") return place_of(tensor * data * pipeline, 1, h);
   return place_of(tensor * data, 1, h);
+}
+
+double exchange_seconds(double bytes, double calls, const GroupPlace& place,
+                        const config::HardwareParameters& h) {
+  if (place.ranks == 1 || calls <= 0) return 0.0;
+  const double near = bytes * (place.per_node - 1) / place.ranks;
+  const double far = bytes * (place.ranks - place.per_node) / place.ranks;
+  const double seconds = std::max(near > 0.0 ? near / (link_gbs(h) * 1e9) : 0.0,
+                                  far > 0.0 ? far / (network_gbs(h) * 1e9) : 0.0);
+  const double latency_us = place.nodes() > 1 ? h.network_latency_us : h.link_latency_us;
+  return seconds + calls * (kStartUs + latency_us) * 1e-6;
 }
 
 double ring_gbs(const GroupPlace& place, const config::HardwareParameters& hardware) {
@@ -74,9 +91,11 @@ double collective_seconds(std::string_view collective, double bytes, double call
                           const GroupPlace& place, const config::HardwareParameters& h) {
   const int n = place.ranks, nodes = place.nodes();
   if (n == 1 || calls <= 0) return 0.0;
+  if (collective == "exchange_rows") return exchange_seconds(bytes, calls, place, h);
   const double tree_us =
       log2_of(place.per_node) * h.link_latency_us + log2_of(nodes) * h.network_latency_us;
-  if (collective.ends_with("of values") || collective == "barrier")
+  if (collective.ends_with("of values") || collective.ends_with("of counts") ||
+      collective == "barrier")
     return calls * (kStartUs + 2.0 * tree_us) * 1e-6;
 
   const double between = nodes > 1 ? nodes : 0;

@@ -29,10 +29,17 @@ double ring_gbs(const GroupPlace& place, const config::HardwareParameters& hardw
 ///   all_gather, reduce_scatter  (n-1)/n bytes / ring + steps of the ring
 ///   all_reduce                  twice that; small ones by a tree, 2 log2(n) steps
 ///   broadcast                   bytes / ring + steps
+///   exchange_rows               as exchange_seconds
 /// or, where it is faster, with log2(n) steps at the rate of one adapter (NCCL's PAT). Names are
-/// those of CountingCommunicator; "... of values" are latency alone.
+/// those of CountingCommunicator; "... of values" and "... of counts" are latency alone.
 double collective_seconds(std::string_view collective, double bytes, double calls,
                           const GroupPlace& place, const config::HardwareParameters& hardware);
+
+/// Seconds of `calls` exchanges in which a rank sends `bytes` together, an even share to every rank
+/// of the group: (per_node - 1)/n of them over the links of its node, (n - per_node)/n at the same
+/// time by its own adapter. How uneven routing is no plan knows.
+double exchange_seconds(double bytes, double calls, const GroupPlace& place,
+                        const config::HardwareParameters& hardware);
 
 /// Seconds of a message to a neighbour that is `stride` ranks away.
 double message_seconds(double bytes, int stride, const config::HardwareParameters& hardware);

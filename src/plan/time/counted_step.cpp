@@ -3,45 +3,6 @@
 #include "base/integers.hpp"
 
 namespace espalier::plan {
-namespace {
-
-void add(device::PhaseCost& sum, const device::PhaseCost& cost, std::int64_t factor) {
-  sum.flops += static_cast<double>(factor) * cost.flops;
-  sum.bytes += static_cast<double>(factor) * cost.bytes;
-  sum.calls += factor * cost.calls;
-}
-
-void add(parallel::CollectiveCost& sum, const parallel::CollectiveCost& cost, std::int64_t factor) {
-  sum.calls += factor * cost.calls;
-  sum.bytes += factor * cost.bytes;
-  sum.sent_bytes += factor * cost.sent_bytes;
-}
-
-void add(StepCounts& sum, const StepCounts& counts, std::int64_t factor) {
-  for (const auto& [operation, cost] : counts.operations)
-    add(sum.operations[operation], cost, factor);
-  for (const auto& [group, costs] : counts.collectives)
-    for (const auto& [collective, cost] : costs)
-      add(sum.collectives[group][collective], cost, factor);
-}
-
-StepCounts difference(const StepCounts& counts, const StepCounts& other) {
-  StepCounts result = counts;
-  add(result, other, -1);
-  return result;
-}
-
-/// What nothing is done of. A term of the sum may have bytes and no calls: what the first
-/// micro-batch does not add to.
-void drop_empty(StepCounts& counts) {
-  const auto is_empty = [](const auto& entry) { return entry.second == decltype(entry.second){}; };
-  std::erase_if(counts.operations, is_empty);
-  for (auto& [group, costs] : counts.collectives) std::erase_if(costs, is_empty);
-  std::erase_if(counts.collectives, [](const auto& entry) { return entry.second.empty(); });
-}
-
-}  // namespace
-
 StepCounts CountedStep::at(std::int64_t layers, std::int64_t micro_batches) const {
   StepCounts sum = once;
   add(sum, layer, layers);

@@ -4,6 +4,7 @@
 //   gradients  summed bucket by bucket beside the backward pass of the last micro-batch; the last
 //              bucket's sum has nothing left beside it
 //   weights    gathered beside the next step's first forward pass, whose first bucket waits
+//   experts    nothing: rows are sent to experts and back before a block goes on
 //   tensor     nothing; with parallel.overlap_tensor all but one of n parts of a message, beside
 //              the products, as far as those last (parallel/boundary.hpp)
 //
@@ -60,17 +61,20 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
       (all.sum() - update) / static_cast<double>(std::max<std::int64_t>(num_micro_batches(p), 1));
   const double forward = forward_share(p.memory.recompute) * micro_batch;
   const double backward = micro_batch - forward;
-  const auto buckets = static_cast<double>(p.model.num_hidden_layers + 2);
+  const double buckets =
+      static_cast<double>(p.model.num_hidden_layers) / static_cast<double>(p.parallel.pipeline) +
+      2.0;
   const double taken =
       std::min(1.0, static_cast<double>(h.communication_multiprocessors) / rates.multiprocessors());
 
   double gradients = 0.0, weights = 0.0, tensor = 0.0, tensor_in_parts = 0.0;
   for (const auto& [group, costs] : counts.collectives) {
+    if (group == "pipeline") continue;  // pipeline_time.hpp
     const GroupPlace place = place_of_group(group, p, h);
     for (const auto& [collective, cost] : costs) {
       auto calls = static_cast<double>(cost.calls);
-      const bool of_gradients =
-          group != "world" && !group.starts_with("tensor (") && group != "tensor";
+      const bool of_gradients = group != "world" && !group.starts_with("tensor (") &&
+                                group != "tensor" && group != "expert" && group != "tied";
       // A run sums and gathers bucket by bucket where it hides that; the count has one call.
       if (of_gradients && p.parallel.overlap_data) calls = std::max(calls, buckets);
       const double seconds =
@@ -79,6 +83,10 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
         time.other += seconds;
       else if (group == "tensor")
         tensor += seconds;
+      else if (group == "expert")
+        time.expert_exposed += seconds;
+      else if (group == "tied")
+        time.data_exposed += seconds;
       else if (!of_gradients)
         tensor_in_parts += seconds;
       else if (collective == "all_gather")
@@ -96,9 +104,9 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
     const Exposure sums = exposure(gradients, backward, buckets);
     const Exposure gathers = exposure(weights, forward, buckets);
     time.data_hidden = sums.hidden + gathers.hidden;
-    time.data_exposed = sums.exposed + gathers.exposed + taken * time.data_hidden;
+    time.data_exposed += sums.exposed + gathers.exposed + taken * time.data_hidden;
   } else {
-    time.data_exposed = gradients + weights;
+    time.data_exposed += gradients + weights;
   }
   return time;
 }

@@ -15,20 +15,22 @@ struct StepTime {
   double attention = 0.0;     ///< forward and backward
   double memory_bound = 0.0;  ///< norms, RoPE, activations, loss, optimizer, ...
   double tensor_exposed = 0.0, tensor_hidden = 0.0;  ///< collectives of the tensor group
+  double expert_exposed = 0.0;                       ///< rows on their way to experts and back
   double data_exposed = 0.0, data_hidden = 0.0;      ///< of gradients and weights
-  double bubble = 0.0;                               ///< of a pipeline
+  double bubble = 0.0;                               ///< of a pipeline: waiting for other stages
   double other = 0.0;                                ///< the all-reduce of norm and loss, overheads
   double step() const;                               ///< the sum of all but what is hidden
 };
 
 /// The time of one step of resolved parameters on devices of that kind: the counting run of the
-/// real step (count_step) with a roofline per operator and alpha-beta collectives. The models and
-/// their constants: gpu_step_time.cpp, host_step_time.cpp. Throws Error (bad_configuration) where
-/// the hardware lacks a figure that is needed, and names it.
+/// real step (count_step) with a roofline per operator and alpha-beta collectives, and with a
+/// pipeline the simulation of its schedule (pipeline_time.hpp). The models and their constants:
+/// gpu_step_time.cpp, host_step_time.cpp. Throws Error (bad_configuration) where the hardware lacks
+/// a figure that is needed, and names it.
 StepTime predict_step(const config::Parameters& parameters,
                       const config::HardwareParameters& hardware);
-/// The two halves of it, for those who keep counts: what does not depend on the hardware's rates,
-/// and what it takes. The counts of rank 0 depend on the model, [training] without its length,
+/// Without a pipeline, the two halves of it: what does not depend on the hardware's rates, and what
+/// it takes. The counts of rank 0 depend on the model, [training] without its length,
 /// memory.recompute, [parallel], hardware.kind and hardware.compute_capability.
 StepCounts count_step_for(const config::Parameters& parameters,
                           const config::HardwareParameters& hardware);

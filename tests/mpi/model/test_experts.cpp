@@ -145,4 +145,34 @@ TEST_CASE("experts: all of a token's, all of the tokens on a few, and a rank wit
   }
 }
 
+TEST_CASE(
+    "experts: documents of one token are predicted by nobody, and are balanced all the same") {
+  const Hdf5Fixture fixture(fixture_path("moe"));
+  const int size = testing::session().size();
+  config::Parameters p = testing::parameters_of(fixture, size, 1, size > 1, 1, "float32");
+  p.parallel.expert = size;
+  p.experts.balance = "sequence";
+  p.data.document_mask = true;
+  ModelOnGrid model(fixture, p);
+  const std::vector<std::uint32_t> tokens = fixture.words("tokens");
+  const std::vector<std::int32_t> places(tokens.size(), 0);
+  model.stage.train({.samples = device::view_of(tokens.data(), 2, 25),
+                     .document_positions = device::view_of(places.data(), 2, 25),
+                     .num_counted = 2,
+                     .document_mask = true,
+                     .predict_across = false},
+                    {.loss_scale = 1.0F,
+                     .first = true,
+                     .last = true,
+                     .bucket_done =
+                         [&](int bucket) {
+                           model.memory.parameter_store->accumulated(model.context, bucket, true);
+                         },
+                     .num_sequences = 2.0});
+  CHECK(model.stage.take_loss_sum() == 0.0);
+  const double norm = model.gradient_norm();
+  CHECK(norm > 0.0);
+  CHECK(norm < 0.1);  // of the balance loss alone
+}
+
 }  // namespace espalier

@@ -1,12 +1,15 @@
 // A library with NCCL's interface over MPI, for host memory, without streams. Sums are taken in
-// rank order in fp32 and rounded once, as the communicator over MPI does. All ranks of
-// MPI_COMM_WORLD make a communicator at once, each for its group.
+// rank order in fp32 and rounded once, as the communicator over MPI does. A message that is
+// received outside of a group is there when imitated_nccl_finish is called for its stream, and not
+// before.
 #include <mpi.h>
 #include <nccl.h>
 
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
+#include <list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +29,26 @@ struct ncclComm {
 };
 
 namespace {
+
+constexpr int kMessageTag = 1;
+/// Of the talk that makes the n-th communicator of a root: four tags from here on.
+constexpr int kJoinTag = 16;
+
+/// Receives that are under way, by stream, and sends that hold their data here.
+struct Receive {
+  int number;  ///< among all receives
+  cudaStream_t stream;
+  void* place;
+  std::vector<char> data;
+  MPI_Request request;
+};
+struct Send {
+  std::vector<char> data;
+  MPI_Request request;
+};
+std::list<Receive> receives;
+std::list<Send> sends;
+int num_receives = 0;
 
 int open_groups = 0;
 bool asynchronous_error = false;
@@ -70,6 +93,21 @@ bool breaks_symmetry(ncclComm_t comm, const void* send, const void* receive) {
   return smallest[0] != -smallest[2] || smallest[1] != -smallest[3];
 }
 
+/// What the stream was given arrives: receives with lower numbers than `end`.
+void finish(cudaStream_t stream, int end = std::numeric_limits<int>::max()) {
+  for (auto one = receives.begin(); one != receives.end();) {
+    if (one->stream != stream || one->number >= end) {
+      ++one;
+      continue;
+    }
+    MPI_Wait(&one->request, MPI_STATUS_IGNORE);
+    const DeviceMemory access;
+    if (!one->data.empty()) std::memcpy(one->place, one->data.data(), one->data.size());
+    one = receives.erase(one);
+  }
+}
+cudaStream_t grouped_stream = nullptr;  ///< of the receives of the open group
+
 std::size_t size_of(ncclDataType_t type) {
   return type == ncclFloat32 ? 4 : type == ncclBfloat16 ? 2 : 1;
 }
@@ -110,6 +148,9 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   std::memset(id->internal, 0, sizeof(id->internal));
   std::memcpy(id->internal, "\0not\0text", 9);
   std::memcpy(id->internal + 16, &world_rank, sizeof(world_rank));
+  static int num_made = 0;
+  std::memcpy(id->internal + 32, &num_made, sizeof(num_made));
+  num_made = (num_made + 1) % 1024;
   return ncclSuccess;
 }
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId id, int rank,
@@ -118,8 +159,35 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId i
   if (std::memcmp(id.internal, "\0not\0text", 9) != 0) return ncclInvalidArgument;
   int first = 0;  // the group's rank 0 in the world
   std::memcpy(&first, id.internal + 16, sizeof(first));
+  int number = 0;
+  std::memcpy(&number, id.internal + 32, sizeof(number));
+  const int tag = kJoinTag + 4 * number;
   auto* made = new ncclComm{MPI_COMM_NULL, rank, nranks, {}};
-  MPI_Comm_split(MPI_COMM_WORLD, first, rank, &made->comm);
+  // The group's rank 0 hears who the others are, and tells them all.
+  std::vector<int> members(static_cast<std::size_t>(nranks));
+  int world_rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
+  if (rank == 0) {
+    members[0] = world_rank;
+    for (int i = 1; i < nranks; ++i) {
+      std::array<int, 2> other{};  // its rank in the group and in the world
+      MPI_Recv(other.data(), 2, MPI_INT, MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+      members[static_cast<std::size_t>(other[0])] = other[1];
+    }
+    for (int i = 1; i < nranks; ++i)
+      MPI_Send(members.data(), nranks, MPI_INT, members[static_cast<std::size_t>(i)], tag + 1,
+               MPI_COMM_WORLD);
+  } else {
+    const std::array<int, 2> self{rank, world_rank};
+    MPI_Send(self.data(), 2, MPI_INT, first, tag, MPI_COMM_WORLD);
+    MPI_Recv(members.data(), nranks, MPI_INT, first, tag + 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+  }
+  MPI_Group world = MPI_GROUP_NULL, group = MPI_GROUP_NULL;
+  MPI_Comm_group(MPI_COMM_WORLD, &world);
+  MPI_Group_incl(world, nranks, members.data(), &group);
+  MPI_Comm_create_group(MPI_COMM_WORLD, group, tag + 2, &made->comm);
+  MPI_Group_free(&group);
+  MPI_Group_free(&world);
   int made_rank = 0, made_size = 0;
   MPI_Comm_rank(made->comm, &made_rank);
   MPI_Comm_size(made->comm, &made_size);
@@ -150,7 +218,41 @@ ncclResult_t ncclGroupStart() {
   return ncclSuccess;
 }
 ncclResult_t ncclGroupEnd() {
-  return --open_groups >= 0 ? ncclSuccess : ncclInvalidUsage;
+  if (--open_groups == 0) finish(grouped_stream);
+  return open_groups >= 0 ? ncclSuccess : ncclInvalidUsage;
+}
+ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer,
+                      ncclComm_t comm, cudaStream_t) {
+  if (fails("ncclSend")) return ncclInternalError;
+  const DeviceMemory access;
+  const auto* begin = static_cast<const char*>(send);
+  sends.push_back({{begin, begin + count * size_of(type)}, MPI_REQUEST_NULL});
+  MPI_Isend(sends.back().data.data(), static_cast<int>(sends.back().data.size()), MPI_BYTE, peer,
+            kMessageTag, comm->comm, &sends.back().request);
+  sends.remove_if([](Send& one) {
+    int done = 0;
+    MPI_Test(&one.request, &done, MPI_STATUS_IGNORE);
+    return done != 0;
+  });
+  return ncclSuccess;
+}
+ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  if (fails("ncclRecv")) return ncclInternalError;
+  if (open_groups > 0) grouped_stream = stream;
+  receives.push_back({num_receives++, stream, receive, std::vector<char>(count * size_of(type)),
+                      MPI_REQUEST_NULL});
+  MPI_Irecv(receives.back().data.data(), static_cast<int>(receives.back().data.size()), MPI_BYTE,
+            peer, kMessageTag, comm->comm, &receives.back().request);
+  return ncclSuccess;
+}
+/// A moment: how much all streams were given so far.
+extern "C" int imitated_nccl_now() {
+  return num_receives;
+}
+/// The stream has come past what it was given before a moment.
+extern "C" void imitated_nccl_finish(cudaStream_t stream, int moment) {
+  finish(stream, moment);
 }
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t) {

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "device/arena.hpp"
+#include "mpi/parallel/row_matrices.hpp"
 #include "mpi/parallel/shard_checks.hpp"
 #include "parallel/comm/nccl_communicator.hpp"
 #include "parallel/comm/session.hpp"
@@ -106,6 +107,15 @@ TEST_CASE("a large sum whose rows do not divide is taken owner by owner") {
   for (std::int64_t i = begins[rank] * cols; i < begins[rank + 1] * cols; ++i) {
     const float expected = summed<float>(n, i);
     if (!same_bits(&data[static_cast<std::size_t>(i)], &expected, 1)) FAIL("element " << i);
+  }
+}
+
+TEST_CASE("NCCL sends rows to the ranks that they are for, also none") {
+  const auto comm = nccl_world();
+  for (const RowMatrix& rows : row_matrices(comm->size())) {
+    CAPTURE(rows.name);
+    check_row_exchange_on_host<float>(*comm, rows, 5);
+    check_row_exchange_on_host<bf16>(*comm, rows, 3);
   }
 }
 

@@ -178,6 +178,29 @@ class Roundtrip(RunCase):
         self.assertRegex(inspected, r"model\.norm\.weight .* - +-\n")  # there are no moments
         self.assertIn("all checksums fit", inspected)
 
+    def test_experts_trained_on_a_grid(self):
+        """Checkpoints of ranks with different experts, in both layouts, export like that of one."""
+        options = ["training.steps=2", "checkpoint.interval=2", "model.model_type=qwen3_moe",
+                   "model.num_experts=4", "model.num_experts_per_tok=2",
+                   "model.moe_intermediate_size=24", "model.mlp_only_layers=[0]",
+                   # Nothing is learned: the weights of every grid are those that were initialised.
+                   "optimizer.learning_rate=0", "schedule.min_learning_rate=0",
+                   "schedule.warmup_steps=0"]
+        self.train("moe-1", *options)
+        self.train("moe-4", *options, "parallel.tensor=2", "parallel.expert=4", ranks=4)
+        self.train("moe-2", *options, "parallel.expert=2", "checkpoint.layout=shared", ranks=2)
+        for name in ("moe-1", "moe-4", "moe-2"):
+            espalier(2, "convert", self.folder / name, self.folder / f"{name}-out")
+        one = hf_folder.read_tensors(self.folder / "moe-1-out")
+        self.assertEqual(one["model.layers.1.mlp.experts.3.down_proj.weight"][1], [64, 24])
+        for name in ("moe-4", "moe-2"):
+            self.same(self.folder / "moe-1-out", self.folder / f"{name}-out")
+        # A new run on another grid begins with the weights of the folder.
+        self.train("moe-again", *options, "parallel.tensor=2", "parallel.expert=2",
+                   f"model.initial_weights={self.folder / 'moe-4-out'}", ranks=2)
+        espalier(1, "convert", self.folder / "moe-again", self.folder / "moe-again-out")
+        self.same(self.folder / "moe-1-out", self.folder / "moe-again-out")
+
     def test_dry_run_writes_nothing(self):
         source = self.make("dry", hf_folder.tiny_config())
         output = espalier(2, "convert", source, self.folder / "dry-ckpt", "--dry-run")

@@ -15,8 +15,8 @@ from runs import ROOT, espalier  # noqa: E402
 RUN = ["training.sequence_length=4096", "training.global_batch_size=64",
        "training.tokens=1_000_000_000"]
 MODEL = f"model.file={ROOT / 'inputs/models/qwen3-8b.toml'}"
-PARTS = ["products", "attention", "memory_bound", "tensor_exposed", "data_exposed", "bubble",
-         "other", "input", "checkpoint"]
+PARTS = ["products", "attention", "memory_bound", "tensor_exposed", "expert_exposed",
+         "data_exposed", "bubble", "other", "input", "checkpoint"]
 
 
 class PlanCase(unittest.TestCase):

@@ -79,6 +79,17 @@ class Experts(RunCase):
                  for ranks, grid in ((1, []), (2, ["parallel.tensor=2", "parallel.expert=2"]))]
         self.assertEqual(texts[0], texts[1])
 
+    def test_pipelines_change_no_bit(self):
+        options = [*MOE, "model.num_hidden_layers=4", "training.steps=4",
+                   "experts.capacity_factor=0.6"]
+        self.train("whole", *options)
+        for schedule in ("1f1b", "zb-h1"):
+            self.train(schedule, *options, "parallel.pipeline=2",
+                       f"parallel.schedule={schedule}", ranks=2)
+            for row, other in zip(self.rows(schedule), self.rows("whole")):
+                del row["tokens_per_second"], other["tokens_per_second"]
+                self.assertEqual(row, other)
+
     def test_balance_losses(self):
         for balance in ("none", "sequence", "batch", "global", "huggingface"):
             output = self.train(balance, *MOE, f"experts.balance={balance}", "training.steps=3",

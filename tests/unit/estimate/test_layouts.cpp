@@ -5,6 +5,7 @@
 
 #include "../../support/expect_error.hpp"
 #include "../../support/parameters.hpp"
+#include "config/grid.hpp"
 #include "plan/estimate/estimate.hpp"
 #include "plan/memory_fit.hpp"
 #include "planned_devices.hpp"
@@ -14,12 +15,21 @@ using plan::Layout;
 
 namespace {
 
-/// What tells layouts apart: tensor, data, sequence parallelism, micro-batch, recompute, ZeRO.
-using Key = std::tuple<std::int64_t, std::int64_t, bool, std::int64_t, std::string, std::int64_t>;
+/// What tells layouts apart: tensor, data, pipeline, expert, sequence parallelism, micro-batch,
+/// recompute, ZeRO.
+using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t,
+                       std::string, std::int64_t>;
 
 Key key_of(const config::Parameters& p) {
-  return {p.parallel.tensor,           p.parallel.data,    p.parallel.sequence_parallel,
-          p.training.micro_batch_size, p.memory.recompute, p.parallel.zero_stage};
+  const config::ParallelParameters& grid = p.parallel;
+  return {grid.tensor,
+          grid.data,
+          grid.pipeline,
+          grid.expert,
+          grid.sequence_parallel,
+          p.training.micro_batch_size,
+          p.memory.recompute,
+          grid.zero_stage};
 }
 
 bool resolves(config::Parameters p, int ranks) {
@@ -35,18 +45,30 @@ bool resolves(config::Parameters p, int ranks) {
 std::set<Key> brute_force(const config::Parameters& run, int ranks) {
   std::set<Key> legal;
   config::Parameters p = run;
-  for (p.parallel.tensor = 1; p.parallel.tensor <= ranks; ++p.parallel.tensor)
-    for (p.parallel.data = 1; p.parallel.data <= ranks; ++p.parallel.data)
-      for (p.training.micro_batch_size = 1; p.training.micro_batch_size <= 13;
-           ++p.training.micro_batch_size)
-        for (const char* recompute : {"none", "selective", "mlp", "full"})
-          for (p.parallel.zero_stage = 0; p.parallel.zero_stage <= 1; ++p.parallel.zero_stage) {
-            p.memory.recompute = recompute;
-            if (p.parallel.zero_stage == 0 && p.parallel.data == 1) continue;
-            p.parallel.sequence_parallel = true;
-            if (!resolves(p, ranks)) p.parallel.sequence_parallel = false;
-            if (resolves(p, ranks)) legal.insert(key_of(p));
-          }
+  const auto try_micro_batches = [&] {
+    for (p.training.micro_batch_size = 1; p.training.micro_batch_size <= 13;
+         ++p.training.micro_batch_size) {
+      if (p.parallel.pipeline > 1 &&
+          p.training.global_batch_size / p.training.micro_batch_size / p.parallel.data <
+              p.parallel.pipeline)
+        continue;
+      for (const char* recompute : {"none", "selective", "mlp", "full"})
+        for (p.parallel.zero_stage = 0; p.parallel.zero_stage <= 1; ++p.parallel.zero_stage) {
+          p.memory.recompute = recompute;
+          if (p.parallel.zero_stage == 0 && p.parallel.data == 1) continue;
+          p.parallel.sequence_parallel = true;
+          if (!resolves(p, ranks)) p.parallel.sequence_parallel = false;
+          if (resolves(p, ranks)) legal.insert(key_of(p));
+        }
+    }
+  };
+  for (p.parallel.pipeline = 1; p.parallel.pipeline <= ranks; ++p.parallel.pipeline)
+    for (p.parallel.tensor = 1; p.parallel.tensor <= ranks; ++p.parallel.tensor)
+      for (p.parallel.data = 1; p.parallel.data <= ranks; ++p.parallel.data)
+        for (p.parallel.expert = 1; p.parallel.expert <= (p.model.num_experts > 0 ? ranks : 1);
+             ++p.parallel.expert)
+          if (p.parallel.tensor * p.parallel.data * p.parallel.pipeline == ranks)
+            try_micro_batches();
   return legal;
 }
 
@@ -68,6 +90,31 @@ void expect_all(const config::Parameters& run, int ranks) {
 
 TEST_CASE("every legal layout is there once, and no other") {
   for (const int ranks : {1, 2, 4, 5, 6, 8}) expect_all(testing::small_run(), ranks);
+}
+
+TEST_CASE("experts are divided over ranks in every way that their number allows") {
+  config::Parameters run = testing::small_run();
+  run.model.model_type = "qwen3_moe";
+  run.model.num_experts = 6;
+  run.model.num_experts_per_tok = 2;
+  run.model.moe_intermediate_size = 96;
+  for (const int ranks : {2, 4, 6}) expect_all(run, ranks);
+}
+
+TEST_CASE("a pipeline has the input's schedule where that fits, else 1f1b") {
+  config::Parameters run = testing::small_run();
+  run.model.num_hidden_layers = 4;
+  run.parallel.schedule = "interleaved";  // needs a multiple of its ranks, and six stages
+  run.parallel.chunks = 3;
+  std::set<std::string> schedules;
+  for (const Layout& layout : plan::layouts(run, testing::device(), 2)) {
+    const config::Parameters& p = layout.parameters;
+    if (p.parallel.pipeline == 1) continue;
+    const bool fits = 12 / p.training.micro_batch_size / p.parallel.data % p.parallel.pipeline == 0;
+    CHECK(p.parallel.schedule == (fits ? "interleaved" : "1f1b"));
+    schedules.insert(p.parallel.schedule);
+  }
+  CHECK(schedules.size() == 2);
 }
 
 TEST_CASE("layouts are legal as the input says, also where sequences do not divide") {
@@ -109,8 +156,7 @@ TEST_CASE("the memory of a layout is that of the rank that needs most, with its 
     for (const Layout& layout : plan::layouts(testing::small_run(), hardware, ranks)) {
       const config::Parameters& p = layout.parameters;
       INFO(plan::describe_layout(p));
-      const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
-                                      .data = static_cast<int>(p.parallel.data)};
+      const parallel::GridShape shape = config::grid_shape(p);
       std::int64_t most = 0;
       for (int rank = 0; rank < ranks; ++rank)
         most = std::max(most,
@@ -191,13 +237,14 @@ TEST_CASE("why a layout comes behind the best names what takes longer") {
 }
 
 TEST_CASE("ranks that no layout can use name the numbers near that have one") {
-  // Data ranks divide 12 samples; tensor ranks are 1, 2, 3 or 6.
+  // Data ranks divide 12 samples; tensor ranks are 1, 2, 3 or 6; a pipeline of three blocks has up
+  // to five ranks, and no fewer micro-batches.
   const auto message = [](std::int64_t ranks) {
     return testing::message_of(
         [&] { plan::layouts(testing::small_run(), testing::device(), ranks); });
   };
-  testing::expect_words(message(5), {"5 ranks", "4 or 6", "global_batch_size = 12"});
-  testing::expect_words(message(71), {"71 ranks", "36 or 72"});
+  testing::expect_words(message(7), {"7 ranks", "6 or 8", "global_batch_size = 12"});
+  testing::expect_words(message(71), {"71 ranks", "60 or 72"});
   testing::expect_words(message(1000003), {"1,000,003 ranks", "Use 72 ranks"});
   testing::expect_words(message(0), {"plan.ranks = 0"});
   testing::expect_words(message(std::int64_t{1} << 40), {"plan.ranks", "1,048,576"});

@@ -81,4 +81,43 @@ TEST_CASE("AdamW moves 30 bytes per parameter of bf16", "[cost]") {
   CHECK(kernels::cost_of_adamw(rectangles).bytes == 2 * T * H * 30);
 }
 
+TEST_CASE("operators of experts cost the rows of their pairs", "[cost][moe]") {
+  constexpr std::int64_t k = 3, E = 7;
+  const auto numbers = [](std::int64_t rows, std::int64_t cols) {
+    return planned(DType::i32, rows, cols);
+  };
+  const auto floats = [](std::int64_t rows, std::int64_t cols) {
+    return planned(DType::f32, rows, cols);
+  };
+  CHECK(kernels::cost_of(kernels::RouterForward{.logits = floats(T, E),
+                                                .bias = {},
+                                                .normalize = true,
+                                                .probabilities = floats(T, E),
+                                                .log_sum_exp = floats(1, T),
+                                                .experts = numbers(T, k),
+                                                .weights = floats(T, k)})
+            .bytes == T * (8 * E + 4 + 8 * k));
+  CHECK(kernels::cost_of(kernels::GatherRows{.in = halves(T, H),
+                                             .index = numbers(1, T * k),
+                                             .divisor = k,
+                                             .out = halves(T * k, H)})
+            .bytes == T * k * (4 * H + 4));
+  kernels::CombineRows combine{.rows = halves(T * k, H),
+                               .place = numbers(T, k),
+                               .weights = {},
+                               .add = {},
+                               .out = halves(T, H)};
+  CHECK(kernels::cost_of(combine).bytes == T * (2 * H * (k + 1) + 4 * k));
+  combine.weights = floats(T, k);
+  combine.add = halves(T, H);
+  CHECK(kernels::cost_of(combine).bytes == T * (2 * H * (k + 2) + 8 * k));
+  const kernels::ExpertSwigluBackward swiglu{.gate_up = halves(T, 2 * H),
+                                             .d_hidden = halves(T, H),
+                                             .row_weights = floats(T, 1),
+                                             .d_gate_up = halves(T, 2 * H),
+                                             .hidden = halves(T, H),
+                                             .d_row_weights = floats(T, 1)};
+  CHECK(kernels::cost_of(swiglu).bytes == T * (12 * H + 8));
+}
+
 }  // namespace espalier::testing

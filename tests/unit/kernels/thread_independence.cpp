@@ -22,6 +22,10 @@
 #include "kernels/loss/cross_entropy.hpp"
 #include "kernels/mlp/gelu.hpp"
 #include "kernels/mlp/swiglu.hpp"
+#include "kernels/moe/dispatch.hpp"
+#include "kernels/moe/expert_swiglu.hpp"
+#include "kernels/moe/grouped_product.hpp"
+#include "kernels/moe/router.hpp"
 #include "kernels/norm/layernorm.hpp"
 #include "kernels/norm/rmsnorm.hpp"
 #include "kernels/optim/adamw.hpp"
@@ -165,6 +169,46 @@ struct Digest {
     mix(logits);
   }
 
+  void experts() {
+    constexpr std::int64_t kE = 11, kChosen = 3, kPairs = kT * kChosen, kFe = 24;
+    const View probabilities = make_f32(kT, kE), lse = make_f32(1, kT);
+    const View weights = make_f32(kT, kChosen), d_weights = make_f32(kT, kChosen);
+    const auto whole_numbers = [&](std::int64_t rows, std::int64_t cols) {
+      return arena.allocate(fmt::format("{}", arena.allocations().size()), DType::i32, rows, cols);
+    };
+    const View chosen = whole_numbers(kT, kChosen), place = whole_numbers(kT, kChosen);
+    const View order = whole_numbers(1, kPairs), counts = whole_numbers(1, kE);
+    kernels::router_forward(context,
+                            {probabilities, {}, true, probabilities, lse, chosen, weights});
+    kernels::sort_by_expert(context, {chosen, order, place, counts});
+    const View counts_of_sequences = make_f32(kB, kE), d_logits = make(kT, kE);
+    const kernels::TokenPlace tokens{.first_token = 0, .tokens_per_sequence = kS};
+    kernels::count_choices(context, {chosen, tokens, counts_of_sequences});
+    kernels::router_backward(context, {probabilities, lse, chosen, weights, true, d_weights,
+                                       counts_of_sequences, tokens, 0.1f, 0.1f, d_logits});
+    double sums[2] = {};
+    kernels::balance_loss(context, {probabilities, lse, counts_of_sequences, tokens, 0.1f, 0.1f,
+                                    device::view_of(sums, 1, 2)});
+    hash = hash_bytes(std::as_bytes(std::span(sums)), hash);
+    for (const View& view : {weights, order, place, d_logits}) mix(view);
+
+    std::vector<std::int64_t> offsets = {0};
+    for (std::int64_t e = 0; e < kE; ++e)
+      offsets.push_back(offsets.back() + counts.as<std::int32_t>()[e]);
+    const View rows = make(kPairs, kH), w = make(kE * 2 * kFe, kH), gate_up = make(kPairs, 2 * kFe);
+    const View dw = make_f32(kE * 2 * kFe, kH), out = make(kT, kH), dx = make(kPairs, kH);
+    kernels::gather_rows(context, {make(kT, kH), order, kChosen, rows});
+    kernels::grouped_forward(context, {rows, w, offsets, gate_up});
+    mix(gate_up);
+    const View row_weights = make_f32(kPairs, 1), d_row_weights = make_f32(kPairs, 1);
+    kernels::expert_swiglu_backward(context, {gate_up, make(kPairs, kFe), row_weights, gate_up,
+                                              make(kPairs, kFe), d_row_weights});
+    kernels::grouped_backward_input(context, {gate_up, w, offsets, dx});
+    kernels::grouped_backward_weight(context, {gate_up, rows, offsets, dw});
+    kernels::combine_rows(context, {dx, place, weights, {}, out});
+    for (const View& view : {d_row_weights, dx, dw, out}) mix(view);
+  }
+
   /// Both directions over `batch` sequences, whose documents begin elsewhere in each: with splits
   /// of dK and dV for one sequence, without for nine.
   void attention_inside_documents(std::int64_t batch) {
@@ -224,6 +268,7 @@ std::uint64_t digest_of(DType dtype) {
   digest.attention_inside_documents(1);
   digest.attention_inside_documents(9);
   digest.vocabulary();
+  digest.experts();
   return dtype == DType::bf16 ? digest_of_products(digest.hash) : digest.hash;
 }
 

@@ -120,6 +120,8 @@ void add_grouped_wgmma_cases(std::vector<Case>& cases) {
   cases.push_back({"grouped_wgmma, more parts than places, two tiles of columns", [=] {
                      return grouped_case<bf16>({400, 9}, 264, 16, 0, kernel);
                    }});
+  cases.push_back({"grouped_wgmma, more parts than places, a warpgroup without rows",
+                   [=] { return grouped_case<bf16>({5}, 8, 456, 0, kernel); }});
 }
 
 void add_grouped_product_cases(std::vector<Case>& cases) {

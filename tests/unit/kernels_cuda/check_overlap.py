@@ -20,6 +20,7 @@ KERNELS = {
     "attention_wgmma.cu": {"forward_tile": 64},
     "attention_wgmma_backward.cu": {"gradient_of_queries": 64, "gradient_of_keys": 32},
     "attention_wgmma_ordered.cu": {"gradients": 32},
+    "grouped_product_wgmma.cu": {},
 }
 FOR_BOTH_HEAD_DIMS = {"forward_tile", "gradient_of_queries", "gradient_of_keys"}  # 64 and 128
 BLOCK_THREADS = 384  # kWarpgroupBlock

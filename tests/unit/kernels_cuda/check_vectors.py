@@ -25,12 +25,15 @@ KERNELS = {
     "adamw.cu": {"update_tile": ((8,), ())},  # four columns of a bf16 weight
     "bias.cu": {"sum_slice": NONE},
     "cross_entropy.cu": {"statistics_of_row": NONE, "gradient_of_tile": NONE},
+    # Whole words, stored as they were loaded: see embedding.cu.
+    "dispatch.cu": {"gather_row": ((8,), (8,)), "combine_row": NONE},
     # bf16 beside four columns of fp32; fp32 to fp32: see gather_row.
     "elementwise.cu": {"cast_tile": ((8,), (8,)), "add_tile": NONE, "zero_tile": NONE,
                        "squares_of_tiles": ((), (4,))},
     # fp32 that is stored as it was loaded nvcc loads in two halves for sm_100, whether the source
     # says uint4 or one number of 128 bits.
     "embedding.cu": {"gather_row": ((), (8,))},
+    "expert_swiglu.cu": {"backward_row": NONE},
     "gelu.cu": {"forward_tile": NONE, "backward_tile": NONE},
     "layernorm.cu": {"forward_row": NONE, "backward_slice": ((2, 4), (4,))},
     "positions.cu": {"add_row": NONE},

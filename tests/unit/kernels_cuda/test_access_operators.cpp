@@ -11,6 +11,7 @@
 #include "emulation/faults.hpp"
 #include "kernels/attention/attention_shapes.hpp"
 #include "kernels/cuda/attention_providers.hpp"
+#include "kernels/moe/grouped_kernels.hpp"
 #include "kernels/operator_list.hpp"
 
 namespace espalier::testing {
@@ -420,6 +421,129 @@ TEST_CASE("memory traffic: attention", "[access][table]") {
          .unused = kDelta + unused_of_numbers(2 * kRows),
          .wavefronts = kCopied(2 * kQueries + 2 * kKeys + 2 * kPassing(32))},
         emulated::attention_backward_reference, backward);
+}
+
+TEST_CASE("memory traffic: experts", "[access][table]") {
+  const AlignedMatrices aligned;
+  constexpr std::int64_t kExperts = 128, kChosen = 8, kWidth = 768, kPairs = kTokens * kChosen;
+  Matrix<float> logits(kTokens, kExperts), p(kTokens, kExperts), lse(1, kTokens),
+      weights(kTokens, kChosen), d_weights(kTokens, kChosen), d_logits(kTokens, kExperts),
+      counts(1, kExperts);
+  logits.randomize("logits");
+  std::vector<std::int32_t> chosen(kPairs);
+  std::iota(chosen.begin(), chosen.end(), 0);
+  for (std::int32_t& expert : chosen) expert %= kExperts;
+  Ids<std::int32_t> experts(chosen), order(chosen), place(chosen);
+  const auto pairs = [&](Ids<std::int32_t>& numbers) {
+    return device::View{numbers.view().data, DType::i32, kTokens, kChosen, kChosen};
+  };
+  // A warp per token writes, or asks for, its log_sum_exp, and asks for the counts.
+  check("router_forward", {.unused = unused_of_numbers(kTokens)}, emulated::router_forward,
+        kernels::RouterForward{.logits = logits.view(),
+                               .bias = {},
+                               .normalize = true,
+                               .probabilities = p.view(),
+                               .log_sum_exp = lse.view(),
+                               .experts = pairs(experts),
+                               .weights = weights.view()});
+  constexpr std::int64_t kCounts = kTokens * kExperts * 4;
+  check("router_backward", {.asked = kCounts, .unused = unused_of_numbers(kTokens)},
+        emulated::router_backward,
+        kernels::RouterBackward{.probabilities = p.view(),
+                                .log_sum_exp = lse.view(),
+                                .experts = pairs(experts),
+                                .weights = weights.view(),
+                                .normalize = true,
+                                .d_weights = d_weights.view(),
+                                .counts = counts.view(),
+                                .place = {},
+                                .d_logits = d_logits.view()});
+  // Two sums of each slice of four tokens are written, read side by side, and added to.
+  constexpr std::int64_t kSlices = kTokens / 4;
+  Ids<double> sums(std::vector<double>(2));
+  check(
+      "balance_loss",
+      {.asked = kCounts + 2 * 16 * kSlices + 32,
+       .unused = unused_of_numbers(kTokens) + unused_of_numbers(2 * kSlices + 4, 8) + 16 * kSlices},
+      emulated::balance_loss,
+      kernels::BalanceLoss{.probabilities = p.view(),
+                           .log_sum_exp = lse.view(),
+                           .counts = counts.view(),
+                           .place = {},
+                           .sums = sums.view()});
+
+  // Experts side by side, as they are here in every four tokens, come in whole sectors; their four
+  // pairs each lie together in the order, which a warp writes in steps of 16 bytes. Asked for twice
+  // are the experts, the ranks that were left in place, and of each pair where its expert's and its
+  // block's pairs begin; of the one block the counts are written, read and written again.
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    chosen[i] = static_cast<std::int32_t>(i % kExperts);
+  Ids<std::int32_t> sorted_counts({chosen.begin(), chosen.begin() + kExperts});
+  Ids<std::int32_t> in_turn(chosen);
+  check("sort_by_expert", {.asked = 4 * (5 * kPairs + 4 * kExperts), .unused = 12 * kPairs},
+        emulated::sort_by_expert,
+        kernels::SortByExpert{.experts = pairs(in_turn),
+                              .order = order.view(),
+                              .place = pairs(place),
+                              .counts = sorted_counts.view()});
+  check("count_choices", {.asked = 2 * 4 * kExperts}, emulated::count_choices,
+        kernels::CountChoices{.experts = pairs(in_turn), .place = {}, .counts = counts.view()});
+
+  Matrix<bf16> x = numbers("x", kTokens, kHidden), rows(kPairs, kHidden), out(kTokens, kHidden);
+  // Each of a row's two warps asks for the row's place.
+  check("gather_rows", {.asked = 4 * kPairs, .unused = unused_of_numbers(2 * kPairs)},
+        emulated::gather_rows,
+        kernels::GatherRows{
+            .in = x.view(), .index = order.view(), .divisor = kChosen, .out = rows.view()});
+  check("combine_rows", {}, emulated::combine_rows,
+        kernels::CombineRows{.rows = rows.view(),
+                             .place = pairs(place),
+                             .weights = weights.view(),
+                             .add = x.view(),
+                             .out = out.view()});
+  Matrix<bf16> gate_up = numbers("gate_up", kPairs, 2 * kWidth), d_gate_up(kPairs, 2 * kWidth),
+               d_hidden = numbers("d_hidden", kPairs, kWidth), hidden(kPairs, kWidth);
+  Matrix<float> row_weights(kPairs, 1), d_row_weights(kPairs, 1);
+  // And for its weight; one thread writes the weight's gradient.
+  check("expert_swiglu_backward", {.asked = 4 * kPairs, .unused = unused_of_numbers(3 * kPairs)},
+        emulated::expert_swiglu_backward,
+        kernels::ExpertSwigluBackward{gate_up.view(), d_hidden.view(), row_weights.view(),
+                                      d_gate_up.view(), hidden.view(), d_row_weights.view()});
+}
+
+TEST_CASE("memory traffic: grouped products", "[access][table]") {
+  const AlignedMatrices aligned;
+  // Two groups, of three and one times 64 rows, with weights (256, 256).
+  constexpr std::int64_t kSide = 256, kRows = 256, kGroups = 2;
+  const std::vector<std::int64_t> offsets = {0, 192, 256};
+  Matrix<bf16> x = numbers("x", kRows, kSide), dy = numbers("dy", kRows, kSide),
+               w = numbers("w", kGroups * kSide, kSide), y(kRows, kSide), dx(kRows, kSide);
+  Matrix<float> dw(kGroups * kSide, kSide);
+  const kernels::GroupedForward forward{x.view(), w.view(), offsets, y.view()};
+  const kernels::GroupedBackwardInput input{dy.view(), w.view(), offsets, dx.view()};
+  const kernels::GroupedBackwardWeight weight{dy.view(), x.view(), offsets, dw.view()};
+  using kernels::GroupedKind;
+  using kernels::GroupedProblem;
+  const GroupedProblem problems[] = {
+      {GroupedKind::forward, x.view(), w.view(), y.view(), offsets},
+      {GroupedKind::backward_input, dy.view(), w.view(), dx.view(), offsets},
+      {GroupedKind::backward_weight, dy.view(), x.view(), dw.view(), offsets, true}};
+  const Cost floors[] = {cost_of(forward), cost_of(input), cost_of(weight)};
+  const char* names[] = {"grouped_forward", "grouped_backward_input", "grouped_backward_weight"};
+  TestQueue queue;
+  constexpr std::int64_t kMatrix = kSide * kSide * 2;
+  // A tile's 128 rows and its columns pass by each other. The first group's weight is asked for by
+  // both of its tiles of rows; by mma, in tiles of 128 columns, all rows are asked for twice. Where
+  // terms are rows, each operand is by as many tiles as the other has. A box of 128 rows by the
+  // tensor memory accelerator has 64 of the second group's.
+  const std::int64_t mma[] = {2 * kMatrix, 2 * kMatrix, 2 * kMatrix};
+  const std::int64_t wgmma[] = {kMatrix + kMatrix / 4, kMatrix + kMatrix / 4, kMatrix};
+  for (std::size_t i = 0; i < 3; ++i) {
+    check(fmt::format("{}, mma", names[i]).c_str(), floors[i], {.asked = mma[i]},
+          [&] { emulated::grouped_mma(queue, problems[i]); });
+    check(fmt::format("{}, wgmma", names[i]).c_str(), floors[i], {.asked = wgmma[i]},
+          [&] { emulated::grouped_wgmma(queue, problems[i]); });
+  }
 }
 
 TEST_CASE("attention inside documents asks for no tile that nobody sees", "[access]") {

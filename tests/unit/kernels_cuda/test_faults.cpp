@@ -77,7 +77,8 @@ TEST_CASE("a thread that misses its barriers is found, and too little shared mem
 TEST_CASE("a wait that leaves one more group of copies under way is found", "[faults]") {
   int num_found = 0;
   for (const Case& example : all_cases()) {
-    if (operator_of(example) != "attention") continue;
+    const std::string name = operator_of(example);
+    if (name != "attention" && name != "grouped_mma") continue;
     CAPTURE(example.name);
     const WithFaults with({.extra_pending_copies = 1});
     CHECK(complaints_of(example).find("is still copying") != std::string::npos);
@@ -88,8 +89,8 @@ TEST_CASE("a wait that leaves one more group of copies under way is found", "[fa
 
 TEST_CASE("a row that seems one column longer is found", "[faults]") {
   for (const char* name : {"adamw", "add_losses", "attention", "attention_reference", "bias",
-                           "cast", "cross_entropy", "embedding", "gelu", "layernorm", "positions",
-                           "rmsnorm", "set_zero", "sums_of_squares", "swiglu"}) {
+                           "cast", "cross_entropy", "embedding", "expert", "gelu", "layernorm",
+                           "positions", "rmsnorm", "set_zero", "sums_of_squares", "swiglu"}) {
     int num_found = 0;
     for (const Case& example : all_cases()) {
       if (operator_of(example) != name) continue;

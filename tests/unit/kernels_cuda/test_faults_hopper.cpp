@@ -35,19 +35,19 @@ std::string complaints_with(const Faults& faults, const Case& example) {
 }
 
 /// Whether one of the cases finds the fault, in three orders of threads.
-void check_found(const Faults& faults) {
+void check_found(const Faults& faults, const std::vector<Case>& cases = cases_with_warpgroups()) {
   for (std::uint64_t seed : {1, 2, 3}) {
     CAPTURE(seed);
     set_order(seed);
-    const std::vector<Case> cases = cases_with_warpgroups();
     CHECK(std::any_of(cases.begin(), cases.end(),
                       [&](const Case& example) { return complaints_with(faults, example) != ""; }));
   }
   set_order(0);
 }
 /// Whether every case finds it.
-void check_found_everywhere(const Faults& faults) {
-  for (const Case& example : cases_with_warpgroups())
+void check_found_everywhere(const Faults& faults,
+                            const std::vector<Case>& cases = cases_with_warpgroups()) {
+  for (const Case& example : cases)
     for (std::uint64_t seed : {1, 2, 3}) {
       CAPTURE(example.name, seed);
       set_order(seed);
@@ -132,6 +132,32 @@ TEST_CASE("fences that are left out are found", "[faults]") {
 
 TEST_CASE("tensor maps that end one row too early are found", "[faults]") {
   check_found_everywhere({.missing_tail_rows = 1});
+}
+
+TEST_CASE("mistakes in grouped products by warpgroups are found", "[faults]") {
+  std::vector<Case> cases;
+  add_grouped_wgmma_cases(cases);
+  waits_reached().clear();
+  barriers_reached().clear();
+  for (const Case& example : cases) example.run();
+  const std::set<Site> waits = waits_reached(), barriers = barriers_reached();
+  // A part has come, for a warpgroup that multiplies and for one that does not; its place is free.
+  CHECK(waits.size() == 3);
+  for (const Site& site : waits) {
+    CAPTURE(site.describe());
+    check_found({.skipped_wait = site}, cases);
+  }
+  // The beginning, and before the products of a part of which rows were cleared.
+  CHECK(barriers.size() == 2);
+  for (const Site& site : barriers) {
+    CAPTURE(site.describe());
+    check_found({.skipped_barrier = site}, cases);
+  }
+  check_found({.without_proxy_fences = true}, cases);
+  check_found_everywhere({.missing_transaction_bytes = 16}, cases);
+  check_found_everywhere({.extra_pending_products = 1}, cases);
+  check_found_everywhere({.without_product_fences = true}, cases);
+  check_found_everywhere({.missing_tail_rows = 1}, cases);
 }
 
 }  // namespace espalier::testing

@@ -12,6 +12,7 @@
 #include "kernels/cuda/block_order.hpp"
 #include "kernels/cuda/row_sums.hpp"
 #include "kernels/cuda/tiling.hpp"
+#include "kernels/moe/grouped_kernels.hpp"
 
 namespace espalier::kernels::emulated {
 namespace {
@@ -296,6 +297,64 @@ TEST_CASE("QK-norm and RoPE of tokens far apart", "[sizes]") {
                                   kHeadDim,
                                   1e-6f});
   });
+}
+
+TEST_CASE("experts of tokens far apart", "[sizes]") {
+  constexpr std::int64_t kChosen = 2;
+  TestQueue queue;
+  Twins twins;
+  testing::Ids<std::int32_t> order(
+      std::vector<std::int32_t>(static_cast<std::size_t>(kRows * kChosen))),
+      counts(std::vector<std::int32_t>(static_cast<std::size_t>(kCols)));
+  testing::Ids<double> sums(std::vector<double>(2));
+  const Twin& logits = twins.add<float>("logits", kRows, kCols);
+  const Twin& p = twins.add<float>("p", kRows, kCols);
+  const Twin& d_logits = twins.add<float>("d_logits", kRows, kCols);
+  const Twin& lse = twins.add<float>("lse", 1, kRows);
+  const Twin& experts = twins.add<std::int32_t>("experts", kRows, kChosen);
+  const Twin& place = twins.add<std::int32_t>("place", kRows, kChosen);
+  const Twin& weights = twins.add<float>("weights", kRows, kChosen);
+  const Twin& counts_of_sequences = twins.add<float>("counts", kRows, kCols);
+  const Twin& x = twins.add<bf16>("x", kRows, kCols);
+  const Twin& rows = twins.add<bf16>("rows", kRows * kChosen, kCols);
+  const Twin& out = twins.add<bf16>("out", kRows, kCols);
+  const Twin& gate_up = twins.add<bf16>("gate_up", kRows, 2 * kCols);
+  const Twin& d_gate_up = twins.add<bf16>("d_gate_up", kRows, 2 * kCols);
+  const Twin& row_weights = twins.add<float>("row_weights", kRows, 1);
+  const Twin& d_row_weights = twins.add<float>("d_row_weights", kRows, 1);
+  const TokenPlace by_token{.first_token = 0, .tokens_per_sequence = 1};
+  twins.check([&](auto at) {
+    router_forward(queue, {at(logits), {}, true, at(p), at(lse), at(experts), at(weights)});
+    count_choices(queue, {at(experts), by_token, at(counts_of_sequences)});
+    router_backward(queue, {at(p), at(lse), at(experts), at(weights), true, at(weights),
+                            at(counts_of_sequences), by_token, 0.1f, 0.1f, at(d_logits)});
+    balance_loss(queue,
+                 {at(p), at(lse), at(counts_of_sequences), by_token, 0.1f, 0.1f, sums.view()});
+    sort_by_expert(queue, {at(experts), order.view(), at(place), counts.view()});
+    gather_rows(queue, {at(x), order.view(), kChosen, at(rows)});
+    combine_rows(queue, {at(rows), at(place), at(weights), at(x), at(out)});
+    expert_swiglu_backward(
+        queue, {at(gate_up), at(x), at(row_weights), at(d_gate_up), at(out), at(d_row_weights)});
+  });
+}
+
+TEST_CASE("grouped products of rows far apart", "[sizes]") {
+  constexpr std::int64_t kOut = 8;
+  const std::vector<std::int64_t> offsets = {0, 1, kRows};
+  for (const auto multiply : {grouped_reference, grouped_mma, grouped_wgmma}) {
+    TestQueue queue;
+    Twins twins;
+    const Twin& x = twins.add<bf16>("x", kRows, kCols);
+    const Twin& w = twins.add<bf16>("w", 2 * kOut, kCols);
+    const Twin& y = twins.add<bf16>("y", kRows, kOut);
+    const Twin& dx = twins.add<bf16>("dx", kRows, kCols);
+    const Twin& dw = twins.add<float>("dw", 2 * kOut, kCols);
+    twins.check([&](auto at) {
+      multiply(queue, {GroupedKind::forward, at(x), at(w), at(y), offsets});
+      multiply(queue, {GroupedKind::backward_input, at(y), at(w), at(dx), offsets});
+      multiply(queue, {GroupedKind::backward_weight, at(y), at(x), at(dw), offsets});
+    });
+  }
 }
 
 TEST_CASE("attention over tokens far apart", "[sizes]") {

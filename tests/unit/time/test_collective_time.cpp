@@ -102,3 +102,31 @@ TEST_CASE("a bandwidth that is missing is named") {
   h.link_gbs = 0.0;
   CHECK_THROWS_WITH(seconds("all_gather", 1e6, 8, 1, h), Catch::Contains("hardware.link_gbs"));
 }
+
+TEST_CASE("rows are exchanged over the node's links and the adapters at once") {
+  const auto h = eight_at_400();
+  const double bytes = 8e9;
+  // Seven of eight rows leave the rank, all within the node.
+  CHECK(seconds("exchange_rows", bytes, 8, 1, h) - kStart == Approx(7.0 / 8.0 * 8e9 / 400e9));
+  // Half of them go to the other node, by this rank's adapter.
+  CHECK(seconds("exchange_rows", bytes, 16, 1, h) - kStart == Approx(0.5 * 8e9 / 50e9));
+  CHECK(seconds("exchange_rows", bytes, 1, 1, h) == 0.0);
+  CHECK(seconds("exchange_rows", 0.0, 8, 1, h, 3.0) == Approx(3.0 * kStart));
+  CHECK(seconds("all_gather of counts", 64.0, 8, 1, h) < 1e-5);
+}
+
+TEST_CASE("groups of experts and of tied embeddings are where their ranks are") {
+  const auto h = eight_at_400();
+  config::Parameters p;
+  p.parallel.tensor = 2;
+  p.parallel.data = 8;
+  p.parallel.pipeline = 4;
+  p.parallel.expert = 8;
+  CHECK(plan::place_of_group("expert", p, h).nodes() == 1);
+  CHECK(plan::place_of_group("expert", p, h).ranks == 8);
+  CHECK(plan::place_of_group("expert data", p, h).ranks == 2);
+  CHECK(plan::place_of_group("expert data", p, h).nodes() == 2);
+  CHECK(plan::place_of_group("tied", p, h).ranks == 2);
+  CHECK(plan::place_of_group("tied", p, h).nodes() == 2);
+  CHECK(plan::place_of_group("world", p, h).ranks == 64);
+}

@@ -75,7 +75,7 @@ TEST_CASE("of ranks that are all heard, those that do not wait for others are na
   const auto hang = watch.look(60.0, ago);
   REQUIRE(hang);
   CHECK(hang->ranks == std::vector<std::int64_t>{2});
-  CHECK_THAT(hang->text, Contains("rank 2 (node1) is in waiting for a checkpoint of step 7"));
+  CHECK_THAT(hang->text, Contains("rank 2 (node1) is waiting for a checkpoint of step 7"));
   CHECK_THAT(hang->text, Contains("2 others are in clipping"));
   CHECK_THAT(hang->text, Contains("1 other is in gradient communication"));
 }
@@ -122,4 +122,23 @@ TEST_CASE("many silent ranks are a short sentence") {
   CHECK(hang->ranks.size() == 500);
   CHECK(hang->text.size() < 1200);
   CHECK_THAT(hang->text, Contains("ranks 500-999"));
+}
+
+TEST_CASE("stages of a pipeline that wait for one are not to blame") {
+  HangWatch watch(hosts(3), 60.0, 4.0, 0.0);
+  const std::string residual = "waiting for the residual stream of micro-batch 3 from ";
+  CHECK(is_wait_for_others(residual + "pipeline rank 1"));
+  CHECK(is_wait_for_others("waiting for pipeline rank 1 to take the gradient of micro-batch 0"));
+  CHECK_FALSE(is_wait_for_others("waiting for a checkpoint"));
+  const std::vector<RankNow> ranks{
+      {"waiting for the gradient of micro-batch 0 from pipeline rank 1", 7, 9},
+      {"attention", 7, 9},
+      {residual + "pipeline rank 1", 7, 9}};
+  hear(watch, ranks, 0.0, 60.0);
+  const auto hang = watch.look(60.0, ago);
+  REQUIRE(hang);
+  CHECK(hang->ranks == std::vector<std::int64_t>{1});
+  CHECK_THAT(hang->text, Contains("rank 1 (node0) is in attention of step 7"));
+  CHECK_THAT(hang->text, Contains("1 other is waiting for the residual stream of micro-batch 3 "
+                                  "from pipeline rank 1 of step 7"));
 }

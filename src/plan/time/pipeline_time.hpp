@@ -1,0 +1,24 @@
+#pragma once
+#include "parallel/schedule/simulation.hpp"
+#include "plan/time/step_time.hpp"
+
+namespace espalier::plan {
+
+/// A step of a pipeline: its schedule with the times of the stages, and what it takes.
+struct PipelineTime {
+  pipeline::Schedule schedule;
+  pipeline::Durations durations;    ///< s, of every stage's passes, exposed communication included
+  pipeline::Simulation simulation;  ///< of the passes of a step
+  /// Of the busiest rank; `bubble` is all that it waits. What comes behind the passes (sums of
+  /// gradients, update, norm) is that of the rank that has most of it.
+  StepTime step;
+};
+
+/// Of resolved parameters with parallel.pipeline > 1. Every stage's forward pass, gradients of its
+/// input and gradients of its weights are counted (count_rank) and take what time_of says; the
+/// schedule is simulated with these and with messages of message_seconds, on a host those of
+/// memory copies. Throws Error as predict_step does.
+PipelineTime pipeline_time(const config::Parameters& parameters,
+                           const config::HardwareParameters& hardware);
+
+}  // namespace espalier::plan

@@ -1,0 +1,129 @@
+#include <array>
+#include <catch2/catch.hpp>
+#include <string>
+
+#include "plan/time/collective_time.hpp"
+#include "plan/time/pipeline_time.hpp"
+#include "support/parameters.hpp"
+#include "train/step/programs.hpp"
+#include "unit/estimate/planned_devices.hpp"
+
+using namespace espalier;
+
+namespace {
+
+struct Way {
+  const char* schedule;
+  int chunks;
+};
+constexpr std::array kWays{Way{"gpipe", 1},       Way{"1f1b", 1}, Way{"zb-h1", 1},
+                           Way{"interleaved", 2}, Way{"zb1p", 2}, Way{"zb-v", 2},
+                           Way{"dualpipe-v", 2}};
+
+config::Parameters with_pipeline(const Way& way, int pipeline, int micro_batches) {
+  config::Parameters p = testing::qwen3_8b();
+  p.model.num_hidden_layers = 7;
+  p.model.vocab_size = 2048;
+  p.training.sequence_length = 512;
+  p.training.micro_batch_size = 1;
+  p.training.global_batch_size = micro_batches;
+  p.training.dtype = "bfloat16";
+  p.parallel.tensor = p.parallel.data = 1;
+  p.parallel.pipeline = pipeline;
+  p.parallel.schedule = way.schedule;
+  p.parallel.chunks = way.chunks;
+  return p;
+}
+
+void check_equal(const plan::StepCounts& counts, const plan::StepCounts& expected) {
+  CHECK(counts.operations == expected.operations);
+  CHECK(counts.collectives == expected.collectives);
+}
+
+}  // namespace
+
+TEST_CASE("a step of a pipeline's rank is its passes and what comes once") {
+  for (const Way& way : kWays) {
+    CAPTURE(way.schedule);
+    for (const int micro_batches : {4, 12}) {
+      const config::Parameters p = with_pipeline(way, 2, micro_batches);
+      const parallel::GridShape shape{.pipeline = 2};
+      for (const int rank : {0, 1}) {
+        const plan::RankCounts counts = plan::count_rank(p, {shape, rank});
+        REQUIRE(counts.chunks.size() == static_cast<std::size_t>(way.chunks));
+        const plan::StepCounts expected = plan::count_step(p, {shape, rank});
+        if (std::string(way.schedule) != "dualpipe-v")
+          check_equal(counts.at(micro_batches), expected);
+        CHECK(counts.at(micro_batches).flops() == Approx(expected.flops()).epsilon(1e-9));
+        CHECK(counts.at(micro_batches).bytes() == Approx(expected.bytes()).epsilon(0.01));
+        for (const plan::PassCounts& pass : counts.chunks) {
+          CHECK(pass.inputs.flops() > 0.9 * pass.forward.flops());
+          // A backward pass that some micro-batch has in two is counted in two.
+          const bool is_whole = pass.weights.operations.empty();
+          CHECK(is_whole ==
+                (std::string(way.schedule) == "gpipe" || std::string(way.schedule) == "1f1b" ||
+                 std::string(way.schedule) == "interleaved"));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a step without a pipeline is counted alike") {
+  config::Parameters p = with_pipeline({"1f1b", 1}, 1, 6);
+  p.parallel.data = 2;
+  p.training.global_batch_size = 12;
+  const parallel::ProcessGrid grid({.data = 2}, 1);
+  const plan::RankCounts counts = plan::count_rank(p, grid);
+  check_equal(counts.at(6), plan::count_step(p, grid));
+}
+
+TEST_CASE("the time of a pipeline is that of its busiest rank and what that waits") {
+  const config::HardwareParameters h = testing::device();
+  for (const Way& way : kWays) {
+    CAPTURE(way.schedule);
+    const config::Parameters p = with_pipeline(way, 2, 8);
+    const plan::PipelineTime time = plan::pipeline_time(p, h);
+    const pipeline::Simulation& s = time.simulation;
+    CHECK(s.deadlock.empty());
+    CHECK(time.step.bubble > 0.0);
+    CHECK(time.step.step() >= s.makespan);
+    CHECK(time.step.step() == plan::predict_step(p, h).step());
+    // Update and norm come behind the passes, and take less than they do.
+    CHECK(time.step.step() < 2.0 * s.makespan);
+    double work = 0.0;
+    for (int stage = 0; stage < time.schedule.placement.num_stages(); ++stage) {
+      const auto at = static_cast<std::size_t>(stage);
+      work += 8.0 *
+              (time.durations.forward[at] + time.durations.inputs[at] + time.durations.weights[at]);
+    }
+    double busy = 0.0;
+    for (const pipeline::RankSimulation& rank : s.ranks) busy += rank.busy;
+    CHECK(busy == Approx(work));
+  }
+}
+
+TEST_CASE("more micro-batches make a bubble smaller, and so do chunks") {
+  const config::HardwareParameters h = testing::device();
+  const auto bubble = [&](const Way& way, int micro_batches) {
+    return plan::pipeline_time(with_pipeline(way, 4, micro_batches), h).simulation.bubble();
+  };
+  CHECK(bubble({"1f1b", 1}, 32) < bubble({"1f1b", 1}, 8));
+  CHECK(bubble({"zb-h1", 1}, 8) < bubble({"1f1b", 1}, 8));
+  // Of stages that are nearly alike: (p - 1) / (m + p - 1), and what the head adds.
+  config::Parameters p = with_pipeline({"1f1b", 1}, 4, 8);
+  p.model.num_hidden_layers = 40;
+  CHECK(plan::pipeline_time(p, h).simulation.bubble() == Approx(3.0 / 11.0).margin(0.03));
+}
+
+TEST_CASE("stages on other nodes wait longer for messages") {
+  const config::HardwareParameters h = testing::device();
+  config::Parameters p = with_pipeline({"1f1b", 1}, 2, 8);
+  const double near = plan::pipeline_time(p, h).durations.message;
+  const double bytes = 512.0 * 4096 * 2;
+  CHECK(near == Approx(plan::message_seconds(bytes, 1, h)));
+  p.parallel.data = 8;
+  p.training.global_batch_size = 64;
+  CHECK(plan::pipeline_time(p, h).durations.message == Approx(plan::message_seconds(bytes, 8, h)));
+  CHECK(plan::message_seconds(bytes, 8, h) > near);
+}
