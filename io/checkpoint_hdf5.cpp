@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/text.hpp"
+
 namespace espalier::io {
 
 namespace {
@@ -54,6 +56,29 @@ Hdf5Group create_group(hid_t parent, const std::filesystem::path& path, const ch
                                  H5Gcreate2(parent, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)));
 }
 
+namespace {
+
+std::string checksum_name(const char* attribute) {
+  return fmt::format("{}_checksum", attribute);
+}
+
+void write_checksum(hid_t object, const std::filesystem::path& path, const char* name,
+                    std::span<const std::byte> bytes) {
+  write_attribute(object, path, checksum_name(name).c_str(), hash_bytes(bytes));
+}
+
+void require_checksum(hid_t object, const std::filesystem::path& path, const char* name,
+                      std::span<const std::byte> bytes) {
+  require(read_u64_attribute(object, path, checksum_name(name).c_str()) == hash_bytes(bytes),
+          ExitStatus::bad_data,
+          "{}: the attribute \"{}\" does not have its checksum: the file is damaged", path.string(),
+          name);
+}
+
+constexpr std::size_t kLongText = 1024;
+
+}  // namespace
+
 void write_text_attribute(hid_t object, const std::filesystem::path& path, const char* name,
                           const std::string& text) {
   Hdf5Type type(ESPALIER_HDF5(io_error, path, H5Tcopy(H5T_C_S1)));
@@ -65,6 +90,15 @@ void write_text_attribute(hid_t object, const std::filesystem::path& path, const
   Hdf5Attribute attribute(ESPALIER_HDF5(
       io_error, path, H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT)));
   ESPALIER_HDF5(io_error, path, H5Awrite(attribute.get(), type.get(), text.c_str()));
+  if (text.size() > kLongText) write_checksum(object, path, name, std::as_bytes(std::span(text)));
+}
+
+std::string read_text_attribute(hid_t object, const std::filesystem::path& path, const char* name) {
+  std::string text = read_string_attribute(object, path, name);
+  // Older checkpoints of this version have none.
+  if (text.size() > kLongText && has_attribute(object, checksum_name(name).c_str()))
+    require_checksum(object, path, name, std::as_bytes(std::span(text)));
+  return text;
 }
 
 void write_matrix_attribute(hid_t object, const std::filesystem::path& path, const char* name,
@@ -75,6 +109,7 @@ void write_matrix_attribute(hid_t object, const std::filesystem::path& path, con
       io_error, path,
       H5Acreate2(object, name, H5T_IEEE_F32LE, space.get(), H5P_DEFAULT, H5P_DEFAULT)));
   ESPALIER_HDF5(io_error, path, H5Awrite(attribute.get(), H5T_NATIVE_FLOAT, values.data()));
+  write_checksum(object, path, name, std::as_bytes(values));
 }
 
 std::vector<float> read_matrix_attribute(hid_t object, const std::filesystem::path& path,
@@ -85,8 +120,13 @@ std::vector<float> read_matrix_attribute(hid_t object, const std::filesystem::pa
   require(H5Sget_simple_extent_ndims(space.get()) == 2, ExitStatus::bad_data,
           "{}: the attribute \"{}\" is no matrix: the file is damaged", path.string(), name);
   ESPALIER_HDF5(bad_data, path, H5Sget_simple_extent_dims(space.get(), extent, nullptr));
+  constexpr hsize_t kMost = 1 << 24;  // a damaged file may hold any
+  require(extent[0] <= kMost && extent[1] <= kMost && extent[0] * extent[1] <= kMost,
+          ExitStatus::bad_data, "{}: the attribute \"{}\" is ({}, {}): the file is damaged",
+          path.string(), name, extent[0], extent[1]);
   std::vector<float> values(extent[0] * extent[1]);
   ESPALIER_HDF5(bad_data, path, H5Aread(attribute.get(), H5T_NATIVE_FLOAT, values.data()));
+  require_checksum(object, path, name, std::as_bytes(std::span<const float>(values)));
   cols = static_cast<std::int64_t>(extent[1]);
   return values;
 }

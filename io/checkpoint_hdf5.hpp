@@ -30,13 +30,16 @@ void require_format(hid_t file, const std::filesystem::path& path, std::string_v
 
 Hdf5Group create_group(hid_t parent, const std::filesystem::path& path, const char* name);
 /// Text of any length as an attribute: UTF-8 of fixed length, which lies in a metadata block with a
-/// checksum (text of variable length would lie in a heap without one).
+/// checksum (text of variable length would lie in a heap without one). HDF5 guards attributes of a
+/// few KiB alone: longer text has a checksum of its own beside it.
 void write_text_attribute(hid_t object, const std::filesystem::path& path, const char* name,
                           const std::string& text);
-/// A matrix (rows, values.size() / rows) of f32 as an attribute, for the same reason.
+/// Error (bad_data) when it is missing or damaged.
+std::string read_text_attribute(hid_t object, const std::filesystem::path& path, const char* name);
+/// A matrix (rows, values.size() / rows) of f32 as an attribute, with a checksum beside it.
 void write_matrix_attribute(hid_t object, const std::filesystem::path& path, const char* name,
                             std::span<const float> values, std::int64_t rows);
-/// Its values and columns. Error (bad_data) when it is none.
+/// Its values and columns. Error (bad_data) when it is none or damaged.
 std::vector<float> read_matrix_attribute(hid_t object, const std::filesystem::path& path,
                                          const char* name, std::int64_t& cols);
 void write_dataset(hid_t group, const std::filesystem::path& path, const char* name, hid_t type,

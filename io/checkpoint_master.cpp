@@ -62,24 +62,24 @@ CheckpointInfo read_info(hid_t file, const fs::path& path) {
   info.tokens_consumed = read_u64_attribute(file, path, "tokens_consumed");
   info.adam_step = read_count<std::int64_t>(file, path, "adam_step");
   info.num_ranks = read_count<int>(file, path, "num_ranks");
-  info.resolved_input = read_string_attribute(file, path, "resolved_input");
-  info.tokenizer_identity = read_string_attribute(file, path, "tokenizer_identity");
+  info.resolved_input = read_text_attribute(file, path, "resolved_input");
+  info.tokenizer_identity = read_text_attribute(file, path, "tokenizer_identity");
   // Older checkpoints of this version have neither.
   if (has_attribute(file, "tokenizer_file"))
-    info.tokenizer_file = read_string_attribute(file, path, "tokenizer_file");
+    info.tokenizer_file = read_text_attribute(file, path, "tokenizer_file");
   if (has_attribute(file, "data_identity"))
-    info.data_identity = read_string_attribute(file, path, "data_identity");
+    info.data_identity = read_text_attribute(file, path, "data_identity");
   if (has_attribute(file, "allowed_changes"))
-    info.allowed_changes = read_string_attribute(file, path, "allowed_changes");
+    info.allowed_changes = read_text_attribute(file, path, "allowed_changes");
   if (has_attribute(file, "num_spikes"))
     info.num_spikes = read_count<std::int64_t>(file, path, "num_spikes");
   info.is_shared =
       has_attribute(file, "layout") && read_string_attribute(file, path, "layout") == "shared";
   if (has_attribute(file, "saved_at"))
     info.saved_at = read_count<std::int64_t>(file, path, "saved_at");
-  if (has_attribute(file, "job")) info.job = read_string_attribute(file, path, "job");
-  info.build = read_string_attribute(file, path, "build");
-  info.grid = read_string_attribute(file, path, "grid");
+  if (has_attribute(file, "job")) info.job = read_text_attribute(file, path, "job");
+  info.build = read_text_attribute(file, path, "build");
+  info.grid = read_text_attribute(file, path, "grid");
   info.weights_only =
       has_attribute(file, "weights_only") && read_u64_attribute(file, path, "weights_only") != 0;
   if (has_attribute(file, "expert_bias"))

@@ -216,6 +216,9 @@ void MpiPipelineLink::post_send(const Action& message, int peer, ConstView buffe
     gpu_->copy_to_host(pinned.memory, buffer.data, whole(transfer.bytes), copies_);
   gpu_->record(pinned.copied, copies_);
   pinned.is_copying = true;
+  // The message leaves here and now: the host may next wait in a collective for a rank that waits
+  // for it, and nothing would send it from there.
+  gpu_->synchronize(pinned.copied);
   progress();
 }
 

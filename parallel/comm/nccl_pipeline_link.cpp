@@ -111,6 +111,20 @@ class NcclPipelineLink final : public PipelineLink {
                 "MPI_Recv");
     edges_.push_back(std::make_unique<Edge>(forward, stage, rank_ == sender ? taker : sender,
                                             rank_ == sender, id, gpu_, placement_));
+    connect(*edges_.back());
+  }
+
+  /// NCCL connects two ranks in the first message between them, and there each waits on the host
+  /// for the other. In a step the receives that are posted early would wait for each other; here
+  /// all ranks come to the links in one order.
+  void connect(const Edge& edge) {
+    void* byte = gpu_->allocate("a first message of a pipeline's link", 1);
+    const auto result = edge.sends
+                            ? nccl_.send(byte, 1, ncclInt8, 1, edge.handle.get(), edge.stream)
+                            : nccl_.receive(byte, 1, ncclInt8, 0, edge.handle.get(), edge.stream);
+    edge.handle.check(result, edge.sends ? "ncclSend" : "ncclRecv");
+    gpu_->synchronize(edge.stream);
+    gpu_->release(byte);
   }
 
   const Edge& edge_of(const Action& message, bool is_send) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.hpp"
 #include "base/random.hpp"
 #include "train/initial_weights.hpp"
 
@@ -41,7 +42,13 @@ void BenchJob::randomize_weights() {
 }
 
 config::Parameters with_one_block(config::Parameters parameters) {
+  require(parameters.parallel.pipeline == 1, ExitStatus::bad_configuration,
+          "parallel.pipeline = {}: operators are timed in one block, which is not divided over "
+          "stages; set parallel.pipeline = 1",
+          parameters.parallel.pipeline);
   parameters.model.num_hidden_layers = 1;
+  parameters.model.decoder_sparse_step = 1;  // a block with experts, where the model has some
+  parameters.model.mlp_only_layers.clear();
   return parameters;
 }
 

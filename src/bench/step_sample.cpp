@@ -30,6 +30,7 @@ StepSample sample_step(parallel::MpiSession& session, const config::Parameters& 
   const train::StepBatches batches{
       .num_micro_batches = t.global_batch_size / (t.micro_batch_size * p.parallel.data),
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
+      .num_sequences = t.global_batch_size,
       .load = [&](std::int64_t) { return train::as_batch(batch); }};
   StepSample sample;
   std::vector<double> seconds;

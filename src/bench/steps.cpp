@@ -23,6 +23,7 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
   const train::StepBatches batches{
       .num_micro_batches = t.global_batch_size / (t.micro_batch_size * grid.shape().data),
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
+      .num_sequences = t.global_batch_size,
       .load = [&](std::int64_t) { return train::as_batch(batch); }};
   std::vector<double> seconds;
   for (std::int64_t step = 1; step <= p.bench.warmup_steps + p.bench.steps; ++step) {

@@ -48,8 +48,10 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   print_job(session, parameters, backend);
   if (session.rank() != 0) return;
   const parallel::ProcessGrid grid(shape, 0);
-  log::info("process grid: {}{}, ZeRO stage {}\n{}", grid.describe(),
+  const std::int64_t expert = parameters.parallel.expert;
+  log::info("process grid: {}{}{}, ZeRO stage {}\n{}", grid.describe(),
             parameters.parallel.sequence_parallel && shape.tensor > 1 ? ", sequence parallel" : "",
+            expert > 1 ? fmt::format(", experts over {} ranks", expert) : std::string(),
             parameters.parallel.zero_stage, grid.picture());
   const auto architecture = model::Architecture::from(parameters.model);
   if (shape.pipeline > 1) {

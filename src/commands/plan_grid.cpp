@@ -107,27 +107,42 @@ std::string results(const Shown& shown, report::Format format) {
 }
 
 std::string shares(const Shown& shown, report::Format format) {
-  Table table({{"number", "#"},
-               {"products", "products"},
-               {"attention", "attention"},
-               {"memory_bound", "memory"},
-               {"tensor_exposed", "tensor"},
-               {"expert_exposed", "expert"},
-               {"data_exposed", "data"},
-               {"bubble", "bubble"},
-               {"other", "other"},
-               {"input", "input"},
-               {"checkpoint", "saving"},
-               {"tensor_hidden", "(tensor"},
-               {"data_hidden", "data hidden)"}});
+  struct Share {
+    report::Column column;
+    double (*seconds)(const plan::Estimate& e);
+    bool always = true;  ///< else where a layout spends some time on it
+  };
+  const std::vector<Share> all = {
+      {{"products", "products"}, [](const plan::Estimate& e) { return e.time.products; }},
+      {{"attention", "attention"}, [](const plan::Estimate& e) { return e.time.attention; }},
+      {{"memory_bound", "memory"}, [](const plan::Estimate& e) { return e.time.memory_bound; }},
+      {{"tensor_exposed", "tensor"}, [](const plan::Estimate& e) { return e.time.tensor_exposed; }},
+      {{"expert_exposed", "expert"},
+       [](const plan::Estimate& e) { return e.time.expert_exposed; },
+       false},
+      {{"data_exposed", "data"}, [](const plan::Estimate& e) { return e.time.data_exposed; }},
+      {{"bubble", "bubble"}, [](const plan::Estimate& e) { return e.time.bubble; }, false},
+      {{"other", "other"}, [](const plan::Estimate& e) { return e.time.other; }},
+      {{"input", "input"}, [](const plan::Estimate& e) { return e.input; }},
+      {{"checkpoint", "saving"},
+       [](const plan::Estimate& e) { return e.checkpoint_share * e.step(); }},
+      {{"tensor_hidden", "(tensor"}, [](const plan::Estimate& e) { return e.time.tensor_hidden; }},
+      {{"data_hidden", "data hidden)"},
+       [](const plan::Estimate& e) { return e.time.data_hidden; }}};
+  std::vector<Share> shares;
+  for (const Share& share : all)
+    if (share.always ||
+        std::any_of(shown.all.begin(), shown.all.begin() + static_cast<std::ptrdiff_t>(shown.rows),
+                    [&](const Layout& layout) { return share.seconds(layout.estimate) > 0.0; }))
+      shares.push_back(share);
+  std::vector<report::Column> columns{{"number", "#"}};
+  for (const Share& share : shares) columns.push_back(share.column);
+  Table table(std::move(columns));
   for (std::size_t i = 0; i < shown.rows; ++i) {
     const plan::Estimate& e = shown.all[i].estimate;
-    const auto share = [&](double seconds) { return percent_cell(seconds / e.step()); };
-    table.add({Cell(static_cast<double>(i + 1), std::to_string(i + 1)), share(e.time.products),
-               share(e.time.attention), share(e.time.memory_bound), share(e.time.tensor_exposed),
-               share(e.time.expert_exposed), share(e.time.data_exposed), share(e.time.bubble),
-               share(e.time.other), share(e.input), percent_cell(e.checkpoint_share),
-               share(e.time.tensor_hidden), share(e.time.data_hidden)});
+    std::vector<Cell> row{Cell(static_cast<double>(i + 1), std::to_string(i + 1))};
+    for (const Share& share : shares) row.push_back(percent_cell(share.seconds(e) / e.step()));
+    table.add(std::move(row));
   }
   return table.print(format);
 }

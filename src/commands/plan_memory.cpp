@@ -119,11 +119,18 @@ std::string heading(const Plan& plan) {
   std::string recompute = p.memory.recompute;
   if (recompute == "budget") recompute += " (" + mix_of(p) + ")";
   return fmt::format(
-      "memory of {}{}, ZeRO stage {}, {}\nmicro-batches of {} x {} tokens, recompute {}; {}",
-      plan.shape.size() == 1 ? "1 rank"
-                             : fmt::format("{} ranks: tensor {}, data {}", plan.shape.size(),
-                                           plan.shape.tensor, plan.shape.data),
+      "memory of {}{}{}, ZeRO stage {}, {}\nmicro-batches of {} x {} tokens, recompute {}; {}",
+      plan.shape.size() == 1
+          ? "1 rank"
+          : fmt::format(
+                "{} ranks: tensor {}, data {}{}", plan.shape.size(), plan.shape.tensor,
+                plan.shape.data,
+                plan.shape.pipeline == 1
+                    ? std::string()
+                    : fmt::format(", pipeline {} ({})", plan.shape.pipeline, p.parallel.schedule)),
       p.parallel.sequence_parallel && plan.shape.tensor > 1 ? ", sequence parallel" : "",
+      p.parallel.expert > 1 ? fmt::format(", experts over {} ranks", p.parallel.expert)
+                            : std::string(),
       p.parallel.zero_stage, p.training.dtype, p.training.micro_batch_size,
       with_commas(p.training.sequence_length), recompute,
       plan.room.backend == device::Backend::host ? "on the host" : "on a GPU");

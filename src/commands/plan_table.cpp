@@ -220,7 +220,7 @@ const std::array kPlanCommands = {
             "both ends. No schedule changes the bits of a gradient: each stage adds its\n"
             "micro-batches in the same order as without a pipeline.\n"
             "\n"
-            "These are plans alone: train does not take parallel.pipeline > 1 yet.\n"
+            "train takes the same schedule, of parallel.schedule and parallel.chunks.\n"
             "\n"
             "  plan.schedule=NAME       gpipe, 1f1b, interleaved, zb-h1, zb1p, zb-v, dualpipe-v;\n"
             "                           all: a table of those that fit\n"

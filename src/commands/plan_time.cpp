@@ -79,16 +79,13 @@ std::string largest_operators(const Parameters& p, const HardwareParameters& har
 std::string pipeline_lines(const Parameters& p, const HardwareParameters& hardware) {
   if (p.parallel.pipeline == 1) return {};
   const plan::PipelineTime time = plan::pipeline_time(p, hardware);
-  const pipeline::Simulation& s = time.simulation;
-  const auto [least, most] = std::minmax_element(
-      s.ranks.begin(), s.ranks.end(), [](const auto& a, const auto& b) { return a.busy < b.busy; });
   return fmt::format(
-      "{} over {} stages: the passes of {} micro-batches take {} s, of which a rank computes {} to "
-      "{} s;\nof the ranks' time {:.1f} % is bubble, and a message takes {} s (`espalier plan "
-      "schedule` draws it)\n\n",
-      p.parallel.schedule, time.schedule.placement.num_stages(), time.schedule.micro_batches,
-      in_digits(s.makespan, 4), in_digits(least->busy, 4), in_digits(most->busy, 4),
-      100.0 * s.bubble(), in_digits(time.durations.message, 3));
+      "{} over {} stages on {} ranks: the passes of {} micro-batches take {} s;\n"
+      "{:.1f} % of the ranks' time is bubble, and a message takes {} s (`espalier plan schedule` "
+      "draws it)\n\n",
+      p.parallel.schedule, time.schedule.placement.num_stages(), p.parallel.pipeline,
+      time.schedule.micro_batches, in_digits(time.passes, 4), 100.0 * time.bubble,
+      in_digits(time.durations.message, 3));
 }
 
 std::string planned(Parameters p) {

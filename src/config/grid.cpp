@@ -2,6 +2,7 @@
 
 #include "base/integers.hpp"
 #include "parallel/layout/shard_map.hpp"
+#include "parallel/schedule/schedule.hpp"
 
 namespace espalier::config {
 
@@ -15,6 +16,11 @@ parallel::GridShape grid_shape(const Parameters& p) {
 parallel::GridViews grid_views(const Parameters& p) {
   return parallel::views_of(p.model.num_key_value_heads, grid_shape(p),
                             narrow<int>(p.parallel.expert));
+}
+
+int num_chunks(const ParallelParameters& p) {
+  return p.chunks > 0 ? narrow<int>(p.chunks)
+                      : pipeline::default_chunks(pipeline::schedule_from_name(p.schedule));
 }
 
 parallel::ProcessGrid process_grid(const Parameters& p, int rank) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 
 #include "config/problems.hpp"
@@ -178,6 +179,10 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
   if (!trains) {
     p.parallel.data = 0;
     p.parallel.pipeline = 1;
+    // As many ranks share the experts as there are, at most as many as in training.
+    p.parallel.expert =
+        std::gcd(std::gcd(p.parallel.expert, std::max<std::int64_t>(p.model.num_experts, 1)),
+                 std::int64_t{num_ranks});
   }
   const bool has_grid = resolve_grid(p, has_model, num_ranks, problems);
   if (trains) {

@@ -106,6 +106,10 @@ void check_experts(ModelParameters& m, Problems& problems) {
         "different experts, use at most {}",
         m.num_experts_per_tok, m.num_experts, m.num_experts);
   check_layers(m, problems);
+  constexpr std::int64_t kMostExperts = 1024;  // a thread of a GPU's block for each
+  if (m.num_experts > kMostExperts)
+    problems.add("model.num_experts = {} is above {}, the most that a router chooses from",
+                 m.num_experts, kMostExperts);
   m.num_experts = std::max<std::int64_t>(m.num_experts, 1);
 }
 

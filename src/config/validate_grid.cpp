@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "config/experts.hpp"
+#include "config/grid.hpp"
 #include "config/problems.hpp"
 #include "parallel/layout/shard_map.hpp"
 #include "parallel/schedule/schedule.hpp"
@@ -114,7 +115,7 @@ void check_pipeline(const Parameters& p, bool has_model, Problems& problems) {
   const auto names = pipeline::schedule_names();
   if (std::find(names.begin(), names.end(), grid.schedule) == names.end()) return;  // said before
   const pipeline::ScheduleKind kind = pipeline::schedule_from_name(grid.schedule);
-  const std::int64_t chunks = grid.chunks > 0 ? grid.chunks : pipeline::default_chunks(kind);
+  const std::int64_t chunks = num_chunks(grid);
   const std::int64_t stages = grid.pipeline * chunks;
   const std::string of_stages =
       chunks == 1 ? fmt::format("parallel.pipeline = {} has {} stages", grid.pipeline, stages)

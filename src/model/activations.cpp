@@ -156,10 +156,6 @@ Slot allocate_slot(const LocalSizes& s, const ActivationShape& shape, DType dtyp
   return slot;
 }
 
-std::int64_t num_sparse_blocks(const LocalSizes& s) {
-  return std::count(s.sparse_layers.begin(), s.sparse_layers.end(), true);
-}
-
 /// Whether some block of a rank's stages has experts, or has none.
 bool any_block(const LocalSizes& s, const std::vector<ChunkActivations>& chunks, bool is_sparse) {
   return std::any_of(chunks.begin(), chunks.end(), [&](const ChunkActivations& chunk) {
@@ -290,7 +286,7 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
                                        .options = shape.experts},
                                       dtype, arena);
   if (shape.experts.has_bias)
-    expert_bias = arena.allocate("experts' bias", DType::f32, num_sparse_blocks(s), s.num_experts);
+    expert_bias = arena.allocate("experts' bias", DType::f32, s.num_sparse_layers(), s.num_experts);
   arena.begin_part(kLossPart);
   logits = arena.allocate("logits", dtype, loss_rows, s.vocab);
   statistics = arena.allocate("loss statistics", DType::f32, shape.tensor_size * loss_rows, 3);

@@ -126,7 +126,7 @@ BlockBytes block_bytes(const LocalSizes& sizes, const ActivationShape& shape, DT
                        Recompute mode, std::int64_t layer);
 
 /// The strongest mode with which the rows that were sent to the experts are kept: where they are
-/// not sent to other ranks they are made again as easily as n2.
+/// not sent to other ranks they are recomputed as easily as n2.
 inline Recompute expert_rows_kept_up_to(const LocalSizes& sizes) {
   return sizes.num_local_experts < sizes.num_experts ? Recompute::selective : Recompute::none;
 }

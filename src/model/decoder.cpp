@@ -236,9 +236,7 @@ void Decoder::experts(std::size_t layer, std::int64_t count) {
                                .place = all.place.row_range(0, count),
                                .rows = all.rows,
                                .gate_up = all.gate_up};
-  const auto& sparse = sizes_.sparse_layers;
-  const auto end = sparse.begin() + static_cast<std::ptrdiff_t>(layer);
-  experts_->forward({.number = std::count(sparse.begin(), end, true),
+  experts_->forward({.number = sizes_.sparse_index(static_cast<std::int64_t>(layer)),
                      .weights = weights_.weights.blocks[layer],
                      .gradients = nullptr,
                      .kept = kept,

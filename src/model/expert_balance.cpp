@@ -12,18 +12,11 @@ namespace espalier::model {
 using device::ConstView;
 using device::Phase;
 
-namespace {
-
-std::size_t num_sparse_blocks(const LocalSizes& s) {
-  return static_cast<std::size_t>(std::count(s.sparse_layers.begin(), s.sparse_layers.end(), true));
-}
-
-}  // namespace
-
 ExpertStatistics ExpertStatistics::none(const LocalSizes& sizes) {
   ExpertStatistics statistics;
-  statistics.choices.resize(num_sparse_blocks(sizes) * static_cast<std::size_t>(sizes.num_experts));
-  statistics.losses.resize(2 * num_sparse_blocks(sizes));
+  const std::int64_t blocks = sizes.num_sparse_layers();
+  statistics.choices.resize(static_cast<std::size_t>(blocks * sizes.num_experts));
+  statistics.losses.resize(static_cast<std::size_t>(2 * blocks));
   return statistics;
 }
 
@@ -210,7 +203,7 @@ double ExpertBalance::balance_scale() const {
       return c * E / (k * (T * d) * (T * d) * (micro_batches / d));
     }
     case BalanceScope::huggingface: {
-      const double all = T * static_cast<double>(num_sparse_blocks(sizes_));
+      const double all = T * static_cast<double>(sizes_.num_sparse_layers());
       return c * E / (all * all * micro_batches);
     }
   }

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "model/stage.hpp"
 
 namespace espalier::model {
@@ -12,8 +10,7 @@ using device::View;
 // (sequence parallelism), and a rank that has none beside it has all.
 
 Experts::Layer Stage::experts_of(const Block& block) {
-  const auto& sparse = sizes_.sparse_layers;
-  return {.number = std::count(sparse.begin(), sparse.begin() + block.layer, true),
+  return {.number = sizes_.sparse_index(block.layer),
           .weights = block.w,
           .gradients = weights_.gradients.blocks.empty() ? nullptr : &gradients_of(block),
           .kept = block.b.experts,

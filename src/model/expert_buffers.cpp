@@ -53,8 +53,7 @@ ExpertScratch allocate_expert_scratch(const LocalSizes& s, const ExpertScratchSh
   a.returned_weights = allocate(trains && exchanges && rounds, "returned weights", f32, n.pairs, 1);
   a.balance_counts = allocate(trains && shape.options.balance != BalanceScope::none,
                               "balance counts", f32, by_sequence ? shape.num_sequences : 1, E);
-  a.balance_sums = allocate(trains, "balance sums", DType::f64,
-                            std::count(s.sparse_layers.begin(), s.sparse_layers.end(), true), 2);
+  a.balance_sums = allocate(trains, "balance sums", DType::f64, s.num_sparse_layers(), 2);
   return a;
 }
 

@@ -118,7 +118,7 @@ void Experts::begin_round(std::int64_t number) {
   round_ = &rounds_.round(number);
   if (!exchanges() || round_->num_rows == 0) return;
   const auto phase = context_.profiler().scope(Phase::router);
-  rounds_.fill_places(received_of_window_, window_of_received_);
+  if (!context_.is_counting()) rounds_.fill_places(received_of_window_, window_of_received_);
   context_.upload(s_.received_of_window.col_range(0, round_->num_rows), received_of_window_.data());
   context_.upload(s_.window_of_received.col_range(0, round_->num_rows), window_of_received_.data());
 }
@@ -126,7 +126,7 @@ void Experts::begin_round(std::int64_t number) {
 Experts::Buffers Experts::buffers_of(const Layer& layer, const DeferredExperts* deferred) {
   const std::int64_t rows = round_->num_rows;
   const bool first = round_number_ == 0;
-  if (!first) deferred = nullptr;  // further rounds are made again
+  if (!first) deferred = nullptr;  // further rounds are recomputed
   const auto window = [&](const View& view) {
     return view.rows > 0 ? view.row_range(0, rows) : View{};
   };

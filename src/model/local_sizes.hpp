@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -37,6 +38,14 @@ struct LocalSizes {
   std::int64_t gate_up_cols() const { return mlp_inputs * intermediate; }
   bool is_sparse(std::int64_t layer) const {
     return sparse_layers[static_cast<std::size_t>(layer)];
+  }
+  /// Blocks with experts, of the whole model.
+  std::int64_t num_sparse_layers() const {
+    return std::count(sparse_layers.begin(), sparse_layers.end(), true);
+  }
+  /// The number of a block with experts among them.
+  std::int64_t sparse_index(std::int64_t layer) const {
+    return std::count(sparse_layers.begin(), sparse_layers.begin() + layer, true);
   }
 };
 

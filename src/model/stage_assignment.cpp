@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <tuple>
 
 #include "base/integers.hpp"
+#include "config/grid.hpp"
 
 namespace espalier::model {
 
@@ -71,12 +74,10 @@ StageAssignment assign_stages(const Architecture& a, const config::Parameters& p
   const int ranks = narrow<int>(p.parallel.pipeline);
   if (ranks == 1) return assign_stages({}, std::vector<std::int64_t>{a.num_layers});
   const pipeline::ScheduleKind kind = pipeline::schedule_from_name(p.parallel.schedule);
-  const int chunks =
-      p.parallel.chunks > 0 ? narrow<int>(p.parallel.chunks) : pipeline::default_chunks(kind);
   using Shape = pipeline::Placement::Shape;
   const pipeline::Placement placement{.shape = pipeline::is_v_shaped(kind) ? Shape::v : Shape::loop,
                                       .ranks = ranks,
-                                      .chunks = chunks};
+                                      .chunks = config::num_chunks(p.parallel)};
   if (!p.parallel.stage_layers.empty()) return assign_stages(placement, p.parallel.stage_layers);
   return assign_stages(placement, stage_layers_by_cost(stage_costs(a, p.training.sequence_length),
                                                        placement.num_stages()));
@@ -170,8 +171,17 @@ class Division {
 
 std::vector<std::int64_t> stage_layers_by_cost(const StageCosts& costs, int num_stages) {
   ESPALIER_ASSERT(num_stages > 0, "{} stages", num_stages);
-  const Division division(costs, num_stages);
-  return division.within(division.least_bound());
+  // A search over grids asks for few divisions, each thousands of times.
+  using Asked = std::tuple<int, double, std::vector<double>>;
+  constexpr std::size_t kMostKept = 64;
+  thread_local std::map<Asked, std::vector<std::int64_t>> known;
+  if (known.size() >= kMostKept) known.clear();
+  const auto [layers, is_new] = known.try_emplace(Asked(num_stages, costs.head, costs.blocks));
+  if (is_new) {
+    const Division division(costs, num_stages);
+    layers->second = division.within(division.least_bound());
+  }
+  return layers->second;
 }
 
 void place_on_stages(std::vector<parallel::TensorSpec>& table, const StageAssignment& assignment,

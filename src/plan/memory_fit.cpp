@@ -5,6 +5,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "config/grid.hpp"
 #include "device/gemm.hpp"
 #include "plan/recompute_budget.hpp"
 
@@ -16,7 +17,10 @@ std::string human(std::int64_t bytes) {
   return human_bytes(static_cast<double>(bytes));
 }
 
-/// What rank `rank` needs with other parameters; none when they do not resolve on their grid.
+constexpr int kLargest = -1;
+
+/// What rank `rank`, or the one that needs most, needs with other parameters; none when they do not
+/// resolve on their grid.
 std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Room& room) {
   const parallel::GridShape shape{.tensor = static_cast<int>(p.parallel.tensor),
                                   .context = static_cast<int>(p.parallel.context),
@@ -28,6 +32,7 @@ std::optional<std::int64_t> total_with(config::Parameters p, int rank, const Roo
     return std::nullopt;
   }
   p = with_recompute_chosen(std::move(p), shape, room);
+  if (rank == kLargest) rank = largest_rank(p, shape, room);
   const TrainingMemory memory =
       TrainingMemory::planned(p, {shape, rank}, room.backend, room.compute_capability);
   return needed_bytes(p, shape, memory, room);
@@ -87,10 +92,7 @@ std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
   // A link to each neighbour and one from it, for every chunk, of few channels
   // (parallel/comm/nccl_pipeline_link.cpp).
   constexpr std::int64_t kLinkChannels = 4;
-  const pipeline::ScheduleKind schedule = pipeline::schedule_from_name(p.parallel.schedule);
-  const std::int64_t chunks =
-      p.parallel.chunks > 0 ? p.parallel.chunks : pipeline::default_chunks(schedule);
-  const std::int64_t links = shape.pipeline > 1 ? 4 * chunks : 0;
+  const std::int64_t links = shape.pipeline > 1 ? 4 * config::num_chunks(p.parallel) : 0;
   const std::int64_t channels = communicators * kChannels + links * kLinkChannels;
   if (p.device.communicator != "mpi" && channels > 0)
     lines.push_back({"NCCL (a guess)", channels * kConnection});
@@ -187,7 +189,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     p.parallel.tensor *= 2;
     // As many ranks as there are while the data axis can give some, more ranks after that.
     if (p.parallel.data % 2 == 0) p.parallel.data /= 2;
-    if (const auto bytes = total_with(p, 0, room))
+    if (const auto bytes = total_with(p, kLargest, room))
       tensor_sizes.push_back(
           {fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
                        p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
@@ -197,7 +199,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
 
   for (config::Parameters p = parameters; p.parallel.zero_stage > 0 && p.parallel.data <= 512;) {
     p.parallel.data *= 2;
-    const auto bytes = total_with(p, 0, room);
+    const auto bytes = total_with(p, kLargest, room);
     if (!bytes || *bytes > room.free_bytes) continue;
     result.push_back({fmt::format("parallel.data = {} on {} ranks", p.parallel.data,
                                   p.parallel.tensor * p.parallel.data * p.parallel.pipeline),

@@ -6,6 +6,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "config/grid.hpp"
 #include "parallel/pipeline_link.hpp"
 #include "train/step/programs.hpp"
 #include "train/step/step.hpp"
@@ -111,17 +112,16 @@ config::Parameters with_few_micro_batches(config::Parameters p, const parallel::
     const pipeline::ScheduleKind kind = pipeline::schedule_from_name(p.parallel.schedule);
     const pipeline::PipelineShape pipeline{.ranks = shape.pipeline,
                                            .micro_batches = narrow<int>(few),
-                                           .chunks = p.parallel.chunks > 0
-                                                         ? narrow<int>(p.parallel.chunks)
-                                                         : pipeline::default_chunks(kind)};
+                                           .chunks = config::num_chunks(p.parallel)};
     if (shape.pipeline == 1 || pipeline::misfit_of(kind, pipeline).none()) return p;
   }
   p.training.global_batch_size = all * unit;
   return p;
 }
 
-/// By chunk, the micro-batch that stands for all: not the first one, whose gradients replace what
-/// is there, and one whose backward pass is divided where the schedule divides some.
+/// By chunk, the micro-batch that shows what its passes take: one whose backward pass is divided
+/// where the schedule divides some, and, of several, not the first one, whose gradients replace
+/// what is there.
 std::vector<int> shown_micro_batches(const pipeline::RankProgram& program,
                                      const pipeline::Placement& placement, std::size_t chunks) {
   std::vector<int> shown(chunks, -1);
@@ -201,46 +201,46 @@ RankCounts count_rank(const config::Parameters& parameters, const parallel::Proc
   train::play(rank.context, model.part, [&](const pipeline::Step& step) {
     const pipeline::Action& a = step.action;
     const auto chunk = static_cast<std::size_t>(model.part.placement.chunk_of(a.stage));
-    const bool is_counted = a.micro_batch == shown[chunk];
-    const StepCounts before = is_counted ? rank.so_far() : StepCounts{};
-    train::take_pass(
-        model, step, [&] { return rank.batch; },
-        {.loss_scale = 1.0F, .first = a.micro_batch == 0, .last = false, .bucket_done = [](int) {
-         }});
-    if (!is_counted) return;
-    PassCounts& pass = result.chunks[chunk];
-    StepCounts& to = is_forward(a)              ? pass.forward
-                     : makes_input_gradients(a) ? pass.inputs
-                                                : pass.weights;
-    to = difference(rank.so_far(), before);
+    const StepCounts before = rank.so_far();
+    train::take_pass(model, step, [&] { return rank.batch; },
+                     {.loss_scale = 1.0F,
+                      .first = a.micro_batch == 0,
+                      .last = false,
+                      .bucket_done = [](int) {},
+                      .num_sequences = static_cast<double>(rank.batches().num_sequences)});
+    const bool stands_for_all = a.micro_batch == std::min<std::int64_t>(1, counted - 1);
+    if (!stands_for_all && a.micro_batch != shown[chunk]) return;
+    const StepCounts pass = difference(rank.so_far(), before);
+    if (stands_for_all) add(result.micro_batch, pass, 1);
+    if (a.micro_batch != shown[chunk]) return;
+    PassCounts& of_chunk = result.chunks[chunk];
+    StepCounts& to = is_forward(a)              ? of_chunk.forward
+                     : makes_input_gradients(a) ? of_chunk.inputs
+                                                : of_chunk.weights;
+    to = pass;
     drop_empty(to);
   });
-  // What is left of a step: the passes' messages go with them, too.
+  // What is left of a step: its messages are the micro-batches', too.
   result.once = count_step(p, grid, backend, compute_capability);
-  for (const PassCounts& pass : result.chunks)
-    for (const StepCounts* part : {&pass.forward, &pass.inputs, &pass.weights})
-      add(result.once, *part, -counted);
-  const auto messages = result.once.collectives.find("pipeline");
-  if (messages != result.once.collectives.end()) {
-    // Every micro-batch has the same messages; they are kept by the first chunk's forward pass.
-    StepCounts each;
-    parallel::CollectiveCost cost = messages->second.begin()->second;
-    cost.calls /= counted;
-    cost.bytes /= counted;
-    cost.sent_bytes /= counted;
-    each.collectives["pipeline"]["messages"] = cost;
-    add(result.chunks.front().forward, each, 1);
-    result.once.collectives.erase(messages);
+  if (const auto messages = result.once.collectives.find("pipeline");
+      messages != result.once.collectives.end()) {
+    parallel::CollectiveCost each = messages->second.begin()->second;
+    each.calls /= counted;
+    each.bytes /= counted;
+    each.sent_bytes /= counted;
+    parallel::CollectiveCosts& of_micro_batch = result.micro_batch.collectives["pipeline"];
+    of_micro_batch.clear();
+    of_micro_batch["messages"] = each;
   }
+  add(result.once, result.micro_batch, -counted);
   drop_empty(result.once);
+  drop_empty(result.micro_batch);
   return result;
 }
 
 StepCounts RankCounts::at(std::int64_t micro_batches) const {
   StepCounts sum = once;
-  for (const PassCounts& pass : chunks)
-    for (const StepCounts* part : {&pass.forward, &pass.inputs, &pass.weights})
-      add(sum, *part, micro_batches);
+  add(sum, micro_batch, micro_batches);
   drop_empty(sum);
   return sum;
 }

@@ -43,16 +43,15 @@ void drop_empty(StepCounts& counts);
 struct PassCounts {
   StepCounts forward, inputs, weights;
 };
-/// Counts of a step of one rank as a function of its micro-batches M: once + M (all passes).
+/// Counts of a step of one rank as a function of its micro-batches M: once + M micro_batch.
 struct RankCounts {
   std::vector<PassCounts> chunks;
-  StepCounts once;  ///< sums of gradients, update, norm and loss
+  StepCounts micro_batch;  ///< the passes of all chunks, and their messages
+  StepCounts once;         ///< sums of gradients, update, norm and loss
   StepCounts at(std::int64_t micro_batches) const;
 };
 /// The same as count_step of a rank at a place of a pipeline, for which it takes a step of as few
-/// micro-batches as the schedule allows. Where only the first micro-batch of a stage has its
-/// backward pass in two (dualpipe-v), the others are taken for it, and read no gradients. Messages
-/// between stages are the group "pipeline".
+/// micro-batches as the schedule allows. Messages between stages are the group "pipeline".
 RankCounts count_rank(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                       device::Backend backend = device::Backend::host, int compute_capability = 0);
 

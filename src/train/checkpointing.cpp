@@ -109,7 +109,17 @@ void keep_expert_bias(io::CheckpointInfo& info, const optim::ExpertBias* bias) {
 
 void load_expert_bias(device::Context& context, const io::CheckpointInfo& info,
                       optim::ExpertBias* bias) {
-  if (bias == nullptr) return;
+  if (bias == nullptr) {
+    const bool is_biased = std::any_of(info.expert_bias.begin(), info.expert_bias.end(),
+                                       [](float value) { return value != 0.0F; });
+    if (is_biased && log::rank() == 0)
+      log::warn(
+          "the checkpoint of step {} chose its experts with a bias, which experts.balance other "
+          "than \"bias\" leaves out: tokens will go to other experts at once, and later "
+          "checkpoints have no bias",
+          info.step);
+    return;
+  }
   std::vector<float> values = info.expert_bias;
   values.resize(values.empty() ? bias->values().size() : values.size());
   require(values.size() == bias->values().size() &&

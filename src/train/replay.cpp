@@ -259,6 +259,9 @@ void Replay::compare_state(const fs::path& folder) {
                 folder.string());
     return;
   }
+  const optim::ExpertBias* bias = model_.memory.expert_bias.get();
+  if (bias != nullptr && !std::ranges::equal(bias->values(), reader->info().expert_bias))
+    other.tensors.insert("the bias of the choice of experts");
   double largest[] = {other.largest};
   session_.world().all_reduce_max(std::span<double>(largest));
   std::string mine;

@@ -21,6 +21,7 @@ NO_LOCKS = {"LD_PRELOAD": os.environ.get("ESPALIER_NO_LOCKS",
                                          str(ROOT / "build" / "tests" / "libno_locks.so")),
             "ASAN_OPTIONS": "verify_asan_link_order=0"}
 BYTES = str(ROOT / "inputs/tests/bytes.tiktoken")
+BOOK = ROOT / "tests/fixtures/text/alice.txt"
 
 # A run that is not over after so many seconds is taken to hang. Nothing is expected to be done in
 # this time: a slow machine with other load may need ten times as long as an idle one.
@@ -90,14 +91,17 @@ def history(directory):
 
 
 class RunCase(unittest.TestCase):
-    """A test with a scratch folder and token shards made from this repository's own sources."""
+    """Tests with a scratch folder, a text of 166 documents (`book.txt`) and its token shards. The
+    folder is shared by the tests of a class, so no two of them may give a run the same name."""
 
     @classmethod
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="espalier-test-"))
-        text = cls.folder / "sources.txt"
-        sources = sorted((ROOT / "src").rglob("*.hpp"))
-        text.write_text("\f".join(path.read_text() for path in sources))
+        cls.made_by = {}
+        text = cls.folder / "book.txt"
+        paragraphs = BOOK.read_text().split("\n\n")
+        text.write_text("\f".join("\n\n".join(paragraphs[i:i + 5])
+                                  for i in range(0, len(paragraphs), 5)))
         cls.data = cls.folder / "data"
         espalier(1, "tokenize", f"data.tokenizer={BYTES}", f'tokenize.input=["{text}"]',
                  f"tokenize.output={cls.data}", 'tokenize.document_separator="\\f"',
@@ -113,6 +117,12 @@ class RunCase(unittest.TestCase):
                 f"data.tokenizer={BYTES}", f"output.directory={self.folder / name}", *overrides]
 
     def train(self, name, *overrides, ranks=1, status=0, **how):
+        test = getattr(self, "_testMethodName", None)  # None: called by setUpClass, for all tests
+        if (self.folder / name).exists():
+            by = self.made_by.get(name)
+            assert by in (None, test), f'{by} has made the run "{name}"; take another name'
+        else:
+            self.made_by[name] = test
         return espalier(ranks, "train", *self.keys(name, *overrides), status=status, **how)
 
     def start(self, ranks, *words):

@@ -130,7 +130,8 @@ def main():
     cases = [(f"{name}, {str(dtype)[6:]}", name, config, dtype) for name, config in models()
              for dtype in (torch.float32, torch.bfloat16, torch.float16)]
     for title, name, config, dtype in cases:
-        file = {"qwen3": "qwen", "llama": "llama3", "gpt2": "gpt2"}[name.split()[0]]
+        file = {"qwen3": "qwen", "qwen3_moe": "qwen", "llama": "llama3",
+                "gpt2": "gpt2"}[name.split()[0]]
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 count, elements = round_trip(arguments, pathlib.Path(scratch), name, config, dtype,

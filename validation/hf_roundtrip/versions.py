@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Models with experts from one version of transformers through Espalier to another: the same logits.
+"""Models with experts from one version of transformers through Espalier to another: the logits.
 
-transformers 4 and 5 write and keep experts apart in different ways (a tensor for each matrix of each
-expert, or one for all), and other keys in config.json, some of which the other version ignores. Logits of one version are equal bit
-for bit; from one to the other the sums differ, as version 5 takes gate and up in one product.
+transformers 4 and 5 write and keep experts apart in different ways (a tensor for each matrix of
+each expert, or one for all), and other keys in config.json, some of which the other version ignores.
+Logits of one version are equal bit for bit; from one to the other the sums differ, as version 5
+takes gate and up in one product.
 
 Usage    versions.py [--program build/espalier] [--second FOLDER]
          FOLDER holds another transformers than the one that is installed:
-         pip install --target FOLDER --no-deps transformers==4.57.6 tokenizers==0.22.1 huggingface-hub==0.36.0 &&
+         pip install --target FOLDER --no-deps transformers==4.57.6 tokenizers==0.22.1 \\
+             huggingface-hub==0.36.0 &&
          pip install --target FOLDER requests
 """
 import argparse
@@ -95,8 +97,10 @@ def main():
                     run_version(writer, action, case, at / "theirs", f"{at}.npy")
                     header = json.loads((at / "theirs/config.json").read_text())
                     for end in (("theirs", "checkpoint"), ("checkpoint", "ours")):
-                        subprocess.run([arguments.program, "convert", at / end[0], at / end[1]],
-                                       check=True, stdout=subprocess.DEVNULL)
+                        done = subprocess.run([arguments.program, "convert", at / end[0],
+                                               at / end[1]], capture_output=True, text=True)
+                        if done.returncode != 0:
+                            sys.exit(done.stdout + done.stderr)
                     for k, reader in enumerate(packages):
                         run_version(reader, "read", case, at / "ours", f"{at}-{k}.npy")
                         a, b = np.load(f"{at}.npy"), np.load(f"{at}-{k}.npy")
@@ -104,9 +108,10 @@ def main():
                         as_good = same if j == k else np.abs(a - b).max() <= BOUND
                         problems += not as_good
                         keys = "num_experts" if "num_experts" in header else "num_local_experts"
-                        print(f"| {case} | {names[j]}, {keys} | "
-                              f"{'together' if action == 'write-joined' else 'apart'} | {names[k]} | "
-                              f"{'equal bit for bit' if same else 'the same' if as_good else 'DIFFER'} | "
+                        layout = "together" if action == "write-joined" else "apart"
+                        verdict = ("equal bit for bit" if same else
+                                   "the same" if as_good else "DIFFER")
+                        print(f"| {case} | {names[j]}, {keys} | {layout} | {names[k]} | {verdict} | "
                               f"{np.abs(a - b).max():.1e} |", flush=True)
     print("all logits are the same" if not problems else f"{problems} differ")
     return 1 if problems else 0

@@ -13,13 +13,7 @@
 # The machine should be idle: anything else that runs makes both slower, not by the same factor.
 # Writes   build/host_speed/<machine's date>/*.log and result.md, and prints result.md.
 set -euo pipefail
-root="$(cd "$(dirname "$0")/../.." && pwd)"
-cd "$root"
-
 rounds="${1:-3}"
-threads="${THREADS:-2}"
-venv="${VENV:-build/venv}"
-espalier="${ESPALIER:-build/espalier}"
 level="${LEVEL:-auto}"
 case "$level" in
   auto) ;;
@@ -27,23 +21,7 @@ case "$level" in
         export TORCHINDUCTOR_CPP_SIMDLEN=256 ;;
   *) echo "run.sh: LEVEL=$level is not known (auto, avx2)" >&2; exit 64 ;;
 esac
-out="build/host_speed/$(date +%Y%m%d-%H%M%S)"
-mkdir -p "$out"
-
-if [[ ! -x "$espalier" ]]; then
-  echo "run.sh: $espalier is missing; build first: cmake --preset release && cmake --build build" >&2
-  exit 64
-fi
-if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
-  echo "Setting up $venv with torch from PyPI (several GB)"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet torch numpy
-fi
-
-# The same cores for both, and one thread per core.
-cores="0-$((threads - 1))"
-export OMP_NUM_THREADS="$threads" OMP_PROC_BIND=close OMP_PLACES=cores
-export TORCHINDUCTOR_CACHE_DIR="$root/build/host_speed/inductor"
+source "$(dirname "${BASH_SOURCE[0]}")/../support/beside_pytorch.sh" host_speed torch
 
 pytorch() {  # MODE ROUND [OPTION ...]
   local mode="$1" round="$2"

@@ -10,29 +10,8 @@
 # transformers fills the compiler's cache and is not counted. The machine should be idle.
 # Writes   build/moe_speed/<machine's date>/*.log, and prints the table. Status 1: below the bound.
 set -euo pipefail
-root="$(cd "$(dirname "$0")/../.." && pwd)"
-cd "$root"
-
 rounds="${1:-2}"
-threads="${THREADS:-2}"
-venv="${VENV:-build/venv}"
-espalier="${ESPALIER:-build/espalier}"
-out="build/moe_speed/$(date +%Y%m%d-%H%M%S)"
-mkdir -p "$out"
-
-if [[ ! -x "$espalier" ]]; then
-  echo "run.sh: $espalier is missing; build first: cmake --preset release && cmake --build build" >&2
-  exit 64
-fi
-if ! "$venv/bin/python" -c 'import transformers' 2>/dev/null; then
-  echo "Setting up $venv with torch and transformers from PyPI (several GB)"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet torch numpy transformers
-fi
-
-cores="0-$((threads - 1))"
-export OMP_NUM_THREADS="$threads" OMP_PROC_BIND=close OMP_PLACES=cores
-export TORCHINDUCTOR_CACHE_DIR="$root/build/moe_speed/inductor"
+source "$(dirname "${BASH_SOURCE[0]}")/../support/beside_pytorch.sh" moe_speed torch transformers
 
 transformers() {  # MODE EXPERTS ROUND [OPTION ...]
   taskset -c "$cores" "$venv/bin/python" validation/moe_speed/transformers_train.py "$1" \

@@ -65,7 +65,8 @@ class Runs(runs.RunCase):
         """Losses and norms, losses of validation, hashes of all weights and moments."""
         self.train(name, *overrides, ranks=ranks)
         hashes = runs.espalier(1, "inspect", "--hashes", self.folder / name)
-        return (self.history(name), (self.folder / name / "validation.csv").read_text(), hashes)
+        return (self.history(name), (self.folder / name / "validation.csv").read_text(),
+                sorted(hashes.splitlines()))
 
 
 def main():
@@ -75,7 +76,8 @@ def main():
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     everywhere = [f"model.num_hidden_layers={LAYERS}", "training.steps=20",
-                  "checkpoint.interval=20", "validation.interval=10", *options.overrides]
+                  "checkpoint.interval=20", "validation.interval=10",
+                  "validation.sequences=48", *options.overrides]
     Runs.setUpClass()
     try:
         table = Runs()

@@ -364,6 +364,8 @@ void grouped_wgmma(const Queue& queue, const GroupedProblem& a) {
                       a.left.cols % 8 == 0 && a.out.cols % 8 == 0,
                   "left {}, right {}, out {}: rows of 16 bytes", describe(a.left),
                   describe(a.right), describe(a.out));
+  // There is no tensor map of no rows.
+  if (a.left.rows == 0) return grouped_mma(queue, a);
   switch (a.kind) {
     case GroupedKind::forward:
       return launch_products<GroupedKind::forward>(queue, a);

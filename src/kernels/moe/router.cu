@@ -31,16 +31,6 @@ ESPALIER_DEVICE void for_own_experts(int num_experts, Body&& body) {
   }
 }
 
-/// The slot's number, kept by lane slot % kWarpSize, in every lane.
-template <class T>
-ESPALIER_DEVICE T of_slot(const T (&own)[kSlotRegisters], int slot) {
-  T mine = own[0];
-#pragma unroll
-  for (int r = 1; r < kSlotRegisters; ++r)
-    if (slot / kWarpSize == r) mine = own[r];
-  return shuffle(mine, slot % kWarpSize);
-}
-
 struct Best {
   float score;
   int expert;
@@ -180,23 +170,34 @@ router_gradient(Backward<T> a) {
     d_weight[r] = weight[r] * (a.normalize ? d_weight[r] - mean : d_weight[r]);
 
   float p[kPerLane], n[kPerLane];
-  float products = 0.0f;
-  const bool counted = a.counts.rows.data != nullptr;
   for_own_experts<kPerLane>(a.num_experts, [&](int i, int e) {
     p[i] = read_element(a.probabilities.row(t) + e);
-    n[i] = counted ? read_element(a.counts.of(t) + e) : 0.0f;
-    products += p[i] * n[i];
+    n[i] = 0.0f;
   });
+  float products = 0.0f;
+  const bool counted = a.counts.rows.data != nullptr;
+  if (counted) {
+    const float* counts = a.counts.of(t);
+    for_own_experts<kPerLane>(a.num_experts, [&](int i, int e) {
+      n[i] = read_element(counts + e);
+      products += p[i] * n[i];
+    });
+  }
   const float balance = counted ? a.balance_scale : 0.0f;
   const float common = a.z_scale * read_element(a.log_sum_exp + t) - balance * warp_sum(products) -
                        (a.normalize ? 0.0f : mean);
   for_own_experts<kPerLane>(a.num_experts, [&](int i, int) { p[i] *= common + balance * n[i]; });
-  for (int slot = 0; slot < a.k; ++slot) {
-    const std::int32_t expert = of_slot(chosen, slot);
-    const float gradient = of_slot(d_weight, slot);
-    for_own_experts<kPerLane>(a.num_experts, [&](int i, int e) {
-      if (e == expert) p[i] += gradient;
-    });
+  // A register at a time, because registers have no index.
+#pragma unroll
+  for (int r = 0; r < kSlotRegisters; ++r) {
+    const int num_slots = a.k - r * kWarpSize < kWarpSize ? a.k - r * kWarpSize : kWarpSize;
+    for (int from = 0; from < num_slots; ++from) {
+      const std::int32_t expert = shuffle(chosen[r], from);
+      const float gradient = shuffle(d_weight[r], from);
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i)
+        if (i * kWarpSize + lane() == expert) p[i] += gradient;
+    }
   }
   for_own_experts<kPerLane>(a.num_experts, [&](int i, int e) {
     write_element(a.d_logits.row(t) + e, from_float<T>(p[i]));

@@ -64,8 +64,9 @@ struct Layout {
 /// training.micro_batch_size, memory.recompute) are not asked of the input; a pipeline has
 /// parallel.schedule and chunks where these fit, else 1f1b, and no fewer micro-batches than ranks.
 /// Sequence parallelism is on wherever it is legal, and ZeRO is stage 1 where there is one data
-/// rank. What is legal, config::resolve says. Throws Error (bad_configuration) where the input is
-/// wrong whatever the layout, and where the ranks have none, with numbers of ranks near that have.
+/// rank, a pipeline, or experts over ranks. What is legal, config::resolve says. Throws Error
+/// (bad_configuration) where the input is wrong whatever the layout, and where the ranks have none,
+/// with numbers of ranks near that have.
 std::vector<Layout> layouts(const config::Parameters& parameters,
                             const config::HardwareParameters& hardware, std::int64_t ranks);
 /// The first of them; throws Error (bad_configuration) with the nearest miss and what would help

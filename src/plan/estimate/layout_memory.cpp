@@ -4,6 +4,7 @@
 
 #include "base/integers.hpp"
 #include "config/grid.hpp"
+#include "plan/pipeline_kinds.hpp"
 #include "plan/recompute_budget.hpp"
 #include "train/step/programs.hpp"
 
@@ -38,52 +39,50 @@ Estimate LayoutMemory::of(const config::Parameters& p) {
   Estimate result;
   result.ranks = shape.size();
   result.library_bytes = library_bytes(p, shape, room);
-  const Bytes &states = state_bytes(p), &activations = activation_bytes(p);
-  for (std::size_t rank = 0; rank < states.size(); ++rank)
+  for (const int rank : largest_of_each_kind(p, shape))
     result.memory_bytes =
-        std::max(result.memory_bytes, states[rank] + activations[rank] + result.library_bytes);
+        std::max(result.memory_bytes,
+                 state_bytes(p, rank) + activation_bytes(p, rank) + result.library_bytes);
   result.fits = room.free_bytes == 0 || result.memory_bytes <= room.free_bytes;
   return result;
 }
 
-const LayoutMemory::Bytes& LayoutMemory::state_bytes(const config::Parameters& p) {
+std::int64_t LayoutMemory::state_bytes(const config::Parameters& p, int pipeline_rank) {
   const config::ParallelParameters& grid = p.parallel;
-  const auto [known, is_new] = states_.try_emplace(
-      fmt::format("{} {} {} {} {} {} {} {}", grid.tensor, grid.data, grid.pipeline, grid.expert,
-                  grid.schedule, grid.chunks, grid.zero_stage, grid.sequence_parallel),
-      Bytes(static_cast<std::size_t>(grid.pipeline)));
+  const auto [known, is_new] =
+      states_.try_emplace(fmt::format("{} {} {} {} {} {} {} {} {}", grid.tensor, grid.data,
+                                      grid.pipeline, grid.expert, grid.schedule, grid.chunks,
+                                      grid.zero_stage, grid.sequence_parallel, pipeline_rank),
+                          0);
   if (!is_new) return known->second;
   const parallel::GridShape shape = shape_of(p);
   for (const int rank : parallel::corner_ranks(shape)) {
+    if (rank / shape.stage_size() != pipeline_rank) continue;
     const TrainingMemory plan = TrainingMemory::planned(p, {shape, rank}, backend_of(hardware_),
                                                         narrow<int>(hardware_.compute_capability));
     std::int64_t bytes = plan.weight_arena.used_bytes() + plan.gradient_arena.used_bytes() +
                          plan.optimizer_arena.used_bytes();
     if (backend_of(hardware_) == device::Backend::host) bytes += save_copy_bytes(p, plan);
-    std::int64_t& most = known->second[static_cast<std::size_t>(rank / shape.stage_size())];
-    most = std::max(most, bytes);
+    known->second = std::max(known->second, bytes);
   }
   return known->second;
 }
 
-const LayoutMemory::Bytes& LayoutMemory::activation_bytes(const config::Parameters& p) {
+std::int64_t LayoutMemory::activation_bytes(const config::Parameters& p, int pipeline_rank) {
   const parallel::GridShape shape = shape_of(p);
   // Of a pipeline it matters how many micro-batches are under way.
   const std::int64_t micro_batches = shape.pipeline == 1 ? 1 : train::num_micro_batches(p, shape);
   const auto [known, is_new] = activations_.try_emplace(
-      fmt::format("{} {} {} {} {} {} {} {} {}", p.parallel.tensor, p.parallel.pipeline,
+      fmt::format("{} {} {} {} {} {} {} {} {} {}", p.parallel.tensor, p.parallel.pipeline,
                   p.parallel.expert, p.parallel.schedule, p.parallel.chunks,
                   p.training.micro_batch_size, micro_batches, p.memory.recompute,
-                  p.parallel.sequence_parallel),
-      Bytes(static_cast<std::size_t>(shape.pipeline)));
+                  p.parallel.sequence_parallel, pipeline_rank),
+      0);
   if (!is_new) return known->second;
-  for (int rank = 0; rank < shape.pipeline; ++rank) {
-    const TrainingMemory plan =
-        TrainingMemory::planned(p, {shape, parallel::rank_at(shape, {.pipeline = rank})},
-                                backend_of(hardware_), narrow<int>(hardware_.compute_capability));
-    known->second[static_cast<std::size_t>(rank)] =
-        plan.activation_arena.used_bytes() + plan.context_bytes();
-  }
+  const TrainingMemory plan =
+      TrainingMemory::planned(p, {shape, parallel::rank_at(shape, {.pipeline = pipeline_rank})},
+                              backend_of(hardware_), narrow<int>(hardware_.compute_capability));
+  known->second = plan.activation_arena.used_bytes() + plan.context_bytes();
   return known->second;
 }
 

@@ -1,6 +1,5 @@
 #pragma once
 #include <map>
-#include <vector>
 
 #include "plan/estimate/estimate.hpp"
 #include "plan/memory_fit.hpp"
@@ -9,7 +8,8 @@ namespace espalier::plan {
 
 /// The memory of many layouts of one run. It is that of TrainingMemory::planned, of which weights,
 /// gradients and optimizer state do not depend on micro-batch and recomputation, and the
-/// activations not on the data ranks: each is planned once, for every rank of a pipeline.
+/// activations not on the data ranks: each is planned once, for those ranks of a pipeline that may
+/// need most (largest_of_each_kind).
 class LayoutMemory {
  public:
   /// `hardware` must outlive it.
@@ -18,15 +18,13 @@ class LayoutMemory {
   Estimate of(const config::Parameters& parameters);
 
  private:
-  /// By rank of the pipeline.
-  using Bytes = std::vector<std::int64_t>;
   /// Weights, gradients and optimizer state of the rank of a stage that has most.
-  const Bytes& state_bytes(const config::Parameters& parameters);
+  std::int64_t state_bytes(const config::Parameters& parameters, int pipeline_rank);
   /// Activations and workspaces, the same on every rank of a stage.
-  const Bytes& activation_bytes(const config::Parameters& parameters);
+  std::int64_t activation_bytes(const config::Parameters& parameters, int pipeline_rank);
 
   const config::HardwareParameters& hardware_;
-  std::map<std::string, Bytes> states_, activations_;  ///< by what they depend on
+  std::map<std::string, std::int64_t> states_, activations_;  ///< by what they depend on
 };
 
 /// The memory of a device of that kind.

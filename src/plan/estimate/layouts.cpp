@@ -154,7 +154,10 @@ std::vector<config::Parameters> legal_layouts(const config::Parameters& base, st
   for (const config::Parameters& grid : legal_grids(base, ranks))
     for (const std::int64_t micro : divisors(grid.training.global_batch_size / grid.parallel.data))
       for (const std::int64_t zero : {1, 0}) {
-        if (zero == 0 && grid.parallel.data == 1) continue;
+        // With experts or stages over ranks it is never what makes a run fast.
+        if (zero == 0 &&
+            (grid.parallel.data == 1 || grid.parallel.pipeline > 1 || grid.parallel.expert > 1))
+          continue;
         for (const char* recompute : kRecomputeModes) {
           config::Parameters p = grid;
           p.training.micro_batch_size = micro;

@@ -1,29 +1,21 @@
 #include "plan/time/pipeline_time.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <map>
 
 #include "config/grid.hpp"
 #include "model/stage_assignment.hpp"
+#include "plan/pipeline_kinds.hpp"
 #include "plan/time/collective_time.hpp"
 #include "train/step/programs.hpp"
 
 namespace espalier::plan {
 namespace {
 
-/// What tells the work of a rank of the pipeline from that of another: which blocks its stages
-/// have, and what stands at their ends.
-std::string kind_of_rank(const model::Architecture& architecture,
-                         const std::vector<model::StageExtent>& chunks) {
-  std::string kind;
-  for (const model::StageExtent& extent : chunks) {
-    kind += extent.has_embedding ? "e" : "";
-    for (std::int64_t i = 0; i < extent.num_layers; ++i)
-      kind += architecture.is_sparse(extent.first + i) ? "s" : "d";
-    kind += extent.has_head ? "h|" : "|";
-  }
-  return kind;
-}
+/// Rounds of as many micro-batches as there are stages that are simulated at least.
+constexpr int kRounds = 4;
 
 double message_of(const config::Parameters& p, const config::HardwareParameters& h,
                   const parallel::CollectiveCosts& messages) {
@@ -52,6 +44,7 @@ class PipelineModel {
     double passes = 0.0;                             ///< of the step
   };
   const RankTime& rank_time(int pipeline_rank);
+  void simulate(PipelineTime& result) const;
 
   const config::Parameters& p_;
   const config::HardwareParameters& h_;
@@ -63,8 +56,10 @@ class PipelineModel {
 };
 
 const PipelineModel::RankTime& PipelineModel::rank_time(int pipeline_rank) {
-  const auto [known, is_new] = times_.try_emplace(
-      kind_of_rank(architecture_, assignment_.of_rank(pipeline_rank)), RankTime{});
+  std::string kind = kind_of_rank(architecture_, assignment_, pipeline_rank);
+  if (p_.memory.recompute == "budget")  // blocks of one kind recompute differently
+    kind += fmt::format(" of rank {}", pipeline_rank);
+  const auto [known, is_new] = times_.try_emplace(kind, RankTime{});
   RankTime& time = known->second;
   if (!is_new) return time;
   const bool gpu = h_.kind == "gpu";
@@ -87,6 +82,27 @@ const PipelineModel::RankTime& PipelineModel::rank_time(int pipeline_rank) {
   return time;
 }
 
+// From some micro-batches on every further round of p takes as long as the one before.
+void PipelineModel::simulate(PipelineTime& result) const {
+  const int p = shape_.pipeline, stages = assignment_.placement.num_stages();
+  const int micro_batches = result.schedule.micro_batches;
+  const auto with = [&](int number) {
+    return pipeline::make_schedule(
+        result.schedule.kind,
+        {.ranks = p, .micro_batches = number, .chunks = result.schedule.placement.chunks});
+  };
+  const int rounds_more = (micro_batches - kRounds * stages) / p;
+  if (rounds_more < kRounds) {
+    result.simulation = pipeline::simulate(result.schedule, result.durations);
+    result.passes = result.simulation.makespan;
+    return;
+  }
+  const int few = micro_batches - rounds_more * p;
+  result.simulation = pipeline::simulate(with(few + p), result.durations);
+  const double before = pipeline::simulate(with(few), result.durations).makespan;
+  result.passes = before + rounds_more * (result.simulation.makespan - before);
+}
+
 PipelineTime PipelineModel::time() {
   const pipeline::Placement& placement = assignment_.placement;
   PipelineTime result{.schedule = train::training_schedule(p_, shape_),
@@ -101,17 +117,19 @@ PipelineTime PipelineModel::time() {
     result.durations.weights.push_back(time.weights[chunk].step());
   }
   result.durations.message = message_;
-  result.simulation = pipeline::simulate(result.schedule, result.durations);
+  simulate(result);
 
-  double behind = 0.0;
+  double behind = 0.0, busy = 0.0;
   const RankTime* busiest = nullptr;
   for (int rank = 0; rank < placement.ranks; ++rank) {
     const RankTime& time = rank_time(rank);
     behind = std::max(behind, time.all.step() - time.passes);
+    busy += time.passes;
     if (busiest == nullptr || time.passes > busiest->passes) busiest = &time;
   }
+  result.bubble = 1.0 - busy / (placement.ranks * result.passes);
   result.step = busiest->all;
-  result.step.bubble = result.simulation.makespan + behind - result.step.step();
+  result.step.bubble = result.passes + behind - result.step.step();
   return result;
 }
 

@@ -7,8 +7,11 @@ namespace espalier::plan {
 /// A step of a pipeline: its schedule with the times of the stages, and what it takes.
 struct PipelineTime {
   pipeline::Schedule schedule;
-  pipeline::Durations durations;    ///< s, of every stage's passes, exposed communication included
-  pipeline::Simulation simulation;  ///< of the passes of a step
+  pipeline::Durations durations;  ///< s, of every stage's passes, exposed communication included
+  /// Of the passes of a step, or, of many micro-batches, of the first few rounds of them.
+  pipeline::Simulation simulation;
+  double passes = 0.0;  ///< s, of all of them, until the last rank is done
+  double bubble = 0.0;  ///< share of the ranks' time in which they are idle meanwhile
   /// Of the busiest rank; `bubble` is all that it waits. What comes behind the passes (sums of
   /// gradients, update, norm) is that of the rank that has most of it.
   StepTime step;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/integers.hpp"
+#include "config/grid.hpp"
 
 namespace espalier::train {
 
@@ -20,11 +21,9 @@ pipeline::Schedule training_schedule(const config::Parameters& p,
     return pipeline::make_schedule(pipeline::ScheduleKind::one_f_one_b,
                                    {.micro_batches = micro_batches});
   const pipeline::ScheduleKind kind = pipeline::schedule_from_name(p.parallel.schedule);
-  return pipeline::make_schedule(
-      kind, {.ranks = shape.pipeline,
-             .micro_batches = micro_batches,
-             .chunks = p.parallel.chunks > 0 ? narrow<int>(p.parallel.chunks)
-                                             : pipeline::default_chunks(kind)});
+  return pipeline::make_schedule(kind, {.ranks = shape.pipeline,
+                                        .micro_batches = micro_batches,
+                                        .chunks = config::num_chunks(p.parallel)});
 }
 
 pipeline::RankProgram training_program(const config::Parameters& p,

@@ -23,6 +23,8 @@ struct Case {
   int zero_stage = 1;
   std::vector<std::int64_t> stage_layers = {};
   bool leaves_out_targets = false;  ///< some micro-batches have none
+  std::string balance = "none";     ///< of experts, which family qwen3_moe has
+  int expert = 1;
 };
 
 config::Parameters parameters_of(const Case& c) {
@@ -37,6 +39,18 @@ config::Parameters parameters_of(const Case& c) {
   p.model.head_dim = 12;
   p.model.tie_word_embeddings = c.tied;
   p.model.max_position_embeddings = 32;
+  if (c.family == "qwen3_moe") {
+    p.model.num_experts = 4;
+    p.model.num_experts_per_tok = 2;
+    p.model.moe_intermediate_size = 24;
+    p.model.mlp_only_layers = {2};
+    p.model.router_aux_loss_coef = 0.02;
+    p.experts.balance = c.balance;
+    p.experts.z_loss_coefficient = 0.01;
+    p.experts.bias_update_rate = 0.01;
+    p.experts.capacity_factor = 1.0;  // some layers need further rounds
+  }
+  p.parallel.expert = c.expert;
   p.parallel.tensor = c.tensor;
   p.parallel.data = c.data;
   p.parallel.pipeline = c.pipeline;
@@ -70,9 +84,15 @@ std::string outcome(const Case& c, parallel::MpiSession& on) {
       return model::Batch{.samples = device::view_of(tokens.data(), 1, kLength + 1),
                           .num_counted = c.leaves_out_targets && sample % 3 == 0 ? 0 : 1};
     };
-    const train::StepResult result =
-        model.step({.num_micro_batches = c.micro_batches, .num_targets = 64, .load = load}, step);
-    text += fmt::format("loss {:a} norm {:a}\n", result.loss, result.grad_norm);
+    const train::StepResult result = model.step({.num_micro_batches = c.micro_batches,
+                                                 .num_targets = 64,
+                                                 .num_sequences = c.micro_batches * c.data,
+                                                 .load = load},
+                                                step);
+    text += fmt::format("loss {:a} norm {:a} balance {:a} z {:a}", result.loss, result.grad_norm,
+                        result.experts.balance_loss(), result.experts.z_loss());
+    for (const double choices : result.experts.choices) text += fmt::format(" {}", choices);
+    text += "\n";
   }
   model.memory.parameter_store->wait_for_gathers(model.context);
   std::string mine;
@@ -171,6 +191,25 @@ TEST_CASE("a pipeline's edges have the bits of no pipeline") {
            {.schedule = "zb-v", .pipeline = 2, .chunks = 2, .family = "gpt2"},
            {.schedule = "1f1b", .pipeline = 2, .data = 2, .zero_stage = 0}})
     check(c);
+}
+
+TEST_CASE("a pipeline of blocks with experts has the bits of no pipeline") {
+  const auto moe = [](Case c, const char* balance) {
+    c.family = "qwen3_moe";
+    c.balance = balance;
+    return c;
+  };
+  const int size = testing::session().size();
+  for (const char* balance : {"sequence", "batch", "global", "bias", "none"}) {
+    check(moe({.schedule = "1f1b", .pipeline = 2}, balance));
+    check(moe({.schedule = "zb-v", .pipeline = 2, .tied = false, .dtype = "bfloat16"}, balance));
+    check(moe({.schedule = "zb-h1", .pipeline = 2, .recompute = "full"}, balance));
+    if (size < 4) continue;
+    check(moe({.schedule = "zb1p", .pipeline = 4, .chunks = 2}, balance));
+    check(moe({.schedule = "zb-h1", .pipeline = 2, .data = 2, .expert = 2}, balance));
+    check(
+        moe({.schedule = "1f1b", .pipeline = 2, .tensor = 2, .sequence_parallel = true}, balance));
+  }
 }
 
 }  // namespace espalier

@@ -26,6 +26,7 @@ struct ncclComm {
   MPI_Comm comm;
   int rank, size;
   std::vector<std::pair<const char*, std::size_t>> windows;
+  bool is_connected = false;  ///< for messages outside of groups
 };
 
 namespace {
@@ -51,6 +52,13 @@ std::list<Send> sends;
 int num_receives = 0;
 
 int open_groups = 0;
+
+/// As NCCL does in the first message of a pair: each waits for the other's call.
+void connect(ncclComm& comm) {
+  if (open_groups > 0 || comm.is_connected) return;
+  MPI_Barrier(comm.comm);
+  comm.is_connected = true;
+}
 bool asynchronous_error = false;
 
 /// What a test asks to go wrong: IMITATED_NCCL_FAILS=ncclReduce, or "later".
@@ -224,6 +232,7 @@ ncclResult_t ncclGroupEnd() {
 ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer,
                       ncclComm_t comm, cudaStream_t) {
   if (fails("ncclSend")) return ncclInternalError;
+  connect(*comm);
   const DeviceMemory access;
   const auto* begin = static_cast<const char*>(send);
   sends.push_back({{begin, begin + count * size_of(type)}, MPI_REQUEST_NULL});
@@ -239,6 +248,7 @@ ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int p
 ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   if (fails("ncclRecv")) return ncclInternalError;
+  connect(*comm);
   if (open_groups > 0) grouped_stream = stream;
   receives.push_back({num_receives++, stream, receive, std::vector<char>(count * size_of(type)),
                       MPI_REQUEST_NULL});

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 
 #include <catch2/catch.hpp>
+#include <cstdlib>
+#include <string_view>
 
 #include "mpi/parallel/played_program.hpp"
 #include "parallel/comm/nccl_pipeline_link.hpp"
@@ -34,6 +36,15 @@ class FinishingGpu : public ForwardingGpu {
     waits[stream] += 1;
     ForwardingGpu::wait(stream, event);
   }
+  void synchronize(device::Stream stream) override {
+    finish_(stream, now_());
+    ForwardingGpu::synchronize(stream);
+  }
+  // The imitation sends from and receives into memory of the host.
+  void* allocate(std::string_view, std::int64_t bytes) override {
+    return std::malloc(static_cast<std::size_t>(bytes));
+  }
+  void release(void* memory) noexcept override { std::free(memory); }
   std::map<device::Stream, int> waits;
 
  private:

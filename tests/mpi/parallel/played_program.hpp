@@ -2,6 +2,7 @@
 // A rank's part of a pipeline's program, played through with payloads in place of activations.
 #include <catch2/catch.hpp>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
@@ -27,6 +28,10 @@ class PlayedProgram {
         arena_(device::Arena::backed("buffers", bytes_of(steps_.buffers, floats),
                                      context.shared_gpu())) {}
 
+  /// What else a pass does.
+  void set_compute(std::function<void(const pipeline::Action&)> compute) {
+    compute_ = std::move(compute);
+  }
   void play() {
     for (const pipeline::Step& step : steps_.steps) take(step);
   }
@@ -92,6 +97,7 @@ class PlayedProgram {
       REQUIRE(same_bits(context_.download<float>(view), payload(message)));
       ++num_checked_;
     }
+    if (compute_) compute_(a);
     if (step.output >= 0 && !step.output_is_local)
       context_.upload(buffer(true, forward, a.stage, step.output), payload(made_by(a)).data());
     link_.progress();
@@ -105,6 +111,7 @@ class PlayedProgram {
   std::int64_t floats_;
   device::Arena arena_;
   std::map<std::tuple<bool, bool, int, int>, device::View> buffers_;
+  std::function<void(const pipeline::Action&)> compute_;
   int num_checked_ = 0;
 };
 

@@ -144,7 +144,7 @@ class SpecialTokens(RunCase):
         tokenizer = tokenizer_json("gpt2", added=[(1000, "<bos>"), (1001, "<eos>")])
         source = self.source("named", tokenizer, likely=1001, eos_token_id=1090)
         file = source / "tokenizer.json"
-        shards = [f"data.tokenizer={file}", f'tokenize.input=["{self.folder / "sources.txt"}"]']
+        shards = [f"data.tokenizer={file}", f'tokenize.input=["{self.folder / "book.txt"}"]']
         # Nobody says which: generate has no use for one, tokenize names the key.
         checkpoint, output = self.convert(source)
         self.assertIn("eos_token_id 1090 is no token", output)

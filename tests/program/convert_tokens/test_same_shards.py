@@ -18,7 +18,7 @@ class SameShards(RunCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        text = (cls.folder / "sources.txt").read_text().replace("~", "-")
+        text = (cls.folder / "book.txt").read_text().replace("~", "-")
         documents = [part[i:i + 700 + 13 * n] for n, part in enumerate(text.split("\f")[:40])
                      for i in (0, 700 + 13 * n) if part[i:]]
         (cls.folder / "text.txt").write_text("\f".join(documents))

@@ -114,7 +114,7 @@ tokens = 1e9
         self.expect(refused(("a", ""), words=["plan.device=b2000"]), "b2000", "b200")
         self.expect(refused(("a", ""), words=["plan.hours=0"]), "plan.hours")
         self.expect(refused(("a", ""), words=["plan.ranks=0"]), "plan.ranks")
-        self.expect(refused(("a", ""), words=["plan.ranks=7"]), '"a"', "7 ranks")
+        self.expect(refused(("a", ""), words=["plan.ranks=67"]), '"a"', "67 ranks")
         self.expect(refused(("a", 'changes = ["model.file=none.toml"]')), '"a"', "none.toml")
 
 

@@ -45,7 +45,6 @@ class PlanSchedule(unittest.TestCase):
         text = plan(*arguments)
         self.assertIn("rank 2 | . .F0F1 . .B0W0F2B1W1F3B2W2F4B3W3F5B4W4 .B5W5 . . . .|", text)
         self.assertIn("bubble 33.33 %", text)
-        self.assertIn("train does not take parallel.pipeline > 1 yet", text)
         ranks = rows(*arguments)
         self.assertEqual([row["live"] for row in ranks], [4, 3, 2, 1])
         self.assertEqual([row["messages"] for row in ranks], [6, 12, 12, 6])
@@ -143,7 +142,7 @@ class PlanSchedule(unittest.TestCase):
             self.assertIn(word, plan(*arguments, status=64), arguments)
         self.assertIn("plan.schedule", espalier(1, "plan", "time", TINY, "plan.schedule=zb-v",
                                                 status=64))
-        self.assertIn("does not take parallel.pipeline > 1 yet",
+        self.assertIn("train takes the same schedule",
                       espalier(1, "help", "plan", "schedule"))
 
 

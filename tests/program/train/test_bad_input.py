@@ -291,7 +291,7 @@ class BadInput(RunCase):
         file.write_bytes(data)
         broken = self.folder / "nan-checkpoint"
         espalier(1, "convert", folder, broken)
-        text = self.folder / "sources.txt"
+        text = self.folder / "book.txt"
         for ranks in (1, 2):
             output = espalier(ranks, "eval", broken, "--text", text, status=79)
             for words in ("nan", "loss", "sequence 0", str(broken), "float32"):

@@ -14,7 +14,7 @@ BAD_NUMBERS, BAD_DATA, CONFIGURATION = 79, 65, 78
 
 class BadNumbers(RunCase):
     KEYS = ["schedule.name=constant", "checkpoint.interval=5", "training.steps=20"]
-    SPIKES = ["run.spike_threshold=8", "run.spike_window=8"]
+    SPIKES = ["run.spike_threshold=30", "run.spike_window=8"]
 
     def events(self, name, kind):
         text = (self.folder / name / "events.jsonl").read_text()

@@ -127,7 +127,7 @@ class DryRun(RunCase):
         shutil.copytree(self.data, damaged)
         for shard in damaged.glob("train-*.h5"):
             data = shard.read_bytes()
-            text = (self.folder / "sources.txt").read_bytes()[:64]
+            text = (self.folder / "book.txt").read_bytes()[:64]
             begin = data.index(b"".join(bytes((byte, 0, 0, 0)) for byte in text))
             end = begin + 4 * int(self.tokens(shard))
             e = data[begin:end].replace(b"e\0\0\0", b"\xff\xff\0\0")

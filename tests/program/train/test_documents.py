@@ -22,7 +22,7 @@ class Documents(RunCase):
     def setUpClass(cls):
         super().setUpClass()
         # Ids are bytes: a document of 15 letters and its separator are 16 tokens.
-        text = (cls.data.parent / "sources.txt").read_text().replace("\f", " ").replace("\n", " ")
+        text = (cls.data.parent / "book.txt").read_text().replace("\f", " ").replace("\n", " ")
         even = [text[i:i + LENGTH - 1] for i in range(0, 40 * LENGTH, LENGTH)]
         random.seed(3)
         uneven = [text[i:i + random.randint(1, 60)] for i in range(0, 9000, 60)]

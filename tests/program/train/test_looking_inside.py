@@ -62,15 +62,15 @@ class LookingInside(RunCase):
                                  self.folder / "other/gradients.h5", 1e-6))
 
     def test_logits_of_given_tokens(self):
-        losses = set()
+        losses = []
         for tensor, data in [(1, 1), *GRIDS]:
             output = espalier(tensor * data, "eval", self.folder / "run", "--tokens", self.tokens,
                               "--logits", self.folder / f"logits-{tensor}x{data}.h5",
                               f"parallel.tensor={tensor}")
-            losses.add(output.split("loss ")[1][:8])
+            losses.append(float(output.split("loss ")[1].split(",")[0].split()[0]))
             self.assertEqual(difference(self.folder / "logits-1x1.h5",
                                         self.folder / f"logits-{tensor}x{data}.h5", 1e-5), "")
-        self.assertEqual(len(losses), 1, losses)
+        self.assertLessEqual(max(losses) - min(losses), 1e-5, losses)
         shape = subprocess.run(["h5ls", self.folder / "logits-2x2.h5"], capture_output=True,
                                text=True).stdout
         self.assertIn("{3, 12, 257}", shape)

@@ -114,7 +114,7 @@ class Requests(RunCase):
     def test_requests_in_a_validation(self):
         """One that would take minutes: between its rounds a checkpoint is begun and made complete."""
         large = self.folder / "large"
-        (self.folder / "large.txt").write_text((self.folder / "sources.txt").read_text() * 100)
+        (self.folder / "large.txt").write_text((self.folder / "book.txt").read_text() * 400)
         espalier(1, "tokenize", f"data.tokenizer={BYTES}",
                  f'tokenize.input=["{self.folder / "large.txt"}"]', f"tokenize.output={large}",
                  "tokenize.validation_fraction=1")

@@ -147,7 +147,7 @@ class Restart(RunCase):
             self.assertEqual(espalier(1, "generate", moved, *words, cwd="/"), wanted)
             # The input still names the file that has gone.
             self.assertEqual(espalier(1, "generate", *keys, *words, cwd=home), wanted)
-            text = self.folder / "sources.txt"
+            text = self.folder / "book.txt"
             self.assertIn("bits per byte", espalier(2, "eval", moved, "--text", text, cwd="/"))
             exported = away / f"exported-{ranks}"
             espalier(1, "convert", moved, exported, cwd=away)
@@ -182,7 +182,7 @@ class Restart(RunCase):
             output = espalier(ranks, "eval", *keys, f"parallel.tensor={tensor}")
             found = float(output.split("loss ")[-1].split(",")[0])
             self.assertAlmostEqual(found, loss, delta=1e-5 * loss)
-        output = espalier(1, "eval", *keys, f"evaluation.text={self.folder / 'sources.txt'}")
+        output = espalier(1, "eval", *keys, f"evaluation.text={self.folder / 'book.txt'}")
         self.assertIn("bits per byte", output)
 
 

@@ -28,7 +28,7 @@ class Stopping(RunCase):
         super().setUpClass()
         # Shards whose validation takes minutes, so that whoever is heard is heard in the middle.
         cls.large = cls.folder / "large"
-        text = (cls.folder / "sources.txt").read_text() * 100
+        text = (cls.folder / "book.txt").read_text() * 400
         (cls.folder / "large.txt").write_text(text)
         espalier(1, "tokenize", f"data.tokenizer={BYTES}",
                  f'tokenize.input=["{cls.folder / "large.txt"}"]', f"tokenize.output={cls.large}",

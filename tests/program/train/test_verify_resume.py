@@ -155,7 +155,7 @@ class VerifyResume(RunCase):
         self.assertTrue(run.is_dir())
 
     def test_spikes_of_a_run_are_followed(self):
-        spikes = ["run.spike_threshold=8", "run.spike_window=8", "training.steps=16",
+        spikes = ["run.spike_threshold=30", "run.spike_window=8", "training.steps=16",
                   'debug.faults=["loss-spike@11"]']
         keys = [key for key in self.KEYS if not key.startswith("training.steps")]
         self.train("back", *keys, *spikes, "run.on_spike=rollback")

@@ -55,7 +55,9 @@ std::set<Key> brute_force(const config::Parameters& run, int ranks) {
       for (const char* recompute : {"none", "selective", "mlp", "full"})
         for (p.parallel.zero_stage = 0; p.parallel.zero_stage <= 1; ++p.parallel.zero_stage) {
           p.memory.recompute = recompute;
-          if (p.parallel.zero_stage == 0 && p.parallel.data == 1) continue;
+          if (p.parallel.zero_stage == 0 &&
+              (p.parallel.data == 1 || p.parallel.pipeline > 1 || p.parallel.expert > 1))
+            continue;
           p.parallel.sequence_parallel = true;
           if (!resolves(p, ranks)) p.parallel.sequence_parallel = false;
           if (resolves(p, ranks)) legal.insert(key_of(p));

@@ -125,6 +125,7 @@ void add(std::vector<Case>& cases) {
   };
   cases.push_back({named("aligned"), [] { return rows_case<T>(7, 5, 264, 8); }});
   cases.push_back({named("a tail"), [] { return rows_case<T>(5, 2, 45, 3); }});
+  cases.push_back({named("no row"), [] { return rows_case<T>(0, 2, 16, 0); }});
   cases.push_back({named("one element"), [] { return rows_case<T>(1, 1, 1, 0); }});
 }
 
@@ -135,6 +136,7 @@ void add_expert_dispatch_cases(std::vector<Case>& cases) {
   cases.push_back({"expert sort, a part", [] { return sort_case(7, 3, 5, 2); }});
   cases.push_back({"expert sort, many experts", [] { return sort_case(3, 2, 600, 7); }});
   cases.push_back({"expert sort, all the same", [] { return sort_case(300, 1, 4, 0); }});
+  cases.push_back({"expert sort, no pair", [] { return sort_case(0, 2, 3, 1); }});
   cases.push_back({"expert sort, one expert", [] { return sort_case(3, 1, 1, 0); }});
   cases.push_back({"expert rows, numbers", numbers_case});
   add<float>(cases);

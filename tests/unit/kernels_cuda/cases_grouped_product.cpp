@@ -129,6 +129,12 @@ void add_grouped_product_cases(std::vector<Case>& cases) {
   cases.push_back({"grouped, rows of whole chunks", [] {
                      return grouped_case<bf16>({5, 0, 20}, 24, 40, 0);
                    }});
+  cases.push_back({"grouped, no row", [] { return grouped_case<bf16>({0, 0}, 8, 16, 0); }});
+  if (has_warpgroups())
+    cases.push_back(
+        {"grouped, no row for warpgroups", [] {
+           return grouped_case<bf16>({0, 0}, 8, 16, 0, kernels::ESPALIER_GPU::grouped_wgmma);
+         }});
   cases.push_back({"grouped_reference bf16, rows not aligned", [] {
                      return grouped_case<bf16>({5, 0, 20}, 19, 35, 3);
                    }});

@@ -9,7 +9,7 @@ namespace {
 struct Router {
   Router(std::int64_t tokens, std::int64_t num_experts, std::int64_t k, std::int64_t padding)
       : p(tokens, num_experts, padding),
-        lse(1, tokens),
+        lse(1, tokens, 1),
         chosen(std::vector<std::int32_t>(static_cast<std::size_t>(tokens * k), -1)),
         weights(tokens, k, padding) {}
   device::View experts() {
@@ -135,6 +135,7 @@ void add(std::vector<Case>& cases) {
   cases.push_back({named("a tail"), [] { return router_case<T>(9, 37, 5, 3, false, 1); }});
   cases.push_back({named("many experts"), [] { return router_case<T>(2, 300, 40, 1, true, 0); }});
   cases.push_back({named("all of many"), [] { return router_case<T>(1, 33, 33, 0, false, 0); }});
+  cases.push_back({named("no token"), [] { return router_case<T>(0, 5, 2, 1, true, 1); }});
   cases.push_back({named("one expert"), [] { return router_case<T>(3, 1, 1, 0, true, 1); }});
 }
 

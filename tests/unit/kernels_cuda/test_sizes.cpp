@@ -42,14 +42,14 @@ class Reserved {
 };
 
 /// The same matrix with its rows close together and with its rows far apart.
-class Twin {
+class MatrixPair {
  public:
   /// Elements from one row to the next: neither the product with a row's number nor its lower 32
   /// bits fit into an int. A multiple of 16 bytes.
   static constexpr std::int64_t kFar = (std::int64_t{1} << 31) + 64;
   static constexpr std::int64_t kPadding = 8;
 
-  explicit Twin(const View& near)
+  explicit MatrixPair(const View& near)
       : near_(near),
         row_bytes_(static_cast<std::size_t>(near.cols) * size_of(near.dtype)),
         memory_(static_cast<std::size_t>((near.rows - 1) * kFar) * size_of(near.dtype) +
@@ -73,30 +73,30 @@ class Twin {
 };
 
 /// The matrices of one operator.
-class Twins {
+class MatrixPairs {
  public:
   template <class T>
-  const Twin& add(std::string_view stream, std::int64_t rows, std::int64_t cols) {
-    auto matrix = std::make_shared<Matrix<T>>(rows, cols, Twin::kPadding);
+  const MatrixPair& add(std::string_view stream, std::int64_t rows, std::int64_t cols) {
+    auto matrix = std::make_shared<Matrix<T>>(rows, cols, MatrixPair::kPadding);
     matrix->randomize(stream);
     matrices_.push_back(matrix);
-    twins_.push_back(std::make_unique<Twin>(matrix->view()));
-    return *twins_.back();
+    pairs_.push_back(std::make_unique<MatrixPair>(matrix->view()));
+    return *pairs_.back();
   }
-  /// run(view of a twin) with the views near and far; then the bits of all matrices are the same.
+  /// run(view of a pair) with the views near and far; then the bits of all matrices are the same.
   template <class Run>
   void check(const Run& run) {
-    run([](const Twin& twin) { return twin.near(); });
-    run([](const Twin& twin) { return twin.far(); });
-    for (std::size_t i = 0; i < twins_.size(); ++i) {
+    run([](const MatrixPair& pair) { return pair.near(); });
+    run([](const MatrixPair& pair) { return pair.far(); });
+    for (std::size_t i = 0; i < pairs_.size(); ++i) {
       CAPTURE(i);
-      CHECK(twins_[i]->same());
+      CHECK(pairs_[i]->same());
     }
   }
 
  private:
   std::vector<std::shared_ptr<void>> matrices_;
-  std::vector<std::unique_ptr<Twin>> twins_;
+  std::vector<std::unique_ptr<MatrixPair>> pairs_;
 };
 
 constexpr std::int64_t kRows = 3, kCols = 48;
@@ -173,19 +173,19 @@ TEST_CASE("a grid that no device can launch is an error before the launch", "[si
 
 TEST_CASE("norms of rows far apart", "[sizes]") {
   TestQueue queue;
-  Twins twins;
-  const Twin& x = twins.add<bf16>("x", kRows, kCols);
-  const Twin& delta = twins.add<bf16>("delta", kRows, kCols);
-  const Twin& weight = twins.add<bf16>("weight", 1, kCols);
-  const Twin& bias = twins.add<bf16>("bias", 1, kCols);
-  const Twin& residual = twins.add<bf16>("residual", kRows, kCols);
-  const Twin& y = twins.add<bf16>("y", kRows, kCols);
-  const Twin& inverse_rms = twins.add<float>("rms", 1, kRows);
-  const Twin& statistics = twins.add<float>("statistics", 2, kRows);
-  const Twin& dx = twins.add<bf16>("dx", kRows, kCols);
-  const Twin& d_weight = twins.add<float>("d_weight", 1, kCols);
-  const Twin& d_bias = twins.add<float>("d_bias", 1, kCols);
-  twins.check([&](auto at) {
+  MatrixPairs pairs;
+  const MatrixPair& x = pairs.add<bf16>("x", kRows, kCols);
+  const MatrixPair& delta = pairs.add<bf16>("delta", kRows, kCols);
+  const MatrixPair& weight = pairs.add<bf16>("weight", 1, kCols);
+  const MatrixPair& bias = pairs.add<bf16>("bias", 1, kCols);
+  const MatrixPair& residual = pairs.add<bf16>("residual", kRows, kCols);
+  const MatrixPair& y = pairs.add<bf16>("y", kRows, kCols);
+  const MatrixPair& inverse_rms = pairs.add<float>("rms", 1, kRows);
+  const MatrixPair& statistics = pairs.add<float>("statistics", 2, kRows);
+  const MatrixPair& dx = pairs.add<bf16>("dx", kRows, kCols);
+  const MatrixPair& d_weight = pairs.add<float>("d_weight", 1, kCols);
+  const MatrixPair& d_bias = pairs.add<float>("d_bias", 1, kCols);
+  pairs.check([&](auto at) {
     rmsnorm_forward(queue, {at(x), at(delta), at(weight), at(residual), at(y), at(inverse_rms),
                             /*eps=*/1e-6f});
     rmsnorm_backward(
@@ -200,18 +200,18 @@ TEST_CASE("norms of rows far apart", "[sizes]") {
 
 TEST_CASE("element by element over rows far apart", "[sizes]") {
   TestQueue queue;
-  Twins twins;
-  const Twin& wide = twins.add<bf16>("wide", kRows, 2 * kCols);
-  const Twin& d_wide = twins.add<bf16>("d_wide", kRows, 2 * kCols);
-  const Twin& out = twins.add<bf16>("out", kRows, kCols);
-  const Twin& other = twins.add<bf16>("other", kRows, kCols);
-  const Twin& master = twins.add<float>("master", kRows, kCols);
-  const Twin& gradient = twins.add<float>("gradient", kRows, kCols);
-  const Twin& m = twins.add<float>("m", kRows, kCols);
-  const Twin& v = twins.add<float>("v", kRows, kCols);
+  MatrixPairs pairs;
+  const MatrixPair& wide = pairs.add<bf16>("wide", kRows, 2 * kCols);
+  const MatrixPair& d_wide = pairs.add<bf16>("d_wide", kRows, 2 * kCols);
+  const MatrixPair& out = pairs.add<bf16>("out", kRows, kCols);
+  const MatrixPair& other = pairs.add<bf16>("other", kRows, kCols);
+  const MatrixPair& master = pairs.add<float>("master", kRows, kCols);
+  const MatrixPair& gradient = pairs.add<float>("gradient", kRows, kCols);
+  const MatrixPair& m = pairs.add<float>("m", kRows, kCols);
+  const MatrixPair& v = pairs.add<float>("v", kRows, kCols);
   double squares[2] = {-1.0, -2.0};
   int turn = 0;
-  twins.check([&](auto at) {
+  pairs.check([&](auto at) {
     swiglu_forward(queue, {at(wide), at(out)});
     swiglu_backward(queue, {at(wide), at(out), at(d_wide), at(other)});
     gelu_forward(queue, {at(out), at(other)});
@@ -239,16 +239,16 @@ TEST_CASE("element by element over rows far apart", "[sizes]") {
 
 TEST_CASE("tables and logits with rows far apart", "[sizes]") {
   TestQueue queue;
-  Twins twins;
+  MatrixPairs pairs;
   testing::Ids<std::uint32_t> tokens({2, 0, 2});
   testing::Ids<std::int32_t> positions({1, 2, 0});
-  const Twin& table = twins.add<bf16>("table", kRows, kCols);
-  const Twin& x = twins.add<bf16>("x", kRows, kCols);
-  const Twin& d_table = twins.add<float>("d_table", kRows, kCols);
-  const Twin& statistics = twins.add<float>("statistics", kRows, 3);
-  const Twin& loss = twins.add<float>("loss", 1, kRows);
-  const Twin& lse = twins.add<float>("lse", 1, kRows);
-  twins.check([&](auto at) {
+  const MatrixPair& table = pairs.add<bf16>("table", kRows, kCols);
+  const MatrixPair& x = pairs.add<bf16>("x", kRows, kCols);
+  const MatrixPair& d_table = pairs.add<float>("d_table", kRows, kCols);
+  const MatrixPair& statistics = pairs.add<float>("statistics", kRows, 3);
+  const MatrixPair& loss = pairs.add<float>("loss", 1, kRows);
+  const MatrixPair& lse = pairs.add<float>("lse", 1, kRows);
+  pairs.check([&](auto at) {
     embedding_forward(queue, {tokens.view(), at(table), 0, at(x)});
     positions_forward(queue, {positions.view(), at(table), at(x)});
     embedding_backward(queue, {tokens.view(), at(x), 0, at(d_table), {}});
@@ -262,17 +262,17 @@ TEST_CASE("tables and logits with rows far apart", "[sizes]") {
 TEST_CASE("QK-norm and RoPE of tokens far apart", "[sizes]") {
   constexpr std::int64_t kHeadDim = 16, kQ = 2, kKv = 1;
   TestQueue queue;
-  Twins twins;
+  MatrixPairs pairs;
   testing::Ids<std::int32_t> positions({1, 2, 0});
-  const Twin& qkv = twins.add<bf16>("qkv", kRows, (kQ + 2 * kKv) * kHeadDim);
-  const Twin& qk = twins.add<bf16>("qk", kRows, (kQ + kKv) * kHeadDim);
-  const Twin& d_qkv = twins.add<bf16>("d_qkv", kRows, (kQ + 2 * kKv) * kHeadDim);
-  const Twin& weight = twins.add<bf16>("weight", 1, kHeadDim);
-  const Twin& cos = twins.add<float>("cos", kRows, kHeadDim / 2);
-  const Twin& sin = twins.add<float>("sin", kRows, kHeadDim / 2);
-  const Twin& d_q = twins.add<float>("d_q_weight", 1, kHeadDim);
-  const Twin& d_k = twins.add<float>("d_k_weight", 1, kHeadDim);
-  twins.check([&](auto at) {
+  const MatrixPair& qkv = pairs.add<bf16>("qkv", kRows, (kQ + 2 * kKv) * kHeadDim);
+  const MatrixPair& qk = pairs.add<bf16>("qk", kRows, (kQ + kKv) * kHeadDim);
+  const MatrixPair& d_qkv = pairs.add<bf16>("d_qkv", kRows, (kQ + 2 * kKv) * kHeadDim);
+  const MatrixPair& weight = pairs.add<bf16>("weight", 1, kHeadDim);
+  const MatrixPair& cos = pairs.add<float>("cos", kRows, kHeadDim / 2);
+  const MatrixPair& sin = pairs.add<float>("sin", kRows, kHeadDim / 2);
+  const MatrixPair& d_q = pairs.add<float>("d_q_weight", 1, kHeadDim);
+  const MatrixPair& d_k = pairs.add<float>("d_k_weight", 1, kHeadDim);
+  pairs.check([&](auto at) {
     qk_norm_rope_forward(queue, {at(qkv),
                                  at(weight),
                                  at(weight),
@@ -302,28 +302,28 @@ TEST_CASE("QK-norm and RoPE of tokens far apart", "[sizes]") {
 TEST_CASE("experts of tokens far apart", "[sizes]") {
   constexpr std::int64_t kChosen = 2;
   TestQueue queue;
-  Twins twins;
+  MatrixPairs pairs;
   testing::Ids<std::int32_t> order(
       std::vector<std::int32_t>(static_cast<std::size_t>(kRows * kChosen))),
       counts(std::vector<std::int32_t>(static_cast<std::size_t>(kCols)));
   testing::Ids<double> sums(std::vector<double>(2));
-  const Twin& logits = twins.add<float>("logits", kRows, kCols);
-  const Twin& p = twins.add<float>("p", kRows, kCols);
-  const Twin& d_logits = twins.add<float>("d_logits", kRows, kCols);
-  const Twin& lse = twins.add<float>("lse", 1, kRows);
-  const Twin& experts = twins.add<std::int32_t>("experts", kRows, kChosen);
-  const Twin& place = twins.add<std::int32_t>("place", kRows, kChosen);
-  const Twin& weights = twins.add<float>("weights", kRows, kChosen);
-  const Twin& counts_of_sequences = twins.add<float>("counts", kRows, kCols);
-  const Twin& x = twins.add<bf16>("x", kRows, kCols);
-  const Twin& rows = twins.add<bf16>("rows", kRows * kChosen, kCols);
-  const Twin& out = twins.add<bf16>("out", kRows, kCols);
-  const Twin& gate_up = twins.add<bf16>("gate_up", kRows, 2 * kCols);
-  const Twin& d_gate_up = twins.add<bf16>("d_gate_up", kRows, 2 * kCols);
-  const Twin& row_weights = twins.add<float>("row_weights", kRows, 1);
-  const Twin& d_row_weights = twins.add<float>("d_row_weights", kRows, 1);
+  const MatrixPair& logits = pairs.add<float>("logits", kRows, kCols);
+  const MatrixPair& p = pairs.add<float>("p", kRows, kCols);
+  const MatrixPair& d_logits = pairs.add<float>("d_logits", kRows, kCols);
+  const MatrixPair& lse = pairs.add<float>("lse", 1, kRows);
+  const MatrixPair& experts = pairs.add<std::int32_t>("experts", kRows, kChosen);
+  const MatrixPair& place = pairs.add<std::int32_t>("place", kRows, kChosen);
+  const MatrixPair& weights = pairs.add<float>("weights", kRows, kChosen);
+  const MatrixPair& counts_of_sequences = pairs.add<float>("counts", kRows, kCols);
+  const MatrixPair& x = pairs.add<bf16>("x", kRows, kCols);
+  const MatrixPair& rows = pairs.add<bf16>("rows", kRows * kChosen, kCols);
+  const MatrixPair& out = pairs.add<bf16>("out", kRows, kCols);
+  const MatrixPair& gate_up = pairs.add<bf16>("gate_up", kRows, 2 * kCols);
+  const MatrixPair& d_gate_up = pairs.add<bf16>("d_gate_up", kRows, 2 * kCols);
+  const MatrixPair& row_weights = pairs.add<float>("row_weights", kRows, 1);
+  const MatrixPair& d_row_weights = pairs.add<float>("d_row_weights", kRows, 1);
   const TokenPlace by_token{.first_token = 0, .tokens_per_sequence = 1};
-  twins.check([&](auto at) {
+  pairs.check([&](auto at) {
     router_forward(queue, {at(logits), {}, true, at(p), at(lse), at(experts), at(weights)});
     count_choices(queue, {at(experts), by_token, at(counts_of_sequences)});
     router_backward(queue, {at(p), at(lse), at(experts), at(weights), true, at(weights),
@@ -343,13 +343,13 @@ TEST_CASE("grouped products of rows far apart", "[sizes]") {
   const std::vector<std::int64_t> offsets = {0, 1, kRows};
   for (const auto multiply : {grouped_reference, grouped_mma, grouped_wgmma}) {
     TestQueue queue;
-    Twins twins;
-    const Twin& x = twins.add<bf16>("x", kRows, kCols);
-    const Twin& w = twins.add<bf16>("w", 2 * kOut, kCols);
-    const Twin& y = twins.add<bf16>("y", kRows, kOut);
-    const Twin& dx = twins.add<bf16>("dx", kRows, kCols);
-    const Twin& dw = twins.add<float>("dw", 2 * kOut, kCols);
-    twins.check([&](auto at) {
+    MatrixPairs pairs;
+    const MatrixPair& x = pairs.add<bf16>("x", kRows, kCols);
+    const MatrixPair& w = pairs.add<bf16>("w", 2 * kOut, kCols);
+    const MatrixPair& y = pairs.add<bf16>("y", kRows, kOut);
+    const MatrixPair& dx = pairs.add<bf16>("dx", kRows, kCols);
+    const MatrixPair& dw = pairs.add<float>("dw", 2 * kOut, kCols);
+    pairs.check([&](auto at) {
       multiply(queue, {GroupedKind::forward, at(x), at(w), at(y), offsets});
       multiply(queue, {GroupedKind::backward_input, at(y), at(w), at(dx), offsets});
       multiply(queue, {GroupedKind::backward_weight, at(y), at(x), at(dw), offsets});
@@ -363,22 +363,22 @@ TEST_CASE("attention over tokens far apart", "[sizes]") {
   using BackwardPass = void (*)(const Queue&, const AttentionBackward&);
   const auto check = [&](ForwardPass forward, BackwardPass backward) {
     TestQueue queue;
-    Twins twins;
+    MatrixPairs pairs;
     const AttentionShape shape{.batch = 2,
                                .query_length = kTokens,
                                .kv_length = kTokens,
                                .num_q_heads = kQ,
                                .num_kv_heads = kKv,
                                .head_dim = kHeadDim};
-    const auto tokens = [&](const char* name, std::int64_t heads) -> const Twin& {
-      return twins.add<bf16>(name, shape.batch * kTokens, heads * kHeadDim);
+    const auto tokens = [&](const char* name, std::int64_t heads) -> const MatrixPair& {
+      return pairs.add<bf16>(name, shape.batch * kTokens, heads * kHeadDim);
     };
-    const Twin &q = tokens("q", kQ), &k = tokens("k", kKv), &v = tokens("v", kKv);
-    const Twin &o = tokens("o", kQ), &d_o = tokens("d_o", kQ), &d_q = tokens("d_q", kQ);
-    const Twin &d_k = tokens("d_k", kKv), &d_v = tokens("d_v", kKv);
-    const Twin& lse = twins.add<float>("lse", shape.batch * kQ, kTokens);
+    const MatrixPair &q = tokens("q", kQ), &k = tokens("k", kKv), &v = tokens("v", kKv);
+    const MatrixPair &o = tokens("o", kQ), &d_o = tokens("d_o", kQ), &d_q = tokens("d_q", kQ);
+    const MatrixPair &d_k = tokens("d_k", kKv), &d_v = tokens("d_v", kKv);
+    const MatrixPair& lse = pairs.add<float>("lse", shape.batch * kQ, kTokens);
     Matrix<float> scratch(1, attention_backward_scratch_elements(shape));
-    twins.check([&](auto at) {
+    pairs.check([&](auto at) {
       forward(queue,
               {.shape = shape, .q = at(q), .k = at(k), .v = at(v), .o = at(o), .lse = at(lse)});
       backward(queue, {.shape = shape,

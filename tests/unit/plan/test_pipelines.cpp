@@ -6,25 +6,17 @@
 #include "parallel/schedule/simulation.hpp"
 #include "plan/memory_plan.hpp"
 #include "plan/step_counts.hpp"
+#include "support/parameters.hpp"
 #include "train/step/programs.hpp"
 
 namespace espalier {
 namespace {
 
 config::Parameters small(int pipeline, const std::string& schedule, int chunks, bool tied) {
-  config::Parameters p;
-  p.model.model_type = "qwen3";
-  p.model.vocab_size = 101;
-  p.model.hidden_size = 48;
-  p.model.intermediate_size = 64;
+  config::Parameters p = testing::small_model();
   p.model.num_hidden_layers = 5;
-  p.model.num_attention_heads = 4;
-  p.model.num_key_value_heads = 2;
-  p.model.head_dim = 12;
+  p.model.head_dim = 8;
   p.model.tie_word_embeddings = tied;
-  p.model.max_position_embeddings = 32;
-  p.training.sequence_length = 16;
-  p.training.micro_batch_size = 1;
   p.training.loss_chunk_tokens = 16;
   p.training.global_batch_size = 8;
   p.parallel.pipeline = pipeline;

@@ -134,6 +134,8 @@ TEST_CASE("what shapes share must make a model") {
                {"model.rms_norm_eps", "above 0"});
   expect_words(complaint([](Parameters& p) { p.training.sequence_length = 16384; }),
                {"training.sequence_length = 16384", "model.max_position_embeddings = 8192"});
+  expect_words(complaint([](Parameters& p) { p.model.model_type = "qwen3_moe"; }),
+               {"model_type = \"qwen3_moe\"", "dense", "use \"qwen3\""});
   expect_words(complaint([](Parameters& p) { p.model.model_type = "gpt2"; }),
                {"search.flops = \"published\"", "SwiGLU", "exact"});
 }

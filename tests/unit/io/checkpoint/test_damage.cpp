@@ -126,6 +126,31 @@ TEST_CASE("a flipped bit in the data is noticed, and where") {
              Contains("rank-00001.h5") && Contains("does not fit its checksum"));
 }
 
+TEST_CASE("a flipped bit in a long attribute is noticed") {
+  for (const bool in_bias : {true, false}) {
+    const ScratchFolder scratch;
+    SimulatedRun run(scratch.path(), 1, 1);
+    auto info = run.info(3);
+    info.resolved_input = std::string(100'000, 'x') + "a mark" + std::string(100'000, 'y');
+    info.num_experts = 128;
+    for (int i = 0; i < 48 * 128; ++i) info.expert_bias.push_back(1.0F / static_cast<float>(i + 3));
+    const std::string index = CheckpointWriter::encode_index(run.ranks[0].shards());
+    run.writers[0]->begin(info, run.ranks[0].shards());
+    run.writers[0]->wait();
+    run.writers[0]->commit(info, std::span(&index, 1), {.newest = 1});
+    const fs::path master = *newest_checkpoint(scratch.path()) / "master.h5";
+    const auto* middle = reinterpret_cast<const char*>(info.expert_bias.data() + 3000);
+    const std::string mark = in_bias ? std::string(middle, 16) : "a mark";
+    std::ifstream file(master, std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    const auto found = bytes.find(mark);
+    REQUIRE(found != std::string::npos);
+    flip_bit(master, found, 0);
+    CAPTURE(in_bias);
+    CHECK_THROWS_AS(CheckpointReader(master.parent_path()), Error);
+  }
+}
+
 TEST_CASE("no flipped bit anywhere makes a checkpoint read as something else") {
   const ScratchFolder scratch;
   SimulatedRun run(scratch.path(), 2, 1);
