@@ -19,7 +19,7 @@ enum class Phase : std::uint8_t {
   head,                    ///< GEMMs of the LM head
   loss,                    ///< softmax and cross-entropy
   tensor_communication,    ///< collectives of the tensor axis
-  expert_communication,    ///< rows of tokens sent to the experts' ranks and back
+  expert_communication,    ///< rows of tokens to the experts' ranks and back, counts of choices
   pipeline_communication,  ///< messages between stages, and waiting for them: a pipeline's bubble
   gradient_communication,  ///< reduce-scatter of gradients
   weight_communication,    ///< all-gather of updated weights

@@ -162,7 +162,7 @@ ExpertBalance::OfLogits ExpertBalance::of_block(std::int64_t number, ConstView c
                              {.experts = chosen, .place = of.place, .counts = s_.balance_counts});
     }
     if (!shape_.splits_tokens) return of;
-    const auto phase = context_.profiler().scope(Phase::tensor_communication);
+    const auto phase = context_.profiler().scope(Phase::expert_communication);
     comm_.tensor->all_reduce_sum(s_.balance_counts);
     return of;
   }
