@@ -73,10 +73,10 @@ std::string beside_plan(const std::string& device, const plan::StepTime& plan,
   add("matrix products", plan.products, {Phase::projections, Phase::mlp, Phase::head});
   add("attention", plan.attention, {Phase::attention});
   add("memory-bound operators", plan.memory_bound,
-      {Phase::embedding, Phase::norm, Phase::rope, Phase::activation, Phase::loss, Phase::optimizer,
-       Phase::clipping, Phase::data});
-  add("tensor communication", plan.tensor_exposed + plan.expert_exposed,
-      {Phase::tensor_communication});
+      {Phase::embedding, Phase::norm, Phase::rope, Phase::activation, Phase::router, Phase::loss,
+       Phase::optimizer, Phase::clipping, Phase::data});
+  add("tensor communication", plan.tensor_exposed, {Phase::tensor_communication});
+  add("expert communication", plan.expert_exposed, {Phase::expert_communication});
   add("data communication", plan.data_exposed,
       {Phase::gradient_communication, Phase::weight_communication});
   add("other", plan.other + plan.bubble, {Phase::other});

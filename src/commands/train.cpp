@@ -33,9 +33,11 @@ std::optional<runs::PlannedStep> planned_step(parallel::MpiSession& session,
                .parts = {{"matrix products", time.products},
                          {"attention", time.attention},
                          {"memory-bound operators", time.memory_bound},
-                         {"tensor communication", time.tensor_exposed + time.expert_exposed},
+                         {"tensor communication", time.tensor_exposed},
+                         {"expert communication", time.expert_exposed},
                          {"data communication", time.data_exposed},
-                         {"other", time.other + time.bubble}}};
+                         {"pipeline communication", time.bubble},
+                         {"other", time.other}}};
     return std::string();
   });
   return planned;

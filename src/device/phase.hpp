@@ -15,9 +15,11 @@ enum class Phase : std::uint8_t {
   attention,
   mlp,                     ///< GEMMs of gate, up and down
   activation,              ///< SwiGLU or GELU
+  router,                  ///< choice of experts, and moving of rows to and from their places
   head,                    ///< GEMMs of the LM head
   loss,                    ///< softmax and cross-entropy
   tensor_communication,    ///< collectives of the tensor axis
+  expert_communication,    ///< rows of tokens to the experts' ranks and back, counts of choices
   pipeline_communication,  ///< messages between stages, and waiting for them: a pipeline's bubble
   gradient_communication,  ///< reduce-scatter of gradients
   weight_communication,    ///< all-gather of updated weights

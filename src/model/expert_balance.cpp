@@ -125,7 +125,7 @@ void ExpertBalance::begin(std::span<const OfBlock> blocks, bool first, double nu
   parallel::Communicator* const group =
       scope == BalanceScope::global ? stage_group() : comm_.tensor.get();
   if (group != nullptr && group->size() > 1) {
-    const auto phase = context_.profiler().scope(kExpertCommunicationPhase);
+    const auto phase = context_.profiler().scope(Phase::expert_communication);
     group->all_reduce_sum(std::span<double>(now_));
   }
   if (scope == BalanceScope::huggingface) {
@@ -157,12 +157,12 @@ ExpertBalance::OfLogits ExpertBalance::of_block(std::int64_t number, ConstView c
   of.counts = s_.balance_counts;
   if (shape_.experts.balance == BalanceScope::sequence) {
     {
-      const auto phase = context_.profiler().scope(kRouterPhase);
+      const auto phase = context_.profiler().scope(Phase::router);
       kernels::count_choices(context_,
                              {.experts = chosen, .place = of.place, .counts = s_.balance_counts});
     }
     if (!shape_.splits_tokens) return of;
-    const auto phase = context_.profiler().scope(Phase::tensor_communication);
+    const auto phase = context_.profiler().scope(Phase::expert_communication);
     comm_.tensor->all_reduce_sum(s_.balance_counts);
     return of;
   }
@@ -178,7 +178,7 @@ ExpertBalance::OfLogits ExpertBalance::of_block(std::int64_t number, ConstView c
                              : now_[static_cast<std::size_t>(first) + i];
     upload_[i] = static_cast<float>(count);
   }
-  const auto phase = context_.profiler().scope(kRouterPhase);
+  const auto phase = context_.profiler().scope(Phase::router);
   context_.upload(s_.balance_counts, upload_.data());
   return of;
 }

@@ -11,10 +11,6 @@
 
 namespace espalier::model {
 
-/// Where the time of choosing and moving rows is booked.
-constexpr device::Phase kRouterPhase = device::Phase::activation;
-constexpr device::Phase kExpertCommunicationPhase = device::Phase::tensor_communication;
-
 /// What the experts of a step were asked to do, of one rank or summed over ranks.
 struct ExpertStatistics {
   /// (blocks with experts of the model, E) pairs of a token and an expert; 0 of other stages.

@@ -56,7 +56,7 @@ void Experts::forward(const Layer& layer, ConstView n2, View branch) {
     }
     collect(b.results, way_of_rows(layer));
   }
-  const auto phase = context_.profiler().scope(kRouterPhase);
+  const auto phase = context_.profiler().scope(Phase::router);
   kernels::combine_rows(context_, {.rows = come_back(way_of_rows(layer)),
                                    .place = layer.kept.place,
                                    .weights = layer.kept.weights,
@@ -71,7 +71,7 @@ std::int64_t Experts::num_rounds(const Layer& layer) {
 
 // Logits are sums in fp32 of products of the model's dtype; rounded to it only when asked for.
 void Experts::route(const Layer& layer, ConstView n2) {
-  const auto phase = context_.profiler().scope(kRouterPhase);
+  const auto phase = context_.profiler().scope(Phase::router);
   const ExpertActivations& a = layer.kept;
   if (options_.rounds_logits && n2.dtype != DType::f32) {
     const View rounded = s_.d_logits.row_range(0, n2.rows);
@@ -95,7 +95,7 @@ void Experts::route(const Layer& layer, ConstView n2) {
 // Whoever only counts has no choices: then the load is as even as it can be.
 void Experts::learn_counts(const Layer& layer) {
   {
-    const auto phase = context_.profiler().scope(kRouterPhase);
+    const auto phase = context_.profiler().scope(Phase::router);
     context_.download(host_counts_.data(), s_.counts);
   }
   const std::int64_t pairs = layer.kept.order.cols, num_experts = sizes_.num_experts;
@@ -108,7 +108,7 @@ void Experts::learn_counts(const Layer& layer) {
     layer.counts.assign(own_counts_.begin(), own_counts_.end());
     return;
   }
-  const auto phase = context_.profiler().scope(kExpertCommunicationPhase);
+  const auto phase = context_.profiler().scope(Phase::expert_communication);
   layer.counts.resize(own_counts_.size() * static_cast<std::size_t>(comm_.expert->size()));
   comm_.expert->all_gather_counts(layer.counts, own_counts_);
 }
@@ -117,7 +117,7 @@ void Experts::begin_round(std::int64_t number) {
   round_number_ = number;
   round_ = &rounds_.round(number);
   if (!exchanges() || round_->num_rows == 0) return;
-  const auto phase = context_.profiler().scope(kRouterPhase);
+  const auto phase = context_.profiler().scope(Phase::router);
   if (!context_.is_counting()) rounds_.fill_places(received_of_window_, window_of_received_);
   context_.upload(s_.received_of_window.col_range(0, round_->num_rows), received_of_window_.data());
   context_.upload(s_.window_of_received.col_range(0, round_->num_rows), window_of_received_.data());
@@ -159,7 +159,7 @@ Experts::Way Experts::way_of_rows(const Layer& layer) const {
 void Experts::dispatch(const Layer& layer, ConstView source, std::int64_t divisor, const Way& way,
                        View window) {
   const auto gather = [&](ConstView in, ConstView index, std::int64_t by, View out) {
-    const auto phase = context_.profiler().scope(kRouterPhase);
+    const auto phase = context_.profiler().scope(Phase::router);
     if (out.rows > 0)
       kernels::gather_rows(context_, {.in = in, .index = index, .divisor = by, .out = out});
   };
@@ -185,14 +185,14 @@ void Experts::dispatch(const Layer& layer, ConstView source, std::int64_t diviso
 void Experts::collect(ConstView window, const Way& way) {
   if (!exchanges()) return;
   if (round_->num_rows > 0) {
-    const auto phase = context_.profiler().scope(kRouterPhase);
+    const auto phase = context_.profiler().scope(Phase::router);
     kernels::gather_rows(context_, {.in = window,
                                     .index = s_.window_of_received.col_range(0, round_->num_rows),
                                     .out = way.received.row_range(0, round_->num_rows)});
   }
   exchange(way.pairs, way.received, round_->receive_rows, round_->send_rows);
   if (rounds_.num_rounds() == 1) return;
-  const auto phase = context_.profiler().scope(kRouterPhase);
+  const auto phase = context_.profiler().scope(Phase::router);
   std::int64_t sent = 0;
   for (std::size_t rank = 0; rank < round_->send_rows.size(); ++rank) {
     const std::int64_t rows = round_->send_rows[rank];
@@ -205,7 +205,7 @@ void Experts::collect(ConstView window, const Way& way) {
 
 void Experts::exchange(View out, ConstView in, std::span<const std::int64_t> send_rows,
                        std::span<const std::int64_t> receive_rows) {
-  const auto phase = context_.profiler().scope(kExpertCommunicationPhase);
+  const auto phase = context_.profiler().scope(Phase::expert_communication);
   comm_.expert->exchange_rows(out, in, send_rows, receive_rows);
 }
 

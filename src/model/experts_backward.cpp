@@ -40,7 +40,7 @@ void Experts::backward(const Layer& layer, const Backward& pass) {
     keep(later->n2, pass.n2);
     if (rounds_.num_rounds() > 1) keep(later->d_branch, pass.d_branch);
   }
-  const auto phase = context_.profiler().scope(kRouterPhase);
+  const auto phase = context_.profiler().scope(Phase::router);
   kernels::gather_rows(context_, {.in = come_back(way_of_weights(layer)),
                                   .index = as_row(layer.kept.place),
                                   .out = as_column(s_.d_weights)});
@@ -167,7 +167,7 @@ void Experts::backward_weights(const Layer& layer, const DeferredExperts& deferr
                        .balance = {}};
   for (std::int64_t number = 1; number < rounds_.num_rounds(); ++number)
     round_backward(layer, number, again, {.inputs = false, .weights = true});
-  const auto phase = context_.profiler().scope(kRouterPhase);
+  const auto phase = context_.profiler().scope(Phase::router);
   context_.gemm().backward_weight(layer.gradients->router, deferred.d_logits, n2, output);
 }
 

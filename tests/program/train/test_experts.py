@@ -1,5 +1,6 @@
 """Whole runs of a model with experts: on every grid as on one rank, continued, evaluated."""
 import csv
+import json
 import pathlib
 import sys
 import unittest
@@ -50,6 +51,13 @@ class Experts(RunCase):
         self.assertIn("further rounds", output)
         self.compare("narrow", "roomy")
         self.assertGreater(float(self.rows("narrow")[0]["further_rounds"]), 0.0)
+        # What routing and the rows on their way took is told apart from what else ranks exchange.
+        report = json.loads((self.folder / "narrow/report.json").read_text())
+        phases = {phase["name"]: phase["communication"] for phase in report["phases"]}
+        self.assertEqual(phases["router"], False)
+        self.assertEqual(phases["expert communication"], True)
+        self.assertEqual(phases["gradient communication"], True)
+        self.assertNotIn("tensor communication", phases)
 
     def test_bias_is_continued_exactly(self):
         options = [*MOE, "experts.balance=bias", "experts.bias_update_rate=0.01",
