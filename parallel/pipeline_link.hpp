@@ -33,8 +33,8 @@ class PipelineLink {
   virtual void post_send(const pipeline::Action& message, int peer, device::ConstView buffer) = 0;
   /// The buffer may be written again; whether the message has arrived is another question.
   virtual void wait_send(const pipeline::Action& message) = 0;
-  /// Lets messages travel that need this process for it; every other call does so, too. For a
-  /// computation of many seconds.
+  /// Lets messages travel that need this process for it; every other call does so, too. For the
+  /// middle of a computation: costs next to nothing while none is under way.
   virtual void progress() {}
 
   /// Bytes this rank has sent so far.

@@ -11,9 +11,12 @@ namespace espalier::parallel {
 /// direction, stage and micro-batch, the latter modulo what MPI_TAG_UB leaves for it: messages with
 /// the same tag arrive in order.
 ///
-/// Host memory travels from and to where it lies. GPU memory passes through pinned host memory: a
-/// send leaves when the copy out is done, which is looked for at every later call; a receive is
-/// copied in, in the compute stream, when it is waited for. There the host waits for what arrives.
+/// Host memory travels from and to where it lies. Where MPI cannot copy from one process to another
+/// (Open MPI without CMA, as in containers), a long message passes piece by piece through a shared
+/// buffer that both ends must look after: until it has gone, every call here asks MPI several
+/// times. GPU memory passes through pinned host memory: a send leaves when the copy out is done,
+/// which is looked for at every later call; a receive is copied in, in the compute stream, when it
+/// is waited for. There the host waits for what arrives.
 class MpiPipelineLink final : public PipelineLink {
  public:
   /// No message of MPI is longer: it counts with int.
@@ -64,6 +67,8 @@ class MpiPipelineLink final : public PipelineLink {
   void leave(Transfer& transfer);  ///< hands it to MPI
   bool is_done(Transfer& transfer);
   void close(Transfer& transfer);
+  void look_after_transfers();
+  bool is_sending() const;
   int take_pinned(std::int64_t bytes);
   bool is_copied(Pinned& pinned);
 

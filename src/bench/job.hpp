@@ -20,6 +20,7 @@ struct BenchJob {
   /// in the plan.
   Peaks peaks;
   train::DistributedModel model;
+  train::PassClock pass_clock;  ///< of a pipeline of hosts: the fastest step that counts
 
  private:
   void randomize_weights();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
+#include <utility>
 
 #include "train/device_choice.hpp"
 #include "train/step/step.hpp"
@@ -19,7 +21,9 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
   const parallel::ProcessGrid& grid = job.rank_context.grid;
   device::Context& context = job.rank_context.context;
   const data::MicroBatch batch = random_batch(p, grid.data_rank());
-  const train::StepModel model = job.model.step_model(job.rank_context);
+  train::StepModel model = job.model.step_model(job.rank_context);
+  const bool times_passes = grid.shape().pipeline > 1 && context.on_host();
+  double fastest = std::numeric_limits<double>::infinity();
   const train::StepBatches batches{
       .num_micro_batches = t.global_batch_size / (t.micro_batch_size * grid.shape().data),
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
@@ -28,6 +32,8 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
   std::vector<double> seconds;
   for (std::int64_t step = 1; step <= p.bench.warmup_steps + p.bench.steps; ++step) {
     if (step == p.bench.warmup_steps + 1) context.profiler().reset();
+    train::PassClock clock;
+    model.pass_clock = times_passes ? &clock : nullptr;
     session.world().barrier();
     const auto start = Clock::now();
     const train::StepResult result = train::training_step(
@@ -39,7 +45,13 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
     }
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
     told(step, result.loss, elapsed);
-    if (step > p.bench.warmup_steps) seconds.push_back(elapsed);
+    if (step <= p.bench.warmup_steps) continue;
+    seconds.push_back(elapsed);
+    if (!times_passes) continue;
+    session.world().all_reduce_max(clock.steps);  // a step lasts until its last rank is done
+    if (clock.steps.front() >= fastest) continue;
+    fastest = clock.steps.front();
+    job.pass_clock = std::move(clock);
   }
   return seconds;
 }

@@ -2,11 +2,13 @@
 
 #include <array>
 #include <initializer_list>
+#include <optional>
 #include <span>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "bench/job.hpp"
+#include "bench/pipeline_bubble.hpp"
 #include "bench/steps.hpp"
 #include "commands/banner.hpp"
 #include "commands/bench_write.hpp"
@@ -68,6 +70,7 @@ std::string beside_plan(const std::string& device, const plan::StepTime& plan,
   const auto add = [&](const char* name, double planned, std::initializer_list<Phase> which) {
     const double seconds = seconds_of(phases, which);
     measured += seconds;
+    if (seconds == 0.0 && planned == 0.0) return;
     text += fmt::format("\n  {:<24}{:>12.3f} {:>12.3f}", name, 1e3 * seconds, 1e3 * planned);
   };
   add("matrix products", plan.products, {Phase::projections, Phase::mlp, Phase::head});
@@ -79,7 +82,8 @@ std::string beside_plan(const std::string& device, const plan::StepTime& plan,
   add("expert communication", plan.expert_exposed, {Phase::expert_communication});
   add("data communication", plan.data_exposed,
       {Phase::gradient_communication, Phase::weight_communication});
-  add("other", plan.other + plan.bubble, {Phase::other});
+  add("pipeline communication", plan.bubble, {Phase::pipeline_communication});
+  add("other", plan.other, {Phase::other});
   return text +
          fmt::format("\n  {:<24}{:>12.3f} {:>12.3f}", "all", 1e3 * measured, 1e3 * plan.step());
 }
@@ -147,6 +151,16 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   log::info("{}", bench::largest_gaps(phases, of_rank_0));
 
   for (const auto& [device, planned] : plans) log::info("{}", beside_plan(device, planned, phases));
+  std::optional<bench::PipelineBubble> bubble;
+  if (shape.pipeline > 1 && context.on_host()) {
+    bubble = bench::pipeline_bubble(session, job);
+    log::info(
+        "pipeline: the passes of the fastest step take {:.4f} s, and ranks wait for {:.1f} % of "
+        "it; by the "
+        "simulation of {} with the passes' own times {:.4f} s and {:.1f} %",
+        bubble->passes_s, 100.0 * bubble->measured, parameters.parallel.schedule,
+        bubble->simulated_s, 100.0 * bubble->simulated);
+  }
 
   const double median = bench::median(seconds);
   const double rate = step_tokens / median;
@@ -163,6 +177,8 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   for (const auto& [device, planned] : plans)
     log::info("bench: planned_step_seconds {:.4f}", planned.step());
   log::info("bench: tokens_per_second {:.1f}", rate);
+  if (bubble)
+    log::info("bench: bubble {:.4f} (simulated {:.4f})", bubble->measured, bubble->simulated);
   log::info("bench: gemm_peak_gflops {:.1f} (before {:.1f}, after {:.1f})", peak * 1e-9,
             peak_before * 1e-9, peak_after * 1e-9);
   log::info("bench: gemm_share {:.4f} (causal attention), {:.4f} (full attention)",

@@ -45,7 +45,7 @@ void Stage::attention_backward(const Block& block, bool first) {
   const ConstView n1 =
       boundary_.enter_forward_early(context_, b.n1, keeps_n1 ? later->n1 : a_.gathered_b);
   if (later != nullptr) {
-    keep(later->attention_dy, dy);
+    if (!boundary_.splits_tokens()) keep(later->attention_dy, dy);  // else gathered there
     keep(later->o, b.o);
   } else {
     const auto phase = context_.profiler().scope(Phase::projections);
@@ -68,10 +68,10 @@ void Stage::attention_backward(const Block& block, bool first) {
       },
       [&] {
         const auto phase = context_.profiler().scope(Phase::projections);
-        if (later != nullptr)
-          keep(later->n1, n1);
-        else
+        if (later == nullptr)
           qkv.backward_weight(context_, operands.d_qkv, n1, output);
+        else if (!boundary_.splits_tokens())
+          keep(later->n1, n1);
       });
   norm_backward(d_n1, b.x, block.w.input_layernorm, b.norm1, a_.d_residual, g.input_layernorm);
 }

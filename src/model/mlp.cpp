@@ -62,7 +62,7 @@ void Stage::mlp_backward(const Block& block, bool recomputes, bool first) {
     activation_backward(context_, architecture_.mlp, b.gate_up, hidden);
   }
   if (later != nullptr) {
-    keep(later->mlp_dy, dy);
+    if (!boundary_.splits_tokens()) keep(later->mlp_dy, dy);  // else gathered there
     keep(later->gate_up, b.gate_up);
   } else {
     const auto phase = context_.profiler().scope(Phase::mlp);
@@ -77,10 +77,10 @@ void Stage::mlp_backward(const Block& block, bool recomputes, bool first) {
       },
       [&] {
         const auto phase = context_.profiler().scope(Phase::mlp);
-        if (later != nullptr)
-          keep(later->n2, n2);
-        else
+        if (later == nullptr)
           gate_up.backward_weight(context_, b.gate_up, n2, output);
+        else if (!boundary_.splits_tokens())
+          keep(later->n2, n2);
       });
   norm_backward(d_n2, b.x_mid, block.w.post_attention_layernorm, b.norm2, a_.d_residual,
                 gradients_of(block).post_attention_layernorm);

@@ -21,6 +21,10 @@ class RankStages {
   void set_weight_use(parallel::ParameterStore& parameters) {
     for (Stage& stage : stages_) stage.set_weight_use(parameters);
   }
+  /// Stage::set_between_blocks of all of them.
+  void set_between_blocks(const std::function<void()>& call) {
+    for (Stage& stage : stages_) stage.set_between_blocks(call);
+  }
   /// Stage::take_loss_sum of this rank's head; 0 where another rank has it.
   double take_loss_sum() { return stages_.front().take_loss_sum(); }
   /// Stage::take_expert_statistics of all of them.

@@ -80,6 +80,7 @@ void Stage::forward(int slot, ConstView input, View output) {
     if (comm_.tensor->size() == 1) branch = a_.branch;  // also after a graph
     x = block.b.x_mid;
     if (block.recompute != Recompute::none) a_.shared_buffers = {slot, block.layer};
+    between_blocks();
   }
   if (!extent().has_head) {
     const auto phase = context_.profiler().scope(Phase::norm);
@@ -114,6 +115,7 @@ void Stage::backward_of_inputs(int slot, int weight_slot, const BackwardPass& pa
     pass.bucket_done(buckets().head());
     // The embedding's copy of a tied weight, which is on another rank.
     if (architecture_.tied && !buckets().has_embedding()) pass.bucket_done(lm_head_bucket());
+    between_blocks();
   } else {
     kernels::cast(context_, a_.d_residual, pass.d_output);
   }
@@ -131,6 +133,7 @@ void Stage::backward_of_inputs(int slot, int weight_slot, const BackwardPass& pa
       });
     }
     if (block.deferred == nullptr) pass.bucket_done(buckets().of_block(block.layer));
+    between_blocks();
   }
   if (extent().has_embedding) {
     embedding_backward(s);
@@ -155,6 +158,7 @@ void Stage::backward_weights(int slot, int weight_slot, const BackwardPass& pass
       mlp_weights_backward(block, pass.first);
     attention_weights_backward(block, pass.first);
     pass.bucket_done(buckets().of_block(block.layer));
+    between_blocks();
   }
 }
 
@@ -235,7 +239,7 @@ ConstView Stage::own_rows(ConstView all) const {
 }
 
 ConstView Stage::keep(View kept, ConstView value) {
-  if (!kept.exists() || kept.data == value.data) return value;
+  if (!kept.exists()) return value;
   kernels::cast(context_, kept, value);
   return kept;
 }

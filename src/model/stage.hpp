@@ -49,6 +49,9 @@ class Stage {
     set_weight_use([this, &parameters](int bucket) { parameters.acquire(context_, bucket); },
                    [&parameters](int bucket) { parameters.release(bucket); });
   }
+  /// Called behind every block of a pass, and behind the head of a backward pass, for what must not
+  /// wait for the end of the pass; empty: nothing is.
+  void set_between_blocks(std::function<void()> call) { between_blocks_ = std::move(call); }
 
   /// Gathers a micro-batch of ActivationShape's sizes into the slot. On return `batch` may go.
   void load(int slot, const Batch& batch);
@@ -167,9 +170,12 @@ class Stage {
   /// What the backward pass of a block needs and the forward pass did not keep; false: it is there.
   bool recompute_block(int slot, const Block& block);
   void clear_gradients_without_gemm();
+  void between_blocks() const {
+    if (between_blocks_) between_blocks_();
+  }
   /// Rows of `all` (T, H) of this rank's tokens (T_loc, H).
   device::ConstView own_rows(device::ConstView all) const;
-  /// `value` in memory where it stays: copied where `kept` has some and it is not there yet.
+  /// `value` in memory where it stays: copied where `kept` has some.
   device::ConstView keep(device::View kept, device::ConstView value);
   /// The rank whose partial sums carry the biases of o_proj and down_proj.
   bool is_first_tensor_rank() const { return comm_.tensor->rank() == 0; }
@@ -215,6 +221,7 @@ class Stage {
   parallel::GridCommunicators& comm_;
   parallel::TensorBoundary boundary_;
   OfBucket acquire_, release_;
+  std::function<void()> between_blocks_;
   std::unique_ptr<Experts> experts_;  ///< null: no block has some
   std::unique_ptr<ExpertBalance> expert_balance_;
   std::vector<std::vector<std::int64_t>> expert_counts_;  ///< by Block::place

@@ -75,6 +75,13 @@ DistributedModel::DistributedModel(parallel::MpiSession& session, const config::
   memory.parameter_store->connect(communicators);
   register_activations(communicators, memory.activation_arena);
   stages.set_weight_use(*memory.parameter_store);
+  if (link == nullptr || rank_context.gpu != nullptr) return;
+  // MPI may need the sender again before a long message goes, and it computes by then. What a GPU's
+  // link sends has left when it was posted.
+  stages.set_between_blocks([this, &context = rank_context.context] {
+    const auto phase = context.profiler().scope(device::Phase::pipeline_communication);
+    link->progress();
+  });
 }
 
 StepModel DistributedModel::step_model(RankContext& rank_context) {

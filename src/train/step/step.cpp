@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <vector>
 
@@ -10,6 +11,12 @@
 
 namespace espalier::train {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 /// Rare, so it may cost collectives. A rank's own loss tells whose batch it was; the gradients have
 /// been summed over the ranks by now, so they are asked only when every loss is finite.
@@ -59,18 +66,25 @@ void pass_micro_batches(const StepModel& m, const StepBatches& batches, float gr
   const auto num_targets = static_cast<double>(std::max<std::uint64_t>(batches.num_targets, 1));
   const float loss_scale = static_cast<float>(1.0 / num_targets) * gradient_factor;
   std::int64_t forwards = 0;
+  const Clock::time_point begin = Clock::now();
   play(m.context, m.part, [&](const pipeline::Step& step) {
     const std::int64_t micro = step.action.micro_batch;
     forwards += is_forward(step.action) ? 1 : 0;
     const bool last = micro + 1 == batches.num_micro_batches;
     const auto reduce_last = [&](int bucket) { m.parameters.accumulated(m.context, bucket, last); };
+    const Clock::time_point pass_begin = Clock::now();
     take_pass(m, step, [&] { return batches.load(micro); },
               {.loss_scale = loss_scale,
                .first = micro == 0,
                .last = last,
                .bucket_done = reduce_last,
                .num_sequences = static_cast<double>(batches.num_sequences)});
+    if (m.pass_clock == nullptr) return;
+    PassClock::Sum& sum = m.pass_clock->passes[{step.action.kind, step.action.stage}];
+    sum.seconds += seconds_since(pass_begin);
+    ++sum.passes;
   });
+  if (m.pass_clock != nullptr) m.pass_clock->steps.push_back(seconds_since(begin));
   ESPALIER_ASSERT(forwards == batches.num_micro_batches * m.part.placement.chunks,
                   "{} forward passes of {} micro-batches", forwards, batches.num_micro_batches);
 }

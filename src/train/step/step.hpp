@@ -13,6 +13,7 @@
 #include "optim/gradient_norm.hpp"
 #include "parallel/comm/session.hpp"
 #include "parallel/layout/grid.hpp"
+#include "train/step/pass_clock.hpp"
 #include "train/step/play.hpp"
 
 namespace espalier::train {
@@ -28,6 +29,7 @@ struct StepModel {
   optim::GradientNorm& gradient_norm;
   optim::AdamW& optimizer;
   optim::ExpertBias* expert_bias = nullptr;  ///< null: experts are chosen without
+  PassClock* pass_clock = nullptr;           ///< null: nobody asks
 };
 
 /// What a step learns from.

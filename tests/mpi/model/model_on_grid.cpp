@@ -173,6 +173,7 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
       stages(memory.architecture, *memory.weights, *memory.activations, context, communicators),
       stage(stages[0]) {
   memory.parameter_store->connect(communicators);
+  if (link != nullptr && gpu == nullptr) stages.set_between_blocks([this] { link->progress(); });
   const bool reached =
       parallel::register_buffers(communicators, memory.activation_arena.from_source());
   const bool over_nccl = gpu && library_of_test() == parallel::CollectiveLibrary::nccl;

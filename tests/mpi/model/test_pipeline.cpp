@@ -5,6 +5,7 @@
 
 #include "base/text.hpp"
 #include "mpi/model/model_on_grid.hpp"
+#include "train/distributed_model.hpp"
 
 namespace espalier {
 namespace {
@@ -134,6 +135,30 @@ struct Way {
   const char* schedule;
   int chunks;
 };
+/// Hands everything on, and counts how often it is asked to let messages travel.
+class WatchedLink final : public parallel::PipelineLink {
+ public:
+  explicit WatchedLink(std::unique_ptr<parallel::PipelineLink> inner) : inner_(std::move(inner)) {}
+  void post_receive(const pipeline::Action& message, int peer, device::View buffer) override {
+    inner_->post_receive(message, peer, buffer);
+  }
+  void wait_receive(const pipeline::Action& message) override { inner_->wait_receive(message); }
+  void post_send(const pipeline::Action& message, int peer, device::ConstView buffer) override {
+    inner_->post_send(message, peer, buffer);
+  }
+  void wait_send(const pipeline::Action& message) override { inner_->wait_send(message); }
+  void progress() override {
+    ++num_progress;
+    inner_->progress();
+  }
+  std::int64_t bytes_sent() const override { return inner_->bytes_sent(); }
+
+  std::int64_t num_progress = 0;
+
+ private:
+  std::unique_ptr<parallel::PipelineLink> inner_;
+};
+
 const std::vector<Way> kWays = {{"gpipe", 0}, {"1f1b", 0}, {"zb-h1", 0},     {"interleaved", 2},
                                 {"zb1p", 2},  {"zb-v", 2}, {"dualpipe-v", 2}};
 
@@ -162,6 +187,39 @@ TEST_CASE("every schedule has the bits of no pipeline") {
         c.sequence_parallel = false;
         check(c);
       }
+}
+
+// A long message may need its sender again, which computes by then.
+TEST_CASE("the messages of a pipeline are looked after behind every block") {
+  parallel::MpiSession& all = testing::session();
+  if (all.size() != 2) return;
+  constexpr std::int64_t kMicroBatches = 3;
+  for (const char* schedule : {"1f1b", "zb-h1"}) {
+    CAPTURE(schedule);
+    const config::Parameters p = parameters_of({.schedule = schedule,
+                                                .pipeline = 2,
+                                                .micro_batches = kMicroBatches,
+                                                .stage_layers = {4, 2}});
+    train::RankContext rank_context(all, p);
+    train::DistributedModel model(all, p, rank_context);
+    auto watched = std::make_unique<WatchedLink>(std::move(model.link));
+    const WatchedLink& link = *watched;
+    model.link = std::move(watched);
+    const std::vector<std::uint32_t> tokens(static_cast<std::size_t>(kLength + 1), 5);
+    train::training_step(model.step_model(rank_context),
+                         {.num_micro_batches = kMicroBatches,
+                          .num_targets = kMicroBatches * kLength,
+                          .load =
+                              [&](std::int64_t) {
+                                return model::Batch{
+                                    .samples = device::view_of(tokens.data(), 1, kLength + 1),
+                                    .num_counted = 1};
+                              }},
+                         {.optimizer = p.optimizer, .learning_rate = 0.01, .step = 1});
+    const std::int64_t blocks = all.rank() == 0 ? 4 : 2, heads = all.rank();
+    const std::int64_t passes_of_blocks = schedule == std::string("1f1b") ? 2 : 3;
+    CHECK(link.num_progress == kMicroBatches * (passes_of_blocks * blocks + heads));
+  }
 }
 
 TEST_CASE("a pipeline's edges have the bits of no pipeline") {

@@ -1,10 +1,13 @@
 // How long the ranks of a pipeline wait for each other, beside the simulation of their schedule.
 // The stages sleep in place of computing, so that ranks that share a processor do not slow each
-// other down; messages are real. Run by name: validation/pipeline_bubble reads what it prints.
+// other down; messages are real, and between the blocks of a pass they are looked after as in
+// training. Run by name: validation/pipeline_bubble reads what it prints.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "parallel/pipeline_link.hpp"
@@ -21,6 +24,15 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
+
+/// Blocks of a stage: ESPALIER_BUBBLE_BLOCKS, else 4.
+int num_blocks() {
+  const char* asked = std::getenv("ESPALIER_BUBBLE_BLOCKS");
+  return asked != nullptr ? std::max(std::atoi(asked), 1) : 4;
+}
+
+/// Of a message, 128 KB: MPI does not send it ahead, and it is made and looked at in under 1 ms.
+constexpr std::int64_t kFloats = 32768;
 
 /// What a stage takes for a pass.
 double duration_of(const pipeline::Action& a, const pipeline::Durations& d) {
@@ -49,11 +61,16 @@ Measured play(parallel::MpiSession& session, const pipeline::Schedule& schedule,
   const auto link = parallel::make_pipeline_link(session, grid, schedule.placement, host);
   const pipeline::Program program = pipeline::lower(schedule);
   Measured measured;
-  PlayedProgram played(host, *link, program, session.rank(), 0, 3000);
+  PlayedProgram played(host, *link, program, session.rank(), 0, kFloats);
+  const int blocks = num_blocks();
   played.set_compute([&](const pipeline::Action& a) {
-    const auto begin = Clock::now();
-    std::this_thread::sleep_for(std::chrono::duration<double>(duration_of(a, durations)));
-    measured.slept += seconds_since(begin);
+    const std::chrono::duration<double> of_block(duration_of(a, durations) / blocks);
+    for (int block = 0; block < blocks; ++block) {
+      const auto begin = Clock::now();
+      std::this_thread::sleep_for(of_block);
+      measured.slept += seconds_since(begin);
+      if (block + 1 < blocks) link->progress();
+    }
   });
   session.world().barrier();
   const auto begin = Clock::now();

@@ -123,6 +123,31 @@ TEST_CASE("who waits says for what, and from whom", "[link]") {
   if (rank == 0) std::filesystem::remove_all(folder);
 }
 
+TEST_CASE("a long message leaves while its sender computes, which looks after it now and then") {
+  parallel::MpiSession session(nullptr, nullptr);
+  const int n = session.size(), rank = session.rank();
+  const auto link = link_with_parts(n, 1 << 30);
+  if (n == 1) return;
+  std::string template_path = "/tmp/espalier_link_XXXXXX";
+  if (rank == 0) REQUIRE(mkdtemp(template_path.data()) != nullptr);
+  const std::filesystem::path folder = session.world().broadcast(template_path, 0);
+  constexpr std::int64_t kFloats = 1 << 20;
+  const std::vector<float> out = data_of<float>(0, kFloats);
+  if (rank == 0) {
+    link->post_send(residual(1, 0), 1, view_of(out.data(), 1, kFloats));
+    while (!std::filesystem::exists(folder / "seen")) link->progress();
+    link->wait_send(residual(1, 0));
+  } else if (rank == 1) {
+    std::vector<float> in(out.size());
+    link->post_receive(residual(1, 0), 0, view_of(in.data(), 1, kFloats));
+    link->wait_receive(residual(1, 0));
+    CHECK(same_bits(in, out));
+    std::ofstream(folder / "seen") << "yes";
+  }
+  session.world().barrier();
+  if (rank == 0) std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("a message has a name that people can read") {
   const pipeline::Placement one{.ranks = 2}, two{.ranks = 2, .chunks = 2};
   CHECK(parallel::describe_message(residual(1, 3), one) == "the residual stream of micro-batch 3");

@@ -58,7 +58,18 @@ class MeasuredHost(unittest.TestCase):
         text = espalier(2, "bench", TINY, "bench.steps=1", "bench.warmup_steps=1",
                         f"plan.device={self.device}")
         self.assertRegex(text, r"matrix products +[0-9.]+ +[0-9.]+")
+        self.assertNotIn("expert communication", text)
         self.assertRegex(text, r"bench: planned_step_seconds [0-9.]+")
+
+    def test_bench_shows_how_long_the_ranks_of_a_pipeline_wait(self):
+        for schedule in ("1f1b", "zb-v"):
+            text = espalier(2, "bench", TINY, "bench.steps=2", "bench.warmup_steps=1",
+                            f"plan.device={self.device}", "parallel.pipeline=2",
+                            f"parallel.schedule={schedule}")
+            self.assertRegex(text, r"pipeline communication +[0-9.]+ +[0-9.]+")
+            measured, simulated = map(float, re.search(
+                r"bench: bubble ([0-9.]+) \(simulated ([0-9.]+)\)", text).groups())
+            self.assertTrue(0.0 < measured < 1.0 and 0.0 < simulated < 1.0, text)
 
     def test_a_larger_model_takes_longer(self):
         def seconds(*keys):
