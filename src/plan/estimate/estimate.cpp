@@ -52,8 +52,9 @@ void add_checkpoints(Estimate& e, const config::Parameters& p,
 
 }  // namespace
 
-void add_times(Estimate& e, const config::Parameters& p, const config::HardwareParameters& h) {
-  e.time = predict_step(p, h);
+void add_times(Estimate& e, const config::Parameters& p, const config::HardwareParameters& h,
+               StepTimes& times) {
+  e.time = times.of(p);
   const double tokens = static_cast<double>(tokens_per_step(p));
   e.input = 4.0 * tokens / static_cast<double>(p.parallel.data) / (kCachedFileGbs * kGb);
   add_checkpoints(e, p, h);
@@ -71,7 +72,8 @@ Estimate estimate(const config::Parameters& asked, const config::HardwareParamet
   const config::Parameters parameters = chosen_for(asked, hardware);
   LayoutMemory memory(hardware);
   Estimate result = memory.of(parameters);
-  add_times(result, parameters, hardware);
+  StepTimes times(hardware);
+  add_times(result, parameters, hardware, times);
   return result;
 }
 
