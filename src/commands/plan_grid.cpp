@@ -124,8 +124,9 @@ std::string results(const Shown& shown, report::Format format) {
                                  {"tokens_per_second", "tokens/s"},
                                  {"mfu_causal", "MFU %"},
                                  {"mfu_full", "full %"},
-                                 {"hours", "hours"},
-                                 {"device_hours", "device-h"}});
+                                 {"hours", "hours"}});
+  // A line has no room for it beside the schedules.
+  if (!has_pipeline) columns.push_back({"device_hours", "device-h"});
   Table table(std::move(columns));
   for (std::size_t i = 0; i < shown.rows; ++i) {
     const plan::Estimate& e = shown.all[i].estimate;
@@ -138,7 +139,8 @@ std::string results(const Shown& shown, report::Format format) {
     row.insert(row.end(),
                {Cell(static_cast<double>(e.memory_bytes), in_gib(e.memory_bytes)),
                 seconds_cell(e.step()), count_cell(e.tokens_per_second), percent_cell(e.mfu_causal),
-                percent_cell(e.mfu_full), hours_cell(e.hours), hours_cell(e.device_hours())});
+                percent_cell(e.mfu_full), hours_cell(e.hours)});
+    if (!has_pipeline) row.push_back(hours_cell(e.device_hours()));
     table.add(std::move(row));
   }
   return table.print(format);
@@ -211,7 +213,7 @@ std::string misses(const Shown& shown) {
                      plan::describe_layout(nearest.parameters));
 }
 
-/// What stands in the columns of grids and schedules.
+/// What stands in the columns of grids and schedules, up to what comes behind it.
 std::string legend_of(const Shown& shown) {
   const bool has_pipeline =
       shown.any([](const config::ParallelParameters& g) { return g.pipeline > 1; });
@@ -221,17 +223,17 @@ std::string legend_of(const Shown& shown) {
     text += ", e those that share experts";
   if (has_pipeline) {
     text += plan::leaves_schedule_open(shown.asked)
-                ? ";\nschedule of the pipeline, with chunks of a rank: the fastest that fits"
-                : ";\nschedule of the pipeline: the one that is asked for, or 1f1b where that is "
-                  "not legal";
+                ? ";\nschedule of a pipeline, with the chunks of a rank: the fastest that fits;\n"
+                : ";\nschedule of a pipeline: the one that is asked for, else 1f1b;\n";
+    return text;
   }
-  return text;
+  return text + "; ";
 }
 
-/// ",\n33.3 GiB of a device are left"
+/// "33.3 of 178.3 GiB of a device are left", in a line of its own.
 std::string headroom_of(const plan::Estimate& e, const HardwareParameters& hardware) {
   if (hardware.memory_gib <= 0.0) return {};
-  return fmt::format(",\n{:.1f} of {:.1f} GiB of a device are left",
+  return fmt::format("\n{:.1f} of {:.1f} GiB of a device are left",
                      hardware.memory_gib - static_cast<double>(e.memory_bytes) / (1 << 30),
                      hardware.memory_gib);
 }
@@ -240,7 +242,7 @@ std::string for_people(const Shown& shown, report::Format format) {
   const Layout& best = shown.all.front();
   std::string text = fmt::format(
       "{}\n\non {}: {} layouts fit, the fastest first\n"
-      "({}; full: MFU with attention counted whole)\n\n",
+      "({}full: MFU with attention counted whole)\n\n",
       describe_run(best.parameters), describe_devices(best.estimate.ranks, shown.hardware),
       with_commas(num_fitting(shown.all)), legend_of(shown));
   text += results(shown, format);
@@ -254,7 +256,7 @@ std::string for_people(const Shown& shown, report::Format format) {
     text += "\nbehind the first, in % of its step\n\n" + why;
   if (const std::string why = misses(shown); !why.empty()) text += "\n" + why;
   if (format == report::Format::text)
-    text += fmt::format("\nthe first, {}{}:\n\n{}", plan::describe_layout(best.parameters),
+    text += fmt::format("\nthe first: {}{}\n\n{}", plan::describe_layout(best.parameters),
                         headroom_of(best.estimate, shown.hardware), time_bar(best.estimate));
   if (const std::string hours = describe_hours(best.parameters, best.estimate); !hours.empty())
     text += "\n" + hours + "\n";

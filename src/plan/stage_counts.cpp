@@ -157,10 +157,12 @@ void CountedStages::count(const std::vector<std::int64_t>& stage_layers) {
 const StageCounts& CountedStages::counted(const StageKind& kind) {
   const bool at_an_end = kind.has_embedding || kind.has_head;
   if (!counted_.contains(kind)) {
-    if (at_an_end && kind.num_layers < 2)
+    if (kind.num_layers >= 2)
+      count({2, 3, 2, 2});
+    else if (at_an_end)
       count({kind.num_layers, kind.num_layers});
     else
-      count({2, 1, 3, 0, 2, 2});
+      count({0, 1, 0, 0});
   }
   return counted_.at(kind);
 }

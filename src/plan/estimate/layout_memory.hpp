@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "plan/estimate/estimate.hpp"
+#include "plan/flops.hpp"
 #include "plan/memory_fit.hpp"
 #include "plan/stage_memory.hpp"
-#include "plan/time/pipeline_time.hpp"
 
 namespace espalier::plan {
 
@@ -47,8 +47,14 @@ Room room_on(const config::HardwareParameters& hardware);
 config::Parameters chosen_for(const config::Parameters& parameters,
                               const config::HardwareParameters& hardware);
 
-/// Everything of an estimate that is not memory. `times`: of the run on that hardware.
-void add_times(Estimate& estimate, const config::Parameters& parameters,
-               const config::HardwareParameters& hardware, StepTimes& times);
+/// What all layouts of a run have in common.
+struct RunFigures {
+  std::int64_t num_parameters = 0;
+  FlopsPerToken flops;
+  static RunFigures of(const config::Parameters& parameters);
+};
+/// Everything of an estimate that is not memory, with the time of a step.
+void add_times(Estimate& estimate, const StepTime& time, const config::Parameters& parameters,
+               const config::HardwareParameters& hardware, const RunFigures& run);
 
 }  // namespace espalier::plan

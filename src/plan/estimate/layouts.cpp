@@ -11,6 +11,7 @@
 #include "plan/estimate/layout_memory.hpp"
 #include "plan/memory_fit.hpp"
 #include "plan/memory_plan.hpp"
+#include "plan/time/pipeline_time.hpp"
 #include "train/step/programs.hpp"
 
 namespace espalier::plan {
@@ -271,18 +272,18 @@ std::int64_t num_micro_batches(const config::Parameters& p) {
 /// Estimates of layouts of one run on one kind of device.
 class Estimates {
  public:
-  explicit Estimates(const config::HardwareParameters& hardware)
-      : hardware_(hardware), memory_(hardware), times_(hardware) {}
+  Estimates(const config::Parameters& run, const config::HardwareParameters& hardware)
+      : hardware_(hardware), run_(RunFigures::of(run)), memory_(hardware), times_(hardware) {}
 
   Layout of(config::Parameters p) {
     Layout layout{.parameters = std::move(p), .estimate = {}};
     layout.estimate = memory_.of(layout.parameters);
-    if (layout.estimate.fits) add_times(layout.estimate, layout.parameters, hardware_, times_);
+    if (layout.estimate.fits) add(layout, times_.of(layout.parameters));
     return layout;
   }
 
-  /// With the schedule that is the fastest of those that fit, of several the first; or with the one
-  /// that needs least where none fits.
+  /// With the schedule that is the fastest of those that fit, or with the one that needs least where
+  /// none fits.
   Layout with_best_schedule(const config::Parameters& p) {
     struct Candidate {
       Layout layout;
@@ -294,26 +295,35 @@ class Estimates {
       Layout layout{.parameters = with_schedule(p, choice), .estimate = {}};
       if (!fits_schedule(layout.parameters)) continue;
       layout.estimate = memory_.of(layout.parameters);
-      if (!smallest || layout.estimate.memory_bytes < smallest->estimate.memory_bytes)
+      if (layout.estimate.fits)
+        fitting.push_back({layout, times_.at_least(layout.parameters)});
+      else if (!smallest || layout.estimate.memory_bytes < smallest->estimate.memory_bytes)
         smallest = layout;
-      if (layout.estimate.fits) fitting.push_back({layout, times_.at_least(layout.parameters)});
     }
     if (fitting.empty()) return *smallest;
     std::stable_sort(fitting.begin(), fitting.end(), [](const Candidate& a, const Candidate& b) {
       return a.at_least < b.at_least;
     });
-    Layout* best = nullptr;
-    for (auto& [layout, at_least] : fitting) {
-      if (best != nullptr && at_least >= best->estimate.time.step()) break;
-      add_times(layout.estimate, layout.parameters, hardware_, times_);
-      if (best == nullptr || layout.estimate.time.step() < best->estimate.time.step())
-        best = &layout;
+    Candidate* best = nullptr;
+    StepTime best_time;
+    for (Candidate& candidate : fitting) {
+      if (best != nullptr && candidate.at_least >= best_time.step()) break;
+      const StepTime time = times_.of(candidate.layout.parameters);
+      if (best != nullptr && time.step() >= best_time.step()) continue;
+      best = &candidate;
+      best_time = time;
     }
-    return std::move(*best);
+    add(best->layout, best_time);
+    return std::move(best->layout);
   }
 
  private:
+  void add(Layout& layout, const StepTime& time) const {
+    add_times(layout.estimate, time, layout.parameters, hardware_, run_);
+  }
+
   const config::HardwareParameters& hardware_;
+  RunFigures run_;
   LayoutMemory memory_;
   StepTimes times_;
 };
@@ -335,7 +345,7 @@ std::vector<Layout> layouts(const config::Parameters& parameters,
                 fmt::format("plan.ranks = {}: 1 to {} devices can be planned for", ranks,
                             with_commas(kMostRanks)),
                 Met::by_every_rank);
-  Estimates estimates(hardware);
+  Estimates estimates(base, hardware);
   std::vector<Layout> all;
   for (config::Parameters& p : legal_layouts(base, ranks))
     all.push_back(p.parallel.pipeline > 1 && leaves_schedule_open(parameters)
