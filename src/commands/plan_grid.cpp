@@ -200,6 +200,15 @@ std::string reasons(const Shown& shown, report::Format format) {
   return table.num_rows() > 0 ? table.print(format) : "";
 }
 
+/// plan::describe_layout in lines of at most a hundred columns.
+std::string in_lines(std::string text) {
+  constexpr std::size_t kColumns = 100;
+  if (text.size() <= kColumns) return text;
+  const std::size_t comma = text.rfind(", ", kColumns - 1);
+  if (comma != std::string::npos) text[comma + 1] = '\n';
+  return text;
+}
+
 /// How many do not fit, and the one that nearly does.
 std::string misses(const Shown& shown) {
   const std::int64_t fitting = num_fitting(shown.all);
@@ -210,7 +219,7 @@ std::string misses(const Shown& shown) {
   return fmt::format("{} layouts do not fit; the nearest needs {} GiB, {} too much:\n{}\n",
                      with_commas(std::ssize(shown.all) - fitting),
                      in_gib(nearest.estimate.memory_bytes), human_bytes(missing),
-                     plan::describe_layout(nearest.parameters));
+                     in_lines(plan::describe_layout(nearest.parameters)));
 }
 
 /// What stands in the columns of grids and schedules, up to what comes behind it.
@@ -256,8 +265,9 @@ std::string for_people(const Shown& shown, report::Format format) {
     text += "\nbehind the first, in % of its step\n\n" + why;
   if (const std::string why = misses(shown); !why.empty()) text += "\n" + why;
   if (format == report::Format::text)
-    text += fmt::format("\nthe first: {}{}\n\n{}", plan::describe_layout(best.parameters),
-                        headroom_of(best.estimate, shown.hardware), time_bar(best.estimate));
+    text +=
+        fmt::format("\nthe first:\n{}{}\n\n{}", in_lines(plan::describe_layout(best.parameters)),
+                    headroom_of(best.estimate, shown.hardware), time_bar(best.estimate));
   if (const std::string hours = describe_hours(best.parameters, best.estimate); !hours.empty())
     text += "\n" + hours + "\n";
   return text;

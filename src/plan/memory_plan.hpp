@@ -20,8 +20,8 @@ namespace espalier::plan {
 /// Pinned host memory through which a save fetches the optimizer's state from a GPU.
 constexpr std::int64_t kCheckpointPinnedBytes = std::int64_t{16} << 20;
 
-/// What resolved parameters say of activations, but for what the place in a pipeline decides: slots,
-/// stages and messages.
+/// What resolved parameters say of activations, but for what the place in a pipeline decides:
+/// slots, stages and messages.
 model::ActivationShape activation_shape(const config::Parameters& parameters,
                                         const parallel::GridShape& shape, device::Backend backend,
                                         int compute_capability);

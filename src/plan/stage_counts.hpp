@@ -58,9 +58,9 @@ class CountedStages {
 
 /// What a rank of a pipeline does once in a step, beside its passes: sums of gradients, update,
 /// norm, and what the first micro-batch spares by replacing gradients, but in products
-/// (StageCounts::of_first). It does not depend on micro-batch, recomputation or schedule. The kind: all blocks of the rank, and what stands at the
-/// ends of its stages. What is told of every tensor of the model to all ranks is that of a small
-/// model: it takes no longer for it.
+/// (StageCounts::of_first). It does not depend on micro-batch, recomputation or schedule. The kind:
+/// all blocks of the rank, and what stands at the ends of its stages. What is told of every tensor
+/// of the model to all ranks is that of a small model: on GPUs it takes no longer for it.
 class CountedUpdates {
  public:
   CountedUpdates(const config::Parameters& parameters, device::Backend backend,

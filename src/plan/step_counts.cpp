@@ -97,8 +97,8 @@ void drop_empty(StepCounts& counts) {
 RankCounts count_rank(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                       device::Backend backend, int compute_capability) {
   config::Parameters p = parameters;
-  p.training.global_batch_size = few_micro_batches(parameters, grid.shape()) *
-                                 p.training.micro_batch_size * grid.shape().data;
+  p.training.global_batch_size =
+      few_micro_batches(parameters, grid.shape()) * p.training.micro_batch_size * grid.shape().data;
   CountedRank rank(p, grid, backend, compute_capability);
   const train::StepModel model = rank.step_model();
   const std::int64_t counted = rank.batches().num_micro_batches;

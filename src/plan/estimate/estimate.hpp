@@ -65,10 +65,10 @@ bool leaves_schedule_open(const config::Parameters& parameters);
 /// equals the smaller one, then the others, the smallest first. The keys that a layout decides
 /// (parallel.tensor, data, pipeline, expert, stage_layers, zero_stage and sequence_parallel,
 /// training.micro_batch_size, memory.recompute) are not asked of the input; a pipeline has no fewer
-/// micro-batches than ranks. Where leaves_schedule_open, each has the fastest schedule of those that
-/// fit: 1f1b, zb-h1, zb-v, dualpipe-v, and interleaved and zb1p with 2 and 4 chunks or those of
-/// plan.chunks; else it has plan.schedule and chunks or those of [parallel], where these are legal,
-/// else 1f1b.
+/// micro-batches than ranks. Where leaves_schedule_open, each has the fastest schedule of those
+/// that fit: 1f1b, zb-h1, zb-v, dualpipe-v, and interleaved and zb1p with 2 and 4 chunks or those
+/// of plan.chunks; else it has plan.schedule and chunks or those of [parallel], where these are
+/// legal, else 1f1b.
 /// Sequence parallelism is on wherever it is legal, and ZeRO is stage 1 where there is one data
 /// rank, a pipeline, or experts over ranks. What is legal, config::resolve says. Throws Error
 /// (bad_configuration) where the input is wrong whatever the layout, and where the ranks have none,

@@ -282,8 +282,8 @@ class Estimates {
     return layout;
   }
 
-  /// With the schedule that is the fastest of those that fit, or with the one that needs least where
-  /// none fits.
+  /// With the schedule that is the fastest of those that fit, or with the one that needs least
+  /// where none fits.
   Layout with_best_schedule(const config::Parameters& p) {
     struct Candidate {
       Layout layout;

@@ -24,8 +24,8 @@ struct OperatorTimes {
 ///     power limit (sustained_share, of attention, too).
 ///   - its bytes at copy_gbs
 /// and the time in which the last wave writes its tiles, when nothing is left to hide it.
-/// Grouped products: FLOPs at the rate of tiles of 128 x 128, of which each expert's last one is half
-/// empty, or their bytes.
+/// Grouped products: FLOPs at the rate of tiles of 128 x 128, of which each expert's last one is
+/// half empty, or their bytes.
 /// Attention: the rate of long sequences, R S / (S + half), which is how the published tables run
 /// within 4 %, and less for narrow heads.
 /// Everything else: its bytes at kOperatorShare of copy_gbs.

@@ -28,8 +28,8 @@ bool is_of_update(std::string_view operation) {
   return operation == "adamw" || operation == "sums_of_squares";
 }
 
-/// Rows that each expert gets of a micro-batch, from all ranks that share the experts, if all get as
-/// many.
+/// Rows that each expert gets of a micro-batch, from all ranks that share the experts, if all get
+/// as many.
 double rows_of_expert(const config::Parameters& p) {
   if (!config::has_experts(p.model)) return 0.0;
   const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
