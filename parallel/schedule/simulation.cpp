@@ -14,9 +14,11 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 
 class Run {
  public:
-  Run(const Program& program, const Durations& durations)
+  /// `keeps`: what is computed when, and what is live, and not only how long it takes.
+  Run(const Program& program, const Durations& durations, bool keeps)
       : program_(program),
         durations_(durations),
+        keeps_(keeps),
         now_(program.ranks.size(), 0.0),
         at_(program.ranks.size(), 0) {
     const auto stages = static_cast<std::size_t>(program.placement.num_stages());
@@ -99,9 +101,10 @@ class Run {
     RankSimulation& r = result_.ranks[rank];
     const double begin = now_[rank], time = duration_of(a);
     now_[rank] += time;
+    r.busy += time;
+    if (!keeps_) return;
     const double weights = makes_weight_gradients(a) ? now_[rank] - weights_of(a) : now_[rank];
     r.actions.push_back({a, begin, now_[rank], weights});
-    r.busy += time;
     if (is_forward(a)) keep(r, begin, 1, 0);
     if (a.kind == ActionKind::backward_inputs) keep(r, begin, 0, 1);
     if (a.kind == ActionKind::backward_weights) keep(r, now_[rank], -1, -1);
@@ -172,6 +175,7 @@ class Run {
 
   const Program& program_;
   const Durations& durations_;
+  bool keeps_;
   Simulation result_;
   std::vector<double> now_;
   std::vector<std::size_t> at_;
@@ -215,7 +219,13 @@ std::string Simulation::describe_deadlock() const {
 }
 
 Simulation simulate(const Program& program, const Durations& durations) {
-  return Run(program, durations).run();
+  return Run(program, durations, true).run();
+}
+
+double makespan_of(const Program& program, const Durations& durations) {
+  const Simulation simulation = Run(program, durations, false).run();
+  ESPALIER_ASSERT(simulation.deadlock.empty(), "{}", simulation.describe_deadlock());
+  return simulation.makespan;
 }
 
 Simulation simulate(const Schedule& schedule, const Durations& durations) {

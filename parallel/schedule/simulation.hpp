@@ -70,6 +70,8 @@ struct Simulation {
 /// its receive and its send are both posted, and neither end is done before it has. What comes to
 /// its end here does so with any implementation of messages.
 Simulation simulate(const Program& program, const Durations& durations);
+/// Its makespan alone, which is sooner known. Of a program that comes to its end.
+double makespan_of(const Program& program, const Durations& durations);
 /// Of the schedule lowered with the buffers that it needs.
 Simulation simulate(const Schedule& schedule, const Durations& durations);
 

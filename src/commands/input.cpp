@@ -57,6 +57,32 @@ void resolve_or_tell_all(config::Parameters& parameters, const CommandLine& line
   }
 }
 
+/// A plan of grids has the schedule that the input names, and chooses where it names none. What it
+/// names is seen by another default, which it then replaces.
+void choose_planned_schedule(const std::string& text, const std::string& name,
+                             const CommandLine& line, config::Parameters& parameters) {
+  constexpr const char* kAnother = "gpipe";
+  config::Parameters other;
+  other.plan.schedule = other.parallel.schedule = kAnother;
+  other.parallel.chunks = -1;
+  static_cast<void>(io::read_parameters_noting(text, name, line.overrides, other));
+  const auto names = [](const auto& value, const auto& default_value, const auto& with_another) {
+    return value != default_value || with_another == value;
+  };
+  const config::Parameters unsaid;
+  if (names(parameters.plan.schedule, unsaid.plan.schedule, other.plan.schedule)) {
+    if (parameters.plan.schedule != unsaid.plan.schedule) return;
+    parameters.parallel.schedule = unsaid.parallel.schedule;
+    parameters.parallel.chunks = unsaid.parallel.chunks;
+    return;
+  }
+  if (!names(parameters.parallel.schedule, unsaid.parallel.schedule, other.parallel.schedule) &&
+      !names(parameters.parallel.chunks, unsaid.parallel.chunks, other.parallel.chunks))
+    return;
+  parameters.plan.schedule = parameters.parallel.schedule;
+  parameters.plan.chunks = parameters.parallel.chunks;
+}
+
 config::Parameters read_by_rank_0(const CommandLine& line, int job_ranks) {
   config::Parameters parameters;
   std::error_code ignored;
@@ -87,6 +113,7 @@ config::Parameters read_by_rank_0(const CommandLine& line, int job_ranks) {
     parameters.model = train::model_of_weights(weights);
     io::read_parameters(text, name, line.overrides, parameters);
   }
+  if (line.command->name == "plan grid") choose_planned_schedule(text, name, line, parameters);
   if (parameters.run.name.empty())
     parameters.run.name = std::filesystem::path(line.input_file).stem().string();
   if (!line.command->takes_checkpoint) return parameters;

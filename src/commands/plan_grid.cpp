@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "commands/plan_output.hpp"
+#include "config/grid.hpp"
 #include "io/output_file.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "plan/estimate/run_input.hpp"
@@ -30,25 +31,51 @@ std::string grid_of(const Parameters& p) {
   return plan::short_grid(p) + (split ? "" : "*");
 }
 
+/// "zb1p 2": with the chunks of a rank where there are several; empty without a pipeline.
+std::string schedule_of(const Parameters& p) {
+  if (p.parallel.pipeline == 1) return {};
+  const int chunks = config::num_chunks(p.parallel);
+  return chunks > 1 ? fmt::format("{} {}", p.parallel.schedule, chunks) : p.parallel.schedule;
+}
+
+std::string grid_and_schedule(const Parameters& p) {
+  const std::string schedule = schedule_of(p);
+  return grid_of(p) + (schedule.empty() ? "" : ", " + schedule);
+}
+
 std::int64_t num_fitting(const std::vector<Layout>& all) {
   return std::count_if(all.begin(), all.end(), [](const Layout& l) { return l.estimate.fits; });
 }
 
 /// The layouts on one kind of device, and how many of them are shown.
 struct Shown {
+  const Parameters& asked;
   const HardwareParameters& hardware;
   const std::vector<Layout>& all;
   std::size_t rows;
+  /// Whether one of the layouts that are shown is so.
+  bool any(auto is_so) const {
+    return std::any_of(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(rows),
+                       [&](const Layout& layout) { return is_so(layout.parameters.parallel); });
+  }
 };
 
 /// For programs: a row for each layout with everything.
 Table wide_table() {
-  std::vector<report::Column> columns = {
-      {"number", ""},           {"device", ""},        {"ranks", ""},
-      {"tensor", ""},           {"data", ""},          {"pipeline", ""},
-      {"expert", ""},           {"schedule", ""},      {"sequence_parallel", ""},
-      {"micro_batch_size", ""}, {"micro_batches", ""}, {"recompute", ""},
-      {"zero_stage", ""}};
+  std::vector<report::Column> columns = {{"number", ""},
+                                         {"device", ""},
+                                         {"ranks", ""},
+                                         {"tensor", ""},
+                                         {"data", ""},
+                                         {"pipeline", ""},
+                                         {"expert", ""},
+                                         {"schedule", ""},
+                                         {"chunks", ""},
+                                         {"sequence_parallel", ""},
+                                         {"micro_batch_size", ""},
+                                         {"micro_batches", ""},
+                                         {"recompute", ""},
+                                         {"zero_stage", ""}};
   for (report::Column& column : estimate_columns()) columns.push_back(std::move(column));
   columns.push_back({"why_slower", ""});
   return Table(std::move(columns));
@@ -69,6 +96,7 @@ void add_wide_rows(Table& table, const Shown& shown) {
                              integer(p.parallel.pipeline),
                              integer(p.parallel.expert),
                              p.parallel.pipeline > 1 ? p.parallel.schedule : "",
+                             integer(p.parallel.pipeline > 1 ? config::num_chunks(p.parallel) : 1),
                              p.parallel.sequence_parallel ? "yes" : "no",
                              integer(p.training.micro_batch_size),
                              integer(num_micro_batches(p)),
@@ -81,27 +109,39 @@ void add_wide_rows(Table& table, const Shown& shown) {
 }
 
 std::string results(const Shown& shown, report::Format format) {
-  Table table({{"number", "#"},
-               {"grid", "grid"},
-               {"micro_batch_size", "micro"},
-               {"recompute", "recompute"},
-               {"zero_stage", "ZeRO"},
-               {"memory_gib", "GiB"},
-               {"step_seconds", "step, s"},
-               {"tokens_per_second", "tokens/s"},
-               {"mfu_causal", "MFU %"},
-               {"mfu_full", "full %"},
-               {"hours", "hours"},
-               {"device_hours", "device-h"}});
+  const bool has_pipeline =
+      shown.any([](const config::ParallelParameters& g) { return g.pipeline > 1; });
+  // In text, the room of a column that says the same of all.
+  const bool has_stages = !has_pipeline || shown.any([](const config::ParallelParameters& g) {
+    return g.zero_stage != 1;
+  });
+  std::vector<report::Column> columns = {{"number", "#"}, {"grid", "grid"}};
+  if (has_pipeline) columns.push_back({"schedule", "schedule"});
+  columns.insert(columns.end(), {{"micro_batch_size", "micro"}, {"recompute", "recompute"}});
+  if (has_stages) columns.push_back({"zero_stage", "ZeRO"});
+  columns.insert(columns.end(), {{"memory_gib", "GiB"},
+                                 {"step_seconds", "step, s"},
+                                 {"tokens_per_second", "tokens/s"},
+                                 {"mfu_causal", "MFU %"},
+                                 {"mfu_full", "full %"},
+                                 {"hours", "hours"}});
+  // A line has no room for it beside the schedules.
+  if (!has_pipeline) columns.push_back({"device_hours", "device-h"});
+  Table table(std::move(columns));
   for (std::size_t i = 0; i < shown.rows; ++i) {
     const plan::Estimate& e = shown.all[i].estimate;
     const Parameters& p = shown.all[i].parameters;
-    table.add({Cell(static_cast<double>(i + 1), std::to_string(i + 1)), grid_of(p),
-               count_cell(static_cast<double>(p.training.micro_batch_size)), p.memory.recompute,
-               count_cell(static_cast<double>(p.parallel.zero_stage)),
-               Cell(static_cast<double>(e.memory_bytes), in_gib(e.memory_bytes)),
-               seconds_cell(e.step()), count_cell(e.tokens_per_second), percent_cell(e.mfu_causal),
-               percent_cell(e.mfu_full), hours_cell(e.hours), hours_cell(e.device_hours())});
+    std::vector<Cell> row{Cell(static_cast<double>(i + 1), std::to_string(i + 1)), grid_of(p)};
+    if (has_pipeline) row.emplace_back(schedule_of(p));
+    row.push_back(count_cell(static_cast<double>(p.training.micro_batch_size)));
+    row.emplace_back(p.memory.recompute);
+    if (has_stages) row.push_back(count_cell(static_cast<double>(p.parallel.zero_stage)));
+    row.insert(row.end(),
+               {Cell(static_cast<double>(e.memory_bytes), in_gib(e.memory_bytes)),
+                seconds_cell(e.step()), count_cell(e.tokens_per_second), percent_cell(e.mfu_causal),
+                percent_cell(e.mfu_full), hours_cell(e.hours)});
+    if (!has_pipeline) row.push_back(hours_cell(e.device_hours()));
+    table.add(std::move(row));
   }
   return table.print(format);
 }
@@ -160,37 +200,58 @@ std::string reasons(const Shown& shown, report::Format format) {
   return table.num_rows() > 0 ? table.print(format) : "";
 }
 
+/// plan::describe_layout in lines of at most a hundred columns.
+std::string in_lines(std::string text) {
+  constexpr std::size_t kColumns = 100;
+  if (text.size() <= kColumns) return text;
+  const std::size_t comma = text.rfind(", ", kColumns - 1);
+  if (comma != std::string::npos) text[comma + 1] = '\n';
+  return text;
+}
+
 /// How many do not fit, and the one that nearly does.
 std::string misses(const Shown& shown) {
   const std::int64_t fitting = num_fitting(shown.all);
   if (fitting == std::ssize(shown.all)) return {};
   const Layout& nearest = shown.all[static_cast<std::size_t>(fitting)];
-  return fmt::format("{} layouts do not fit; the nearest needs {} GiB:\n{}\n",
+  const double missing = static_cast<double>(nearest.estimate.memory_bytes) -
+                         shown.hardware.memory_gib * static_cast<double>(1 << 30);
+  return fmt::format("{} layouts do not fit; the nearest needs {} GiB, {} too much:\n{}\n",
                      with_commas(std::ssize(shown.all) - fitting),
-                     in_gib(nearest.estimate.memory_bytes),
-                     plan::describe_layout(nearest.parameters));
+                     in_gib(nearest.estimate.memory_bytes), human_bytes(missing),
+                     in_lines(plan::describe_layout(nearest.parameters)));
 }
 
-/// What stands in the column of grids.
+/// What stands in the columns of grids and schedules, up to what comes behind it.
 std::string legend_of(const Shown& shown) {
-  const auto any = [&](auto has) {
-    return std::any_of(shown.all.begin(),
-                       shown.all.begin() + static_cast<std::ptrdiff_t>(shown.rows),
-                       [&](const Layout& layout) { return has(layout.parameters.parallel); });
-  };
-  std::string text = "grid: tensor x data ranks";
-  if (any([](const config::ParallelParameters& g) { return g.pipeline > 1; }))
-    text = "grid: tensor x data x pipeline ranks";
-  if (any([](const config::ParallelParameters& g) { return g.expert > 1; }))
+  const bool has_pipeline =
+      shown.any([](const config::ParallelParameters& g) { return g.pipeline > 1; });
+  std::string text =
+      has_pipeline ? "grid: tensor x data x pipeline ranks" : "grid: tensor x data ranks";
+  if (shown.any([](const config::ParallelParameters& g) { return g.expert > 1; }))
     text += ", e those that share experts";
-  return text;
+  if (has_pipeline) {
+    text += plan::leaves_schedule_open(shown.asked)
+                ? ";\nschedule of a pipeline, with the chunks of a rank: the fastest that fits;\n"
+                : ";\nschedule of a pipeline: the one that is asked for, else 1f1b;\n";
+    return text;
+  }
+  return text + "; ";
+}
+
+/// "33.3 of 178.3 GiB of a device are left", in a line of its own.
+std::string headroom_of(const plan::Estimate& e, const HardwareParameters& hardware) {
+  if (hardware.memory_gib <= 0.0) return {};
+  return fmt::format("\n{:.1f} of {:.1f} GiB of a device are left",
+                     hardware.memory_gib - static_cast<double>(e.memory_bytes) / (1 << 30),
+                     hardware.memory_gib);
 }
 
 std::string for_people(const Shown& shown, report::Format format) {
   const Layout& best = shown.all.front();
   std::string text = fmt::format(
       "{}\n\non {}: {} layouts fit, the fastest first\n"
-      "({}; full: MFU with attention counted whole)\n\n",
+      "({}full: MFU with attention counted whole)\n\n",
       describe_run(best.parameters), describe_devices(best.estimate.ranks, shown.hardware),
       with_commas(num_fitting(shown.all)), legend_of(shown));
   text += results(shown, format);
@@ -204,8 +265,9 @@ std::string for_people(const Shown& shown, report::Format format) {
     text += "\nbehind the first, in % of its step\n\n" + why;
   if (const std::string why = misses(shown); !why.empty()) text += "\n" + why;
   if (format == report::Format::text)
-    text += fmt::format("\nthe first, {}:\n\n{}", plan::describe_layout(best.parameters),
-                        time_bar(best.estimate));
+    text +=
+        fmt::format("\nthe first:\n{}{}\n\n{}", in_lines(plan::describe_layout(best.parameters)),
+                    headroom_of(best.estimate, shown.hardware), time_bar(best.estimate));
   if (const std::string hours = describe_hours(best.parameters, best.estimate); !hours.empty())
     text += "\n" + hours + "\n";
   return text;
@@ -228,7 +290,7 @@ std::string planned(const Parameters& parameters) {
     // All rows are those that do not fit, too, where a program reads them.
     const std::size_t there =
         is_for_people ? static_cast<std::size_t>(num_fitting(all)) : all.size();
-    const Shown shown{hardware, all, limit == 0 ? there : std::min(there, limit)};
+    const Shown shown{parameters, hardware, all, limit == 0 ? there : std::min(there, limit)};
     if (is_for_people)
       text += (text.empty() ? "" : "\n\n") + for_people(shown, format);
     else
@@ -236,7 +298,8 @@ std::string planned(const Parameters& parameters) {
     for (std::size_t i = 0; i < shown.rows && all[i].estimate.fits; ++i)
       bars.push_back(
           {fmt::format("{}: {}, micro-batch {}, {}, ZeRO-{}", hardware.name,
-                       grid_of(all[i].parameters), all[i].parameters.training.micro_batch_size,
+                       grid_and_schedule(all[i].parameters),
+                       all[i].parameters.training.micro_batch_size,
                        all[i].parameters.memory.recompute, all[i].parameters.parallel.zero_stage),
            all[i].estimate});
     if (parameters.plan.write.empty()) continue;

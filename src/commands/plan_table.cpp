@@ -25,7 +25,8 @@ constexpr auto kCompareKeys = keys("device", "ranks", "checkpoint_minutes", "for
 constexpr auto kMemoryKeys = keys("device", "ranks", "format", "plot");
 constexpr auto kTimeKeys =
     keys("device", "ranks", "hours", "checkpoint_minutes", "rows", "format", "plot");
-constexpr auto kGridKeys = kSearchKeys;
+constexpr auto kGridKeys = keys("device", "ranks", "hours", "checkpoint_minutes", "rows", "format",
+                                "plot", "write", "write_row", "schedule", "chunks");
 constexpr auto kScheduleKeys =
     keys("schedule", "pipeline", "micro_batches", "chunks", "schedule_times", "format", "plot");
 constexpr auto kCampaignKeys =
@@ -181,15 +182,19 @@ const std::array kPlanCommands = {
         .summary = "every layout of a run on a number of devices, the fastest first",
         .details =
             "Lays the run out on plan.ranks devices in every way that train accepts: tensor x\n"
-            "data ranks, micro-batch, memory.recompute and ZeRO stage, which the input need not\n"
-            "name. Those that fit come first, the fastest first, with the memory of the rank\n"
-            "that needs most, time of a step, tokens/s, MFU, hours and device-hours of the run;\n"
-            "then where the time goes, why each comes behind the first, and what nearly fits.\n"
+            "data x pipeline ranks, experts over ranks, micro-batch, memory.recompute and ZeRO\n"
+            "stage, which the input need not name. Those that fit come first, the fastest first,\n"
+            "with the memory of the rank that needs most, time of a step, tokens/s, MFU, hours\n"
+            "and device-hours of the run; then where the time goes, why each comes behind the\n"
+            "first, and what nearly fits. A pipeline gets the schedule that is the fastest of\n"
+            "those that fit, unless the input names parallel.schedule: then it has that one.\n"
             "\n"
             "  --device NAME        of inputs/devices, or a file with a [hardware] table\n"
             "  plan.ranks=N         devices of the job; 0: as many as [parallel] says\n"
             "  plan.rows=N          layouts that are listed; 0: all, in csv and json also those\n"
             "                       that do not fit\n"
+            "  plan.schedule=NAME   this schedule of a pipeline, with plan.chunks, where it is\n"
+            "                       legal, else 1f1b; all: the fastest, whatever the input names\n"
             "  plan.hours=H         says whether the first ends in that time\n"
             "  --format FORMAT      text, csv, markdown or json\n"
             "  --plot FILE.svg      a bar for each layout; a new file\n"

@@ -59,11 +59,6 @@ std::vector<TrainingMemory::Line> host_lines(const config::Parameters& p,
   return lines;
 }
 
-/// Whether updates go on while a checkpoint is written, and do not wait for it.
-bool saves_copy(const config::CheckpointParameters& p) {
-  return p.staging == "copy" && (p.interval > 0 || p.interval_minutes > 0.0);
-}
-
 }  // namespace
 
 std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
@@ -104,6 +99,10 @@ std::int64_t library_bytes(const config::Parameters& p, const parallel::GridShap
   std::int64_t bytes = 0;
   for (const TrainingMemory::Line& line : library_lines(p, shape, room)) bytes += line.bytes;
   return bytes;
+}
+
+bool saves_copy(const config::CheckpointParameters& p) {
+  return p.staging == "copy" && (p.interval > 0 || p.interval_minutes > 0.0);
 }
 
 std::int64_t save_copy_bytes(const config::Parameters& p, const TrainingMemory& memory) {

@@ -37,6 +37,8 @@ std::int64_t library_bytes(const config::Parameters& parameters, const parallel:
 /// The parts of library_bytes by name; what no plan can know says that it is a guess.
 std::vector<TrainingMemory::Line> library_lines(const config::Parameters& parameters,
                                                 const parallel::GridShape& shape, const Room& room);
+/// Whether updates go on while a checkpoint is written, and do not wait for it.
+bool saves_copy(const config::CheckpointParameters& parameters);
 /// What a save may copy into host memory at most: the optimizer's state, if updates go on while it
 /// is written (checkpoint.interval or interval_minutes, with checkpoint.staging = "copy"); else 0.
 std::int64_t save_copy_bytes(const config::Parameters& parameters, const TrainingMemory& memory);

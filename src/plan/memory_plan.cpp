@@ -25,6 +25,23 @@ std::vector<device::Arena> planning_arenas() {
 
 }  // namespace
 
+model::ActivationShape activation_shape(const config::Parameters& p,
+                                        const parallel::GridShape& shape, device::Backend backend,
+                                        int compute_capability) {
+  return {.micro_batch_size = p.training.micro_batch_size,
+          .sequence_length = p.training.sequence_length,
+          .loss_chunk_tokens = p.training.loss_chunk_tokens,
+          .tensor_size = shape.tensor,
+          .splits_tokens = p.parallel.sequence_parallel && shape.tensor > 1,
+          .training = true,
+          .on_gpu = backend != device::Backend::host,
+          .recompute = recompute_mix(p, shape, backend, compute_capability),
+          .attention = kernels::attention_provider_from_name(p.device.attention),
+          .compute_capability = compute_capability,
+          .documents = p.data.document_mask,
+          .experts = model::ExpertOptions::of(p)};
+}
+
 TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::ProcessGrid& place,
                                device::Backend backend, int compute_capability,
                                std::vector<device::Arena> arenas)
@@ -42,24 +59,12 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
   const int pipeline_rank = grid.pipeline_rank();
   const pipeline::RankProgram evaluation =
       train::forward_program(placement, train::forward_group(placement), pipeline_rank);
-  const model::ActivationShape shape{
-      .micro_batch_size = p.training.micro_batch_size,
-      .sequence_length = p.training.sequence_length,
-      .loss_chunk_tokens = p.training.loss_chunk_tokens,
-      .tensor_size = grid.shape().tensor,
-      .splits_tokens = p.parallel.sequence_parallel && grid.shape().tensor > 1,
-      .training = true,
-      .on_gpu = backend != device::Backend::host,
-      .recompute = recompute_mix(p, grid.shape(), backend, compute_capability),
-      .attention = kernels::attention_provider_from_name(p.device.attention),
-      .compute_capability = compute_capability,
-      .documents = p.data.document_mask,
-      .num_slots = program.buffers.slots,
-      .experts = model::ExpertOptions::of(p),
-      .num_weight_slots = program.buffers.weight_slots,
-      .chunks = assignment.of_rank(pipeline_rank),
-      .messages = model::MessageCounts::of(program, placement)
-                      .join(model::MessageCounts::of(evaluation, placement))};
+  model::ActivationShape shape = activation_shape(p, grid.shape(), backend, compute_capability);
+  shape.num_slots = program.buffers.slots;
+  shape.num_weight_slots = program.buffers.weight_slots;
+  shape.chunks = assignment.of_rank(pipeline_rank);
+  shape.messages = model::MessageCounts::of(program, placement)
+                       .join(model::MessageCounts::of(evaluation, placement));
   weights = std::make_unique<model::Weights>(architecture, grid, dtype, weight_arena,
                                              &gradient_arena, shape.splits_tokens, assignment);
   activations =

@@ -20,6 +20,12 @@ namespace espalier::plan {
 /// Pinned host memory through which a save fetches the optimizer's state from a GPU.
 constexpr std::int64_t kCheckpointPinnedBytes = std::int64_t{16} << 20;
 
+/// What resolved parameters say of activations, but for what the place in a pipeline decides:
+/// slots, stages and messages.
+model::ActivationShape activation_shape(const config::Parameters& parameters,
+                                        const parallel::GridShape& shape, device::Backend backend,
+                                        int compute_capability);
+
 /// Every large buffer of a rank that trains, laid out in one arena for each kind. Made twice by the
 /// same constructor: planned (no memory, only sizes) and backed with exactly the planned sizes. The
 /// memory plan is therefore exact for the arenas, for any rank of any grid, on one process. On a

@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,16 @@ struct RankCounts {
 /// micro-batches as the schedule allows. Messages between stages are the group "pipeline".
 RankCounts count_rank(const config::Parameters& parameters, const parallel::ProcessGrid& grid,
                       device::Backend backend = device::Backend::host, int compute_capability = 0);
+
+/// As few micro-batches as the schedule allows, a second one among them where there is one: the
+/// first replaces what gradients hold.
+std::int64_t few_micro_batches(const config::Parameters& parameters,
+                               const parallel::GridShape& shape);
+/// By chunk, the micro-batch of a rank that shows what its passes take: one whose backward pass is
+/// divided where the schedule divides some, and, of several, not the first one, whose gradients
+/// replace what is there.
+std::vector<int> shown_micro_batches(std::span<const pipeline::Action> actions,
+                                     const pipeline::Placement& placement);
 
 /// A table of operations and collectives, largest first.
 std::string describe(const StepCounts& counts);

@@ -28,16 +28,15 @@ double peak_tflops(const config::Parameters& p, const config::HardwareParameters
   return peak > 0.0 ? peak : bf16 ? h.product_bf16_tflops : h.product_fp32_tflops;
 }
 
-void add_checkpoints(Estimate& e, const config::Parameters& p,
-                     const config::HardwareParameters& h) {
+void add_checkpoints(Estimate& e, const config::Parameters& p, const config::HardwareParameters& h,
+                     std::int64_t num_parameters) {
   const double step = e.time.step() + e.input;
   e.checkpoint_interval = p.checkpoint.interval > 0
                               ? static_cast<double>(p.checkpoint.interval) * step
                               : 60.0 * p.plan.checkpoint_minutes;
   if (e.checkpoint_interval <= 0.0) return;
-  const double parameters =
-      static_cast<double>(model::Architecture::from(p.model).num_parameters());
-  const double bytes = kBytesPerParameter * parameters / static_cast<double>(e.ranks);
+  const double bytes =
+      kBytesPerParameter * static_cast<double>(num_parameters) / static_cast<double>(e.ranks);
   const double writers = static_cast<double>(std::min(h.devices_per_node, e.ranks));
   const double write_rate = h.storage_gbs * kGb / writers;
   const double fetch_rate =
@@ -52,17 +51,22 @@ void add_checkpoints(Estimate& e, const config::Parameters& p,
 
 }  // namespace
 
-void add_times(Estimate& e, const config::Parameters& p, const config::HardwareParameters& h) {
-  e.time = predict_step(p, h);
+RunFigures RunFigures::of(const config::Parameters& p) {
+  const auto architecture = model::Architecture::from(p.model);
+  return {.num_parameters = architecture.num_parameters(),
+          .flops = flops_per_token(architecture, static_cast<double>(p.training.sequence_length))};
+}
+
+void add_times(Estimate& e, const StepTime& time, const config::Parameters& p,
+               const config::HardwareParameters& h, const RunFigures& run) {
+  e.time = time;
   const double tokens = static_cast<double>(tokens_per_step(p));
   e.input = 4.0 * tokens / static_cast<double>(p.parallel.data) / (kCachedFileGbs * kGb);
-  add_checkpoints(e, p, h);
+  add_checkpoints(e, p, h, run.num_parameters);
   e.tokens_per_second = tokens / e.step();
-  const FlopsPerToken flops = flops_per_token(model::Architecture::from(p.model),
-                                              static_cast<double>(p.training.sequence_length));
   if (const double peak = peak_tflops(p, h) * 1e12 * static_cast<double>(e.ranks); peak > 0.0) {
-    e.mfu_causal = e.tokens_per_second * flops.causal_attention / peak;
-    e.mfu_full = e.tokens_per_second * flops.full_attention / peak;
+    e.mfu_causal = e.tokens_per_second * run.flops.causal_attention / peak;
+    e.mfu_full = e.tokens_per_second * run.flops.full_attention / peak;
   }
   e.hours = static_cast<double>(p.training.steps) * e.step() / 3600.0;
 }
@@ -71,7 +75,8 @@ Estimate estimate(const config::Parameters& asked, const config::HardwareParamet
   const config::Parameters parameters = chosen_for(asked, hardware);
   LayoutMemory memory(hardware);
   Estimate result = memory.of(parameters);
-  add_times(result, parameters, hardware);
+  add_times(result, predict_step(parameters, hardware), parameters, hardware,
+            RunFigures::of(parameters));
   return result;
 }
 

@@ -57,12 +57,18 @@ struct Layout {
   config::Parameters parameters;  ///< resolved: grid, micro-batch, recompute, ZeRO
   Estimate estimate;              ///< without its times where it does not fit
 };
+/// Whether plans choose the schedule of a pipeline: plan.schedule = "all", and [parallel] says
+/// nothing of it (1f1b, which is what it has then, is nothing).
+bool leaves_schedule_open(const config::Parameters& parameters);
 /// Every legal layout of the run (tensor x data x pipeline, experts over ranks, micro-batch,
 /// recompute, ZeRO stage) on that many devices: those that fit first, the fastest first and of
 /// equals the smaller one, then the others, the smallest first. The keys that a layout decides
 /// (parallel.tensor, data, pipeline, expert, stage_layers, zero_stage and sequence_parallel,
-/// training.micro_batch_size, memory.recompute) are not asked of the input; a pipeline has
-/// parallel.schedule and chunks where these fit, else 1f1b, and no fewer micro-batches than ranks.
+/// training.micro_batch_size, memory.recompute) are not asked of the input; a pipeline has no fewer
+/// micro-batches than ranks. Where leaves_schedule_open, each has the fastest schedule of those
+/// that fit: 1f1b, zb-h1, zb-v, dualpipe-v, and interleaved and zb1p with 2 and 4 chunks or those
+/// of plan.chunks; else it has plan.schedule and chunks or those of [parallel], where these are
+/// legal, else 1f1b.
 /// Sequence parallelism is on wherever it is legal, and ZeRO is stage 1 where there is one data
 /// rank, a pipeline, or experts over ranks. What is legal, config::resolve says. Throws Error
 /// (bad_configuration) where the input is wrong whatever the layout, and where the ranks have none,

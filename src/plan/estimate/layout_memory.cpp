@@ -4,6 +4,7 @@
 
 #include "base/integers.hpp"
 #include "config/grid.hpp"
+#include "model/stage_assignment.hpp"
 #include "plan/pipeline_kinds.hpp"
 #include "plan/recompute_budget.hpp"
 #include "train/step/programs.hpp"
@@ -38,52 +39,83 @@ Estimate LayoutMemory::of(const config::Parameters& p) {
   const Room room = room_on(hardware_);
   Estimate result;
   result.ranks = shape.size();
-  result.library_bytes = library_bytes(p, shape, room);
-  for (const int rank : largest_of_each_kind(p, shape))
-    result.memory_bytes =
-        std::max(result.memory_bytes,
-                 state_bytes(p, rank) + activation_bytes(p, rank) + result.library_bytes);
+  const auto [libraries, is_new] =
+      libraries_.try_emplace({p.parallel.tensor, p.parallel.data, p.parallel.expert,
+                              p.parallel.sequence_parallel, config::num_chunks(p.parallel)},
+                             0);
+  if (is_new) libraries->second = library_bytes(p, shape, room);
+  result.library_bytes = libraries->second;
+  result.memory_bytes = rank_bytes(p) + result.library_bytes;
   result.fits = room.free_bytes == 0 || result.memory_bytes <= room.free_bytes;
   return result;
 }
 
-std::int64_t LayoutMemory::state_bytes(const config::Parameters& p, int pipeline_rank) {
-  const config::ParallelParameters& grid = p.parallel;
-  const auto [known, is_new] =
-      states_.try_emplace(fmt::format("{} {} {} {} {} {} {} {} {}", grid.tensor, grid.data,
-                                      grid.pipeline, grid.expert, grid.schedule, grid.chunks,
-                                      grid.zero_stage, grid.sequence_parallel, pipeline_rank),
-                          0);
-  if (!is_new) return known->second;
+std::int64_t LayoutMemory::rank_bytes(const config::Parameters& p) {
+  if (!has_blocks_alike(p)) return planned_rank_bytes(p);
   const parallel::GridShape shape = shape_of(p);
-  for (const int rank : parallel::corner_ranks(shape)) {
-    if (rank / shape.stage_size() != pipeline_rank) continue;
-    const TrainingMemory plan = TrainingMemory::planned(p, {shape, rank}, backend_of(hardware_),
-                                                        narrow<int>(hardware_.compute_capability));
-    std::int64_t bytes = plan.weight_arena.used_bytes() + plan.gradient_arena.used_bytes() +
-                         plan.optimizer_arena.used_bytes();
-    if (backend_of(hardware_) == device::Backend::host) bytes += save_copy_bytes(p, plan);
-    known->second = std::max(known->second, bytes);
+  const device::Backend backend = backend_of(hardware_);
+  const int capability = narrow<int>(hardware_.compute_capability);
+  const auto [state, new_state] =
+      states_.try_emplace({p.parallel.tensor, p.parallel.data, p.parallel.expert,
+                           p.parallel.sequence_parallel, p.parallel.zero_stage});
+  if (new_state) state->second.emplace(p, backend, capability);
+  const auto [activations, new_activations] =
+      activations_.try_emplace({p.parallel.tensor, p.parallel.expert, p.parallel.sequence_parallel,
+                                p.training.micro_batch_size, p.memory.recompute});
+  if (new_activations) activations->second.emplace(p, backend, capability);
+
+  const auto [ranks, new_ranks] =
+      ranks_.try_emplace({p.parallel.schedule, p.parallel.pipeline, p.parallel.chunks});
+  if (new_ranks) {
+    const model::StageAssignment assignment =
+        model::assign_stages(model::Architecture::from(p.model), p);
+    for (int rank = 0; rank < shape.pipeline; ++rank) {
+      std::vector<StageKind>& stages = ranks->second.emplace_back();
+      for (const model::StageExtent& extent : assignment.of_rank(rank))
+        stages.push_back(StageKind::of(extent));
+    }
   }
-  return known->second;
+  const std::vector<RankBuffers>& buffers = buffers_of(p, shape);
+  std::int64_t most = 0;
+  for (int rank = 0; rank < shape.pipeline; ++rank) {
+    const std::vector<StageKind>& stages = ranks->second[static_cast<std::size_t>(rank)];
+    StageKind all;
+    for (const StageKind& stage : stages) {
+      all.num_layers += stage.num_layers;
+      all.has_embedding |= stage.has_embedding;
+      all.has_head |= stage.has_head;
+    }
+    most = std::max(most,
+                    state->second->of(all) +
+                        activations->second->of(stages, buffers[static_cast<std::size_t>(rank)]));
+  }
+  return most;
 }
 
-std::int64_t LayoutMemory::activation_bytes(const config::Parameters& p, int pipeline_rank) {
+const std::vector<RankBuffers>& LayoutMemory::buffers_of(const config::Parameters& p,
+                                                         const parallel::GridShape& shape) {
+  static const std::vector<RankBuffers> kOne(1);
+  if (shape.pipeline == 1) return kOne;
+  return buffers_.of(pipeline::schedule_from_name(p.parallel.schedule),
+                     {.ranks = shape.pipeline,
+                      .micro_batches = narrow<int>(train::num_micro_batches(p, shape)),
+                      .chunks = config::num_chunks(p.parallel)});
+}
+
+std::int64_t LayoutMemory::planned_rank_bytes(const config::Parameters& p) const {
   const parallel::GridShape shape = shape_of(p);
-  // Of a pipeline it matters how many micro-batches are under way.
-  const std::int64_t micro_batches = shape.pipeline == 1 ? 1 : train::num_micro_batches(p, shape);
-  const auto [known, is_new] = activations_.try_emplace(
-      fmt::format("{} {} {} {} {} {} {} {} {} {}", p.parallel.tensor, p.parallel.pipeline,
-                  p.parallel.expert, p.parallel.schedule, p.parallel.chunks,
-                  p.training.micro_batch_size, micro_batches, p.memory.recompute,
-                  p.parallel.sequence_parallel, pipeline_rank),
-      0);
-  if (!is_new) return known->second;
-  const TrainingMemory plan =
-      TrainingMemory::planned(p, {shape, parallel::rank_at(shape, {.pipeline = pipeline_rank})},
-                              backend_of(hardware_), narrow<int>(hardware_.compute_capability));
-  known->second = plan.activation_arena.used_bytes() + plan.context_bytes();
-  return known->second;
+  const std::vector<int> stages = largest_of_each_kind(p, shape);
+  std::int64_t most = 0;
+  for (const int rank : parallel::corner_ranks(shape)) {
+    const int stage = rank / shape.stage_size();
+    if (std::find(stages.begin(), stages.end(), stage) == stages.end()) continue;
+    const TrainingMemory plan = TrainingMemory::planned(p, {shape, rank}, backend_of(hardware_),
+                                                        narrow<int>(hardware_.compute_capability));
+    std::int64_t bytes = plan.total_bytes();
+    if (backend_of(hardware_) == device::Backend::host) bytes += save_copy_bytes(p, plan);
+    most = std::max(most, bytes);
+  }
+  return most;
 }
 
 }  // namespace espalier::plan

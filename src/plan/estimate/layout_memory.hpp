@@ -1,15 +1,20 @@
 #pragma once
 #include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "plan/estimate/estimate.hpp"
+#include "plan/flops.hpp"
 #include "plan/memory_fit.hpp"
+#include "plan/stage_memory.hpp"
 
 namespace espalier::plan {
 
-/// The memory of many layouts of one run. It is that of TrainingMemory::planned, of which weights,
-/// gradients and optimizer state do not depend on micro-batch and recomputation, and the
-/// activations not on the data ranks: each is planned once, for those ranks of a pipeline that may
-/// need most (largest_of_each_kind).
+/// The memory of many layouts of one run, to the byte that of TrainingMemory::planned for the rank
+/// that needs most. Where blocks are alike it is put together from small plans (stage_memory.hpp);
+/// of others, those ranks of a pipeline are planned that may need most (largest_of_each_kind).
 class LayoutMemory {
  public:
   /// `hardware` must outlive it.
@@ -18,13 +23,22 @@ class LayoutMemory {
   Estimate of(const config::Parameters& parameters);
 
  private:
-  /// Weights, gradients and optimizer state of the rank of a stage that has most.
-  std::int64_t state_bytes(const config::Parameters& parameters, int pipeline_rank);
-  /// Activations and workspaces, the same on every rank of a stage.
-  std::int64_t activation_bytes(const config::Parameters& parameters, int pipeline_rank);
+  std::int64_t rank_bytes(const config::Parameters& parameters);
+  std::int64_t planned_rank_bytes(const config::Parameters& parameters) const;
+  const std::vector<RankBuffers>& buffers_of(const config::Parameters& parameters,
+                                             const parallel::GridShape& shape);
+
+  // By what they depend on.
+  using StateKey = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t>;
+  using ActivationKey = std::tuple<std::int64_t, std::int64_t, bool, std::int64_t, std::string>;
+  using RanksKey = std::tuple<std::string, std::int64_t, std::int64_t>;
 
   const config::HardwareParameters& hardware_;
-  std::map<std::string, std::int64_t> states_, activations_;  ///< by what they depend on
+  std::map<StateKey, std::optional<StateBytes>> states_;
+  std::map<ActivationKey, std::optional<ActivationBytes>> activations_;
+  std::map<StateKey, std::int64_t> libraries_;
+  std::map<RanksKey, std::vector<std::vector<StageKind>>> ranks_;  ///< stages of each rank
+  ScheduleBuffers buffers_;
 };
 
 /// The memory of a device of that kind.
@@ -33,8 +47,14 @@ Room room_on(const config::HardwareParameters& hardware);
 config::Parameters chosen_for(const config::Parameters& parameters,
                               const config::HardwareParameters& hardware);
 
-/// Everything of an estimate that is not memory.
-void add_times(Estimate& estimate, const config::Parameters& parameters,
-               const config::HardwareParameters& hardware);
+/// What all layouts of a run have in common.
+struct RunFigures {
+  std::int64_t num_parameters = 0;
+  FlopsPerToken flops;
+  static RunFigures of(const config::Parameters& parameters);
+};
+/// Everything of an estimate that is not memory, with the time of a step.
+void add_times(Estimate& estimate, const StepTime& time, const config::Parameters& parameters,
+               const config::HardwareParameters& hardware, const RunFigures& run);
 
 }  // namespace espalier::plan

@@ -11,6 +11,8 @@
 #include "plan/estimate/layout_memory.hpp"
 #include "plan/memory_fit.hpp"
 #include "plan/memory_plan.hpp"
+#include "plan/time/pipeline_time.hpp"
+#include "train/step/programs.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -47,17 +49,51 @@ bool fills_pipeline(const config::Parameters& p) {
              p.parallel.pipeline;
 }
 
+/// Which schedules a pipeline may have.
+struct ScheduleChoice {
+  std::string name;
+  std::int64_t chunks = 0;
+};
+
+/// Those that are tried in place of 1f1b, of which each is somewhere the best. gpipe is not among
+/// them: it takes as long as 1f1b and keeps more.
+std::vector<ScheduleChoice> open_schedules(const config::Parameters& p) {
+  std::vector<ScheduleChoice> all{{"1f1b"}, {"zb-h1"}};
+  const std::vector<std::int64_t> several =
+      p.plan.chunks > 1 ? std::vector{p.plan.chunks} : std::vector<std::int64_t>{2, 4};
+  for (const char* name : {"interleaved", "zb1p"})
+    for (const std::int64_t chunks : several) all.push_back({name, chunks});
+  all.push_back({"zb-v", 2});
+  all.push_back({"dualpipe-v", 2});
+  return all;
+}
+
+config::Parameters with_schedule(config::Parameters p, const ScheduleChoice& choice) {
+  p.parallel.schedule = choice.name;
+  p.parallel.chunks = choice.chunks;
+  return p;
+}
+
+/// What config::resolve asks of the schedule of a layout that is legal with 1f1b.
+bool fits_schedule(const config::Parameters& p) {
+  const parallel::GridShape shape = config::grid_shape(p);
+  const std::int64_t chunks = config::num_chunks(p.parallel);
+  return p.parallel.pipeline * chunks <= p.model.num_hidden_layers + 2 &&
+         pipeline::misfit_of(pipeline::schedule_from_name(p.parallel.schedule),
+                             {.ranks = shape.pipeline,
+                              .micro_batches = static_cast<int>(train::num_micro_batches(p, shape)),
+                              .chunks = static_cast<int>(chunks)})
+             .none();
+}
+
 /// With sequence parallelism, or without it where that is what makes the layout legal; with the
-/// input's schedule of a pipeline, or 1f1b where that is.
+/// asked schedule of a pipeline, or 1f1b where that is.
 std::optional<config::Parameters> legal(const config::Parameters& asked, std::int64_t ranks) {
   if (!fills_pipeline(asked)) return std::nullopt;
   std::vector<config::Parameters> candidates{asked};
   if (asked.parallel.pipeline > 1 &&
-      (asked.parallel.schedule != "1f1b" || asked.parallel.chunks > 1)) {
-    candidates.push_back(asked);
-    candidates.back().parallel.schedule = "1f1b";
-    candidates.back().parallel.chunks = 0;
-  }
+      (asked.parallel.schedule != "1f1b" || asked.parallel.chunks > 1))
+    candidates.push_back(with_schedule(asked, {"1f1b"}));
   for (config::Parameters& p : candidates) {
     p.parallel.sequence_parallel = true;
     if (config::Parameters with = p; resolves(with, ranks)) return with;
@@ -67,12 +103,34 @@ std::optional<config::Parameters> legal(const config::Parameters& asked, std::in
   return std::nullopt;
 }
 
+/// Chunks that the schedule cannot have are wrong with all layouts.
+void require_chunks_fit(const config::Parameters& p) {
+  const bool is_of_plan = p.plan.schedule != "all" && (p.plan.schedule != p.parallel.schedule ||
+                                                       p.plan.chunks != p.parallel.chunks);
+  const ScheduleChoice asked = is_of_plan ? ScheduleChoice{p.plan.schedule, p.plan.chunks}
+                                          : ScheduleChoice{p.parallel.schedule, p.parallel.chunks};
+  if (asked.chunks == 0) return;
+  const std::string why =
+      pipeline::misfit_of(pipeline::schedule_from_name(asked.name),
+                          {.ranks = 1, .chunks = static_cast<int>(asked.chunks)})
+          .chunks;
+  if (!why.empty())
+    throw Error(
+        ExitStatus::bad_configuration,
+        fmt::format("{}.chunks = {}: {}", is_of_plan ? "plan" : "parallel", asked.chunks, why),
+        Met::by_every_rank);
+}
+
 /// The input on one rank, with nothing of a layout. What is wrong with it is wrong with all
 /// layouts, and is thrown.
 config::Parameters on_one_rank(config::Parameters p) {
   p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
   p.parallel.pipeline = p.parallel.expert = 1;
   p.parallel.stage_layers.clear();
+  if (p.plan.schedule != "all") {
+    p.parallel.schedule = p.plan.schedule;
+    p.parallel.chunks = p.plan.chunks;
+  }
   p.parallel.zero_stage = 1;
   p.memory.recompute = kRecomputeModes.front();
   p.memory.recompute_blocks.clear();
@@ -211,24 +269,88 @@ std::int64_t num_micro_batches(const config::Parameters& p) {
   return p.training.global_batch_size / p.parallel.data / p.training.micro_batch_size;
 }
 
+/// Estimates of layouts of one run on one kind of device.
+class Estimates {
+ public:
+  Estimates(const config::Parameters& run, const config::HardwareParameters& hardware)
+      : hardware_(hardware), run_(RunFigures::of(run)), memory_(hardware), times_(hardware) {}
+
+  Layout of(config::Parameters p) {
+    Layout layout{.parameters = std::move(p), .estimate = {}};
+    layout.estimate = memory_.of(layout.parameters);
+    if (layout.estimate.fits) add(layout, times_.of(layout.parameters));
+    return layout;
+  }
+
+  /// With the schedule that is the fastest of those that fit, or with the one that needs least
+  /// where none fits.
+  Layout with_best_schedule(const config::Parameters& p) {
+    struct Candidate {
+      Layout layout;
+      double at_least;
+    };
+    std::vector<Candidate> fitting;
+    std::optional<Layout> smallest;
+    for (const ScheduleChoice& choice : open_schedules(p)) {
+      Layout layout{.parameters = with_schedule(p, choice), .estimate = {}};
+      if (!fits_schedule(layout.parameters)) continue;
+      layout.estimate = memory_.of(layout.parameters);
+      if (layout.estimate.fits)
+        fitting.push_back({layout, times_.at_least(layout.parameters)});
+      else if (!smallest || layout.estimate.memory_bytes < smallest->estimate.memory_bytes)
+        smallest = layout;
+    }
+    if (fitting.empty()) return *smallest;
+    std::stable_sort(fitting.begin(), fitting.end(), [](const Candidate& a, const Candidate& b) {
+      return a.at_least < b.at_least;
+    });
+    Candidate* best = nullptr;
+    StepTime best_time;
+    for (Candidate& candidate : fitting) {
+      if (best != nullptr && candidate.at_least >= best_time.step()) break;
+      const StepTime time = times_.of(candidate.layout.parameters);
+      if (best != nullptr && time.step() >= best_time.step()) continue;
+      best = &candidate;
+      best_time = time;
+    }
+    add(best->layout, best_time);
+    return std::move(best->layout);
+  }
+
+ private:
+  void add(Layout& layout, const StepTime& time) const {
+    add_times(layout.estimate, time, layout.parameters, hardware_, run_);
+  }
+
+  const config::HardwareParameters& hardware_;
+  RunFigures run_;
+  LayoutMemory memory_;
+  StepTimes times_;
+};
+
 }  // namespace
+
+bool leaves_schedule_open(const config::Parameters& p) {
+  const config::ParallelParameters unsaid;
+  return p.plan.schedule == "all" && p.parallel.schedule == unsaid.schedule &&
+         p.parallel.chunks == unsaid.chunks;
+}
 
 std::vector<Layout> layouts(const config::Parameters& parameters,
                             const config::HardwareParameters& hardware, std::int64_t ranks) {
+  require_chunks_fit(parameters);
   const config::Parameters base = on_one_rank(parameters);
   if (ranks < 1 || ranks > kMostRanks)
     throw Error(ExitStatus::bad_configuration,
                 fmt::format("plan.ranks = {}: 1 to {} devices can be planned for", ranks,
                             with_commas(kMostRanks)),
                 Met::by_every_rank);
-  LayoutMemory memory(hardware);
+  Estimates estimates(base, hardware);
   std::vector<Layout> all;
-  for (config::Parameters& p : legal_layouts(base, ranks)) {
-    Layout layout{.parameters = std::move(p), .estimate = {}};
-    layout.estimate = memory.of(layout.parameters);
-    if (layout.estimate.fits) add_times(layout.estimate, layout.parameters, hardware);
-    all.push_back(std::move(layout));
-  }
+  for (config::Parameters& p : legal_layouts(base, ranks))
+    all.push_back(p.parallel.pipeline > 1 && leaves_schedule_open(parameters)
+                      ? estimates.with_best_schedule(p)
+                      : estimates.of(std::move(p)));
   if (all.empty()) fail_without_layout(base, ranks);
   std::stable_sort(all.begin(), all.end(), comes_before);
   return all;

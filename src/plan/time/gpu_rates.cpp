@@ -109,14 +109,22 @@ double GpuRates::memory_bound(double bytes) const {
   return bytes / (kOperatorShare * copy_bytes_);
 }
 
+double GpuRates::grouped(double flops, double bytes, double rows) const {
+  constexpr double kTileRows = 128.0;
+  const double filled = rows > 0.0 ? rows / (rows + 0.5 * kTileRows) : 1.0;
+  return std::max(flops / (kSmallTileRate * filled * product_flops_), bytes / copy_bytes_);
+}
+
 OperatorTimes GpuRates::times(const device::OperationCosts& operations, double length,
-                              double head_dim) const {
+                              double head_dim, double rows_of_expert) const {
   OperatorTimes sum;
   for (const auto& [operation, cost] : operations) {
     const auto calls = static_cast<double>(cost.calls);
     if (calls <= 0) continue;
     if (operation.m > 0) {
       sum.products += calls * product(operation.m, operation.n, operation.k, cost.bytes / calls);
+    } else if (operation.name.starts_with("grouped_")) {
+      sum.products += grouped(cost.flops, cost.bytes, rows_of_expert) + calls * overhead_s_;
     } else if (operation.name.starts_with("attention")) {
       const bool backward = operation.name.find("backward") != std::string_view::npos;
       sum.attention += attention(backward, cost.flops, length, head_dim) + calls * overhead_s_;

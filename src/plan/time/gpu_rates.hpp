@@ -24,6 +24,8 @@ struct OperatorTimes {
 ///     power limit (sustained_share, of attention, too).
 ///   - its bytes at copy_gbs
 /// and the time in which the last wave writes its tiles, when nothing is left to hide it.
+/// Grouped products: FLOPs at the rate of tiles of 128 x 128, of which each expert's last one is
+/// half empty, or their bytes.
 /// Attention: the rate of long sequences, R S / (S + half), which is how the published tables run
 /// within 4 %, and less for narrow heads.
 /// Everything else: its bytes at kOperatorShare of copy_gbs.
@@ -41,13 +43,15 @@ class GpuRates {
   /// `flops` as counted: causal, the scores once more in the backward pass. `length`: of a
   /// sequence.
   double attention(bool backward, double flops, double length, double head_dim) const;
+  /// Products of experts, each with `rows` of its own.
+  double grouped(double flops, double bytes, double rows) const;
   double memory_bound(double bytes) const;
   double overhead() const { return overhead_s_; }
   double multiprocessors() const { return multiprocessors_; }
 
-  /// Of all operations. `length`: S.
-  OperatorTimes times(const device::OperationCosts& operations, double length,
-                      double head_dim) const;
+  /// Of all operations. `length`: S. `rows_of_expert`: that a micro-batch sends to each.
+  OperatorTimes times(const device::OperationCosts& operations, double length, double head_dim,
+                      double rows_of_expert = 0.0) const;
 
  private:
   double product_flops_ = 0.0, fp8_flops_ = 0.0;

@@ -12,6 +12,7 @@
 // communication_multiprocessors / multiprocessors are exposed.
 #include <algorithm>
 
+#include "config/experts.hpp"
 #include "model/architecture.hpp"
 #include "plan/time/attention_pairs.hpp"
 #include "plan/time/collective_time.hpp"
@@ -25,6 +26,18 @@ namespace {
 
 bool is_of_update(std::string_view operation) {
   return operation == "adamw" || operation == "sums_of_squares";
+}
+
+/// Rows that each expert gets of a micro-batch, from all ranks that share the experts, if all get
+/// as many.
+double rows_of_expert(const config::Parameters& p) {
+  if (!config::has_experts(p.model)) return 0.0;
+  const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
+  const bool splits = p.parallel.sequence_parallel && p.parallel.tensor > 1;
+  const double tokens_here =
+      static_cast<double>(tokens) / static_cast<double>(splits ? p.parallel.tensor : 1);
+  return tokens_here * static_cast<double>(p.parallel.expert * p.model.num_experts_per_tok) /
+         static_cast<double>(p.model.num_experts);
 }
 
 }  // namespace
@@ -46,8 +59,8 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
   const model::Architecture architecture = model::Architecture::from(p.model);
   const auto length = static_cast<double>(p.training.sequence_length);
   const double document = document_length(p);
-  OperatorTimes all =
-      rates.times(counts.operations, document, static_cast<double>(architecture.head_dim));
+  OperatorTimes all = rates.times(counts.operations, document,
+                                  static_cast<double>(architecture.head_dim), rows_of_expert(p));
   // Whole sequences were counted.
   all.attention *= attention_pairs(1.0, length, document) / attention_pairs(1.0, length, length);
   StepTime time{

@@ -1,4 +1,6 @@
 #pragma once
+#include <memory>
+
 #include "parallel/schedule/simulation.hpp"
 #include "plan/time/step_time.hpp"
 
@@ -18,10 +20,32 @@ struct PipelineTime {
 };
 
 /// Of resolved parameters with parallel.pipeline > 1. Every stage's forward pass, gradients of its
-/// input and gradients of its weights are counted (count_rank) and take what time_of says; the
-/// schedule is simulated with these and with messages of message_seconds, on a host those of
-/// memory copies. Throws Error as predict_step does.
+/// input and gradients of its weights are counted (count_rank, or stage_counts.hpp where blocks are
+/// alike) and take what time_of says; the schedule is simulated with these and with messages of
+/// message_seconds, on a host those of memory copies. Throws Error as predict_step does.
 PipelineTime pipeline_time(const config::Parameters& parameters,
                            const config::HardwareParameters& hardware);
+
+/// The times of the steps of many layouts of one run, the same as predict_step's. What layouts have
+/// in common is counted once: blocks, and the programs of schedules.
+class StepTimes {
+ public:
+  /// `hardware` must outlive it.
+  explicit StepTimes(const config::HardwareParameters& hardware);
+  ~StepTimes();
+  StepTimes(const StepTimes&) = delete;
+  StepTimes& operator=(const StepTimes&) = delete;
+  /// Of resolved parameters of one run: calls differ in nothing but what a layout decides.
+  StepTime of(const config::Parameters& parameters);
+  /// What a step takes at least, whatever its ranks wait for each other beside what the first
+  /// micro-batch needs to come to them: of parameters with a pipeline.
+  double at_least(const config::Parameters& parameters);
+
+ private:
+  class Pipelines;
+  friend PipelineTime pipeline_time(const config::Parameters&, const config::HardwareParameters&);
+  std::unique_ptr<Pipelines> pipelines_;
+  const config::HardwareParameters& hardware_;
+};
 
 }  // namespace espalier::plan

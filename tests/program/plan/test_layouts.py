@@ -112,6 +112,27 @@ class Grid(PlanCase):
         self.expect(text, written.name, "plan.write")
         self.assertEqual(written.read_text(), before)
 
+    def schedules(self, *words):
+        rows = json.loads(self.grid("plan.rows=0", "--format", "json", *words))
+        return {(row["schedule"], row["chunks"]) for row in rows if row["pipeline"] > 1}
+
+    def test_a_schedule_is_chosen_where_the_input_names_none(self):
+        self.assertGreater(len(self.schedules()), 2)
+        self.assertEqual(self.schedules("parallel.schedule=1f1b"), {("1f1b", 1)})
+        self.assertEqual(self.schedules("plan.schedule=1f1b"), {("1f1b", 1)})
+        self.assertLessEqual(self.schedules("parallel.schedule=interleaved", "parallel.chunks=3"),
+                             {("interleaved", 3), ("1f1b", 1)})
+        self.assertEqual(self.schedules("parallel.schedule=zb-h1", "plan.schedule=all"),
+                         self.schedules())
+        text = self.grid()
+        if "x pipeline" in text:
+            self.expect(text, "the fastest that fits")
+
+    def test_chunks_that_do_not_fit_a_schedule_are_refused(self):
+        self.expect(self.grid("plan.schedule=zb-v", "plan.chunks=3", status=78),
+                    "plan.chunks = 3", "zb-v has 2 chunks")
+        self.expect(self.grid("plan.schedule=zb-w", status=78), "plan.schedule", "zb-v")
+
     def test_a_row_that_is_not_there_is_not_written(self):
         folder = self.folder / "nothing"
         text = self.grid("--write", folder, "plan.write_row=100000", status=78)

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
 #include <set>
 #include <tuple>
 
@@ -117,6 +118,66 @@ TEST_CASE("a pipeline has the input's schedule where that fits, else 1f1b") {
     schedules.insert(p.parallel.schedule);
   }
   CHECK(schedules.size() == 2);
+}
+
+TEST_CASE("a pipeline of an input that names no schedule has the fastest that fits") {
+  config::Parameters run = testing::small_run();
+  run.model.num_hidden_layers = 8;
+  const config::HardwareParameters hardware = testing::device();
+  const auto with = [&](const char* schedule, std::int64_t chunks) {
+    config::Parameters p = run;
+    p.plan.schedule = schedule;
+    p.plan.chunks = chunks;
+    return plan::layouts(p, hardware, 4);
+  };
+  std::map<Key, double> fastest;
+  struct Way {
+    const char* schedule;
+    std::int64_t chunks;
+  };
+  for (const auto& [schedule, chunks] : {Way{"1f1b", 0},
+                                         {"zb-h1", 0},
+                                         {"interleaved", 2},
+                                         {"interleaved", 4},
+                                         {"zb1p", 2},
+                                         {"zb1p", 4},
+                                         {"zb-v", 2},
+                                         {"dualpipe-v", 2}})
+    for (const Layout& layout : with(schedule, chunks)) {
+      const config::Parameters& p = layout.parameters;
+      CHECK((p.parallel.pipeline == 1 || p.parallel.schedule == schedule ||
+             p.parallel.schedule == "1f1b"));
+      const double seconds = layout.estimate.time.step();
+      const auto [known, is_new] = fastest.try_emplace(key_of(p), seconds);
+      known->second = std::min(known->second, seconds);
+    }
+  std::set<std::string> chosen;
+  const std::vector<Layout> open = plan::layouts(run, hardware, 4);
+  CHECK(open.size() == fastest.size());
+  for (const Layout& layout : open) {
+    const config::Parameters& p = layout.parameters;
+    INFO(plan::describe_layout(p));
+    CHECK(layout.estimate.time.step() == fastest.at(key_of(p)));
+    CHECK(resolves(p, 4));
+    CHECK(layout.estimate.memory_bytes == plan::estimate(p, hardware).memory_bytes);
+    CHECK(layout.estimate.time.step() == plan::estimate(p, hardware).time.step());
+    if (p.parallel.pipeline > 1) chosen.insert(p.parallel.schedule);
+  }
+  CHECK(chosen.size() > 1);
+}
+
+TEST_CASE("chunks that a schedule cannot have are refused with what it has") {
+  config::Parameters run = testing::small_run();
+  const auto message = [&] {
+    return testing::message_of([&] { plan::layouts(run, testing::device(), 2); });
+  };
+  run.plan.schedule = "zb-v";
+  run.plan.chunks = 3;
+  testing::expect_words(message(), {"plan.chunks = 3", "zb-v has 2 chunks"});
+  run.plan.schedule = "all";
+  run.parallel.schedule = "interleaved";
+  run.parallel.chunks = 1;
+  testing::expect_words(message(), {"parallel.chunks = 1", "interleaved has at least 2"});
 }
 
 TEST_CASE("layouts are legal as the input says, also where sequences do not divide") {

@@ -2,7 +2,9 @@
 #include <catch2/catch.hpp>
 #include <string>
 
+#include "plan/stage_counts.hpp"
 #include "plan/time/collective_time.hpp"
+#include "plan/time/pipeline_layout.hpp"
 #include "plan/time/pipeline_time.hpp"
 #include "support/parameters.hpp"
 #include "train/step/programs.hpp"
@@ -63,6 +65,44 @@ TEST_CASE("a step of a pipeline's rank is its passes and what comes once") {
       }
     }
   }
+}
+
+TEST_CASE("a stage put together from a few blocks counts what a whole rank counts") {
+  for (const Way& way : kWays)
+    for (const char* recompute : {"none", "selective", "mlp", "full"})
+      for (const bool tied : {false, true}) {
+        config::Parameters p = with_pipeline(way, 2, 8);
+        p.model.num_hidden_layers = 11;
+        p.model.tie_word_embeddings = tied;
+        p.memory.recompute = recompute;
+        CAPTURE(way.schedule, recompute, tied);
+        const parallel::GridShape shape{.pipeline = 2};
+        plan::CountedStages stages(p, device::Backend::cuda, 100);
+        plan::CountedUpdates updates(p, device::Backend::cuda, 100);
+        const plan::PipelineLayout layout = plan::PipelineLayout::of(p);
+        for (const int rank : {0, 1}) {
+          const plan::RankCounts counts =
+              plan::count_rank(p, {shape, rank}, device::Backend::cuda, 100);
+          plan::StageKind all;
+          plan::StepCounts once;
+          for (std::size_t chunk = 0; chunk < counts.chunks.size(); ++chunk) {
+            const plan::PlacedStage& stage = layout.ranks[static_cast<std::size_t>(rank)][chunk];
+            const plan::StageCounts& own = stages.of(stage.kind);
+            const plan::StageCounts::Backward& back = own.backward(stage.timed.is_at_once);
+            CHECK(counts.chunks[chunk].forward.operations == own.forward.operations);
+            CHECK(counts.chunks[chunk].inputs.operations ==
+                  (stage.timed.is_divided ? back.inputs : back.whole).operations);
+            all.num_layers += stage.kind.num_layers;
+            all.has_embedding |= stage.kind.has_embedding;
+            all.has_head |= stage.kind.has_head;
+          }
+          // Of the update and of what is summed; products and schedules that change within a step
+          // are the passes' part.
+          for (const char* name : {"adamw", "sums_of_squares"})
+            CHECK(counts.once.operations.at(device::Operation{name}) ==
+                  updates.of(all).operations.at(device::Operation{name}));
+        }
+      }
 }
 
 TEST_CASE("a step without a pipeline is counted alike") {
