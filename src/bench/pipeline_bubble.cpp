@@ -37,9 +37,20 @@ pipeline::Durations measured_durations(parallel::MpiSession& session, const trai
   pipeline::Durations durations;
   for (std::size_t stage = 0; stage < stages; ++stage) {
     durations.forward.push_back(mean(0, stage));
-    const bool is_divided = sums[place(2, stage) + 1] > 0.0;
-    durations.inputs.push_back(mean(is_divided ? 2 : 1, stage));
-    durations.weights.push_back(mean(3, stage));
+    double inputs = mean(2, stage), weights = mean(3, stage);
+    if (inputs + weights > 0.0) {
+      // Of a schedule that divides some backward passes and not others: all of them together take
+      // what they took.
+      const double divided = sums[place(2, stage)] + sums[place(3, stage)];
+      const double factor = (sums[place(1, stage)] + divided) /
+                            (sums[place(1, stage) + 1] * (inputs + weights) + divided);
+      inputs *= factor;
+      weights *= factor;
+    } else {
+      inputs = mean(1, stage);
+    }
+    durations.inputs.push_back(inputs);
+    durations.weights.push_back(weights);
   }
   return durations;
 }
