@@ -62,11 +62,13 @@ struct PlanParameters {
                 .meaning = "the row of the table that `write` is about, from 1",
                 .min = 1},
           p.write_row);
-    visit(Field{.name = "schedule",
-                .meaning = "pipeline schedule that is drawn; all: the table of all of them",
-                .choices = {"all", "gpipe", "1f1b", "interleaved", "zb-h1", "zb1p", "zb-v",
-                            "dualpipe-v"}},
-          p.schedule);
+    visit(
+        Field{.name = "schedule",
+              .meaning = "pipeline schedule that plan schedule draws (all: a table of all) or that "
+                         "plan grid's layouts have (all: the fastest of each)",
+              .choices = {"all", "gpipe", "1f1b", "interleaved", "zb-h1", "zb1p", "zb-v",
+                          "dualpipe-v"}},
+        p.schedule);
     visit(Field{.name = "pipeline",
                 .unit = "ranks",
                 .meaning = "that a pipeline schedule is planned for",

@@ -80,7 +80,12 @@ TEST_CASE("a stage put together from a few blocks counts what a whole rank count
         plan::CountedStages stages(p, device::Backend::cuda, 100);
         plan::CountedUpdates updates(p, device::Backend::cuda, 100);
         const plan::PipelineLayout layout = plan::PipelineLayout::of(p);
+        config::Parameters few = p;
+        few.training.global_batch_size = plan::few_micro_batches(p, shape);
+        const pipeline::Schedule schedule = train::training_schedule(few, shape);
         for (const int rank : {0, 1}) {
+          const std::vector<int> shown = plan::shown_micro_batches(
+              schedule.actions[static_cast<std::size_t>(rank)], schedule.placement);
           const plan::RankCounts counts =
               plan::count_rank(p, {shape, rank}, device::Backend::cuda, 100);
           plan::StageKind all;
@@ -90,8 +95,12 @@ TEST_CASE("a stage put together from a few blocks counts what a whole rank count
             const plan::StageCounts& own = stages.of(stage.kind);
             const plan::StageCounts::Backward& back = own.backward(stage.timed.is_at_once);
             CHECK(counts.chunks[chunk].forward.operations == own.forward.operations);
-            CHECK(counts.chunks[chunk].inputs.operations ==
-                  (stage.timed.is_divided ? back.inputs : back.whole).operations);
+            // A first micro-batch replaces gradients, and dualpipe-v divides no later one of the
+            // last stage.
+            CHECK((shown[chunk] > 0 || (way.schedule == std::string("dualpipe-v") && chunk == 1)));
+            if (shown[chunk] > 0)
+              CHECK(counts.chunks[chunk].inputs.operations ==
+                    (stage.timed.is_divided ? back.inputs : back.whole).operations);
             all.num_layers += stage.kind.num_layers;
             all.has_embedding |= stage.kind.has_embedding;
             all.has_head |= stage.kind.has_head;
