@@ -156,8 +156,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
     bubble = bench::pipeline_bubble(session, job);
     log::info(
         "pipeline: the passes of the fastest step take {:.4f} s, and ranks wait for {:.1f} % of "
-        "it; by the "
-        "simulation of {} with the passes' own times {:.4f} s and {:.1f} %",
+        "it; by the simulation of {} with the passes' own times {:.4f} s and {:.1f} %",
         bubble->passes_s, 100.0 * bubble->measured, parameters.parallel.schedule,
         bubble->simulated_s, 100.0 * bubble->simulated);
   }

@@ -188,6 +188,7 @@ CountedUpdates::CountedUpdates(const config::Parameters& parameters, device::Bac
     : p_(parameters), backend_(backend), compute_capability_(compute_capability) {
   ESPALIER_ASSERT(has_blocks_alike(p_), "blocks of {} that are not alike", p_.model.model_type);
   p_.memory.recompute = "none";
+  // Of the embedding, of two blocks, of three, of the head: a rank has one of them.
   const std::vector<std::int64_t> stages = {2, 2, 3, 2};
   two_ = count(stages, false, 1);
   block_ = count(stages, false, 2).plus(two_, -1);

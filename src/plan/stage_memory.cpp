@@ -16,11 +16,6 @@ namespace {
 /// less, but in gpipe, which keeps all.
 constexpr int kRounds = 4;
 
-std::int64_t rounded(std::int64_t bytes) {
-  constexpr std::int64_t kLine = device::Arena::kAlignment;
-  return (bytes + kLine - 1) / kLine * kLine;
-}
-
 }  // namespace
 
 const std::vector<RankBuffers>& ScheduleBuffers::of(pipeline::ScheduleKind kind,
@@ -110,7 +105,8 @@ std::int64_t ActivationBytes::of(const std::vector<StageKind>& stages, const Ran
 }
 
 std::int64_t StateBytes::total(const Sum& sum) const {
-  return sum.bytes + copies_ * rounded(sum.shards * static_cast<std::int64_t>(sizeof(double)));
+  const std::int64_t square_sums = sum.shards * static_cast<std::int64_t>(sizeof(double));
+  return sum.bytes + copies_ * round_up(square_sums, device::Arena::kAlignment);
 }
 
 StateBytes::StateBytes(const config::Parameters& parameters, device::Backend backend,
@@ -119,6 +115,7 @@ StateBytes::StateBytes(const config::Parameters& parameters, device::Backend bac
   ESPALIER_ASSERT(has_blocks_alike(p_), "blocks of {} that are not alike", p_.model.model_type);
   p_.training.micro_batch_size = 1;
   copies_ = backend == device::Backend::host && saves_copy(p_.checkpoint) ? 2 : 1;
+  // Of the embedding, of two blocks, of three, of the head: a rank has one of them.
   const std::vector<std::int64_t> stages = {2, 2, 3, 2};
   parallel::GridShape stage = config::grid_shape(p_);
   stage.pipeline = 1;

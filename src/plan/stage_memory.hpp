@@ -18,9 +18,10 @@ struct RankBuffers {
   int messages = 0;  ///< buffers of them, received, sent and handed on
 };
 
-/// The buffers of every rank of a pipeline.
+/// The buffers of every rank of a pipeline, planned once for each schedule and shape.
 class ScheduleBuffers {
  public:
+  /// By rank. The shape must fit the schedule (pipeline::misfit_of).
   const std::vector<RankBuffers>& of(pipeline::ScheduleKind kind,
                                      const pipeline::PipelineShape& shape);
 
@@ -33,6 +34,7 @@ class ActivationBytes {
  public:
   ActivationBytes(const config::Parameters& parameters, device::Backend backend,
                   int compute_capability);
+  /// Bytes.
   std::int64_t of(const std::vector<StageKind>& stages, const RankBuffers& buffers);
 
  private:
@@ -54,6 +56,7 @@ class ActivationBytes {
 class StateBytes {
  public:
   StateBytes(const config::Parameters& parameters, device::Backend backend, int compute_capability);
+  /// Bytes. `kind`: all blocks of the rank, and the ends of its stages.
   std::int64_t of(const StageKind& kind);
 
  private:

@@ -61,11 +61,11 @@ std::vector<RowBlock> longest_first(std::vector<RowBlock> blocks) {
   return blocks;
 }
 
-/// The rows of each group, in at most `largest` together.
-std::vector<RowBlock> row_blocks(std::span<const std::int64_t> offsets, std::int64_t largest) {
+/// The rows of each group, in at most kRows together.
+std::vector<RowBlock> row_blocks(std::span<const std::int64_t> offsets) {
   std::vector<RowBlock> blocks;
   for (std::size_t g = 0; g + 1 < offsets.size(); ++g) {
-    const Parts parts(offsets[g + 1] - offsets[g], largest, kBlockRows);
+    const Parts parts(offsets[g + 1] - offsets[g], kRows, kBlockRows);
     for (std::int64_t i = 0; i < parts.number; ++i)
       blocks.push_back(
           {static_cast<std::int64_t>(g), offsets[g] + parts.first(i), parts.length(i)});
@@ -132,22 +132,23 @@ struct OutputBlock {
 struct Sums {
   float* data;
   std::int64_t stride;
+  bool in_output;
 };
 
 /// The output itself, where it can be: f32, whole vectors of columns, nothing to add to.
 Sums sums_of(const Buffers& at, const OutputBlock& block) {
   const bool in_place =
       block.out.dtype == DType::f32 && !block.added && block.num_cols % simd::kLanes == 0;
-  if (!in_place) return {at.sums, kStride};
-  return {block.out.as<float>(block.first_row) + block.first_col, block.out.stride};
+  if (!in_place) return {at.sums, kStride, false};
+  return {block.out.as<float>(block.first_row) + block.first_col, block.out.stride, true};
 }
 
 template <class T>
 void store(const Sums& sums, const OutputBlock& block) {
+  if (sums.in_output) return;
   for (std::int64_t r = 0; r < block.num_rows; ++r) {
     T* to = block.out.as<T>(block.first_row + r) + block.first_col;
     const float* from = sums.data + r * sums.stride;
-    if (static_cast<const void*>(from) == to) return;
     simd::for_lanes(block.num_cols, [&](std::int64_t c, auto lanes) {
       simd::Floats x = simd::load(from + c);
       if (block.added) x += simd::load(to + c, lanes);
@@ -177,7 +178,7 @@ void multiply(const Buffers& at, const OutputBlock& block, std::int64_t num_term
 /// body(block, its group) for all of an output of the groups' rows.
 template <class Body>
 void for_blocks(std::span<const std::int64_t> offsets, const device::View& out, Body&& body) {
-  const std::vector<RowBlock> rows = row_blocks(offsets, kRows);
+  const std::vector<RowBlock> rows = row_blocks(offsets);
   const Parts cols(out.cols, kCols, kBlockVectors * simd::kLanes);
   host_for_tasks(std::ssize(rows) * cols.number, [&](std::int64_t task) {
     const RowBlock row = rows[static_cast<std::size_t>(task / cols.number)];
