@@ -147,7 +147,9 @@ class Stage {
   template <class Body>
   void run_block(Pass pass, int slot, int weight_slot, const Block& block, bool first,
                  Body&& body) {
-    if (comm_.tensor->size() > 1 || a_.shape.recompute.any() || has_experts(block)) return body();
+    if (comm_.tensor->size() > 1 || comm_.context != nullptr || a_.shape.recompute.any() ||
+        has_experts(block))
+      return body();
     const bool masked = block.slot.inputs.document_start.exists();
     const auto number = static_cast<std::uint64_t>((block.layer * std::ssize(chunk_.slots) + slot) *
                                                        (std::ssize(chunk_.deferred) + 1) +
@@ -191,6 +193,15 @@ class Stage {
   void attention_weights_backward(const Block& block, bool first);
   void rotate(const Block& block);
   AttentionOperands attention_operands(const Block& block) const;
+
+  // context_attention.cpp. The last two do nothing without a context group.
+  /// All heads of the rank, as many at a time as Activations::attention has.
+  void for_kv_heads(const std::function<void(KvHeads heads)>& call) const;
+  /// Keys and values of the sequences' tokens on all ranks of the group, to ContextScratch.
+  void gather_keys(const AttentionOperands& operands, KvHeads heads);
+  /// From ContextScratch to d_qkv: the sums over the group, for this rank's tokens.
+  void sum_key_gradients(const AttentionOperands& operands, KvHeads heads);
+  device::View own_context_rows(device::View of_ranks) const;
 
   // mlp.cpp
   device::ConstView mlp_forward(const Block& block, device::ConstView branch);
