@@ -6,8 +6,8 @@
 
 namespace espalier::model {
 
-/// One micro-batch on a rank, in host memory: the same on every rank of a tensor or context group. What its
-/// members mean: kernels::BatchInputs.
+/// One micro-batch on a rank, in host memory: the same on every rank of a tensor or context group.
+/// What its members mean: kernels::BatchInputs.
 struct Batch {
   device::ConstView samples;                  ///< (B, S+1) u32
   device::ConstView document_positions = {};  ///< (B, S+1) i32, or absent: no documents
