@@ -12,8 +12,14 @@ using device::Phase;
 
 namespace {
 
-/// Buckets whose weights are asked for before the one that is acquired, beside a tensor group.
+/// Buckets whose weights are asked for before the one that is acquired, where passes communicate.
 constexpr std::size_t kGatherAhead = 1;
+
+/// Whether a pass needs messages of its own: of the tensor or expert group, or of a pipeline.
+bool has_messages_in_passes(const ProcessGrid& grid) {
+  const GridShape& shape = grid.shape();
+  return shape.tensor > 1 || shape.pipeline > 1 || grid.views().expert > 1;
+}
 
 int count_buckets(const std::vector<LocalTensor>& tensors) {
   int count = 0;
@@ -38,7 +44,7 @@ ParameterStore::ParameterStore(std::vector<LocalTensor> tensors, const ProcessGr
                                int zero_stage)
     : tensors_(std::move(tensors)),
       partition_(tensors_, grid, zero_stage),
-      num_tensor_(grid.shape().tensor),
+      has_messages_in_passes_(has_messages_in_passes(grid)),
       num_buckets_(count_buckets(tensors_)),
       spans_(distinct_groups(grid, spans_of(tensors_))),
       asked_spans_(spans_),
@@ -140,7 +146,7 @@ void ParameterStore::begin_gather(device::Context& context) {
   const auto scope = context.profiler().scope(Phase::weight_communication);
   context.fork_communication();
   next_gather_ = 0;
-  enqueue_gathers(context, num_tensor_ > 1 ? 1 + kGatherAhead : gather_order_.size());
+  enqueue_gathers(context, has_messages_in_passes_ ? 1 + kGatherAhead : gather_order_.size());
 }
 
 void ParameterStore::enqueue_gathers(device::Context& context, std::size_t end) {

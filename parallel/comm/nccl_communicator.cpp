@@ -31,7 +31,7 @@ std::size_t count_of(const ConstView& view) {
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(std::unique_ptr<Communicator> host, std::shared_ptr<device::Gpu> gpu,
-                   device::Stream stream, std::string group_name)
+                   device::Stream stream, std::string group_name, bool exchanges_rows)
       : host_(std::move(host)),
         gpu_(std::move(gpu)),
         stream_(stream),
@@ -45,6 +45,7 @@ class NcclCommunicator final : public Communicator {
     handle_.emplace(host_->broadcast(id, 0), rank(), size(), gpu_,
                     fmt::format("the {} group", group_name_));
     comm_ = handle_->get();
+    connect(exchanges_rows);
     watch_.emplace(std::vector<const NcclHandle*>{&*handle_});
   }
 
@@ -191,6 +192,28 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
+  /// NCCL connects ranks when they first talk: it takes memory, and each waits on the host for the
+  /// other. Here that is not in the middle of a step, beside kernels that wait for other ranks, and
+  /// a GPU without room for it is found out at the start.
+  void connect(bool for_rows) {
+    void* words = gpu_->allocate(fmt::format("first message of the {} group", group_name_),
+                                 std::max(size(), 4));
+    if (for_rows) {
+      handle_->begin_group();
+      for (int peer = 0; peer < size(); ++peer) {
+        if (peer == rank()) continue;
+        auto* const byte = static_cast<std::byte*>(words);
+        check(nccl_.send(byte + rank(), 1, ncclInt8, peer, comm_, stream_), "ncclSend");
+        check(nccl_.receive(byte + peer, 1, ncclInt8, peer, comm_, stream_), "ncclRecv");
+      }
+      handle_->end_group();
+    } else {
+      check(nccl_.all_reduce(words, words, 1, ncclFloat32, ncclSum, comm_, stream_),
+            "ncclAllReduce");
+    }
+    gpu_->synchronize(stream_);
+    gpu_->release(words);
+  }
   void copy_rows(View to, ConstView from) {
     const std::int64_t bytes = from.size_bytes();
     if (bytes > 0) gpu_->copy_on_device(to.data, from.data, {1, bytes, bytes, bytes}, stream_);
@@ -243,14 +266,21 @@ std::string why_no_nccl() {
   return NcclLibrary::of_process().why_not;
 }
 
+std::string nccl_version() {
+  const NcclLibrary& nccl = NcclLibrary::of_process();
+  int version = 0;
+  if (!nccl.why_not.empty() || nccl.get_version(&version) != ncclSuccess) return {};
+  return NcclLibrary::version_text(version);
+}
+
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> host,
                                                      std::shared_ptr<device::Gpu> gpu,
-                                                     device::Stream stream,
-                                                     std::string group_name) {
+                                                     device::Stream stream, std::string group_name,
+                                                     bool exchanges_rows) {
   if (host->size() == 1) return host;
   require_nccl();
   return std::make_unique<NcclCommunicator>(std::move(host), std::move(gpu), stream,
-                                            std::move(group_name));
+                                            std::move(group_name), exchanges_rows);
 }
 
 void* allocate_for_nccl(std::int64_t bytes) {

@@ -2,15 +2,30 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <utility>
 
 #include "base/error.hpp"
 #include "parallel/comm/session.hpp"
 
 namespace espalier::parallel {
+namespace {
+
+/// The handles of this process that have a communicator.
+struct Handles {
+  std::mutex mutex;
+  std::vector<NcclHandle*> all;
+};
+Handles& handles() {
+  static Handles handles;
+  return handles;
+}
+
+}  // namespace
 
 void require_nccl() {
   const std::string& why = NcclLibrary::of_process().why_not;
@@ -45,23 +60,37 @@ NcclHandle::NcclHandle(const std::string& id, int rank, int size, std::shared_pt
   config.blocking = 1;
   if (max_ctas > 0) config.maxCTAs = max_ctas;
   check(nccl_.init_rank(&comm_, size_, unique, rank_, &config), "ncclCommInitRankConfig");
+  const std::scoped_lock lock(handles().mutex);
+  handles().all.push_back(this);
 }
 
 NcclHandle::~NcclHandle() {
+  if (std::uncaught_exceptions() > 0) abort_all();
   if (comm_ == nullptr) return;
-  if (std::uncaught_exceptions() == 0)
-    nccl_.destroy(comm_);
-  else if (!in_group_)
-    nccl_.abort(comm_);
+  {
+    const std::scoped_lock lock(handles().mutex);
+    std::erase(handles().all, this);
+  }
+  nccl_.destroy(comm_);
+}
+
+// In a group each call tells its kernels to end, and only the end of the group waits for them
+// (NCCL's ncclCommAbort; so does torch, abortCommsFromMap).
+void NcclHandle::abort_all() {
+  const std::scoped_lock lock(handles().mutex);
+  if (handles().all.empty()) return;
+  const NcclLibrary& nccl = NcclLibrary::of_process();
+  nccl.group_start();
+  for (NcclHandle* handle : handles().all) nccl.abort(std::exchange(handle->comm_, nullptr));
+  nccl.group_end();
+  handles().all.clear();
 }
 
 void NcclHandle::begin_group() {
   check(nccl_.group_start(), "ncclGroupStart");
-  in_group_ = true;
 }
 
 void NcclHandle::end_group() {
-  in_group_ = false;
   check(nccl_.group_end(), "ncclGroupEnd");
 }
 
@@ -73,10 +102,17 @@ std::string NcclHandle::explain(ncclResult_t result, const char* call) const {
 }
 
 void NcclHandle::fail_call(ncclResult_t result, const char* call) const {
-  fail(ExitStatus::internal, "{}", explain(result, call));
+  const std::string text = explain(result, call);
+  require(text.find("out of memory") == std::string::npos, ExitStatus::bad_configuration,
+          "{}. NCCL's buffers have no room beside the plan: give it less of the GPU with "
+          "device.memory_gib, or take fewer channels with NCCL_MAX_CTAS",
+          text);
+  fail(ExitStatus::internal, "{}", text);
 }
 
 void NcclHandle::look_for_errors() const {
+  const std::scoped_lock lock(handles().mutex);
+  if (comm_ == nullptr) return;
   ncclResult_t state = ncclSuccess;
   const ncclResult_t asked = nccl_.get_async_error(comm_, &state);
   if (asked != ncclSuccess) state = asked;

@@ -20,7 +20,8 @@ class NcclHandle {
   NcclHandle(const std::string& id, int rank, int size, std::shared_ptr<device::Gpu> gpu,
              std::string what, int max_ctas = 0);
   /// While an exception leaves this rank, the others may be anywhere: nothing collective then, but
-  /// kernels that wait for peers end.
+  /// kernels that wait for peers end, those of all handles of the process together. One alone would
+  /// give memory back, for which CUDA may wait until the kernels of the others have ended, too.
   ~NcclHandle();
   NcclHandle(const NcclHandle&) = delete;
   NcclHandle& operator=(const NcclHandle&) = delete;
@@ -33,13 +34,13 @@ class NcclHandle {
   void check(ncclResult_t result, const char* call) const {
     if (result != ncclSuccess) fail_call(result, call);
   }
-  /// Between group_start and group_end NCCL cannot be told to end its kernels.
   void begin_group();
   void end_group();
   /// Ends the job with a message when a call has failed since. From any thread.
   void look_for_errors() const;
 
  private:
+  static void abort_all();
   std::string explain(ncclResult_t result, const char* call) const;
   [[noreturn]] void fail_call(ncclResult_t result, const char* call) const;
 
@@ -48,7 +49,6 @@ class NcclHandle {
   std::shared_ptr<device::Gpu> gpu_;
   std::string what_;
   ncclComm_t comm_ = nullptr;
-  bool in_group_ = false;
 };
 
 /// Throws Error (bad_configuration) that says what to do when NCCL cannot be had.

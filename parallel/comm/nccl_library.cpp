@@ -50,10 +50,13 @@ NcclLibrary::NcclLibrary() {
   find(release, "ncclMemFree", /*needed=*/false);
   find(register_window, "ncclCommWindowRegister", /*needed=*/false);
   find(deregister_window, "ncclCommWindowDeregister", /*needed=*/false);
-  int version = 0;  // 22703 is 2.27.3
+  int version = 0;
   if (why_not.empty() && (get_version(&version) != ncclSuccess || version < kOldest))
-    why_not = fmt::format("libnccl.so.2 is of version {}.{}.{}, 2.26 is needed", version / 10000,
-                          version / 100 % 100, version % 100);
+    why_not = fmt::format("libnccl.so.2 is of version {}, 2.26 is needed", version_text(version));
+}
+
+std::string NcclLibrary::version_text(int version) {
+  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
 }  // namespace espalier::parallel

@@ -34,6 +34,7 @@ struct NcclLibrary {
   static constexpr int kOldest = 22600;
 
   static const NcclLibrary& of_process();
+  static std::string version_text(int version);  ///< 22703 is "2.27.3"
 
  private:
   NcclLibrary();

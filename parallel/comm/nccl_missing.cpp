@@ -8,9 +8,13 @@ std::string why_no_nccl() {
   return "this program was built without NCCL (nccl.h was not found)";
 }
 
+std::string nccl_version() {
+  return {};
+}
+
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> host,
                                                      std::shared_ptr<device::Gpu>, device::Stream,
-                                                     std::string) {
+                                                     std::string, bool) {
   if (host->size() == 1) return host;
   throw Error(ExitStatus::bad_configuration,
               fmt::format("device.communicator = \"nccl\": {}; use device.communicator = \"mpi\"",

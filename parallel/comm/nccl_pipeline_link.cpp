@@ -55,10 +55,12 @@ class NcclPipelineLink final : public PipelineLink {
       : placement_(placement), gpu_(std::move(gpu)), compute_(compute) {
     check_mpi(MPI_Comm_rank(ranks, &rank_), "MPI_Comm_rank");
     // All ranks go through the links in one order: who waits for its peer waits for one that is
-    // not behind it.
+    // not behind it. Every other stage first, so that most pairs of ranks are made at once and not
+    // one pair after another along the pipeline.
     for (const bool forward : {true, false})
-      for (int stage = 0; stage < placement_.num_stages(); ++stage)
-        make_edge(ranks, forward, stage);
+      for (const int first : {0, 1})
+        for (int stage = first; stage < placement_.num_stages(); stage += 2)
+          make_edge(ranks, forward, stage);
     ready_ = gpu_->create_event(/*timed=*/false);
     std::vector<const NcclHandle*> handles;
     for (const auto& edge : edges_) handles.push_back(&edge->handle);

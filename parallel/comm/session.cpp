@@ -190,8 +190,8 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   MPI_Comm all = session.mpi_world().handle();
   const bool on_host = context == nullptr || context->on_host();
   const bool through_nccl = !on_host && uses_nccl(session.world(), *context->gpu(), library);
-  const auto make = [&](Span span, const device::Queue& queue,
-                        const char* group_name) -> std::unique_ptr<Communicator> {
+  const auto make = [&](Span span, const device::Queue& queue, const char* group_name,
+                        bool exchanges_rows = false) -> std::unique_ptr<Communicator> {
     auto host =
         std::make_unique<MpiCommunicator>(part_of(all, grid.first_of(span), grid.rank()), staging,
                                           MpiCommunicator::kMaxMessageBytes, grid.block_of(span));
@@ -199,7 +199,7 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
     // A group of one rank only copies, now and then.
     if (through_nccl && host->size() > 1)
       return make_nccl_communicator(std::move(host), context->shared_gpu(), queue.stream,
-                                    group_name);
+                                    group_name, exchanges_rows);
     return std::make_unique<StagedCommunicator>(std::move(host), context->shared_gpu(),
                                                 queue.stream);
   };
@@ -220,7 +220,8 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   for (const Span span : distinct_groups(grid, spans))
     result.gradients[span] =
         make(span, beside(CommunicationStream::data), gradient_group_name(span));
-  if (grid.views().expert > 1) result.expert = make(Span::expert, compute, "expert");
+  if (grid.views().expert > 1)
+    result.expert = make(Span::expert, compute, "expert", /*exchanges_rows=*/true);
   if (grid.shape().pipeline > 1 && needs_tied(spans)) {
     result.tied = make(Span::tied, beside(CommunicationStream::data), "tied");
     if (result.tied->size() == 1) result.tied = nullptr;  // a stage between
@@ -244,6 +245,16 @@ std::unique_ptr<PipelineLink> make_pipeline_link(MpiSession& session, const Proc
     return make_nccl_pipeline_link(ranks, placement, context.shared_gpu(), context.queue().stream);
   return std::make_unique<MpiPipelineLink>(ranks, placement, context.shared_gpu(),
                                            context.queue().stream);
+}
+
+std::string why_not_nccl(MpiSession& session, const device::Gpu& gpu, CollectiveLibrary library) {
+  if (uses_nccl(session.world(), gpu, library)) return {};
+  if (library == CollectiveLibrary::mpi) return "device.communicator = \"mpi\"";
+  if (gpu.backend() != device::Backend::cuda) return "the GPU is emulated";
+  const std::vector<std::string> problems = session.world().all_gather(why_no_nccl());
+  for (std::size_t rank = 0; rank < problems.size(); ++rank)
+    if (!problems[rank].empty()) return fmt::format("rank {}: {}", rank, problems[rank]);
+  return ranks_that_share(session.world().all_gather(gpu.description().uuid)) + " share a GPU";
 }
 
 device::MemorySource registered_memory(MpiSession& session, const ProcessGrid& grid,

@@ -78,6 +78,10 @@ bool needs_tied(std::span<const Span> spans);
 /// What carries collectives of GPU memory; on the host it is always MPI. Automatic is NCCL where
 /// every rank has it and a GPU of its own, else MPI through host memory.
 enum class CollectiveLibrary { automatic, mpi, nccl };
+/// Why memory of `gpu` does not travel by NCCL with this choice: "rank 3: NCCL cannot be loaded
+/// (...)", "ranks 0 and 1 share a GPU"; empty when it does. The same on every rank, and throws as
+/// make_communicators does. Collective.
+std::string why_not_nccl(MpiSession& session, const device::Gpu& gpu, CollectiveLibrary library);
 /// Communicators for memory where `context` computes (null: the host): those of `gradient_spans`
 /// in its communication stream for gradients and weights, that of the context group in one of its
 /// own, those of the tensor and expert groups in its compute stream. Ranks of other stages may name

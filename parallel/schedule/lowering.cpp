@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/integers.hpp"
+#include "parallel/schedule/needs.hpp"
 
 namespace espalier::pipeline {
 namespace {
@@ -50,13 +51,18 @@ class Lowering {
         placement_(schedule.placement),
         list_(schedule.actions[static_cast<std::size_t>(rank)]),
         rank_(rank),
-        links_(links) {}
+        links_(links) {
+    if (!links.early && !links.blocking) needs_.emplace(schedule, rank);
+  }
 
   RankProgram run() {
     find_receives();
-    if (!links_.blocking)
-      for (const Action& a : first_receives()) post_receive(a);
-    for (const Action& a : list_) lower(a);
+    post_receives();
+    for (const Action& a : list_) {
+      lower(a);
+      ++num_done_;
+      post_receives();
+    }
     for (const Step& open : open_sends_) finish_send(open);
     program_.buffers.slots = slots_.num();
     program_.buffers.weight_slots = weight_slots_.num();
@@ -68,8 +74,13 @@ class Lowering {
   /// A link is a direction and the chunk at this end.
   using Link = std::pair<bool, int>;
   struct Receives {
-    std::vector<Action> takers;  ///< in the order of the list
-    int buffers = 0, posted = 0, taken = 0;
+    struct Taker {
+      Action action;
+      int place;  ///< in the list
+      int needs;  ///< actions of this rank that the message needs
+    };
+    std::vector<Taker> takers;  ///< in the order of the list
+    int buffers = 0, posted = 0, taken = 0, done = 0;
   };
 
   Link link_of(const Action& a) const { return {is_forward(a), placement_.chunk_of(a.stage)}; }
@@ -82,11 +93,13 @@ class Lowering {
   static std::pair<int, int> key_of(const Action& a) { return {a.stage, a.micro_batch}; }
 
   void find_receives() {
-    for (const Action& a : list_) {
+    for (std::size_t i = 0; i < list_.size(); ++i) {
+      const Action& a = list_[i];
       const auto from = stage_before(a, placement_.num_stages());
       if (!from || is_here(*from)) continue;
       Receives& receives = receives_[link_of(a)];
-      receives.takers.push_back(a);
+      const int needs = needs_ ? needs_->before(message(a, a.stage)) : 0;
+      receives.takers.push_back({a, narrow<int>(i), needs});
       receives.buffers = num_buffers(placement_.rank_of(*from));
     }
     for (const auto& [link, receives] : receives_)
@@ -100,16 +113,20 @@ class Lowering {
     return kind_ == ScheduleKind::zb1p && is_round ? (placement_.ranks + 1) / 2 : 2;
   }
 
-  /// Those that have a buffer before anything is computed, in the order in which they are needed.
-  std::vector<Action> first_receives() {
-    std::map<Link, int> seen;
-    std::vector<Action> first;
-    for (const Action& a : list_) {
-      const auto from = stage_before(a, placement_.num_stages());
-      if (from && !is_here(*from) && seen[link_of(a)]++ < receives_[link_of(a)].buffers)
-        first.push_back(a);
+  /// All that can be, in the order in which they are needed.
+  void post_receives() {
+    if (links_.blocking) return;
+    while (true) {
+      const Receives::Taker* first = nullptr;
+      for (const auto& [link, r] : receives_) {
+        if (r.posted == std::ssize(r.takers) || r.posted - r.done == r.buffers) continue;
+        const Receives::Taker& next = r.takers[static_cast<std::size_t>(r.posted)];
+        if (next.needs <= num_done_ && (first == nullptr || next.place < first->place))
+          first = &next;
+      }
+      if (first == nullptr) return;
+      post_receive(first->action);
     }
-    return first;
   }
 
   void post_receive(const Action& a) {
@@ -132,7 +149,7 @@ class Lowering {
     give_slots_back(a, compute);
     if (compute.input_is_local) local_.give_back(compute.input);
     if (to && !is_here(*to)) send(a, *to, compute.output);
-    if (from && !is_here(*from)) post_next_receive(a);
+    if (from && !is_here(*from)) ++receives_[link_of(a)].done;
   }
 
   void take_input(const Action& a, int from, Step& compute) {
@@ -151,12 +168,6 @@ class Lowering {
                               .action = message(a, a.stage),
                               .peer = placement_.rank_of(from),
                               .buffer = compute.input});
-  }
-
-  void post_next_receive(const Action& a) {
-    Receives& receives = receives_[link_of(a)];
-    const auto next = static_cast<std::size_t>(receives.posted);
-    if (!links_.blocking && next < receives.takers.size()) post_receive(receives.takers[next]);
   }
 
   void make_room_for_output(const Action& a, int to, Step& compute) {
@@ -222,6 +233,8 @@ class Lowering {
   const std::vector<Action>& list_;
   int rank_;
   Links links_;
+  std::optional<Needs> needs_;  ///< none: nothing is needed
+  int num_done_ = 0;            ///< actions of the list
   RankProgram program_;
   SlotNumbers slots_, weight_slots_, local_;
   std::map<std::pair<int, int>, std::pair<int, int>> kept_;        ///< slots of what is under way

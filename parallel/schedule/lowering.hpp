@@ -34,6 +34,7 @@ struct Step {
   int input = -1;        ///< a received buffer, or one of `local_buffers`: see input_is_local
   int output = -1;       ///< a buffer to be sent, or one of `local_buffers`
   bool input_is_local = false, output_is_local = false;
+  friend bool operator==(const Step&, const Step&) = default;
 };
 
 /// How many of everything a rank has. Slots are numbered over all of its chunks: each is as large
@@ -61,10 +62,15 @@ struct Program {
 
 struct Links {
   /// Buffers at each end of a link, of each direction and chunk: one more than may be under way
-  /// while the rank computes. A receive is posted as soon as a buffer is free. 0: two, with which
-  /// no rank waits longer than with any number; but (p + 1) / 2 between the first and the last rank
-  /// in zb1p, where the last rank, which puts off its W, is that far ahead.
+  /// while the rank computes. A receive is posted when a buffer is free and the message needs
+  /// nothing more of this rank (needs.hpp): sooner it cannot come, and on a GPU a receive is a
+  /// kernel that waits, which must not stand in the way of what it waits for. 0: two, with which no
+  /// rank waits longer than with any number; but (p + 1) / 2 between the first and the last rank in
+  /// zb1p, where the last rank, which puts off its W, is that far ahead.
   int buffers = 0;
+  /// Receives are posted as soon as a buffer is free: the same program in all but the places of
+  /// these posts, sooner known. For plans.
+  bool early = false;
   /// Each message is waited for where it is posted, as blocking sends and receives do: all
   /// schedules but gpipe then come to a standstill, and this is here to show it.
   bool blocking = false;

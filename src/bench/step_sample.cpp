@@ -32,6 +32,8 @@ StepSample sample_step(parallel::MpiSession& session, const config::Parameters& 
       .num_targets = static_cast<std::uint64_t>(t.global_batch_size * t.sequence_length),
       .num_sequences = t.global_batch_size,
       .load = [&](std::int64_t) { return train::as_batch(batch); }};
+  if (context.gpu() != nullptr)
+    train::rehearse(model, train::as_batch(batch), batches.num_micro_batches);
   StepSample sample;
   std::vector<double> seconds;
   std::map<device::Operation, std::vector<double>> by_name;

@@ -125,7 +125,7 @@ ExitStatus bench(parallel::MpiSession& session, config::Parameters& parameters, 
   });
   bench::BenchJob job(session, parameters);
   device::Context& context = job.rank_context.context;
-  train::log_devices(session, job.rank_context);
+  train::log_devices(session, job.rank_context, parameters.device);
   plan::TrainingMemory& memory = job.model.memory;
   const double step_tokens = static_cast<double>(t.global_batch_size * t.sequence_length);
 

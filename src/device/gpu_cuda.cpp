@@ -22,12 +22,22 @@ static_assert(std::is_same_v<Stream, cudaStream_t> && std::is_same_v<Event, cuda
 constexpr int kOldestDriver = 580;
 static_assert(CUDART_VERSION / 1000 == 13);
 
+/// Before CUDA's first call, which reads it. Each of our streams and of NCCL's, two for every
+/// communicator, wants a queue of the GPU of its own: what waits in one of the eight that are usual
+/// holds up the other streams of its queue, and a message that waits for another rank may hold up
+/// the computation that this rank needs first (CUDA Programming Guide, "CUDA Environment
+/// Variables").
+void ask_for_queues() {
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", /*overwrite=*/0);
+}
+
 std::string version_text(int version) {  // 13000 is 13.0
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
 cudaError_t count_gpus(int& count) {
   count = 0;
+  ask_for_queues();
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) {
     count = 0;
@@ -37,6 +47,7 @@ cudaError_t count_gpus(int& count) {
 }
 
 cudaDeviceProp properties_of(int ordinal) {
+  ask_for_queues();
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties", ordinal);
   return properties;

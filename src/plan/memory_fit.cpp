@@ -49,6 +49,23 @@ std::int64_t loss_chunk(const config::Parameters& p, const parallel::ProcessGrid
       .activations->shape.loss_chunk_tokens;
 }
 
+/// What NCCL takes for exchange_rows in a group of `ranks`. It connects each with every other
+/// (src/transport/p2p.cc): of a peer on the same node a channel has 10 MiB for what is received,
+/// its three protocols in whole pieces of 2 MiB, and 2 MiB for what is sent. As many channels as
+/// NVLink has use for, or few where there is none or the group spans nodes (ncclTopoGetNchannels);
+/// peers of other nodes share buffers (src/transport/net.cc): 16 of 128 KiB a channel, each way.
+std::int64_t exchange_bytes(std::int64_t ranks, int compute_capability) {
+  constexpr std::int64_t kRanksOfNode = 8, kChannels = 32, kFewChannels = 4;
+  constexpr std::int64_t kConnection = 12 * kMiB;
+  // A6000, L40 and RTX; where it is not known there is NVLink.
+  const bool has_nvlink =
+      compute_capability != 86 && compute_capability != 89 && compute_capability / 10 != 12;
+  const bool spans_nodes = ranks > kRanksOfNode;
+  const std::int64_t channels = has_nvlink && !spans_nodes ? kChannels : kFewChannels;
+  const std::int64_t of_network = spans_nodes ? kChannels * 2 * 16 * (128 << 10) : 0;
+  return (std::min(ranks, kRanksOfNode) - 1) * channels * kConnection + of_network;
+}
+
 std::vector<TrainingMemory::Line> host_lines(const config::Parameters& p,
                                              const parallel::GridShape& shape) {
   std::vector<TrainingMemory::Line> lines{{"program and libraries", 64 * kMiB}};
@@ -81,16 +98,17 @@ std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
        model::tensor_table(model::Architecture::from(p.model), p.parallel.sequence_parallel))
     spans.push_back(spec.gradient_span);
   std::int64_t communicators = std::ssize(parallel::distinct_groups(grid, spans));
-  if (p.parallel.expert > 1) communicators += 1;
   if (shape.pipeline > 1 && p.model.tie_word_embeddings) communicators += 1;
   if (shape.tensor > 1) communicators += p.parallel.overlap_tensor ? 2 : 1;
   // A link to each neighbour and one from it, for every chunk, of few channels
   // (parallel/comm/nccl_pipeline_link.cpp).
   constexpr std::int64_t kLinkChannels = 4;
   const std::int64_t links = shape.pipeline > 1 ? 4 * config::num_chunks(p.parallel) : 0;
-  const std::int64_t channels = communicators * kChannels + links * kLinkChannels;
-  if (p.device.communicator != "mpi" && channels > 0)
-    lines.push_back({"NCCL (a guess)", channels * kConnection});
+  const std::int64_t exchange =
+      p.parallel.expert > 1 ? exchange_bytes(p.parallel.expert, room.compute_capability) : 0;
+  const std::int64_t bytes =
+      (communicators * kChannels + links * kLinkChannels) * kConnection + exchange;
+  if (p.device.communicator != "mpi" && bytes > 0) lines.push_back({"NCCL (a guess)", bytes});
   return lines;
 }
 

@@ -31,7 +31,9 @@ struct Room {
 ///   CUDA's context, where free_bytes still has it: 512 MiB, a guess
 ///   NCCL, per communicator of more than one rank: 32 channels of 9.2 MiB, and 4 channels for each
 ///     link of a pipeline, four for every chunk of a rank: the buffers of its three
-///     protocols as NCCL's src/init.cc sizes them unless NCCL_BUFFSIZE and its like are set
+///     protocols as NCCL's src/init.cc sizes them unless NCCL_BUFFSIZE and its like are set; for
+///     the expert group 12 MiB for each channel to each other rank of it on the node, 32 where
+///     NVLink joins them, and 4 in a group that spans nodes
 std::int64_t library_bytes(const config::Parameters& parameters, const parallel::GridShape& shape,
                            const Room& room);
 /// The parts of library_bytes by name; what no plan can know says that it is a guess.

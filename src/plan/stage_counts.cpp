@@ -44,7 +44,7 @@ pipeline::RankProgram program_of(const pipeline::Placement& placement, int rank,
           {kind, placement.stage_of(rank, chunk), micro_batch});
       schedule.micro_batches = std::max(schedule.micro_batches, micro_batch + 1);
     }
-  return pipeline::lower_rank(schedule, rank);
+  return pipeline::lower_rank(schedule, rank, {.early = true});
 }
 
 StepCounts extended(const StepCounts& counts, const StepCounts& block, std::int64_t times) {

@@ -32,8 +32,8 @@ const std::vector<RankBuffers>& ScheduleBuffers::of(pipeline::ScheduleKind kind,
   const pipeline::Schedule evaluation =
       train::forward_schedule(placement, train::forward_group(placement));
   for (int rank = 0; rank < shape.ranks; ++rank) {
-    const pipeline::RankProgram program = pipeline::lower_rank(schedule, rank);
-    const pipeline::RankProgram forward = pipeline::lower_rank(evaluation, rank);
+    const pipeline::RankProgram program = pipeline::lower_rank(schedule, rank, {.early = true});
+    const pipeline::RankProgram forward = pipeline::lower_rank(evaluation, rank, {.early = true});
     all.push_back({.slots = program.buffers.slots,
                    .weight_slots = program.buffers.weight_slots,
                    .messages = model::MessageCounts::of(program, placement)

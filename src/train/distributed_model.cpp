@@ -4,6 +4,7 @@
 
 #include "base/log.hpp"
 #include "config/grid.hpp"
+#include "parallel/comm/nccl_communicator.hpp"
 #include "plan/recompute_budget.hpp"
 #include "train/device_choice.hpp"
 
@@ -17,10 +18,21 @@ RankContext::RankContext(parallel::MpiSession& session, const config::Parameters
   require_same_products(session, context.gemm());
 }
 
-void log_devices(parallel::MpiSession& session, const RankContext& rank_context) {
-  if (rank_context.gpu != nullptr)
-    log::info("device: {}\n{}", rank_context.context.describe(),
-              describe_devices(session, rank_context.gpu));
+void log_devices(parallel::MpiSession& session, const RankContext& rank_context,
+                 const config::DeviceParameters& parameters) {
+  if (rank_context.gpu == nullptr) return;
+  log::info("device: {}\n{}", rank_context.context.describe(),
+            describe_devices(session, rank_context.gpu));
+  if (session.size() == 1) return;
+  const auto library = collective_library(parameters);
+  const std::string why = parallel::why_not_nccl(session, *rank_context.gpu, library);
+  if (why.empty())
+    log::info("collectives of GPU memory: NCCL {}", parallel::nccl_version());
+  else if (library == parallel::CollectiveLibrary::automatic &&
+           rank_context.gpu->backend() == device::Backend::cuda)
+    log::warn("collectives of GPU memory go through host memory, which is slow: {}", why);
+  else
+    log::info("collectives of GPU memory go through host memory: {}", why);
 }
 
 double measure_gemm_peak(parallel::MpiSession& session, RankContext& rank_context,

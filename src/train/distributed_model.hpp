@@ -26,8 +26,10 @@ struct RankContext {
   device::Context context;
 };
 
-/// Says in the log where the ranks compute, unless that is the host (collective).
-void log_devices(parallel::MpiSession& session, const RankContext& rank_context);
+/// Says in the log where the ranks compute, unless that is the host, and what carries their
+/// collectives; warns of what is slow there (collective).
+void log_devices(parallel::MpiSession& session, const RankContext& rank_context,
+                 const config::DeviceParameters& parameters);
 
 /// FLOP/s of this rank's matrix products, measured for about `seconds` while all ranks measure:
 /// those that share a machine share its power (collective).

@@ -130,7 +130,7 @@ Replay::Replay(parallel::MpiSession& session, const config::Parameters& paramete
                    control_, deadline_, nullptr, {}, {}),
       exchange_({session_, parameters_, rank_context_, model_, state_, nullptr}, control_,
                 checkpoints_, deadline_, nullptr, {}) {
-  log_devices(session, rank_context_);
+  log_devices(session, rank_context_, parameters_.device);
   const std::int64_t from = parameters_.verify.from, to = from + parameters_.verify.steps;
   const fs::path run = parameters_.output.directory;
   load(parallel::on_rank_0(session, [&] { return checkpoint_of_step(run, from).string(); }));

@@ -145,7 +145,7 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
                      session.rank() == 0 && parameters.data.verify_checksum, &session),
       steps_(session, parameters_, rank_context_, model_, training_data_, state_) {
   activity::enter("opening data");
-  log_devices(session, rank_context_);
+  log_devices(session, rank_context_, parameters_.device);
   if (rank_context_.gpu != nullptr)
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
   if (!parameters.data.validation.empty())

@@ -60,24 +60,8 @@ TrainingSteps::Taken TrainingSteps::take(const StepHooks& hooks) {
 
 void TrainingSteps::warm_up() {
   if (rank_context_.gpu == nullptr) return;
-  // The second adds to the weights' gradients, which is another product than the first's. Stages
-  // pass on what happens to be in their buffers: no message is waited for.
-  const std::int64_t num = std::min<std::int64_t>(batch_shape_.num_micro_batches, 2);
   data::load_micro_batch(data_.sources(), batch_shape_, state_.samples_consumed, 0, batch_);
-  const StepModel model = model_.step_model(rank_context_);
-  for (std::int64_t micro = 0; micro < num; ++micro) {
-    for (const bool forward : {true, false})
-      for (const pipeline::Step& step : model.part.program.steps)
-        if (step.kind == pipeline::StepKind::compute && step.action.micro_batch == micro &&
-            is_forward(step.action) == forward)
-          take_pass(model, step, [&] { return as_batch(batch_); },
-                    {.loss_scale = 1.0F,
-                     .first = micro == 0,
-                     .last = micro + 1 == num,
-                     .bucket_done = [](int) {}});
-  }
-  model_.stages.take_loss_sum();
-  model_.stages.take_expert_statistics();
+  rehearse(model_.step_model(rank_context_), as_batch(batch_), batch_shape_.num_micro_batches);
   share_gemm_algorithms(session_, rank_context_.context.gemm(),
                         rank_context_.grid.shape().pipeline);
   rank_context_.context.use_graphs(parameters_.device.graphs);

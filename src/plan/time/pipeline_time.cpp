@@ -254,10 +254,11 @@ const pipeline::Program& StepTimes::Pipelines::program(const config::Parameters&
   pipeline::Program& program =
       programs_
           .emplace(key, pipeline::lower(pipeline::make_schedule(
-                            pipeline::schedule_from_name(p.parallel.schedule),
-                            {.ranks = placement.ranks,
-                             .micro_batches = micro_batches,
-                             .chunks = placement.chunks})))
+                                            pipeline::schedule_from_name(p.parallel.schedule),
+                                            {.ranks = placement.ranks,
+                                             .micro_batches = micro_batches,
+                                             .chunks = placement.chunks}),
+                                        {.early = true}))
           .first->second;
   for (const pipeline::RankProgram& rank : program.ranks) num_steps_ += rank.steps.size();
   return program;

@@ -59,6 +59,24 @@ void take_pass(const StepModel& m, const pipeline::Step& step,
   }
 }
 
+// The second pass adds to the weights' gradients, which is another product than the first's.
+void rehearse(const StepModel& m, const model::Batch& batch, std::int64_t num_micro_batches) {
+  const std::int64_t num = std::min<std::int64_t>(num_micro_batches, 2);
+  for (std::int64_t micro = 0; micro < num; ++micro)
+    for (const bool forward : {true, false})
+      for (const pipeline::Step& step : m.part.program.steps)
+        if (step.kind == pipeline::StepKind::compute && step.action.micro_batch == micro &&
+            is_forward(step.action) == forward)
+          take_pass(m, step, [&] { return batch; },
+                    {.loss_scale = 1.0F,
+                     .first = micro == 0,
+                     .last = micro + 1 == num,
+                     .bucket_done = [](int) {},
+                     .num_sequences = 1.0});
+  m.stages.take_loss_sum();
+  m.stages.take_expert_statistics();
+}
+
 // The program of a rank without a pipeline is the forward and the backward pass of one micro-batch
 // after another. The gradients of a stage are made in the order of the micro-batches in every
 // program, so that they have the same bits; the last one completes them.

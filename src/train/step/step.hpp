@@ -121,6 +121,14 @@ StepResult training_step(const StepModel& model, const StepBatches& batches,
 void take_pass(const StepModel& model, const pipeline::Step& step,
                const std::function<model::Batch()>& load, model::Stage::BackwardPass backward);
 
+/// Forward and backward passes of this rank's stages over `batch` whose gradients are not used, and
+/// the sums of losses with them: as often as a step of `num_micro_batches` has different products,
+/// which is twice at most. Stages pass on what happens to be in their buffers: no message between
+/// stages is waited for. What a GPU does when it meets work for the first time, loading code and
+/// timing matrix products with memory of their own, waits for all that runs there: it must not come
+/// beside a message of a pipeline. Collective.
+void rehearse(const StepModel& model, const model::Batch& batch, std::int64_t num_micro_batches);
+
 /// The forward and backward passes of a step on this rank, with the sums of gradients that become
 /// complete in them. `gradient_factor`: of the loss whose gradients they are.
 void pass_micro_batches(const StepModel& model, const StepBatches& batches, float gradient_factor);

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <limits>
 #include <list>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,8 @@ struct ncclComm {
   int rank, size;
   std::vector<std::pair<const char*, std::size_t>> windows;
   bool is_connected = false;  ///< for messages outside of groups
+  bool has_ring = false;
+  std::set<int> peers = {};  ///< with which messages have passed
 };
 
 namespace {
@@ -52,6 +55,15 @@ std::list<Send> sends;
 int num_receives = 0;
 
 int open_groups = 0;
+int num_connections = 0, num_aborts = 0, num_aborts_alone = 0;
+
+/// The first collective of a communicator, or message with a peer, connects.
+void use_ring(ncclComm& comm) {
+  if (!std::exchange(comm.has_ring, true)) ++num_connections;
+}
+void use_peer(ncclComm& comm, int peer) {
+  if (comm.peers.insert(peer).second) ++num_connections;
+}
 
 /// As NCCL does in the first message of a pair: each waits for the other's call.
 void connect(ncclComm& comm) {
@@ -209,7 +221,16 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t) {
+  ++num_aborts;
+  num_aborts_alone += open_groups == 0 ? 1 : 0;
   return ncclSuccess;
+}
+/// How often something was connected; communicators that were told to end, and how many of them
+/// outside of a group, where the call would have waited for the kernels of the others.
+extern "C" void imitated_nccl_counts(int* connections, int* aborts, int* aborts_alone) {
+  *connections = num_connections;
+  *aborts = num_aborts;
+  *aborts_alone = num_aborts_alone;
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* error) {
   *error = asynchronous_error ? ncclRemoteError : ncclSuccess;
@@ -219,7 +240,8 @@ const char* ncclGetErrorString(ncclResult_t result) {
   return result == ncclRemoteError ? "remote error" : "an error";
 }
 const char* ncclGetLastError(ncclComm_t) {
-  return "because it was asked to";
+  const char* asked = std::getenv("IMITATED_NCCL_SAYS");
+  return asked != nullptr ? asked : "because it was asked to";
 }
 ncclResult_t ncclGroupStart() {
   ++open_groups;
@@ -232,6 +254,7 @@ ncclResult_t ncclGroupEnd() {
 ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer,
                       ncclComm_t comm, cudaStream_t) {
   if (fails("ncclSend")) return ncclInternalError;
+  use_peer(*comm, peer);
   connect(*comm);
   const DeviceMemory access;
   const auto* begin = static_cast<const char*>(send);
@@ -248,6 +271,7 @@ ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int p
 ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   if (fails("ncclRecv")) return ncclInternalError;
+  use_peer(*comm, peer);
   connect(*comm);
   if (open_groups > 0) grouped_stream = stream;
   receives.push_back({num_receives++, stream, receive, std::vector<char>(count * size_of(type)),
@@ -267,6 +291,7 @@ extern "C" void imitated_nccl_finish(cudaStream_t stream, int moment) {
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclAllReduce") || op != ncclSum) return ncclInternalError;
+  use_ring(*comm);
   const DeviceMemory access;
   if (breaks_symmetry(comm, send, receive)) return ncclInvalidArgument;
   const std::vector<char> sum = summed(send, count, type, comm);
@@ -276,6 +301,7 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
 ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type,
                         ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclReduce") || op != ncclSum) return ncclInternalError;
+  use_ring(*comm);
   const DeviceMemory access;
   const std::vector<char> sum = summed(send, count, type, comm);
   if (comm->rank == root) std::memcpy(receive, sum.data(), sum.size());
@@ -284,6 +310,7 @@ ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataT
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclReduceScatter") || op != ncclSum) return ncclInternalError;
+  use_ring(*comm);
   const DeviceMemory access;
   if (breaks_symmetry(comm, send, receive)) return ncclInvalidArgument;
   const auto ranks = static_cast<std::size_t>(comm->size);
@@ -295,6 +322,7 @@ ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, nc
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type,
                            ncclComm_t comm, cudaStream_t) {
   if (fails("ncclAllGather")) return ncclInternalError;
+  use_ring(*comm);
   const DeviceMemory access;
   if (breaks_symmetry(comm, send, receive)) return ncclInvalidArgument;
   const std::size_t bytes = count * size_of(type);
@@ -307,6 +335,7 @@ ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDa
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type,
                            int root, ncclComm_t comm, cudaStream_t) {
   if (fails("ncclBroadcast")) return ncclInternalError;
+  use_ring(*comm);
   const DeviceMemory access;
   const std::size_t bytes = count * size_of(type);
   if (comm->rank == root && send != receive) std::memcpy(receive, send, bytes);

@@ -1,4 +1,7 @@
 // What the communicator asks of NCCL, against an imitation of the library in host memory.
+#include <dlfcn.h>
+#include <nccl.h>
+
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdlib>
@@ -28,11 +31,25 @@ class NamedGpu : public ForwardingGpu {
   Description description_;
 };
 
-std::unique_ptr<parallel::Communicator> nccl_world(bool share_gpu = false) {
+std::unique_ptr<parallel::Communicator> nccl_world(bool share_gpu = false,
+                                                   bool exchanges_rows = false) {
   auto host = world_with_limit(1 << 16);
   auto gpu = std::make_shared<NamedGpu>(share_gpu ? "one" : fmt::format("GPU-{}", host->rank()));
-  return parallel::make_nccl_communicator(std::move(host), gpu, nullptr, "data");
+  return parallel::make_nccl_communicator(std::move(host), gpu, nullptr, "data", exchanges_rows);
 }
+
+/// What the imitation was asked for so far.
+struct Counts {
+  int connections = 0, aborts = 0, aborts_alone = 0;
+  Counts() {
+    void* library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+    REQUIRE(library != nullptr);
+    const auto count =
+        reinterpret_cast<void (*)(int*, int*, int*)>(dlsym(library, "imitated_nccl_counts"));
+    REQUIRE(count != nullptr);
+    count(&connections, &aborts, &aborts_alone);
+  }
+};
 
 /// Makes a call of the imitation fail while it lives.
 struct Failing {
@@ -110,8 +127,32 @@ TEST_CASE("a large sum whose rows do not divide is taken owner by owner") {
   }
 }
 
-TEST_CASE("NCCL sends rows to the ranks that they are for, also none") {
+TEST_CASE("ranks are connected when their communicator is made, and not in a step") {
   const auto comm = nccl_world();
+  const auto rows = nccl_world(false, /*exchanges_rows=*/true);
+  const int connected = Counts().connections;
+  check_collectives<float>(*comm);
+  for (const RowMatrix& matrix : row_matrices(rows->size()))
+    check_row_exchange_on_host<float>(*rows, matrix, 5);
+  CHECK(Counts().connections == connected);
+}
+
+TEST_CASE("on the way of an error all communicators are told to end before one is waited for") {
+  const Counts before;
+  int n = 1;
+  try {
+    const auto first = nccl_world(), second = nccl_world();
+    n = first->size();
+    throw Error(ExitStatus::internal, "an error of this rank");
+  } catch (const Error&) {
+  }
+  const Counts after;
+  CHECK(after.aborts - before.aborts == (n > 1 ? 2 : 0));
+  CHECK(after.aborts_alone == before.aborts_alone);
+}
+
+TEST_CASE("NCCL sends rows to the ranks that they are for, also none") {
+  const auto comm = nccl_world(false, /*exchanges_rows=*/true);
   for (const RowMatrix& rows : row_matrices(comm->size())) {
     CAPTURE(rows.name);
     check_row_exchange_on_host<float>(*comm, rows, 5);
@@ -151,6 +192,18 @@ TEST_CASE("two ranks on one GPU are refused by every rank") {
   testing::expect_words(testing::message_of(ask), {"ranks 0 and 1", "device.communicator"});
 }
 
+TEST_CASE("the log can say what carries collectives and why it is not NCCL") {
+  using parallel::CollectiveLibrary;
+  parallel::MpiSession session(nullptr, nullptr);
+  const NamedGpu gpu(fmt::format("GPU-{}", session.rank()));
+  CHECK(parallel::why_not_nccl(session, gpu, CollectiveLibrary::nccl).empty());
+  CHECK(parallel::why_not_nccl(session, gpu, CollectiveLibrary::mpi) ==
+        "device.communicator = \"mpi\"");
+  CHECK(parallel::why_not_nccl(session, gpu, CollectiveLibrary::automatic) ==
+        "the GPU is emulated");
+  CHECK(parallel::nccl_version() == fmt::format("{}.{}.{}", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH));
+}
+
 TEST_CASE("a call that fails names call, rank, GPU and NCCL's words") {
   const auto comm = nccl_world();
   if (comm->size() == 1) return;
@@ -165,6 +218,21 @@ TEST_CASE("a call that fails names call, rank, GPU and NCCL's words") {
                           {"ncclAllReduce", fmt::format("rank {}", comm->rank()).c_str(), "data",
                            "GPU 0", "because it was asked to"});
   }
+}
+
+TEST_CASE("a GPU without room for NCCL is told what to do") {
+  if (world_with_limit(64)->size() == 1) return;
+  const Failing failing("ncclAllReduce");
+  setenv("IMITATED_NCCL_SAYS", "Cuda failure 2 'out of memory'", 1);
+  try {
+    nccl_world();
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.status() == ExitStatus::bad_configuration);
+    testing::expect_words(error.what(),
+                          {"ncclAllReduce", "data", "out of memory", "device.memory_gib"});
+  }
+  unsetenv("IMITATED_NCCL_SAYS");
 }
 
 TEST_CASE("memory is registered on all ranks or on none") {

@@ -47,6 +47,20 @@ Gemm gemm_under_test() {
   return Gemm(gpu, stream);
 }
 
+TEST_CASE("a stream gets a queue of its own unless somebody says otherwise", "[cuda]") {
+  const auto queues = [] { return std::string(std::getenv("CUDA_DEVICE_MAX_CONNECTIONS")); };
+  unsetenv("CUDA_DEVICE_MAX_CONNECTIONS");
+  Gpu::open(Backend::cuda, 0);
+  CHECK(queues() == "32");
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "1", /*overwrite=*/1);
+  Gpu::count(Backend::cuda);
+  Gpu::open(Backend::cuda, 0);
+  CHECK(queues() == "1");
+  unsetenv("CUDA_DEVICE_MAX_CONNECTIONS");
+  Gpu::count(Backend::cuda);
+  CHECK(queues() == "32");
+}
+
 TEST_CASE("a driver that is too old is named with the one that is needed", "[cuda]") {
   testing::cuda_machine() = {.driver = 12040, .status = cudaErrorInsufficientDriver};
   const std::string why = Gpu::why_none(Backend::cuda);

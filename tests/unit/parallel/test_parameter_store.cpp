@@ -16,12 +16,14 @@ namespace {
 
 /// Bucket 0: a block of two tensors; bucket 1: the embedding; bucket 2: the final norm.
 struct Job {
-  explicit Job(bool overlap, int num_data = 2, int num_tensor = 1) {
+  explicit Job(bool overlap, int num_data = 2, int num_tensor = 1)
+      : Job(overlap, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0)) {}
+  Job(bool overlap, const parallel::ProcessGrid& grid) {
+    const int num_tensor = grid.shape().tensor, num_data = grid.shape().data;
     for (const int i : {0, 1, 2, 3})
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
-    store = std::make_unique<parallel::ParameterStore>(
-        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1);
+    store = std::make_unique<parallel::ParameterStore>(tensors, grid, 1);
     store->set_overlap(overlap);
     store->set_gather_order({1, 0, 2});
     comm.tensor = std::make_unique<WrittenCommunicator>(num_tensor, gpu->log);
@@ -98,6 +100,16 @@ TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their 
   job.store->wait_for_gathers(job.context);
   CHECK(job.gpu->log.front() == "gather of 1");
   CHECK(job.gpu->log.size() == 4);
+}
+
+TEST_CASE("so they are beside an expert group and in a pipeline") {
+  for (const parallel::ProcessGrid& grid : {parallel::ProcessGrid({.data = 2}, 0, {.expert = 2}),
+                                            parallel::ProcessGrid({.data = 2, .pipeline = 2}, 0)}) {
+    INFO(grid.describe());
+    Job job(/*overlap=*/true, grid);
+    job.store->begin_gather(job.context);
+    CHECK(job.gpu->log == Log{"data waits for compute#0", "gather of 1", "gather of 2"});
+  }
 }
 
 TEST_CASE("without overlap the computation waits for every collective of gradients and weights") {

@@ -273,6 +273,32 @@ TEST_CASE("the fit leaves room for what CUDA and NCCL take for themselves") {
   CHECK(plan::describe_fit(p, {}, room).starts_with("fits"));
 }
 
+TEST_CASE("the fit leaves room for what connects a rank with the experts of every other") {
+  config::Parameters p = qwen3_8b();
+  p.model.model_type = "qwen3_moe";
+  p.model.num_experts = 128;
+  p.model.num_experts_per_tok = 8;
+  p.model.moe_intermediate_size = 768;
+  const std::int64_t mib = 1 << 20;
+  const auto bytes = [&](int expert, int capability) {
+    const plan::Room room{.backend = device::Backend::cuda,
+                          .free_bytes = 0,
+                          .whose = "a test",
+                          .compute_capability = capability};
+    p.parallel.expert = expert;
+    const std::int64_t with = plan::library_bytes(p, {.data = 64}, room);
+    // Without experts elsewhere their gradients have no group of their own.
+    p.parallel.expert = 1;
+    return with - plan::library_bytes(p, {.data = 64}, room);
+  };
+  const std::int64_t communicator = 32 * (4194304 + 524288 + 4915200);
+  // NCCL 2.30, src/transport/p2p.cc: 10 MiB received and 2 sent, for 32 channels, by 7 peers.
+  CHECK(bytes(8, 90) == communicator + 7 * 32 * 12 * mib);
+  CHECK(bytes(2, 90) == communicator + 1 * 32 * 12 * mib);
+  CHECK(bytes(8, 86) == communicator + 7 * 4 * 12 * mib);  // no NVLink
+  CHECK(bytes(64, 90) == 7 * 4 * 12 * mib + 128 * mib);    // and no other rank with these experts
+}
+
 TEST_CASE("a plan for the host states where products of bf16 are widened, if they are") {
   config::Parameters p = qwen3_8b();
   const auto mentions = [&] {

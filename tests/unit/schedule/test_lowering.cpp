@@ -161,6 +161,63 @@ TEST_CASE("no schedule comes to a standstill, and more buffers make none shorter
   });
 }
 
+namespace {
+
+/// Whether a message that a rank has posted gets there although the rank does nothing more.
+bool comes_by_itself(const Program& program, std::size_t rank, std::size_t num_steps) {
+  Program stopped = program;
+  std::vector<Step>& steps = stopped.ranks[rank].steps;
+  steps.resize(num_steps);
+  Step wait = steps.back();
+  wait.kind = wait.kind == StepKind::post_receive ? StepKind::wait_receive : StepKind::wait_send;
+  steps.push_back(wait);
+  const Simulation simulation = simulate(stopped, even_durations(program.placement, 1, 1, 1));
+  return std::none_of(simulation.deadlock.begin(), simulation.deadlock.end(),
+                      [&](const Waiting& w) { return w.rank == static_cast<int>(rank); });
+}
+
+/// Of all messages of this kind of step, how many do not.
+int num_dependent(const Program& program, StepKind kind) {
+  int count = 0;
+  for (std::size_t rank = 0; rank < program.ranks.size(); ++rank)
+    for (std::size_t i = 0; i < program.ranks[rank].steps.size(); ++i)
+      if (program.ranks[rank].steps[i].kind == kind)
+        count += comes_by_itself(program, rank, i + 1) ? 0 : 1;
+  return count;
+}
+
+}  // namespace
+
+// On a GPU a message that is posted is a kernel that waits. Whatever waits for all of the GPU's
+// kernels, such as the loading of code, would do so for ever if the message needed this rank again.
+TEST_CASE("no message is posted that needs anything more of the rank that posts it", "[deadlock]") {
+  const auto without_receives = [](std::vector<Step> steps) {
+    std::erase_if(steps, [](const Step& s) { return s.kind == StepKind::post_receive; });
+    return steps;
+  };
+  for (const std::string_view name : schedule_names()) {
+    const ScheduleKind kind = schedule_from_name(name);
+    for (const int p : {2, 3, 4})
+      for (const int rounds : {1, 2, 4})
+        for (const int v : {1, 2, 3}) {
+          const PipelineShape shape{.ranks = p, .micro_batches = rounds * p, .chunks = v};
+          if (!misfit_of(kind, shape).none()) continue;
+          INFO(name << " p " << p << " m " << rounds * p << " v " << v);
+          const Schedule schedule = make_schedule(kind, shape);
+          const Program program = lower(schedule), early = lower(schedule, {.early = true});
+          CHECK(num_dependent(program, StepKind::post_receive) == 0);
+          CHECK(num_dependent(program, StepKind::post_send) == 0);
+          CHECK(num_dependent(early, StepKind::post_receive) > 0);
+          // It costs no time, and but for these posts it is the same program.
+          const Durations durations = even_durations(schedule.placement, 4, 5, 3, 1);
+          CHECK(simulate(program, durations).makespan == simulate(early, durations).makespan);
+          for (std::size_t rank = 0; rank < program.ranks.size(); ++rank)
+            CHECK(without_receives(program.ranks[rank].steps) ==
+                  without_receives(early.ranks[rank].steps));
+        }
+  }
+}
+
 TEST_CASE("with blocking messages all but gpipe stand", "[deadlock]") {
   for (const std::string_view name : schedule_names()) {
     const ScheduleKind kind = schedule_from_name(name);
