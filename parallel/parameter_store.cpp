@@ -12,7 +12,7 @@ using device::Phase;
 
 namespace {
 
-/// Buckets whose weights are asked for before the one that is acquired, beside a tensor group.
+/// Buckets whose weights are asked for before the one that is acquired, where passes communicate.
 constexpr std::size_t kGatherAhead = 1;
 
 int count_buckets(const std::vector<LocalTensor>& tensors) {
@@ -38,7 +38,8 @@ ParameterStore::ParameterStore(std::vector<LocalTensor> tensors, const ProcessGr
                                int zero_stage)
     : tensors_(std::move(tensors)),
       partition_(tensors_, grid, zero_stage),
-      num_tensor_(grid.shape().tensor),
+      passes_communicate_(grid.shape().tensor > 1 || grid.shape().context > 1 ||
+                          grid.views().expert > 1),
       num_buckets_(count_buckets(tensors_)),
       spans_(distinct_groups(grid, spans_of(tensors_))),
       asked_spans_(spans_),
@@ -140,7 +141,7 @@ void ParameterStore::begin_gather(device::Context& context) {
   const auto scope = context.profiler().scope(Phase::weight_communication);
   context.fork_communication();
   next_gather_ = 0;
-  enqueue_gathers(context, num_tensor_ > 1 ? 1 + kGatherAhead : gather_order_.size());
+  enqueue_gathers(context, passes_communicate_ ? 1 + kGatherAhead : gather_order_.size());
 }
 
 void ParameterStore::enqueue_gathers(device::Context& context, std::size_t end) {

@@ -65,10 +65,11 @@ class ParameterStore {
   void release(int bucket) noexcept;
   /// All-gather of the weights (stage 1), as after a start. Collective.
   void gather(device::Context& context);
-  /// The same beside what the GPU computes next, a group of messages per bucket. With tensor ranks
-  /// only the first two at once, then one ahead of what is acquired: NCCL launches what several
-  /// communicators are given in the order of the calls, and the first collective of the tensor
-  /// group would come after the last gather. On the host, and without overlap, this is gather.
+  /// The same beside what the GPU computes next, a group of messages per bucket. With tensor ranks,
+  /// or ranks that share experts, only the first two at once, then one ahead of what is acquired:
+  /// NCCL launches what several communicators are given in the order of the calls, and the first
+  /// collective of those groups would come after the last gather. On the host, and without overlap,
+  /// this is gather.
   void begin_gather(device::Context& context);
   /// Every gather that was begun, also of buckets that no pass has acquired: weights may change.
   void wait_for_gathers(device::Context& context);
@@ -84,7 +85,7 @@ class ParameterStore {
  private:
   std::vector<LocalTensor> tensors_;
   ZeroPartition partition_;
-  int num_tensor_;
+  bool passes_communicate_;  ///< within a pass: a group of tensor, context or expert ranks
   bool overlap_ = false;
   int num_buckets_;
   std::vector<Span> spans_;        ///< by which gradients are summed and weights gathered

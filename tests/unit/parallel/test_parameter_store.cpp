@@ -16,12 +16,14 @@ namespace {
 
 /// Bucket 0: a block of two tensors; bucket 1: the embedding; bucket 2: the final norm.
 struct Job {
-  explicit Job(bool overlap, int num_data = 2, int num_tensor = 1) {
+  explicit Job(bool overlap, int num_data = 2, int num_tensor = 1, int num_expert = 1) {
     for (const int i : {0, 1, 2, 3})
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
     store = std::make_unique<parallel::ParameterStore>(
-        tensors, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0), 1);
+        tensors,
+        parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0, {.expert = num_expert}),
+        1);
     store->set_overlap(overlap);
     store->set_gather_order({1, 0, 2});
     comm.tensor = std::make_unique<WrittenCommunicator>(num_tensor, gpu->log);
@@ -79,8 +81,10 @@ TEST_CASE("weights are gathered in the order of their use and waited for once ea
   CHECK(job.gpu->log.back() == "compute waits for data#4");
 }
 
-TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their use") {
-  Job job(/*overlap=*/true, /*num_data=*/2, /*num_tensor=*/2);
+TEST_CASE("beside collectives of passes weights are gathered one bucket ahead of their use") {
+  // Those of a tensor group, or of ranks that share experts.
+  const int num_tensor = GENERATE(2, 1);
+  Job job(/*overlap=*/true, /*num_data=*/2, num_tensor, /*num_expert=*/3 - num_tensor);
   job.store->begin_gather(job.context);
   CHECK(job.gpu->log == Log{"data waits for compute#0", "gather of 1", "gather of 2"});
   job.gpu->log.clear();
