@@ -182,6 +182,7 @@ std::int64_t workspace_elements(const config::Parameters& p, const parallel::Pro
   const auto sizes = model::LocalSizes::of(architecture, grid);
   std::int64_t width = std::max(sizes.hidden, 2 * sizes.head_dim);
   if (architecture.biases) width = std::max({width, sizes.qkv_cols(), sizes.gate_up_cols()});
+  width = std::max(width, sizes.num_experts);
   return kernels::workspace_elements(
       backend, width,
       p.training.micro_batch_size * p.training.sequence_length / grid.shape().context);

@@ -6,6 +6,7 @@
 
 #include "kernels/elementwise.hpp"
 #include "mpi/model/model_on_grid.hpp"
+#include "support/forwarding_gpu.hpp"
 
 namespace espalier {
 namespace {
@@ -47,6 +48,26 @@ std::vector<float> gradients_of(ModelOnGrid& model) {
   }
   return all;
 }
+
+/// Writes down the copies between device and host, in order.
+class CopyingGpu : public testing::ForwardingGpu {
+ public:
+  struct Copy {
+    bool to_host;
+    std::int64_t bytes;
+  };
+  void copy_to_device(void* to, const void* from, const Rectangle& r,
+                      device::Stream stream) override {
+    copies.push_back({false, r.rows * r.row_bytes});
+    ForwardingGpu::copy_to_device(to, from, r, stream);
+  }
+  void copy_to_host(void* to, const void* from, const Rectangle& r,
+                    device::Stream stream) override {
+    copies.push_back({true, r.rows * r.row_bytes});
+    ForwardingGpu::copy_to_host(to, from, r, stream);
+  }
+  std::vector<Copy> copies;
+};
 
 }  // namespace
 
@@ -145,6 +166,28 @@ TEST_CASE("experts: all of a token's, all of the tokens on a few, and a rank wit
           REQUIRE(value == 0.0F);
       }
   }
+}
+
+TEST_CASE("experts: rows are on their way before the host works out where they will lie") {
+  if (testing::session().size() != 2) return;
+  const Hdf5Fixture fixture(fixture_path("moe"));
+  config::Parameters p = testing::parameters_of(fixture, 1, 2, false, 1, "float32");
+  p.parallel.expert = 2;
+  const auto gpu = std::make_shared<CopyingGpu>();
+  ModelOnGrid model(p, gpu);
+  gpu->copies.clear();
+  const auto share = model.share_of(fixture.words("tokens"), 2);
+  model.stage.load(0, share.view());
+  model.stage.forward(0);
+  // A layer's counts come to the host; next its rows, which travel through the host here.
+  const std::int64_t counts_bytes = p.model.num_experts * 4;
+  std::int64_t num_layers = 0;
+  for (std::size_t i = 0; i + 1 < gpu->copies.size(); ++i) {
+    if (!gpu->copies[i].to_host || gpu->copies[i].bytes != counts_bytes) continue;
+    ++num_layers;
+    CHECK(gpu->copies[i + 1].to_host);
+  }
+  CHECK(num_layers == model.memory.architecture.num_sparse_layers());
 }
 
 TEST_CASE(

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Reads the machine code of attention by warpgroups. Where the kernels multiply, it fails unless
-the exponentials of a turn stand between the wait for the scores and the wait for all products: they
-would run after the products, not beside them. Where they do not, for a target without wgmma, it
+"""Reads the machine code of attention and of grouped products by warpgroups. Where the kernels
+multiply, it fails unless the exponentials of a turn stand between the wait for the scores and the
+wait for all products: they would run after the products, not beside them; and unless the products
+of a part of grouped products are begun together, beside those of the part before. Where they do not, for a target without wgmma, it
 fails unless their code is bound to fewer threads than they are launched with: the driver then
 refuses what would leave the results as they were. Tensor maps must be prefetched.
 
@@ -23,6 +24,8 @@ KERNELS = {
     "attention_wgmma_ordered.cu": {"gradients": (32, 2)},
     "grouped_product_wgmma.cu": {},
 }
+# Kernels, how many there are, and the products of a part.
+PARTS = {"grouped_product_wgmma.cu": ("product_tiles", 3, 4)}
 BLOCK_THREADS = 384  # kWarpgroupBlock
 
 
@@ -33,6 +36,19 @@ def exponentials_beside_products(instructions):
         if instructions[first].operands.split()[-1] == "0x1":
             return sum(one.opcode == "MUFU.EX2" for one in instructions[first:after])
     return 0
+
+
+def products_beside_others(instructions):
+    """Before each wait that comes after products of 256 columns, how many have been begun; 0 where
+    they are waited for at once."""
+    counts, num = [], 0
+    for one in instructions:
+        if one.opcode.startswith("HGMMA.64x256x16"):
+            num += 1
+        elif one.opcode.startswith("WARPGROUP.DEPBAR") and num:
+            counts.append(num if one.operands.split()[-1] == "0x1" else 0)
+            num = 0
+    return counts
 
 
 def main():
@@ -61,6 +77,15 @@ def main():
             print(f"{file:29} {name:20} exponentials beside products: {found}, expected {wanted}")
             if len(found) != num_forms or min(found) < wanted:
                 num_bad += 1
+        if file not in PARTS or not any(architecture == "sm_90a" for architecture, _ in kernels):
+            continue
+        name, num_kernels, wanted = PARTS[file]
+        found = [products_beside_others(instructions)
+                 for (architecture, mangled), instructions in kernels.items()
+                 if architecture == "sm_90a" and f"{len(name)}{name}" in mangled]
+        print(f"{file:29} {name:20} products beside others: {found}, expected {wanted}")
+        if found != num_kernels * [[wanted]]:
+            num_bad += 1
     raise SystemExit(1 if num_bad else 0)
 
 

@@ -81,7 +81,7 @@ TEST_CASE("weights are gathered in the order of their use and waited for once ea
   CHECK(job.gpu->log.back() == "compute waits for data#4");
 }
 
-TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their use") {
+TEST_CASE("beside messages of passes weights are gathered one bucket ahead of their use") {
   Job job(/*overlap=*/true, /*num_data=*/2, /*num_tensor=*/2);
   job.store->begin_gather(job.context);
   CHECK(job.gpu->log == Log{"data waits for compute#0", "gather of 1", "gather of 2"});
@@ -102,9 +102,10 @@ TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their 
   CHECK(job.gpu->log.size() == 4);
 }
 
-TEST_CASE("so they are beside an expert group and in a pipeline") {
+TEST_CASE("so they are beside a context or an expert group and in a pipeline") {
   for (const parallel::ProcessGrid& grid : {parallel::ProcessGrid({.data = 2}, 0, {.expert = 2}),
-                                            parallel::ProcessGrid({.data = 2, .pipeline = 2}, 0)}) {
+                                            parallel::ProcessGrid({.data = 2, .pipeline = 2}, 0),
+                                            parallel::ProcessGrid({.context = 2}, 0)}) {
     INFO(grid.describe());
     Job job(/*overlap=*/true, grid);
     job.store->begin_gather(job.context);

@@ -155,6 +155,19 @@ TEST_CASE("a GPU is asked for what the plan says, to the byte") {
   }
 }
 
+TEST_CASE("the workspace of a GPU holds the counts of more experts than a row has columns") {
+  config::Parameters p = qwen3_8b();
+  p.model.model_type = "qwen3_moe";
+  p.model.hidden_size = 64;
+  p.model.head_dim = 32;
+  p.model.num_experts = 1024;
+  p.model.num_experts_per_tok = 64;
+  p.model.moe_intermediate_size = 32;
+  // Pairs are sorted by up to 512 blocks, each with a count of every expert.
+  CHECK(plan::workspace_elements(p, parallel::ProcessGrid({}, 0), device::Backend::emulated) >=
+        (512 + 1) * 1024);
+}
+
 TEST_CASE("activations alone come from the source that is given, as much of them as planned") {
   const config::Parameters p = [] {
     config::Parameters small = qwen3_8b();
