@@ -22,8 +22,8 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
                     const std::string& name) {
   const plan::TrainingMemory& memory = job.model.memory;
   const model::Activations& a = *memory.activations;
-  // Of whole sequences: without document starts.
-  const model::Inputs inputs{.context = a.chunks.front().slots.front().inputs.context};
+  model::Inputs inputs{};  // of whole sequences: without document starts
+  inputs.context = a.chunks.front().slots.front().inputs.context;
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
                                           a.chunks.front().slots.front().blocks.front(), inputs};
   const bool on_gpu = !job.rank_context.context.on_host();

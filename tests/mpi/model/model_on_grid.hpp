@@ -78,7 +78,9 @@ struct ModelOnGrid {
   struct WithoutWeights {};
   ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
               parallel::MpiSession& on, WithoutWeights);
-  /// Of this data rank's share of the fixture's tokens, (T, V_loc).
+  /// Which tokens of its data rank's share (B*S) a rank has, as it has them, without documents.
+  std::vector<std::int32_t> tokens_of_rank() const;
+  /// Of those of the fixture's tokens, (T, V_loc).
   std::vector<float> logits(const Hdf5Fixture& fixture);
 };
 

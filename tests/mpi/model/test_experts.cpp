@@ -27,11 +27,19 @@ std::vector<config::Parameters> layouts(const Hdf5Fixture& fixture,
       p.parallel.expert = expert;
       all.push_back(p);
     }
+  if (size == 1 || testing::gpu_of_test() != nullptr) return all;
+  for (const int tensor : {1, 2}) {
+    if (size / tensor < 2) continue;
+    config::Parameters p = testing::parameters_of(fixture, tensor, 1, tensor > 1, 1, dtype);
+    p.parallel.context = size / tensor;
+    p.parallel.expert = 2;
+    all.push_back(p);
+  }
   return all;
 }
 
 void capture(const config::Parameters& p) {
-  UNSCOPED_INFO("tensor " << p.parallel.tensor << ", data " << p.parallel.data << ", expert "
+  UNSCOPED_INFO("tensor " << p.parallel.tensor << ", context " << p.parallel.context << ", data " << p.parallel.data << ", expert "
                           << p.parallel.expert << ", capacity " << p.experts.capacity_factor
                           << ", recompute " << p.memory.recompute);
 }
