@@ -196,8 +196,9 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
   memory.parameter_store->gather(context);
 }
 
-ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
-    : ModelOnGrid(p, gpu_of_test(), session(), WithoutWeights{}) {
+ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p,
+                         parallel::MpiSession& on)
+    : ModelOnGrid(p, gpu_of_test(), on, WithoutWeights{}) {
   optim::AdamW& optimizer = *memory.optimizer;
   for (optim::StateShard& state : optimizer.state()) {
     const parallel::TensorSpec& spec = *optimizer.store().tensor_of(state.shard).spec;

@@ -32,7 +32,8 @@ config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int dat
 
 /// A model with a fixture's weights on a grid of all ranks, and what it takes to run it.
 struct ModelOnGrid {
-  ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters);
+  ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters,
+              parallel::MpiSession& on = session());
 
   /// Weights from the seed of `parameters`. `on`: whose ranks the grid has.
   ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
