@@ -22,7 +22,8 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
                     const std::string& name) {
   const plan::TrainingMemory& memory = job.model.memory;
   const model::Activations& a = *memory.activations;
-  model::Inputs inputs{};  // of whole sequences: without document starts
+  // Of whole sequences: without document starts.
+  model::Inputs inputs{};
   inputs.context = a.chunks.front().slots.front().inputs.context;
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
                                           a.chunks.front().slots.front().blocks.front(), inputs};
