@@ -260,11 +260,11 @@ TEST_CASE("a pipeline whose ranks share sequences has the bits of no pipeline") 
            {.schedule = "zb-v", .pipeline = 2, .chunks = 2, .recompute = "selective", .context = 2},
            {.schedule = "zb-h1", .pipeline = 2, .tied = false, .dtype = "bfloat16", .context = 2},
            {.schedule = "zb-h1",
-            .pipeline = 2,
-            .family = "qwen3_moe",
-            .balance = "sequence",
-            .expert = 2,
-            .context = 2}})
+           .pipeline = 2,
+           .family = "qwen3_moe",
+           .balance = "sequence",
+           .expert = 2,
+           .context = 2}})
     check(c);
 }
 

@@ -86,8 +86,8 @@ const std::vector<Combination> kCombinations = {
 
 config::Parameters parameters_of(const Combination& c, const Hdf5Fixture& fixture) {
   const int data = c.ranks / c.tensor / c.context;
-  config::Parameters p = testing::parameters_of(fixture, c.tensor, data,
-                                                c.sequence_parallel, c.zero_stage, c.dtype);
+  config::Parameters p =
+      testing::parameters_of(fixture, c.tensor, data, c.sequence_parallel, c.zero_stage, c.dtype);
   p.memory.recompute = c.recompute;
   p.memory.recompute_blocks = c.blocks;
   p.training.sequence_length = c.sequence_length;

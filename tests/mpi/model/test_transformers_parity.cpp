@@ -62,8 +62,7 @@ TEST_CASE("logits, loss and every gradient agree with transformers in fp32") {
   const auto name = GENERATE(from_range(kFixtures));
   const Hdf5Fixture fixture(fixture_path(name));
   for (const Layout& l : layouts()) {
-    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor,
-            l.context);
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor, l.context);
     ModelOnGrid model(fixture, parameters_of(fixture, l));
     CHECK(model.logits_error(fixture) < 1e-5);
     const double loss = model.train(fixture.words("tokens"), 2);
@@ -126,8 +125,7 @@ TEST_CASE("twelve AdamW steps follow torch's curve") {
   const std::vector<double> rates = fixture.doubles("curve/learning_rate");
   const std::vector<std::uint32_t> stream = fixture.words("curve/stream");
   for (const Layout& l : layouts()) {
-    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor,
-            l.context);
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor, l.context);
     config::Parameters p = parameters_of(fixture, l);
     p.optimizer = {.learning_rate = fixture.attribute("curve", "learning_rate"),
                    .beta1 = fixture.attribute("curve", "beta1"),

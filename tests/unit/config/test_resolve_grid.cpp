@@ -166,7 +166,8 @@ TEST_CASE("the ranks that share sequences must divide them, and fit the job") {
   p = context(32);  // a token for each rank
   CHECK_NOTHROW(config::resolve(p, 32));
   p = context(3);
-  expect_words(error_of(p, 6), {"training.sequence_length = 32", "parallel.context = 3", "30 or 33"});
+  expect_words(error_of(p, 6),
+               {"training.sequence_length = 32", "parallel.context = 3", "30 or 33"});
   p = context(64);
   expect_words(error_of(p, 64), {"training.sequence_length = 32", "parallel.context = 64", "64"});
   p = context(4);

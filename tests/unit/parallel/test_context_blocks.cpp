@@ -34,8 +34,7 @@ std::vector<std::int64_t> keys_of_ranks(const ContextBlocks& c,
       const std::int64_t start =
           starts[static_cast<std::size_t>((rank * c.num_sequences + b) * c.blocks_per_rank() + j)];
       for (std::int64_t token = start; token < start + c.block_length; ++token)
-        keys.back() +=
-            1 + (positions.empty() ? token : positions[static_cast<std::size_t>(token)]);
+        keys.back() += 1 + (positions.empty() ? token : positions[static_cast<std::size_t>(token)]);
     }
   }
   return keys;
@@ -114,8 +113,8 @@ TEST_CASE("without documents a rank has one block from the head and one from the
 }
 
 // Largest of the 16 ranks over their mean, of eight sequences: blocks by their shares have 1.014,
-// 1.002 and 1.001 for documents of 1k, 8k and 32k tokens (means of lognormal lengths); two chunks of
-// the sequence for each rank, head and tail, 3.4, 2.9 and 2.1.
+// 1.002 and 1.001 for documents of 1k, 8k and 32k tokens (means of lognormal lengths); two chunks
+// of the sequence for each rank, head and tail, 3.4, 2.9 and 2.1.
 TEST_CASE("attention over documents of uneven lengths is shared evenly") {
   const ContextBlocks c{
       .num_ranks = 16, .num_sequences = 1, .sequence_length = 131072, .block_length = 128};
@@ -129,8 +128,8 @@ TEST_CASE("attention over documents of uneven lengths is shared evenly") {
                                                 kSigma);
     double worst = 0.0, head_tail = 0.0;
     for (int sample = 0; sample < 8; ++sample) {
-      const std::vector<std::int32_t> positions = places(
-          c.sequence_length, [&] { return static_cast<std::int64_t>(lengths(random)); });
+      const std::vector<std::int32_t> positions =
+          places(c.sequence_length, [&] { return static_cast<std::int64_t>(lengths(random)); });
       worst = std::max(worst, largest_over_mean(keys_of_ranks(
                                   c, block_starts(c, positions, c.sequence_length), 0, positions)));
       ContextBlocks chunks = c;
@@ -158,9 +157,8 @@ TEST_CASE("each sequence of a batch is dealt by its own documents") {
   ContextBlocks one = c;
   one.num_sequences = 1;
   for (std::int64_t b = 0; b < 3; ++b) {
-    const auto alone =
-        block_starts(one, std::span(rows).subspan(static_cast<std::size_t>(b * (length + 1))),
-                     length + 1);
+    const auto alone = block_starts(
+        one, std::span(rows).subspan(static_cast<std::size_t>(b * (length + 1))), length + 1);
     for (std::int64_t rank = 0; rank < 2; ++rank)
       for (std::int64_t j = 0; j < 4; ++j)
         CHECK(together[static_cast<std::size_t>((rank * 3 + b) * 4 + j)] ==
@@ -196,7 +194,7 @@ TEST_CASE("blocks have 128 tokens where sequences are long enough, and divide an
   CHECK(length(131072, 16) == 128);
   CHECK(length(256, 2) == 128);  // one for each rank
   CHECK(length(384 * 3, 3) == 128);
-  CHECK(length(128, 2) == 32);   // two for each: head and tail
+  CHECK(length(128, 2) == 32);  // two for each: head and tail
   CHECK(length(24, 2) == 2);
   CHECK(length(24, 4) == 1);
   CHECK(length(17 * 3, 3) == 1);
