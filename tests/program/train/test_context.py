@@ -24,6 +24,9 @@ def grid(tensor=1, context=1, data=1, **more):
     return words, tensor * context * data * more.get("pipeline", 1)
 
 
+UNJUDGED = ("validation.interval=0", "validation.at_end=false", "checkpoint.at_end=false")
+
+
 class Context(RunCase):
     @classmethod
     def setUpClass(cls):
@@ -80,7 +83,7 @@ class Context(RunCase):
     def test_experts_with_every_balance(self):
         columns = ("loss", "grad_norm", "balance_loss", "z_loss", "expert_load")
         for balance in ("none", "sequence", "batch", "global", "huggingface", "bias"):
-            options = [*MOE, f"experts.balance={balance}", "training.steps=3"]
+            options = [*MOE, *UNJUDGED, f"experts.balance={balance}", "training.steps=3"]
             if balance in ("none", "bias"):
                 options.remove("model.router_aux_loss_coef=0.1")
             self.train(f"{balance}-1", *options, "training.micro_batch_size=2")
@@ -91,25 +94,27 @@ class Context(RunCase):
                 name = f"{balance}-{number}"
                 self.train(name, *options, *words, "training.micro_batch_size=2", ranks=ranks)
                 self.compare(name, f"{balance}-1", 5e-6, columns)
-        # Data ranks beside: their f is that of all, their sequences another half of the batch.
-        options = [*MOE, "experts.balance=global", "training.steps=3"]
-        self.train("global-4", *options, "training.micro_batch_size=4")
-        words, ranks = grid(context=2, data=2, expert=2)
-        self.train("global-2x2", *options, *words, "training.micro_batch_size=2", ranks=ranks)
-        self.compare("global-2x2", "global-4", 5e-6, columns)
+        # Beside data ranks, whose choices are counted together.
+        options = [*MOE, *UNJUDGED, "experts.balance=global", "training.steps=3",
+                   "training.micro_batch_size=2"]
+        for name, (words, ranks) in {"data": grid(data=2),
+                                     "data-context": grid(context=2, data=2, expert=2)}.items():
+            self.train(f"global-{name}", *options, *words, ranks=ranks)
+        self.compare("global-data-context", "global-data", 5e-6, columns)
 
     def hashes(self, name):
         return sorted(espalier(1, "inspect", "--hashes", self.folder / name).splitlines())
 
     def test_a_run_goes_on_with_other_grids(self):
-        options = ["schedule.name=constant", "schedule.warmup_steps=2", "checkpoint.interval=4"]
+        options = ["schedule.name=constant", "schedule.warmup_steps=2", "checkpoint.interval=4",
+                   *UNJUDGED]
         self.train("whole", *options, "training.steps=16")
         grids = [grid(context=2), grid(), grid(tensor=2, data=2), grid(context=2, data=2)]
         for part, (words, ranks) in enumerate(grids):
             output = self.train("parts", *options, *words, f"training.steps={4 * (part + 1)}",
                                 ranks=ranks)
             self.assertEqual("continuing" in output, part > 0)
-        self.compare("parts", "whole", 1e-5)
+        self.compare("parts", "whole", 1e-4)  # as grids may differ over 20 steps
         # On the same grid no bit is another one, nor are the stages of a pipeline.
         words, ranks = grid(context=2)
         self.train("same", *options, *words, "training.steps=8", ranks=ranks)
@@ -120,12 +125,12 @@ class Context(RunCase):
         for name in ("again", "stages"):
             self.assertEqual(self.history(name), self.history("same"))
             self.assertEqual(self.hashes(name), self.hashes("same"))
-        self.assertIn("model.norm.weight", self.hashes("same")[-1] + str(self.hashes("same")))
+        self.assertIn("model.norm.weight", " ".join(self.hashes("same")))
 
     def test_a_run_is_judged_replayed_and_used(self):
         words, ranks = grid(context=2)
         options = ["schedule.name=constant", "schedule.warmup_steps=2", "checkpoint.interval=2",
-                   "checkpoint.keep=9", "training.steps=6", *words]
+                   "checkpoint.keep=9", "training.steps=6", *UNJUDGED, *words]
         output = self.train("used", *options, ranks=ranks)
         self.assertIn("context 2", output)
         output = espalier(ranks, "verify-resume", self.folder / "used", "--steps", "4")
@@ -145,8 +150,8 @@ class Context(RunCase):
         text = self.train("planned", *words, "--dry-run")
         self.assertIn("keys and values of whole sequences", text)
         self.assertFalse((self.folder / "planned").exists())
-        output = self.train("planned", *words, "training.steps=2", "schedule.warmup_steps=1",
-                            ranks=ranks)
+        output = self.train("planned", *words, *UNJUDGED, "training.steps=2",
+                            "schedule.warmup_steps=1", ranks=ranks)
         report = (self.folder / "planned/report.json").read_text()
         self.assertIn("context communication", report)
         wanted = re.search(r"keys and values of whole sequences .*", text)[0]
@@ -158,9 +163,8 @@ class Context(RunCase):
     def test_ranks_without_a_target(self):
         # The separator's rank has none in any step.
         options = [f"data.train={self.folder / 'pairs'}", "data.order=sequential", *MASK,
-                   "training.sequence_length=2", "training.micro_batch_size=2",
-                   "validation.interval=0", "validation.at_end=false", "training.steps=4",
-                   "schedule.warmup_steps=1"]
+                   "training.sequence_length=2", "training.micro_batch_size=2", *UNJUDGED,
+                   "training.steps=4", "schedule.warmup_steps=1"]
         self.train("pairs-1", *options)
         words, ranks = grid(context=2)
         self.train("pairs-2", *options, *words, ranks=ranks)
