@@ -28,13 +28,21 @@ std::vector<config::Parameters> layouts(const Hdf5Fixture& fixture,
       p.parallel.expert = expert;
       all.push_back(p);
     }
+  if (size == 1 || testing::gpu_of_test() != nullptr) return all;
+  for (const int tensor : {1, 2}) {
+    if (size / tensor < 2) continue;
+    config::Parameters p = testing::parameters_of(fixture, tensor, 1, tensor > 1, 1, dtype);
+    p.parallel.context = size / tensor;
+    p.parallel.expert = 2;
+    all.push_back(p);
+  }
   return all;
 }
 
 void capture(const config::Parameters& p) {
-  UNSCOPED_INFO("tensor " << p.parallel.tensor << ", data " << p.parallel.data << ", expert "
-                          << p.parallel.expert << ", capacity " << p.experts.capacity_factor
-                          << ", recompute " << p.memory.recompute);
+  UNSCOPED_INFO("tensor " << p.parallel.tensor << ", context " << p.parallel.context << ", data "
+                          << p.parallel.data << ", expert " << p.parallel.expert << ", capacity "
+                          << p.experts.capacity_factor << ", recompute " << p.memory.recompute);
 }
 
 std::vector<float> gradients_of(ModelOnGrid& model) {
@@ -194,30 +202,38 @@ TEST_CASE(
     "experts: documents of one token are predicted by nobody, and are balanced all the same") {
   const Hdf5Fixture fixture(fixture_path("moe"));
   const int size = testing::session().size();
-  config::Parameters p = testing::parameters_of(fixture, size, 1, size > 1, 1, "float32");
-  p.parallel.expert = size;
-  p.experts.balance = "sequence";
-  p.data.document_mask = true;
-  ModelOnGrid model(fixture, p);
-  const std::vector<std::uint32_t> tokens = fixture.words("tokens");
-  const std::vector<std::int32_t> places(tokens.size(), 0);
-  model.stage.train({.samples = device::view_of(tokens.data(), 2, 25),
-                     .document_positions = device::view_of(places.data(), 2, 25),
-                     .num_counted = 2,
-                     .document_mask = true,
-                     .predict_across = false},
-                    {.loss_scale = 1.0F,
-                     .first = true,
-                     .last = true,
-                     .bucket_done =
-                         [&](int bucket) {
-                           model.memory.parameter_store->accumulated(model.context, bucket, true);
-                         },
-                     .num_sequences = 2.0});
-  CHECK(model.stage.take_loss_sum() == 0.0);
-  const double norm = model.gradient_norm();
-  CHECK(norm > 0.0);
-  CHECK(norm < 0.1);  // of the balance loss alone
+  double of_tensor_ranks = 0.0;
+  for (const bool share_sequences : {false, true}) {
+    if (share_sequences && (size == 1 || testing::gpu_of_test() != nullptr)) continue;
+    const int tensor = share_sequences ? 1 : size;
+    config::Parameters p = testing::parameters_of(fixture, tensor, 1, tensor > 1, 1, "float32");
+    p.parallel.context = size / tensor;
+    p.parallel.expert = size;
+    p.experts.balance = "sequence";
+    p.data.document_mask = true;
+    ModelOnGrid model(fixture, p);
+    const std::vector<std::uint32_t> tokens = fixture.words("tokens");
+    const std::vector<std::int32_t> places(tokens.size(), 0);
+    model.stage.train({.samples = device::view_of(tokens.data(), 2, 25),
+                       .document_positions = device::view_of(places.data(), 2, 25),
+                       .num_counted = 2,
+                       .document_mask = true,
+                       .predict_across = false},
+                      {.loss_scale = 1.0F,
+                       .first = true,
+                       .last = true,
+                       .bucket_done =
+                           [&](int bucket) {
+                             model.memory.parameter_store->accumulated(model.context, bucket, true);
+                           },
+                       .num_sequences = 2.0});
+    CHECK(model.stage.take_loss_sum() == 0.0);
+    const double norm = model.gradient_norm();
+    CHECK(norm > 0.0);
+    CHECK(norm < 0.1);  // of the balance loss alone
+    if (share_sequences) CHECK(norm == Approx(of_tensor_ranks).epsilon(1e-5));
+    of_tensor_ranks = norm;
+  }
 }
 
 }  // namespace espalier
