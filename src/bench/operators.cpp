@@ -6,6 +6,7 @@
 
 #include "base/log.hpp"
 #include "bench/attention.hpp"
+#include "bench/grouped.hpp"
 #include "bench/job.hpp"
 #include "bench/operator_timer.hpp"
 #include "kernels/attention/attention_provider.hpp"
@@ -203,20 +204,27 @@ class OperatorBench {
       offsets.push_back(rows * expert / sizes_.num_local_experts);
     const View x = e.rows.row_range(0, rows), gate_up = e.gate_up.row_range(0, rows);
     const View hidden = s.hidden.row_range(0, rows), y = s.pairs.row_range(0, rows);
+    using kernels::GroupedKind;
     const auto products = [&](const std::string& name, View out, View in, View weight,
                               View gradient) {
       measure(name + " product", [&] {
         kernels::grouped_forward(context_, {.x = in, .w = weight, .offsets = offsets, .y = out});
       });
+      const auto by_each = [&](const char* which, const kernels::GroupedProblem& problem) {
+        time_grouped(timer_, context_, problem, name + which);
+      };
+      by_each("", {GroupedKind::forward, in, weight, out, offsets});
       measure(name + " product, dX", [&] {
         kernels::grouped_backward_input(context_,
                                         {.dy = out, .w = weight, .offsets = offsets, .dx = in});
       });
+      by_each(" dX", {GroupedKind::backward_input, out, weight, in, offsets});
       measure(name + " product, dW", [&] {
         kernels::grouped_backward_weight(
             context_,
             {.dy = out, .x = in, .offsets = offsets, .dw = gradient, .output = Output::accumulate});
       });
+      by_each(" dW", {GroupedKind::backward_weight, out, in, gradient, offsets, true});
     };
     measure("router", [&] {
       context_.gemm().forward(e.probabilities, b.n2, w.router);
