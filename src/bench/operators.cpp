@@ -64,7 +64,10 @@ class OperatorBench {
                              b.experts.rows,
                              b.experts.gate_up,
                              a_.experts.hidden,
-                             a_.experts.pairs})
+                             a_.experts.pairs,
+                             a_.experts.pair_weights,
+                             a_.experts.row_weights,
+                             a_.experts.d_weights})
       if (view.exists()) randomize(context_, view);
     for (const View& view : {b.norm1, b.norm2, slot_.norm_final}) randomize(context_, view, 1.0f);
   }
@@ -238,6 +241,17 @@ class OperatorBench {
       kernels::sort_by_expert(
           context_, {.experts = e.chosen, .order = e.order, .place = e.place, .counts = s.counts});
     });
+    measure("router backward", [&] {
+      kernels::router_backward(context_, {.probabilities = e.probabilities,
+                                          .log_sum_exp = e.log_sum_exp,
+                                          .experts = e.chosen,
+                                          .weights = e.weights,
+                                          .normalize = architecture_.norm_topk_prob,
+                                          .d_weights = s.d_weights,
+                                          .counts = {},
+                                          .place = {},
+                                          .d_logits = s.d_logits.row_range(0, b.n2.rows)});
+    });
     measure("rows of tokens gathered", [&] {
       kernels::gather_rows(context_, {.in = b.n2,
                                       .index = e.order.col_range(0, rows),
@@ -247,6 +261,17 @@ class OperatorBench {
     products("experts' gate_up", gate_up, x, w.expert_gate_up, g.expert_gate_up);
     measure("experts' activation",
             [&] { model::activation_forward(context_, architecture_.mlp, gate_up, hidden); });
+    const View row_weights = s.pair_weights.exists() ? s.pair_weights : s.row_weights;
+    const View d_row_weights = s.pair_weights.exists() ? s.d_pair_weights : s.d_row_weights;
+    measure("experts' activation backward", [&] {
+      kernels::expert_swiglu_backward(context_,
+                                      {.gate_up = gate_up,
+                                       .d_hidden = hidden,
+                                       .row_weights = row_weights.row_range(0, rows),
+                                       .d_gate_up = gate_up,
+                                       .hidden = hidden,
+                                       .d_row_weights = d_row_weights.row_range(0, rows)});
+    });
     products("experts' down", y, hidden, w.expert_down, g.expert_down);
     measure("rows of tokens combined", [&] {
       kernels::combine_rows(context_, {.rows = s.pairs,
