@@ -65,10 +65,10 @@ Verdict batch_inputs_case(const Example& e) {
   kernels::ESPALIER_GPU::batch_inputs(queue, call(got));
   Verdict verdict;
   for (std::int64_t t = 0; t < num_tokens; ++t) {
-    verdict.expect("tokens", got.tokens[t] == want.tokens[t]);
-    verdict.expect("targets", got.targets[t] == want.targets[t]);
-    verdict.expect("positions", got.position_ids[t] == want.position_ids[t]);
-    verdict.expect("document starts", got.document_start[t] == want.document_start[t]);
+    verdict.equal("tokens", t, got.tokens[t], want.tokens[t]);
+    verdict.equal("targets", t, got.targets[t], want.targets[t]);
+    verdict.equal("positions", t, got.position_ids[t], want.position_ids[t]);
+    verdict.equal("document starts", t, got.document_start[t], want.document_start[t]);
   }
   return verdict;
 }
