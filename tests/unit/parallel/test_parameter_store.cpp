@@ -19,7 +19,8 @@ struct Job {
   explicit Job(bool overlap, int num_data = 2, int num_tensor = 1)
       : Job(overlap, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0)) {}
   Job(bool overlap, const parallel::ProcessGrid& grid) {
-    const int num_tensor = grid.shape().tensor, num_data = grid.shape().data;
+    const int num_tensor = grid.shape().tensor;
+    const int num_data = grid.size_of(parallel::Span::tokens_shared);
     for (const int i : {0, 1, 2, 3})
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
