@@ -189,10 +189,10 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     // As many ranks as there are while the data axis can give some, more ranks after that.
     if (p.parallel.data % 2 == 0) p.parallel.data /= 2;
     if (const auto bytes = total_with(p, kLargest, room))
-      tensor_sizes.push_back(
-          {fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
-                       p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
-           *bytes});
+      tensor_sizes.push_back({fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
+                                          p.parallel.tensor * p.parallel.context * p.parallel.data *
+                                              p.parallel.pipeline),
+                              *bytes});
   }
   add_first(tensor_sizes);
 
@@ -201,7 +201,8 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     const auto bytes = total_with(p, kLargest, room);
     if (!bytes || *bytes > room.free_bytes) continue;
     result.push_back({fmt::format("parallel.data = {} on {} ranks", p.parallel.data,
-                                  p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
+                                  p.parallel.tensor * p.parallel.context * p.parallel.data *
+                                      p.parallel.pipeline),
                       *bytes});
     break;
   }
