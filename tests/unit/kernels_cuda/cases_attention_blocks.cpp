@@ -95,9 +95,9 @@ void add_reference_cases(std::vector<Case>& cases) {
     cases.push_back({fmt::format("attention_reference {}, {}", kTypeName<T>, what),
                      [=] { return blocks_case<T>(example); }});
   };
-  add("blocks, D 10, two sequences", {.batch = 2, .num_q_heads = 3, .head_dim = 10});
-  add("blocks of 256, D 16, documents",
-      {.num_blocks = 2, .head_dim = 16, .documents = true, .block_length = 256});
+  add("blocks, D 10, two sequences", {.batch = 2, .head_dim = 10});
+  add("blocks of 256, D 6, documents",
+      {.num_q_heads = 1, .head_dim = 6, .documents = true, .block_length = 256});
 }
 
 }  // namespace
@@ -110,9 +110,8 @@ void add_attention_blocks_cases(std::vector<Case>& cases) {
   add("blocks, D 64, two sequences", {.batch = 2});
   add("blocks, D 128, three ranks, documents",
       {.num_ranks = 3, .num_blocks = 3, .head_dim = 128, .documents = true});
-  add("blocks, D 64, a group of four, head and tail",
-      {.deal = Deal::head_tail, .num_blocks = 4, .num_q_heads = 4, .documents = true});
-  add("blocks, D 64, four ranks", {.num_ranks = 4, .num_blocks = 4, .num_q_heads = 1});
+  add("blocks, D 64, four ranks, a group of four, documents",
+      {.num_ranks = 4, .num_blocks = 4, .num_q_heads = 4, .documents = true});
   add_reference_cases<float>(cases);
   add_reference_cases<bf16>(cases);
 }
@@ -127,7 +126,7 @@ void add_attention_wgmma_blocks_cases(std::vector<Case>& cases) {
   add("blocks, D 64, two sequences", {.batch = 2});
   add("blocks, D 128, three ranks, documents",
       {.num_ranks = 3, .num_blocks = 3, .head_dim = 128, .documents = true});
-  add("blocks of 256, D 64", {.num_blocks = 2, .num_q_heads = 1, .block_length = 256});
+  add("blocks of 256, D 64", {.num_q_heads = 1, .block_length = 256});
   add("five products, blocks, two sequences",
       {.batch = 2, .head_dim = 128, .in_five_products = true});
   add("five products, blocks, head and tail, documents", {.deal = Deal::head_tail,
