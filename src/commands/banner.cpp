@@ -46,6 +46,7 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
                   const parallel::GridShape& shape) {
   const device::Backend backend = train::choose_backend(session, parameters.device);
   if (backend == device::Backend::host) plan::require_budget(parameters);
+  plan::require_blocks_of_gpu(parameters, backend);
   print_job(session, parameters, backend);
   if (session.rank() != 0) return;
   const parallel::ProcessGrid grid(shape, 0);

@@ -4,6 +4,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "config/problems.hpp"
 #include "device/gemm.hpp"
 #include "device/staging.hpp"
 #include "kernels/attention/attention_provider.hpp"
@@ -186,6 +187,20 @@ std::int64_t workspace_elements(const config::Parameters& p, const parallel::Pro
   return kernels::workspace_elements(
       backend, width,
       p.training.micro_batch_size * p.training.sequence_length / grid.shape().context);
+}
+
+void require_blocks_of_gpu(const config::Parameters& p, device::Backend backend) {
+  const std::int64_t ranks = p.parallel.context, length = p.training.sequence_length;
+  if (backend == device::Backend::host || ranks == 1) return;
+  const std::int64_t unit = ranks * kernels::kGpuBlockLength;
+  if (length % unit == 0) return;
+  throw Error(
+      ExitStatus::bad_configuration,
+      fmt::format("on a GPU the ranks of parallel.context = {} share sequences in blocks of {} "
+                  "tokens, and training.sequence_length = {} is not a multiple of {} x {}: use {}",
+                  ranks, kernels::kGpuBlockLength, length, ranks, kernels::kGpuBlockLength,
+                  config::nearest_multiples(length, unit)),
+      Met::by_every_rank);
 }
 
 int planned_capability(const config::DeviceParameters& parameters, device::Backend backend) {

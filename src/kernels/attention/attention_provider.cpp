@@ -233,7 +233,8 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
 }
 
 AttentionProvider choose(AttentionProvider asked, const AttentionRequest& request) {
-  if (asked == AttentionProvider::automatic) {
+  const bool is_asked_for = asked != AttentionProvider::automatic;
+  if (!is_asked_for) {
     const auto preferred = preferences(request.compute_capability);
     const auto fitting =
         std::find_if(preferred.begin(), preferred.end(),
@@ -241,9 +242,8 @@ AttentionProvider choose(AttentionProvider asked, const AttentionRequest& reques
     asked = fitting == preferred.end() ? AttentionProvider::reference : *fitting;
   }
   const std::string missing = what_is_missing(asked, request);
-  require(missing.empty(), ExitStatus::bad_configuration,
-          "attention: the provider {} needs {}; set device.attention = \"auto\"", name_of(asked),
-          missing);
+  require(missing.empty(), ExitStatus::bad_configuration, "attention: the provider {} needs {}{}",
+          name_of(asked), missing, is_asked_for ? "; set device.attention = \"auto\"" : "");
   return asked;
 }
 

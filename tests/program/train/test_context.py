@@ -148,14 +148,13 @@ class Context(RunCase):
         words, ranks = grid(tensor=2, context=2)
         # One process says what four would have.
         text = self.train("planned", *words, "--dry-run")
-        self.assertIn("keys and values of whole sequences", text)
+        self.assertIn("tensor 2 x context 2 x data 1 = 4 ranks", text)
         self.assertFalse((self.folder / "planned").exists())
         output = self.train("planned", *words, *UNJUDGED, "training.steps=2",
                             "schedule.warmup_steps=1", ranks=ranks)
         report = (self.folder / "planned/report.json").read_text()
         self.assertIn("context communication", report)
-        wanted = re.search(r"keys and values of whole sequences .*", text)[0]
-        self.assertIn(wanted, output)
+        self.assertIn(re.search(r"total .* over all ranks: .*", text)[0], output)
         output = espalier(2, "bench", self.keys("bench")[0], "bench.steps=1",
                           "bench.warmup_steps=1", *grid(context=2)[0])
         self.assertIn("context", output)

@@ -125,6 +125,20 @@ TEST_CASE("what would help is planned like the run itself, and says what fits") 
   CHECK(list[7].total_bytes == total_bytes(other));
 }
 
+TEST_CASE("ranks that share sequences on a GPU must have blocks of 128 tokens") {
+  config::Parameters p = testing::qwen3_8b();
+  p.training.sequence_length = 4096 + 128;
+  plan::require_blocks_of_gpu(p, device::Backend::cuda);
+  p.parallel.context = 2;
+  plan::require_blocks_of_gpu(p, device::Backend::host);
+  const std::string message =
+      testing::message_of([&] { plan::require_blocks_of_gpu(p, device::Backend::cuda); });
+  testing::expect_words(message, {"parallel.context = 2", "training.sequence_length = 4224",
+                                  "2 x 128", "use 4096 or 4352"});
+  p.training.sequence_length = 4352;
+  plan::require_blocks_of_gpu(p, device::Backend::emulated);
+}
+
 TEST_CASE("a dry run says whether the rank that needs most fits") {
   config::Parameters p = qwen3_8b();
   const NearlyFullGpu small(kGiB), large(1000 * kGiB);
