@@ -23,7 +23,8 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
   const plan::TrainingMemory& memory = job.model.memory;
   const model::Activations& a = *memory.activations;
   // Of whole sequences: without document starts.
-  const model::Inputs inputs{.context = a.chunks.front().slots.front().inputs.context};
+  model::Inputs inputs;
+  inputs.context = a.chunks.front().slots.front().inputs.context;
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
                                           a.chunks.front().slots.front().blocks.front(), inputs};
   const bool on_gpu = !job.rank_context.context.on_host();
