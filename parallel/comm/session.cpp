@@ -179,7 +179,7 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   if (grid.size() != session.size()) {
     throw Error(ExitStatus::bad_configuration,
                 fmt::format("the process grid {} does not fit a job of {} ranks; change "
-                            "parallel.tensor, parallel.data or the number of ranks",
+                            "[parallel] or the number of ranks",
                             grid.describe(), session.size()),
                 Met::by_every_rank);
   }

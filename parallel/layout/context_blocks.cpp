@@ -24,11 +24,10 @@ std::vector<std::int64_t> attended_keys(const ContextBlocks& c,
 }  // namespace
 
 std::int64_t context_block_length(std::int64_t sequence_length, std::int64_t num_ranks) {
-  constexpr std::int64_t kLongest = 128;
   if (num_ranks <= 0 || sequence_length % num_ranks != 0) return 0;
   const std::int64_t local = sequence_length / num_ranks;
-  if (local % kLongest == 0) return kLongest;
-  std::int64_t length = kLongest / 2;
+  if (local % kContextBlockLength == 0) return kContextBlockLength;
+  std::int64_t length = kContextBlockLength / 2;
   while (length > 1 && local % (2 * length) != 0) length /= 2;
   return length;
 }

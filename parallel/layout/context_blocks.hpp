@@ -21,9 +21,13 @@ struct ContextBlocks {
   std::int64_t tokens() const { return num_sequences * sequence_length; }
 };
 
-/// Tokens of a block for sequences of S over `num_ranks` ranks: 128, which tiles of queries of
-/// every GPU divide, where every rank can have an even number of these or at least some; less in
-/// sequences that are short. 0 where S is no multiple of num_ranks.
+/// Tokens of a block, where sequences can be divided so: tiles of queries of every GPU divide it.
+constexpr std::int64_t kContextBlockLength = 128;
+
+/// Tokens of a block for sequences of S over `num_ranks` ranks: 128 where that divides a rank's
+/// share S / num_ranks, else the largest power of two below it of which the share is an even
+/// multiple, so that a rank has a block from either end; 1 where the share is odd. 0 where S is no
+/// multiple of num_ranks.
 std::int64_t context_block_length(std::int64_t sequence_length, std::int64_t num_ranks);
 
 /// (num_ranks, B, blocks_per_rank): the first token of each block of a rank, ascending. The blocks

@@ -68,8 +68,8 @@ struct Links {
   /// rank waits longer than with any number; but (p + 1) / 2 between the first and the last rank in
   /// zb1p, where the last rank, which puts off its W, is that far ahead.
   int buffers = 0;
-  /// Receives are posted as soon as a buffer is free: the same program in all but the places of
-  /// these posts, sooner known. For plans.
+  /// Receives are posted as soon as a buffer is free. Cheaper to work out, since other ranks' lists
+  /// are not read: for plans, which need buffers and times and not where receives are posted.
   bool early = false;
   /// Each message is waited for where it is posted, as blocking sends and receives do: all
   /// schedules but gpipe then come to a standstill, and this is here to show it.

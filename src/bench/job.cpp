@@ -46,6 +46,9 @@ config::Parameters with_one_block(config::Parameters parameters) {
           "parallel.pipeline = {}: operators are timed in one block, which is not divided over "
           "stages; set parallel.pipeline = 1",
           parameters.parallel.pipeline);
+  require(parameters.parallel.context == 1, ExitStatus::bad_configuration,
+          "parallel.context = {}: operators are timed on whole sequences; set parallel.context = 1",
+          parameters.parallel.context);
   parameters.model.num_hidden_layers = 1;
   parameters.model.decoder_sparse_step = 1;  // a block with experts, where the model has some
   parameters.model.mlp_only_layers.clear();

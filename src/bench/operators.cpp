@@ -43,7 +43,7 @@ class OperatorBench {
         host_batch_(random_batch(job.parameters, data_rank)),
         slot_(a_.chunks.front().slots.front()),
         batch_(slot_.inputs) {
-    model::gather_inputs(context_, a_, slot_, train::as_batch(host_batch_));
+    model::gather_inputs(context_, a_, slot_, train::as_batch(host_batch_), /*context_rank=*/0);
     model::BlockActivations& b = slot_.blocks.front();
     for (const View& view : {b.x,
                              b.n1,

@@ -1,12 +1,13 @@
 #include "model/activations.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/integers.hpp"
 #include "kernels/attention/attention_provider.hpp"
 
 namespace espalier::model {
+
+static_assert(parallel::kContextBlockLength % kernels::kGpuBlockLength == 0);
 
 namespace {
 
@@ -246,9 +247,8 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
     attention.block_length = context_blocks(shape).block_length;
     ESPALIER_ASSERT(attention.block_length > 0, "sequences of {} over {} context ranks",
                     shape.sequence_length, shape.context_size);
-    std::int64_t& heads = shape.kv_heads_at_a_time;
-    if (heads == 0) heads = usual_kv_heads(s, shape, dtype);
-    heads = std::gcd(heads, s.num_kv_heads);
+    const std::int64_t heads = kv_heads_at_a_time(s, shape, dtype);
+    shape.kv_heads_at_a_time = heads;
     attention.num_q_heads = heads * (s.num_heads / s.num_kv_heads);
     attention.num_kv_heads = heads;
   }

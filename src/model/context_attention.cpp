@@ -18,20 +18,6 @@ using device::Phase;
 using device::View;
 using CommunicationStream = device::Context::CommunicationStream;
 
-void Stage::for_kv_heads(const AttentionOperands& operands,
-                         const std::function<void(KvHeads heads)>& attend) {
-  const std::int64_t count = a_.attention.num_kv_heads;
-  if (comm_.context != nullptr) begin_gather_keys(operands, {0, count});
-  for (std::int64_t first = 0; first < sizes_.num_kv_heads; first += count) {
-    if (comm_.context != nullptr) {
-      finish_gather_keys(operands);
-      const std::int64_t next = first + count;
-      if (next < sizes_.num_kv_heads) begin_gather_keys(operands, {next, count});
-    }
-    attend({first, count});
-  }
-}
-
 View Stage::own_context_rows(View of_ranks) const {
   const std::int64_t tokens = a_.shape.tokens();
   return of_ranks.row_range(comm_.context->rank() * tokens, tokens);

@@ -1,5 +1,7 @@
 #include "model/context_buffers.hpp"
 
+#include <algorithm>
+
 #include "base/integers.hpp"
 #include "model/activations.hpp"
 
@@ -37,6 +39,14 @@ parallel::ContextBlocks context_blocks(const ActivationShape& shape) {
       .num_sequences = shape.micro_batch_size,
       .sequence_length = shape.sequence_length,
       .block_length = parallel::context_block_length(shape.sequence_length, shape.context_size)};
+}
+
+std::int64_t kv_heads_at_a_time(const LocalSizes& sizes, const ActivationShape& shape,
+                                DType dtype) {
+  if (shape.kv_heads_at_a_time == 0) return usual_kv_heads(sizes, shape, dtype);
+  std::int64_t count = std::min(shape.kv_heads_at_a_time, sizes.num_kv_heads);
+  while (sizes.num_kv_heads % count != 0) --count;
+  return count;
 }
 
 std::int64_t usual_kv_heads(const LocalSizes& sizes, const ActivationShape& shape, DType dtype) {

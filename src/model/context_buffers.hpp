@@ -45,9 +45,12 @@ struct ContextScratch {
 /// The blocks of the shape's sequences; of block_length 0 where they cannot be divided.
 parallel::ContextBlocks context_blocks(const ActivationShape& shape);
 
-/// Of the rank's K_loc heads, those that are gathered at a time by default: a divisor of K_loc that
-/// keeps ContextScratch within 1 GiB, or one. On a GPU at most a quarter, so that most of them
-/// travel beside attention.
+/// Of the rank's K_loc heads, those that are gathered at a time: the largest divisor of K_loc up to
+/// shape.kv_heads_at_a_time or, where that is 0, up to usual_kv_heads.
+std::int64_t kv_heads_at_a_time(const LocalSizes& sizes, const ActivationShape& shape, DType dtype);
+
+/// Those that are gathered at a time by default: a divisor of K_loc that keeps ContextScratch
+/// within 1 GiB, or one. On a GPU at most a quarter, so that most of them travel beside attention.
 std::int64_t usual_kv_heads(const LocalSizes& sizes, const ActivationShape& shape, DType dtype);
 
 }  // namespace espalier::model

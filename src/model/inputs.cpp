@@ -23,7 +23,7 @@ void share_tokens(device::Context& context, const Activations& a, const ContextI
     document_positions = {batch.document_positions.as<std::int32_t>(),
                           static_cast<std::size_t>(batch.document_positions.size())};
   const std::vector<std::int32_t> starts =
-      parallel::block_starts(blocks, document_positions, a.shape.sequence_length + 1);
+      parallel::block_starts(blocks, document_positions, batch.document_positions.cols);
   const parallel::ContextOrder order = parallel::context_order(blocks, starts);
   context.upload(to.block_starts, starts.data() + context_rank * to.block_starts.size());
   context.upload(to.row_of_token, order.row_of_token.data());

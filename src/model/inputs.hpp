@@ -19,6 +19,6 @@ struct Batch {
 /// Copies the batch to where the operators run and gathers Slot::inputs from it: of a rank of a
 /// context group, those of its tokens.
 void gather_inputs(device::Context& context, Activations& activations, Slot& slot,
-                   const Batch& batch, int context_rank = 0);
+                   const Batch& batch, int context_rank);
 
 }  // namespace espalier::model

@@ -195,10 +195,20 @@ class Stage {
   AttentionOperands attention_operands(const Block& block) const;
 
   // context_attention.cpp
-  /// attend() for all heads of the rank, as many at a time as Activations::attention has; with a
-  /// context group their keys and values of whole sequences are in ContextScratch then.
-  void for_kv_heads(const AttentionOperands& operands,
-                    const std::function<void(KvHeads heads)>& attend);
+  /// attend(KvHeads) for all heads of the rank, as many at a time as Activations::attention has;
+  /// with a context group their keys and values of whole sequences are in ContextScratch then.
+  template <class Attend>
+  void for_kv_heads(const AttentionOperands& operands, Attend&& attend) {
+    const std::int64_t count = a_.attention.num_kv_heads;
+    const bool gathers = comm_.context != nullptr;
+    if (gathers) begin_gather_keys(operands, {0, count});
+    for (std::int64_t first = 0; first < sizes_.num_kv_heads; first += count) {
+      const std::int64_t next = first + count;
+      if (gathers) finish_gather_keys(operands);
+      if (gathers && next < sizes_.num_kv_heads) begin_gather_keys(operands, {next, count});
+      attend(KvHeads{first, count});
+    }
+  }
   void begin_gather_keys(const AttentionOperands& operands, KvHeads heads);
   void finish_gather_keys(const AttentionOperands& operands);
   /// Those of attention, to d_qkv: with a context group summed over it.

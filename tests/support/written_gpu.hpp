@@ -1,6 +1,7 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <array>
 #include <map>
 #include <string>
 #include <vector>
@@ -19,8 +20,8 @@ class WrittenGpu : public testing::ForwardingGpu {
   device::Stream create_stream(bool urgent) override {
     const device::Stream stream = ForwardingGpu::create_stream(urgent);
     // In the order in which a Context makes them.
-    static constexpr const char* kNames[] = {"compute", "data", "tensor"};
-    names_[stream] = kNames[names_.size() % 3];
+    static constexpr std::array kNames{"compute", "data", "tensor", "context"};
+    names_[stream] = kNames[names_.size() % kNames.size()];
     return stream;
   }
   void record(device::Event event, device::Stream stream) override {
@@ -50,7 +51,9 @@ class WrittenCommunicator : public parallel::Communicator {
   void all_gather(device::View out, device::ConstView) override {
     if (size_ > 1) log_.push_back(fmt::format("gather of {} rows", out.rows));
   }
-  void reduce_scatter_sum(device::View, device::ConstView) override {}
+  void reduce_scatter_sum(device::View, device::ConstView in) override {
+    if (size_ > 1) log_.push_back(fmt::format("reduce-scatter of {} rows", in.rows));
+  }
   void reduce_scatter_shards(std::span<const parallel::RowShards> tensors) override {
     if (size_ > 1) log_.push_back(fmt::format("sum of {}", tensors.size()));
   }

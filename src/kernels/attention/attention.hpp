@@ -71,7 +71,7 @@ struct AttentionBackward {
   /// (B*S_kv, K_loc*D) of these queries alone. With a block_length they are f32: sums over the
   /// context ranks are still to be taken.
   device::View d_k, d_v;
-  device::View scratch;                   ///< f32, see attention_backward_scratch_elements
+  device::View scratch;                   ///< f32, as many elements as these say below
   device::ConstView document_start = {};  ///< as the forward's
   device::ConstView block_starts = {};    ///< as the forward's
   AttentionProvider provider = AttentionProvider::automatic;
@@ -81,9 +81,9 @@ struct AttentionBackward {
 };
 void attention_backward(device::Context& context, const AttentionBackward& a);
 
-/// Elements of f32 scratch that attention_backward needs for `shape`, for any thread count: at
-/// least B * A_loc * S for delta = rowsum(dO * O). The provider cudnn needs more, and wgmma is
-/// faster with more (attention_provider.hpp).
+/// Elements of f32 scratch that attention_backward needs for `shape` on the host, for any thread
+/// count, and enough for the providers of a GPU but cudnn. What is planned there:
+/// backward_scratch_elements (attention_provider.hpp).
 std::int64_t attention_backward_scratch_elements(const AttentionShape& shape);
 
 /// (query, key) pairs of all heads: query i sees first_query_position + i + 1 keys; blocks of

@@ -272,7 +272,8 @@ std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest
       asked == AttentionProvider::cudnn ||
       (asked == AttentionProvider::automatic && is_blackwell(request.compute_capability) &&
        supports(AttentionProvider::cudnn, request));
-  std::int64_t elements = attention_backward_scratch_elements(request.shape);
+  const AttentionShape& s = request.shape;
+  std::int64_t elements = s.batch * s.num_q_heads * s.query_length;  // delta
   const bool by_warpgroups =
       asked == AttentionProvider::wgmma ||
       (asked == AttentionProvider::automatic && request.compute_capability == kHopper &&

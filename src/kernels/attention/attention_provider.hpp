@@ -45,10 +45,10 @@ AttentionProvider choose(AttentionProvider asked, const AttentionRequest& reques
 /// Throws as choose. Of the request, shape, dtype, device and documents matter.
 std::string describe_choice(AttentionProvider asked, AttentionRequest request);
 
-/// f32 elements of scratch for the backward pass when `asked` is what the user asked for: that of
-/// cudnn counts where it is asked for by name, and where automatic will take it, which depends on
-/// the request's device; so does that of wgmma in five products, 128 floats a query and head.
-/// request.scratch_elements is not looked at.
+/// f32 elements of scratch for the backward pass on a GPU when `asked` is what the user asked for:
+/// one for each query and head (delta); that of cudnn counts where it is asked for by name, and
+/// where automatic will take it, which depends on the request's device; so does that of wgmma in
+/// five products, 128 floats a query and head. request.scratch_elements is not looked at.
 std::int64_t backward_scratch_elements(AttentionProvider asked, AttentionRequest request);
 
 /// Throws Error (bad_configuration), as choose does, when training with `asked` would be refused:

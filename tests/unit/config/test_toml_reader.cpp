@@ -95,7 +95,7 @@ TEST_CASE("wrong types say what is needed and what was found") {
 TEST_CASE("values out of range say what is allowed") {
   expect_words(error_of("[training]\nseed = -1\n"),
                {"run.toml:2", "training.seed = -1", "at least 0"});
-  expect_words(error_of("[parallel]\ncontext = 2\n"), {"parallel.context = 2", "must be", "1"});
+  expect_words(error_of("[parallel]\ncontext = 0\n"), {"parallel.context = 0", "1 to 65536"});
   expect_words(error_of("[optimizer]\nbeta1 = 1.0\n"), {"optimizer.beta1 = 1.0", "0.999999"});
   expect_words(error_of("[optimizer]\nbeta1 = nan\n"), {"optimizer.beta1", "nan"});
   expect_words(error_of("[optimizer]\nmax_grad_norm = inf\n"), {"optimizer.max_grad_norm"});

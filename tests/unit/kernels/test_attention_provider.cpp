@@ -104,7 +104,7 @@ TEST_CASE("cudnn says what it cannot do, and automatic does without it there", "
   if (!supports(cudnn, good)) says(good, "cudnn");  // this program or machine has none
 
   // The scratch of cuDNN is planned where it is asked for by name, on whatever machine.
-  const std::int64_t usual = attention_backward_scratch_elements(good.shape);
+  const std::int64_t usual = good.shape.batch * good.shape.num_q_heads * good.shape.query_length;
   CHECK(backward_scratch_elements(cudnn, request(128, DType::bf16)) >= 2 * 8 * (2 * 128 + 1));
   CHECK(backward_scratch_elements(automatic, request(128, DType::bf16)) == usual);
   CHECK(backward_scratch_elements(AttentionProvider::mma, good) == usual);
@@ -125,8 +125,8 @@ TEST_CASE("the gradients take five products by warpgroups with head_dim 128, and
   const AttentionShape wide = request(128, DType::bf16).shape,
                        narrow = request(64, DType::bf16).shape;
   const std::int64_t five = ordered_scratch(wide).num_elements;
-  const std::int64_t seven = attention_backward_scratch_elements(wide);
-  const std::int64_t narrow_seven = attention_backward_scratch_elements(narrow);
+  const std::int64_t seven = wide.batch * wide.num_q_heads * wide.query_length;
+  const std::int64_t narrow_seven = narrow.batch * narrow.num_q_heads * narrow.query_length;
   CHECK(five > seven);
   const auto automatic = AttentionProvider::automatic;
   const auto wgmma = AttentionProvider::wgmma;
@@ -219,6 +219,10 @@ TEST_CASE("blocks of queries are for all providers but cudnn, and lie in whole t
   CHECK(backward_scratch_elements(AttentionProvider::wgmma, blocks) >=
         ordered_scratch(blocks.shape).num_elements);
   CHECK(ordered_scratch(blocks.shape).num_elements < ordered_scratch(whole).num_elements / 3);
+  // Nor does anything else grow with the keys of the other ranks.
+  blocks.compute_capability = 80;
+  CHECK(backward_scratch_elements(AttentionProvider::automatic, blocks) ==
+        blocks.shape.batch * blocks.shape.num_q_heads * blocks.shape.query_length);
 }
 
 }  // namespace espalier::kernels
