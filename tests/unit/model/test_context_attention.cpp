@@ -15,14 +15,14 @@ using testing::WrittenGpu;
 
 constexpr std::int64_t kLength = 512;  ///< S, of which each of two ranks has 2 blocks of 128
 
-model::Architecture small_architecture() {
+model::Architecture small_architecture(std::int64_t num_heads, std::int64_t num_kv_heads) {
   config::Parameters p;
   p.model.vocab_size = 64;
   p.model.hidden_size = 32;
   p.model.intermediate_size = 32;
   p.model.num_hidden_layers = 1;
-  p.model.num_attention_heads = 2;
-  p.model.num_key_value_heads = 2;
+  p.model.num_attention_heads = num_heads;
+  p.model.num_key_value_heads = num_kv_heads;
   p.model.head_dim = 16;
   p.model.max_position_embeddings = kLength;
   return model::Architecture::from(p.model);
@@ -73,7 +73,7 @@ struct Job {
   device::Arena gradient_arena = device::Arena::backed("gradients", 1 << 20, gpu);
   device::Arena activation_arena = device::Arena::backed("activations", 1 << 24, gpu);
   parallel::ProcessGrid grid{{.context = 2}, 0};
-  model::Architecture architecture = small_architecture();
+  model::Architecture architecture = small_architecture(2, 2);
   parallel::GridCommunicators comm;
   std::optional<model::Weights> weights;
   std::optional<model::Activations> activations;
@@ -111,14 +111,8 @@ TEST_CASE("with all heads at once attention waits for all keys") {
 }
 
 TEST_CASE("so many heads are gathered at a time as divide a rank's, up to what was asked for") {
-  const model::Architecture architecture = [] {
-    config::Parameters p;
-    p.model.num_attention_heads = 16;
-    p.model.num_key_value_heads = 8;
-    p.model.head_dim = 16;
-    return model::Architecture::from(p.model);
-  }();
-  const auto sizes = model::LocalSizes::of(architecture, parallel::ProcessGrid({.context = 2}, 0));
+  const auto sizes =
+      model::LocalSizes::of(small_architecture(16, 8), parallel::ProcessGrid({.context = 2}, 0));
   const std::pair<std::int64_t, std::int64_t> asked_and_taken[] = {
       {1, 1}, {2, 2}, {3, 2}, {4, 4}, {6, 4}, {8, 8}, {9, 8}, {100, 8}, {0, 2}};
   for (const auto& [asked, taken] : asked_and_taken) {
