@@ -15,10 +15,11 @@ namespace {
 /// Buckets whose weights are asked for before the one that is acquired, where passes communicate.
 constexpr std::size_t kGatherAhead = 1;
 
-/// Whether a pass needs messages of its own: of the tensor or expert group, or of a pipeline.
+/// Whether a pass needs messages of its own: of the tensor, context or expert group, or of a
+/// pipeline.
 bool has_messages_in_passes(const ProcessGrid& grid) {
   const GridShape& shape = grid.shape();
-  return shape.tensor > 1 || shape.pipeline > 1 || grid.views().expert > 1;
+  return shape.tensor > 1 || shape.context > 1 || shape.pipeline > 1 || grid.views().expert > 1;
 }
 
 int count_buckets(const std::vector<LocalTensor>& tensors) {

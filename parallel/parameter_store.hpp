@@ -65,11 +65,11 @@ class ParameterStore {
   void release(int bucket) noexcept;
   /// All-gather of the weights (stage 1), as after a start. Collective.
   void gather(device::Context& context);
-  /// The same beside what the GPU computes next, a group of messages per bucket. With tensor or
-  /// expert ranks or a pipeline only the first two at once, then one ahead of what is acquired:
-  /// NCCL launches what several communicators are given in the order of the calls, and the first
-  /// message of a pass would come after the last gather. On the host, and without overlap, this is
-  /// gather.
+  /// The same beside what the GPU computes next, a group of messages per bucket. With tensor,
+  /// context or expert ranks or a pipeline only the first two at once, then one ahead of what is
+  /// acquired: NCCL launches what several communicators are given in the order of the calls, and
+  /// the first message of a pass would come after the last gather. On the host, and without
+  /// overlap, this is gather.
   void begin_gather(device::Context& context);
   /// Every gather that was begun, also of buckets that no pass has acquired: weights may change.
   void wait_for_gathers(device::Context& context);

@@ -150,6 +150,7 @@ GridCommunicators counting_communicators(const ProcessGrid& grid,
   GridCommunicators result;
   result.tensor = make(Span::tensor);
   if (overlap_tensor && grid.shape().tensor > 1) result.tensor_overlap = make(Span::tensor);
+  if (grid.shape().context > 1) result.context = make(Span::context);
   for (const Span span : distinct_groups(grid, gradient_spans)) result.gradients[span] = make(span);
   if (grid.size_of(Span::expert) > 1) result.expert = make(Span::expert);
   if (needs_tied(gradient_spans) && grid.size_of(Span::tied) > 1) result.tied = make(Span::tied);
@@ -163,6 +164,7 @@ GridCommunicators counted(GridCommunicators communicators) {
   };
   count(communicators.tensor);
   count(communicators.tensor_overlap);
+  count(communicators.context);
   for (auto& [span, group] : communicators.gradients) count(group);
   count(communicators.expert);
   count(communicators.tied);
@@ -180,6 +182,7 @@ std::map<std::string, CollectiveCosts> costs_of(const GridCommunicators& communi
   };
   add("tensor", communicators.tensor);
   add("tensor (overlap)", communicators.tensor_overlap);
+  add("context", communicators.context);
   for (const auto& [span, group] : communicators.gradients) add(gradient_group_name(span), group);
   add("expert", communicators.expert);
   add("tied", communicators.tied);

@@ -54,6 +54,8 @@ struct GridCommunicators {
   std::unique_ptr<Communicator> tensor;
   /// The tensor group once more, for collectives beside the computation; null without.
   std::unique_ptr<Communicator> tensor_overlap;
+  /// Along it keys and values of the same sequences pass; null without context parallelism.
+  std::unique_ptr<Communicator> context;
   /// For gradients and weights (TensorSpec::gradient_span), by ProcessGrid::simplest of their
   /// spans. Over MPI sums are taken within each block of ProcessGrid::block_of consecutive ranks
   /// first, in rank order, and then over the blocks; NCCL's order is its own.
@@ -81,10 +83,11 @@ enum class CollectiveLibrary { automatic, mpi, nccl };
 /// make_communicators does. Collective.
 std::string why_not_nccl(MpiSession& session, const device::Gpu& gpu, CollectiveLibrary library);
 /// Communicators for memory where `context` computes (null: the host): those of `gradient_spans`
-/// in its communication stream for gradients and weights, those of the tensor and expert groups in
-/// its compute stream. Ranks of other stages may name other spans: each rank gets those of all.
-/// Span::tied among them asks for `tied`. `world` is for host values and texts. `overlap_tensor`:
-/// tensor_overlap too, in the communication stream of the tensor group.
+/// in its communication stream for gradients and weights, that of the context group in one of its
+/// own, those of the tensor and expert groups in its compute stream. Ranks of other stages may name
+/// other spans: each rank gets those of all. Span::tied among them asks for `tied`. `world` is for
+/// host values and texts. `overlap_tensor`: tensor_overlap too, in the communication stream of the
+/// tensor group.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
                                      std::span<const Span> gradient_spans,
                                      const device::Context* context = nullptr,

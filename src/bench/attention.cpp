@@ -22,10 +22,11 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
                     const std::string& name) {
   const plan::TrainingMemory& memory = job.model.memory;
   const model::Activations& a = *memory.activations;
-  const model::Inputs whole_sequences{};  // of the inputs attention reads only the document starts
+  // Of whole sequences: without document starts.
+  model::Inputs inputs{};
+  inputs.context = a.chunks.front().slots.front().inputs.context;
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
-                                          a.chunks.front().slots.front().blocks.front(),
-                                          whole_sequences};
+                                          a.chunks.front().slots.front().blocks.front(), inputs};
   const bool on_gpu = !job.rank_context.context.on_host();
   if (on_gpu && !kernels::supports(provider, attention_request(job, /*backward=*/false))) return;
   kernels::AttentionRequest request = attention_request(job, /*backward=*/true);

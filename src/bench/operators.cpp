@@ -6,6 +6,7 @@
 
 #include "base/log.hpp"
 #include "bench/attention.hpp"
+#include "bench/grouped.hpp"
 #include "bench/job.hpp"
 #include "bench/operator_timer.hpp"
 #include "kernels/attention/attention_provider.hpp"
@@ -63,7 +64,10 @@ class OperatorBench {
                              b.experts.rows,
                              b.experts.gate_up,
                              a_.experts.hidden,
-                             a_.experts.pairs})
+                             a_.experts.pairs,
+                             a_.experts.pair_weights,
+                             a_.experts.row_weights,
+                             a_.experts.d_weights})
       if (view.exists()) randomize(context_, view);
     for (const View& view : {b.norm1, b.norm2, slot_.norm_final}) randomize(context_, view, 1.0f);
   }
@@ -203,20 +207,27 @@ class OperatorBench {
       offsets.push_back(rows * expert / sizes_.num_local_experts);
     const View x = e.rows.row_range(0, rows), gate_up = e.gate_up.row_range(0, rows);
     const View hidden = s.hidden.row_range(0, rows), y = s.pairs.row_range(0, rows);
+    using kernels::GroupedKind;
     const auto products = [&](const std::string& name, View out, View in, View weight,
                               View gradient) {
       measure(name + " product", [&] {
         kernels::grouped_forward(context_, {.x = in, .w = weight, .offsets = offsets, .y = out});
       });
+      const auto by_each = [&](const char* which, const kernels::GroupedProblem& problem) {
+        time_grouped(timer_, context_, problem, name + which);
+      };
+      by_each("", {GroupedKind::forward, in, weight, out, offsets});
       measure(name + " product, dX", [&] {
         kernels::grouped_backward_input(context_,
                                         {.dy = out, .w = weight, .offsets = offsets, .dx = in});
       });
+      by_each(" dX", {GroupedKind::backward_input, out, weight, in, offsets});
       measure(name + " product, dW", [&] {
         kernels::grouped_backward_weight(
             context_,
             {.dy = out, .x = in, .offsets = offsets, .dw = gradient, .output = Output::accumulate});
       });
+      by_each(" dW", {GroupedKind::backward_weight, out, in, gradient, offsets, true});
     };
     measure("router", [&] {
       context_.gemm().forward(e.probabilities, b.n2, w.router);
@@ -230,6 +241,17 @@ class OperatorBench {
       kernels::sort_by_expert(
           context_, {.experts = e.chosen, .order = e.order, .place = e.place, .counts = s.counts});
     });
+    measure("router backward", [&] {
+      kernels::router_backward(context_, {.probabilities = e.probabilities,
+                                          .log_sum_exp = e.log_sum_exp,
+                                          .experts = e.chosen,
+                                          .weights = e.weights,
+                                          .normalize = architecture_.norm_topk_prob,
+                                          .d_weights = s.d_weights,
+                                          .counts = {},
+                                          .place = {},
+                                          .d_logits = s.d_logits.row_range(0, b.n2.rows)});
+    });
     measure("rows of tokens gathered", [&] {
       kernels::gather_rows(context_, {.in = b.n2,
                                       .index = e.order.col_range(0, rows),
@@ -239,6 +261,17 @@ class OperatorBench {
     products("experts' gate_up", gate_up, x, w.expert_gate_up, g.expert_gate_up);
     measure("experts' activation",
             [&] { model::activation_forward(context_, architecture_.mlp, gate_up, hidden); });
+    const View row_weights = s.pair_weights.exists() ? s.pair_weights : s.row_weights;
+    const View d_row_weights = s.pair_weights.exists() ? s.d_pair_weights : s.d_row_weights;
+    measure("experts' activation backward", [&] {
+      kernels::expert_swiglu_backward(context_,
+                                      {.gate_up = gate_up,
+                                       .d_hidden = hidden,
+                                       .row_weights = row_weights.row_range(0, rows),
+                                       .d_gate_up = gate_up,
+                                       .hidden = hidden,
+                                       .d_row_weights = d_row_weights.row_range(0, rows)});
+    });
     products("experts' down", y, hidden, w.expert_down, g.expert_down);
     measure("rows of tokens combined", [&] {
       kernels::combine_rows(context_, {.rows = s.pairs,

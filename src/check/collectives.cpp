@@ -81,8 +81,12 @@ std::vector<Finding> check_collectives(Job& job) {
                                    &job.rank_context->context, train::collective_library(p.device));
   std::vector<Finding> findings;
   if (p.parallel.tensor > 1) findings.push_back(try_group(job, "tensor", *groups.tensor));
-  for (const auto& [span, group] : groups.gradients)
-    findings.push_back(try_group(job, parallel::gradient_group_name(span), *group));
+  if (groups.context) findings.push_back(try_group(job, "context", *groups.context));
+  for (const auto& [span, group] : groups.gradients) {
+    const bool shares_sequences = groups.context && span == parallel::Span::tokens_shared;
+    findings.push_back(try_group(
+        job, shares_sequences ? "context x data" : parallel::gradient_group_name(span), *group));
+  }
   double slowest = 0.0;
   for (int round = 0; round < kRounds; ++round) {
     std::array<double, 8> sums{};

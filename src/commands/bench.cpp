@@ -79,6 +79,7 @@ std::string beside_plan(const std::string& device, const plan::StepTime& plan,
       {Phase::embedding, Phase::norm, Phase::rope, Phase::activation, Phase::router, Phase::loss,
        Phase::optimizer, Phase::clipping, Phase::data});
   add("tensor communication", plan.tensor_exposed, {Phase::tensor_communication});
+  add("context communication", plan.context_exposed, {Phase::context_communication});
   add("expert communication", plan.expert_exposed, {Phase::expert_communication});
   add("data communication", plan.data_exposed,
       {Phase::gradient_communication, Phase::weight_communication});

@@ -17,6 +17,7 @@ ExitStatus bench_attention(parallel::MpiSession& session, config::Parameters& pa
   print_banner(session, parameters, config::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
   bench::BenchJob job(session, bench::with_one_block(parameters));
+  train::log_devices(session, job.rank_context, parameters.device);
   const bench::Peaks& peaks = job.peaks;
   const model::Activations& a = *job.model.memory.activations;
   const model::BlockActivations& b = a.chunks.front().slots.front().blocks.front();

@@ -11,6 +11,7 @@ ExitStatus bench_operators(parallel::MpiSession& session, config::Parameters& pa
   print_banner(session, parameters, config::grid_shape(parameters));
   if (dry_run) return ExitStatus::ok;
   bench::BenchJob job(session, bench::with_one_block(parameters));
+  train::log_devices(session, job.rank_context, parameters.device);
   const bench::Peaks& peaks = job.peaks;
   const std::vector<bench::Timed> rows = bench::time_operators(job);
   log::info("operators of one block, the head and the optimizer's share of one block on rank 0\n{}",

@@ -72,9 +72,9 @@ void measure(parallel::MpiSession& session, const config::Parameters& p, Scaling
   const auto phases = job.rank_context.context.profiler().seconds();
   std::array<double, 2> sums{};
   for (const device::Phase phase :
-       {device::Phase::tensor_communication, device::Phase::expert_communication,
-        device::Phase::pipeline_communication, device::Phase::gradient_communication,
-        device::Phase::weight_communication})
+       {device::Phase::tensor_communication, device::Phase::context_communication,
+        device::Phase::expert_communication, device::Phase::pipeline_communication,
+        device::Phase::gradient_communication, device::Phase::weight_communication})
     sums[0] += phases[static_cast<std::size_t>(phase)];
   for (const double seconds : here) sums[1] += seconds;
   session.world().all_reduce_sum(sums);

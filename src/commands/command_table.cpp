@@ -39,7 +39,7 @@ const std::array kCommands = {
             "go on, a file `status` a line in run.log. A second SIGTERM ends it at once.\n"
             "\n"
             "--dry-run on one process prints the resolved input, the grid and the memory plan\n"
-            "for parallel.tensor x parallel.data ranks, whatever machine it runs on. It opens all\n"
+            "for the ranks that [parallel] asks for, whatever machine it runs on. It opens all\n"
             "files, reads the batch of the next step and goes through the step's operators "
             "without\n"
             "computing them; with as many ranks as the grid has, each reads its own batch.\n",

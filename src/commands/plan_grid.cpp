@@ -66,6 +66,7 @@ Table wide_table() {
                                          {"device", ""},
                                          {"ranks", ""},
                                          {"tensor", ""},
+                                         {"context", ""},
                                          {"data", ""},
                                          {"pipeline", ""},
                                          {"expert", ""},
@@ -92,6 +93,7 @@ void add_wide_rows(Table& table, const Shown& shown) {
                              shown.hardware.name,
                              integer(layout.estimate.ranks),
                              integer(p.parallel.tensor),
+                             integer(p.parallel.context),
                              integer(p.parallel.data),
                              integer(p.parallel.pipeline),
                              integer(p.parallel.expert),
@@ -157,6 +159,9 @@ std::string shares(const Shown& shown, report::Format format) {
       {{"attention", "attention"}, [](const plan::Estimate& e) { return e.time.attention; }},
       {{"memory_bound", "memory"}, [](const plan::Estimate& e) { return e.time.memory_bound; }},
       {{"tensor_exposed", "tensor"}, [](const plan::Estimate& e) { return e.time.tensor_exposed; }},
+      {{"context_exposed", "context"},
+       [](const plan::Estimate& e) { return e.time.context_exposed; },
+       false},
       {{"expert_exposed", "expert"},
        [](const plan::Estimate& e) { return e.time.expert_exposed; },
        false},
@@ -228,6 +233,8 @@ std::string legend_of(const Shown& shown) {
       shown.any([](const config::ParallelParameters& g) { return g.pipeline > 1; });
   std::string text =
       has_pipeline ? "grid: tensor x data x pipeline ranks" : "grid: tensor x data ranks";
+  if (shown.any([](const config::ParallelParameters& g) { return g.context > 1; }))
+    text += ", c those that share sequences";
   if (shown.any([](const config::ParallelParameters& g) { return g.expert > 1; }))
     text += ", e those that share experts";
   if (has_pipeline) {

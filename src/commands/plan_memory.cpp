@@ -123,7 +123,9 @@ std::string heading(const Plan& plan) {
       plan.shape.size() == 1
           ? "1 rank"
           : fmt::format(
-                "{} ranks: tensor {}, data {}{}", plan.shape.size(), plan.shape.tensor,
+                "{} ranks: tensor {}, {}data {}{}", plan.shape.size(), plan.shape.tensor,
+                plan.shape.context == 1 ? std::string()
+                                        : fmt::format("context {}, ", plan.shape.context),
                 plan.shape.data,
                 plan.shape.pipeline == 1
                     ? std::string()

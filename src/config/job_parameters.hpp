@@ -85,6 +85,7 @@ struct RunParameters {
 struct ParallelParameters {
   std::int64_t tensor = 1;
   std::int64_t context = 1;
+  std::int64_t context_kv_heads = 0;
   std::int64_t data = 0;
   std::int64_t pipeline = 1;
   std::int64_t expert = 1;
@@ -106,10 +107,20 @@ struct ParallelParameters {
           p.tensor);
     visit(Field{.name = "context",
                 .unit = "ranks",
-                .meaning = "context-parallel size (only 1 so far)",
+                .meaning = "context-parallel size: so many ranks share the tokens of each sequence "
+                           "and gather its keys and values; divides training.sequence_length. eval "
+                           "and generate take these ranks for data",
                 .min = 1,
-                .max = 1},
+                .max = 65536},
           p.context);
+    visit(Field{.name = "context_kv_heads",
+                .unit = "heads",
+                .meaning =
+                    "key and value heads of a rank that are gathered over the context group "
+                    "at a time, at most; fewer take less memory. 0: as many as fit in 1 GiB, on a "
+                    "GPU a quarter at most",
+                .min = 0},
+          p.context_kv_heads);
     visit(Field{.name = "data",
                 .unit = "ranks",
                 .meaning = "data-parallel size; 0: the ranks left over",

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <vector>
 
 #include "base/text.hpp"
@@ -10,7 +12,43 @@
 
 namespace espalier::config {
 
+namespace {
+
+/// What other programs call a key, whose letters say nothing of ours.
+struct OtherName {
+  std::string_view other, ours;
+};
+constexpr std::array kOtherNames{
+    OtherName{"lr", "optimizer.learning_rate"},
+    OtherName{"max_lr", "optimizer.learning_rate"},
+    OtherName{"warmup", "schedule.warmup_steps"},
+    OtherName{"seqlen", "training.sequence_length"},
+    OtherName{"seq_len", "training.sequence_length"},
+    OtherName{"seq_length", "training.sequence_length"},
+    OtherName{"block_size", "training.sequence_length"},
+    OtherName{"batch_size", "training.global_batch_size"},
+    OtherName{"max_steps", "training.steps"},
+    OtherName{"train_iters", "training.steps"},
+    OtherName{"grad_clip", "optimizer.max_grad_norm"},
+    OtherName{"clip_grad", "optimizer.max_grad_norm"},
+    OtherName{"tp", "parallel.tensor"},
+    OtherName{"tensor_parallel", "parallel.tensor"},
+    OtherName{"cp", "parallel.context"},
+    OtherName{"context_parallel", "parallel.context"},
+    OtherName{"dp", "parallel.data"},
+    OtherName{"data_parallel", "parallel.data"},
+    OtherName{"pp", "parallel.pipeline"},
+    OtherName{"pipeline_parallel", "parallel.pipeline"},
+    OtherName{"ep", "parallel.expert"},
+    OtherName{"expert_parallel", "parallel.expert"},
+    OtherName{"zero", "parallel.zero_stage"},
+};
+
+}  // namespace
+
 std::string meant_key(const std::string& table, const std::string& key) {
+  for (const OtherName& name : kOtherNames)
+    if (name.other == key) return std::string(name.ours);
   const std::vector<std::string> all = key_names();
   // The right word in the wrong table is a commoner slip than it seems: [model] sequence_length.
   for (const std::string& name : all)

@@ -81,14 +81,22 @@ void check_batches(const Parameters& p, bool has_grid, Problems& problems) {
         "limit",
         t.sequence_length, describe_longest_sequence(p.model));
   if (!has_grid) return;
-  if (p.parallel.sequence_parallel &&
-      (t.micro_batch_size * t.sequence_length) % p.parallel.tensor != 0)
+  const std::int64_t context = p.parallel.context;
+  if (t.sequence_length % context != 0)
+    problems.add(
+        "training.sequence_length = {} is not a multiple of parallel.context = {}, whose ranks "
+        "have as many tokens of a sequence each: use {}",
+        t.sequence_length, context, nearest_multiples(t.sequence_length, context));
+  else if (p.parallel.sequence_parallel &&
+           t.micro_batch_size * (t.sequence_length / context) % p.parallel.tensor != 0)
     problems.add(
         "sequence parallelism divides the tokens of a micro-batch, training.micro_batch_size x "
-        "training.sequence_length = {} x {}, over parallel.tensor = {} ranks, which does not go "
+        "training.sequence_length = {} x {}{}, over parallel.tensor = {} ranks, which does not go "
         "evenly: use a sequence_length that is a multiple of {}, or parallel.sequence_parallel = "
         "false",
-        t.micro_batch_size, t.sequence_length, p.parallel.tensor, p.parallel.tensor);
+        t.micro_batch_size, t.sequence_length,
+        context == 1 ? "" : fmt::format(" / parallel.context = {}", context), p.parallel.tensor,
+        context * p.parallel.tensor);
   const std::int64_t unit = t.micro_batch_size * p.parallel.data;
   if (t.global_batch_size % unit != 0)
     problems.add(
@@ -175,10 +183,11 @@ void resolve(Parameters& p, int num_ranks, Use use, Mistakes found) {
   check_allowed_changes(p.checkpoint.allow_changes, problems);
   if (has_model) resolve_model(p.model, problems);
   // A checkpoint is evaluated on whatever ranks there are, not on those it was trained on.
-  // A pipeline is for training: without gradients and optimizer state its ranks take data instead.
+  // Pipelines and context groups are for training: without gradients and what they need of the
+  // forward pass their ranks take data instead.
   if (!trains) {
     p.parallel.data = 0;
-    p.parallel.pipeline = 1;
+    p.parallel.pipeline = p.parallel.context = 1;
     // As many ranks share the experts as there are, at most as many as in training.
     p.parallel.expert =
         std::gcd(std::gcd(p.parallel.expert, std::max<std::int64_t>(p.model.num_experts, 1)),

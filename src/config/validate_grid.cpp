@@ -49,23 +49,37 @@ std::vector<std::int64_t> pipeline_sizes(const Parameters& p, bool has_model,
   return sizes;
 }
 
+/// Context-parallel sizes that divide `num_ranks` beside the other axes, and the sequences.
+std::vector<std::int64_t> context_sizes(const Parameters& p, std::int64_t num_ranks) {
+  std::vector<std::int64_t> sizes;
+  const std::int64_t others = p.parallel.tensor * p.parallel.pipeline;
+  for (std::int64_t size = 1; size <= num_ranks; ++size)
+    if (num_ranks % (size * others) == 0 && p.training.sequence_length % size == 0)
+      sizes.push_back(size);
+  return sizes;
+}
+
 /// "parallel.tensor = 2 x parallel.pipeline = 4"; an axis of one rank is left out, but not tensor.
 std::string describe_axes(const ParallelParameters& grid, bool with_data) {
   std::string text = fmt::format("parallel.tensor = {}", grid.tensor);
+  if (grid.context > 1) text += fmt::format(" x parallel.context = {}", grid.context);
   if (grid.pipeline > 1) text += fmt::format(" x parallel.pipeline = {}", grid.pipeline);
   if (with_data) text += fmt::format(" x parallel.data = {}", grid.data);
   return text;
 }
 
-/// What of tensor and pipeline would fit the job's ranks, each beside the other as it is.
+/// What of tensor, context and pipeline would fit the job's ranks, each beside the others as they
+/// are.
 std::string fitting_axes(const Parameters& p, bool has_model, std::int64_t num_ranks) {
   std::string text;
   const auto add = [&](const char* name, const std::vector<std::int64_t>& sizes) {
     if (sizes.empty()) return;
     text += fmt::format("{}{}{}", text.empty() ? "" : ", or ", name, either(sizes));
   };
-  const bool has_pipeline = p.parallel.pipeline > 1;
-  add(has_pipeline ? "parallel.tensor = " : "", tensor_sizes(p, has_model, num_ranks, num_ranks));
+  const bool has_pipeline = p.parallel.pipeline > 1, has_context = p.parallel.context > 1;
+  add(has_pipeline || has_context ? "parallel.tensor = " : "",
+      tensor_sizes(p, has_model, num_ranks, num_ranks));
+  if (has_context) add("parallel.context = ", context_sizes(p, num_ranks));
   if (has_pipeline) add("parallel.pipeline = ", pipeline_sizes(p, has_model, num_ranks));
   return text;
 }
@@ -101,7 +115,7 @@ bool resolve_grid(Parameters& p, bool has_model, std::int64_t num_ranks, Problem
             ? fmt::format("set parallel.data = {} (0: the ranks left over)",
                           num_ranks / without_data)
             : fmt::format("set parallel.data = 0 and {}{}",
-                          grid.pipeline > 1 ? "" : "parallel.tensor to ", fits);
+                          grid.pipeline > 1 || grid.context > 1 ? "" : "parallel.tensor to ", fits);
     problems.add("{} needs {} ranks, the job has {}: start {} ranks, or {}",
                  describe_axes(grid, /*with_data=*/true), needed, num_ranks, needed, alternative);
     return false;

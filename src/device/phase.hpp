@@ -19,6 +19,7 @@ enum class Phase : std::uint8_t {
   head,                    ///< GEMMs of the LM head
   loss,                    ///< softmax and cross-entropy
   tensor_communication,    ///< collectives of the tensor axis
+  context_communication,   ///< keys and values of the context group, sums of their gradients
   expert_communication,    ///< rows of tokens to the experts' ranks and back, counts of choices
   pipeline_communication,  ///< messages between stages, and waiting for them: a pipeline's bubble
   gradient_communication,  ///< reduce-scatter of gradients

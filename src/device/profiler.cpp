@@ -25,6 +25,7 @@ std::string_view name_of(Phase phase) {
                                                                    "head",
                                                                    "loss",
                                                                    "tensor communication",
+                                                                   "context communication",
                                                                    "expert communication",
                                                                    "pipeline communication",
                                                                    "gradient communication",

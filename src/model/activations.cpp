@@ -1,6 +1,7 @@
 #include "model/activations.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/integers.hpp"
 #include "kernels/attention/attention_provider.hpp"
@@ -81,7 +82,7 @@ BlockActivations allocate_block(const LocalSizes& s, const ActivationShape& shap
     b.qk = b.qkv.col_range(0, s.qk_cols());
   allocate("o", mlp, &B::o, dtype, tokens, s.q_cols());
   allocate("lse", mlp, &B::lse, DType::f32, shape.micro_batch_size * s.num_heads,
-           shape.sequence_length);
+           shape.local_length());
   allocate("x_mid", mlp, &B::x_mid, dtype, local, s.hidden);
   allocate("norm2 statistics", mlp, &B::norm2, DType::f32, s.norm_rows, local);
   allocate("n2", none, &B::n2, dtype, local, s.hidden);
@@ -153,6 +154,7 @@ Slot allocate_slot(const LocalSizes& s, const ActivationShape& shape, DType dtyp
   slot.targets = arena.allocate("targets", DType::u32, 1, tokens);
   slot.position_ids = arena.allocate("position_ids", DType::i32, 1, tokens);
   slot.document_start = arena.allocate("document starts", DType::i32, 1, tokens);
+  if (shape.context_size > 1) slot.context = ContextInputs(context_blocks(shape), arena);
   return slot;
 }
 
@@ -235,11 +237,21 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   const std::int64_t loss_rows = shape.loss_chunk_tokens;
 
   attention = {.batch = shape.micro_batch_size,
-               .query_length = shape.sequence_length,
+               .query_length = shape.local_length(),
                .kv_length = shape.sequence_length,
                .num_q_heads = s.num_heads,
                .num_kv_heads = s.num_kv_heads,
                .head_dim = s.head_dim};
+  if (shape.context_size > 1) {
+    attention.block_length = context_blocks(shape).block_length;
+    ESPALIER_ASSERT(attention.block_length > 0, "sequences of {} over {} context ranks",
+                    shape.sequence_length, shape.context_size);
+    std::int64_t& heads = shape.kv_heads_at_a_time;
+    if (heads == 0) heads = usual_kv_heads(s, shape, dtype);
+    heads = std::gcd(heads, s.num_kv_heads);
+    attention.num_q_heads = heads * (s.num_heads / s.num_kv_heads);
+    attention.num_kv_heads = heads;
+  }
 
   BlockActivations shared;
   for (const StageExtent& asked : shape.chunks) {
@@ -277,6 +289,10 @@ Activations::Activations(const LocalSizes& s, const ActivationShape& requested, 
   branch_local = arena.allocate("branch local", dtype, shape.splits_tokens ? local : 0, s.hidden);
   if (any_block(s, chunks, /*is_sparse=*/false))
     mlp_hidden = arena.allocate("mlp hidden", dtype, num_tokens, s.intermediate);
+  if (shape.context_size > 1) {
+    arena.begin_part(kContextPart);
+    context = ContextScratch(s, shape, dtype, arena);
+  }
   arena.begin_part(kExpertsPart);
   if (any_block(s, chunks, /*is_sparse=*/true))
     experts = allocate_expert_scratch(s,

@@ -7,6 +7,7 @@
 #include "device/arena.hpp"
 #include "kernels/attention/attention.hpp"
 #include "kernels/attention/qk_norm_rope.hpp"
+#include "model/context_buffers.hpp"
 #include "model/expert_buffers.hpp"
 #include "model/local_sizes.hpp"
 #include "model/message_buffers.hpp"
@@ -24,7 +25,7 @@ struct BlockActivations {
   /// (T, (A_loc + K_loc) D) after QK-norm and RoPE; the q and k columns of qkv itself without RoPE
   device::View qk;
   device::View o;      ///< (T, A_loc*D)
-  device::View lse;    ///< (B*A_loc, S) f32
+  device::View lse;    ///< (B*A_loc, S_loc) f32; by KvHeads where not all are computed together
   device::View x_mid;  ///< (T_loc, H) the residual stream before the MLP
   device::View norm2;  ///< (norm_rows, T_loc) f32 statistics of the norm before the MLP
   device::View n2;     ///< (T_loc, H) normed input of the MLP
@@ -51,6 +52,7 @@ struct Inputs {
   device::ConstView targets;         ///< (1, T) u32, kernels::kIgnoredTarget where none counts
   device::ConstView position_ids;    ///< (1, T) i32
   device::ConstView document_start;  ///< (1, T) i32, or absent: attention over whole sequences
+  ContextInputs context = {};        ///< of a context-parallel rank
 };
 
 /// The activations of one micro-batch of a stage between its forward and its backward pass.
@@ -62,6 +64,7 @@ struct Slot {
   device::View n_final;                       ///< (T_loc, H); with a head
   device::View tokens, targets;               ///< (1, T) u32
   device::View position_ids, document_start;  ///< (1, T) i32
+  ContextInputs context;                      ///< of a context-parallel rank
   Inputs inputs;                              ///< of the batch that is loaded
   /// (T_loc, H) the residual stream before the first block
   const device::View& input() const { return blocks.empty() ? x_final : blocks.front().x; }
@@ -80,9 +83,11 @@ struct ActivationShape {
   std::int64_t sequence_length;    ///< S
   std::int64_t loss_chunk_tokens;  ///< Tc, at most T; asked for as 0: usual_loss_chunk
   int tensor_size;
-  bool splits_tokens;   ///< sequence parallelism with more than one tensor rank
-  bool training;        ///< false: blocks share one set, no gradients
-  bool on_gpu = false;  ///< the batch needs a copy there
+  int context_size = 1;
+  std::int64_t kv_heads_at_a_time = 0;  ///< with a context group; 0: usual_kv_heads
+  bool splits_tokens;                   ///< sequence parallelism with more than one tensor rank
+  bool training;                        ///< false: blocks share one set, no gradients
+  bool on_gpu = false;                  ///< the batch needs a copy there
   RecomputeMix recompute = {};
   kernels::AttentionProvider attention = kernels::AttentionProvider::automatic;
   int compute_capability = 0;  ///< of the GPU; 0: not known, or emulated
@@ -94,8 +99,9 @@ struct ActivationShape {
   /// The stages of the rank. Slots are for any of them, so each is as large as the stage that needs
   /// most.
   std::vector<StageExtent> chunks = {StageExtent{}};
-  MessageCounts messages = {};  ///< between stages
-  std::int64_t tokens() const { return micro_batch_size * sequence_length; }
+  MessageCounts messages = {};                                                  ///< between stages
+  std::int64_t local_length() const { return sequence_length / context_size; }  ///< S_loc
+  std::int64_t tokens() const { return micro_batch_size * local_length(); }
   std::int64_t local_tokens() const { return splits_tokens ? tokens() / tensor_size : tokens(); }
 };
 
@@ -111,6 +117,7 @@ inline constexpr std::string_view kKeptPart = "activations kept for backward";
 inline constexpr std::string_view kSharedPart = "one set of those not kept";
 inline constexpr std::string_view kLossPart = "logits and loss";
 inline constexpr std::string_view kAttentionPart = "attention scratch";
+inline constexpr std::string_view kContextPart = "keys and values of whole sequences";
 inline constexpr std::string_view kExpertsPart = "experts' rows and weights";
 inline constexpr std::string_view kScratchPart = "transient buffers";
 inline constexpr std::string_view kMessagePart = "messages between stages";
@@ -148,7 +155,8 @@ struct Activations {
   std::string describe_attention(DType dtype) const;
 
   ActivationShape shape;
-  kernels::AttentionShape attention;  ///< of every block's attention, forward and backward
+  /// Of every block's attention, forward and backward; with a context group of one KvHeads.
+  kernels::AttentionShape attention;
   std::vector<ChunkActivations> chunks;
   MessageBuffers messages;
   /// Whose results lie in the buffers that the blocks that recompute share.
@@ -168,6 +176,7 @@ struct Activations {
   device::View branch_local;  ///< (T_loc, H), under sequence parallelism
   device::View mlp_hidden;    ///< (T, F_loc) the activation's output, its gradient
   ExpertScratch experts;      ///< of a stage that has some
+  ContextScratch context;     ///< of a context-parallel rank
   /// (blocks with experts of the model, E) f32: added to probabilities for the choice alone; absent
   /// without (ExpertOptions::has_bias). It starts at zero and is changed by whoever trains.
   device::View expert_bias;

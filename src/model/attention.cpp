@@ -15,10 +15,11 @@ ConstView Stage::attention_forward(const Block& block) {
     linear(block, &BlockTensors::qkv).forward(context_, rows.of(b.qkv), n1);
   });
   rotate(block);
-  {
+  const AttentionOperands operands = attention_operands(block);
+  for_kv_heads(operands, [&](KvHeads heads) {
     const auto phase = context_.profiler().scope(Phase::attention);
-    kernels::attention_forward(context_, attention_operands(block).attention());
-  }
+    kernels::attention_forward(context_, operands.attention(heads));
+  });
   return boundary_.leave_forward(context_, a_.branch, a_.branch_local, [&](Rows rows) {
     const auto phase = context_.profiler().scope(Phase::projections);
     linear(block, &BlockTensors::o)
@@ -51,10 +52,7 @@ void Stage::attention_backward(const Block& block, bool first) {
     const auto phase = context_.profiler().scope(Phase::projections);
     o.backward_weight(context_, dy, b.o, output, /*bias_dy=*/a_.d_residual);
   }
-  {
-    const auto phase = context_.profiler().scope(Phase::attention);
-    kernels::attention_backward(context_, operands.attention_backward());
-  }
+  attention_gradients(operands);
   if (sizes_.rotates) {  // else d_qkv is final
     const auto phase = context_.profiler().scope(Phase::rope);
     kernels::qk_norm_rope_backward(context_, operands.rotation_backward(block.w, g));

@@ -32,31 +32,74 @@ kernels::QkNormRopeBackward AttentionOperands::rotation_backward(const BlockTens
           .eps = architecture.norm_eps};
 }
 
-kernels::AttentionForward AttentionOperands::attention() const {
+namespace {
+
+/// Where the heads' query columns begin, and how many there are.
+struct Columns {
+  std::int64_t first, count;
+};
+Columns query_columns(const LocalSizes& sizes, KvHeads heads) {
+  const std::int64_t per_kv_head = sizes.num_heads / sizes.num_kv_heads * sizes.head_dim;
+  return {heads.first * per_kv_head, heads.count * per_kv_head};
+}
+
+}  // namespace
+
+device::ConstView AttentionOperands::own_keys(KvHeads heads) const {
+  return b.qk.col_range(sizes.q_cols() + heads.first * sizes.head_dim,
+                        heads.count * sizes.head_dim);
+}
+
+device::ConstView AttentionOperands::own_values(KvHeads heads) const {
+  return b.qkv.col_range(sizes.qk_cols() + heads.first * sizes.head_dim,
+                         heads.count * sizes.head_dim);
+}
+
+device::View AttentionOperands::d_own_keys(KvHeads heads) const {
+  return d_qkv.col_range(sizes.q_cols() + heads.first * sizes.head_dim,
+                         heads.count * sizes.head_dim);
+}
+
+device::View AttentionOperands::d_own_values(KvHeads heads) const {
+  return d_qkv.col_range(sizes.qk_cols() + heads.first * sizes.head_dim,
+                         heads.count * sizes.head_dim);
+}
+
+kernels::AttentionForward AttentionOperands::attention(KvHeads heads) const {
+  const Columns queries = query_columns(sizes, heads);
+  const std::int64_t kv_cols = heads.count * sizes.head_dim;
+  const bool gathers = a.context.exists();
+  const std::int64_t q_heads = queries.count / sizes.head_dim;
   return {.shape = a.attention,
-          .q = b.qk.col_range(0, sizes.q_cols()),
-          .k = b.qk.col_range(sizes.q_cols(), sizes.kv_cols()),
-          .v = b.qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
-          .o = b.o,
-          .lse = b.lse,
+          .q = b.qk.col_range(queries.first, queries.count),
+          .k = gathers ? a.context.of_tokens.col_range(0, kv_cols) : own_keys(heads),
+          .v = gathers ? a.context.of_tokens.col_range(kv_cols, kv_cols) : own_values(heads),
+          .o = b.o.col_range(queries.first, queries.count),
+          .lse = b.lse.row_range(queries.first / sizes.head_dim * a.attention.batch,
+                                 q_heads * a.attention.batch),
           .document_start = inputs.document_start,
+          .block_starts = inputs.context.block_starts,
           .provider = a.shape.attention};
 }
 
-kernels::AttentionBackward AttentionOperands::attention_backward() const {
-  const kernels::AttentionForward forward = attention();
+kernels::AttentionBackward AttentionOperands::attention_backward(KvHeads heads) const {
+  const kernels::AttentionForward forward = attention(heads);
+  const Columns queries = query_columns(sizes, heads);
+  const std::int64_t kv_cols = heads.count * sizes.head_dim;
+  const bool gathers = a.context.exists();
   return {.shape = forward.shape,
           .q = forward.q,
           .k = forward.k,
           .v = forward.v,
           .o = forward.o,
           .lse = forward.lse,
-          .d_o = a.d_o,
-          .d_q = d_qkv.col_range(0, sizes.q_cols()),
-          .d_k = d_qkv.col_range(sizes.q_cols(), sizes.kv_cols()),
-          .d_v = d_qkv.col_range(sizes.qk_cols(), sizes.kv_cols()),
+          .d_o = a.d_o.col_range(queries.first, queries.count),
+          .d_q = d_qkv.col_range(queries.first, queries.count),
+          .d_k = gathers ? a.context.d_of_tokens.col_range(0, kv_cols) : d_own_keys(heads),
+          .d_v = gathers ? a.context.d_of_tokens.col_range(kv_cols, kv_cols) : d_own_values(heads),
           .scratch = a.attention_scratch,
           .document_start = forward.document_start,
+          .block_starts = forward.block_starts,
           .provider = forward.provider};
 }
 

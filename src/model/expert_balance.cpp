@@ -11,6 +11,7 @@ namespace espalier::model {
 
 using device::ConstView;
 using device::Phase;
+using CommunicationStream = device::Context::CommunicationStream;
 
 ExpertStatistics ExpertStatistics::none(const LocalSizes& sizes) {
   ExpertStatistics statistics;
@@ -122,11 +123,16 @@ void ExpertBalance::begin(std::span<const OfBlock> blocks, bool first, double nu
   const BalanceScope scope = shape_.experts.balance;
   if (num_sequences == 0.0 || scope == BalanceScope::none || scope == BalanceScope::sequence)
     return;
-  parallel::Communicator* const group =
-      scope == BalanceScope::global ? stage_group() : comm_.tensor.get();
-  if (group != nullptr && group->size() > 1) {
+  const auto sum_over = [&](parallel::Communicator* group) {
+    if (group == nullptr || group->size() == 1) return;
     const auto phase = context_.profiler().scope(Phase::expert_communication);
     group->all_reduce_sum(std::span<double>(now_));
+  };
+  if (scope == BalanceScope::global) {
+    sum_over(stage_group());
+  } else {
+    sum_over(comm_.tensor.get());
+    sum_over(comm_.context.get());
   }
   if (scope == BalanceScope::huggingface) {
     std::fill(all_.begin(), all_.end(), 0.0);
@@ -146,7 +152,7 @@ ExpertBalance::OfLogits ExpertBalance::of_block(std::int64_t number, ConstView c
   OfLogits of{.counts = {},
               .place = {.first_token =
                             shape_.splits_tokens ? comm_.tensor->rank() * shape_.local_tokens() : 0,
-                        .tokens_per_sequence = shape_.sequence_length},
+                        .tokens_per_sequence = shape_.local_length()},
               .balance_scale = 0.0F,
               .z_scale = 0.0F};
   if (num_sequences_ == 0.0) return of;
@@ -161,9 +167,13 @@ ExpertBalance::OfLogits ExpertBalance::of_block(std::int64_t number, ConstView c
       kernels::count_choices(context_,
                              {.experts = chosen, .place = of.place, .counts = s_.balance_counts});
     }
-    if (!shape_.splits_tokens) return of;
     const auto phase = context_.profiler().scope(Phase::expert_communication);
-    comm_.tensor->all_reduce_sum(s_.balance_counts);
+    if (shape_.splits_tokens) comm_.tensor->all_reduce_sum(s_.balance_counts);
+    if (comm_.context != nullptr) {
+      context_.fork_communication(CommunicationStream::context);
+      comm_.context->all_reduce_sum(s_.balance_counts);
+      context_.join_communication(CommunicationStream::context);
+    }
     return of;
   }
   const auto row = std::find(rows_of_now_.begin(), rows_of_now_.end(), number);
@@ -222,7 +232,8 @@ parallel::Communicator* ExpertBalance::stage_group() const {
 
 std::int64_t ExpertBalance::data_size() const {
   const parallel::Communicator* const group = stage_group();
-  return group == nullptr ? 1 : group->size() / comm_.tensor->size();
+  if (group == nullptr) return 1;
+  return group->size() / comm_.tensor->size() / shape_.context_size;
 }
 
 ExpertStatistics ExpertBalance::take() {

@@ -1,6 +1,7 @@
 #include "model/experts.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/integers.hpp"
 #include "kernels/elementwise.hpp"
@@ -116,7 +117,11 @@ void Experts::learn_counts(const Layer& layer) {
 void Experts::begin_round(std::int64_t number) {
   round_number_ = number;
   round_ = &rounds_.round(number);
-  if (!exchanges() || round_->num_rows == 0) return;
+  has_places_ = !exchanges() || round_->num_rows == 0;
+}
+
+void Experts::make_places() {
+  if (std::exchange(has_places_, true)) return;
   const auto phase = context_.profiler().scope(Phase::router);
   if (!context_.is_counting()) rounds_.fill_places(received_of_window_, window_of_received_);
   context_.upload(s_.received_of_window.col_range(0, round_->num_rows), received_of_window_.data());
@@ -179,6 +184,8 @@ void Experts::dispatch(const Layer& layer, ConstView source, std::int64_t diviso
     }
   }
   exchange(way.received, way.pairs, round_->send_rows, round_->receive_rows);
+  // A GPU has rows to send meanwhile: nothing is on its way there since the counts were learnt.
+  make_places();
   gather(way.received, s_.received_of_window.col_range(0, round_->num_rows), 1, window);
 }
 

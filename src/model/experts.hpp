@@ -77,6 +77,8 @@ class Experts {
   void route(const Layer& layer, device::ConstView n2);
   void learn_counts(const Layer& layer);
   void begin_round(std::int64_t number);
+  /// The round's places of rows received, once, for who dispatches or collects.
+  void make_places();
   Buffers buffers_of(const Layer& layer, const DeferredExperts* deferred);
   Way way_of_rows(const Layer& layer) const;
   Way way_of_weights(const Layer& layer) const;
@@ -113,6 +115,7 @@ class Experts {
   ExpertRounds rounds_;
   const Round* round_ = nullptr;  ///< the one that is worked on
   std::int64_t round_number_ = 0;
+  bool has_places_ = true;
   std::vector<std::int32_t> host_counts_, received_of_window_, window_of_received_;
   std::vector<std::int64_t> own_counts_;
 };

@@ -57,7 +57,8 @@ Stage::Block Stage::block_of(int slot, int weight_slot, std::int64_t index) cons
 }
 
 void Stage::load(int slot, const Batch& batch) {
-  gather_inputs(context_, a_, slot_of(slot), batch);
+  gather_inputs(context_, a_, slot_of(slot), batch,
+                comm_.context == nullptr ? 0 : comm_.context->rank());
 }
 
 // x = embed(ids) (+ learned positions); per block: x += attention(norm(x)); x += mlp(norm(x)); then

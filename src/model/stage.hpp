@@ -147,7 +147,9 @@ class Stage {
   template <class Body>
   void run_block(Pass pass, int slot, int weight_slot, const Block& block, bool first,
                  Body&& body) {
-    if (comm_.tensor->size() > 1 || a_.shape.recompute.any() || has_experts(block)) return body();
+    if (comm_.tensor->size() > 1 || comm_.context != nullptr || a_.shape.recompute.any() ||
+        has_experts(block))
+      return body();
     const bool masked = block.slot.inputs.document_start.exists();
     const auto number = static_cast<std::uint64_t>((block.layer * std::ssize(chunk_.slots) + slot) *
                                                        (std::ssize(chunk_.deferred) + 1) +
@@ -191,6 +193,19 @@ class Stage {
   void attention_weights_backward(const Block& block, bool first);
   void rotate(const Block& block);
   AttentionOperands attention_operands(const Block& block) const;
+
+  // context_attention.cpp
+  /// attend() for all heads of the rank, as many at a time as Activations::attention has; with a
+  /// context group their keys and values of whole sequences are in ContextScratch then.
+  void for_kv_heads(const AttentionOperands& operands,
+                    const std::function<void(KvHeads heads)>& attend);
+  void begin_gather_keys(const AttentionOperands& operands, KvHeads heads);
+  void finish_gather_keys(const AttentionOperands& operands);
+  /// Those of attention, to d_qkv: with a context group summed over it.
+  void attention_gradients(const AttentionOperands& operands);
+  void begin_sum_of_keys(const AttentionOperands& operands);
+  void finish_sum_of_keys(const AttentionOperands& operands, KvHeads heads);
+  device::View own_context_rows(device::View of_ranks) const;
 
   // mlp.cpp
   device::ConstView mlp_forward(const Block& block, device::ConstView branch);

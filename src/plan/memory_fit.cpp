@@ -1,12 +1,14 @@
 #include "plan/memory_fit.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
 #include "config/grid.hpp"
 #include "device/gemm.hpp"
+#include "plan/context_sizes.hpp"
 #include "plan/recompute_budget.hpp"
 
 namespace espalier::plan {
@@ -100,6 +102,7 @@ std::vector<TrainingMemory::Line> library_lines(const config::Parameters& p,
   std::int64_t communicators = std::ssize(parallel::distinct_groups(grid, spans));
   if (shape.pipeline > 1 && p.model.tie_word_embeddings) communicators += 1;
   if (shape.tensor > 1) communicators += p.parallel.overlap_tensor ? 2 : 1;
+  if (shape.context > 1) communicators += 1;
   // A link to each neighbour and one from it, for every chunk, of few channels
   // (parallel/comm/nccl_pipeline_link.cpp).
   constexpr std::int64_t kLinkChannels = 4;
@@ -141,7 +144,7 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
   const auto add = [&](const std::string& change, const config::Parameters& p) {
     if (const auto bytes = total(p)) result.push_back({change, *bytes});
   };
-  if (parameters.parallel.zero_stage == 0 && grid.shape().data > 1) {
+  if (parameters.parallel.zero_stage == 0 && grid.shape().context * grid.shape().data > 1) {
     config::Parameters p = parameters;
     p.parallel.zero_stage = 1;
     add("parallel.zero_stage = 1", p);
@@ -207,19 +210,35 @@ std::vector<Alternative> alternatives(const config::Parameters& parameters,
     // As many ranks as there are while the data axis can give some, more ranks after that.
     if (p.parallel.data % 2 == 0) p.parallel.data /= 2;
     if (const auto bytes = total_with(p, kLargest, room))
-      tensor_sizes.push_back(
-          {fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
-                       p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
-           *bytes});
+      tensor_sizes.push_back({fmt::format("parallel.tensor = {} on {} ranks", p.parallel.tensor,
+                                          p.parallel.tensor * p.parallel.context * p.parallel.data *
+                                              p.parallel.pipeline),
+                              *bytes});
   }
   add_first(tensor_sizes);
+
+  std::vector<Alternative> contexts;
+  for (const std::int64_t size : plan::context_sizes(parameters.training.sequence_length)) {
+    config::Parameters p = parameters;
+    if (size <= p.parallel.context || size % p.parallel.context != 0) continue;
+    // As with tensor ranks.
+    p.parallel.data /= std::gcd(p.parallel.data, size / p.parallel.context);
+    p.parallel.context = size;
+    if (const auto bytes = total_with(p, kLargest, room))
+      contexts.push_back({fmt::format("parallel.context = {} on {} ranks", size,
+                                      p.parallel.tensor * p.parallel.context * p.parallel.data *
+                                          p.parallel.pipeline),
+                          *bytes});
+  }
+  add_first(contexts);
 
   for (config::Parameters p = parameters; p.parallel.zero_stage > 0 && p.parallel.data <= 512;) {
     p.parallel.data *= 2;
     const auto bytes = total_with(p, kLargest, room);
     if (!bytes || *bytes > room.free_bytes) continue;
     result.push_back({fmt::format("parallel.data = {} on {} ranks", p.parallel.data,
-                                  p.parallel.tensor * p.parallel.data * p.parallel.pipeline),
+                                  p.parallel.tensor * p.parallel.context * p.parallel.data *
+                                      p.parallel.pipeline),
                       *bytes});
     break;
   }

@@ -4,6 +4,7 @@
 
 #include "base/integers.hpp"
 #include "base/text.hpp"
+#include "config/problems.hpp"
 #include "device/gemm.hpp"
 #include "device/staging.hpp"
 #include "kernels/attention/attention_provider.hpp"
@@ -32,6 +33,8 @@ model::ActivationShape activation_shape(const config::Parameters& p,
           .sequence_length = p.training.sequence_length,
           .loss_chunk_tokens = p.training.loss_chunk_tokens,
           .tensor_size = shape.tensor,
+          .context_size = shape.context,
+          .kv_heads_at_a_time = p.parallel.context_kv_heads,
           .splits_tokens = p.parallel.sequence_parallel && shape.tensor > 1,
           .training = true,
           .on_gpu = backend != device::Backend::host,
@@ -89,13 +92,14 @@ TrainingMemory::TrainingMemory(const config::Parameters& p, const parallel::Proc
 
 std::int64_t TrainingMemory::largest_collectives(const config::Parameters& p,
                                                  const parallel::ProcessGrid& grid) const {
-  const std::int64_t residual = p.training.micro_batch_size * p.training.sequence_length *
-                                architecture.hidden_size *
+  const std::int64_t residual = activations->shape.tokens() * architecture.hidden_size *
                                 static_cast<std::int64_t>(size_of(dtype));
   std::int64_t bytes = parameter_store->staging_bytes();
   if (grid.shape().tensor > 1) bytes += residual;
   if (grid.shape().tensor > 1 && p.parallel.overlap_tensor)
     bytes += residual;  // the group's second communicator
+  if (const model::ContextScratch& context = activations->context; context.exists())
+    bytes += std::max(context.of_ranks.size_bytes(), context.d_of_ranks.size_bytes());
   const model::ExpertScratch& experts = activations->experts;
   if (experts.received.exists())
     bytes += experts.pairs.size_bytes() + experts.received.size_bytes();
@@ -179,8 +183,24 @@ std::int64_t workspace_elements(const config::Parameters& p, const parallel::Pro
   const auto sizes = model::LocalSizes::of(architecture, grid);
   std::int64_t width = std::max(sizes.hidden, 2 * sizes.head_dim);
   if (architecture.biases) width = std::max({width, sizes.qkv_cols(), sizes.gate_up_cols()});
-  return kernels::workspace_elements(backend, width,
-                                     p.training.micro_batch_size * p.training.sequence_length);
+  width = std::max(width, sizes.num_experts);
+  return kernels::workspace_elements(
+      backend, width,
+      p.training.micro_batch_size * p.training.sequence_length / grid.shape().context);
+}
+
+void require_blocks_of_gpu(const config::Parameters& p, device::Backend backend) {
+  const std::int64_t ranks = p.parallel.context, length = p.training.sequence_length;
+  if (backend == device::Backend::host || ranks == 1) return;
+  const std::int64_t unit = ranks * kernels::kGpuBlockLength;
+  if (length % unit == 0) return;
+  throw Error(
+      ExitStatus::bad_configuration,
+      fmt::format("on a GPU the ranks of parallel.context = {} share sequences in blocks of {} "
+                  "tokens, and training.sequence_length = {} is not a multiple of {} x {}: use {}",
+                  ranks, kernels::kGpuBlockLength, length, ranks, kernels::kGpuBlockLength,
+                  config::nearest_multiples(length, unit)),
+      Met::by_every_rank);
 }
 
 int planned_capability(const config::DeviceParameters& parameters, device::Backend backend) {

@@ -100,6 +100,10 @@ std::int64_t workspace_elements(const config::Parameters& parameters,
 /// device.compute_capability, or that of the GPU that is here; 0: not known.
 int planned_capability(const config::DeviceParameters& parameters, device::Backend backend);
 
+/// Throws Error (bad_configuration, met by every rank) where ranks that share sequences would have
+/// blocks of them that a GPU's attention does not take (kernels::kGpuBlockLength).
+void require_blocks_of_gpu(const config::Parameters& parameters, device::Backend backend);
+
 /// Table for the banner and --dry-run: the memory of rank 0, and the smallest and largest total
 /// over the ranks (those at the ends of the axes are the ones that differ). It needs no
 /// GPU to plan for one; where there is one, its architecture says what attention takes.

@@ -20,7 +20,7 @@ using model::kNumRecomputeModes;
 /// differ by much more than machines of a class do.
 struct Balance {
   double memory;  ///< a byte read or written
-  double link;    ///< a byte sent to the tensor group
+  double link;    ///< a byte sent to the tensor or context group
 };
 /// GPU: an H100 multiplies at 740 TFLOP/s, copies at 3.0 TB/s and sends 0.45 TB/s over NVLink; a
 /// B200 at 1745, 6 and 0.9. Host: a core of 200 GFLOP/s in bf16 has about 10 GB/s of memory.

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 #include "base/whole_file.hpp"
 #include "io/checkpoint.hpp"
@@ -26,14 +27,19 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
+bool is_run(const fs::path& path) {
+  for (const char* name : {io::kHistoryName, kStatusName, "events.jsonl", "run.log"})
+    if (is_there(path / name)) return true;
+  return false;
+}
+
 void require_run(const fs::path& path) {
   std::error_code ignored;
   require(is_there(path), ExitStatus::bad_data, "{}: is not there", path.string());
   require(fs::is_directory(path, ignored), ExitStatus::bad_data,
           "{}: is no folder; name the run directory (output.directory of its input)",
           path.string());
-  for (const char* name : {io::kHistoryName, kStatusName, "events.jsonl", "run.log"})
-    if (is_there(path / name)) return;
+  if (is_run(path)) return;
   std::string inside;
   for (const auto& entry : fs::directory_iterator(path, ignored))
     if (is_there(entry.path() / io::kHistoryName) && inside.size() < 200)
@@ -168,6 +174,11 @@ Run read_run(const fs::path& path, Depth depth) {
 std::vector<Run> read_runs(const std::vector<std::string>& paths, Depth depth) {
   std::vector<Run> runs;
   for (const std::string& path : paths) {
+    std::error_code no_folder;
+    if (paths.size() > 1 && fs::is_directory(path, no_folder) && !is_run(path)) {
+      log::warn("{}: is no run directory, passed over", path);
+      continue;
+    }
     Run run = read_run(path, depth);
     for (const Run& other : runs) {
       std::error_code ignored;
@@ -176,6 +187,8 @@ std::vector<Run> read_runs(const std::vector<std::string>& paths, Depth depth) {
     }
     runs.push_back(std::move(run));
   }
+  require(!runs.empty(), ExitStatus::bad_data, "none of the {} folders is a run directory",
+          paths.size());
   std::map<std::string, int> times;
   for (const Run& run : runs) ++times[run.name];
   for (Run& run : runs)

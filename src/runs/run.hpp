@@ -57,8 +57,9 @@ struct Run {
 enum class Depth { status, everything };
 /// Throws Error (bad_data): no folder, or none of a training run; or its tables cannot be read.
 Run read_run(const std::filesystem::path& path, Depth depth);
-/// All of them, each by a name of its own. Throws as read_run, and Error (usage) when two paths
-/// mean one folder.
+/// All of them, each by a name of its own. Of several paths ("runs/*") folders of something else
+/// are passed over, with a warning. Throws as read_run, and Error (usage) when two paths mean one
+/// folder.
 std::vector<Run> read_runs(const std::vector<std::string>& paths, Depth depth);
 
 /// Exposed for tests. `now`: since 1970.

@@ -28,10 +28,15 @@ std::string busy_with(const RankNow& now) {
 }  // namespace
 
 bool is_wait_for_others(const std::string& activity) {
-  constexpr std::array<std::string_view, 8> kWaits{
-      "tensor communication",       "expert communication",       "pipeline communication",
-      "gradient communication",     "weight communication",       "clipping",
-      "exchange between the ranks", "waiting for the other ranks"};
+  constexpr std::array<std::string_view, 9> kWaits{"tensor communication",
+                                                   "context communication",
+                                                   "expert communication",
+                                                   "pipeline communication",
+                                                   "gradient communication",
+                                                   "weight communication",
+                                                   "clipping",
+                                                   "exchange between the ranks",
+                                                   "waiting for the other ranks"};
   // A message of a pipeline, which names what and from whom (parallel/pipeline_link.hpp).
   const bool waits_for_stage =
       activity.starts_with("waiting for ") && activity.find(" pipeline rank ") != std::string::npos;

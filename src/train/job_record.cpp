@@ -17,9 +17,9 @@ namespace {
 using device::Phase;
 
 bool is_communication(Phase phase) {
-  return phase == Phase::tensor_communication || phase == Phase::expert_communication ||
-         phase == Phase::pipeline_communication || phase == Phase::gradient_communication ||
-         phase == Phase::weight_communication;
+  return phase == Phase::tensor_communication || phase == Phase::context_communication ||
+         phase == Phase::expert_communication || phase == Phase::pipeline_communication ||
+         phase == Phase::gradient_communication || phase == Phase::weight_communication;
 }
 
 /// What a rank does by itself; in the others it may wait for the slowest one.

@@ -172,10 +172,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       log_->line(text);
     });
   }
-  if (watchdog_) {
-    const std::string job = events_ ? std::to_string(events_->job()) : std::string();
-    watchdog_->tell_in(parameters.output.directory, std::stoll(session.world().broadcast(job, 0)));
-  }
+  const std::string job = events_ ? std::to_string(events_->job()) : std::string();
+  job_number_ = std::stoll(session.world().broadcast(job, 0));
+  tell_lost_steps();
+  if (watchdog_) watchdog_->tell_in(parameters.output.directory, job_number_);
   if (parameters.output.rank_logs) open_rank_log();
   activity::enter("starting");
   const double attended = data::attended_length(
@@ -190,6 +190,18 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
   record_start();
   record_passed_over();
   rank_context_.context.profiler().reset();
+}
+
+void Trainer::tell_lost_steps() const {
+  if (!log_ || log_->lost().steps == 0) return;
+  if (state_.continued_step >= 0)
+    log::info("the {} steps behind it, which an earlier job made, are made again",
+              log_->lost().steps);
+  else
+    log::warn(
+        "an earlier job made {} steps and left no checkpoint: they are made again, from the "
+        "first (checkpoint.interval, checkpoint.interval_minutes)",
+        log_->lost().steps);
 }
 
 void Trainer::record_start() {

@@ -5,6 +5,7 @@
 #include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "train/failure_record.hpp"
 
 namespace espalier::train {
 
@@ -33,8 +34,18 @@ std::optional<StepReport> Trainer::train_step() {
                     .experts = std::move(experts)};
 }
 
-// The step loop. What else happens at a step is in the monitors (Trainer::add_monitors).
 StopReason Trainer::run() {
+  try {
+    return take_steps();
+  } catch (const std::exception& exception) {
+    record_failure({parameters_.output.directory, job_number_, state_.step, session_.rank()},
+                   exception);
+    throw;
+  }
+}
+
+// The step loop. What else happens at a step is in the monitors (Trainer::add_monitors).
+StopReason Trainer::take_steps() {
   const std::int64_t& steps = parameters_.training.steps;  // may become fewer in a rollback
   // A request of the time of the start. A limit that is near already leaves one step.
   exchange_->between_steps(0.0);

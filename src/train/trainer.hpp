@@ -47,7 +47,8 @@ class Trainer {
   ~Trainer();
 
   /// The step loop. Returns when the run is finished or asked to stop; a checkpoint has been
-  /// written as the input says (always when stopped early).
+  /// written as the input says (always when stopped early). What it throws is in the run directory
+  /// then (record_failure).
   StopReason run();
   /// What a plan expects, to stand beside what is measured.
   void expect(runs::PlannedStep planned) { planned_ = std::move(planned); }
@@ -56,6 +57,7 @@ class Trainer {
   const device::Context& context() const { return rank_context_.context; }
 
  private:
+  StopReason take_steps();
   void open_rank_log();
   void start_or_continue();
   /// The newest checkpoint up to `last_step` that is whole, of which the state is then; nothing:
@@ -78,7 +80,8 @@ class Trainer {
     return added;
   }
   MonitoredRun monitored();
-  void record_start();  ///< in events.jsonl and status.json
+  void tell_lost_steps() const;  ///< those that an earlier job made in vain
+  void record_start();           ///< in events.jsonl and status.json
   /// Nothing: the run is to go back.
   std::optional<StepReport> train_step();
   StepHooks step_hooks(const StepFault& fault);
@@ -94,6 +97,7 @@ class Trainer {
   /// writes there has ended.
   std::unique_ptr<io::RunLock> lock_;
   JobFiles job_files_;             ///< rank 0
+  std::int64_t job_number_ = 0;    ///< in the run directory; the same on every rank
   config::Parameters parameters_;  ///< with training.steps as the data allow
   std::string build_;
   RunControl control_;

@@ -1,6 +1,5 @@
 #include "train/watchdog.hpp"
 
-#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <signal.h>
 #include <sys/random.h>
@@ -23,8 +22,8 @@
 #include "base/activity.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "io/checkpoint_files.hpp"
 #include "io/event_log.hpp"
+#include "train/failure_record.hpp"
 #include "train/hang_watch.hpp"
 #include "train/watchdog_socket.hpp"
 
@@ -66,13 +65,6 @@ std::uint64_t random_token() {
   return token;
 }
 
-void append_to_log(const std::filesystem::path& path, const std::string& text) {
-  const io::FileDescriptor file(path, O_WRONLY | O_CREAT | O_APPEND);
-  const std::string line =
-      fmt::format("{:%Y-%m-%d %H:%M:%S} {}\n", fmt::localtime(std::time(nullptr)), text);
-  [[maybe_unused]] const auto written = ::write(file.get(), line.data(), line.size());
-}
-
 /// Where a hang is told beside standard error.
 struct Place {
   std::filesystem::path run_directory;  ///< empty: nowhere
@@ -94,7 +86,7 @@ void write_down(const Place& place, const Hang& hang, const std::string& message
                                {"host", hang.host},
                                {"activity", hang.activity},
                                {"seconds", hang.seconds}}});
-      append_to_log(place.run_directory / "run.log", message);
+      append_to_run_log(place.run_directory, message);
     } catch (const std::exception&) {  // standard error has it
     }
     *is_done = true;

@@ -12,17 +12,20 @@ class Grid:
     zero_stage: int = 1
     first_step: float = 1e-6
     twenty_steps: float = 1e-4
+    context: int = 1
 
     @property
     def ranks(self):
-        return self.tensor * self.data
+        return self.tensor * self.context * self.data
 
     @property
     def name(self):
-        return f"{self.tensor}x{self.data}-{self.sequence_parallel}-{self.zero_stage}"
+        return (f"{self.tensor}x{self.context}x{self.data}-{self.sequence_parallel}-"
+                f"{self.zero_stage}")
 
     def overrides(self):
-        return [f"parallel.tensor={self.tensor}", f"parallel.data={self.data}",
+        return [f"parallel.tensor={self.tensor}", f"parallel.context={self.context}",
+                f"parallel.data={self.data}",
                 f"parallel.sequence_parallel={str(self.sequence_parallel).lower()}",
                 f"parallel.zero_stage={self.zero_stage}"]
 
@@ -41,5 +44,8 @@ GRIDS = [
     Grid(4, 1, sequence_parallel=True),
     Grid(1, 4, zero_stage=0),
     Grid(1, 4),
+    Grid(1, 1, context=2),
+    Grid(1, 1, context=4),
+    Grid(2, 1, context=2, sequence_parallel=True),
 ]
-SHAPES = sorted({(grid.tensor, grid.data) for grid in GRIDS})
+SHAPES = sorted({(grid.tensor, grid.context, grid.data) for grid in GRIDS})

@@ -11,6 +11,7 @@ import argparse
 import copy
 import csv
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -25,7 +26,7 @@ import models
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "inputs/tests/bytes.tiktoken"
-# (tensor, data, sequence parallelism)
+# (tensor, data, sequence parallelism), and context ranks where there are some
 GRIDS = [(1, 1, False), (2, 1, False), (2, 1, True), (1, 2, False), (2, 2, True), (4, 1, True)]
 BOUNDS = {"kl": 1e-12, "gradient": 1e-5, "curve": 1e-5}
 PROMPTS = ["The quick brown fox", "int main() {", "42", "once upon a time there was",
@@ -54,9 +55,10 @@ class Espalier:
 
     @staticmethod
     def grid_keys(grid):
-        tensor, data, sequence_parallel = grid
+        tensor, data, sequence_parallel, *context = grid
         return (f"parallel.tensor={tensor}",
-                f"parallel.sequence_parallel={str(sequence_parallel).lower()}")
+                f"parallel.sequence_parallel={str(sequence_parallel).lower()}",
+                *(f"parallel.context={ranks}" for ranks in context))
 
     def convert(self, source, target):
         self.run(1, "convert", source, target, f"data.tokenizer={TOKENIZER}")
@@ -73,9 +75,9 @@ class Espalier:
     def train(self, name, model_folder, grid, *keys):
         """A run of NUM_STEPS from the weights of a Hugging Face folder; returns its folder."""
         run = self.folder / name
-        tensor, data, _ = grid
+        tensor, data, _, *context = grid
         optimizer = [f"optimizer.{key}={value}" for key, value in models.OPTIMIZER.items()]
-        self.run(tensor * data, "train", self.folder / "model.toml",
+        self.run(math.prod([tensor, data, *context]), "train", self.folder / "model.toml",
                  f"model.initial_weights={model_folder}", f"output.directory={run}",
                  f"data.train={self.folder / 'train-00000.h5'}", f"data.tokenizer={TOKENIZER}",
                  "data.order=sequential", "data.verify_checksum=false", "training.dtype=float32",
@@ -121,18 +123,19 @@ def history(run):
     return tuple(np.array([float(r[key]) for r in rows]) for key in ("loss", "grad_norm"))
 
 
-def write_shard(path, stream):
+def write_shard(path, stream, documents=(0,)):
     """A token shard as README's table of its attributes asks for."""
     identity = subprocess.run([PROGRAM, "inspect", TOKENIZER], capture_output=True, text=True,
                               check=True).stdout.split("identity")[1].split()[0]
     with h5py.File(path, "w", alignment_threshold=1, alignment_interval=64) as file:
         file["tokens"] = stream.astype("<u4")
-        file["documents"] = np.zeros(1, "<u8")
+        file["documents"] = np.array(documents, "<u8")
         texts = dict(format="espalier token shard", tokenizer=identity,
                      tokenizer_file=str(TOKENIZER), source="parity", split="train",
                      checksum="0" * 16)
         numbers = dict(format_version=1, vocabulary=models.V, end_of_text=256,
-                       num_bytes=len(stream), num_tokens=len(stream), num_documents=1)
+                       num_bytes=len(stream), num_tokens=len(stream),
+                       num_documents=len(documents))
         for key, value in texts.items():
             file.attrs.create(key, np.bytes_(value.encode()))
         for key, value in numbers.items():

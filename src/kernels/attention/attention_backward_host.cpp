@@ -175,10 +175,14 @@ void write_sum(const device::View& out, const AttentionShape& s, std::int64_t b,
 void attention_backward(device::Context&, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
   check_attention_shapes(s, a.q, a.k, a.v, a.o, a.lse);
-  check_document_start(s, a.document_start);
-  ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0,
-                  "{} queries from {}, {} keys", s.query_length, s.first_query_position,
-                  s.kv_length);
+  check_block_starts(s, a.block_starts);
+  check_document_start(s, a.document_start, a.block_starts);
+  ESPALIER_ASSERT(
+      s.block_length > 0 || (s.query_length == s.kv_length && s.first_query_position == 0),
+      "{} queries from {}, {} keys", s.query_length, s.first_query_position, s.kv_length);
+  const DType of_keys = s.block_length > 0 ? DType::f32 : a.q.dtype;
+  ESPALIER_ASSERT(a.d_k.dtype == of_keys && a.d_v.dtype == of_keys, "d_k {}, d_v {}",
+                  describe(a.d_k), describe(a.d_v));
   ESPALIER_ASSERT(
       a.scratch.size() >= attention_backward_scratch_elements(s) && a.scratch.is_contiguous(),
       "scratch {}, {} elements wanted", describe(a.scratch),
@@ -195,8 +199,10 @@ void attention_backward(device::Context&, const AttentionBackward& a) {
       const std::int64_t kv = head % s.num_kv_heads;
       const float* d_k = partials + head * 2 * elements;
       const float scale = scale_of(s.head_dim);
-      write_sum<T>(a.d_k, s, b, kv, d_k, distance, splits, scale);
-      write_sum<T>(a.d_v, s, b, kv, d_k + elements, distance, splits, 1.0f);
+      dispatch(of_keys, [&]<class Sum>(Sum) {
+        write_sum<Sum>(a.d_k, s, b, kv, d_k, distance, splits, scale);
+        write_sum<Sum>(a.d_v, s, b, kv, d_k + elements, distance, splits, 1.0f);
+      });
     };
     host_for_tasks(heads * splits, [&](std::int64_t task) {
       const std::int64_t head = task % heads;
@@ -205,7 +211,7 @@ void attention_backward(device::Context&, const AttentionBackward& a) {
       const std::int64_t b = head / s.num_kv_heads;
       BackwardTile<T> work(a, b, head % s.num_kv_heads);
       for (std::int64_t i = task / heads; i < num_tiles(s); i += splits)
-        work.run(Tile(s, i, keys_of_sequence(a.document_start, s, b)), d_k, d_k + elements);
+        work.run(Tile(s, i, queries_of_sequence(a, b)), d_k, d_k + elements);
       if (splits == 1) write(head);
     });
     if (splits > 1) host_for_tasks(heads, write);

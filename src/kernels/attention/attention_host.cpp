@@ -142,7 +142,8 @@ void forward_tile(const AttentionForward& a, std::int64_t b, std::int64_t kv, co
 void attention_forward(device::Context&, const AttentionForward& a) {
   const AttentionShape& s = a.shape;
   check_attention_shapes(s, a.q, a.k, a.v, a.o, a.lse);
-  check_document_start(s, a.document_start);
+  check_block_starts(s, a.block_starts);
+  check_document_start(s, a.document_start, a.block_starts);
   const std::int64_t tiles = num_tiles(s);
   const std::int64_t heads = s.batch * s.num_kv_heads;
   dispatch(a.q.dtype, [&]<class T>(T) {
@@ -151,7 +152,7 @@ void attention_forward(device::Context&, const AttentionForward& a) {
       const std::int64_t head = task % heads;
       const std::int64_t b = head / s.num_kv_heads;
       forward_tile<T>(a, b, head % s.num_kv_heads,
-                      Tile(s, tiles - 1 - task / heads, keys_of_sequence(a.document_start, s, b)));
+                      Tile(s, tiles - 1 - task / heads, queries_of_sequence(a, b)));
     });
   });
 }

@@ -39,7 +39,31 @@ void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
                   describe(o), describe(lse));
 }
 
-void check_document_start(const AttentionShape& s, const device::ConstView& document_start) {
+void check_block_starts(const AttentionShape& s, const device::ConstView& block_starts) {
+  ESPALIER_ASSERT(block_starts.exists() == (s.block_length > 0), "block starts {} of blocks of {}",
+                  describe(block_starts), s.block_length);
+  if (s.block_length == 0) return;
+  ESPALIER_ASSERT(s.first_query_position == 0 && s.query_length % s.block_length == 0 &&
+                      s.kv_length % s.block_length == 0 && block_starts.dtype == DType::i32 &&
+                      block_starts.is_contiguous() &&
+                      block_starts.size() >= s.batch * (s.query_length / s.block_length),
+                  "blocks of {} of {} queries from {} and {} keys, starts {}", s.block_length,
+                  s.query_length, s.first_query_position, s.kv_length, describe(block_starts));
+  for (std::int64_t b = 0; b < s.batch; ++b) {
+    const std::int32_t* starts = block_starts_of_sequence(block_starts, s, b);
+    std::int64_t least = 0;
+    for (std::int64_t j = 0; j < s.query_length / s.block_length; ++j) {
+      ESPALIER_ASSERT(starts[j] >= least && starts[j] % s.block_length == 0 &&
+                          starts[j] + s.block_length <= s.kv_length,
+                      "block {} of sequence {} starts at {} of {} keys, behind {}", j, b, starts[j],
+                      s.kv_length, least);
+      least = starts[j] + s.block_length;
+    }
+  }
+}
+
+void check_document_start(const AttentionShape& s, const device::ConstView& document_start,
+                          const device::ConstView& block_starts) {
   if (!document_start.exists()) return;
   ESPALIER_ASSERT(document_start.dtype == DType::i32 && document_start.is_contiguous() &&
                       document_start.size() >= s.batch * s.query_length,
@@ -47,9 +71,10 @@ void check_document_start(const AttentionShape& s, const device::ConstView& docu
                   s.batch * s.query_length);
   for (std::int64_t b = 0; b < s.batch; ++b) {
     const auto* keys = document_start.as<std::int32_t>() + b * s.query_length;
+    const std::int32_t* starts = block_starts_of_sequence(block_starts, s, b);
     std::int64_t least = 0;
     for (std::int64_t i = 0; i < s.query_length; least = keys[i++])
-      ESPALIER_ASSERT(keys[i] >= least && keys[i] <= s.first_query_position + i,
+      ESPALIER_ASSERT(keys[i] >= least && keys[i] <= position_of(s, starts, i),
                       "first key {} of query {} of sequence {}, {} before it", keys[i], i, b,
                       least);
   }

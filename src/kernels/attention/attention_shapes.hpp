@@ -22,6 +22,21 @@ std::int64_t num_splits(const AttentionShape& s);
 /// D rounded up to whole vectors of any level: the distance between rows of a partial dk or dv.
 std::int64_t partial_stride(const AttentionShape& s);
 
+/// The position of a query of a sequence. `block_starts`: of that sequence, or null.
+inline std::int64_t position_of(const AttentionShape& s, const std::int32_t* block_starts,
+                                std::int64_t query) {
+  return block_starts == nullptr ? s.first_query_position + query
+                                 : block_starts[query / s.block_length] + query % s.block_length;
+}
+
+/// The starts of the blocks of sequence `b`, or null where there are none.
+inline const std::int32_t* block_starts_of_sequence(const device::ConstView& block_starts,
+                                                    const AttentionShape& s, std::int64_t b) {
+  return s.block_length == 0
+             ? nullptr
+             : block_starts.as<std::int32_t>() + b * (s.query_length / s.block_length);
+}
+
 /// Throws Error (internal) when views do not fit the shape.
 void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
                             const device::ConstView& k, const device::ConstView& v,
@@ -29,7 +44,11 @@ void check_attention_shapes(const AttentionShape& s, const device::ConstView& q,
 
 /// A value out of place would leave a row without keys, whose output is NaN, or let it see another
 /// document: found here once, not in every tile.
-void check_document_start(const AttentionShape& s, const device::ConstView& document_start);
+void check_document_start(const AttentionShape& s, const device::ConstView& document_start,
+                          const device::ConstView& block_starts);
+
+/// A block out of place would read keys that are not there.
+void check_block_starts(const AttentionShape& s, const device::ConstView& block_starts);
 
 }  // namespace espalier::kernels::host
 

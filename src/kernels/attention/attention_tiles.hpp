@@ -76,56 +76,64 @@ void unpack_lanes(const Rows& rows, std::int64_t first, std::int64_t count, cons
 /// below every score to vanish in exp2.
 constexpr float kHidden = -1e30f;
 
+/// What is known of the queries of one sequence; null where there is nothing to know.
+struct SequenceQueries {
+  const std::int32_t* document_start;  ///< AttentionForward::document_start
+  const std::int32_t* block_starts;    ///< AttentionForward::block_starts
+};
+
 /// The tile's rows, and where their keys begin and end.
 struct Tile {
   std::int64_t first_row, num_rows, num_vectors;
-  std::int64_t first_position;  ///< of row 0 of the sequence
   std::int64_t group;
-  std::int64_t first_key = 0;       ///< no row attends to a key before it
+  std::int64_t least_position, most_position;  ///< of its rows
+  std::int64_t first_key = 0;                  ///< no row attends to a key before it
   std::int64_t last_first_key = 0;  ///< no row is kept from a key at or behind it by its first key
+  alignas(64) std::int32_t position[kTileRows] = {};        ///< per lane
   alignas(64) std::int32_t document_start[kTileRows] = {};  ///< per lane
 
-  /// `keys_of_sequence`: AttentionForward::document_start of this sequence, or null.
-  Tile(const AttentionShape& s, std::int64_t index, const std::int32_t* keys_of_sequence)
+  Tile(const AttentionShape& s, std::int64_t index, const SequenceQueries& queries)
       : first_row(index * kTileRows),
         num_rows(
             std::min(kTileRows, s.query_length * (s.num_q_heads / s.num_kv_heads) - first_row)),
         num_vectors(div_ceil(num_rows, simd::kLanes)),
-        first_position(s.first_query_position),
         group(s.num_q_heads / s.num_kv_heads) {
-    if (keys_of_sequence == nullptr) return;
     for (std::int64_t lane = 0; lane < num_rows; ++lane)
-      document_start[lane] = keys_of_sequence[(first_row + lane) / group];
-    // They never fall from row to row.
+      position[lane] = static_cast<std::int32_t>(
+          position_of(s, queries.block_starts, (first_row + lane) / group));
+    // Neither positions nor first keys fall from row to row.
+    least_position = position[0];
+    most_position = position[num_rows - 1];
+    if (queries.document_start == nullptr) return;
+    for (std::int64_t lane = 0; lane < num_rows; ++lane)
+      document_start[lane] = queries.document_start[(first_row + lane) / group];
     first_key = document_start[0];
     last_first_key = document_start[num_rows - 1];
   }
   /// Behind the last key that any of its rows attends to.
-  std::int64_t end_key() const { return first_position + (first_row + num_rows - 1) / group + 1; }
+  std::int64_t end_key() const { return most_position + 1; }
   /// Whether all of its rows attend to the keys begin .. end - 1.
   bool sees_all(std::int64_t begin, std::int64_t end) const {
-    return begin >= last_first_key && end <= first_position + first_row / group + 1;
+    return begin >= last_first_key && end <= least_position + 1;
   }
   /// Lanes of vector `j` that attend to `key`, for simd's choice.
   auto attends(std::int64_t j, simd::Ints lane_positions, std::int64_t key) const {
     const simd::Ints keys = simd::Ints{} + static_cast<std::int32_t>(key);
     return (lane_positions >= keys) & (simd::load_units(document_start + j * simd::kLanes) <= keys);
   }
-  /// Positions of the lanes of its vector `j`.
+  /// Positions of the lanes of its vector `j`; 0 of those without a row.
   simd::Ints positions(std::int64_t j) const {
-    simd::Ints result;
-    for (std::int64_t i = 0; i < simd::kLanes; ++i)
-      result[i] =
-          static_cast<std::int32_t>(first_position + (first_row + j * simd::kLanes + i) / group);
-    return result;
+    return simd::load_units(position + j * simd::kLanes);
   }
 };
 
-/// document_start of sequence `b`, or null.
-inline const std::int32_t* keys_of_sequence(const device::ConstView& document_start,
-                                            const AttentionShape& s, std::int64_t b) {
-  return !document_start.exists() ? nullptr
-                                  : document_start.as<std::int32_t>() + b * s.query_length;
+/// What `a`, a forward or a backward pass, knows of the queries of sequence `b`.
+template <class Pass>
+SequenceQueries queries_of_sequence(const Pass& a, std::int64_t b) {
+  return {!a.document_start.exists()
+              ? nullptr
+              : a.document_start.template as<std::int32_t>() + b * a.shape.query_length,
+          block_starts_of_sequence(a.block_starts, a.shape, b)};
 }
 
 /// The factor of the scores, 1 / sqrt(D).

@@ -18,15 +18,21 @@ namespace espalier::kernels {
 /// | position               | s, or p[s] with a mask                                           |
 /// | first key              | s - p[s]; with a mask only                                       |
 ///
+/// A context-parallel rank has blocks of block_length tokens of each sample, S_loc in all, whose
+/// first tokens are block_starts: what is gathered then is of these tokens, in their order.
+///
 /// Cost: 4 (S + 1) bytes read and 12 S written per sample, 8 (S + 1) and 16 S with a mask.
 struct BatchInputs {
   device::ConstView samples;             ///< (B, S+1) u32
   device::ConstView document_positions;  ///< (B, S+1) i32, or absent: no documents
   std::int64_t num_counted;              ///< samples 0 .. num_counted - 1 have targets that count
   bool predict_across = true;            ///< false: a document's first token is no target
-  device::View tokens, targets;          ///< (1, B*S) u32
-  device::View position_ids;             ///< (1, B*S) i32
-  device::View document_start;           ///< (1, B*S) i32, or absent: attention over whole samples
+  device::View tokens, targets;          ///< (1, B*S_loc) u32; S_loc is S without blocks
+  device::View position_ids;             ///< (1, B*S_loc) i32
+  device::View document_start;  ///< (1, B*S_loc) i32, or absent: attention over whole samples
+  /// (B, S_loc / block_length) i32, or absent: all of every sample
+  device::ConstView block_starts = {};
+  std::int64_t block_length = 0;
 };
 void batch_inputs(device::Context& context, const BatchInputs& a);
 

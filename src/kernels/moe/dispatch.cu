@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/backends.hpp"
+#include "kernels/cuda/own_columns.hpp"
 #include "kernels/cuda/threads.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
@@ -201,18 +202,30 @@ add_up_parts(CountPairs a) {
   write_element(a.counts.row(sequence) + expert, static_cast<float>(sum));
 }
 
-/// A block per row.
-template <class T, int kCount>
+/// A block per row. A thread asks for all of its columns before it writes the first.
+template <class T, int kCount, int kPacks>
 ESPALIER_KERNEL(kMaxRowThreads)
 gather_row(Rows<T> out, Rows<const T> in, const std::int32_t* index, int divisor, int width) {
   const std::int64_t r = block_index();
-  const std::int64_t from = read_element(index + r) / divisor;
-  for_columns<kCount>(width, [&](int c, auto columns) {
+  const T* from = in.row(read_element(index + r) / divisor);
+  T* to = out.row(r);
+  const auto write = [&](int c, auto columns, const auto& raw) {
     if constexpr (decltype(columns)::value == 1)
-      write_element(out.row(r) + c, read_element(in.row(from) + c));
+      write_element(to + c, raw);
     else
-      write_words(out.row(r) + c, load_raw(in.row(from) + c, columns));
-  });
+      write_words(to + c, raw);
+  };
+  if constexpr (kPacks == kNotKept) {
+    for_columns<kCount>(
+        width, [&](int c, auto columns) { write(c, columns, load_raw(from + c, columns)); });
+  } else {
+    OwnColumns<Raw<T, kCount>, T, kPacks> row;
+    for_own_columns<kCount, kPacks>(width, [&](int p, int c, auto columns) {
+      row.at(p, columns) = load_raw(from + c, columns);
+    });
+    for_own_columns<kCount, kPacks>(
+        width, [&](int p, int c, auto columns) { write(c, columns, row.at(p, columns)); });
+  }
 }
 
 /// A thread per element, for rows of a few.
@@ -237,6 +250,9 @@ struct Combine {
   int k, width;
 };
 
+/// Slots of a token whose rows are asked for together.
+constexpr int kSlotsAtOnce = 4;
+
 /// A block per token. A place of out is written after all that may alias it has been read.
 template <class T, int kCount>
 ESPALIER_KERNEL(kMaxRowThreads)
@@ -253,12 +269,19 @@ combine_row(Combine<T> a) {
   for_columns<kCount>(a.width, [&](int c, auto columns) {
     constexpr int kColumns = decltype(columns)::value;
     Pack<kColumns> sum{};
-#pragma unroll 4
-    for (int j = 0; j < a.k; ++j) {
-      const auto row = load(a.rows.row(place.get(j)) + c, columns);
-      const float w = weight.get(j);
+    for (int first = 0; first < a.k; first += kSlotsAtOnce) {
+      Raw<T, kColumns> rows[kSlotsAtOnce] = {};
 #pragma unroll
-      for (int i = 0; i < kColumns; ++i) sum.at[i] = fmaf(w, row.at[i], sum.at[i]);
+      for (int i = 0; i < kSlotsAtOnce; ++i)
+        if (first + i < a.k) rows[i] = load_raw(a.rows.row(place.get(first + i)) + c, columns);
+#pragma unroll
+      for (int i = 0; i < kSlotsAtOnce; ++i) {
+        if (first + i >= a.k) continue;
+        const auto row = pack_of<T, kColumns>(rows[i]);
+        const float w = weight.get(first + i);
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) sum.at[j] = fmaf(w, row.at[j], sum.at[j]);
+      }
     }
     if (a.add.data != nullptr) sum = sum + load(a.add.row(t) + c, columns);
     store(a.out.row(t) + c, sum);
@@ -285,8 +308,11 @@ void gather(const Queue& queue, const GatherRows& a) {
     return;
   }
   with_width<kFullWidth<T>>(all_aligned(a.out, a.in), [&]<int kCount>(Columns<kCount>) {
-    launch(gather_row<T, kCount>, {a.out.rows, row_threads(width, kCount)}, queue, out, in, index,
-           divisor, width);
+    const int threads = row_threads(width, kCount);
+    with_kept_packs<kCount>(width, threads, [&]<int kPacks>(KeptPacks<kPacks>) {
+      launch(gather_row<T, kCount, kPacks>, {a.out.rows, threads}, queue, out, in, index, divisor,
+             width);
+    });
   });
 }
 

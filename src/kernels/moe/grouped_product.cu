@@ -5,6 +5,7 @@
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/moe/grouped_kernels.hpp"
+#include "kernels/moe/grouped_provider.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 namespace {
@@ -115,6 +116,22 @@ void grouped_reference(const Queue& queue, const GroupedProblem& a) {
     else
       launch_reference<T, T>(queue, a);
   });
+}
+
+bool has_grouped(GroupedProvider provider) {
+  // The emulated GPU, whose compute capability is 0, has the instructions of all.
+  return provider != GroupedProvider::wgmma || compute_capability() == 0 || has_grouped_wgmma();
+}
+
+void grouped_product(const Queue& queue, GroupedProvider provider, const GroupedProblem& a) {
+  switch (provider) {
+    case GroupedProvider::reference:
+      return grouped_reference(queue, a);
+    case GroupedProvider::mma:
+      return grouped_mma(queue, a);
+    case GroupedProvider::wgmma:
+      return grouped_wgmma(queue, a);
+  }
 }
 
 void grouped_forward(const Queue& queue, const GroupedForward& a) {

@@ -2,6 +2,7 @@
 // operands copied asynchronously, a few parts of the sum ahead.
 #include "kernels/backends.hpp"
 #include "kernels/cuda/attention_products.hpp"
+#include "kernels/cuda/shared_limits.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/moe/grouped_kernels.hpp"
 
@@ -17,6 +18,10 @@ constexpr int kThreads = 256;
 constexpr int kWarpCols = 4;
 constexpr int kWarpTileRows = 64;
 constexpr int kWarpTileCols = 32;
+
+constexpr int kStageElements = 2 * kTile * kTerms;
+constexpr std::int64_t kSharedBytes = shared_bytes<bf16>(kStages * kStageElements);
+static_assert(kSharedBytes <= kSharedBytesEverywhere);
 
 /// A window of a matrix: what lies outside of it counts as zero.
 struct Window {
@@ -120,7 +125,6 @@ product_tile(Problem a, GroupTiles tiles) {
   constexpr bool kOfWeights = kKind == GroupedKind::backward_weight;
   using Left = Operand<kOfWeights>;
   using Right = Operand<kKind != GroupedKind::forward>;
-  constexpr int kStageElements = 2 * kTile * kTerms;
   SharedAllocator shared;
   const auto memory = shared.take<bf16>(kStages * kStageElements);
   const auto left_tile = [&](int stage) {
@@ -213,11 +217,10 @@ void launch_products(const Queue& queue, const GroupedProblem& a) {
       call.rows_out = rows_of<bf16>(a.out);
       call.right.data += weight_row * call.right.stride;
     }
-    launch(product_tile<kKind>,
-           {.num_blocks = tiles.num_tiles(),
-            .block_threads = kThreads,
-            .shared_bytes = shared_bytes<bf16>(kStages * 2 * kTile * kTerms)},
-           queue, call, tiles);
+    launch(
+        product_tile<kKind>,
+        {.num_blocks = tiles.num_tiles(), .block_threads = kThreads, .shared_bytes = kSharedBytes},
+        queue, call, tiles);
   });
 }
 

@@ -305,11 +305,12 @@ product_tiles(ESPALIER_GRID_CONSTANT const Problem a) {
   }
 }
 
-/// The groups' rows, another number in every step.
+/// The groups' rows, another number in every step. The stride of a single row is never used, but
+/// must be one that a map can have.
 TensorMap map_of_rows(const device::ConstView& view, int box_rows) {
   return make_new_tensor_map(view.data, {.rank = 2,
                                          .size = {view.cols, view.rows},
-                                         .stride = {1, view.stride},
+                                         .stride = {1, view.rows > 1 ? view.stride : view.cols},
                                          .box = {kBoxColumns, box_rows}});
 }
 /// Matrices of rows_of_matrix rows, one under the other.

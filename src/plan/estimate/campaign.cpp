@@ -35,9 +35,10 @@ struct Change {
 constexpr std::array<std::string_view, 6> kNotOfRuns = {"plan.",     "search.",   "loss_law.",
                                                         "hardware.", "campaign.", "fit."};
 /// What the plan decides for every run.
-constexpr std::array<std::string_view, 11> kDecided = {"run.name",
+constexpr std::array<std::string_view, 12> kDecided = {"run.name",
                                                        "output.directory",
                                                        "parallel.tensor",
+                                                       "parallel.context",
                                                        "parallel.data",
                                                        "parallel.pipeline",
                                                        "parallel.expert",

@@ -328,8 +328,15 @@ std::string print_comparison(const std::vector<ComparedRun>& runs,
   const bool has_layouts = std::any_of(
       properties.begin(), properties.end(),
       [](const ComparedProperty& property) { return property.column.key.ends_with("_layout"); });
+  const bool shares_sequences =
+      std::any_of(properties.begin(), properties.end(), [](const ComparedProperty& property) {
+        return property.column.key.ends_with("_layout") &&
+               std::any_of(property.cells.begin(), property.cells.end(), [](const Cell& cell) {
+                 return cell.text.find(", c ") != std::string::npos;
+               });
+      });
   const std::string legend =
-      has_layouts ? "\nlayout: tensor x data ranks, sequences of a micro-batch, recompute\n" : "";
+      has_layouts ? "\nlayout: " + layout_legend(shares_sequences) + "\n" : "";
   if (format == report::Format::markdown) return table(0, runs.size()) + legend;
   std::string text;
   for (std::size_t first = 0; first < runs.size();) {

@@ -85,6 +85,7 @@ std::vector<StepPart> step_parts(const Estimate& e) {
           {"attention", "attention", e.time.attention},
           {"memory_bound", "memory-bound operators", e.time.memory_bound},
           {"tensor_exposed", "tensor communication", e.time.tensor_exposed},
+          {"context_exposed", "context communication", e.time.context_exposed},
           {"expert_exposed", "expert communication", e.time.expert_exposed},
           {"data_exposed", "data communication", e.time.data_exposed},
           {"bubble", "pipeline bubble", e.time.bubble},

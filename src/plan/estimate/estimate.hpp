@@ -60,19 +60,20 @@ struct Layout {
 /// Whether plans choose the schedule of a pipeline: plan.schedule = "all", and [parallel] says
 /// nothing of it (1f1b, which is what it has then, is nothing).
 bool leaves_schedule_open(const config::Parameters& parameters);
-/// Every legal layout of the run (tensor x data x pipeline, experts over ranks, micro-batch,
-/// recompute, ZeRO stage) on that many devices: those that fit first, the fastest first and of
-/// equals the smaller one, then the others, the smallest first. The keys that a layout decides
-/// (parallel.tensor, data, pipeline, expert, stage_layers, zero_stage and sequence_parallel,
-/// training.micro_batch_size, memory.recompute) are not asked of the input; a pipeline has no fewer
-/// micro-batches than ranks. Where leaves_schedule_open, each has the fastest schedule of those
-/// that fit: 1f1b, zb-h1, zb-v, dualpipe-v, and interleaved and zb1p with 2 and 4 chunks or those
-/// of plan.chunks; else it has plan.schedule and chunks or those of [parallel], where these are
-/// legal, else 1f1b.
+/// Every legal layout of the run (tensor x data x pipeline, long sequences and experts over ranks,
+/// micro-batch, recompute, ZeRO stage) on that many devices: those that fit first, the fastest
+/// first and of equals the smaller one, then the others, the smallest first. The keys that a layout
+/// decides (parallel.tensor, context, data, pipeline, expert, stage_layers, zero_stage and
+/// sequence_parallel, training.micro_batch_size, memory.recompute) are not asked of the input; a
+/// pipeline has no fewer micro-batches than ranks, and context sizes are those of
+/// context_sizes.hpp. Where leaves_schedule_open, each has the fastest schedule of those that fit:
+/// 1f1b, zb-h1, zb-v, dualpipe-v, and interleaved and zb1p with 2 and 4 chunks or those of
+/// plan.chunks; else it has plan.schedule and chunks or those of [parallel], where these are legal,
+/// else 1f1b.
 /// Sequence parallelism is on wherever it is legal, and ZeRO is stage 1 where there is one data
-/// rank, a pipeline, or experts over ranks. What is legal, config::resolve says. Throws Error
-/// (bad_configuration) where the input is wrong whatever the layout, and where the ranks have none,
-/// with numbers of ranks near that have.
+/// rank, a pipeline, or sequences or experts over ranks. What is legal, config::resolve says.
+/// Throws Error (bad_configuration) where the input is wrong whatever the layout, and where the
+/// ranks have none, with numbers of ranks near that have.
 std::vector<Layout> layouts(const config::Parameters& parameters,
                             const config::HardwareParameters& hardware, std::int64_t ranks);
 /// The first of them; throws Error (bad_configuration) with the nearest miss and what would help
@@ -86,9 +87,11 @@ std::string why_none_fits(const config::Parameters& parameters,
 
 /// "tensor 2 x data 32, micro-batch 4, recompute none, ZeRO-1"
 std::string describe_layout(const config::Parameters& parameters);
-/// "2 x 32": tensor and data ranks; "2 x 8 x 4" with a pipeline of four ranks; "2 x 32, e 8" with
-/// experts divided over eight.
+/// "2 x 32": tensor and data ranks; "2 x 8 x 4" with a pipeline of four ranks; "2 x 8, c 4" with
+/// sequences divided over four, "2 x 32, e 8" with experts divided over eight.
 std::string short_grid(const config::Parameters& parameters);
+/// What stands in a table's column of layouts: short_grid, micro-batch, recompute.
+std::string layout_legend(bool shares_sequences);
 /// Why a layout comes behind another one, in a few words: the parts of a step that take longer, in
 /// per cent of the whole step of `best`, "tensor communication +12.0 %"; what it recomputes, and
 /// how many more micro-batches it takes, in front of them. Empty: it takes no longer.

@@ -39,10 +39,10 @@ Estimate LayoutMemory::of(const config::Parameters& p) {
   const Room room = room_on(hardware_);
   Estimate result;
   result.ranks = shape.size();
-  const auto [libraries, is_new] =
-      libraries_.try_emplace({p.parallel.tensor, p.parallel.data, p.parallel.expert,
-                              p.parallel.sequence_parallel, config::num_chunks(p.parallel)},
-                             0);
+  const auto [libraries, is_new] = libraries_.try_emplace(
+      {p.parallel.tensor, p.parallel.context, p.parallel.data, p.parallel.expert,
+       p.parallel.sequence_parallel, config::num_chunks(p.parallel)},
+      0);
   if (is_new) libraries->second = library_bytes(p, shape, room);
   result.library_bytes = libraries->second;
   result.memory_bytes = rank_bytes(p) + result.library_bytes;
@@ -56,12 +56,12 @@ std::int64_t LayoutMemory::rank_bytes(const config::Parameters& p) {
   const device::Backend backend = backend_of(hardware_);
   const int capability = narrow<int>(hardware_.compute_capability);
   const auto [state, new_state] =
-      states_.try_emplace({p.parallel.tensor, p.parallel.data, p.parallel.expert,
-                           p.parallel.sequence_parallel, p.parallel.zero_stage});
+      states_.try_emplace({p.parallel.tensor, p.parallel.context, p.parallel.data,
+                           p.parallel.expert, p.parallel.sequence_parallel, p.parallel.zero_stage});
   if (new_state) state->second.emplace(p, backend, capability);
-  const auto [activations, new_activations] =
-      activations_.try_emplace({p.parallel.tensor, p.parallel.expert, p.parallel.sequence_parallel,
-                                p.training.micro_batch_size, p.memory.recompute});
+  const auto [activations, new_activations] = activations_.try_emplace(
+      {p.parallel.tensor, p.parallel.context, p.parallel.expert, p.parallel.sequence_parallel,
+       p.training.micro_batch_size, p.memory.recompute});
   if (new_activations) activations->second.emplace(p, backend, capability);
 
   const auto [ranks, new_ranks] =

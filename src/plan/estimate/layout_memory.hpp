@@ -29,8 +29,10 @@ class LayoutMemory {
                                              const parallel::GridShape& shape);
 
   // By what they depend on.
-  using StateKey = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t>;
-  using ActivationKey = std::tuple<std::int64_t, std::int64_t, bool, std::int64_t, std::string>;
+  using StateKey =
+      std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t>;
+  using ActivationKey =
+      std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t, std::string>;
   using RanksKey = std::tuple<std::string, std::int64_t, std::int64_t>;
 
   const config::HardwareParameters& hardware_;

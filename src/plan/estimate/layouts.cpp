@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "config/experts.hpp"
 #include "config/grid.hpp"
+#include "plan/context_sizes.hpp"
 #include "plan/estimate/estimate.hpp"
 #include "plan/estimate/layout_memory.hpp"
 #include "plan/memory_fit.hpp"
@@ -125,7 +126,7 @@ void require_chunks_fit(const config::Parameters& p) {
 /// layouts, and is thrown.
 config::Parameters on_one_rank(config::Parameters p) {
   p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
-  p.parallel.pipeline = p.parallel.expert = 1;
+  p.parallel.context = p.parallel.pipeline = p.parallel.expert = 1;
   p.parallel.stage_layers.clear();
   if (p.plan.schedule != "all") {
     p.parallel.schedule = p.plan.schedule;
@@ -144,26 +145,31 @@ std::vector<config::Parameters> legal_grids(const config::Parameters& base, std:
   const std::vector<std::int64_t> experts = config::has_experts(base.model)
                                                 ? divisors(base.model.num_experts)
                                                 : std::vector<std::int64_t>{1};
+  const std::vector<std::int64_t> contexts = context_sizes(base.training.sequence_length);
   for (const std::int64_t pipeline : divisors(ranks)) {
     if (pipeline > base.model.num_hidden_layers + 2 || pipeline > base.training.global_batch_size)
       break;
     for (const std::int64_t tensor : divisors(ranks / pipeline)) {
-      const std::int64_t data = ranks / pipeline / tensor;
-      if (tensor > base.model.num_attention_heads || base.training.global_batch_size % data != 0)
-        continue;
-      for (const std::int64_t expert : experts) {
-        if (tensor * data % expert != 0) continue;
-        config::Parameters p = base;
-        p.parallel.pipeline = pipeline;
-        p.parallel.tensor = tensor;
-        p.parallel.data = data;
-        p.parallel.expert = expert;
-        // Some are legal with longer micro-batches alone, whose tokens divide over tensor ranks.
-        for (const std::int64_t micro : divisors(p.training.global_batch_size / data)) {
-          p.training.micro_batch_size = micro;
-          if (!legal(p, ranks)) continue;
-          grids.push_back(p);
-          break;
+      if (tensor > base.model.num_attention_heads) break;
+      for (const std::int64_t context : contexts) {
+        if (ranks / pipeline / tensor % context != 0) continue;
+        const std::int64_t data = ranks / pipeline / tensor / context;
+        if (base.training.global_batch_size % data != 0) continue;
+        for (const std::int64_t expert : experts) {
+          if (tensor * context * data % expert != 0) continue;
+          config::Parameters p = base;
+          p.parallel.pipeline = pipeline;
+          p.parallel.tensor = tensor;
+          p.parallel.context = context;
+          p.parallel.data = data;
+          p.parallel.expert = expert;
+          // Some are legal with longer micro-batches alone, whose tokens divide over tensor ranks.
+          for (const std::int64_t micro : divisors(p.training.global_batch_size / data)) {
+            p.training.micro_batch_size = micro;
+            if (!legal(p, ranks)) continue;
+            grids.push_back(p);
+            break;
+          }
         }
       }
     }
@@ -172,14 +178,18 @@ std::vector<config::Parameters> legal_grids(const config::Parameters& base, std:
 }
 
 /// The nearest numbers of ranks below and above that have a layout. Data ranks divide the samples
-/// of a step, tensor ranks the heads, and a pipeline has a block on most ranks: these are the
-/// numbers to ask for.
+/// of a step, context ranks long samples, tensor ranks the heads, and a pipeline has a block on
+/// most ranks: these are the numbers to ask for.
 std::vector<std::int64_t> usable_ranks_near(const config::Parameters& base, std::int64_t ranks) {
   std::set<std::int64_t> candidates;
+  std::set<std::int64_t> parts;  // data x context
   for (const std::int64_t data : divisors(base.training.global_batch_size))
+    for (const std::int64_t context : context_sizes(base.training.sequence_length))
+      if (data <= kMostRanks / context) parts.insert(data * context);
+  for (const std::int64_t part : parts)
     for (std::int64_t tensor = 1; tensor <= base.model.num_attention_heads; ++tensor)
       for (std::int64_t stages = 1; stages <= base.model.num_hidden_layers + 2; ++stages)
-        if (data * tensor * stages <= kMostRanks) candidates.insert(data * tensor * stages);
+        if (part * tensor * stages <= kMostRanks) candidates.insert(part * tensor * stages);
   const auto is_usable = [&](std::int64_t n) { return !legal_grids(base, n).empty(); };
   const auto above = candidates.upper_bound(ranks);
   std::vector<std::int64_t> near;
@@ -192,18 +202,26 @@ std::vector<std::int64_t> usable_ranks_near(const config::Parameters& base, std:
 
 [[noreturn]] void fail_without_layout(const config::Parameters& base, std::int64_t ranks) {
   std::string numbers;
+  const std::vector<std::int64_t> contexts = context_sizes(base.training.sequence_length);
   for (const std::int64_t n : usable_ranks_near(base, ranks))
     numbers += fmt::format("{}{}", numbers.empty() ? "" : " or ", with_commas(n));
   throw Error(
       ExitStatus::bad_configuration,
-      fmt::format("no layout uses {} ranks: tensor x data x pipeline must be {}, tensor must "
-                  "divide the heads ({} of queries, {} of keys), intermediate size and vocabulary "
-                  "of the model, data must divide training.global_batch_size = {}, and a pipeline "
-                  "of {} blocks has at most {} ranks and as many micro-batches. Use {} ranks, or "
-                  "another global batch",
-                  with_commas(ranks), ranks, base.model.num_attention_heads,
-                  base.model.num_key_value_heads, base.training.global_batch_size,
-                  base.model.num_hidden_layers, base.model.num_hidden_layers + 2, numbers),
+      fmt::format(
+          "no layout uses {} ranks: tensor x {}data x pipeline must be {}, tensor must "
+          "divide the heads ({} of queries, {} of keys), intermediate size and vocabulary "
+          "of the model, {}data must divide training.global_batch_size = {}, and a pipeline "
+          "of {} blocks has at most {} ranks and as many micro-batches. Use {} ranks, or "
+          "another global batch",
+          with_commas(ranks), contexts.size() > 1 ? "context x " : "", ranks,
+          base.model.num_attention_heads, base.model.num_key_value_heads,
+          contexts.size() > 1
+              ? fmt::format("context must divide training.sequence_length = {} and be at "
+                            "most {}, ",
+                            base.training.sequence_length, contexts.back())
+              : "",
+          base.training.global_batch_size, base.model.num_hidden_layers,
+          base.model.num_hidden_layers + 2, numbers),
       Met::by_every_rank);
 }
 
@@ -212,9 +230,9 @@ std::vector<config::Parameters> legal_layouts(const config::Parameters& base, st
   for (const config::Parameters& grid : legal_grids(base, ranks))
     for (const std::int64_t micro : divisors(grid.training.global_batch_size / grid.parallel.data))
       for (const std::int64_t zero : {1, 0}) {
-        // With experts or stages over ranks it is never what makes a run fast.
-        if (zero == 0 &&
-            (grid.parallel.data == 1 || grid.parallel.pipeline > 1 || grid.parallel.expert > 1))
+        // With experts, stages or sequences over ranks it is never what makes a run fast.
+        if (zero == 0 && (grid.parallel.data == 1 || grid.parallel.pipeline > 1 ||
+                          grid.parallel.expert > 1 || grid.parallel.context > 1))
           continue;
         for (const char* recompute : kRecomputeModes) {
           config::Parameters p = grid;
@@ -232,8 +250,8 @@ bool comes_before(const Layout& a, const Layout& b) {
     const auto key = [](const Layout& l) {
       const config::Parameters& p = l.parameters;
       return std::tuple(l.estimate.memory_bytes, p.parallel.pipeline, p.parallel.tensor,
-                        p.parallel.expert, -p.training.micro_batch_size, -p.parallel.zero_stage,
-                        p.memory.recompute);
+                        p.parallel.context, p.parallel.expert, -p.training.micro_batch_size,
+                        -p.parallel.zero_stage, p.memory.recompute);
     };
     return key(x) < key(y);
   };
@@ -405,7 +423,8 @@ std::string describe_layout(const config::Parameters& p) {
   }
   if (p.parallel.expert > 1) axes += fmt::format(", expert {}", p.parallel.expert);
   return fmt::format(
-      "tensor {} x data {}{}{}, micro-batch {}, recompute {}, ZeRO-{}", p.parallel.tensor,
+      "tensor {} x {}data {}{}{}, micro-batch {}, recompute {}, ZeRO-{}", p.parallel.tensor,
+      p.parallel.context > 1 ? fmt::format("context {} x ", p.parallel.context) : std::string(),
       p.parallel.data, axes,
       p.parallel.tensor > 1 && !p.parallel.sequence_parallel ? " without sequence parallelism" : "",
       p.training.micro_batch_size, p.memory.recompute, p.parallel.zero_stage);
@@ -414,8 +433,14 @@ std::string describe_layout(const config::Parameters& p) {
 std::string short_grid(const config::Parameters& p) {
   std::string text = fmt::format("{} x {}", p.parallel.tensor, p.parallel.data);
   if (p.parallel.pipeline > 1) text += fmt::format(" x {}", p.parallel.pipeline);
+  if (p.parallel.context > 1) text += fmt::format(", c {}", p.parallel.context);
   if (p.parallel.expert > 1) text += fmt::format(", e {}", p.parallel.expert);
   return text;
+}
+
+std::string layout_legend(bool shares_sequences) {
+  return fmt::format("tensor x data ranks{}, sequences of a micro-batch, recompute",
+                     shares_sequences ? ", c those that share sequences" : "");
 }
 
 std::string why_slower(const Layout& best, const Layout& other) {

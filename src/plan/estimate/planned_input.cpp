@@ -54,7 +54,7 @@ config::Parameters resolved_without_grid(config::Parameters p, const std::string
   const bool is_run = has_length(p);
   drop_schedule_without_length(p);
   p.parallel.tensor = p.parallel.data = p.training.micro_batch_size = 1;
-  p.parallel.pipeline = p.parallel.expert = 1;
+  p.parallel.context = p.parallel.pipeline = p.parallel.expert = 1;
   p.parallel.stage_layers.clear();
   try {
     config::resolve(p, 1, is_run ? config::Use::planning : config::Use::bench);

@@ -49,8 +49,11 @@ GroupPlace place_of(int ranks, int stride, const config::HardwareParameters& har
 GroupPlace place_of_group(std::string_view group, const config::Parameters& p,
                           const config::HardwareParameters& h) {
   const auto tensor = static_cast<int>(p.parallel.tensor);
-  const auto data = static_cast<int>(p.parallel.data);
+  const auto context = static_cast<int>(p.parallel.context);
+  // Ranks of the context group divide gradients as data ranks do, and are their neighbours.
+  const int data = context * static_cast<int>(p.parallel.data);
   if (group.starts_with("tensor (") || group == "tensor") return place_of(tensor, 1, h);
+  if (group == "context") return place_of(context, tensor, h);
   if (group == "data") return place_of(data, tensor, h);
   if (group == "kv replicas x data") {
     // Consecutive tensor ranks hold the same heads.

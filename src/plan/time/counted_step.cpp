@@ -15,6 +15,7 @@ StepCounts CountedStep::at(std::int64_t layers, std::int64_t micro_batches) cons
 CountedStep counted_step(const config::Parameters& parameters, device::Backend backend,
                          int compute_capability) {
   const parallel::GridShape shape{.tensor = static_cast<int>(parameters.parallel.tensor),
+                                  .context = static_cast<int>(parameters.parallel.context),
                                   .data = static_cast<int>(parameters.parallel.data)};
   const auto count = [&](std::int64_t layers, std::int64_t micro_batches) {
     config::Parameters p = parameters;

@@ -5,6 +5,8 @@
 //              bucket's sum has nothing left beside it
 //   weights    gathered beside the next step's first forward pass, whose first bucket waits
 //   experts    nothing: rows are sent to experts and back before a block goes on
+//   context    nothing: keys and values are gathered before attention, forwards and backwards, and
+//              their gradients summed behind it
 //   tensor     nothing; with parallel.overlap_tensor all but one of n parts of a message, beside
 //              the products, as far as those last (parallel/boundary.hpp)
 //
@@ -32,7 +34,8 @@ bool is_of_update(std::string_view operation) {
 /// as many.
 double rows_of_expert(const config::Parameters& p) {
   if (!config::has_experts(p.model)) return 0.0;
-  const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
+  const std::int64_t tokens =
+      p.training.micro_batch_size * p.training.sequence_length / p.parallel.context;
   const bool splits = p.parallel.sequence_parallel && p.parallel.tensor > 1;
   const double tokens_here =
       static_cast<double>(tokens) / static_cast<double>(splits ? p.parallel.tensor : 1);
@@ -87,7 +90,8 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
     for (const auto& [collective, cost] : costs) {
       auto calls = static_cast<double>(cost.calls);
       const bool of_gradients = group != "world" && !group.starts_with("tensor (") &&
-                                group != "tensor" && group != "expert" && group != "tied";
+                                group != "tensor" && group != "context" && group != "expert" &&
+                                group != "tied";
       // A run sums and gathers bucket by bucket where it hides that; the count has one call.
       if (of_gradients && p.parallel.overlap_data) calls = std::max(calls, buckets);
       const double seconds =
@@ -96,6 +100,8 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
         time.other += seconds;
       else if (group == "tensor")
         tensor += seconds;
+      else if (group == "context")
+        time.context_exposed += seconds;
       else if (group == "expert")
         time.expert_exposed += seconds;
       else if (group == "tied")

@@ -42,6 +42,7 @@ double operation_seconds(const HostCall& call, const Parameters& p,
 /// The phase that a collective belongs to, as the profiler has it.
 std::string phase_of(const std::string& group, std::string_view collective) {
   if (group == "tensor" || group == "tensor (overlap)") return "tensor communication";
+  if (group == "context") return "context communication";
   if (group == "expert") return "expert communication";
   return collective.starts_with("all_gather") ? "weight communication" : "gradient communication";
 }
@@ -52,8 +53,9 @@ double collective_seconds_of(std::string_view collective, const parallel::Collec
   const auto calls = static_cast<double>(cost.calls), bytes = static_cast<double>(cost.bytes);
   if (place.nodes() > 1) return collective_seconds(collective, bytes, calls, place, hardware);
   const OperatorRate* rate = find_rate(hardware, phase, p.training.dtype);
-  // A benchmark of a dense model has sent no rows: they pass as pieces of a gradient do.
-  if (rate == nullptr && phase == "expert communication")
+  // A benchmark of a dense model of short sequences has sent no rows to experts and gathered no
+  // keys: they pass as pieces of a gradient do.
+  if (rate == nullptr && (phase == "expert communication" || phase == "context communication"))
     rate = find_rate(hardware, "gradient communication", p.training.dtype);
   if (rate == nullptr || rate->gbs <= 0.0)
     fail_missing(hardware, fmt::format("gbs of \"{}\" for {}", phase, p.training.dtype));
@@ -89,6 +91,7 @@ StepTime host_step_time(const StepCounts& counts, const Parameters& p,
       const double seconds = collective_seconds_of(collective, cost, phase,
                                                    place_of_group(name, p, hardware), p, hardware);
       (name == "world"                   ? time.other
+       : name == "context"               ? time.context_exposed
        : name == "expert"                ? time.expert_exposed
        : phase == "tensor communication" ? time.tensor_exposed
                                          : time.data_exposed) += seconds;

@@ -56,7 +56,7 @@ class Layout {
     check(parameters, layout);
     p_ = parameters;
     p_.parallel.tensor = l_.tensor;
-    p_.parallel.data = 1;
+    p_.parallel.data = p_.parallel.context = 1;
     p_.parallel.overlap_tensor = false;
     p_.training.sequence_length /= l_.context;
     p_.memory.recompute = l_.recompute == "half" ? "selective" : l_.recompute;
@@ -223,7 +223,7 @@ StepTime Layout::time() const {
     } else {
       t.tensor_exposed = messages;
     }
-    t.tensor_exposed += b * context;
+    t.context_exposed = b * context;
     return t;
   };
   StepTime one = of(last, true);
@@ -234,7 +234,8 @@ StepTime Layout::time() const {
                 .attention = micro_batches_ * one.attention,
                 .memory_bound = micro_batches_ * one.memory_bound,
                 .tensor_exposed = micro_batches_ * one.tensor_exposed,
-                .tensor_hidden = micro_batches_ * one.tensor_hidden};
+                .tensor_hidden = micro_batches_ * one.tensor_hidden,
+                .context_exposed = micro_batches_ * one.context_exposed};
   if (l_.pipeline > 1) {
     const auto v = static_cast<double>(l_.virtual_stages);
     const double stream =

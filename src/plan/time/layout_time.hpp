@@ -7,9 +7,10 @@
 
 namespace espalier::plan {
 
-/// A layout of a dense model on GPUs, with the axes that a run of this program does not have yet:
-/// context, pipeline, weights divided over the data axis (FSDP), products of blocks in FP8. Ranks
-/// are numbered tensor first, then context, data, pipeline.
+/// A layout of a dense model on GPUs as other programs have them: context parallelism whose keys
+/// pass round a ring beside attention, pipelines by formula, weights divided over the data axis
+/// (FSDP), products of blocks in FP8. Ranks are numbered tensor first, then context, data,
+/// pipeline. Runs of this program are counted and timed as they are (step_time.hpp).
 struct StepLayout {
   std::int64_t tensor = 1, context = 1, data = 1, pipeline = 1;
   std::int64_t virtual_stages = 1;  ///< chunks of blocks of a pipeline rank

@@ -14,8 +14,9 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& param
 ///                that is not there goes at copy_gbs; products and attention must be there
 ///   collectives  of a group inside the node: overhead_us and, for (n - 1) / n of the tensors'
 ///                bytes, gbs of the operators "tensor communication", "gradient communication" and
-///                "weight communication" (phases of the profiler), and for rows that are sent to
-///                experts those of "expert communication", or else of gradients; of several nodes
+///                "weight communication" (phases of the profiler), for rows that are sent to
+///                experts those of "expert communication", and for keys and values of a context
+///                group those of "context communication", or else of gradients; of several nodes
 ///                those of collective_time.hpp
 ///   other        step_factor times the operations, less these; sums of a few values
 /// Throws Error (bad_configuration) where a rate is missing, or the input asks for another SIMD

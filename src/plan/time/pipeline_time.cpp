@@ -24,7 +24,8 @@ constexpr std::size_t kMostSteps = 4'000'000;
 
 double message_seconds_of(const config::Parameters& p, const config::HardwareParameters& h) {
   const parallel::GridShape shape = config::grid_shape(p);
-  const std::int64_t tokens = p.training.micro_batch_size * p.training.sequence_length;
+  const std::int64_t tokens =
+      p.training.micro_batch_size * p.training.sequence_length / p.parallel.context;
   const bool splits = p.parallel.sequence_parallel && shape.tensor > 1;
   const auto bytes =
       static_cast<double>((splits ? tokens / shape.tensor : tokens) * p.model.hidden_size *
@@ -68,13 +69,15 @@ class StepTimes::Pipelines {
     StepCounts each, of_first;  ///< the latter beside it
   };
   /// What decides the passes of stages.
-  using PassKey = std::tuple<std::int64_t, bool, std::int64_t, std::int64_t, std::string>;
+  using PassKey =
+      std::tuple<std::int64_t, std::int64_t, bool, std::int64_t, std::int64_t, std::string>;
   struct Passes {
     CountedStages counts;
     std::map<std::pair<StageKind, BackwardWay>, PassSeconds> seconds;
     std::map<Stages, MicroBatch> micro_batches;
   };
-  using UpdateKey = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t>;
+  using UpdateKey =
+      std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t>;
   using ScheduleKey = std::tuple<std::string, int, int, int>;
 
   device::Backend backend() const {
@@ -115,8 +118,8 @@ RankTime StepTimes::Pipelines::counted(const config::Parameters& p,
 }
 
 StepTimes::Pipelines::Passes& StepTimes::Pipelines::passes_of(const config::Parameters& p) {
-  const PassKey key{p.parallel.tensor, p.parallel.sequence_parallel, p.parallel.expert,
-                    p.training.micro_batch_size, p.memory.recompute};
+  const PassKey key{p.parallel.tensor, p.parallel.context,          p.parallel.sequence_parallel,
+                    p.parallel.expert, p.training.micro_batch_size, p.memory.recompute};
   const auto known = passes_.find(key);
   if (known != passes_.end()) return known->second;
   return passes_
@@ -160,8 +163,8 @@ const StepTimes::Pipelines::MicroBatch& StepTimes::Pipelines::micro_batch(Passes
 }
 
 const StepCounts& StepTimes::Pipelines::update(const config::Parameters& p, const Stages& stages) {
-  const UpdateKey key{p.parallel.tensor, p.parallel.data, p.parallel.expert,
-                      p.parallel.sequence_parallel, p.parallel.zero_stage};
+  const UpdateKey key{p.parallel.tensor, p.parallel.context,           p.parallel.data,
+                      p.parallel.expert, p.parallel.sequence_parallel, p.parallel.zero_stage};
   StageKind all;
   for (const PlacedStage& stage : stages) {
     all.num_layers += stage.kind.num_layers;

@@ -10,8 +10,8 @@
 namespace espalier::plan {
 
 double StepTime::step() const {
-  return products + attention + memory_bound + tensor_exposed + expert_exposed + data_exposed +
-         bubble + other;
+  return products + attention + memory_bound + tensor_exposed + context_exposed + expert_exposed +
+         data_exposed + bubble + other;
 }
 
 StepCounts count_step_for(const config::Parameters& parameters,

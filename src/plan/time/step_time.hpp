@@ -15,11 +15,12 @@ struct StepTime {
   double attention = 0.0;     ///< forward and backward
   double memory_bound = 0.0;  ///< norms, RoPE, activations, loss, optimizer, ...
   double tensor_exposed = 0.0, tensor_hidden = 0.0;  ///< collectives of the tensor group
-  double expert_exposed = 0.0;                       ///< rows on their way to experts and back
-  double data_exposed = 0.0, data_hidden = 0.0;      ///< of gradients and weights
-  double bubble = 0.0;                               ///< of a pipeline: waiting for other stages
-  double other = 0.0;                                ///< the all-reduce of norm and loss, overheads
-  double step() const;                               ///< the sum of all but what is hidden
+  double context_exposed = 0.0;  ///< keys and values of whole sequences, and their gradients
+  double expert_exposed = 0.0;   ///< rows on their way to experts and back
+  double data_exposed = 0.0, data_hidden = 0.0;  ///< of gradients and weights
+  double bubble = 0.0;                           ///< of a pipeline: waiting for other stages
+  double other = 0.0;                            ///< the all-reduce of norm and loss, overheads
+  double step() const;                           ///< the sum of all but what is hidden
 };
 
 /// The time of one step of resolved parameters on devices of that kind: the counting run of the

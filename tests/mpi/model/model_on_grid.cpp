@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
+#include <numeric>
 
 #include "model/initialize.hpp"
 #include "parallel/comm/counting_communicator.hpp"
@@ -101,6 +102,7 @@ namespace {
 
 parallel::GridShape shape_of(const config::Parameters& p) {
   return {.tensor = static_cast<int>(p.parallel.tensor),
+          .context = static_cast<int>(p.parallel.context),
           .data = static_cast<int>(p.parallel.data),
           .pipeline = static_cast<int>(p.parallel.pipeline)};
 }
@@ -194,8 +196,9 @@ ModelOnGrid::ModelOnGrid(const config::Parameters& p, std::shared_ptr<device::Gp
   memory.parameter_store->gather(context);
 }
 
-ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p)
-    : ModelOnGrid(p, gpu_of_test(), session(), WithoutWeights{}) {
+ModelOnGrid::ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& p,
+                         parallel::MpiSession& on)
+    : ModelOnGrid(p, gpu_of_test(), on, WithoutWeights{}) {
   optim::AdamW& optimizer = *memory.optimizer;
   for (optim::StateShard& state : optimizer.state()) {
     const parallel::TensorSpec& spec = *optimizer.store().tensor_of(state.shard).spec;
@@ -266,7 +269,7 @@ double ModelOnGrid::max_over_ranks(double value) {
 std::vector<float> ModelOnGrid::logits(const Hdf5Fixture& fixture) {
   const Tokens share = share_of(fixture.words("tokens"), 2);
   const std::int64_t vocab = memory.weights->sizes().vocab;
-  const std::int64_t num_tokens = share.num_samples * parameters.training.sequence_length;
+  const std::int64_t num_tokens = memory.activations->shape.tokens();
   const std::int64_t bytes = num_tokens * vocab * std::int64_t{sizeof(float)};
   device::Arena arena = device::Arena::backed("logits", bytes, gpu);
   const device::View out = arena.allocate("logits", DType::f32, num_tokens, vocab);
@@ -296,17 +299,28 @@ double ModelOnGrid::divergence(const Hdf5Fixture& fixture) {
   return sum / static_cast<double>(expected.size() / vocab);
 }
 
+std::vector<std::int32_t> ModelOnGrid::tokens_of_rank() const {
+  std::vector<std::int32_t> all(static_cast<std::size_t>(memory.activations->shape.tokens()));
+  std::iota(all.begin(), all.end(), 0);
+  if (grid.shape().context == 1) return all;
+  const parallel::ContextBlocks blocks = model::context_blocks(memory.activations->shape);
+  const auto rows = parallel::context_order(blocks, parallel::block_starts(blocks)).token_of_row;
+  std::copy_n(rows.begin() + grid.context_rank() * std::ssize(all), all.size(), all.begin());
+  return all;
+}
+
 double ModelOnGrid::logits_error(const Hdf5Fixture& fixture) {
   const model::LocalSizes& sizes = memory.weights->sizes();
   const std::vector<float> found = logits(fixture);
-  const std::int64_t tokens = std::ssize(found) / sizes.vocab;
+  const std::vector<std::int32_t> tokens = tokens_of_rank();
   const std::vector<float> expected = fixture.floats("logits");
   double largest = 0.0;
   for (const float value : expected) largest = std::max(largest, std::abs(double{value}));
   double error = 0.0;
-  for (std::int64_t t = 0; t < tokens; ++t)
+  for (std::int64_t t = 0; t < std::ssize(tokens); ++t)
     for (std::int64_t v = 0; v < sizes.vocab_valid; ++v) {
-      const std::int64_t row = grid.data_rank() * tokens + t;
+      const std::int64_t row = grid.data_rank() * std::ssize(tokens) * grid.shape().context +
+                               tokens[static_cast<std::size_t>(t)];
       const auto at =
           static_cast<std::size_t>(row * parameters.model.vocab_size + sizes.vocab_first + v);
       error =

@@ -32,7 +32,8 @@ config::Parameters parameters_of(const Hdf5Fixture& fixture, int tensor, int dat
 
 /// A model with a fixture's weights on a grid of all ranks, and what it takes to run it.
 struct ModelOnGrid {
-  ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters);
+  ModelOnGrid(const Hdf5Fixture& fixture, const config::Parameters& parameters,
+              parallel::MpiSession& on = session());
 
   /// Weights from the seed of `parameters`. `on`: whose ranks the grid has.
   ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
@@ -78,7 +79,9 @@ struct ModelOnGrid {
   struct WithoutWeights {};
   ModelOnGrid(const config::Parameters& parameters, std::shared_ptr<device::Gpu> gpu,
               parallel::MpiSession& on, WithoutWeights);
-  /// Of this data rank's share of the fixture's tokens, (T, V_loc).
+  /// Which tokens of its data rank's share (B*S) a rank has, as it has them, without documents.
+  std::vector<std::int32_t> tokens_of_rank() const;
+  /// Of those of the fixture's tokens, (T, V_loc).
   std::vector<float> logits(const Hdf5Fixture& fixture);
 };
 

@@ -28,6 +28,7 @@ plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::P
     };
     with(model.communicators.tensor);
     with(model.communicators.tensor_overlap);
+    with(model.communicators.context);
     for (const auto& [span, group] : model.communicators.gradients) with(group);
     with(model.communicators.tied);
     with(model.communicators.world);
@@ -84,12 +85,14 @@ plan::StepCounts counts_of_real_step(const Hdf5Fixture& fixture, const config::P
 void check(const Hdf5Fixture& fixture, config::Parameters p, std::int64_t micro_batches = 2) {
   p.training.micro_batch_size = 1;
   p.training.global_batch_size = micro_batches * p.parallel.data;
-  INFO("tensor " << p.parallel.tensor << ", data " << p.parallel.data << ", sequence parallel "
-                 << p.parallel.sequence_parallel << ", zero " << p.parallel.zero_stage << ", "
-                 << p.memory.recompute << ", " << p.training.dtype << ", " << p.model.model_type
-                 << ", pipeline " << p.parallel.pipeline << ", " << p.parallel.schedule);
+  INFO("tensor " << p.parallel.tensor << ", context " << p.parallel.context << ", data "
+                 << p.parallel.data << ", sequence parallel " << p.parallel.sequence_parallel
+                 << ", zero " << p.parallel.zero_stage << ", " << p.memory.recompute << ", "
+                 << p.training.dtype << ", " << p.model.model_type << ", pipeline "
+                 << p.parallel.pipeline << ", " << p.parallel.schedule);
   const auto gpu = testing::gpu_of_test();
   const parallel::ProcessGrid grid({.tensor = static_cast<int>(p.parallel.tensor),
+                                    .context = static_cast<int>(p.parallel.context),
                                     .data = static_cast<int>(p.parallel.data),
                                     .pipeline = static_cast<int>(p.parallel.pipeline)},
                                    testing::session().rank());
@@ -140,6 +143,51 @@ TEST_CASE("counts of a planned step are those of a real one on every grid") {
           p.parallel.overlap_tensor = zero_stage == 1 && tensor > 1;
           check(fixture, p);
         }
+    }
+  }
+}
+
+TEST_CASE("counts of a planned step are those of a real one where ranks share sequences") {
+  const int size = testing::session().size();
+  if (size == 1 || testing::gpu_of_test() != nullptr) return;
+  struct Way {
+    int tensor, context, pipeline;
+    const char* recompute;
+  };
+  for (const char* name : {"tied_k2", "untied_k1", "moe"}) {
+    const Hdf5Fixture fixture(testing::fixture_path(name));
+    for (const Way& way : {Way{1, 2, 1, "none"}, Way{1, 4, 1, "full"}, Way{2, 2, 1, "mlp"},
+                           Way{1, 2, 2, "selective"}}) {
+      const int ranks = way.tensor * way.context * way.pipeline;
+      if (size % ranks != 0) continue;
+      config::Parameters p =
+          testing::parameters_of(fixture, way.tensor, size / ranks, way.tensor > 1, 1, "bfloat16");
+      p.parallel.context = way.context;
+      p.parallel.context_kv_heads = way.context == 2 ? 1 : 0;
+      p.parallel.pipeline = way.pipeline;
+      p.training.micro_batch_size = 1;
+      p.training.global_batch_size = 2 * p.parallel.data;
+      p.memory.recompute = way.recompute;
+      p.data.document_mask = way.tensor > 1;
+      p.experts.balance = way.context == 2 ? "sequence" : "batch";
+      check(fixture, p);
+      // By hand: keys and values of all heads, gathered in a forward pass and again in a backward
+      // pass, once more where attention is computed again; and their gradients.
+      const auto counts = plan::count_step(p, {{.tensor = way.tensor,
+                                                .context = way.context,
+                                                .data = size / ranks,
+                                                .pipeline = way.pipeline},
+                                               testing::session().rank()});
+      const auto& group = counts.collectives.at("context");
+      const std::int64_t kv_heads =
+          std::max<std::int64_t>(1, p.model.num_key_value_heads / way.tensor);
+      const std::int64_t layers = p.model.num_hidden_layers / way.pipeline;
+      const std::int64_t elements = 2 * layers * kv_heads * 2 * p.model.head_dim * 24;
+      const std::int64_t passes = way.recompute == std::string("full") ? 3 : 2;
+      CHECK(group.at("all_gather").bytes == passes * elements * 2);
+      CHECK(group.at("reduce_scatter").bytes == elements * 4);
+      CHECK(group.at("reduce_scatter").sent_bytes ==
+            elements * 4 * (way.context - 1) / way.context);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/elementwise.hpp"
 #include "mpi/model/model_on_grid.hpp"
+#include "support/forwarding_gpu.hpp"
 
 namespace espalier {
 namespace {
@@ -27,13 +28,21 @@ std::vector<config::Parameters> layouts(const Hdf5Fixture& fixture,
       p.parallel.expert = expert;
       all.push_back(p);
     }
+  if (size == 1 || testing::gpu_of_test() != nullptr) return all;
+  for (const int tensor : {1, 2}) {
+    if (size / tensor < 2) continue;
+    config::Parameters p = testing::parameters_of(fixture, tensor, 1, tensor > 1, 1, dtype);
+    p.parallel.context = size / tensor;
+    p.parallel.expert = 2;
+    all.push_back(p);
+  }
   return all;
 }
 
 void capture(const config::Parameters& p) {
-  UNSCOPED_INFO("tensor " << p.parallel.tensor << ", data " << p.parallel.data << ", expert "
-                          << p.parallel.expert << ", capacity " << p.experts.capacity_factor
-                          << ", recompute " << p.memory.recompute);
+  UNSCOPED_INFO("tensor " << p.parallel.tensor << ", context " << p.parallel.context << ", data "
+                          << p.parallel.data << ", expert " << p.parallel.expert << ", capacity "
+                          << p.experts.capacity_factor << ", recompute " << p.memory.recompute);
 }
 
 std::vector<float> gradients_of(ModelOnGrid& model) {
@@ -47,6 +56,26 @@ std::vector<float> gradients_of(ModelOnGrid& model) {
   }
   return all;
 }
+
+/// Writes down the copies between device and host, in order.
+class CopyingGpu : public testing::ForwardingGpu {
+ public:
+  struct Copy {
+    bool to_host;
+    std::int64_t bytes;
+  };
+  void copy_to_device(void* to, const void* from, const Rectangle& r,
+                      device::Stream stream) override {
+    copies.push_back({false, r.rows * r.row_bytes});
+    ForwardingGpu::copy_to_device(to, from, r, stream);
+  }
+  void copy_to_host(void* to, const void* from, const Rectangle& r,
+                    device::Stream stream) override {
+    copies.push_back({true, r.rows * r.row_bytes});
+    ForwardingGpu::copy_to_host(to, from, r, stream);
+  }
+  std::vector<Copy> copies;
+};
 
 }  // namespace
 
@@ -147,34 +176,64 @@ TEST_CASE("experts: all of a token's, all of the tokens on a few, and a rank wit
   }
 }
 
+TEST_CASE("experts: rows are on their way before the host works out where they will lie") {
+  if (testing::session().size() != 2) return;
+  const Hdf5Fixture fixture(fixture_path("moe"));
+  config::Parameters p = testing::parameters_of(fixture, 1, 2, false, 1, "float32");
+  p.parallel.expert = 2;
+  const auto gpu = std::make_shared<CopyingGpu>();
+  ModelOnGrid model(p, gpu);
+  gpu->copies.clear();
+  const auto share = model.share_of(fixture.words("tokens"), 2);
+  model.stage.load(0, share.view());
+  model.stage.forward(0);
+  // A layer's counts come to the host; next its rows, which travel through the host here.
+  const std::int64_t counts_bytes = p.model.num_experts * 4;
+  std::int64_t num_layers = 0;
+  for (std::size_t i = 0; i + 1 < gpu->copies.size(); ++i) {
+    if (!gpu->copies[i].to_host || gpu->copies[i].bytes != counts_bytes) continue;
+    ++num_layers;
+    CHECK(gpu->copies[i + 1].to_host);
+  }
+  CHECK(num_layers == model.memory.architecture.num_sparse_layers());
+}
+
 TEST_CASE(
     "experts: documents of one token are predicted by nobody, and are balanced all the same") {
   const Hdf5Fixture fixture(fixture_path("moe"));
   const int size = testing::session().size();
-  config::Parameters p = testing::parameters_of(fixture, size, 1, size > 1, 1, "float32");
-  p.parallel.expert = size;
-  p.experts.balance = "sequence";
-  p.data.document_mask = true;
-  ModelOnGrid model(fixture, p);
-  const std::vector<std::uint32_t> tokens = fixture.words("tokens");
-  const std::vector<std::int32_t> places(tokens.size(), 0);
-  model.stage.train({.samples = device::view_of(tokens.data(), 2, 25),
-                     .document_positions = device::view_of(places.data(), 2, 25),
-                     .num_counted = 2,
-                     .document_mask = true,
-                     .predict_across = false},
-                    {.loss_scale = 1.0F,
-                     .first = true,
-                     .last = true,
-                     .bucket_done =
-                         [&](int bucket) {
-                           model.memory.parameter_store->accumulated(model.context, bucket, true);
-                         },
-                     .num_sequences = 2.0});
-  CHECK(model.stage.take_loss_sum() == 0.0);
-  const double norm = model.gradient_norm();
-  CHECK(norm > 0.0);
-  CHECK(norm < 0.1);  // of the balance loss alone
+  double of_tensor_ranks = 0.0;
+  for (const bool share_sequences : {false, true}) {
+    if (share_sequences && (size == 1 || testing::gpu_of_test() != nullptr)) continue;
+    const int tensor = share_sequences ? 1 : size;
+    config::Parameters p = testing::parameters_of(fixture, tensor, 1, tensor > 1, 1, "float32");
+    p.parallel.context = size / tensor;
+    p.parallel.expert = size;
+    p.experts.balance = "sequence";
+    p.data.document_mask = true;
+    ModelOnGrid model(fixture, p);
+    const std::vector<std::uint32_t> tokens = fixture.words("tokens");
+    const std::vector<std::int32_t> places(tokens.size(), 0);
+    model.stage.train({.samples = device::view_of(tokens.data(), 2, 25),
+                       .document_positions = device::view_of(places.data(), 2, 25),
+                       .num_counted = 2,
+                       .document_mask = true,
+                       .predict_across = false},
+                      {.loss_scale = 1.0F,
+                       .first = true,
+                       .last = true,
+                       .bucket_done =
+                           [&](int bucket) {
+                             model.memory.parameter_store->accumulated(model.context, bucket, true);
+                           },
+                       .num_sequences = 2.0});
+    CHECK(model.stage.take_loss_sum() == 0.0);
+    const double norm = model.gradient_norm();
+    CHECK(norm > 0.0);
+    CHECK(norm < 0.1);  // of the balance loss alone
+    if (share_sequences) CHECK(norm == Approx(of_tensor_ranks).epsilon(1e-5));
+    of_tensor_ranks = norm;
+  }
 }
 
 }  // namespace espalier

@@ -25,7 +25,7 @@ struct Case {
   std::vector<std::int64_t> stage_layers = {};
   bool leaves_out_targets = false;  ///< some micro-batches have none
   std::string balance = "none";     ///< of experts, which family qwen3_moe has
-  int expert = 1;
+  int expert = 1, context = 1;
 };
 
 config::Parameters parameters_of(const Case& c) {
@@ -53,6 +53,7 @@ config::Parameters parameters_of(const Case& c) {
   }
   p.parallel.expert = c.expert;
   p.parallel.tensor = c.tensor;
+  p.parallel.context = c.context;
   p.parallel.data = c.data;
   p.parallel.pipeline = c.pipeline;
   p.parallel.schedule = c.schedule;
@@ -119,14 +120,15 @@ std::string outcome(const Case& c, parallel::MpiSession& on) {
 
 void check(const Case& c) {
   parallel::MpiSession& all = testing::session();
-  const int ranks = c.pipeline * c.tensor * c.data;
+  const int of_stage = c.tensor * c.context * c.data;
+  const int ranks = c.pipeline * of_stage;
   if (ranks != all.size()) return;
   CAPTURE(c.schedule, c.pipeline, c.chunks, c.tensor, c.data, c.micro_batches, c.tied, c.dtype,
-          c.recompute, c.family, c.zero_stage, c.sequence_parallel);
+          c.recompute, c.family, c.zero_stage, c.sequence_parallel, c.context);
   Case plain = c;
   plain.pipeline = 1;
   std::string expected;
-  if (const auto first = all.first_ranks(c.tensor * c.data)) expected = outcome(plain, *first);
+  if (const auto first = all.first_ranks(of_stage)) expected = outcome(plain, *first);
   expected = all.world().broadcast(expected, 0);
   CHECK(outcome(c, all) == expected);
 }
@@ -283,6 +285,21 @@ TEST_CASE("a pipeline's edges have the bits of no pipeline") {
            .recompute = "full"},
            {.schedule = "zb-v", .pipeline = 2, .chunks = 2, .family = "gpt2"},
            {.schedule = "1f1b", .pipeline = 2, .data = 2, .zero_stage = 0}})
+    check(c);
+}
+
+TEST_CASE("a pipeline whose ranks share sequences has the bits of no pipeline") {
+  if (testing::gpu_of_test() != nullptr) return;  // it has no blocks of so few tokens
+  for (const Case& c : std::vector<Case>{
+           {.schedule = "1f1b", .pipeline = 2, .context = 2},
+           {.schedule = "zb-v", .pipeline = 2, .chunks = 2, .recompute = "selective", .context = 2},
+           {.schedule = "zb-h1", .pipeline = 2, .tied = false, .dtype = "bfloat16", .context = 2},
+           {.schedule = "zb-h1",
+           .pipeline = 2,
+           .family = "qwen3_moe",
+           .balance = "sequence",
+           .expert = 2,
+           .context = 2}})
     check(c);
 }
 

@@ -24,6 +24,7 @@ struct Combination {
   int expert = 1;
   double capacity = 2.0;
   const char* balance = "sequence";
+  int context = 1, kv_heads = 0;
 };
 
 // Every line is one combination that is planned, run and measured.
@@ -75,17 +76,26 @@ const std::vector<Combination> kCombinations = {
     {4, 4, "gpt2", "float32", "mlp", {}, true, 1, false, 12},
     {4, 2, "moe", "bfloat16", "mlp", {}, true, 1, false, 24, 7, 1, false, 4},
     {4, 1, "moe_mixed", "float32", "full", {}, false, 1, false, 24, 7, 1, false, 4, 0.2, "bias"},
+
+    {2, 1, "tied_k2", "bfloat16", "none", {}, false, 1, true, 24, 7, 2, false, 1, 2, "none", 2, 1},
+    {2, 1, "gpt2", "float32", "mlp", {}, false, 0, false, 26, 0, 1, false, 1, 2, "none", 2, 3},
+    {4, 1, "untied_k1", "float32", "full", {}, false, 1, true, 32, 7, 1, false, 1, 2, "none", 4},
+    {4, 2, "untied_k2", "bfloat16", "none", {}, true, 1, true, 24, 7, 1, true, 1, 2, "none", 2},
+    {4, 1, "moe", "float32", "mlp", {}, false, 1, false, 24, 7, 2, false, 4, 0.3, "batch", 2, 1},
 };
 
 config::Parameters parameters_of(const Combination& c, const Hdf5Fixture& fixture) {
-  config::Parameters p = testing::parameters_of(fixture, c.tensor, c.ranks / c.tensor,
-                                                c.sequence_parallel, c.zero_stage, c.dtype);
+  const int data = c.ranks / c.tensor / c.context;
+  config::Parameters p =
+      testing::parameters_of(fixture, c.tensor, data, c.sequence_parallel, c.zero_stage, c.dtype);
   p.memory.recompute = c.recompute;
   p.memory.recompute_blocks = c.blocks;
   p.training.sequence_length = c.sequence_length;
   p.training.loss_chunk_tokens = c.loss_chunk;
   p.training.micro_batch_size = c.micro_batch;
-  p.training.global_batch_size = c.micro_batch * c.ranks / c.tensor;
+  p.training.global_batch_size = c.micro_batch * data;
+  p.parallel.context = c.context;
+  p.parallel.context_kv_heads = c.kv_heads;
   p.parallel.overlap_tensor = c.overlap_tensor;
   p.data.document_mask = c.documents;
   p.parallel.expert = c.expert;
@@ -133,8 +143,9 @@ TEST_CASE("planned memory is what the arenas of a run hold, to the byte") {
   for (const Combination& c : kCombinations) {
     ++number;
     if (c.ranks != testing::session().size()) continue;
+    if (c.context > 1 && testing::gpu_of_test() != nullptr) continue;
     CAPTURE(number, c.family, c.tensor, c.dtype, c.recompute, c.blocks, c.sequence_parallel,
-            c.zero_stage, c.documents);
+            c.zero_stage, c.documents, c.context);
     const config::Parameters p = parameters_of(c, Hdf5Fixture(testing::fixture_path(c.family)));
     ModelOnGrid model(p, testing::gpu_of_test());
     take_a_step(model);

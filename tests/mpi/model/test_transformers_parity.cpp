@@ -22,6 +22,7 @@ struct Layout {
   bool sequence_parallel;
   int zero_stage;
   bool overlap_tensor;
+  int context = 1;
 };
 
 /// Every way to lay a batch of two sequences on all ranks.
@@ -36,6 +37,13 @@ std::vector<Layout> layouts() {
               (tensor > 1 || (!sequence_parallel && !overlap)) &&
               (size / tensor > 1 || zero_stage == 1) && (zero_stage == 1 || !overlap))
             result.push_back({tensor, size / tensor, sequence_parallel, zero_stage, overlap});
+  if (testing::gpu_of_test() != nullptr) return result;  // a GPU has no blocks of so few tokens
+  if (size == 2) result.push_back({1, 1, false, 1, false, 2});
+  if (size != 4) return result;
+  result.push_back({1, 1, false, 1, false, 4});
+  result.push_back({1, 2, false, 0, false, 2});
+  result.push_back({2, 1, false, 1, false, 2});
+  result.push_back({2, 1, true, 1, true, 2});
   return result;
 }
 
@@ -43,6 +51,8 @@ config::Parameters parameters_of(const Hdf5Fixture& fixture, const Layout& l) {
   config::Parameters p = testing::parameters_of(fixture, l.tensor, l.data, l.sequence_parallel,
                                                 l.zero_stage, "float32");
   p.parallel.overlap_tensor = l.overlap_tensor;
+  p.parallel.context = l.context;
+  p.parallel.context_kv_heads = l.sequence_parallel ? 0 : 1;  // one after the other, or all at once
   return p;
 }
 
@@ -52,7 +62,7 @@ TEST_CASE("logits, loss and every gradient agree with transformers in fp32") {
   const auto name = GENERATE(from_range(kFixtures));
   const Hdf5Fixture fixture(fixture_path(name));
   for (const Layout& l : layouts()) {
-    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor);
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor, l.context);
     ModelOnGrid model(fixture, parameters_of(fixture, l));
     CHECK(model.logits_error(fixture) < 1e-5);
     const double loss = model.train(fixture.words("tokens"), 2);
@@ -115,7 +125,7 @@ TEST_CASE("twelve AdamW steps follow torch's curve") {
   const std::vector<double> rates = fixture.doubles("curve/learning_rate");
   const std::vector<std::uint32_t> stream = fixture.words("curve/stream");
   for (const Layout& l : layouts()) {
-    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor);
+    CAPTURE(name, l.tensor, l.data, l.sequence_parallel, l.zero_stage, l.overlap_tensor, l.context);
     config::Parameters p = parameters_of(fixture, l);
     p.optimizer = {.learning_rate = fixture.attribute("curve", "learning_rate"),
                    .beta1 = fixture.attribute("curve", "beta1"),

@@ -15,8 +15,10 @@ from runs import ROOT, espalier  # noqa: E402
 RUN = ["training.sequence_length=4096", "training.global_batch_size=64",
        "training.tokens=1_000_000_000"]
 MODEL = f"model.file={ROOT / 'inputs/models/qwen3-8b.toml'}"
-PARTS = ["products", "attention", "memory_bound", "tensor_exposed", "expert_exposed",
-         "data_exposed", "bubble", "other", "input", "checkpoint"]
+LONG = ["training.sequence_length=131072", "model.max_position_embeddings=131072",
+        "training.global_batch_size=16", "training.tokens=1_000_000_000"]
+PARTS = ["products", "attention", "memory_bound", "tensor_exposed", "context_exposed",
+         "expert_exposed", "data_exposed", "bubble", "other", "input", "checkpoint"]
 
 
 class PlanCase(unittest.TestCase):
@@ -68,6 +70,37 @@ class Grid(PlanCase):
                         "because of" if ranks > 1 else "layouts fit")
         steps = [row["step_seconds"] for row in json.loads(self.grid("--format", "json"))]
         self.assertEqual(steps, sorted(steps))
+
+    def test_ranks_share_sequences_that_are_long_and_only_those(self):
+        self.assertNotIn("context", self.grid())
+        of_short = json.loads(self.grid("plan.rows=0", "--format", "json"))
+        self.assertEqual({row["context"] for row in of_short}, {1})
+        rows = json.loads(self.grid("plan.rows=0", "--format", "json", run=LONG))
+        self.assertEqual({row["context"] for row in rows}, {1, 2, 4, 8})
+        for row in rows:
+            if row["fits"] == "yes":
+                self.assertEqual(row["context_exposed"] > 0, row["context"] > 1)
+                self.assertAlmostEqual(sum(row[part] for part in PARTS) / row["step_seconds"], 1, 9)
+        first = rows[0]
+        self.assertGreater(first["context"], 1)
+        text = self.grid(run=LONG)
+        self.assertLessEqual(max(map(len, text.splitlines())), 100, text)
+        self.expect(text, f"{first['tensor']:.0f} x {first['data']:.0f}, c {first['context']:.0f}",
+                    "c those that share sequences", "context communication",
+                    f"x context {first['context']:.0f} x data")
+        # A run of it: the same figures, and what its dry run says.
+        folder = self.folder / "long"
+        self.grid("--write", folder, run=LONG)
+        (written,) = folder.iterdir()
+        device = f"plan.device={self.folder / 'large.toml'}"
+        again = json.loads(espalier(1, "plan", "time", written, "--format", "json", device))[0]
+        for key in ("memory_bytes", "step_seconds", "context_exposed", "tokens_per_second"):
+            self.assertEqual(again[key], first[key], key)
+        grid = " x ".join(f"{axis} {first[axis]:.0f}" for axis in ("tensor", "context", "data"))
+        report = espalier(1, "train", written, "--dry-run", "device.backend=cuda",
+                          "device.memory_gib=178", "device.compute_capability=100",
+                          f"output.directory={self.folder / 'long-run'}")
+        self.expect(report, grid, "keys and values", "fits: device.memory_gib")
 
     def test_all_rows_are_those_that_do_not_fit_too_and_are_counted(self):
         rows = json.loads(self.grid("plan.rows=0", "--format", "json"))

@@ -1,4 +1,5 @@
 """Bad input gets a clear error and a nonzero status, and nothing is lost."""
+import json
 import os
 import pathlib
 import shutil
@@ -7,7 +8,8 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from support.runs import BYTES, ROOT, TINY, RunCase, espalier, history  # noqa: E402
+from support.runs import (BYTES, ROOT, TINY, RunCase, command, environment, espalier,  # noqa: E402
+                          history)
 
 CONFIGURATION, DATA, IO, USAGE = 78, 65, 74, 64
 
@@ -324,6 +326,22 @@ class BadInput(RunCase):
         self.assertIn("file", output)
         espalier(1, "train", *self.keys("x"), f"output.directory={blocked}/run", "--dry-run",
                  status=IO)
+
+    def test_what_ended_a_job_is_in_its_directory(self):
+        # A checkpoint is larger than a file may be.
+        train = command(1, "train", *self.keys("limited"), "checkpoint.interval=5")
+        done = subprocess.run(["prlimit", "--fsize=200000", *train], env=environment(), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual(done.returncode, IO, done.stdout)
+        run = self.folder / "limited"
+        events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+        error = [event for event in events if event["event"] == "error"]
+        self.assertEqual([(e["status"], e["rank"]) for e in error], [(IO, 0)])
+        self.assertIn("limit of the file size", error[0]["message"])
+        self.assertIn(error[0]["message"].split("\n")[0], (run / "run.log").read_text())
+        status = espalier(1, "status", run)
+        self.assertIn("1 fault, the last: error", status)
+        self.assertIn("failed", status)
 
     @unittest.skipUnless(os.geteuid() == 0, "mounting a small disk needs root")
     def test_full_disk_keeps_the_last_checkpoint(self):

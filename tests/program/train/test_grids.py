@@ -61,13 +61,14 @@ class Grids(RunCase):
 
     def test_initial_weights_are_the_same_bits_on_every_grid(self):
         # One step at learning rate 0 leaves the initial weights in the checkpoint.
-        for tensor, data in SHAPES:
-            self.train(f"start-{tensor}x{data}", "training.steps=1", "optimizer.learning_rate=0",
+        for tensor, context, data in SHAPES:
+            shape = f"{tensor}x{context}x{data}"
+            self.train(f"start-{shape}", "training.steps=1", "optimizer.learning_rate=0",
                        "schedule.name=constant", "schedule.min_learning_rate=0",
                        "schedule.warmup_steps=0", f"parallel.tensor={tensor}",
-                       ranks=tensor * data)
+                       f"parallel.context={context}", ranks=tensor * context * data)
             files = [self.folder / f"start-{grid}/checkpoints/step-00000001/master.h5"
-                     for grid in ("1x1", f"{tensor}x{data}")]
+                     for grid in ("1x1x1", shape)]
             done = subprocess.run(["h5diff", *files, "/master", "/master"], capture_output=True,
                                   text=True)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

@@ -154,6 +154,45 @@ TEST_CASE("the grid must fit the model") {
   CHECK_NOTHROW(config::resolve(p, 8));
 }
 
+TEST_CASE("the ranks that share sequences must divide them, and fit the job") {
+  const auto context = [](std::int64_t ranks) {
+    Parameters p = small_run();  // sequences of 32 tokens
+    p.parallel.context = ranks;
+    return p;
+  };
+  Parameters p = context(4);
+  CHECK_NOTHROW(config::resolve(p, 8));
+  CHECK(p.parallel.data == 2);
+  p = context(32);  // a token for each rank
+  CHECK_NOTHROW(config::resolve(p, 32));
+  p = context(3);
+  expect_words(error_of(p, 6),
+               {"training.sequence_length = 32", "parallel.context = 3", "30 or 33"});
+  p = context(64);
+  expect_words(error_of(p, 64), {"training.sequence_length = 32", "parallel.context = 64", "64"});
+  p = context(4);
+  expect_words(error_of(p, 6), {"parallel.context = 4", "6 ranks", "parallel.context = 1 or 2"});
+  p.parallel.data = 2;
+  expect_words(error_of(p, 4), {"parallel.context = 4 x parallel.data = 2 needs 8", "start 8",
+                                "parallel.data = 1"});
+  p = context(0);
+  expect_words(error_of(p, 1), {"parallel.context = 0"});
+  // Sequence parallelism divides what a rank has of the tokens.
+  p = context(16);
+  p.parallel.tensor = 4;
+  p.parallel.sequence_parallel = true;
+  p.training.micro_batch_size = 1;
+  expect_words(error_of(p, 64), {"1 x 32 / parallel.context = 16", "parallel.tensor = 4",
+                                 "multiple of 64", "sequence_parallel = false"});
+  p.training.micro_batch_size = 2;
+  CHECK_NOTHROW(config::resolve(p, 64));
+  // Without training its ranks take data.
+  p = context(4);
+  config::resolve(p, 8, Use::evaluation);
+  CHECK(p.parallel.context == 1);
+  CHECK(p.parallel.data == 8);
+}
+
 TEST_CASE("a pipeline must fit the job, the model and the micro-batches") {
   const auto pipeline = [](std::int64_t ranks, const char* schedule) {
     Parameters p = small_run();

@@ -155,6 +155,27 @@ TEST_CASE("without plan.ranks a run is on the grid that it has") {
   CHECK(row(rows, "Test GPU_hours").cells[0].value == plan::estimate(p, device).hours);
 }
 
+TEST_CASE("layouts whose ranks share sequences say so, on the input's grid and on the fastest") {
+  std::vector<ComparedRun> runs = two_runs();
+  for (ComparedRun& run : runs) {
+    run.parameters.training.sequence_length = 8192;
+    run.parameters.training.global_batch_size = 1;
+  }
+  runs[1].parameters.parallel.context = 2;
+  const auto text_of = [&] {
+    return plan::print_comparison(runs, plan::compared_properties(runs, {testing::device()}),
+                                  report::Format::text);
+  };
+  CHECK_THAT(text_of(), Catch::Contains("1 x 1, c 2, 1, none"));
+  CHECK_THAT(text_of(), Catch::Contains("ranks, c those that share sequences, sequences of"));
+  runs[1].parameters.parallel.context = 1;
+  CHECK_THAT(text_of(), !Catch::Contains(", c "));
+  // One sequence, and no pipeline without a second.
+  for (ComparedRun& run : runs) run.parameters.plan.ranks = 2;
+  runs[0].parameters.model.num_attention_heads = runs[0].parameters.model.num_key_value_heads = 1;
+  CHECK_THAT(text_of(), Catch::Contains("1 x 1, c 2, 1, none"));
+}
+
 TEST_CASE("a comparison that cannot be says which run is wrong") {
   auto runs = two_runs();
   runs[1].parameters.model.num_key_value_heads = 4;

@@ -16,14 +16,15 @@ using plan::Layout;
 
 namespace {
 
-/// What tells layouts apart: tensor, data, pipeline, expert, sequence parallelism, micro-batch,
-/// recompute, ZeRO.
-using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, std::int64_t,
-                       std::string, std::int64_t>;
+/// What tells layouts apart: tensor, context, data, pipeline, expert, sequence parallelism,
+/// micro-batch, recompute, ZeRO.
+using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool,
+                       std::int64_t, std::string, std::int64_t>;
 
 Key key_of(const config::Parameters& p) {
   const config::ParallelParameters& grid = p.parallel;
   return {grid.tensor,
+          grid.context,
           grid.data,
           grid.pipeline,
           grid.expert,
@@ -56,8 +57,8 @@ std::set<Key> brute_force(const config::Parameters& run, int ranks) {
       for (const char* recompute : {"none", "selective", "mlp", "full"})
         for (p.parallel.zero_stage = 0; p.parallel.zero_stage <= 1; ++p.parallel.zero_stage) {
           p.memory.recompute = recompute;
-          if (p.parallel.zero_stage == 0 &&
-              (p.parallel.data == 1 || p.parallel.pipeline > 1 || p.parallel.expert > 1))
+          if (p.parallel.zero_stage == 0 && (p.parallel.data == 1 || p.parallel.pipeline > 1 ||
+                                             p.parallel.expert > 1 || p.parallel.context > 1))
             continue;
           p.parallel.sequence_parallel = true;
           if (!resolves(p, ranks)) p.parallel.sequence_parallel = false;
@@ -68,10 +69,15 @@ std::set<Key> brute_force(const config::Parameters& run, int ranks) {
   for (p.parallel.pipeline = 1; p.parallel.pipeline <= ranks; ++p.parallel.pipeline)
     for (p.parallel.tensor = 1; p.parallel.tensor <= ranks; ++p.parallel.tensor)
       for (p.parallel.data = 1; p.parallel.data <= ranks; ++p.parallel.data)
-        for (p.parallel.expert = 1; p.parallel.expert <= (p.model.num_experts > 0 ? ranks : 1);
-             ++p.parallel.expert)
-          if (p.parallel.tensor * p.parallel.data * p.parallel.pipeline == ranks)
-            try_micro_batches();
+        for (p.parallel.context = 1; p.parallel.context <= ranks; ++p.parallel.context) {
+          const std::int64_t length = p.training.sequence_length;
+          if (p.parallel.context > 1 &&
+              (length / p.parallel.context < 4096 || length % (128 * p.parallel.context) != 0))
+            continue;
+          for (p.parallel.expert = 1; p.parallel.expert <= (p.model.num_experts > 0 ? ranks : 1);
+               ++p.parallel.expert)
+            if (config::grid_shape(p).size() == ranks) try_micro_batches();
+        }
   return legal;
 }
 
@@ -102,6 +108,52 @@ TEST_CASE("experts are divided over ranks in every way that their number allows"
   run.model.num_experts_per_tok = 2;
   run.model.moe_intermediate_size = 96;
   for (const int ranks : {2, 4, 6}) expect_all(run, ranks);
+}
+
+TEST_CASE("ranks share long sequences in every way that leaves each 4,096 tokens") {
+  config::Parameters run = testing::small_run();
+  run.training.sequence_length = 3 * 4096;
+  for (const int ranks : {2, 3, 6}) expect_all(run, ranks);
+  run.training.sequence_length = 2 * 4095;
+  expect_all(run, 2);
+}
+
+TEST_CASE("experts and stages stand beside context ranks; times and memory are the estimate's") {
+  config::Parameters run = testing::small_run();
+  run.training.sequence_length = 8192;
+  run.model.model_type = "qwen3_moe";
+  run.model.num_experts = 6;
+  run.model.num_experts_per_tok = 2;
+  run.model.moe_intermediate_size = 96;
+  expect_all(run, 4);
+  const config::HardwareParameters hardware = testing::device();
+  bool any = false;
+  for (const Layout& layout : plan::layouts(run, hardware, 4)) {
+    const config::Parameters& p = layout.parameters;
+    if (p.parallel.context == 1 || p.training.micro_batch_size > 2) continue;
+    INFO(plan::describe_layout(p));
+    any |= p.parallel.expert == 2 && p.parallel.pipeline == 2;
+    CHECK(layout.estimate.memory_bytes == plan::estimate(p, hardware).memory_bytes);
+    CHECK(layout.estimate.time.step() == plan::estimate(p, hardware).time.step());
+    CHECK(layout.estimate.time.context_exposed > 0.0);
+  }
+  CHECK(any);
+}
+
+TEST_CASE("a sequence that no rank can hold is shared by several") {
+  config::Parameters run = testing::qwen3_8b();
+  run.training.global_batch_size = 16;
+  run.training.sequence_length = 131072;
+  run.training.steps = 10;
+  run.model.max_position_embeddings = 131072;
+  const Layout best = plan::best_layout(run, testing::device(80.0), 64);
+  CHECK(best.parameters.parallel.context > 1);
+  CHECK(plan::describe_layout(best.parameters)
+            .starts_with(
+                fmt::format("tensor {} x context {} x data {}", best.parameters.parallel.tensor,
+                            best.parameters.parallel.context, best.parameters.parallel.data)));
+  CHECK_THAT(plan::short_grid(best.parameters),
+             Catch::Contains(fmt::format(", c {}", best.parameters.parallel.context)));
 }
 
 TEST_CASE("a pipeline has the input's schedule where that fits, else 1f1b") {
@@ -203,6 +255,7 @@ TEST_CASE("what the input says of the layout is not asked") {
   config::Parameters run = testing::small_run();
   const std::vector<Layout> plain = plan::layouts(run, testing::device(), 4);
   run.parallel.tensor = 5;
+  run.parallel.context = 3;
   run.parallel.data = 7;
   run.training.micro_batch_size = 11;
   run.memory.recompute = "full";
@@ -215,8 +268,16 @@ TEST_CASE("what the input says of the layout is not asked") {
 
 TEST_CASE("the memory of a layout is that of the rank that needs most, with its libraries") {
   const config::HardwareParameters hardware = testing::device();
-  for (const int ranks : {1, 2, 4, 6})
-    for (const Layout& layout : plan::layouts(testing::small_run(), hardware, ranks)) {
+  config::Parameters of_long = testing::small_run();
+  of_long.training.sequence_length = 3 * 4096;
+  of_long.training.global_batch_size = 4;
+  const std::vector<std::pair<int, config::Parameters>> runs = {{1, testing::small_run()},
+                                                                {2, testing::small_run()},
+                                                                {4, testing::small_run()},
+                                                                {6, testing::small_run()},
+                                                                {6, of_long}};
+  for (const auto& [ranks, run] : runs)
+    for (const Layout& layout : plan::layouts(run, hardware, ranks)) {
       const config::Parameters& p = layout.parameters;
       INFO(plan::describe_layout(p));
       const parallel::GridShape shape = config::grid_shape(p);
@@ -311,6 +372,15 @@ TEST_CASE("ranks that no layout can use name the numbers near that have one") {
   testing::expect_words(message(1000003), {"1,000,003 ranks", "Use 72 ranks"});
   testing::expect_words(message(0), {"plan.ranks = 0"});
   testing::expect_words(message(std::int64_t{1} << 40), {"plan.ranks", "1,048,576"});
+  // Two or three ranks may share each sequence.
+  config::Parameters of_long = testing::small_run();
+  of_long.training.global_batch_size = 1;
+  of_long.model.num_attention_heads = 1;
+  of_long.model.num_key_value_heads = 1;
+  of_long.training.sequence_length = 3 * 4096;
+  testing::expect_words(testing::message_of([&] { plan::layouts(of_long, testing::device(), 4); }),
+                        {"tensor x context x data x pipeline", "sequence_length = 12288",
+                         "at most 3", "Use 3 ranks"});
 }
 
 TEST_CASE("an input that is wrong on every layout says so") {

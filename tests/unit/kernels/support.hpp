@@ -1,13 +1,15 @@
 #pragma once
 // Matrices for operator tests: values are kept in the dtype under test, with padding columns
 // between rows that must stay as they were, and references read them as doubles.
-#include <catch2/catch.hpp>
+#include <fmt/core.h>
 
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -82,14 +84,21 @@ class Matrix {
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
   /// Whether nothing was written between the rows or after the last one.
-  bool padding_untouched() const {
-    std::int64_t i = 0;
+  bool padding_untouched() const { return touched_padding().empty(); }
+  /// What was: "3 elements, the first at row 7, column 258: 0.5".
+  std::string touched_padding() const {
+    std::int64_t i = 0, num_touched = 0;
+    std::string first;
     for (const T& value : values_) {
-      const bool inside = i / stride_ < rows_ && i % stride_ < cols_;
-      if (!inside && static_cast<float>(value) != kUntouched) return false;
+      const std::int64_t row = i / stride_, col = i % stride_;
+      const bool inside = row < rows_ && col < cols_;
+      if (!inside && static_cast<float>(value) != kUntouched && ++num_touched == 1)
+        first = fmt::format("row {}, column {}: {}", row, col, static_cast<float>(value));
       ++i;
     }
-    return true;
+    if (num_touched == 0) return "";
+    return fmt::format("{} element{}, the first at {}", num_touched, num_touched == 1 ? "" : "s",
+                       first);
   }
   bool same_bits(const Matrix& other) const {
     return values_.size() == other.values_.size() &&

@@ -3,9 +3,11 @@
 // judge with CHECK but returns what it found, so that the same cases can be run with faults that
 // must not go unnoticed.
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "difference.hpp"
 #include "kernels/backends.hpp"
 #include "on_device.hpp"
 #include "unit/kernels/support.hpp"
@@ -23,24 +25,47 @@ class Verdict {
              double scale = 1e-3) {
     const double error = worst_error(got, want, scale);
     if (!(error <= tolerance))
-      complaints += fmt::format("{}: error {:.3g} > {:.3g}; ", what, error, tolerance);
-    if (!got.padding_untouched()) complaints += fmt::format("{}: written beside it; ", what);
+      complaints += fmt::format("{}: error {:.3g} > {:.3g}; {}\n", what, error, tolerance,
+                                describe_difference(got, want, tolerance, scale));
+    if (const std::string touched = got.touched_padding(); !touched.empty())
+      complaints += fmt::format("{}: written beside it, {}; ", what, touched);
     for (std::int64_t r = 0; r < got.rows(); ++r)
       for (std::int64_t c = 0; c < got.cols(); ++c) digest(&got.at(r, c), sizeof(T));
   }
   template <class T>
-  void same_bits(const char* what, Matrix<T>& got, const Matrix<T>& want) {
+  void same_bits(const char* what, Matrix<T>& got, Matrix<T>& want) {
     close(what, got, want, 0.0);
-    if (!got.same_bits(want)) complaints += fmt::format("{}: other bits; ", what);
+    if (!got.same_bits(want))
+      complaints += fmt::format("{}: {}; ", what, describe_other_bits(got, want));
   }
   void expect(const char* what, bool condition) {
-    if (!condition) complaints += fmt::format("{}; ", what);
+    if (!condition) complain(what, "");
+  }
+  /// Element `i` of a vector. Only the first few that are wrong are named.
+  template <class T>
+  void equal(const char* what, std::int64_t i, T found, T expected) {
+    if (!(found == expected))
+      complain(what, fmt::format("[{}]: found {}, expected {}", i, found, expected));
+  }
+  /// Within `tolerance` of what is expected, relative.
+  void near(const char* what, std::int64_t i, double found, double expected, double tolerance) {
+    if (!(std::abs(found - expected) <= tolerance * std::abs(expected)))
+      complain(what, fmt::format("[{}]: found {:.17g}, expected {:.17g}", i, found, expected));
   }
 
   std::string complaints;
   std::uint64_t bits = 0xCBF29CE484222325u;
 
  private:
+  void complain(const std::string& what, const std::string& how) {
+    constexpr int kMost = 8;
+    const int count = ++num_complaints_[what];
+    if (count <= kMost) complaints += what + how + "; ";
+    if (count == kMost + 1) complaints += what + " at more places; ";
+  }
+
+  std::map<std::string, int> num_complaints_;
+
   void digest(const void* data, std::size_t bytes) {  // FNV-1a
     for (std::size_t i = 0; i < bytes; ++i)
       bits = (bits ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001B3u;
@@ -101,7 +126,9 @@ void add_router_cases(std::vector<Case>& cases);
 void add_swiglu_cases(std::vector<Case>& cases);
 void add_cross_entropy_cases(std::vector<Case>& cases);
 void add_attention_cases(std::vector<Case>& cases);
+void add_attention_blocks_cases(std::vector<Case>& cases);
 void add_attention_wgmma_cases(std::vector<Case>& cases);
+void add_attention_wgmma_blocks_cases(std::vector<Case>& cases);
 void add_adamw_cases(std::vector<Case>& cases);
 std::vector<Case> all_cases();
 

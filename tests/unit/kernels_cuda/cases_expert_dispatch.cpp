@@ -41,10 +41,10 @@ Verdict sort_case(std::int64_t tokens, std::int64_t k, std::int64_t E, std::int6
   kernels::sort_by_expert(context, call(want));
   kernels::ESPALIER_GPU::sort_by_expert(queue, call(got));
   for (std::int64_t i = 0; i < count; ++i) {
-    verdict.expect("order", got.order[i] == want.order[i]);
-    verdict.expect("place", got.place[i] == want.place[i]);
+    verdict.equal("order", i, got.order[i], want.order[i]);
+    verdict.equal("place", i, got.place[i], want.place[i]);
   }
-  for (std::int64_t e = 0; e < E; ++e) verdict.expect("counts", got.counts[e] == want.counts[e]);
+  for (std::int64_t e = 0; e < E; ++e) verdict.equal("counts", e, got.counts[e], want.counts[e]);
 
   for (const std::int64_t sequences : {1, 4}) {
     Matrix<float> counts_want(sequences, E, 2), counts_got(sequences, E, 2);

@@ -91,11 +91,11 @@ Verdict neighbours_case(Kernel kernel) {
   weight_by(kernel, queue, {dy.view(), x.view(), offsets, dw.view(), Output::replace});
   Verdict verdict;
   for (std::int64_t k = 0; k < 16; ++k) {
-    for (std::int64_t r = 0; r < 5; ++r) verdict.expect("dx", dx(r, k) == 24.0);
-    for (std::int64_t n = 0; n < 24; ++n) verdict.expect("dw", dw(n, k) == 5.0);
+    for (std::int64_t r = 0; r < 5; ++r) verdict.equal("dx", 16 * r + k, dx(r, k), 24.0);
+    for (std::int64_t n = 0; n < 24; ++n) verdict.equal("dw", 16 * n + k, dw(n, k), 5.0);
   }
   for (std::int64_t n = 0; n < 24; ++n)
-    for (std::int64_t r = 0; r < 5; ++r) verdict.expect("y", y(r, n) == 16.0);
+    for (std::int64_t r = 0; r < 5; ++r) verdict.equal("y", 24 * r + n, y(r, n), 16.0);
   return verdict;
 }
 

@@ -58,7 +58,7 @@ Verdict router_case(std::int64_t tokens, std::int64_t num_experts, std::int64_t 
   verdict.close("log_sum_exp", got.lse, want.lse, 1e-6);
   verdict.close("weights", got.weights, want.weights, 2e-6);
   for (std::int64_t i = 0; i < tokens * k; ++i)
-    verdict.expect("expert", got.chosen[i] == want.chosen[i]);
+    verdict.equal("expert", i, got.chosen[i], want.chosen[i]);
 
   const kernels::TokenPlace place{.first_token = 2, .tokens_per_sequence = 4};
   const device::View n = num_counts > 0 ? counts.view() : device::View{};
@@ -93,8 +93,7 @@ Verdict router_case(std::int64_t tokens, std::int64_t num_experts, std::int64_t 
   kernels::balance_loss(context, losses(sums_want));
   kernels::ESPALIER_GPU::balance_loss(queue, losses(sums_got));
   for (std::int64_t i = 0; i < 2; ++i)
-    verdict.expect("losses", std::abs(sums_got.memory[i] - sums_want.memory[i]) <=
-                                 1e-6 * std::abs(sums_want.memory[i]));
+    verdict.near("losses", i, sums_got.memory[i], sums_want.memory[i], 1e-6);
   if constexpr (sizeof(T) == 4) {
     kernels::ESPALIER_GPU::router_backward(queue, backward(want.p.view()));
     verdict.same_bits("d_logits in place", want.p, d_got);
@@ -119,9 +118,10 @@ Verdict odd_logits_case() {
   Verdict verdict;
   const std::int32_t last[] = {38, 39, 0, 1, 2, 3};
   for (std::int64_t j = 0; j < 6; ++j) {
-    verdict.expect("of equals the lowest", got.chosen[j] == j);
-    verdict.expect("NaN", got.chosen[6 + j] == j && std::isnan(got.weights(1, j)));
-    verdict.expect("infinities", got.chosen[12 + j] == last[j]);
+    verdict.equal<std::int64_t>("of equals the lowest", j, got.chosen[j], j);
+    verdict.equal<std::int64_t>("beside a NaN", j, got.chosen[6 + j], j);
+    verdict.expect("NaN", std::isnan(got.weights(1, j)));
+    verdict.equal("infinities", j, got.chosen[12 + j], last[j]);
   }
   return verdict;
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Reads the machine code of attention by warpgroups. Where the kernels multiply, it fails unless
-the exponentials of a turn stand between the wait for the scores and the wait for all products: they
-would run after the products, not beside them. Where they do not, for a target without wgmma, it
+"""Reads the machine code of attention and of grouped products by warpgroups. Where the kernels
+multiply, it fails unless the exponentials of a turn stand between the wait for the scores and the
+wait for all products: they would run after the products, not beside them; and unless the products
+of a part of grouped products are begun together, beside those of the part before. Where they do not, for a target without wgmma, it
 fails unless their code is bound to fewer threads than they are launched with: the driver then
 refuses what would leave the results as they were. Tensor maps must be prefetched.
 
@@ -15,14 +16,16 @@ import sys
 
 from machine_code import kernels_of, most_threads_of, object_of, require_disassembler
 
-# Kernels, and the exponentials of a thread in an iteration: half of a row's keys or queries.
+# Kernels, the exponentials of a thread in an iteration, half of a row's keys or queries, and how
+# many forms there are: for head_dim 64 and 128, with blocks of queries and without.
 KERNELS = {
-    "attention_wgmma.cu": {"forward_tile": 64},
-    "attention_wgmma_backward.cu": {"gradient_of_queries": 64, "gradient_of_keys": 32},
-    "attention_wgmma_ordered.cu": {"gradients": 32},
+    "attention_wgmma.cu": {"forward_tile": (64, 2)},
+    "attention_wgmma_backward.cu": {"gradient_of_queries": (64, 2), "gradient_of_keys": (32, 4)},
+    "attention_wgmma_ordered.cu": {"gradients": (32, 2)},
     "grouped_product_wgmma.cu": {},
 }
-FOR_BOTH_HEAD_DIMS = {"forward_tile", "gradient_of_queries", "gradient_of_keys"}  # 64 and 128
+# Kernels, how many there are, and the products of a part.
+PARTS = {"grouped_product_wgmma.cu": ("product_tiles", 3, 4)}
 BLOCK_THREADS = 384  # kWarpgroupBlock
 
 
@@ -33,6 +36,19 @@ def exponentials_beside_products(instructions):
         if instructions[first].operands.split()[-1] == "0x1":
             return sum(one.opcode == "MUFU.EX2" for one in instructions[first:after])
     return 0
+
+
+def products_beside_others(instructions):
+    """Before each wait that comes after products of 256 columns, how many have been begun; 0 where
+    they are waited for at once."""
+    counts, num = [], 0
+    for one in instructions:
+        if one.opcode.startswith("HGMMA.64x256x16"):
+            num += 1
+        elif one.opcode.startswith("WARPGROUP.DEPBAR") and num:
+            counts.append(num if one.operands.split()[-1] == "0x1" else 0)
+            num = 0
+    return counts
 
 
 def main():
@@ -52,15 +68,24 @@ def main():
                 num_bad += 1
                 print(f"  {mangled} for {architecture}: {'multiplies' if multiplies else 'empty'}, "
                       f"and takes blocks of {most} threads")
-        for name, wanted in expected.items():
+        for name, (wanted, num_forms) in expected.items():
             found = [exponentials_beside_products(instructions)
                      for (architecture, mangled), instructions in kernels.items()
                      if architecture == "sm_90a" and f"{len(name)}{name}" in mangled]
             if not any(architecture == "sm_90a" for architecture, _ in kernels):
                 continue
             print(f"{file:29} {name:20} exponentials beside products: {found}, expected {wanted}")
-            if len(found) != (2 if name in FOR_BOTH_HEAD_DIMS else 1) or min(found) < wanted:
+            if len(found) != num_forms or min(found) < wanted:
                 num_bad += 1
+        if file not in PARTS or not any(architecture == "sm_90a" for architecture, _ in kernels):
+            continue
+        name, num_kernels, wanted = PARTS[file]
+        found = [products_beside_others(instructions)
+                 for (architecture, mangled), instructions in kernels.items()
+                 if architecture == "sm_90a" and f"{len(name)}{name}" in mangled]
+        print(f"{file:29} {name:20} products beside others: {found}, expected {wanted}")
+        if found != num_kernels * [[wanted]]:
+            num_bad += 1
     raise SystemExit(1 if num_bad else 0)
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Reads the machine code of the kernels that only move data, and fails where the loops of one of
-their vector forms touch device memory in pieces of less than 16 bytes.
+their vector forms touch device memory in pieces of less than 16 bytes, or where one that must
+have several loads under way waits for each before it asks for the next.
 
 Usage: check_vectors.py <cuobjdump> <folder with *.cu.o>
 
@@ -25,8 +26,9 @@ KERNELS = {
     "adamw.cu": {"update_tile": ((8,), ())},  # four columns of a bf16 weight
     "bias.cu": {"sum_slice": NONE},
     "cross_entropy.cu": {"statistics_of_row": NONE, "gradient_of_tile": NONE},
-    # Whole words, stored as they were loaded: see embedding.cu.
-    "dispatch.cu": {"gather_row": ((8,), (8,)), "combine_row": NONE},
+    # Whole words, stored as they were loaded: see embedding.cu. Rows that stay in registers have no
+    # loop: the row's place and the columns behind the last vector are among its accesses.
+    "dispatch.cu": {"gather_row": ((2, 4, 8), (4, 8)), "combine_row": NONE},
     # bf16 beside four columns of fp32; fp32 to fp32: see gather_row.
     "elementwise.cu": {"cast_tile": ((8,), (8,)), "add_tile": NONE, "zero_tile": NONE,
                        "squares_of_tiles": ((), (4,))},
@@ -42,6 +44,8 @@ KERNELS = {
     "scatter_rows.cu": {"add_run": ((4, 8), (4,))},  # places in the sorted keys; bf16 rows
     "swiglu.cu": {"forward_tile": NONE, "backward_tile": NONE},
 }
+# Bytes that a thread has asked for at once, in the form for most rows.
+AT_ONCE = {"dispatch.cu": {"gather_row": 2 * 16, "combine_row": 4 * 16}}
 # The anonymous namespace of a file ends with eight digits of its own; then the kernel's name.
 KERNEL = re.compile(r"_cu_[0-9a-f]{8}(\d+)(\w+)")
 GLOBAL = re.compile(r"(?:LDG|STG)\.E(?:\.\w+)*")
@@ -119,6 +123,30 @@ def widths(instructions):
     return counts
 
 
+def registers(operands):
+    """Numbers of the registers in a text; R8.64 is two."""
+    found = set()
+    for number, wide in re.findall(r"\bR(\d+)(\.64)?", operands):
+        found |= {int(number), int(number) + 1} if wide else {int(number)}
+    return found
+
+
+def most_bytes_at_once(instructions):
+    """Bytes that a thread has asked for before it uses the first of them, at most."""
+    most, awaited = 0, {}  # registers -> bytes
+    for one in instructions:
+        result, _, read = one.operands.partition(",")
+        used = registers(one.operands if one.opcode.startswith("ST") else read)
+        if any(used & set(load) for load in awaited):
+            awaited = {}
+        if one.opcode.startswith("LDG"):
+            num_bytes = next(iter(widths([one])))
+            first = min(registers(result))
+            awaited[range(first, first + max(num_bytes // 4, 1))] = num_bytes
+            most = max(most, sum(awaited.values()))
+    return most
+
+
 def main():
     cuobjdump, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     require_disassembler(cuobjdump)
@@ -126,13 +154,15 @@ def main():
     for file, expected in KERNELS.items():
         path = object_of(folder, file)
         seen = collections.defaultdict(collections.Counter)
-        forms = collections.Counter()
+        forms, at_once = collections.Counter(), collections.Counter()
         for (architecture, mangled), instructions in kernels_of(cuobjdump, path).items():
             form = name_and_form(mangled)
             if form is None or form[0] not in expected or form[1] == 1:
                 continue
             name, _, is_bf16 = form
             forms[architecture, name] += 1
+            of_type = architecture, name, is_bf16
+            at_once[of_type] = max(at_once[of_type], most_bytes_at_once(instructions))
             loops = [widths(loop) for loop in loops_of(instructions)]
             counts = sum((loop for loop in loops if loop[16]), collections.Counter())
             if not counts:
@@ -145,6 +175,12 @@ def main():
                       f"{dict(counts)}, expected {sorted(allowed)}")
         if not seen:
             raise SystemExit(f"{path}: no vector form in it")
+        for (architecture, name, is_bf16), num_bytes in at_once.items():
+            wanted = AT_ONCE.get(file, {}).get(name, 0)
+            if num_bytes < wanted:
+                num_bad += 1
+                print(f"  {name} of {'bf16' if is_bf16 else 'f32'} for {architecture}: asks for "
+                      f"{num_bytes} bytes at once, expected {wanted}")
         for architecture, counts in seen.items():
             for name in expected:
                 if not forms[architecture, name]:

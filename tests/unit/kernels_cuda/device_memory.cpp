@@ -7,6 +7,8 @@
 #include <type_traits>
 
 #include "cases.hpp"
+#include "device/gpu_backends.hpp"
+#include "kernels/attention/attention_provider.hpp"
 #include "on_device.hpp"
 
 namespace espalier::kernels::cuda {
@@ -96,6 +98,25 @@ void run(const Operator& apply) {
         "cudaMemcpy to the host");
 }
 
+/// What a log of another machine must say: the GPU, the versions, and whose code it runs.
+void describe_gpu() {
+  cudaDeviceProp properties{};
+  int driver = 0, runtime = 0;
+  check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+  check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+  check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+  const bool is_hopper = properties.major == 9;
+  const std::string missing = is_hopper ? kernels::cuda::missing_in_warpgroup_code() : "";
+  fmt::print(
+      "{}, compute capability {}.{}, {} multiprocessors, driver {}, runtime {}, kernels for {}{}\n",
+      properties.name, properties.major, properties.minor, properties.multiProcessorCount, driver,
+      runtime, device::cuda_architectures(),
+      !is_hopper        ? ""
+      : missing.empty() ? ", with those of warpgroups"
+                        : ", without those of warpgroups: " + missing);
+  std::fflush(stdout);
+}
+
 /// Set before main, and hence before any matrix. Without a GPU the test counts as skipped.
 [[maybe_unused]] const bool copied = [] {
   int num_devices = 0;
@@ -103,6 +124,7 @@ void run(const Operator& apply) {
     fmt::print("no GPU: skipped\n");
     std::exit(77);
   }
+  describe_gpu();
   matrix_memory() = {allocate, release};
   return true;
 }();

@@ -3,6 +3,7 @@
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <cstring>
 #include <map>
 
@@ -101,24 +102,34 @@ cudaError_t cudaMemsetAsync(void*, int, std::size_t, cudaStream_t) {
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrComputeCapabilityMajor         ? 9
+           : attribute == cudaDevAttrMultiProcessorCount          ? 132
            : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? kernel_code().shared_bytes
                                                                   : 0;
   return cudaSuccess;
+}
+
+/// What cuda.h says of the arguments of cuTensorMapEncodeTiled, for bf16 with a swizzle of 128
+/// bytes.
+static CUresult encode(CUtensorMap*, CUtensorMapDataType, cuuint32_t rank, void* address,
+                       const cuuint64_t* sizes, const cuuint64_t* stride_bytes,
+                       const cuuint32_t* box, const cuuint32_t* steps, CUtensorMapInterleave,
+                       CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  bool valid = rank >= 1 && rank <= 5 && reinterpret_cast<std::uintptr_t>(address) % 16 == 0 &&
+               2 * box[0] <= 128 && 2 * box[0] % 16 == 0;
+  for (cuuint32_t i = 0; i < rank; ++i)
+    valid = valid && sizes[i] > 0 && sizes[i] <= cuuint64_t{1} << 32 && box[i] > 0 &&
+            box[i] <= 256 && steps[i] == 1;
+  for (cuuint32_t i = 0; i + 1 < rank; ++i)
+    valid = valid && stride_bytes[i] % 16 == 0 && stride_bytes[i] < cuuint64_t{1} << 40;
+  if (!valid) return CUDA_ERROR_INVALID_VALUE;
+  ++kernel_code().tensor_maps;
+  return CUDA_SUCCESS;
 }
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
                                              unsigned long long,
                                              cudaDriverEntryPointQueryResult* found) {
   if (std::string(symbol) != "cuTensorMapEncodeTiled") return cudaErrorInvalidValue;
-  using Encoder =
-      CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
-                   const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
-                   CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-  const Encoder encoder = [](auto*, auto, auto, auto*, auto*, auto*, auto*, auto*, auto, auto, auto,
-                             auto) {
-    ++kernel_code().tensor_maps;
-    return CUDA_SUCCESS;
-  };
-  *function = reinterpret_cast<void*>(encoder);
+  *function = reinterpret_cast<void*>(encode);
   *found = cudaDriverEntryPointSuccess;
   return cudaSuccess;
 }

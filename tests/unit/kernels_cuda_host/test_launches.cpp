@@ -5,12 +5,20 @@
 #include "device/context.hpp"
 #include "imitated_kernels.hpp"
 #include "kernels/attention/attention_provider.hpp"
+#include "kernels/backends.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/elementwise.hpp"
+#include "kernels/moe/grouped_shapes.hpp"
 #include "kernels/workspace.hpp"
 #include "support/expect_error.hpp"
 
 namespace espalier::kernels {
+namespace cuda {
+// As kernels/moe/grouped_kernels.hpp declares them.
+bool has_grouped_wgmma();
+void grouped_mma(const Queue& queue, const GroupedProblem& a);
+void grouped_wgmma(const Queue& queue, const GroupedProblem& a);
+}  // namespace cuda
 namespace {
 
 using testing::kernel_code;
@@ -32,6 +40,25 @@ struct Forward {
                              .v = arena.allocate("v", DType::bf16, 256, 2 * 128),
                              .o = arena.allocate("o", DType::bf16, 256, 4 * 128),
                              .lse = arena.allocate("lse", DType::f32, 4, 256)};
+};
+
+/// A product of each kind, of two groups of 300 rows, on the same GPU.
+struct Grouped {
+  static constexpr std::int64_t kRows = 300, kOut = 264, kIn = 512;
+  device::Context context{device::Gpu::open(device::Backend::cuda, 0)};
+  device::Arena arena = device::Arena::backed("grouped", 8 << 20, context.shared_gpu());
+  device::View x = arena.allocate("x", DType::bf16, kRows, kIn);
+  device::View w = arena.allocate("w", DType::bf16, 2 * kOut, kIn);
+  device::View y = arena.allocate("y", DType::bf16, kRows, kOut);
+  device::View dw = arena.allocate("dw", DType::f32, 2 * kOut, kIn);
+  std::vector<std::int64_t> offsets{0, 100, kRows};
+
+  GroupedForward forward() const { return {.x = x, .w = w, .offsets = offsets, .y = y}; }
+  std::vector<GroupedProblem> problems() const {
+    return {{GroupedKind::forward, x, w, y, offsets},
+            {GroupedKind::backward_input, y, w, x, offsets},
+            {GroupedKind::backward_weight, y, x, dw, offsets, true}};
+  }
 };
 
 /// Kernels launched by a call, by a part of their names.
@@ -68,6 +95,19 @@ TEST_CASE("code of Hopper without warpgroups is not chosen, and cannot be launch
   cuda::attention_forward_wgmma(forward.context.queue(), forward.arguments);
   CHECK(count_of("wgmma") == 1);
   CHECK(cuda::missing_in_warpgroup_code().empty());
+
+  // Products of experts ask the same, and never say that they were not made.
+  kernel_code().has_warpgroups = false;
+  kernel_code().launches.clear();
+  const Grouped grouped;
+  CHECK_FALSE(cuda::has_grouped_wgmma());
+  cuda::grouped_forward(grouped.context.queue(), grouped.forward());
+  CHECK(count_of("wgmma") == 0);
+  CHECK(count_of("grouped_product_mma") == 1);
+  for (const GroupedProblem& problem : grouped.problems())
+    CHECK_THROWS_AS(cuda::grouped_wgmma(grouped.context.queue(), problem), Error);
+  CHECK(count_of("wgmma") == 0);
+  kernel_code().has_warpgroups = true;
 }
 
 TEST_CASE("tensor maps are made once for the same matrices", "[cuda]") {
@@ -91,7 +131,47 @@ TEST_CASE("more shared memory than the GPU gives a block is refused with both nu
   CHECK(kernel_code().launches.empty());
   cuda::attention_forward_mma(forward.context.queue(), forward.arguments);
   CHECK(count_of("attention_mma") == 1);
+
+  const Grouped grouped;
+  for (const GroupedProblem& problem : grouped.problems()) {
+    CHECK_THROWS_WITH(cuda::grouped_wgmma(grouped.context.queue(), problem),
+                      Catch::Contains("bytes of shared memory") && Catch::Contains("101376"));
+    cuda::grouped_mma(grouped.context.queue(), problem);
+  }
+  CHECK(count_of("grouped_product_wgmma") == 0);
+  CHECK(count_of("grouped_product_mma") == 3);
   kernel_code().shared_bytes = 227 * 1024;
+}
+
+TEST_CASE("grouped products make new tensor maps of rows alone, and a launch each", "[cuda]") {
+  const Grouped grouped;
+  const auto multiply = [&] {
+    kernel_code().launches.clear();
+    kernel_code().tensor_maps = 0;
+    for (const GroupedProblem& problem : grouped.problems())
+      cuda::grouped_wgmma(grouped.context.queue(), problem);
+    CHECK(count_of("grouped_product_wgmma") == 3);
+    CHECK(kernel_code().launches.size() == 3);
+  };
+  multiply();
+  multiply();
+  CHECK(kernel_code().tensor_maps == 4);
+  // A block for each multiprocessor, and for each tile where these are fewer: of 128 x 256.
+  CHECK(kernel_code().launches[0].num_blocks == (1 + 2) * 2);
+}
+
+TEST_CASE("a single row may lie in memory that no tensor map could stride", "[cuda]") {
+  const Grouped grouped;
+  const std::vector<std::int64_t> offsets{0, 0, 1};
+  device::View x = grouped.x.row_range(0, 1), y = grouped.y.row_range(0, 1);
+  x.stride = Grouped::kIn + 1;
+  y.stride = Grouped::kOut + 3;
+  kernel_code().launches.clear();
+  const Queue& queue = grouped.context.queue();
+  cuda::grouped_wgmma(queue, {GroupedKind::forward, x, grouped.w, y, offsets});
+  cuda::grouped_wgmma(queue, {GroupedKind::backward_input, y, grouped.w, x, offsets});
+  cuda::grouped_wgmma(queue, {GroupedKind::backward_weight, y, x, grouped.dw, offsets, true});
+  CHECK(count_of("grouped_product_wgmma") == 3);
 }
 
 TEST_CASE("the squares of many gradients are summed in two launches", "[cuda]") {

@@ -19,7 +19,8 @@ struct Job {
   explicit Job(bool overlap, int num_data = 2, int num_tensor = 1)
       : Job(overlap, parallel::ProcessGrid({.tensor = num_tensor, .data = num_data}, 0)) {}
   Job(bool overlap, const parallel::ProcessGrid& grid) {
-    const int num_tensor = grid.shape().tensor, num_data = grid.shape().data;
+    const int num_tensor = grid.shape().tensor;
+    const int num_data = grid.size_of(parallel::Span::tokens_shared);
     for (const int i : {0, 1, 2, 3})
       tensors.push_back({&specs[i], arena.allocate("w", DType::f32, 8, 4),
                          arena.allocate("g", DType::f32, 8, 4), i < 2 ? 0 : i - 1});
@@ -81,7 +82,7 @@ TEST_CASE("weights are gathered in the order of their use and waited for once ea
   CHECK(job.gpu->log.back() == "compute waits for data#4");
 }
 
-TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their use") {
+TEST_CASE("beside messages of passes weights are gathered one bucket ahead of their use") {
   Job job(/*overlap=*/true, /*num_data=*/2, /*num_tensor=*/2);
   job.store->begin_gather(job.context);
   CHECK(job.gpu->log == Log{"data waits for compute#0", "gather of 1", "gather of 2"});
@@ -102,9 +103,10 @@ TEST_CASE("beside a tensor group weights are gathered one bucket ahead of their 
   CHECK(job.gpu->log.size() == 4);
 }
 
-TEST_CASE("so they are beside an expert group and in a pipeline") {
+TEST_CASE("so they are beside a context or an expert group and in a pipeline") {
   for (const parallel::ProcessGrid& grid : {parallel::ProcessGrid({.data = 2}, 0, {.expert = 2}),
-                                            parallel::ProcessGrid({.data = 2, .pipeline = 2}, 0)}) {
+                                            parallel::ProcessGrid({.data = 2, .pipeline = 2}, 0),
+                                            parallel::ProcessGrid({.context = 2}, 0)}) {
     INFO(grid.describe());
     Job job(/*overlap=*/true, grid);
     job.store->begin_gather(job.context);

@@ -100,21 +100,23 @@ TEST_CASE("with experts divided over ranks, and stages, the norm is sqrt(N), too
   for (const bool tied : {true, false})
     for (const int zero_stage : {0, 1})
       for (const int tensor : {1, 2})
-        for (const int data : {1, 2, 4})
+        for (const auto& [context, data] :
+             std::vector<std::pair<int, int>>{{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 2}})
           for (const int pipeline : {1, 2})
             for (const int expert : {1, 2, 4, 8}) {
-              if (tensor * data % expert != 0) continue;
+              if (tensor * context * data % expert != 0) continue;
               config::Parameters p = small("qwen3_moe");
               p.model.tie_word_embeddings = tied;
               const parallel::GridShape shape{
-                  .tensor = tensor, .context = 1, .data = data, .pipeline = pipeline};
+                  .tensor = tensor, .context = context, .data = data, .pipeline = pipeline};
               p.parallel.tensor = tensor;
+              p.parallel.context = context;
               p.parallel.data = data;
               p.parallel.pipeline = pipeline;
               p.parallel.expert = expert;
               p.parallel.zero_stage = zero_stage;
               p.training.global_batch_size = data;
-              CAPTURE(tied, zero_stage, tensor, data, pipeline, expert);
+              CAPTURE(tied, zero_stage, tensor, context, data, pipeline, expert);
 
               const Count count(p, shape, 1.0F);
               double sum = 0.0;

@@ -125,6 +125,57 @@ TEST_CASE("what would help is planned like the run itself, and says what fits") 
   CHECK(list[7].total_bytes == total_bytes(other));
 }
 
+TEST_CASE("ranks that share sequences on a GPU must have blocks of 128 tokens") {
+  config::Parameters p = testing::qwen3_8b();
+  p.training.sequence_length = 4096 + 128;
+  plan::require_blocks_of_gpu(p, device::Backend::cuda);
+  p.parallel.context = 2;
+  plan::require_blocks_of_gpu(p, device::Backend::host);
+  const std::string message =
+      testing::message_of([&] { plan::require_blocks_of_gpu(p, device::Backend::cuda); });
+  testing::expect_words(message, {"parallel.context = 2", "training.sequence_length = 4224",
+                                  "2 x 128", "use 4096 or 4352"});
+  p.training.sequence_length = 4352;
+  plan::require_blocks_of_gpu(p, device::Backend::emulated);
+}
+
+TEST_CASE("of a long sequence that does not fit, context ranks are proposed") {
+  config::Parameters p = qwen3_8b();
+  p.parallel.tensor = 2;
+  p.parallel.data = 2;
+  p.training.micro_batch_size = 1;
+  p.training.global_batch_size = 8;
+  p.training.sequence_length = p.model.max_position_embeddings = 49152;
+  p.memory.recompute = "full";
+  const auto proposed = [&](std::int64_t free_bytes) -> std::string {
+    const parallel::GridShape shape{
+        .tensor = 2, .context = static_cast<int>(p.parallel.context), .data = 2};
+    for (const plan::Alternative& a : plan::alternatives(
+             p, {shape, 0},
+             {.backend = device::Backend::emulated, .free_bytes = free_bytes, .whose = ""}))
+      if (a.change.starts_with("parallel.context")) return a.change;
+    return {};
+  };
+  const auto total_on = [&](int context, int data) {
+    config::Parameters other = p;
+    other.parallel.context = context;
+    other.parallel.data = data;
+    return plan::TrainingMemory::planned(other,
+                                         {{.tensor = 2, .context = context, .data = data}, 0},
+                                         device::Backend::emulated)
+        .total_bytes();
+  };
+  // Data ranks give way as far as they go; after that there are more ranks.
+  CHECK(proposed(total_on(2, 1)) == "parallel.context = 2 on 4 ranks");
+  CHECK(proposed(total_on(4, 1)) == "parallel.context = 4 on 8 ranks");
+  CHECK(proposed(0) == "parallel.context = 12 on 24 ranks");  // 4,096 tokens each
+  p.parallel.context = 2;
+  CHECK(proposed(total_on(4, 1)) == "parallel.context = 4 on 8 ranks");
+  p.parallel.context = 1;
+  p.training.sequence_length = 4096;
+  CHECK(proposed(0).empty());
+}
+
 TEST_CASE("a dry run says whether the rank that needs most fits") {
   config::Parameters p = qwen3_8b();
   const NearlyFullGpu small(kGiB), large(1000 * kGiB);
@@ -153,6 +204,19 @@ TEST_CASE("a GPU is asked for what the plan says, to the byte") {
     CHECK(memory.total_bytes() ==
           plan::TrainingMemory::planned(p, grid, device::Backend::emulated).total_bytes());
   }
+}
+
+TEST_CASE("the workspace of a GPU holds the counts of more experts than a row has columns") {
+  config::Parameters p = qwen3_8b();
+  p.model.model_type = "qwen3_moe";
+  p.model.hidden_size = 64;
+  p.model.head_dim = 32;
+  p.model.num_experts = 1024;
+  p.model.num_experts_per_tok = 64;
+  p.model.moe_intermediate_size = 32;
+  // Pairs are sorted by up to 512 blocks, each with a count of every expert.
+  CHECK(plan::workspace_elements(p, parallel::ProcessGrid({}, 0), device::Backend::emulated) >=
+        (512 + 1) * 1024);
 }
 
 TEST_CASE("activations alone come from the source that is given, as much of them as planned") {
@@ -252,6 +316,9 @@ TEST_CASE("the fit leaves room for what CUDA and NCCL take for themselves") {
   CHECK(bytes({.tensor = 2}) == alone + 2 * communicator);
   CHECK(bytes({.tensor = 2, .data = 2}) == alone + 3 * communicator);
   CHECK(bytes({.tensor = 16, .data = 2}) == alone + 4 * communicator);  // replicated kv heads
+  // Keys and values pass along their own one; gradients are summed over data ranks as well.
+  CHECK(bytes({.context = 2}) == alone + 2 * communicator);
+  CHECK(bytes({.context = 2, .data = 2}) == alone + 2 * communicator);
   p.parallel.overlap_tensor = true;
   CHECK(bytes({.tensor = 2}) == alone + 3 * communicator);
   p.model.model_type = "llama";  // without QK-norm and with whole norms on every tensor rank

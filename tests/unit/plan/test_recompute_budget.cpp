@@ -35,7 +35,9 @@ config::Parameters small_run() {
 }
 
 parallel::GridShape shape_of(const config::Parameters& p) {
-  return {.tensor = static_cast<int>(p.parallel.tensor), .data = static_cast<int>(p.parallel.data)};
+  return {.tensor = static_cast<int>(p.parallel.tensor),
+          .context = static_cast<int>(p.parallel.context),
+          .data = static_cast<int>(p.parallel.data)};
 }
 
 config::Parameters with_blocks(config::Parameters p, const BlocksOfModes& blocks) {
@@ -73,7 +75,11 @@ double extra_work(const config::Parameters& p, const plan::Room& room) {
   one.parallel.data = 1;
   one.training.global_batch_size = one.training.micro_batch_size;
   const plan::StepCounts counts =
-      plan::count_step(one, {{.tensor = static_cast<int>(p.parallel.tensor)}, 0}, room.backend);
+      plan::count_step(one,
+                       {{.tensor = static_cast<int>(p.parallel.tensor),
+                         .context = static_cast<int>(p.parallel.context)},
+                        0},
+                       room.backend);
   double cost = 40.0 * static_cast<double>(counts.sent_bytes());
   for (const auto& [operation, of] : counts.operations) cost += std::max(of.flops, 20.0 * of.bytes);
   return cost;
@@ -84,6 +90,7 @@ double extra_work(const config::Parameters& p, const plan::Room& room) {
 TEST_CASE("of all mixes that fit a budget takes one that recomputes least, to the byte") {
   config::Parameters p = small_run();
   p.parallel.tensor = GENERATE(1, 2);
+  p.parallel.context = GENERATE(1, 2);
   p.parallel.data = GENERATE(1, 3);
   p.parallel.sequence_parallel = GENERATE(false, true);
   p.training.dtype = p.parallel.data == 3 ? "float32" : "bfloat16";

@@ -130,3 +130,26 @@ TEST_CASE("groups of experts and of tied embeddings are where their ranks are") 
   CHECK(plan::place_of_group("tied", p, h).nodes() == 2);
   CHECK(plan::place_of_group("world", p, h).ranks == 64);
 }
+
+TEST_CASE("ranks of a context group are a tensor group apart, and gradients are theirs, too") {
+  const auto h = eight_at_400();
+  config::Parameters p;
+  p.parallel.tensor = 4;
+  p.parallel.context = 4;
+  p.parallel.data = 2;
+  p.parallel.pipeline = 2;
+  p.parallel.expert = 8;
+  p.model.num_key_value_heads = 2;
+  const auto place = [&](const char* group) { return plan::place_of_group(group, p, h); };
+  CHECK(place("tensor").nodes() == 1);
+  CHECK(place("context").ranks == 4);
+  CHECK(place("context").per_node == 2);
+  CHECK(place("data").ranks == 8);
+  CHECK(place("data").per_node == 2);
+  CHECK(place("kv replicas x data").ranks == 16);
+  CHECK(place("kv replicas x data").per_node == 4);
+  CHECK(place("tensor x data").ranks == 32);
+  CHECK(place("expert data").ranks == 4);
+  CHECK(place("tied").per_node == 1);
+  CHECK(place("world").ranks == 64);
+}

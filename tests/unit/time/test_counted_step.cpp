@@ -48,6 +48,27 @@ TEST_CASE("what is extrapolated from small steps is the count of the whole step"
   }
 }
 
+TEST_CASE("steps of a context group are extrapolated exactly, with its collectives") {
+  config::Parameters p = testing::qwen3_8b();
+  p.model.num_hidden_layers = 5;
+  p.training.sequence_length = 1024;
+  p.training.micro_batch_size = 2;
+  p.training.dtype = "bfloat16";
+  p.memory.recompute = GENERATE("none", "full");
+  p.parallel.tensor = GENERATE(1, 2);
+  p.parallel.context = 4;
+  p.parallel.context_kv_heads = GENERATE(0, 1);
+  p.parallel.data = 2;
+  p.training.global_batch_size = 12;
+  const parallel::GridShape shape{
+      .tensor = static_cast<int>(p.parallel.tensor), .context = 4, .data = 2};
+  for (const device::Backend backend : {device::Backend::host, device::Backend::cuda}) {
+    const plan::StepCounts expected = plan::count_step(p, {shape, 0}, backend, 90);
+    CHECK(expected.collectives.contains("context"));
+    check_equal(plan::counted_step(p, backend, 90).at(5, 3), expected);
+  }
+}
+
 TEST_CASE("a GPT-2 step and one without sequence parallelism are extrapolated exactly, too") {
   config::Parameters p = testing::qwen3_8b();
   p.model.model_type = "gpt2";

@@ -221,7 +221,7 @@ TEST_CASE("the parts of a step add up, and more work takes longer") {
   const config::Parameters p = qwen3_8b_on(1, 8);
   const plan::StepTime t = plan::predict_step(p, h);
   CHECK(t.step() == Approx(t.products + t.attention + t.memory_bound + t.tensor_exposed +
-                           t.data_exposed + t.bubble + t.other));
+                           t.context_exposed + t.data_exposed + t.bubble + t.other));
   CHECK(t.tensor_exposed == 0.0);
   CHECK(t.bubble == 0.0);
   CHECK(t.products > t.attention);
@@ -234,6 +234,51 @@ TEST_CASE("the parts of a step add up, and more work takes longer") {
   config::Parameters fp32 = p;
   fp32.training.dtype = "float32";
   CHECK(step_seconds(fp32, h) > 5.0 * t.step());
+}
+
+TEST_CASE("a run's keys and values are gathered twice and their gradients summed, all exposed") {
+  auto h = hundred();
+  h.attention_forward_half = 0.0;
+  h.link_gbs = 100.0;
+  config::Parameters p = qwen3_8b_on(1, 1);
+  p.training.sequence_length = 32768;
+  const plan::StepTime one = plan::predict_step(p, h);
+  CHECK(one.context_exposed == 0.0);
+  p.parallel.context = 4;
+  const plan::StepTime four = plan::predict_step(p, h);
+  // 36 blocks and 4 micro-batches; in bf16 forwards and backwards, gradients in fp32, of 8 heads.
+  const double keys_and_values = 32768.0 * 2 * 8 * 128;
+  CHECK(four.context_exposed ==
+        Approx(36 * 4 * (2 * 2 + 4) * keys_and_values * 3.0 / 4.0 / 100e9).epsilon(0.02));
+  CHECK(four.attention == Approx(one.attention / 4.0).epsilon(0.01));
+  CHECK(four.products == Approx(one.products / 4.0).epsilon(0.05));
+  CHECK(four.step() == Approx(four.products + four.attention + four.memory_bound +
+                              four.context_exposed + four.data_exposed + four.other));
+  // Gradients are divided over these ranks as over data ranks.
+  CHECK(one.data_exposed == 0.0);
+  CHECK(four.data_exposed > 0.0);
+  // A rank's blocks of queries lie all over the sequence: more ranks, the same keys.
+  p.parallel.context = 8;
+  CHECK(plan::predict_step(p, h).context_exposed ==
+        Approx(four.context_exposed * (7.0 / 8.0) / (3.0 / 4.0)).epsilon(0.02));
+  // Tensor ranks stand between those of the group, which is then on several nodes.
+  h.network_gbs = 2.0;
+  const double near = plan::predict_step(p, h).context_exposed;
+  p.parallel.tensor = 2;
+  CHECK(plan::predict_step(p, h).context_exposed > 2.0 * near);
+}
+
+TEST_CASE("keys that pass round beside attention are part of a published layout's time") {
+  auto h = hundred();
+  h.link_gbs = 1.0;
+  config::Parameters p = qwen3_8b_on(1, 1);
+  p.training.sequence_length = 8192;
+  const plan::StepTime time = plan::layout_time(p, {.context = 2}, h);
+  CHECK(time.context_exposed > 0.0);
+  CHECK(time.tensor_exposed == 0.0);
+  // What the input says of the run's own grid is not the layout's.
+  p.parallel.context = 4;
+  CHECK(plan::layout_time(p, {.context = 2}, h).step() == time.step());
 }
 
 TEST_CASE("a layout of the axes that a run has takes the time of that run") {

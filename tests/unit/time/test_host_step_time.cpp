@@ -130,6 +130,26 @@ TEST_CASE("collectives of a node go at the rates of their phases") {
   CHECK(time.data_exposed == Approx(30e-6 + 30e-6 + 20e-6 + 20e-6 + 10e-6 + 2e-6));
   CHECK(time.data_hidden == 0.0);
   CHECK(time.tensor_exposed == 0.0);
+  CHECK(time.context_exposed == 0.0);
+}
+
+TEST_CASE("keys of a context group pass as pieces of a gradient where they were not measured") {
+  config::Parameters p = input();
+  p.parallel.context = 2;
+  config::HardwareParameters hardware = host();
+  hardware.devices_per_node = 2;
+  hardware.operators.push_back(
+      {.name = "gradient communication", .gbs = 1.0, .overhead_us = 10.0, .dtype = "float32"});
+  plan::StepCounts counts;
+  counts.collectives["context"] = {{"all_gather", {.calls = 2, .bytes = 60000}},
+                                   {"reduce_scatter", {.calls = 1, .bytes = 80000}}};
+  const plan::StepTime time = plan::host_step_time(counts, p, hardware);
+  CHECK(time.context_exposed == Approx(20e-6 + 30e-6 + 10e-6 + 40e-6));
+  CHECK(time.step() == time.context_exposed);
+  hardware.operators.push_back(
+      {.name = "context communication", .gbs = 2.0, .overhead_us = 1.0, .dtype = "float32"});
+  CHECK(plan::host_step_time(counts, p, hardware).context_exposed ==
+        Approx(2e-6 + 15e-6 + 1e-6 + 20e-6));
 }
 
 TEST_CASE("rates that a host lacks are named, with the command that measures them") {

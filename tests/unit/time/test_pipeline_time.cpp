@@ -171,6 +171,30 @@ TEST_CASE("stages on other nodes wait longer for messages") {
   p.training.global_batch_size = 64;
   CHECK(plan::pipeline_time(p, h).durations.message == Approx(plan::message_seconds(bytes, 8, h)));
   CHECK(plan::message_seconds(bytes, 8, h) > near);
+  p.parallel.context = 2;  // a rank has half of the tokens
+  CHECK(plan::pipeline_time(p, h).durations.message ==
+        Approx(plan::message_seconds(bytes / 2.0, 16, h)));
+}
+
+TEST_CASE("the passes of a stage gather keys and values, and layouts of one run are kept apart") {
+  config::HardwareParameters h = testing::device();
+  plan::StepTimes times(h);
+  for (const int context : {1, 4, 2})
+    for (const bool alike : {true, false}) {
+      CAPTURE(context, alike);
+      config::Parameters p = with_pipeline({"1f1b", 1}, 2, 8);
+      p.training.sequence_length = 4096;
+      p.parallel.context = context;
+      if (!alike) {
+        p.memory.recompute = "budget";  // blocks may differ: every rank is counted
+        p.memory.recompute_blocks = {4, 1, 1, 1};
+      }
+      const plan::StepTime of_one = plan::predict_step(p, h), of_many = times.of(p);
+      CHECK(of_many.step() == of_one.step());
+      CHECK(of_many.context_exposed == of_one.context_exposed);
+      CHECK((of_one.context_exposed > 0.0) == (context > 1));
+      CHECK(times.at_least(p) <= of_one.step());
+    }
 }
 
 TEST_CASE("of many micro-batches a few rounds are simulated, and the rest takes as long") {

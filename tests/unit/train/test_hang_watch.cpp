@@ -83,7 +83,7 @@ TEST_CASE("of ranks that are all heard, those that do not wait for others are na
 TEST_CASE("a blocked collective: all ranks are named with what they wait in") {
   HangWatch watch(hosts(4), 60.0, 4.0, 0.0);
   std::vector<RankNow> ranks(4, {"tensor communication", 7, 9});
-  ranks[1].activity = "expert communication";
+  ranks[1].activity = "context communication";
   hear(watch, ranks, 0.0, 60.0);
   const auto hang = watch.look(60.0, ago);
   REQUIRE(hang);
