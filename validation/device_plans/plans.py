@@ -16,12 +16,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "inputs/tokenizers/english-8k/tokenizer.json"
 DEVICES = [("A6000", 86, 48), ("A100", 80, 40), ("A100", 80, 80), ("H100", 90, 80),
            ("B200", 100, 180)]
-RUNS = [("qwen3-0.6b", []), ("qwen3-1.7b", []), ("llama3-1b", []),
-        ("qwen3-8b", ["parallel.tensor=2", "parallel.data=4"]),
-        ("llama3-8b", ["parallel.tensor=2", "parallel.data=4"])]
-KEYS = ["device.backend=cuda", "training.sequence_length=4096", "training.micro_batch_size=2",
-        "training.global_batch_size=8", "training.steps=1000", "training.dtype=bfloat16",
-        "training.loss_chunk_tokens=4096"]
+SMALL_BATCH = ["training.micro_batch_size=2", "training.global_batch_size=8"]
+RUNS = [("qwen3-0.6b", [], SMALL_BATCH), ("qwen3-1.7b", [], SMALL_BATCH),
+        ("llama3-1b", [], SMALL_BATCH),
+        ("qwen3-8b", ["parallel.tensor=2", "parallel.data=4"], SMALL_BATCH),
+        ("llama3-8b", ["parallel.tensor=2", "parallel.data=4"], SMALL_BATCH),
+        ("qwen3-30b-a3b", ["parallel.data=8", "parallel.expert=8"],
+         ["training.micro_batch_size=1", "training.global_batch_size=8"]),
+        ("llama3-70b", ["parallel.tensor=8", "parallel.data=2", "parallel.pipeline=4"],
+         ["training.micro_batch_size=1", "training.global_batch_size=32"]),
+        ("qwen3-235b-a22b", ["parallel.tensor=2", "parallel.data=16", "parallel.pipeline=8",
+                             "parallel.chunks=4", "parallel.expert=32"],
+         ["parallel.schedule=interleaved", "training.micro_batch_size=1",
+          "training.global_batch_size=512"])]
+KEYS = ["device.backend=cuda", "training.sequence_length=4096", "training.steps=1000",
+        "training.dtype=bfloat16", "training.loss_chunk_tokens=4096"]
 
 
 def run(program, *words):
@@ -34,7 +43,7 @@ def run(program, *words):
 
 def row_of(said):
     fits = re.search(r"fits: .* needs at most ([\d.]+ GiB)", said)
-    need = fits or re.search(r"does not fit: rank 0 needs ([\d.]+ GiB)", said)
+    need = fits or re.search(r"does not fit: rank \d+ needs ([\d.]+ GiB)", said)
     remedy = "" if fits else re.search(r"  (\S.*?) {2,}([\d.]+ GiB) +[\d.]+ \wiB   fits", said)
     attention = re.search(r"attention: forward by (\w+), backward by (\w+)", said)
     missing = re.search(r"missing: (.*)", said)
@@ -52,11 +61,11 @@ def main():
         print("| model | grid | device | GiB | a rank needs | fits | attention forward, backward | "
               "missing | first remedy that fits |")
         print("|---|---|---|---|---|---|---|---|---|")
-        for model, grid in RUNS:
+        for model, grid, batch in RUNS:
             text = pathlib.Path(folder) / f"{model}.toml"
             text.write_text(f'[model]\nfile = "{ROOT / "inputs/models" / model}.toml"\n')
             for device, capability, memory in DEVICES:
-                said = run(program, "train", text, "--dry-run", *KEYS, *grid,
+                said = run(program, "train", text, "--dry-run", *KEYS, *grid, *batch,
                            f"device.compute_capability={capability}",
                            f"device.memory_gib={memory}", f"data.tokenizer={TOKENIZER}",
                            f"data.train={data}", f"output.directory={folder}/run")

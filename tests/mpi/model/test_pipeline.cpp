@@ -224,6 +224,41 @@ TEST_CASE("the messages of a pipeline are looked after behind every block") {
   }
 }
 
+// On a GPU the first of all passes wait for whatever runs there, also for a receive.
+TEST_CASE("a rehearsal of passes sends nothing along the pipeline and changes no step") {
+  parallel::MpiSession& all = testing::session();
+  if (all.size() != 2) return;
+  constexpr std::int64_t kMicroBatches = 3;
+  const config::Parameters p = parameters_of({.schedule = "zb-h1",
+                                              .pipeline = 2,
+                                              .micro_batches = kMicroBatches,
+                                              .family = "qwen3_moe",
+                                              .balance = "global"});
+  const std::vector<std::uint32_t> tokens(static_cast<std::size_t>(kLength + 1), 5);
+  const model::Batch batch{.samples = device::view_of(tokens.data(), 1, kLength + 1),
+                           .num_counted = 1};
+  const auto step = [&](bool rehearses) {
+    train::RankContext rank_context(all, p);
+    train::DistributedModel model(all, p, rank_context);
+    if (rehearses) {
+      train::StepModel alone = model.step_model(rank_context);
+      alone.part.link = nullptr;  // a message would be an error
+      train::rehearse(alone, batch, kMicroBatches);
+    }
+    return train::training_step(model.step_model(rank_context),
+                                {.num_micro_batches = kMicroBatches,
+                                 .num_targets = kMicroBatches * kLength,
+                                 .num_sequences = kMicroBatches,
+                                 .load = [&](std::int64_t) { return batch; }},
+                                {.optimizer = p.optimizer, .learning_rate = 0.01, .step = 1});
+  };
+  const train::StepResult plain = step(false), rehearsed = step(true);
+  CHECK(rehearsed.loss == plain.loss);
+  CHECK(rehearsed.grad_norm == plain.grad_norm);
+  CHECK(rehearsed.experts.choices == plain.experts.choices);
+  CHECK(rehearsed.experts.losses == plain.experts.losses);
+}
+
 TEST_CASE("a pipeline's edges have the bits of no pipeline") {
   // Fewer micro-batches than stages; stages without blocks; micro-batches without targets; blocks
   // that recompute; GPT-2's parts; state that every data rank has.
