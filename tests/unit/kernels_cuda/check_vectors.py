@@ -44,8 +44,8 @@ KERNELS = {
     "scatter_rows.cu": {"add_run": ((4, 8), (4,))},  # places in the sorted keys; bf16 rows
     "swiglu.cu": {"forward_tile": NONE, "backward_tile": NONE},
 }
-# Bytes that a thread has asked for at once, in the form for most rows.
-AT_ONCE = {"dispatch.cu": {"gather_row": 2 * 16, "combine_row": 4 * 16}}
+# Bytes that a thread has asked for at once, in the form for most rows, in bf16 and in f32.
+AT_ONCE = {"dispatch.cu": {"gather_row": (2 * 16, 2 * 16), "combine_row": (4 * 16, 3 * 16)}}
 # The anonymous namespace of a file ends with eight digits of its own; then the kernel's name.
 KERNEL = re.compile(r"_cu_[0-9a-f]{8}(\d+)(\w+)")
 GLOBAL = re.compile(r"(?:LDG|STG)\.E(?:\.\w+)*")
@@ -176,7 +176,7 @@ def main():
         if not seen:
             raise SystemExit(f"{path}: no vector form in it")
         for (architecture, name, is_bf16), num_bytes in at_once.items():
-            wanted = AT_ONCE.get(file, {}).get(name, 0)
+            wanted = AT_ONCE.get(file, {}).get(name, (0, 0))[0 if is_bf16 else 1]
             if num_bytes < wanted:
                 num_bad += 1
                 print(f"  {name} of {'bf16' if is_bf16 else 'f32'} for {architecture}: asks for "

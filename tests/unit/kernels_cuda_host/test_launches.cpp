@@ -138,7 +138,7 @@ TEST_CASE("more shared memory than the GPU gives a block is refused with both nu
                       Catch::Contains("bytes of shared memory") && Catch::Contains("101376"));
     cuda::grouped_mma(grouped.context.queue(), problem);
   }
-  CHECK(count_of("grouped_product_wgmma") == 0);
+  CHECK(count_of("wgmma_grouped") == 0);
   CHECK(count_of("grouped_product_mma") == 3);
   kernel_code().shared_bytes = 227 * 1024;
 }
@@ -150,7 +150,7 @@ TEST_CASE("grouped products make new tensor maps of rows alone, and a launch eac
     kernel_code().tensor_maps = 0;
     for (const GroupedProblem& problem : grouped.problems())
       cuda::grouped_wgmma(grouped.context.queue(), problem);
-    CHECK(count_of("grouped_product_wgmma") == 3);
+    CHECK(count_of("wgmma_grouped") == 3);
     CHECK(kernel_code().launches.size() == 3);
   };
   multiply();
@@ -171,7 +171,7 @@ TEST_CASE("a single row may lie in memory that no tensor map could stride", "[cu
   cuda::grouped_wgmma(queue, {GroupedKind::forward, x, grouped.w, y, offsets});
   cuda::grouped_wgmma(queue, {GroupedKind::backward_input, y, grouped.w, x, offsets});
   cuda::grouped_wgmma(queue, {GroupedKind::backward_weight, y, x, grouped.dw, offsets, true});
-  CHECK(count_of("grouped_product_wgmma") == 3);
+  CHECK(count_of("wgmma_grouped") == 3);
 }
 
 TEST_CASE("the squares of many gradients are summed in two launches", "[cuda]") {
