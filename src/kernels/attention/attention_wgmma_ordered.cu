@@ -36,7 +36,7 @@ constexpr int kFirstSender = kConsumerWarps + 2;
 /// others have just read and added to. Of 132 multiprocessors a head has 16.
 constexpr int kHeadsAtOnce = 8;
 /// Named barrier of all consumers; the others are store_rows's.
-constexpr int kAllConsumers = 1 + kConsumers;
+[[maybe_unused]] constexpr int kAllConsumers = 1 + kConsumers;
 
 /// Maps of what a block owns, keys and values; what passes by, queries and d_o; dK, dV and dQ.
 struct Gradients {

@@ -1,21 +1,27 @@
 #pragma once
 // Where queries stand in their sequence: one after the other, or in blocks of which a
 // context-parallel rank has some.
+#include "base/error.hpp"
 #include "base/integers.hpp"
 #include "kernels/cuda/documents.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 
 struct QueryPositions {
+  static constexpr int kUnit = 32;  ///< divides the queries of every tile
+
   const std::int32_t* block_starts;  ///< AttentionForward::block_starts; nullptr: no blocks
   int block_length, num_blocks;      ///< of a sequence
   int first_position;                ///< without blocks, of query 0
+  std::uint32_t reciprocal;          ///< 2^32 units over block_length, rounded up
 
-  /// Position less row of `query`: the same for all of its tile, because tiles divide blocks. What
-  /// is asked for once a tile costs the loops over keys nothing.
+  /// Position less row of `query`, the first of a tile: the same for all of it, because tiles
+  /// divide blocks. What is asked for once a tile costs the loops over keys nothing; a division
+  /// would cost registers that the warps beside the consumers do not have.
   ESPALIER_DEVICE int offset(int b, int query) const {
     if (block_starts == nullptr) return first_position;
-    const int block = query / block_length;
+    const auto units = static_cast<std::uint32_t>(query) / kUnit;
+    const int block = static_cast<int>(std::uint64_t{units} * reciprocal >> 32);
     return read_element(block_starts + static_cast<std::int64_t>(b) * num_blocks + block) -
            block * block_length;
   }
@@ -33,9 +39,16 @@ struct QueryPositions {
 template <class Pass>
 QueryPositions query_positions(const Pass& a) {
   const AttentionShape& s = a.shape;
-  if (s.block_length == 0) return {nullptr, 0, 0, narrow<int>(s.first_query_position)};
+  if (s.block_length == 0) return {nullptr, 0, 0, narrow<int>(s.first_query_position), 0};
+  constexpr std::int64_t kTwoTo32 = std::int64_t{1} << 32;
+  const std::int64_t unit = QueryPositions::kUnit;
+  const std::int64_t units = div_exact(s.block_length, unit);
+  // The quotient is rounded down alike: what the reciprocal is too large by comes to less than one.
+  ESPALIER_ASSERT(units > 1 && s.query_length / unit * units < kTwoTo32,
+                  "{} queries in blocks of {}", s.query_length, s.block_length);
   return {a.block_starts.template as<std::int32_t>(), narrow<int>(s.block_length),
-          narrow<int>(div_exact(s.query_length, s.block_length)), 0};
+          narrow<int>(div_exact(s.query_length, s.block_length)), 0,
+          narrow<std::uint32_t>(div_ceil(kTwoTo32, units))};
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

@@ -548,8 +548,8 @@ TEST_CASE("memory traffic: grouped products", "[access][table]") {
 
 TEST_CASE("attention over blocks of queries asks for no tile that nobody sees", "[access]") {
   const AlignedMatrices aligned;
-  constexpr std::int64_t kLength = 512, kBlock = kernels::kGpuBlockLength, kLocal = kLength / 2;
-  Attention whole(kLength), part(kLocal);
+  constexpr std::int64_t kBlock = kernels::kGpuBlockLength, kLength = 2 * kBlock;
+  Attention whole(kLength), part(kBlock);
   Matrix<float> d_k(kLength, kHeadDim), d_v(kLength, kHeadDim);
   part.shape.kv_length = kLength;
   part.shape.block_length = kBlock;
@@ -561,13 +561,11 @@ TEST_CASE("attention over blocks of queries asks for no tile that nobody sees", 
     settings().count_accesses = false;
     return static_cast<double>(access_counts().device().bytes);
   };
-  // Of head and tail: two ranks together.
+  // Two ranks together, a block each.
   const auto bytes_of_ranks = [&](auto run, auto call) {
     double sum = 0.0;
-    for (const std::vector<std::int32_t>& starts :
-         {std::vector<std::int32_t>{0, 3 * kBlock},
-          std::vector<std::int32_t>{kBlock, 2 * kBlock}}) {
-      Ids<std::int32_t> block_starts(starts);
+    for (const std::int32_t start : {0, static_cast<std::int32_t>(kBlock)}) {
+      Ids<std::int32_t> block_starts({start});
       call.block_starts = block_starts.view();
       sum += bytes(run, call);
     }
@@ -603,7 +601,6 @@ TEST_CASE("attention over blocks of queries asks for no tile that nobody sees", 
   check_gradients(emulated::attention_backward_mma, seven.view(), seven.view());
   check_gradients(emulated::attention_backward_wgmma, seven.view(), seven.view());
   check_gradients(emulated::attention_backward_wgmma, five.view(), five_of_whole.view());
-  check_gradients(emulated::attention_backward_reference, seven.view(), seven.view());
 }
 
 TEST_CASE("attention inside documents asks for no tile that nobody sees", "[access]") {
