@@ -214,7 +214,8 @@ GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& gri
   if (overlap_tensor && grid.shape().tensor > 1)
     result.tensor_overlap =
         make(Span::tensor, beside(CommunicationStream::tensor), "tensor (overlap)");
-  if (grid.shape().context > 1) result.context = make(Span::context, compute, "context");
+  if (grid.shape().context > 1)
+    result.context = make(Span::context, beside(CommunicationStream::context), "context");
   const std::vector<Span> spans = spans_of_all(session.world(), gradient_spans);
   for (const Span span : distinct_groups(grid, spans))
     result.gradients[span] =

@@ -79,10 +79,11 @@ bool needs_tied(std::span<const Span> spans);
 /// every rank has it and a GPU of its own, else MPI through host memory.
 enum class CollectiveLibrary { automatic, mpi, nccl };
 /// Communicators for memory where `context` computes (null: the host): those of `gradient_spans`
-/// in its communication stream for gradients and weights, those of the tensor, context and expert
-/// groups in its compute stream. Ranks of other stages may name other spans: each rank gets those
-/// of all. Span::tied among them asks for `tied`. `world` is for host values and texts.
-/// `overlap_tensor`: tensor_overlap too, in the communication stream of the tensor group.
+/// in its communication stream for gradients and weights, that of the context group in one of its
+/// own, those of the tensor and expert groups in its compute stream. Ranks of other stages may name
+/// other spans: each rank gets those of all. Span::tied among them asks for `tied`. `world` is for
+/// host values and texts. `overlap_tensor`: tensor_overlap too, in the communication stream of the
+/// tensor group.
 GridCommunicators make_communicators(MpiSession& session, const ProcessGrid& grid,
                                      std::span<const Span> gradient_spans,
                                      const device::Context* context = nullptr,

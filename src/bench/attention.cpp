@@ -23,7 +23,7 @@ void time_attention(OperatorTimer& timer, BenchJob& job, AttentionProvider provi
   const plan::TrainingMemory& memory = job.model.memory;
   const model::Activations& a = *memory.activations;
   // Of whole sequences: without document starts.
-  model::Inputs inputs;
+  model::Inputs inputs{};
   inputs.context = a.chunks.front().slots.front().inputs.context;
   const model::AttentionOperands operands{memory.architecture, memory.weights->sizes(), a,
                                           a.chunks.front().slots.front().blocks.front(), inputs};

@@ -115,8 +115,10 @@ struct ParallelParameters {
           p.context);
     visit(Field{.name = "context_kv_heads",
                 .unit = "heads",
-                .meaning = "key and value heads of a rank that are gathered over the context group "
-                           "at a time, at most; fewer take less memory. 0: as many as fit in 1 GiB",
+                .meaning =
+                    "key and value heads of a rank that are gathered over the context group "
+                    "at a time, at most; fewer take less memory. 0: as many as fit in 1 GiB, on a "
+                    "GPU a quarter at most",
                 .min = 0},
           p.context_kv_heads);
     visit(Field{.name = "data",

@@ -23,10 +23,10 @@ namespace espalier::device {
 /// Streams for communication run beside it between fork_communication and join_communication.
 class Context {
  public:
-  /// The streams beside the compute stream: for gradients and weights (data), and for those of the
-  /// tensor group, of which the next product waits and which must not stand behind a bucket of
-  /// gradients. Each has its own order.
-  enum class CommunicationStream : std::uint8_t { data, tensor };
+  /// The streams beside the compute stream: for gradients and weights (data), and for what the
+  /// tensor and the context group exchange, for which the next operator waits and which must not
+  /// stand behind a bucket of gradients. Each has its own order.
+  enum class CommunicationStream : std::uint8_t { data, tensor, context };
 
   Context();  ///< the host
   /// No memory and no computation: operators on planned views only tell the profiler what they
@@ -38,7 +38,7 @@ class Context {
   explicit Context(Counting counting);
   /// Operators run on `gpu`; null is the host. `workspace_elements` floats of device memory are
   /// taken for partial results of the compute stream, and as many for the communication stream of
-  /// gradients and weights; that of the tensor group runs no kernels of ours.
+  /// gradients and weights; the others run no kernels of ours.
   explicit Context(std::shared_ptr<Gpu> gpu, std::int64_t workspace_elements = 0);
   /// Bytes of device memory that this takes.
   static std::int64_t workspace_bytes(std::int64_t workspace_elements) {
@@ -139,7 +139,7 @@ class Context {
   bool is_counting_ = false;
   std::shared_ptr<Gpu> gpu_;
   Queue queue_;
-  std::array<Lane, 2> lanes_;
+  std::array<Lane, 3> lanes_;
   void* device_workspace_ = nullptr;
   Profiler profiler_;
   std::unique_ptr<Staging> staging_;

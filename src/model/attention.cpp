@@ -16,8 +16,7 @@ ConstView Stage::attention_forward(const Block& block) {
   });
   rotate(block);
   const AttentionOperands operands = attention_operands(block);
-  for_kv_heads([&](KvHeads heads) {
-    gather_keys(operands, heads);
+  for_kv_heads(operands, [&](KvHeads heads) {
     const auto phase = context_.profiler().scope(Phase::attention);
     kernels::attention_forward(context_, operands.attention(heads));
   });
@@ -53,14 +52,7 @@ void Stage::attention_backward(const Block& block, bool first) {
     const auto phase = context_.profiler().scope(Phase::projections);
     o.backward_weight(context_, dy, b.o, output, /*bias_dy=*/a_.d_residual);
   }
-  for_kv_heads([&](KvHeads heads) {
-    gather_keys(operands, heads);
-    {
-      const auto phase = context_.profiler().scope(Phase::attention);
-      kernels::attention_backward(context_, operands.attention_backward(heads));
-    }
-    sum_key_gradients(operands, heads);
-  });
+  attention_gradients(operands);
   if (sizes_.rotates) {  // else d_qkv is final
     const auto phase = context_.profiler().scope(Phase::rope);
     kernels::qk_norm_rope_backward(context_, operands.rotation_backward(block.w, g));

@@ -1,5 +1,6 @@
 #include "model/context_buffers.hpp"
 
+#include "base/integers.hpp"
 #include "model/activations.hpp"
 
 namespace espalier::model {
@@ -42,7 +43,7 @@ std::int64_t usual_kv_heads(const LocalSizes& sizes, const ActivationShape& shap
   constexpr std::int64_t kMostBytes = std::int64_t{1} << 30;
   const auto element =
       static_cast<std::int64_t>(2 * (size_of(dtype) + (shape.training ? sizeof(float) : 0)));
-  std::int64_t count = sizes.num_kv_heads;
+  std::int64_t count = shape.on_gpu ? div_ceil(sizes.num_kv_heads, 4) : sizes.num_kv_heads;
   while (count > 1 && (sizes.num_kv_heads % count != 0 ||
                        elements_of(sizes, shape, count) * element > kMostBytes))
     --count;

@@ -46,7 +46,8 @@ struct ContextScratch {
 parallel::ContextBlocks context_blocks(const ActivationShape& shape);
 
 /// Of the rank's K_loc heads, those that are gathered at a time by default: a divisor of K_loc that
-/// keeps ContextScratch within 1 GiB, or one.
+/// keeps ContextScratch within 1 GiB, or one. On a GPU at most a quarter, so that most of them
+/// travel beside attention.
 std::int64_t usual_kv_heads(const LocalSizes& sizes, const ActivationShape& shape, DType dtype);
 
 }  // namespace espalier::model

@@ -11,6 +11,7 @@ namespace espalier::model {
 
 using device::ConstView;
 using device::Phase;
+using CommunicationStream = device::Context::CommunicationStream;
 
 ExpertStatistics ExpertStatistics::none(const LocalSizes& sizes) {
   ExpertStatistics statistics;
@@ -168,7 +169,11 @@ ExpertBalance::OfLogits ExpertBalance::of_block(std::int64_t number, ConstView c
     }
     const auto phase = context_.profiler().scope(Phase::expert_communication);
     if (shape_.splits_tokens) comm_.tensor->all_reduce_sum(s_.balance_counts);
-    if (comm_.context != nullptr) comm_.context->all_reduce_sum(s_.balance_counts);
+    if (comm_.context != nullptr) {
+      context_.fork_communication(CommunicationStream::context);
+      comm_.context->all_reduce_sum(s_.balance_counts);
+      context_.join_communication(CommunicationStream::context);
+    }
     return of;
   }
   const auto row = std::find(rows_of_now_.begin(), rows_of_now_.end(), number);

@@ -194,13 +194,17 @@ class Stage {
   void rotate(const Block& block);
   AttentionOperands attention_operands(const Block& block) const;
 
-  // context_attention.cpp. The last two do nothing without a context group.
-  /// All heads of the rank, as many at a time as Activations::attention has.
-  void for_kv_heads(const std::function<void(KvHeads heads)>& call) const;
-  /// Keys and values of the sequences' tokens on all ranks of the group, to ContextScratch.
-  void gather_keys(const AttentionOperands& operands, KvHeads heads);
-  /// From ContextScratch to d_qkv: the sums over the group, for this rank's tokens.
-  void sum_key_gradients(const AttentionOperands& operands, KvHeads heads);
+  // context_attention.cpp
+  /// attend() for all heads of the rank, as many at a time as Activations::attention has; with a
+  /// context group their keys and values of whole sequences are in ContextScratch then.
+  void for_kv_heads(const AttentionOperands& operands,
+                    const std::function<void(KvHeads heads)>& attend);
+  void begin_gather_keys(const AttentionOperands& operands, KvHeads heads);
+  void finish_gather_keys(const AttentionOperands& operands);
+  /// Those of attention, to d_qkv: with a context group summed over it.
+  void attention_gradients(const AttentionOperands& operands);
+  void begin_sum_of_keys(const AttentionOperands& operands);
+  void finish_sum_of_keys(const AttentionOperands& operands, KvHeads heads);
   device::View own_context_rows(device::View of_ranks) const;
 
   // mlp.cpp

@@ -63,16 +63,19 @@ def kernels():
         yield Kernel(f"forward, D {head_dim}", "attention_wgmma", f"forward_tileILi{head_dim}",
                      [(128, head_dim, True), (head_dim, 128, False)], 2 * 128 * head_dim * 2)
     for head_dim in (128, 64):
-        yield Kernel(f"dK and dV, D {head_dim}", "attention_wgmma_backward",
-                     f"gradient_of_keysILi{head_dim}",
-                     2 * [(64, head_dim, True), (head_dim, 64, False)], 2 * 64 * head_dim * 2)
+        for blocks, what in enumerate(("", ", blocks")):
+            yield Kernel(f"dK and dV, D {head_dim}{what}", "attention_wgmma_backward",
+                         f"gradient_of_keysILi{head_dim}ELb{blocks}",
+                         2 * [(64, head_dim, True), (head_dim, 64, False)], 2 * 64 * head_dim * 2)
     for head_dim in (128, 64):
         yield Kernel(f"dQ, D {head_dim}", "attention_wgmma_backward",
                      f"gradient_of_queriesILi{head_dim}",
                      2 * [(128, head_dim, True)] + [(head_dim, 128, False)], 2 * 128 * head_dim * 2)
-    yield Kernel("five products, D 128", "attention_wgmma_ordered", "9gradients",
-                 2 * [(64, 128, True), (128, 64, False)] + [(64, 128, True)],
-                 2 * 64 * 128 * 2 + 64 * 128 * 4)
+    for blocks, what in enumerate(("", ", blocks")):
+        yield Kernel(f"five products, D 128{what}", "attention_wgmma_ordered",
+                     f"9gradientsILb{blocks}",
+                     2 * [(64, 128, True), (128, 64, False)] + [(64, 128, True)],
+                     2 * 64 * 128 * 2 + 64 * 128 * 4)
 
 
 def functions_of(text):

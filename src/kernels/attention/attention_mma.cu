@@ -2,6 +2,7 @@
 // 2023) with the probabilities kept in registers.
 #include "kernels/cuda/attention_products.hpp"
 #include "kernels/cuda/attention_providers.hpp"
+#include "kernels/cuda/query_positions.hpp"
 #include "kernels/cuda/shared_limits.hpp"
 #include "kernels/cuda/tiling.hpp"
 
@@ -21,8 +22,9 @@ struct Forward {
   float* lse;
   const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   std::int64_t q_stride, k_stride, v_stride, o_stride, lse_stride;
+  QueryPositions positions;
   int batch, num_q_heads, group;  ///< group: query heads of one kv head
-  int query_length, kv_length, first_query_position, num_tiles;
+  int query_length, kv_length, num_tiles;
   float scale;
 };
 
@@ -44,14 +46,15 @@ struct LaneRow {
   int position;   ///< the last key that it sees
   int first_key;  ///< and the first
 };
-ESPALIER_DEVICE LaneRow lane_row(const Forward& a, const Place& place, int second) {
+ESPALIER_DEVICE LaneRow lane_row(const Forward& a, const Place& place, int first_position,
+                                 int second) {
   const int row = warp() * 16 + fragment_row(2 * second);
   const int query = place.tile * kTileRows + row;
   const bool here = query < a.query_length;
   const int first_key = here && a.document_start != nullptr
                             ? read_element(a.document_start + place.b * a.query_length + query)
                             : 0;
-  return {row, num_tail_columns(a.first_query_position + query), first_key};
+  return {row, num_tail_columns(first_position + row), first_key};
 }
 
 /// The scores of a warp's 16 queries and a tile's keys, later the probabilities.
@@ -120,7 +123,9 @@ forward_tile(Forward a) {
   const bf16* v = a.v + key_row * a.v_stride + kv_head * kHeadDim;
   const int last_query =
       first_query + kTileRows < a.query_length ? first_query + kTileRows - 1 : a.query_length - 1;
-  const int last = (a.first_query_position + last_query) / kTileRows;
+  const int offset = a.positions.offset(place.b, first_query);
+  const int first_position = offset + first_query;
+  const int last = (offset + last_query) / kTileRows;
   // The first document in the tile begins first.
   const int first = a.document_start != nullptr
                         ? read_element(a.document_start + query_row + first_query) / kTileRows
@@ -133,7 +138,8 @@ forward_tile(Forward a) {
   place_in(value_places, first).copy_rows(v, a.v_stride, first * kTileRows, a.kv_length);
   commit_copies();
 
-  const LaneRow rows[2] = {lane_row(a, place, 0), lane_row(a, place, 1)};
+  const LaneRow rows[2] = {lane_row(a, place, first_position, 0),
+                           lane_row(a, place, first_position, 1)};
   Words<4> queries[kHeadDim / 16];
   WarpMatrix<kHeadDim> output{};
   Running running[2];
@@ -149,7 +155,7 @@ forward_tile(Forward a) {
     commit_copies();
     Scores scores = multiply_rows([&](int d) { return queries[d]; }, place_in(key_places, tile));
     const int first_key = tile * kTileRows;
-    if (a.document_start != nullptr || first_key + kTileRows > a.first_query_position + first_query)
+    if (a.document_start != nullptr || first_key + kTileRows > first_position)
       hide_unseen(scores, rows, first_key);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -215,12 +221,12 @@ void attention_forward_mma(const Queue& queue, const AttentionForward& a) {
       .v_stride = a.v.stride,
       .o_stride = a.o.stride,
       .lse_stride = a.lse.stride,
+      .positions = query_positions(a),
       .batch = narrow<int>(s.batch),
       .num_q_heads = narrow<int>(s.num_q_heads),
       .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
       .query_length = narrow<int>(s.query_length),
       .kv_length = narrow<int>(s.kv_length),
-      .first_query_position = narrow<int>(s.first_query_position),
       .num_tiles = narrow<int>(div_ceil(s.query_length, kTileRows)),
       .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   if (s.head_dim == 64)

@@ -32,12 +32,19 @@ bool is_blackwell(int compute_capability) {
   return compute_capability >= kFirstBlackwell && compute_capability <= kLastBlackwell;
 }
 
+/// A tile of queries never has parts of two blocks.
+std::string missing_for_tiles(const AttentionShape& s) {
+  if (s.block_length % kGpuBlockLength == 0) return "";
+  return fmt::format("blocks of a multiple of {} queries, not of {}", kGpuBlockLength,
+                     s.block_length);
+}
+
 std::string missing_for_tensor_cores(const AttentionRequest& request) {
   if (request.dtype != DType::bf16) return fmt::format("bfloat16, not {}", name_of(request.dtype));
   if (request.shape.head_dim != 64 && request.shape.head_dim != 128)
     return fmt::format("a head_dim of 64 or 128, not {}", request.shape.head_dim);
   if (!request.aligned) return "rows that begin at multiples of 16 bytes";
-  return "";
+  return missing_for_tiles(request.shape);
 }
 
 /// Of the provider reference; the tiles of the others fit every device that they are for.
@@ -87,6 +94,7 @@ std::string cudnn_lacks(const AttentionRequest& request) {
                            : fmt::format("not {}.{}", capability / 10, capability % 10));
   if (const std::string missing = missing_for_tensor_cores(request); !missing.empty())
     return missing;
+  if (s.block_length > 0) return "whole sequences: parallel.context = 1";
   if (request.documents) return "whole sequences: data.document_mask = false";
   if (s.query_length != s.kv_length || s.query_length < 2)
     return fmt::format(
@@ -132,9 +140,23 @@ bool is_keys(const AttentionShape& s, const device::ConstView& view) {
 bool is_lse(const AttentionShape& s, const device::ConstView& view) {
   return view.rows == s.batch * s.num_q_heads && view.cols == s.query_length;
 }
+/// Blocks of whole tiles: the device trusts the numbers in them, which only it can read.
+bool is_block_starts(const AttentionShape& s, const device::ConstView& view) {
+  if (s.block_length == 0) return !view.exists();
+  return s.block_length % kGpuBlockLength == 0 && s.first_query_position == 0 &&
+         s.query_length % s.block_length == 0 && s.kv_length % s.block_length == 0 &&
+         view.exists() && view.dtype == DType::i32 && view.is_contiguous() &&
+         view.size() >= s.batch * (s.query_length / s.block_length);
+}
 bool is_document_start(const AttentionShape& s, const device::ConstView& view) {
   return !view.exists() || (view.dtype == DType::i32 && view.is_contiguous() &&
                             view.size() >= s.batch * s.query_length);
+}
+
+void check_blocks(const AttentionShape& s, const device::ConstView& block_starts) {
+  ESPALIER_ASSERT(is_block_starts(s, block_starts),
+                  "blocks of {} of {} queries from {} and {} keys, starts {}", s.block_length,
+                  s.query_length, s.first_query_position, s.kv_length, describe(block_starts));
 }
 
 }  // namespace
@@ -147,6 +169,7 @@ void check_attention(const AttentionForward& a) {
                   "q {}, k {}, v {}, o {}, lse {}, document starts {}", describe(a.q),
                   describe(a.k), describe(a.v), describe(a.o), describe(a.lse),
                   describe(a.document_start));
+  check_blocks(s, a.block_starts);
 }
 
 void check_attention(const AttentionBackward& a) {
@@ -159,10 +182,15 @@ void check_attention(const AttentionBackward& a) {
                   "q {}, k {}, v {}, o {}, d_o {}, d_q {}, d_k {}, d_v {}, document starts {}",
                   describe(a.q), describe(a.k), describe(a.v), describe(a.o), describe(a.d_o),
                   describe(a.d_q), describe(a.d_k), describe(a.d_v), describe(a.document_start));
-  ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0 &&
-                      is_lse(s, a.lse) && a.scratch.size() >= a.lse.size(),
+  check_blocks(s, a.block_starts);
+  ESPALIER_ASSERT((s.block_length > 0 || s.query_length == s.kv_length) &&
+                      s.first_query_position == 0 && is_lse(s, a.lse) &&
+                      a.scratch.size() >= a.lse.size(),
                   "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,
                   s.first_query_position, s.kv_length, describe(a.lse), describe(a.scratch));
+  const DType of_keys = s.block_length > 0 ? DType::f32 : a.q.dtype;
+  ESPALIER_ASSERT(a.d_k.dtype == of_keys && a.d_v.dtype == of_keys, "blocks of {}, d_k {}, d_v {}",
+                  s.block_length, describe(a.d_k), describe(a.d_v));
 }
 
 std::string_view name_of(AttentionProvider provider) {
@@ -188,6 +216,7 @@ std::string what_is_missing(AttentionProvider provider, const AttentionRequest& 
       if (request.shape.head_dim > kMaxReferenceHeadDim || request.shape.head_dim % 2 != 0)
         return fmt::format("an even head_dim of at most {}, not {}", kMaxReferenceHeadDim,
                            request.shape.head_dim);
+      if (std::string missing = missing_for_tiles(request.shape); !missing.empty()) return missing;
       return missing_shared_memory(request);
     case AttentionProvider::mma:
       return missing_for_tensor_cores(request);

@@ -4,6 +4,7 @@
 #include "kernels/cuda/attention_rows.hpp"
 #include "kernels/cuda/heads.hpp"
 #include "kernels/cuda/math.hpp"
+#include "kernels/cuda/query_positions.hpp"
 #include "kernels/cuda/tiling.hpp"
 #include "kernels/dispatch.hpp"
 
@@ -20,8 +21,9 @@ struct Forward {
   float* lse;
   std::int64_t lse_stride;
   const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
-  int batch, num_q_heads, group;       ///< group: query heads of one kv head
-  int query_length, kv_length, first_query_position, num_tiles, head_dim;
+  QueryPositions positions;
+  int batch, num_q_heads, group;  ///< group: query heads of one kv head
+  int query_length, kv_length, num_tiles, head_dim;
   float scale;
 };
 
@@ -42,7 +44,8 @@ forward_tile(Forward<T> a) {
   const std::int64_t query_row = static_cast<std::int64_t>(b) * a.query_length + first_query;
 
   const int end = first_query + kRows < a.query_length ? first_query + kRows : a.query_length;
-  const int last_tile = (a.first_query_position + end - 1) / kRows;
+  const int offset = a.positions.offset(b, first_query);
+  const int last_tile = (offset + end - 1) / kRows;
   // The first document in the tile begins first.
   const int first_tile =
       a.document_start != nullptr ? read_element(a.document_start + query_row) / kRows : 0;
@@ -51,7 +54,7 @@ forward_tile(Forward<T> a) {
   for (int r = 0; r < kOwnRows; ++r) {
     const int query = first_query + own_row() + r;
     const bool here = query < a.query_length && a.document_start != nullptr;
-    position[r] = num_tail_columns(a.first_query_position + query);
+    position[r] = num_tail_columns(offset + query);
     first_key[r] = here ? read_element(a.document_start + query_row + own_row() + r) : 0;
   }
 
@@ -121,12 +124,12 @@ void attention_forward_reference(const Queue& queue, const AttentionForward& a) 
                   .lse = a.lse.as<float>(),
                   .lse_stride = a.lse.stride,
                   .document_start = documents ? a.document_start.as<std::int32_t>() : nullptr,
+                  .positions = query_positions(a),
                   .batch = narrow<int>(s.batch),
                   .num_q_heads = narrow<int>(s.num_q_heads),
                   .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
                   .query_length = narrow<int>(s.query_length),
                   .kv_length = narrow<int>(s.kv_length),
-                  .first_query_position = narrow<int>(s.first_query_position),
                   .num_tiles = narrow<int>(num_tiles),
                   .head_dim = narrow<int>(s.head_dim),
                   .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))});

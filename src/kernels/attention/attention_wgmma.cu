@@ -7,6 +7,7 @@
 #include "kernels/backends.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
 #include "kernels/cuda/block_order.hpp"
+#include "kernels/cuda/query_positions.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -26,8 +27,9 @@ struct Forward {
   const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
   std::int64_t lse_stride;
   BlockOrder order;
+  QueryPositions positions;
   int num_q_heads, group;  ///< group: query heads of one kv head
-  int query_length, first_query_position;
+  int query_length;
   float scale;
 };
 
@@ -35,6 +37,7 @@ struct Forward {
 /// they see. The last queries see most keys: they go first, so that blocks end together.
 struct Place {
   int first_query, h, b;
+  int first_position;  ///< of first_query
   int first_tile, num_iterations;
 
   /// Keys are taken from the last on: those that need a mask come first.
@@ -59,7 +62,9 @@ ESPALIER_DEVICE Place place_of(const Forward& a, std::int64_t block) {
       place.first_query + kQueries < a.query_length ? place.first_query + kQueries : a.query_length;
   // The first document in the tile begins first.
   place.first_tile = first_key_of(a, place.b, place.first_query) / kKeys;
-  place.num_iterations = (a.first_query_position + end - 1) / kKeys - place.first_tile + 1;
+  const int offset = a.positions.offset(place.b, place.first_query);
+  place.first_position = offset + place.first_query;
+  place.num_iterations = (offset + end - 1) / kKeys - place.first_tile + 1;
   return place;
 }
 
@@ -109,8 +114,9 @@ struct Row {
   float sum = 0.0f;  ///< over the thread's own columns
 };
 ESPALIER_DEVICE Row row_of(const Forward& a, const Place& place, int second) {
-  const int query = place.first_query + warpgroup() * kGroupRows + group_row(2 * second);
-  return {query, a.first_query_position + query,
+  const int row = warpgroup() * kGroupRows + group_row(2 * second);
+  const int query = place.first_query + row;
+  return {query, place.first_position + row,
           query < a.query_length ? first_key_of(a, place.b, query) : 0};
 }
 
@@ -156,6 +162,7 @@ template <int kHeadDim>
 ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kHeadDim>& tiles) {
   const int group_first = warpgroup() * kGroupRows;
   const int first_query = place.first_query + group_first;
+  const int first_position = place.first_position + group_first;
   // The last query sees the fewest of the document starts.
   const int last_first_key =
       first_key_of(a, place.b,
@@ -184,7 +191,7 @@ ESPALIER_DEVICE void attend(const Forward& a, const Place& place, const Tiles<kH
   };
   const auto softmax = [&](int iteration) {
     const int first_key = place.first_key(iteration);
-    if (first_key + kKeys > a.first_query_position + first_query + 1 || first_key < last_first_key)
+    if (first_key + kKeys > first_position + 1 || first_key < last_first_key)
       hide_unseen(scores, rows, first_key);
 #pragma unroll
     for (int r = 0; r < 2; ++r) fades[r] = weigh(rows[r], scores, r, scale);
@@ -306,10 +313,10 @@ void attention_forward_wgmma(const Queue& queue, const AttentionForward& a) {
       .order = BlockOrder::of(narrow<int>(s.batch * s.num_q_heads),
                               narrow<int>(div_ceil(s.query_length, kQueries)), group,
                               2 * s.kv_length * s.head_dim * std::int64_t{sizeof(bf16)}),
+      .positions = query_positions(a),
       .num_q_heads = narrow<int>(s.num_q_heads),
       .group = group,
       .query_length = narrow<int>(s.query_length),
-      .first_query_position = narrow<int>(s.first_query_position),
       .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   if (s.head_dim == 64)
     launch_forward<64>(queue, arguments);

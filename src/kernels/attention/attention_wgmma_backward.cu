@@ -7,7 +7,6 @@
 #include "kernels/cuda/attention_gradients.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/block_order.hpp"
-#include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -23,14 +22,16 @@ constexpr int kStages = kPassingRows* kHeadDim <= 8192 ? 4 : 2;
 /// results.
 struct Backward {
   TensorMap own[2], passing[2], results[2];
+  Heads<float> sums[2];  ///< instead of results: dK and dV where there are blocks of queries
   QueryRows rows;
   BlockOrder order;
-  int num_kv_heads, group;
+  int num_kv_heads, group, kv_length;
   float scale;
 };
 
-ESPALIER_DEVICE void prefetch_tensors(const Backward& a) {
-  prefetch_maps(a.own[0], a.own[1], a.passing[0], a.passing[1], a.results[0], a.results[1]);
+/// By one thread.
+ESPALIER_DEVICE void prefetch_tiles(const Backward& a) {
+  prefetch_maps(a.own[0], a.own[1], a.passing[0], a.passing[1]);
 }
 
 /// The shared memory of a block.
@@ -82,6 +83,7 @@ struct KeysPlace {
   int first_key, kv_head, b;
   int first_tile, tiles_of_head, group;
 };
+template <bool kBlocks>
 ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   const auto [head, tile] = a.order.place(block);
   KeysPlace place;
@@ -90,10 +92,9 @@ ESPALIER_DEVICE KeysPlace keys_place(const Backward& a, std::int64_t block) {
   place.first_key = tile * kOwnRows;
   place.kv_head = head % a.num_kv_heads;
   place.b = head / a.num_kv_heads;
-  place.first_tile = place.first_key / kPassingQueries;
-  const int end = end_of_queries(a.rows.document_start, place.b, a.rows.length, place.first_key,
-                                 place.first_key + kOwnRows);
-  place.tiles_of_head = (end + kPassingQueries - 1) / kPassingQueries - place.first_tile;
+  const QueryTiles tiles = tiles_of_queries<kBlocks>(a.rows, place.b, place.first_key);
+  place.first_tile = tiles.first;
+  place.tiles_of_head = tiles.end - tiles.first;
   place.group = a.group;
   return place;
 }
@@ -128,12 +129,15 @@ struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
     return Base::Passing::stage(iteration) * kPassingQueries + query;
   }
   /// By a warp: its part of the queries from first_query on, a lane each.
+  template <bool kBlocks>
   ESPALIER_DEVICE void load_rows(const Backward& a, int iteration, int head, int first_query,
                                  int b) const {
     const int place = (warp() - kFirstRowWarp) * kWarpSize + lane();
     const Query query = query_of(a.rows, b, head, first_query + place);
+    const int offset = kBlocks ? a.rows.positions.offset(b, first_query) : 0;
     this->passing[0].producer_acquire(iteration);
     rows.set(row(iteration, place), query);
+    if (kBlocks && place == 0) rows.offset.set(Base::Passing::stage(iteration), offset);
     warp_barrier();
     if (lane() == 0) this->passing[0].producer_commit(iteration);
   }
@@ -141,7 +145,7 @@ struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
 
 /// dK and dV of a warpgroup's 64 keys: over all heads of the group and all queries that see any of
 /// the block's. Scores are taken transposed, (keys, queries).
-template <int kHeadDim>
+template <int kHeadDim, bool kBlocks>
 ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
                                       const KeysTiles<kHeadDim>& tiles) {
   constexpr int kCount = kPassingQueries / 2;
@@ -164,7 +168,7 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
 
     read_columns(lse, tiles.rows.lse, first_row);
     wait_for_products<1>(p);
-    hide_unseen(p, a.rows, tiles.rows, first_row, first_key, first_query);
+    hide_unseen<kBlocks>(p, a.rows, tiles.rows, first_row, first_key, first_query);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -lse[column(i)]));
     pack<kPassingQueries>(left_p, p);
@@ -185,30 +189,41 @@ ESPALIER_DEVICE void sum_over_queries(const Backward& a, const KeysPlace& place,
     tiles.passing[0].consumer_release(iteration);
     tiles.passing[1].consumer_release(iteration);
   });
-  store_rows(tiles.own[0], group_first, d_k, {a.scale, a.scale}, a.results[0], place.kv_head,
-             place.first_key, place.b);
-  store_rows(tiles.own[1], group_first, d_v, {1.0f, 1.0f}, a.results[1], place.kv_head,
-             place.first_key, place.b);
-  finish_stores();
+  if constexpr (kBlocks) {
+    const auto to = [&](const Heads<float>& sums) {
+      return sums.at(place.b, a.kv_length, place.kv_head, kHeadDim);
+    };
+    store_sums<kHeadDim>(to(a.sums[0]), a.sums[0].stride, first_key, d_k, a.scale);
+    store_sums<kHeadDim>(to(a.sums[1]), a.sums[1].stride, first_key, d_v, 1.0f);
+  } else {
+    store_rows(tiles.own[0], group_first, d_k, {a.scale, a.scale}, a.results[0], place.kv_head,
+               place.first_key, place.b);
+    store_rows(tiles.own[1], group_first, d_v, {1.0f, 1.0f}, a.results[1], place.kv_head,
+               place.first_key, place.b);
+    finish_stores();
+  }
 }
 
-template <int kHeadDim>
+template <int kHeadDim, bool kBlocks>
 ESPALIER_ONE_BLOCK_KERNEL(kWarpgroupBlock)
 gradient_of_keys(ESPALIER_GRID_CONSTANT const Backward a) {
   if constexpr (kHasWarpgroupProducts) {
     const KeysTiles<kHeadDim> tiles;
-    const KeysPlace place = keys_place(a, block_index());
-    if (thread_index() == 0) prefetch_tensors(a);
+    const KeysPlace place = keys_place<kBlocks>(a, block_index());
+    if (thread_index() == 0) {
+      prefetch_tiles(a);
+      if constexpr (!kBlocks) prefetch_maps(a.results[0], a.results[1]);
+    }
     tiles.make_barriers(1 + kRowWarps);
     if (warpgroup() < kConsumers) {
       raise_registers<kConsumerRegisters>();
-      sum_over_queries(a, place, tiles);
+      sum_over_queries<kHeadDim, kBlocks>(a, place, tiles);
       return;
     }
     lower_registers<kProducerRegisters>();
     if (warp() >= kFirstRowWarp && warp() < kFirstRowWarp + kRowWarps)
       for_each_iteration(place, [&](int iteration, int head, int first_query) {
-        tiles.load_rows(a, iteration, head, first_query, place.b);
+        tiles.template load_rows<kBlocks>(a, iteration, head, first_query, place.b);
       });
     if (thread_index() != kConsumers * kWarpgroupThreads) return;
     tiles.load_own(a, place.kv_head, place.first_key, place.b);
@@ -221,6 +236,7 @@ gradient_of_keys(ESPALIER_GRID_CONSTANT const Backward a) {
 /// What a block that owns queries computes.
 struct QueriesPlace {
   int first_query, h, b;
+  int first_position;  ///< of first_query
   int first_tile, num_iterations;
 
   ESPALIER_DEVICE int first_key(int iteration) const {
@@ -236,7 +252,9 @@ ESPALIER_DEVICE QueriesPlace queries_place(const Backward& a, std::int64_t block
   place.first_tile = first_key_of(a.rows, place.b, place.first_query) / kPassingKeys;
   const int end =
       place.first_query + kOwnRows < a.rows.length ? place.first_query + kOwnRows : a.rows.length;
-  place.num_iterations = (end + kPassingKeys - 1) / kPassingKeys - place.first_tile;
+  const int offset = a.rows.positions.offset(place.b, place.first_query);
+  place.first_position = offset + place.first_query;
+  place.num_iterations = (offset + end + kPassingKeys - 1) / kPassingKeys - place.first_tile;
   return place;
 }
 
@@ -247,6 +265,7 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
   constexpr int kCount = kPassingKeys / 2;
   const int group_first = warpgroup() * kGroupRows;
   const int first_row = place.first_query + group_first;
+  const int first_position = place.first_position + group_first;
   const float scale = a.scale * kLog2OfE;
   const Query rows[2] = {query_of(a.rows, place.b, place.h, first_row + group_row(0)),
                          query_of(a.rows, place.b, place.h, first_row + group_row(2))};
@@ -266,11 +285,11 @@ ESPALIER_DEVICE void sum_over_keys(const Backward& a, const QueriesPlace& place,
     begin_scores_and_gradients(p, d_s, tiles, group_first, iteration);
 
     wait_for_products<1>(p);
-    if (first_key + kPassingKeys > first_row + 1 || first_key < last_first_key) {
+    if (first_key + kPassingKeys > first_position + 1 || first_key < last_first_key) {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         const int key = first_key + group_col(i);
-        if (key > first_row + group_row(i) || key < rows[i / 2 % 2].first_key) p[i] = kHidden;
+        if (key > first_position + group_row(i) || key < rows[i / 2 % 2].first_key) p[i] = kHidden;
       }
     }
 #pragma unroll
@@ -299,7 +318,10 @@ gradient_of_queries(ESPALIER_GRID_CONSTANT const Backward a) {
   if constexpr (kHasWarpgroupProducts) {
     const Tiles<kPassingKeys, kHeadDim> tiles;
     const QueriesPlace place = queries_place(a, block_index());
-    if (thread_index() == 0) prefetch_tensors(a);
+    if (thread_index() == 0) {
+      prefetch_tiles(a);
+      prefetch_maps(a.results[0]);
+    }
     tiles.make_barriers(1);
     if (warpgroup() < kConsumers) {
       raise_registers<kConsumerRegisters>();
@@ -324,28 +346,36 @@ void launch_backward(const Queue& queue, const AttentionBackward& a, Backward ar
   const auto map_kv = [&](const device::ConstView& view, int box_rows) {
     return map_of_heads(view, s.batch, s.num_kv_heads, s.head_dim, box_rows);
   };
-  const int num_tiles = narrow<int>(div_ceil(s.query_length, kOwnRows));
-  // Two matrices of a head.
-  const std::int64_t head_bytes = 2 * s.query_length * s.head_dim * std::int64_t{sizeof(bf16)};
+  const auto order = [&](std::int64_t heads, std::int64_t length, int group,
+                         std::int64_t passing_rows) {
+    // Two matrices of a head.
+    const std::int64_t bytes = 2 * passing_rows * s.head_dim * std::int64_t{sizeof(bf16)};
+    return BlockOrder::of(narrow<int>(s.batch * heads), narrow<int>(div_ceil(length, kOwnRows)),
+                          group, bytes);
+  };
   attention_delta(queue, a);
   arguments.own[0] = map_kv(a.k, kOwnRows);
   arguments.own[1] = map_kv(a.v, kOwnRows);
   arguments.passing[0] = map_q(a.q, kPassingQueries);
   arguments.passing[1] = map_q(a.d_o, kPassingQueries);
-  arguments.results[0] = map_kv(a.d_k, kGroupRows);
-  arguments.results[1] = map_kv(a.d_v, kGroupRows);
-  arguments.order = BlockOrder::of(narrow<int>(s.batch * s.num_kv_heads), num_tiles, 1,
-                                   arguments.group * head_bytes);
-  launch(gradient_of_keys<kHeadDim>,
-         {arguments.order.num_blocks(), kWarpgroupBlock, KeysTiles<kHeadDim>::kBytes}, queue,
-         arguments);
+  arguments.order = order(s.num_kv_heads, s.kv_length, 1, arguments.group * s.query_length);
+  const LaunchShape of_keys{arguments.order.num_blocks(), kWarpgroupBlock,
+                            KeysTiles<kHeadDim>::kBytes};
+  if (s.block_length > 0) {
+    arguments.sums[0] = heads_of<float>(a.d_k);
+    arguments.sums[1] = heads_of<float>(a.d_v);
+    launch(gradient_of_keys<kHeadDim, true>, of_keys, queue, arguments);
+  } else {
+    arguments.results[0] = map_kv(a.d_k, kGroupRows);
+    arguments.results[1] = map_kv(a.d_v, kGroupRows);
+    launch(gradient_of_keys<kHeadDim, false>, of_keys, queue, arguments);
+  }
   arguments.own[0] = map_q(a.q, kOwnRows);
   arguments.own[1] = map_q(a.d_o, kOwnRows);
   arguments.passing[0] = map_kv(a.k, kPassingKeys);
   arguments.passing[1] = map_kv(a.v, kPassingKeys);
   arguments.results[0] = map_q(a.d_q, kGroupRows);
-  arguments.order =
-      BlockOrder::of(narrow<int>(s.batch * s.num_q_heads), num_tiles, arguments.group, head_bytes);
+  arguments.order = order(s.num_q_heads, s.query_length, arguments.group, s.kv_length);
   launch(gradient_of_queries<kHeadDim>,
          {arguments.order.num_blocks(), kWarpgroupBlock, Tiles<kPassingKeys, kHeadDim>::kBytes},
          queue, arguments);
@@ -358,21 +388,22 @@ void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
   const AttentionShape& s = a.shape;
   ESPALIER_ASSERT(a.q.dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128),
                   "q {}, head_dim {}", describe(a.q), s.head_dim);
-  const std::int64_t rows = s.batch * s.query_length;
   const auto is_q = [&](const device::ConstView& view) {
-    return view.rows == rows && view.cols == s.num_q_heads * s.head_dim && all_aligned(view);
+    return view.rows == s.batch * s.query_length && view.cols == s.num_q_heads * s.head_dim &&
+           all_aligned(view);
   };
   const auto is_kv = [&](const device::ConstView& view) {
-    return view.rows == rows && view.cols == s.num_kv_heads * s.head_dim && all_aligned(view);
+    return view.rows == s.batch * s.kv_length && view.cols == s.num_kv_heads * s.head_dim &&
+           all_aligned(view);
   };
   ESPALIER_ASSERT(is_q(a.q) && is_q(a.o) && is_q(a.d_o) && is_q(a.d_q) && is_kv(a.k) &&
                       is_kv(a.v) && is_kv(a.d_k) && is_kv(a.d_v),
                   "q {}, k {}, v {}, o {}, d_o {}, d_q {}, d_k {}, d_v {}: rows of 16 bytes",
                   describe(a.q), describe(a.k), describe(a.v), describe(a.o), describe(a.d_o),
                   describe(a.d_q), describe(a.d_k), describe(a.d_v));
-  ESPALIER_ASSERT(s.query_length == s.kv_length && s.first_query_position == 0 &&
-                      a.lse.rows == s.batch * s.num_q_heads && a.lse.cols == s.query_length &&
-                      a.scratch.size() >= a.lse.size(),
+  ESPALIER_ASSERT((s.block_length > 0 || s.query_length == s.kv_length) &&
+                      s.first_query_position == 0 && a.lse.rows == s.batch * s.num_q_heads &&
+                      a.lse.cols == s.query_length && a.scratch.size() >= a.lse.size(),
                   "{} queries from {}, {} keys, lse {}, scratch {}", s.query_length,
                   s.first_query_position, s.kv_length, describe(a.lse), describe(a.scratch));
   if (s.head_dim == 128 && a.scratch.size() >= ordered_scratch(s).num_elements)
@@ -380,10 +411,12 @@ void attention_backward_wgmma(const Queue& queue, const AttentionBackward& a) {
   const Backward arguments{.own = {},
                            .passing = {},
                            .results = {},
+                           .sums = {},
                            .rows = query_rows(a),
                            .order = {},
                            .num_kv_heads = narrow<int>(s.num_kv_heads),
                            .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
+                           .kv_length = narrow<int>(s.kv_length),
                            .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   if (s.head_dim == 64)
     launch_backward<64>(queue, a, arguments);

@@ -15,7 +15,6 @@
 #include "kernels/cuda/attention_gradients.hpp"
 #include "kernels/cuda/attention_providers.hpp"
 #include "kernels/cuda/block_order.hpp"
-#include "kernels/cuda/documents.hpp"
 #include "kernels/cuda/tiling.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -42,12 +41,13 @@ constexpr int kAllConsumers = 1 + kConsumers;
 /// Maps of what a block owns, keys and values; what passes by, queries and d_o; dK, dV and dQ.
 struct Gradients {
   TensorMap own[2], passing[2], results[3];
+  Heads<float> d_k, d_v;  ///< instead of their maps where there are blocks of queries
   QueryRows rows;
   float* sums;          ///< (B * A_loc, tiles of queries, kPartElements), as threads hold them
   std::int32_t* added;  ///< (B * A_loc, tiles of queries): how many blocks have added to a tile
   std::int32_t* begun;  ///< how many blocks have begun
   BlockOrder order;
-  int num_kv_heads, group, num_query_tiles;
+  int num_kv_heads, group, num_query_tiles, kv_length;
   float scale;
 
   ESPALIER_DEVICE std::int64_t tile_of_head(int b, int head, int tile) const {
@@ -191,25 +191,25 @@ struct Place {
   int key_tile, kv_head, b;
 
   ESPALIER_DEVICE int first_key() const { return key_tile * kOwnRows; }
-  ESPALIER_DEVICE int first_tile() const { return first_key() / kPassingQueries; }
 };
 ESPALIER_DEVICE Place place_of(const Gradients& a, int begun) {
   const auto [head, tile] = a.order.place(begun);
   return {tile, head % a.num_kv_heads, head / a.num_kv_heads};
 }
-/// Behind the last tile of queries that see any of them.
-ESPALIER_DEVICE int end_tile_of(const Gradients& a, const Place& place) {
-  const int end = end_of_queries(a.rows.document_start, place.b, a.rows.length, place.first_key(),
-                                 place.first_key() + kOwnRows);
-  return (end + kPassingQueries - 1) / kPassingQueries;
+/// The tiles of queries that see any of them, the same numbers in all lanes of a warp.
+template <bool kBlocks>
+ESPALIER_DEVICE QueryTiles queries_of(const Gradients& a, const Place& place) {
+  const QueryTiles tiles = tiles_of_queries<kBlocks>(a.rows, place.b, place.first_key());
+  // Without blocks the compiler knows it from the keys.
+  return {kBlocks ? same_in_warp(tiles.first) : tiles.first, same_in_warp(tiles.end)};
 }
 /// visit(iteration, head, tile of queries). Returns the number of iterations.
 template <class Visit>
-ESPALIER_DEVICE int for_each_iteration(const Gradients& a, const Place& place, int end_tile,
-                                       const Visit& visit) {
+ESPALIER_DEVICE int for_each_iteration(const Gradients& a, const Place& place,
+                                       const QueryTiles& queries, const Visit& visit) {
   int iteration = 0;
 #pragma unroll 1
-  for (int tile = end_tile - 1; tile >= place.first_tile(); --tile)
+  for (int tile = queries.end - 1; tile >= queries.first; --tile)
 #pragma unroll 1
     for (int i = 0; i < a.group; ++i, ++iteration)
       visit(iteration, place.kv_head * a.group + i, tile);
@@ -217,10 +217,13 @@ ESPALIER_DEVICE int for_each_iteration(const Gradients& a, const Place& place, i
 }
 
 /// By a warp, an iteration after the other: what is known of the queries.
-ESPALIER_DEVICE void load_rows(const Gradients& a, const Place& place, int end_tile,
+template <bool kBlocks>
+ESPALIER_DEVICE void load_rows(const Gradients& a, const Place& place, const QueryTiles& queries,
                                const Tiles& tiles) {
-  for_each_iteration(a, place, end_tile, [&](int iteration, int head, int tile) {
+  for_each_iteration(a, place, queries, [&](int iteration, int head, int tile) {
+    const int offset = kBlocks ? a.rows.positions.offset(place.b, tile * kPassingQueries) : 0;
     tiles.passing[0].producer_acquire(iteration);
+    if (kBlocks && lane() == 0) tiles.rows.offset.set(Passing::stage(iteration), offset);
 #pragma unroll 1
     for (int i = lane(); i < kPassingQueries; i += kWarpSize)
       tiles.rows.set(tiles.row(iteration) + i,
@@ -232,9 +235,9 @@ ESPALIER_DEVICE void load_rows(const Gradients& a, const Place& place, int end_t
 
 /// By one thread of each sending warp: every other tile of dQ is added to what the blocks with
 /// earlier keys have added, when they have.
-ESPALIER_DEVICE void send_parts(const Gradients& a, const Place& place, int end_tile,
+ESPALIER_DEVICE void send_parts(const Gradients& a, const Place& place, const QueryTiles& queries,
                                 const Tiles& tiles, int sender) {
-  for_each_iteration(a, place, end_tile, [&](int iteration, int head, int tile) {
+  for_each_iteration(a, place, queries, [&](int iteration, int head, int tile) {
     if (iteration % kParts != sender) return;
     const std::int64_t at = a.tile_of_head(place.b, head, tile);
     // The first query of the tile sees the most of the document starts.
@@ -255,8 +258,9 @@ ESPALIER_DEVICE void send_parts(const Gradients& a, const Place& place, int end_
 
 /// dK and dV of a warpgroup's 64 keys, over all heads of the group and all queries that see any of
 /// the block's, and 64 columns of the block's part of dQ. Scores are taken transposed.
-ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own, int end_tile,
-                                     const Tiles& tiles) {
+template <bool kBlocks>
+ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own,
+                                     const QueryTiles& query_tiles, const Tiles& tiles) {
   constexpr int kCount = kPassingQueries / 2;
   const int group_first = warpgroup() * kGroupRows;
   const int first_key = own.first_key() + group_first;
@@ -266,7 +270,7 @@ ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own, int e
   set_zero(d_v);
   tiles.own_come.wait(0);
   const int num_iterations =
-      for_each_iteration(a, own, end_tile, [&](int iteration, int, int tile) {
+      for_each_iteration(a, own, query_tiles, [&](int iteration, int, int tile) {
         const auto queries = tiles.passing[0].tile(iteration);
         const auto d_outs = tiles.passing[1].tile(iteration);
         const Scores scores = tiles.scores(iteration);
@@ -279,7 +283,7 @@ ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own, int e
 
         read_columns(lse, tiles.rows.lse, first_row);
         wait_for_products<1>(p);
-        hide_unseen(p, a.rows, tiles.rows, first_row, first_key, tile * kPassingQueries);
+        hide_unseen<kBlocks>(p, a.rows, tiles.rows, first_row, first_key, tile * kPassingQueries);
 #pragma unroll
         for (int i = 0; i < kCount; ++i) p[i] = fast_exp2(fmaf(p[i], scale, -lse[column(i)]));
         pack<kPassingQueries>(left_p, p);
@@ -319,20 +323,35 @@ ESPALIER_DEVICE int sum_over_queries(const Gradients& a, const Place& own, int e
   group_barrier(kAllConsumers, kConsumers * kWarpgroupThreads);
   // Computed again rather than kept: no register is free in the loop.
   const Place place = place_of(a, tiles.begun.get(0));
-  store_rows(tiles.own[0], group_first, d_k, {a.scale, a.scale}, a.results[0], place.kv_head,
-             place.first_key(), place.b);
-  store_rows(tiles.own[1], group_first, d_v, {1.0f, 1.0f}, a.results[1], place.kv_head,
-             place.first_key(), place.b);
+  if constexpr (kBlocks) {
+    const int first_row = place.first_key() + group_first;
+    store_sums<kHeadDim>(a.d_k.at(place.b, a.kv_length, place.kv_head, kHeadDim), a.d_k.stride,
+                         first_row, d_k, a.scale);
+    store_sums<kHeadDim>(a.d_v.at(place.b, a.kv_length, place.kv_head, kHeadDim), a.d_v.stride,
+                         first_row, d_v, 1.0f);
+  } else {
+    store_rows(tiles.own[0], group_first, d_k, {a.scale, a.scale}, a.results[0], place.kv_head,
+               place.first_key(), place.b);
+    store_rows(tiles.own[1], group_first, d_v, {1.0f, 1.0f}, a.results[1], place.kv_head,
+               place.first_key(), place.b);
+  }
   return num_iterations;
 }
 
 /// dQ of the queries beside the block's keys, which no later key is seen by: rounded, when the last
-/// tiles of the block have been added. A warpgroup has 64 queries of each head.
+/// tiles of the block have been added. A warpgroup has 64 queries of each head. Where there are
+/// blocks of queries, another rank may have those.
+template <bool kBlocks>
 ESPALIER_DEVICE void round_sums(const Gradients& a, int num_iterations, const Tiles& tiles) {
   tiles.parts.producer_tail(num_iterations);
   const Place place = place_of(a, tiles.begun.get(0));
-  const int query_tile = place.first_tile() + warpgroup();
-  if (query_tile * kPassingQueries < a.rows.length)
+  const int first_query =
+      kBlocks ? a.rows.positions.first_query_from(place.b, place.first_key()) : place.first_key();
+  const int query_tile = first_query / kPassingQueries + warpgroup();
+  const bool here = query_tile * kPassingQueries < a.rows.length &&
+                    (!kBlocks || first_query + a.rows.positions.offset(place.b, first_query) ==
+                                     place.first_key());
+  if (here)
 #pragma unroll 1
     for (int head = place.kv_head * a.group; head < (place.kv_head + 1) * a.group; ++head) {
       float d_q[kHeadDim / 2];
@@ -344,28 +363,30 @@ ESPALIER_DEVICE void round_sums(const Gradients& a, int num_iterations, const Ti
   finish_stores();
 }
 
+template <bool kBlocks>
 ESPALIER_ONE_BLOCK_KERNEL(kWarpgroupBlock)
 gradients(ESPALIER_GRID_CONSTANT const Gradients a) {
   if constexpr (kHasWarpgroupProducts) {
     const Tiles tiles;
-    if (thread_index() == 0)
-      prefetch_maps(a.own[0], a.own[1], a.passing[0], a.passing[1], a.results[0], a.results[1],
-                    a.results[2]);
+    if (thread_index() == 0) {
+      prefetch_maps(a.own[0], a.own[1], a.passing[0], a.passing[1], a.results[2]);
+      if constexpr (!kBlocks) prefetch_maps(a.results[0], a.results[1]);
+    }
     const Place place = place_of(a, tiles.begin(a));
-    const int end_tile = same_in_warp(end_tile_of(a, place));
+    const QueryTiles queries = queries_of<kBlocks>(a, place);
     if (warpgroup() < kConsumers) {
       raise_registers<kConsumerRegisters>();
-      round_sums(a, sum_over_queries(a, place, end_tile, tiles), tiles);
+      round_sums<kBlocks>(a, sum_over_queries<kBlocks>(a, place, queries, tiles), tiles);
       return;
     }
     lower_registers<kProducerRegisters>();
-    if (warp() == kRowWarp) return load_rows(a, place, end_tile, tiles);
+    if (warp() == kRowWarp) return load_rows<kBlocks>(a, place, queries, tiles);
     if (lane() != 0) return;
-    if (warp() >= kFirstSender) return send_parts(a, place, end_tile, tiles, warp() - kFirstSender);
+    if (warp() >= kFirstSender) return send_parts(a, place, queries, tiles, warp() - kFirstSender);
     tiles.own_come.arrive_expecting(2 * Own::kBytes);
     tiles.own[0].load(a.own[0], place.kv_head, place.first_key(), place.b, tiles.own_come);
     tiles.own[1].load(a.own[1], place.kv_head, place.first_key(), place.b, tiles.own_come);
-    for_each_iteration(a, place, end_tile, [&](int iteration, int head, int tile) {
+    for_each_iteration(a, place, queries, [&](int iteration, int head, int tile) {
       tiles.passing[0].load(iteration, a.passing[0], head, tile * kPassingQueries, place.b);
       tiles.passing[1].load(iteration, a.passing[1], head, tile * kPassingQueries, place.b);
     });
@@ -393,25 +414,30 @@ void attention_backward_ordered(const Queue& queue, const AttentionBackward& a) 
     return map_of_heads(view, s.batch, s.num_kv_heads, s.head_dim, box_rows);
   };
   const int heads = narrow<int>(s.batch * s.num_kv_heads);
+  const bool blocks = s.block_length > 0;
   const Gradients arguments{
       .own = {map_kv(a.k, kOwnRows), map_kv(a.v, kOwnRows)},
       .passing = {map_q(a.q), map_q(a.d_o)},
-      .results = {map_kv(a.d_k, kGroupRows), map_kv(a.d_v, kGroupRows), map_q(a.d_q)},
+      .results = {blocks ? TensorMap{} : map_kv(a.d_k, kGroupRows),
+                  blocks ? TensorMap{} : map_kv(a.d_v, kGroupRows), map_q(a.d_q)},
+      .d_k = blocks ? heads_of<float>(a.d_k) : Heads<float>{},
+      .d_v = blocks ? heads_of<float>(a.d_v) : Heads<float>{},
       .rows = query_rows(a),
       .sums = floats + scratch.sums,
       .added = counts + 1,
       .begun = counts,
       .order = {.num_heads = heads,
-                .num_tiles = narrow<int>(div_ceil(s.query_length, std::int64_t{kOwnRows})),
+                .num_tiles = narrow<int>(div_ceil(s.kv_length, std::int64_t{kOwnRows})),
                 .section = std::min(kHeadsAtOnce, heads)},
       .num_kv_heads = narrow<int>(s.num_kv_heads),
       .group = narrow<int>(div_exact(s.num_q_heads, s.num_kv_heads)),
       .num_query_tiles = narrow<int>(query_tiles),
+      .kv_length = narrow<int>(s.kv_length),
       .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim))};
   attention_delta(queue, a);
   set_zero(queue, device::view_of(floats + scratch.counts, 1, 1 + head_tiles));
-  launch(gradients, {arguments.order.num_blocks(), kWarpgroupBlock, Tiles::kBytes}, queue,
-         arguments);
+  launch(blocks ? gradients<true> : gradients<false>,
+         {arguments.order.num_blocks(), kWarpgroupBlock, Tiles::kBytes}, queue, arguments);
 }
 
 }  // namespace espalier::kernels::ESPALIER_GPU

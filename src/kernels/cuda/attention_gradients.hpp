@@ -5,6 +5,9 @@
 
 #include "base/integers.hpp"
 #include "kernels/cuda/attention_warpgroups.hpp"
+#include "kernels/cuda/heads.hpp"
+#include "kernels/cuda/pack.hpp"
+#include "kernels/cuda/query_positions.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
 
@@ -17,6 +20,7 @@ struct QueryRows {
   std::int64_t lse_stride;
   const float* delta;                  ///< (B * A_loc, S)
   const std::int32_t* document_start;  ///< nullptr: a query sees all keys before it
+  QueryPositions positions;
   int num_q_heads, length;
 };
 inline QueryRows query_rows(const AttentionBackward& a) {
@@ -25,6 +29,7 @@ inline QueryRows query_rows(const AttentionBackward& a) {
           .delta = a.scratch.as<float>(),
           .document_start =
               a.document_start.data != nullptr ? a.document_start.as<std::int32_t>() : nullptr,
+          .positions = query_positions(a),
           .num_q_heads = narrow<int>(a.shape.num_q_heads),
           .length = narrow<int>(a.shape.query_length)};
 }
@@ -48,21 +53,36 @@ ESPALIER_DEVICE Query query_of(const QueryRows& a, int b, int h, int query) {
           read_element(a.delta + head * a.length + query)};
 }
 
+/// Tiles of kPassingQueries, from `first` to before `end`, of the queries that see any of kOwnRows
+/// keys from first_key on. Without blocks of queries there always are some. By all lanes of a warp.
+struct QueryTiles {
+  int first, end;
+};
+template <bool kBlocks>
+ESPALIER_DEVICE QueryTiles tiles_of_queries(const QueryRows& a, int b, int first_key) {
+  const int first = kBlocks ? a.positions.first_query_from(b, first_key) : first_key;
+  const int end = end_of_queries(a.document_start, b, a.length, first, first_key + kOwnRows);
+  return {first / kPassingQueries, (end + kPassingQueries - 1) / kPassingQueries};
+}
+
 /// In shared memory, what is known of the queries that pass by a block's keys: who multiplies then
 /// has it by column without shuffles.
 template <int kStages>
 struct PassingRows {
   static constexpr int kCount = kStages * kPassingQueries;
-  static constexpr std::int64_t kBytes =
-      2 * shared_bytes<float>(kCount) + shared_bytes<std::int32_t>(kCount);
+  static constexpr std::int64_t kBytes = 2 * shared_bytes<float>(kCount) +
+                                         shared_bytes<std::int32_t>(kCount) +
+                                         shared_bytes<std::int32_t>(kStages);
 
   SharedArray<float> lse, delta;
   SharedArray<std::int32_t> document_start;
+  SharedArray<std::int32_t> offset;  ///< with blocks of queries alone: a tile's, by stage
 
   ESPALIER_DEVICE explicit PassingRows(SharedAllocator& shared)
       : lse(shared.take<float>(kCount)),
         delta(shared.take<float>(kCount)),
-        document_start(shared.take<std::int32_t>(kCount)) {}
+        document_start(shared.take<std::int32_t>(kCount)),
+        offset(shared.take<std::int32_t>(kStages)) {}
   ESPALIER_DEVICE void set(int at, const Query& query) const {
     lse.set(at, query.lse);
     delta.set(at, query.delta);
@@ -88,14 +108,16 @@ ESPALIER_DEVICE constexpr int column(int i) {
 
 /// Hides scores (keys, queries) of 64 keys and the queries that pass; what is known of these begins
 /// at `first_row`.
-template <int kStages>
+template <bool kBlocks, int kStages>
 ESPALIER_DEVICE void hide_unseen(float (&scores)[kPassingQueries / 2], const QueryRows& a,
                                  const PassingRows<kStages>& rows, int first_row, int first_key,
                                  int first_query) {
   // The last query sees the fewest of the document starts.
   const int last_query =
       first_query + kPassingQueries < a.length ? kPassingQueries - 1 : a.length - 1 - first_query;
-  if (first_query + 1 < first_key + kGroupRows ||
+  const int first_position =
+      kBlocks ? first_query + rows.offset.get(first_row / kPassingQueries) : first_query;
+  if (first_position + 1 < first_key + kGroupRows ||
       (a.document_start != nullptr &&
        rows.document_start.get(first_row + last_query) > first_key)) {
 #pragma unroll
@@ -103,9 +125,20 @@ ESPALIER_DEVICE void hide_unseen(float (&scores)[kPassingQueries / 2], const Que
       const int key = first_key + group_row(i);
       const int first_seen =
           a.document_start != nullptr ? rows.document_start.get(first_row + group_col(i)) : 0;
-      if (key > first_query + group_col(i) || key < first_seen) scores[i] = kHidden;
+      if (key > first_position + group_col(i) || key < first_seen) scores[i] = kHidden;
     }
   }
+}
+
+/// A warpgroup writes the sums of its 64 rows, times factor, as they are: four lanes fill 32 bytes
+/// of a row.
+template <int kHeadDim>
+ESPALIER_DEVICE void store_sums(float* matrix, std::int64_t stride, int first_row,
+                                const float (&sums)[kHeadDim / 2], float factor) {
+#pragma unroll
+  for (int i = 0; i < kHeadDim / 2; i += 2)
+    store(matrix + (first_row + group_row(i)) * stride + group_col(i),
+          Pack<2>{{sums[i] * factor, sums[i + 1] * factor}});
 }
 
 /// Begins two groups of products of 64 of the block's own rows by the tiles that pass in this

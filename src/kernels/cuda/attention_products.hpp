@@ -3,6 +3,7 @@
 // of the first as left operand against a tile (sums of values). Fragments as in mma.m16n8k16: of
 // each 16 x 8 results a lane holds rows g and g + 8, columns 2t and 2t + 1 (g = lane / 4,
 // t = lane % 4), in the order (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
+#include "kernels/cuda/pack.hpp"
 #include "kernels/cuda/shared_tile.hpp"
 
 namespace espalier::kernels::ESPALIER_GPU {
@@ -84,6 +85,21 @@ ESPALIER_DEVICE void store_rows(bf16* matrix, std::int64_t stride, int first, in
     if (first + row < num_rows)
       write_words(matrix + (first + row) * stride + at % kChunks * 8,
                   tile.chunk(place + row, at % kChunks));
+  }
+}
+
+/// Writes the warp's rows, times factor, as they are: four lanes fill 32 bytes of a row.
+template <int kHeadDim>
+ESPALIER_DEVICE void store_sums(float* matrix, std::int64_t stride, int first, int num_rows,
+                                const WarpMatrix<kHeadDim>& values, float factor) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = first + fragment_row(2 * r);
+    if (row >= num_rows) continue;
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; ++n)
+      store(matrix + row * stride + n * 8 + fragment_col(0),
+            Pack<2>{{values.at[n][2 * r] * factor, values.at[n][2 * r + 1] * factor}});
   }
 }
 

@@ -19,6 +19,10 @@ void batch_inputs(device::Context&, const BatchInputs& a) {
         a.document_positions.exists() ? a.document_positions.as<std::int32_t>(b) : nullptr;
     const auto* starts =
         a.block_length > 0 ? a.block_starts.as<std::int32_t>() + b * a.block_starts.cols : nullptr;
+    for (std::int64_t j = 0; starts != nullptr && j < a.block_starts.cols; ++j)
+      ESPALIER_ASSERT(starts[j] >= 0 && starts[j] + a.block_length < a.samples.cols,
+                      "block {} of sample {} begins at {} of {} tokens", j, b, starts[j],
+                      a.samples.cols - 1);
     for (std::int64_t i = 0; i < length; ++i) {
       const std::int64_t t = b * length + i;
       const std::int64_t s =

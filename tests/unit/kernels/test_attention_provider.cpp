@@ -87,6 +87,11 @@ TEST_CASE("cudnn says what it cannot do, and automatic does without it there", "
   bad.documents = true;
   says(bad, "data.document_mask = false");
   bad = good;
+  bad.shape.query_length = 128;
+  bad.shape.kv_length = 256;
+  bad.shape.block_length = 128;
+  says(bad, "whole sequences: parallel.context = 1");
+  bad = good;
   bad.shape.query_length = 1;
   bad.shape.first_query_position = 7;
   says(bad, "not 1 and 8");
@@ -179,6 +184,40 @@ TEST_CASE("the choice is described with what the better providers need", "[atten
         "forward by mma, backward by mma; cudnn needs whole sequences: data.document_mask = false");
   CHECK(describe_choice(AttentionProvider::reference, usual) ==
         "forward by reference, backward by reference");
+}
+
+TEST_CASE("blocks of queries are for all providers but cudnn, and lie in whole tiles",
+          "[attention][blocks]") {
+  AttentionRequest blocks = request(128, DType::bf16);
+  blocks.shape.query_length = 256;
+  blocks.shape.kv_length = 1024;
+  blocks.shape.block_length = kGpuBlockLength;
+  const auto described = [&](int compute_capability) {
+    AttentionRequest here = blocks;
+    here.compute_capability = compute_capability;
+    return describe_choice(AttentionProvider::automatic, here);
+  };
+  CHECK(described(80) == "forward by mma, backward by mma");
+  CHECK(described(90) == "forward by wgmma, backward by wgmma");
+  CHECK(described(100) ==
+        "forward by mma, backward by mma; cudnn needs whole sequences: parallel.context = 1");
+  for (const auto provider :
+       {AttentionProvider::reference, AttentionProvider::mma, AttentionProvider::wgmma}) {
+    AttentionRequest bad = blocks;
+    CHECK(refusal(provider, bad) == "");
+    bad.shape.block_length = 2 * kGpuBlockLength;
+    CHECK(refusal(provider, bad) == "");
+    bad.shape.block_length = 64;
+    CHECK_THAT(refusal(provider, bad),
+               Catch::Contains("blocks of a multiple of 128 queries, not of 64"));
+  }
+  // The sums of dQ are of this rank's queries alone.
+  AttentionShape whole = blocks.shape;
+  whole.query_length = whole.kv_length;
+  blocks.compute_capability = 90;
+  CHECK(backward_scratch_elements(AttentionProvider::wgmma, blocks) >=
+        ordered_scratch(blocks.shape).num_elements);
+  CHECK(ordered_scratch(blocks.shape).num_elements < ordered_scratch(whole).num_elements / 3);
 }
 
 }  // namespace espalier::kernels

@@ -101,7 +101,9 @@ void add_router_cases(std::vector<Case>& cases);
 void add_swiglu_cases(std::vector<Case>& cases);
 void add_cross_entropy_cases(std::vector<Case>& cases);
 void add_attention_cases(std::vector<Case>& cases);
+void add_attention_blocks_cases(std::vector<Case>& cases);
 void add_attention_wgmma_cases(std::vector<Case>& cases);
+void add_attention_wgmma_blocks_cases(std::vector<Case>& cases);
 void add_adamw_cases(std::vector<Case>& cases);
 std::vector<Case> all_cases();
 

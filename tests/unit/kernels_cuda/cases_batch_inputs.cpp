@@ -18,6 +18,7 @@ struct Example {
   const char* name;
   std::int64_t batch, length, num_counted;
   bool documents, mask, predict_across;
+  std::int64_t block_length = 0;  ///< with it, of two ranks one has every other block
 };
 
 Verdict batch_inputs_case(const Example& e) {
@@ -35,7 +36,15 @@ Verdict batch_inputs_case(const Example& e) {
   const auto in_rows = [&](device::View view) -> device::ConstView {
     return {view.data, view.dtype, e.batch, e.length + 1, e.length + 1};
   };
-  Gathered want(e.batch * e.length), got(e.batch * e.length);
+  std::vector<std::int32_t> mine;
+  for (std::int64_t b = 0; b < e.batch && e.block_length > 0; ++b)
+    for (std::int64_t start = b % 2 * e.block_length; start < e.length; start += 2 * e.block_length)
+      mine.push_back(static_cast<std::int32_t>(start));
+  const auto num_blocks = static_cast<std::int64_t>(mine.size());
+  Ids<std::int32_t> starts(mine);
+  const std::int64_t num_tokens =
+      e.block_length > 0 ? num_blocks * e.block_length : e.batch * e.length;
+  Gathered want(num_tokens), got(num_tokens);
   const auto call = [&](Gathered& to) {
     return kernels::BatchInputs{
         .samples = in_rows(samples.view()),
@@ -45,12 +54,17 @@ Verdict batch_inputs_case(const Example& e) {
         .tokens = to.tokens.view(),
         .targets = to.targets.view(),
         .position_ids = to.position_ids.view(),
-        .document_start = e.mask ? to.document_start.view() : device::View{}};
+        .document_start = e.mask ? to.document_start.view() : device::View{},
+        .block_starts = e.block_length > 0
+                            ? device::ConstView{starts.view().data, DType::i32, e.batch,
+                                                num_blocks / e.batch, num_blocks / e.batch}
+                            : device::ConstView{},
+        .block_length = e.block_length};
   };
   kernels::batch_inputs(context, call(want));
   kernels::ESPALIER_GPU::batch_inputs(queue, call(got));
   Verdict verdict;
-  for (std::int64_t t = 0; t < e.batch * e.length; ++t) {
+  for (std::int64_t t = 0; t < num_tokens; ++t) {
     verdict.expect("tokens", got.tokens[t] == want.tokens[t]);
     verdict.expect("targets", got.targets[t] == want.targets[t]);
     verdict.expect("positions", got.position_ids[t] == want.position_ids[t]);
@@ -67,7 +81,9 @@ void add_batch_inputs_cases(std::vector<Case>& cases) {
                            Example{"none counts", 2, 5, 0, false, false, true},
                            Example{"mask", 5, 256, 5, true, true, true},
                            Example{"inside documents alone", 4, 257, 3, true, false, false},
-                           Example{"mask, inside documents alone", 2, 600, 2, true, true, false}})
+                           Example{"mask, inside documents alone", 2, 600, 2, true, true, false},
+                           Example{"blocks", 2, 512, 1, false, false, true, 128},
+                           Example{"blocks, mask", 3, 768, 3, true, true, false, 128}})
     cases.push_back(
         {fmt::format("batch inputs, {}", e.name), [e] { return batch_inputs_case(e); }});
 }

@@ -546,6 +546,66 @@ TEST_CASE("memory traffic: grouped products", "[access][table]") {
   }
 }
 
+TEST_CASE("attention over blocks of queries asks for no tile that nobody sees", "[access]") {
+  const AlignedMatrices aligned;
+  constexpr std::int64_t kLength = 512, kBlock = kernels::kGpuBlockLength, kLocal = kLength / 2;
+  Attention whole(kLength), part(kLocal);
+  Matrix<float> d_k(kLength, kHeadDim), d_v(kLength, kHeadDim);
+  part.shape.kv_length = kLength;
+  part.shape.block_length = kBlock;
+  TestQueue queue;
+  const auto bytes = [&](auto run, const auto& arguments) {
+    access_counts() = {};
+    settings().count_accesses = true;
+    run(queue, arguments);
+    settings().count_accesses = false;
+    return static_cast<double>(access_counts().device().bytes);
+  };
+  // Of head and tail: two ranks together.
+  const auto bytes_of_ranks = [&](auto run, auto call) {
+    double sum = 0.0;
+    for (const std::vector<std::int32_t>& starts :
+         {std::vector<std::int32_t>{0, 3 * kBlock},
+          std::vector<std::int32_t>{kBlock, 2 * kBlock}}) {
+      Ids<std::int32_t> block_starts(starts);
+      call.block_starts = block_starts.view();
+      sum += bytes(run, call);
+    }
+    return sum;
+  };
+  auto forward = part.forward();
+  forward.k = whole.k.view();
+  forward.v = whole.v.view();
+  for (const auto provider : {emulated::attention_forward_mma, emulated::attention_forward_wgmma,
+                              emulated::attention_forward_reference})
+    CHECK_THAT(bytes_of_ranks(provider, forward),
+               Catch::WithinRel(bytes(provider, whole.forward()), 0.01));
+  auto backward = part.backward();
+  backward.k = whole.k.view();
+  backward.v = whole.v.view();
+  backward.d_k = d_k.view();
+  backward.d_v = d_v.view();
+  // Both read all keys and values, and write their gradients in fp32. Where a block of queries
+  // begins is asked for by every thread that needs it, counted one by one.
+  constexpr double kMatrix = kLength * kHeadDim * 2;
+  constexpr double kMore = 2 * kMatrix + (2 * 2 - 1) * 2 * kMatrix;
+  Matrix<float> five(1, kernels::ordered_scratch(part.shape).num_elements);
+  Matrix<float> five_of_whole(1, kernels::ordered_scratch(whole.shape).num_elements);
+  Matrix<float> seven(1, Attention::kQ * kLength);
+  const auto check_gradients = [&](auto provider, const device::View& scratch,
+                                   const device::View& scratch_of_whole) {
+    auto of_whole = whole.backward();
+    of_whole.scratch = scratch_of_whole;
+    backward.scratch = scratch;
+    CHECK_THAT(bytes_of_ranks(provider, backward),
+               Catch::WithinRel(bytes(provider, of_whole) + kMore, 0.04));
+  };
+  check_gradients(emulated::attention_backward_mma, seven.view(), seven.view());
+  check_gradients(emulated::attention_backward_wgmma, seven.view(), seven.view());
+  check_gradients(emulated::attention_backward_wgmma, five.view(), five_of_whole.view());
+  check_gradients(emulated::attention_backward_reference, seven.view(), seven.view());
+}
+
 TEST_CASE("attention inside documents asks for no tile that nobody sees", "[access]") {
   const AlignedMatrices aligned;
   constexpr std::int64_t kLength = 512, kDocument = 128;

@@ -18,6 +18,7 @@ using emulation::waits_reached;
 std::vector<Case> cases_with_warpgroups() {
   std::vector<Case> cases;
   add_attention_wgmma_cases(cases);
+  add_attention_wgmma_blocks_cases(cases);
   return cases;
 }
 

@@ -4,14 +4,27 @@ namespace espalier::testing {
 namespace {
 
 using Add = void (*)(std::vector<Case>&);
-constexpr Add kAll[] = {
-    add_elementwise_cases,   add_embedding_cases,       add_bias_cases,
-    add_gelu_cases,          add_layernorm_cases,       add_norm_cases,
-    add_positions_cases,     add_qk_norm_rope_cases,    add_swiglu_cases,
-    add_cross_entropy_cases, add_attention_cases,       add_attention_wgmma_cases,
-    add_adamw_cases,         add_batch_inputs_cases,    add_expert_dispatch_cases,
-    add_expert_swiglu_cases, add_grouped_product_cases, add_router_cases,
-    add_grouped_wgmma_cases};
+constexpr Add kAll[] = {add_elementwise_cases,
+                        add_embedding_cases,
+                        add_bias_cases,
+                        add_gelu_cases,
+                        add_layernorm_cases,
+                        add_norm_cases,
+                        add_positions_cases,
+                        add_qk_norm_rope_cases,
+                        add_swiglu_cases,
+                        add_cross_entropy_cases,
+                        add_attention_cases,
+                        add_attention_blocks_cases,
+                        add_attention_wgmma_cases,
+                        add_attention_wgmma_blocks_cases,
+                        add_adamw_cases,
+                        add_batch_inputs_cases,
+                        add_expert_dispatch_cases,
+                        add_expert_swiglu_cases,
+                        add_grouped_product_cases,
+                        add_router_cases,
+                        add_grouped_wgmma_cases};
 
 /// The operators agree with the host's, to the bit in any order of threads.
 void check(Add add) {
@@ -77,6 +90,12 @@ TEST_CASE("CUDA attention as the host", "[operators]") {
 }
 TEST_CASE("CUDA attention by wgmma as the host", "[operators]") {
   check(add_attention_wgmma_cases);
+}
+TEST_CASE("CUDA attention of blocks of queries as the host", "[operators]") {
+  check(add_attention_blocks_cases);
+}
+TEST_CASE("CUDA attention of blocks of queries by wgmma as the host", "[operators]") {
+  check(add_attention_wgmma_blocks_cases);
 }
 TEST_CASE("CUDA AdamW as the host", "[operators]") {
   check(add_adamw_cases);
