@@ -45,6 +45,7 @@ std::vector<report::Column> estimate_columns() {
                                          {"device_hours", "device-hours"}};
   for (const plan::StepPart& part : plan::step_parts({})) columns.push_back({part.key, part.name});
   columns.push_back({"tensor_hidden", "tensor communication, hidden"});
+  columns.push_back({"context_hidden", "context communication, hidden"});
   columns.push_back({"data_hidden", "data communication, hidden"});
   columns.push_back({"checkpoint_interval", "between checkpoints, s"});
   columns.push_back({"checkpoint_seconds", "a checkpoint stalls, s"});
@@ -71,6 +72,7 @@ std::vector<report::Cell> estimate_cells(const plan::Estimate& e) {
     cells.emplace_back(part.seconds, fmt::format("{} ({:.1f} %)", in_digits(part.seconds, 4),
                                                  100.0 * part.seconds / e.step()));
   cells.push_back(seconds_cell(e.time.tensor_hidden));
+  cells.push_back(seconds_cell(e.time.context_hidden));
   cells.push_back(seconds_cell(e.time.data_hidden));
   cells.push_back(seconds_cell(e.checkpoint_interval));
   cells.push_back(seconds_cell(e.checkpoint_seconds));
@@ -117,11 +119,15 @@ std::string time_bar(const plan::Estimate& e) {
   for (const plan::StepPart& part : plan::step_parts(e))
     parts.push_back({part.name, part.seconds, in_digits(part.seconds, 4) + " s"});
   std::string text = report::bar(parts);
-  if (e.time.tensor_hidden > 0.0 || e.time.data_hidden > 0.0)
+  const std::string context =
+      e.time.context_hidden > 0.0
+          ? fmt::format(", context communication {} s", in_digits(e.time.context_hidden, 4))
+          : "";
+  if (e.time.tensor_hidden > 0.0 || e.time.data_hidden > 0.0 || !context.empty())
     text += fmt::format(
-        "  hidden beside the computation: tensor communication {} s, data communication "
-        "{} s\n",
-        in_digits(e.time.tensor_hidden, 4), in_digits(e.time.data_hidden, 4));
+        "  hidden beside the computation: tensor communication {} s{}{}data communication {} s\n",
+        in_digits(e.time.tensor_hidden, 4), context, context.empty() ? ", " : ",\n  ",
+        in_digits(e.time.data_hidden, 4));
   return text;
 }
 

@@ -5,17 +5,19 @@
 //              bucket's sum has nothing left beside it
 //   weights    gathered beside the next step's first forward pass, whose first bucket waits
 //   experts    nothing: rows are sent to experts and back before a block goes on
-//   context    nothing: keys and values are gathered before attention, forwards and backwards, and
-//              their gradients summed behind it
+//   context    keys and values of all heads but the first that are gathered at a time, and the sums
+//              of the gradients of all but the last, beside attention as far as it lasts
 //   tensor     nothing; with parallel.overlap_tensor all but one of n parts of a message, beside
 //              the products, as far as those last (parallel/boundary.hpp)
 //
 // A collective that runs beside the computation takes multiprocessors from it: of a hidden second
 // communication_multiprocessors / multiprocessors are exposed.
 #include <algorithm>
+#include <numeric>
 
 #include "config/experts.hpp"
-#include "model/architecture.hpp"
+#include "config/grid.hpp"
+#include "model/activations.hpp"
 #include "plan/time/attention_pairs.hpp"
 #include "plan/time/collective_time.hpp"
 #include "plan/time/counted_step.hpp"
@@ -56,6 +58,21 @@ double forward_share(const std::string& recompute) {
   return 1.0 / (3.0 + again);
 }
 
+double key_parts(const config::Parameters& p) {
+  if (p.parallel.context == 1) return 1.0;
+  const auto sizes =
+      model::LocalSizes::of(model::Architecture::from(p.model), config::process_grid(p, 0));
+  model::ActivationShape shape{};
+  shape.micro_batch_size = p.training.micro_batch_size;
+  shape.sequence_length = p.training.sequence_length;
+  shape.context_size = static_cast<int>(p.parallel.context);
+  shape.training = shape.on_gpu = true;
+  const std::int64_t asked = p.parallel.context_kv_heads;
+  const std::int64_t heads =
+      asked > 0 ? asked : model::usual_kv_heads(sizes, shape, dtype_from_name(p.training.dtype));
+  return static_cast<double>(sizes.num_kv_heads / std::gcd(heads, sizes.num_kv_heads));
+}
+
 StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
                        const config::HardwareParameters& h) {
   const GpuRates rates(h, p.training.dtype);
@@ -83,7 +100,7 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
   const double taken =
       std::min(1.0, static_cast<double>(h.communication_multiprocessors) / rates.multiprocessors());
 
-  double gradients = 0.0, weights = 0.0, tensor = 0.0, tensor_in_parts = 0.0;
+  double gradients = 0.0, weights = 0.0, tensor = 0.0, tensor_in_parts = 0.0, keys = 0.0;
   for (const auto& [group, costs] : counts.collectives) {
     if (group == "pipeline") continue;  // pipeline_time.hpp
     const GroupPlace place = place_of_group(group, p, h);
@@ -101,7 +118,7 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
       else if (group == "tensor")
         tensor += seconds;
       else if (group == "context")
-        time.context_exposed += seconds;
+        keys += seconds;
       else if (group == "expert")
         time.expert_exposed += seconds;
       else if (group == "tied")
@@ -117,6 +134,9 @@ StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,
 
   const Exposure of_tensor =
       exposure(tensor_in_parts, all.products, static_cast<double>(p.parallel.tensor));
+  const Exposure of_keys = exposure(keys, all.attention, key_parts(p));
+  time.context_hidden = of_keys.hidden;
+  time.context_exposed = of_keys.exposed + taken * of_keys.hidden;
   time.tensor_hidden = of_tensor.hidden;
   time.tensor_exposed = tensor + of_tensor.exposed + taken * of_tensor.hidden;
   if (p.parallel.overlap_data) {

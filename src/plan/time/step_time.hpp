@@ -15,8 +15,9 @@ struct StepTime {
   double attention = 0.0;     ///< forward and backward
   double memory_bound = 0.0;  ///< norms, RoPE, activations, loss, optimizer, ...
   double tensor_exposed = 0.0, tensor_hidden = 0.0;  ///< collectives of the tensor group
-  double context_exposed = 0.0;  ///< keys and values of whole sequences, and their gradients
-  double expert_exposed = 0.0;   ///< rows on their way to experts and back
+  /// Keys and values of whole sequences that context ranks gather, and sums of their gradients.
+  double context_exposed = 0.0, context_hidden = 0.0;
+  double expert_exposed = 0.0;                   ///< rows on their way to experts and back
   double data_exposed = 0.0, data_hidden = 0.0;  ///< of gradients and weights
   double bubble = 0.0;                           ///< of a pipeline: waiting for other stages
   double other = 0.0;                            ///< the all-reduce of norm and loss, overheads

@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "model/architecture.hpp"
 #include "plan/flops.hpp"
+#include "plan/memory_plan.hpp"
 #include "plan/time/gpu_rates.hpp"
 #include "plan/time/layout_time.hpp"
 #include "plan/time/overlap.hpp"
@@ -236,7 +237,7 @@ TEST_CASE("the parts of a step add up, and more work takes longer") {
   CHECK(step_seconds(fp32, h) > 5.0 * t.step());
 }
 
-TEST_CASE("a run's keys and values are gathered twice and their gradients summed, all exposed") {
+TEST_CASE("a run's keys and values are gathered twice and their gradients summed") {
   auto h = hundred();
   h.attention_forward_half = 0.0;
   h.link_gbs = 100.0;
@@ -245,7 +246,9 @@ TEST_CASE("a run's keys and values are gathered twice and their gradients summed
   const plan::StepTime one = plan::predict_step(p, h);
   CHECK(one.context_exposed == 0.0);
   p.parallel.context = 4;
+  p.parallel.context_kv_heads = 8;  // all at a time: nothing is beside them
   const plan::StepTime four = plan::predict_step(p, h);
+  CHECK(four.context_hidden == 0.0);
   // 36 blocks and 4 micro-batches; in bf16 forwards and backwards, gradients in fp32, of 8 heads.
   const double keys_and_values = 32768.0 * 2 * 8 * 128;
   CHECK(four.context_exposed ==
@@ -266,6 +269,40 @@ TEST_CASE("a run's keys and values are gathered twice and their gradients summed
   const double near = plan::predict_step(p, h).context_exposed;
   p.parallel.tensor = 2;
   CHECK(plan::predict_step(p, h).context_exposed > 2.0 * near);
+}
+
+TEST_CASE("on a GPU the keys of the next heads travel beside attention, as far as it lasts") {
+  auto h = hundred();
+  h.link_gbs = 100.0;
+  config::Parameters p = qwen3_8b_on(1, 1);
+  p.training.sequence_length = 32768;
+  p.parallel.context = 4;
+  p.parallel.context_kv_heads = 8;
+  const double all = plan::predict_step(p, h).context_exposed;
+  p.parallel.context_kv_heads = 2;
+  const plan::StepTime quarter = plan::predict_step(p, h);
+  CHECK(quarter.context_exposed == Approx(all / 4.0));
+  CHECK(quarter.context_hidden == Approx(0.75 * all));
+  // Half of the multiprocessors are taken from attention meanwhile.
+  h.communication_multiprocessors = 50;
+  CHECK(plan::predict_step(p, h).context_exposed == Approx((0.25 + 0.5 * 0.75) * all));
+  h.communication_multiprocessors = 0;
+  h.link_gbs = 0.1;
+  const plan::StepTime slow = plan::predict_step(p, h);
+  CHECK(slow.context_hidden == Approx(slow.attention));
+  CHECK(slow.context_exposed == Approx(1000.0 * all - slow.attention));
+  // What the default is, the run's own buffers say.
+  p.parallel.context_kv_heads = 0;
+  for (const int tensor : {1, 2}) {
+    p.parallel.tensor = tensor;
+    for (const std::int64_t length : {32768, 1 << 20}) {
+      p.training.sequence_length = length;
+      const auto memory = plan::TrainingMemory::planned(p, {{.tensor = tensor, .context = 4}, 0},
+                                                        device::Backend::cuda, 90);
+      CHECK(plan::key_parts(p) ==
+            8.0 / tensor / static_cast<double>(memory.activations->attention.num_kv_heads));
+    }
+  }
 }
 
 TEST_CASE("keys that pass round beside attention are part of a published layout's time") {
