@@ -117,11 +117,11 @@ class Steps:
         if not self.emulated:
             return [ROOT / f"inputs/bench/gpu-qwen3-{model}.toml"]
         experts = ("model.model_type=qwen3_moe", "model.num_experts=4",
-                   "model.num_experts_per_tok=2", "model.moe_intermediate_size=32",
-                   "training.dtype=bfloat16", "training.sequence_length=8",
-                   "training.loss_chunk_tokens=8")
+                   "model.num_experts_per_tok=2", "model.moe_intermediate_size=32")
         return [ROOT / "inputs/tests/tiny.toml", "bench.warmup_steps=1", "bench.steps=1",
-                "training.global_batch_size=1", *(experts if model == "moe" else ())]
+                "training.dtype=bfloat16", "model.head_dim=64", "training.sequence_length=8",
+                "training.loss_chunk_tokens=8", "training.global_batch_size=1",
+                *(experts if model == "moe" else ())]
 
     def all(self):
         operators, no_operators = self.cases(self.kernels, "[operators]", "CUDA ")
