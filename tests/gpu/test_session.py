@@ -95,7 +95,7 @@ class WholeSession(Scratch):
         # No nvidia-smi, no compute-sanitizer, no ncu.
         tools = self.folder / "tools"
         tools.mkdir()
-        for tool in ("sh", "uname", "ldd", "head", "nproc", "free", "df", "ls", "printenv", "sleep"):
+        for tool in ("sh", "uname", "ldd", "head", "nproc", "free", "df", "ls", "sleep"):
             if shutil.which(tool):
                 (tools / tool).symlink_to(shutil.which(tool))
         done = subprocess.run([sys.executable, "-B", str(HERE / "session.py"),
