@@ -4,8 +4,9 @@
 root=$(cd "$(dirname "$0")" && pwd)
 # Programs and libraries travel compressed (oneDNN alone is 40 MB) and are unpacked by the first
 # start.
-if [ -f "$root/programs.tar.gz" ]; then
-  tar -xzf "$root/programs.tar.gz" -C "$root" --no-same-owner && rm -f "$root/programs.tar.gz"
+if [ -f "$root/programs.tar.xz" ]; then
+  # Python, because not every tar knows this compression.
+  python3 -m tarfile -e "$root/programs.tar.xz" "$root" && rm -f "$root/programs.tar.xz" || exit 74
 fi
 # cuBLAS, NCCL and cuDNN may be there as Python packages only (nvidia-cublas and others, PyTorch's),
 # and so may NVRTC, which cuDNN compiles with: the packages of CUDA 12 have a folder each, those of

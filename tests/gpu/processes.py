@@ -151,6 +151,10 @@ class Runner:
 
     def run_all(self, commands, end_s, each_s, silence_s, at_once):
         """[(command, outcomes)] of those that were reached before `end_s`, in their order."""
+        if at_once > 1:  # each with its share of the processors: threads that wait for others spin
+            share = str(max(1, (os.cpu_count() or 1) // at_once))
+            commands = [dataclasses.replace(c, environment={"OMP_NUM_THREADS": share,
+                                                            **c.environment}) for c in commands]
         with concurrent.futures.ThreadPoolExecutor(max(1, at_once)) as pool:
             futures = [(c, pool.submit(self.run_cases, c, end_s, each_s, silence_s))
                        for c in commands]

@@ -8,20 +8,22 @@
 A step that fails, or takes too long, ends alone; the next one goes on. What is not there (a
 compute-sanitizer, PyTorch) is a step that is skipped, with the reason. OUTPUT is written after
 every step: summary.md (the table that is also printed), summary.json, log.txt (everything that was
-said) and cache/ (the algorithms that cuBLASLt was measured to be fastest with). Status 1 when a
-step failed.
+said), gpu.csv (clocks meanwhile) and cache/ (the algorithms that cuBLASLt was measured to be
+fastest with). Status 1 when a step failed.
 """
 import argparse
 import json
 import os
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from comparisons import comparisons, figures_of  # noqa: E402
-from processes import Runner  # noqa: E402
+from processes import Runner, end  # noqa: E402
 from steps import Steps  # noqa: E402
 
 LEAST_S = 8  # with less time than this no step is begun
@@ -50,6 +52,24 @@ class Session:
                            XDG_CACHE_HOME=str((self.output / "cache").resolve()))
         self.runner = Runner(self.output / "log.txt", environment)
         self.results = []
+        self.clocks = self.watch_clocks()
+
+    def watch_clocks(self):
+        """What the GPU does meanwhile, every two seconds, in gpu.csv: a speed means little without
+        the clock that it was reached with."""
+        what = ("timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,memory.used,"
+                "utilization.gpu,clocks_event_reasons.active")
+        if not shutil.which("nvidia-smi"):
+            return None
+        with open(self.output / "gpu.csv", "w") as file:
+            words = ["nvidia-smi", f"--query-gpu={what}", "--format=csv", "-l", "2"]
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file,
+                                    stderr=subprocess.STDOUT, start_new_session=True)
+
+    def close(self):
+        self.runner.log.close()
+        if self.clocks is not None:
+            end(self.clocks)
 
     def do(self, step):
         start = time.monotonic()
@@ -132,6 +152,7 @@ def main():
             continue
         if re.search(options.only, step.name) and not re.search(options.skip, step.name):
             session.do(step)
+    session.close()
     print("\n" + (session.output / "summary.md").read_text()
           if session.results else "no step has such a name")
     sys.exit(1 if any(r["result"] == "FAILED" for r in session.results) else 0)

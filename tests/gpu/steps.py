@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 RIGHT, FAST, BESIDE, WHOLE = 1, 2, 3, 4  # parts of a session in several calls
 SPEED = r"bench: (tokens_per_second|gemm_share|gemm_peak_gflops) ([\d.]+)"
 PYTORCH_SPEED = r"pytorch: (tokens_per_second|gemm_share|gemm_peak_tflops|batch) ([\d.]+)"
-SYSTEM = """uname -a; ldd --version | head -1; nproc; free -g; df -h /tmp /dev/shm
+SYSTEM = """uname -a; ldd --version | head -1; nproc --all; free -g; df -h /tmp /dev/shm
 ls /sys/class/net; printenv LD_LIBRARY_PATH
 for tool in nvcc ncu nsys compute-sanitizer cuda-gdb mpirun; do command -v $tool; done; true"""
 GPU = ("name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm,clocks.mem,"
@@ -117,11 +117,11 @@ class Steps:
         if not self.emulated:
             return [ROOT / f"inputs/bench/gpu-qwen3-{model}.toml"]
         experts = ("model.model_type=qwen3_moe", "model.num_experts=4",
-                   "model.num_experts_per_tok=2", "model.moe_intermediate_size=32",
-                   "training.dtype=bfloat16", "training.sequence_length=8",
-                   "training.loss_chunk_tokens=8")
+                   "model.num_experts_per_tok=2", "model.moe_intermediate_size=32")
         return [ROOT / "inputs/tests/tiny.toml", "bench.warmup_steps=1", "bench.steps=1",
-                "training.global_batch_size=1", *(experts if model == "moe" else ())]
+                "training.dtype=bfloat16", "model.head_dim=64", "training.sequence_length=8",
+                "training.loss_chunk_tokens=8", "training.global_batch_size=1",
+                *(experts if model == "moe" else ())]
 
     def all(self):
         operators, no_operators = self.cases(self.kernels, "[operators]", "CUDA ")

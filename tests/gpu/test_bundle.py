@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import unittest
 
@@ -56,6 +57,25 @@ class FindsLibraries(unittest.TestCase):
         self.assertLess(found.index("/own"), found.index(str(self.packages / "nvidia/cu13/lib")))
         found = self.library_path(ESPALIER_CUDA_LIBRARIES="/named")
         self.assertEqual(found[1:], ["/named"])
+
+    def test_programs_are_unpacked_by_the_first_start(self):
+        (self.root / "bin/hello").write_text("#!/bin/sh\necho hello from $0\n")
+        (self.root / "bin/hello").chmod(0o755)
+        with tarfile.open(self.root / "programs.tar.xz", "w:xz") as tar:
+            tar.add(self.root / "bin", "bin")
+        shutil.rmtree(self.root / "bin")
+        for _ in range(2):
+            out = subprocess.run(["sh", self.root / "run.sh", "hello"], check=True,
+                                 capture_output=True, text=True)
+            self.assertIn(f"hello from {self.root}/bin/hello", out.stdout)
+            self.assertFalse((self.root / "programs.tar.xz").exists())
+
+    def test_an_archive_that_cannot_be_unpacked_ends_the_start_and_stays(self):
+        (self.root / "programs.tar.xz").write_bytes(b"cut off")
+        out = subprocess.run(["sh", self.root / "run.sh", "echo", "hello"], capture_output=True,
+                             text=True)
+        self.assertEqual((out.returncode, out.stdout), (74, ""), out.stderr)
+        self.assertTrue((self.root / "programs.tar.xz").exists())
 
 
 if __name__ == "__main__":

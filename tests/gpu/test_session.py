@@ -91,17 +91,18 @@ class WholeSession(Scratch):
             program.chmod(0o755)
         return build
 
-    def session(self, build, *options):
+    def session(self, build, *options, more=""):
         # No nvidia-smi, no compute-sanitizer, no ncu.
         tools = self.folder / "tools"
         tools.mkdir()
-        for tool in ("sh", "uname", "ldd", "head", "nproc", "free", "df", "ls", "printenv", "grep"):
+        for tool in ("sh", "uname", "ldd", "head", "nproc", "free", "df", "ls", "sleep"):
             if shutil.which(tool):
                 (tools / tool).symlink_to(shutil.which(tool))
         done = subprocess.run([sys.executable, "-B", str(HERE / "session.py"),
                                str(self.folder / "out"), "--programs", str(build),
                                "--backend", "emulated", "--minutes", "30", *options],
-                              env=dict(os.environ, PATH=str(tools)), capture_output=True, text=True)
+                              env=dict(os.environ, PATH=f"{tools}:{more}"), capture_output=True,
+                              text=True)
         return done.returncode, done.stdout + done.stderr
 
     def test_a_wrong_operator_fails_its_step_and_is_named(self):
@@ -118,7 +119,22 @@ class WholeSession(Scratch):
         self.assertIn("y: error 0.5 > 0.01", text)
         self.assertRegex(text, r"incomplete +[\d.]+ s  machine ")  # nvidia-smi is not there
         self.assertIn("no compute-sanitizer on this machine", text)
+        self.assertFalse((self.folder / "out/gpu.csv").exists())
         self.assertIn("FAILED", (self.folder / "out/summary.md").read_text())
+
+    def test_clocks_are_watched_as_long_as_the_session_lasts(self):
+        build = self.programs()
+        tools = self.folder / "smi"
+        tools.mkdir()
+        smi = tools / "nvidia-smi"
+        smi.write_text('#!/bin/sh\ncase "$*" in *"-l 2"*) echo "$$"; exec sleep 3600;; esac\n'
+                       "echo imitated\n")
+        smi.chmod(0o755)
+        status, text = self.session(build, "--only", "machine", more=tools)
+        self.assertEqual(status, 0, text)
+        pid = int((self.folder / "out/gpu.csv").read_text())
+        self.assertFalse(pathlib.Path(f"/proc/{pid}").exists())
+        self.assertIn("imitated", (self.folder / "out/log.txt").read_text())
 
     def test_parts_have_their_steps(self):
         names = {}

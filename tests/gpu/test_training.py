@@ -25,6 +25,11 @@ FAMILIES = {
               "model.tie_word_embeddings=false"),
     "gpt2": ("model.model_type=gpt2", "model.num_key_value_heads=4", "model.hidden_size=96"),
 }
+# Products of experts take the emulation seconds.
+SMALL = ("training.steps=2", "training.sequence_length=16", "training.global_batch_size=2",
+         "validation.sequences=2")
+EXPERTS = ("model.model_type=qwen3_moe", "model.num_experts=4", "model.num_experts_per_tok=2",
+           "model.moe_intermediate_size=32", "model.tie_word_embeddings=false")
 
 
 class Training(RunCase):
@@ -117,6 +122,23 @@ class Training(RunCase):
                           "generate.temperature=0", "generate.max_new_tokens=12", *where)
                  for where in (HOST, GPU)]
         self.assertEqual(*(text.splitlines()[-1] for text in texts))
+
+    def test_experts_train_as_on_the_host(self):
+        for dtype, precision, tolerance in (("fp32", FP32, 2e-5), ("bf16", BF16, 4e-3)):
+            self.run_on(HOST, f"experts-{dtype}-host", *precision, *EXPERTS, *SMALL)
+            self.run_on(GPU, f"experts-{dtype}", *precision, *EXPERTS, *SMALL)
+            self.compare(f"experts-{dtype}", f"experts-{dtype}-host", tolerance)
+        # Rows of tokens go to the other rank's experts and come back.
+        self.run_on(GPU, "experts-apart", *FP32, *EXPERTS, *SMALL, "parallel.data=2",
+                    "parallel.expert=2", ranks=2)
+        self.compare("experts-apart", "experts-fp32", 2e-5)
+
+    def test_a_pipeline_has_the_bits_of_one_rank(self):
+        for name, keys in (("dense", BF16), ("sparse", (*FP32, *EXPERTS))):
+            keys = (*keys, *SMALL)
+            self.run_on(GPU, f"{name}-whole", *keys)
+            self.run_on(GPU, f"{name}-stages", *keys, "parallel.pipeline=2", ranks=2)
+            self.assertEqual(self.history(f"{name}-stages"), self.history(f"{name}-whole"))
 
     def test_recomputation_changes_no_bit(self):
         for dtype, precision in (("fp32", FP32), ("bf16", BF16)):

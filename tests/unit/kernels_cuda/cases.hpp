@@ -130,6 +130,10 @@ void add_attention_blocks_cases(std::vector<Case>& cases);
 void add_attention_wgmma_cases(std::vector<Case>& cases);
 void add_attention_wgmma_blocks_cases(std::vector<Case>& cases);
 void add_adamw_cases(std::vector<Case>& cases);
+/// Sizes of real models, for a GPU.
+void add_large_attention_cases(std::vector<Case>& cases);
+void add_large_dispatch_cases(std::vector<Case>& cases);
+void add_large_grouped_cases(std::vector<Case>& cases);
 std::vector<Case> all_cases();
 
 }  // namespace espalier::testing

@@ -131,6 +131,12 @@ void add(std::vector<Case>& cases) {
 
 }  // namespace
 
+void add_large_dispatch_cases(std::vector<Case>& cases) {
+  cases.push_back({"expert sort, T 16384, k 8, E 128", [] { return sort_case(16384, 8, 128, 1); }});
+  cases.push_back(
+      {"expert rows bf16, T 2048, k 8, H 2048", [] { return rows_case<bf16>(2048, 8, 2048, 0); }});
+}
+
 void add_expert_dispatch_cases(std::vector<Case>& cases) {
   cases.push_back({"expert sort, several parts", [] { return sort_case(150, 4, 37, 1); }});
   cases.push_back({"expert sort, a part", [] { return sort_case(7, 3, 5, 2); }});

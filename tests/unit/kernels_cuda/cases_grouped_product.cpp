@@ -124,6 +124,19 @@ void add_grouped_wgmma_cases(std::vector<Case>& cases) {
                    [=] { return grouped_case<bf16>({5}, 8, 456, 0, kernel); }});
 }
 
+/// More tiles than a GPU takes at one time, of groups of uneven sizes. Hours under emulation.
+void add_large_grouped_cases(std::vector<Case>& cases) {
+  std::vector<std::int64_t> sizes(64, 0);
+  for (std::size_t g = 0; g < sizes.size(); ++g)
+    sizes[g] = g % 7 == 3 ? 0 : static_cast<std::int64_t>(37 * g % 251);
+  std::vector<std::pair<const char*, Kernel>> kernels = {
+      {"mma", kernels::ESPALIER_GPU::grouped_mma}};
+  if (has_warpgroups()) kernels.emplace_back("wgmma", kernels::ESPALIER_GPU::grouped_wgmma);
+  for (const auto& [name, kernel] : kernels)
+    cases.push_back({fmt::format("grouped by {}, 64 groups, N 1536, K 1024", name),
+                     [=] { return grouped_case<bf16>(sizes, 1536, 1024, 0, kernel); }});
+}
+
 void add_grouped_product_cases(std::vector<Case>& cases) {
   add(cases, "grouped_mma", kernels::ESPALIER_GPU::grouped_mma);
   cases.push_back({"grouped, rows of whole chunks", [] {

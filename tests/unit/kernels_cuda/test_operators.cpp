@@ -32,6 +32,7 @@ void check(const Case& example) {
       FAIL_CHECK("run " << seed << " of 3 has other bits than the first: results depend on the "
                         << "order of threads");
   }
+  SUCCEED();
 }
 
 /// From ESPALIER_TEST_FIRST_CASE on, where it is set, and each case with its number before it is
@@ -124,6 +125,17 @@ TEST_CASE("CUDA grouped products as the host", "[operators]") {
 }
 TEST_CASE("CUDA grouped products by wgmma as the host", "[operators]") {
   check(add_grouped_wgmma_cases);
+}
+
+// Only when they are asked for.
+TEST_CASE("CUDA attention of many blocks as the host", "[.large]") {
+  check(add_large_attention_cases);
+}
+TEST_CASE("CUDA grouped products of many tiles as the host", "[.large]") {
+  check(add_large_grouped_cases);
+}
+TEST_CASE("CUDA dispatch of many tokens as the host", "[.large]") {
+  check(add_large_dispatch_cases);
 }
 
 }  // namespace espalier::testing
