@@ -33,7 +33,7 @@ StepSample sample_step(parallel::MpiSession& session, const config::Parameters& 
       .num_sequences = t.global_batch_size,
       .load = [&](std::int64_t) { return train::as_batch(batch); }};
   if (context.gpu() != nullptr)
-    train::rehearse(model, train::as_batch(batch), batches.num_micro_batches);
+    train::warm_up_passes(model, train::as_batch(batch), batches.num_micro_batches);
   StepSample sample;
   std::vector<double> seconds;
   std::map<device::Operation, std::vector<double>> by_name;

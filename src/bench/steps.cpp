@@ -30,7 +30,7 @@ std::vector<double> take_steps(parallel::MpiSession& session, BenchJob& job, con
       .num_sequences = t.global_batch_size,
       .load = [&](std::int64_t) { return train::as_batch(batch); }};
   if (context.gpu() != nullptr) {
-    train::rehearse(model, train::as_batch(batch), batches.num_micro_batches);
+    train::warm_up_passes(model, train::as_batch(batch), batches.num_micro_batches);
     train::share_gemm_algorithms(session, context.gemm(), grid.shape().pipeline);
     context.use_graphs(p.device.graphs);
   }

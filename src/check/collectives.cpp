@@ -83,9 +83,9 @@ std::vector<Finding> check_collectives(Job& job) {
   if (p.parallel.tensor > 1) findings.push_back(try_group(job, "tensor", *groups.tensor));
   if (groups.context) findings.push_back(try_group(job, "context", *groups.context));
   for (const auto& [span, group] : groups.gradients) {
-    const bool shares_sequences = groups.context && span == parallel::Span::tokens_shared;
+    const bool has_context = groups.context && span == parallel::Span::tokens_shared;
     findings.push_back(try_group(
-        job, shares_sequences ? "context x data" : parallel::gradient_group_name(span), *group));
+        job, has_context ? "context x data" : parallel::gradient_group_name(span), *group));
   }
   double slowest = 0.0;
   for (int round = 0; round < kRounds; ++round) {

@@ -234,9 +234,9 @@ std::string legend_of(const Shown& shown) {
   std::string text =
       has_pipeline ? "grid: tensor x data x pipeline ranks" : "grid: tensor x data ranks";
   if (shown.any([](const config::ParallelParameters& g) { return g.context > 1; }))
-    text += ", c those that share sequences";
+    text += ", c: context ranks";
   if (shown.any([](const config::ParallelParameters& g) { return g.expert > 1; }))
-    text += ", e those that share experts";
+    text += ", e: expert ranks";
   if (has_pipeline) {
     text += plan::leaves_schedule_open(shown.asked)
                 ? ";\nschedule of a pipeline, with the chunks of a rank: the fastest that fits;\n"

@@ -61,7 +61,8 @@ TrainingSteps::Taken TrainingSteps::take(const StepHooks& hooks) {
 void TrainingSteps::warm_up() {
   if (rank_context_.gpu == nullptr) return;
   data::load_micro_batch(data_.sources(), batch_shape_, state_.samples_consumed, 0, batch_);
-  rehearse(model_.step_model(rank_context_), as_batch(batch_), batch_shape_.num_micro_batches);
+  warm_up_passes(model_.step_model(rank_context_), as_batch(batch_),
+                 batch_shape_.num_micro_batches);
   share_gemm_algorithms(session_, rank_context_.context.gemm(),
                         rank_context_.grid.shape().pipeline);
   rank_context_.context.use_graphs(parameters_.device.graphs);

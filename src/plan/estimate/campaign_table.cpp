@@ -183,10 +183,10 @@ std::string print_campaign(const std::string& name, const std::vector<CampaignPl
         "{}: {:.4g} h on {} x {}, of which {:.4g} h are kept (campaign.reserve = {})\n\n", name,
         plan.hours, with_commas(plan.ranks), plan.hardware.name, plan.hours - plan.usable, reserve);
     text += for_people(plan).print(format);
-    const bool shares_sequences = std::any_of(
+    const bool has_context = std::any_of(
         plan.runs.begin(), plan.runs.end(),
         [](const CampaignRun& run) { return run.layout.parameters.parallel.context > 1; });
-    text += "\nlayout: " + layout_legend(shares_sequences) + "\n\n";
+    text += "\nlayout: " + layout_legend(has_context) + "\n\n";
     text += of_phases(plan).print(format) + "\n" + verdict(plan, reserve);
   }
   return text;

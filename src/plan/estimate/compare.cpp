@@ -226,10 +226,14 @@ void add_device(Rows& rows, const std::vector<ComparedRun>& runs,
                 const HardwareParameters& hardware) {
   std::vector<Layout> layouts;
   for (const ComparedRun& run : runs) layouts.push_back(layout_of(run, hardware));
+  const bool has_context = std::any_of(layouts.begin(), layouts.end(), [](const Layout& l) {
+    return l.parameters.parallel.context > 1;
+  });
   const auto add = [&](const std::string& key, const std::string& heading, auto&& cell_of) {
-    ComparedProperty row{
-        {fmt::format("{}_{}", hardware.name, key), fmt::format("{}: {}", hardware.name, heading)},
-        {}};
+    ComparedProperty row{.column = {fmt::format("{}_{}", hardware.name, key),
+                                    fmt::format("{}: {}", hardware.name, heading)},
+                         .cells = {},
+                         .legend = key == "layout" ? layout_legend(has_context) : std::string()};
     for (std::size_t i = 0; i < runs.size(); ++i) row.cells.push_back(cell_of(layouts[i], runs[i]));
     rows.add(std::move(row));
   };
@@ -325,18 +329,10 @@ std::string print_comparison(const std::vector<ComparedRun>& runs,
     return table_of(runs, properties, first, last, format).print_transposed(format);
   };
   if (format == report::Format::csv || format == report::Format::json) return table(0, runs.size());
-  const bool has_layouts = std::any_of(
-      properties.begin(), properties.end(),
-      [](const ComparedProperty& property) { return property.column.key.ends_with("_layout"); });
-  const bool shares_sequences =
-      std::any_of(properties.begin(), properties.end(), [](const ComparedProperty& property) {
-        return property.column.key.ends_with("_layout") &&
-               std::any_of(property.cells.begin(), property.cells.end(), [](const Cell& cell) {
-                 return cell.text.find(", c ") != std::string::npos;
-               });
-      });
-  const std::string legend =
-      has_layouts ? "\nlayout: " + layout_legend(shares_sequences) + "\n" : "";
+  std::string legend;  // of layouts, the one that explains most
+  for (const ComparedProperty& property : properties)
+    if (property.legend.size() > legend.size()) legend = property.legend;
+  if (!legend.empty()) legend = "\nlayout: " + legend + "\n";
   if (format == report::Format::markdown) return table(0, runs.size()) + legend;
   std::string text;
   for (std::size_t first = 0; first < runs.size();) {

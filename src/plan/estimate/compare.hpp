@@ -17,6 +17,7 @@ struct ComparedRun {
 struct ComparedProperty {
   report::Column column;            ///< key for programs, words for people
   std::vector<report::Cell> cells;  ///< of each run
+  std::string legend = {};          ///< how to read the cells, where they need it
   bool differs() const;
 };
 

@@ -91,7 +91,7 @@ std::string describe_layout(const config::Parameters& parameters);
 /// sequences divided over four, "2 x 32, e 8" with experts divided over eight.
 std::string short_grid(const config::Parameters& parameters);
 /// What stands in a table's column of layouts: short_grid, micro-batch, recompute.
-std::string layout_legend(bool shares_sequences);
+std::string layout_legend(bool has_context);
 /// Why a layout comes behind another one, in a few words: the parts of a step that take longer, in
 /// per cent of the whole step of `best`, "tensor communication +12.0 %"; what it recomputes, and
 /// how many more micro-batches it takes, in front of them. Empty: it takes no longer.

@@ -438,9 +438,9 @@ std::string short_grid(const config::Parameters& p) {
   return text;
 }
 
-std::string layout_legend(bool shares_sequences) {
+std::string layout_legend(bool has_context) {
   return fmt::format("tensor x data ranks{}, sequences of a micro-batch, recompute",
-                     shares_sequences ? ", c those that share sequences" : "");
+                     has_context ? ", c: context ranks" : "");
 }
 
 std::string why_slower(const Layout& best, const Layout& other) {

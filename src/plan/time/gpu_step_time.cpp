@@ -13,7 +13,6 @@
 // A collective that runs beside the computation takes multiprocessors from it: of a hidden second
 // communication_multiprocessors / multiprocessors are exposed.
 #include <algorithm>
-#include <numeric>
 
 #include "config/experts.hpp"
 #include "config/grid.hpp"
@@ -67,10 +66,10 @@ double key_parts(const config::Parameters& p) {
   shape.sequence_length = p.training.sequence_length;
   shape.context_size = static_cast<int>(p.parallel.context);
   shape.training = shape.on_gpu = true;
-  const std::int64_t asked = p.parallel.context_kv_heads;
+  shape.kv_heads_at_a_time = p.parallel.context_kv_heads;
   const std::int64_t heads =
-      asked > 0 ? asked : model::usual_kv_heads(sizes, shape, dtype_from_name(p.training.dtype));
-  return static_cast<double>(sizes.num_kv_heads / std::gcd(heads, sizes.num_kv_heads));
+      model::kv_heads_at_a_time(sizes, shape, dtype_from_name(p.training.dtype));
+  return static_cast<double>(sizes.num_kv_heads / heads);
 }
 
 StepTime gpu_step_time(const StepCounts& counts, const config::Parameters& p,

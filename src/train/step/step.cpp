@@ -60,7 +60,7 @@ void take_pass(const StepModel& m, const pipeline::Step& step,
 }
 
 // The second pass adds to the weights' gradients, which is another product than the first's.
-void rehearse(const StepModel& m, const model::Batch& batch, std::int64_t num_micro_batches) {
+void warm_up_passes(const StepModel& m, const model::Batch& batch, std::int64_t num_micro_batches) {
   const std::int64_t num = std::min<std::int64_t>(num_micro_batches, 2);
   for (std::int64_t micro = 0; micro < num; ++micro)
     for (const bool forward : {true, false})

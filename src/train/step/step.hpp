@@ -127,7 +127,8 @@ void take_pass(const StepModel& model, const pipeline::Step& step,
 /// stages is waited for. What a GPU does when it meets work for the first time, loading code and
 /// timing matrix products with memory of their own, waits for all that runs there: it must not come
 /// beside a message of a pipeline. Collective.
-void rehearse(const StepModel& model, const model::Batch& batch, std::int64_t num_micro_batches);
+void warm_up_passes(const StepModel& model, const model::Batch& batch,
+                    std::int64_t num_micro_batches);
 
 /// The forward and backward passes of a step on this rank, with the sums of gradients that become
 /// complete in them. `gradient_factor`: of the loss whose gradients they are.

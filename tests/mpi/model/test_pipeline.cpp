@@ -243,7 +243,7 @@ TEST_CASE("a rehearsal of passes sends nothing along the pipeline and changes no
     if (rehearses) {
       train::StepModel alone = model.step_model(rank_context);
       alone.part.link = nullptr;  // a message would be an error
-      train::rehearse(alone, batch, kMicroBatches);
+      train::warm_up_passes(alone, batch, kMicroBatches);
     }
     return train::training_step(model.step_model(rank_context),
                                 {.num_micro_batches = kMicroBatches,

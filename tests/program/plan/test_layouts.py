@@ -86,7 +86,7 @@ class Grid(PlanCase):
         text = self.grid(run=LONG)
         self.assertLessEqual(max(map(len, text.splitlines())), 100, text)
         self.expect(text, f"{first['tensor']:.0f} x {first['data']:.0f}, c {first['context']:.0f}",
-                    "c those that share sequences", "context communication",
+                    "c: context ranks", "context communication",
                     f"x context {first['context']:.0f} x data")
         # A run of it: the same figures, and what its dry run says.
         folder = self.folder / "long"

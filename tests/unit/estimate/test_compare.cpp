@@ -167,7 +167,7 @@ TEST_CASE("layouts whose ranks share sequences say so, on the input's grid and o
                                   report::Format::text);
   };
   CHECK_THAT(text_of(), Catch::Contains("1 x 1, c 2, 1, none"));
-  CHECK_THAT(text_of(), Catch::Contains("ranks, c those that share sequences, sequences of"));
+  CHECK_THAT(text_of(), Catch::Contains("ranks, c: context ranks, sequences of"));
   runs[1].parameters.parallel.context = 1;
   CHECK_THAT(text_of(), !Catch::Contains(", c "));
   // One sequence, and no pipeline without a second.
