@@ -8,6 +8,7 @@
 #include "commands/build_info.hpp"
 #include "commands/simd_choice.hpp"
 #include "device/context.hpp"
+#include "kernels/moe/grouped_provider.hpp"
 #include "model/architecture.hpp"
 #include "parallel/layout/context_blocks.hpp"
 #include "plan/memory_fit.hpp"
@@ -118,6 +119,11 @@ void print_fit(parallel::MpiSession& session, const config::Parameters& paramete
   any_mode.memory.recompute = "none";
   const auto plan = plan::TrainingMemory::planned(any_mode, {shape, 0}, Backend::cuda, capability);
   log::info("{}", plan.activations->describe_attention(plan.dtype));
+  const model::Architecture& a = plan.architecture;
+  if (a.num_sparse_layers() > 0)
+    log::info("products of experts: {}",
+              kernels::describe_grouped_choice(plan.dtype, a.hidden_size, a.expert_intermediate,
+                                               capability));
   if (const std::string why = Gpu::why_without_code_for(capability); !why.empty())
     log::info("missing: {}", why);
 }

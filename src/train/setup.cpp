@@ -14,6 +14,7 @@
 #include "base/process_age.hpp"
 #include "base/text.hpp"
 #include "io/checkpoint_files.hpp"
+#include "kernels/moe/grouped_provider.hpp"
 #include "parallel/comm/on_rank_0.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/device_choice.hpp"
@@ -146,8 +147,15 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
       steps_(session, parameters_, rank_context_, model_, training_data_, state_) {
   activity::enter("opening data");
   log_devices(session, rank_context_, parameters_.device);
-  if (rank_context_.gpu != nullptr)
+  if (rank_context_.gpu != nullptr) {
     log::info("{}", model_.memory.activations->describe_attention(model_.memory.dtype));
+    const model::Architecture& a = model_.memory.architecture;
+    if (a.num_sparse_layers() > 0)
+      log::info("products of experts: {}",
+                kernels::describe_grouped_choice(
+                    model_.memory.dtype, a.hidden_size, a.expert_intermediate,
+                    rank_context_.gpu->description().compute_capability));
+  }
   if (!parameters.data.validation.empty())
     validation_data_.emplace(open_dataset(parameters, parameters.data.validation, "validation",
                                           tokenizer_identity_, session.rank() == 0, &session));

@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "kernels/moe/grouped_provider.hpp"
 #include "support.hpp"
 
 namespace espalier {
@@ -161,6 +162,18 @@ TEST_CASE("a grouped product costs what its rows do, whatever their groups", "[m
   CHECK(cost.flops == 2.0 * 10 * 8 * 6);
   CHECK(cost.bytes == 2.0 * (10 * 8 + 4 * 6 * 8 + 10 * 6));
   CHECK(cost.calls == 1);
+}
+
+TEST_CASE("a plan names the kernel of experts' products and what a better one would need") {
+  using kernels::describe_grouped_choice;
+  CHECK(describe_grouped_choice(DType::bf16, 2048, 768, 90) == "wgmma");
+  CHECK(describe_grouped_choice(DType::bf16, 2048, 768, 80) == "mma");
+  CHECK(describe_grouped_choice(DType::bf16, 2048, 768, 100) == "mma");
+  CHECK(describe_grouped_choice(DType::bf16, 2048, 768, 0) == "mma");  // emulated
+  CHECK(describe_grouped_choice(DType::f32, 2048, 768, 90) ==
+        "reference; mma needs bfloat16, not float32");
+  CHECK(describe_grouped_choice(DType::bf16, 2048, 772, 90) ==
+        "reference; mma needs hidden and expert sizes that 8 divides, not 2048 and 772");
 }
 
 }  // namespace espalier
