@@ -134,10 +134,11 @@ struct KeysTiles : Tiles<kPassingQueries, kHeadDim> {
                                  int b) const {
     const int place = (warp() - kFirstRowWarp) * kWarpSize + lane();
     const Query query = query_of(a.rows, b, head, first_query + place);
-    const int offset = kBlocks ? a.rows.positions.offset(b, first_query) : 0;
+    const int position =
+        kBlocks ? first_query + a.rows.positions.offset(b, first_query) : first_query;
     this->passing[0].producer_acquire(iteration);
     rows.set(row(iteration, place), query);
-    if (kBlocks && place == 0) rows.offset.set(Base::Passing::stage(iteration), offset);
+    if (kBlocks && place == 0) rows.position.set(Base::Passing::stage(iteration), position);
     warp_barrier();
     if (lane() == 0) this->passing[0].producer_commit(iteration);
   }

@@ -221,9 +221,11 @@ template <bool kBlocks>
 ESPALIER_DEVICE void load_rows(const Gradients& a, const Place& place, const QueryTiles& queries,
                                const Tiles& tiles) {
   for_each_iteration(a, place, queries, [&](int iteration, int head, int tile) {
-    const int offset = kBlocks ? a.rows.positions.offset(place.b, tile * kPassingQueries) : 0;
+    const int first_query = tile * kPassingQueries;
+    const int position =
+        kBlocks ? first_query + a.rows.positions.offset(place.b, first_query) : first_query;
     tiles.passing[0].producer_acquire(iteration);
-    if (kBlocks && lane() == 0) tiles.rows.offset.set(Passing::stage(iteration), offset);
+    if (kBlocks && lane() == 0) tiles.rows.position.set(Passing::stage(iteration), position);
 #pragma unroll 1
     for (int i = lane(); i < kPassingQueries; i += kWarpSize)
       tiles.rows.set(tiles.row(iteration) + i,

@@ -76,13 +76,14 @@ struct PassingRows {
 
   SharedArray<float> lse, delta;
   SharedArray<std::int32_t> document_start;
-  SharedArray<std::int32_t> offset;  ///< with blocks of queries alone: a tile's, by stage
+  /// By stage, of a tile's first query; with blocks alone.
+  SharedArray<std::int32_t> position;
 
   ESPALIER_DEVICE explicit PassingRows(SharedAllocator& shared)
       : lse(shared.take<float>(kCount)),
         delta(shared.take<float>(kCount)),
         document_start(shared.take<std::int32_t>(kCount)),
-        offset(shared.take<std::int32_t>(kStages)) {}
+        position(shared.take<std::int32_t>(kStages)) {}
   ESPALIER_DEVICE void set(int at, const Query& query) const {
     lse.set(at, query.lse);
     delta.set(at, query.delta);
@@ -112,11 +113,11 @@ template <bool kBlocks, int kStages>
 ESPALIER_DEVICE void hide_unseen(float (&scores)[kPassingQueries / 2], const QueryRows& a,
                                  const PassingRows<kStages>& rows, int first_row, int first_key,
                                  int first_query) {
-  // The last query sees the fewest of the document starts.
-  const int last_query =
-      first_query + kPassingQueries < a.length ? kPassingQueries - 1 : a.length - 1 - first_query;
-  const int first_position =
-      kBlocks ? first_query + rows.offset.get(first_row / kPassingQueries) : first_query;
+  // The last query sees the fewest of the document starts. Tiles of blocks are whole.
+  const int last_query = kBlocks || first_query + kPassingQueries < a.length
+                             ? kPassingQueries - 1
+                             : a.length - 1 - first_query;
+  const int first_position = kBlocks ? rows.position.get(first_row / kPassingQueries) : first_query;
   if (first_position + 1 < first_key + kGroupRows ||
       (a.document_start != nullptr &&
        rows.document_start.get(first_row + last_query) > first_key)) {
