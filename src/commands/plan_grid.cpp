@@ -274,7 +274,8 @@ std::string for_people(const Shown& shown, report::Format format) {
   if (format == report::Format::text)
     text +=
         fmt::format("\nthe first:\n{}{}\n\n{}", in_lines(plan::describe_layout(best.parameters)),
-                    headroom_of(best.estimate, shown.hardware), time_bar(best.estimate));
+                    headroom_of(best.estimate, shown.hardware), time_bar(best.estimate)) +
+        describe_doubts(best.parameters, shown.hardware);
   if (const std::string hours = describe_hours(best.parameters, best.estimate); !hours.empty())
     text += "\n" + hours + "\n";
   return text;

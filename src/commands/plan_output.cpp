@@ -114,6 +114,14 @@ std::string describe_hours(const config::Parameters& p, const plan::Estimate& e)
       e.hours, p.plan.hours, static_cast<std::int64_t>(steps));
 }
 
+std::string describe_doubts(const config::Parameters& p, const config::HardwareParameters& h) {
+  // kernels/attention: cuDNN computes no blocks of queries, and there the program's own are slower.
+  if (p.parallel.context == 1 || h.kind != "gpu" || h.compute_capability < 100) return {};
+  return "  attention of context ranks is planned at the rate of whole sequences, which the "
+         "program's "
+         "own\n  kernels, that compute it on Blackwell, may not reach: not measured\n";
+}
+
 std::string time_bar(const plan::Estimate& e) {
   std::vector<report::Part> parts;
   for (const plan::StepPart& part : plan::step_parts(e))

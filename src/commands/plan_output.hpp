@@ -29,6 +29,10 @@ std::string describe_devices(std::int64_t ranks, const config::HardwareParameter
 /// How long the run takes beside plan.hours; empty where there is none.
 std::string describe_hours(const config::Parameters& parameters, const plan::Estimate& estimate);
 
+/// A guess that the times rest on, beside those of the device's file, and a line's end; or nothing.
+std::string describe_doubts(const config::Parameters& parameters,
+                            const config::HardwareParameters& hardware);
+
 /// The bar of where a step's time goes, and what travels hidden beside it.
 std::string time_bar(const plan::Estimate& estimate);
 /// The same as a picture, a bar for each named estimate.

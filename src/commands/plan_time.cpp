@@ -108,7 +108,7 @@ std::string planned(Parameters p) {
     const plan::Estimate& e = estimates[i].estimate;
     text +=
         fmt::format("\n{}: where a step of {} s goes\n\n", devices[i].name, in_digits(e.step(), 4));
-    if (format == report::Format::text) text += time_bar(e) + "\n";
+    if (format == report::Format::text) text += time_bar(e) + describe_doubts(p, devices[i]) + "\n";
     const Parameters chosen = plan::chosen_for(p, devices[i]);
     text += pipeline_lines(chosen, devices[i]);
     text += largest_operators(chosen, devices[i], e, format);

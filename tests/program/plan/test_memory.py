@@ -59,6 +59,7 @@ class PlanMemory(unittest.TestCase):
         self.assertIn("8 ranks: tensor 2, data 4", text)
         text = plan(TINY, "plan.ranks=8", "parallel.tensor=2", "parallel.context=2")
         self.assertIn("8 ranks: tensor 2, context 2, data 2", text)
+        self.assertIn("keys and values of whole sequences", text)
 
     def test_what_does_not_fit_is_told_with_what_would_help_and_how_much(self):
         keys = [TINY, *BLOCKS, "checkpoint.interval=0"]

@@ -328,9 +328,11 @@ class BadInput(RunCase):
                  status=IO)
 
     def test_what_ended_a_job_is_in_its_directory(self):
-        # A checkpoint is larger than a file may be.
-        train = command(1, "train", *self.keys("limited"), "checkpoint.interval=5")
-        done = subprocess.run(["prlimit", "--fsize=200000", *train], env=environment(), text=True,
+        # A checkpoint of 80 MB is larger than a file may be; what MPI shares is not.
+        train = command(1, "train", *self.keys("limited"), "checkpoint.interval=1",
+                        "training.steps=2", "schedule.warmup_steps=1", "model.hidden_size=512",
+                        "model.intermediate_size=2048")
+        done = subprocess.run(["prlimit", "--fsize=40000000", *train], env=environment(), text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.assertEqual(done.returncode, IO, done.stdout)
         run = self.folder / "limited"

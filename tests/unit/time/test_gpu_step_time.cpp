@@ -281,16 +281,18 @@ TEST_CASE("on a GPU the keys of the next heads travel beside attention, as far a
   const double all = plan::predict_step(p, h).context_exposed;
   p.parallel.context_kv_heads = 2;
   const plan::StepTime quarter = plan::predict_step(p, h);
-  CHECK(quarter.context_exposed == Approx(all / 4.0));
-  CHECK(quarter.context_hidden == Approx(0.75 * all));
+  // But for the starts of four times as many collectives.
+  CHECK(quarter.context_exposed == Approx(all / 4.0).epsilon(0.02));
+  CHECK(quarter.context_hidden == Approx(0.75 * all).epsilon(0.02));
   // Half of the multiprocessors are taken from attention meanwhile.
   h.communication_multiprocessors = 50;
-  CHECK(plan::predict_step(p, h).context_exposed == Approx((0.25 + 0.5 * 0.75) * all));
+  CHECK(plan::predict_step(p, h).context_exposed ==
+        Approx((0.25 + 0.5 * 0.75) * all).epsilon(0.02));
   h.communication_multiprocessors = 0;
   h.link_gbs = 0.1;
   const plan::StepTime slow = plan::predict_step(p, h);
   CHECK(slow.context_hidden == Approx(slow.attention));
-  CHECK(slow.context_exposed == Approx(1000.0 * all - slow.attention));
+  CHECK(slow.context_exposed == Approx(1000.0 * all - slow.attention).epsilon(0.02));
   // What the default is, the run's own buffers say.
   p.parallel.context_kv_heads = 0;
   for (const int tensor : {1, 2}) {
