@@ -15,7 +15,7 @@ RIGHT, FAST, BESIDE, WHOLE = 1, 2, 3, 4  # parts of a session in several calls
 SPEED = r"bench: (tokens_per_second|gemm_share|gemm_peak_gflops) ([\d.]+)"
 PYTORCH_SPEED = r"pytorch: (tokens_per_second|gemm_share|gemm_peak_tflops|batch) ([\d.]+)"
 SYSTEM = """uname -a; ldd --version | head -1; nproc --all; free -g; df -h /tmp /dev/shm
-ls /sys/class/net; printenv LD_LIBRARY_PATH
+ls /sys/class/net; cat /sys/class/net/lo/flags; printenv LD_LIBRARY_PATH
 for tool in nvcc ncu nsys compute-sanitizer cuda-gdb mpirun; do command -v $tool; done; true"""
 GPU = ("name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm,clocks.mem,"
        "power.limit,temperature.gpu,mig.mode.current,ecc.mode.current,compute_mode")
