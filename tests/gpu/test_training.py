@@ -76,27 +76,6 @@ class Training(RunCase):
         self.run_on(GPU, "bf16-b", *BF16)
         self.assertEqual(self.history("bf16-a"), self.history("bf16-b"))
 
-    def test_ranks_that_share_sequences(self):
-        # Two blocks of 128 tokens for each of two ranks, or one for each and all heads of half of them.
-        long = ("training.sequence_length=512", "model.max_position_embeddings=512",
-                "model.num_hidden_layers=1", "training.steps=2", "training.global_batch_size=1",
-                "validation.at_end=false", "checkpoint.at_end=false")
-        two = ("parallel.context=2",)
-        mask = ("data.document_mask=true", "data.predict_across_documents=false")
-        for name, keys in (("plain", (*FP32, "parallel.context_kv_heads=1")), ("mask", FP32 + mask)):
-            self.run_on(HOST, f"long-{name}-host", *keys, *long)
-            self.run_on(GPU, f"long-{name}", *keys, *long, *two, ranks=2)
-            self.compare(f"long-{name}", f"long-{name}-host", 2e-5)
-        self.run_on(HOST, "long-bf16-host", *BF16, *mask, *long)
-        for name in ("long-bf16", "long-bf16-again"):
-            self.run_on(GPU, name, *BF16, *mask, *long, *two, ranks=2)
-        self.compare("long-bf16", "long-bf16-host", 4e-3)
-        self.assertEqual(self.history("long-bf16"), self.history("long-bf16-again"))
-        # Blocks of fewer tokens are not for it.
-        output = self.train("short", *GPU, *two, ranks=2, status=78)
-        for word in ("training.sequence_length = 32", "parallel.context = 2", "256"):
-            self.assertIn(word, output)
-
     def test_checkpoints_pass_between_host_and_gpu(self):
         # A whole run on the host, beside one whose second half continues on the other backend.
         long = ("schedule.name=constant", "training.steps=6")
