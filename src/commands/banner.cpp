@@ -9,6 +9,7 @@
 #include "commands/simd_choice.hpp"
 #include "device/context.hpp"
 #include "model/architecture.hpp"
+#include "parallel/layout/context_blocks.hpp"
 #include "plan/memory_fit.hpp"
 #include "plan/memory_plan.hpp"
 #include "plan/recompute_budget.hpp"
@@ -62,6 +63,11 @@ void print_banner(parallel::MpiSession& session, const config::Parameters& param
   }
   log::info("{}", architecture.describe());
   const auto& t = parameters.training;
+  if (shape.context > 1) {
+    const std::int64_t block = parallel::context_block_length(t.sequence_length, shape.context);
+    log::info("context: each of {} ranks has {} blocks of {} tokens of every sequence",
+              shape.context, t.sequence_length / shape.context / block, block);
+  }
   log::info(
       "batch: {} sequences of {} = {} tokens per step, {} micro-batch{} of {} per data rank; {} "
       "steps, {} tokens in all; {}",
