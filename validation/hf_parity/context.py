@@ -22,7 +22,7 @@ CASES = ["qwen3, K=1", "qwen3, tied", "llama-3.2, tied", "llama-3, K=1"]
 # (tensor, data, sequence parallelism, context)
 GRIDS = [(1, 1, False, 1), (1, 1, False, 2), (1, 1, False, 4), (2, 1, False, 2), (2, 1, True, 2),
          (1, 2, False, 2)]
-LENGTHS = [48, 512]  # blocks of 8 and less, and of 128 where two ranks share a sequence
+LENGTHS = [48, 512]  # blocks of 2 or 4 tokens, and of 128
 
 
 def document_starts(length, mean, seed):
