@@ -92,7 +92,8 @@ TEST_CASE("without a second communicator a product is whole and nothing is waite
   plain.enter_forward(job.context, job.own, job.all, job.product("product"));
   plain.enter_backward(job.context, job.all, job.own, job.product("gradient"), [] {});
   plain.wait(job.context);
-  CHECK(job.gpu->log == Log{"gather of 9 rows", "product 0-9", "gradient 0-9"});
+  CHECK(job.gpu->log ==
+        Log{"gather of 9 rows", "product 0-9", "gradient 0-9", "reduce-scatter of 9 rows"});
   job.gpu->log.clear();
   plain.enter_forward_in_chunks(job.context, job.own, job.all, 6, [&](Rows rows, ConstView input) {
     job.product("chunk")(rows, input);
@@ -100,7 +101,8 @@ TEST_CASE("without a second communicator a product is whole and nothing is waite
   });
   const View result = plain.finish_enter_backward(job.context, job.all, job.own);
   CHECK(result.data == job.own.data);
-  CHECK(job.gpu->log == Log{"gather of 9 rows", "chunk 0-6", "chunk 6-9"});
+  CHECK(job.gpu->log ==
+        Log{"gather of 9 rows", "chunk 0-6", "chunk 6-9", "reduce-scatter of 9 rows"});
 }
 
 TEST_CASE("a chunk arrives while the one before it is computed, and is summed during the next") {
