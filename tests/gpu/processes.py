@@ -71,6 +71,21 @@ def end(child):
             time.sleep(0.05)
 
 
+def said_by(words, limit_s):
+    """Exit status and output of a short command; None when it takes longer. Throws OSError when it
+    cannot be started."""
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output,
+                                 stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = child.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            end(child)
+            status = None
+        output.seek(0)
+        return status, output.read().decode(errors="replace")
+
+
 class Runner:
     def __init__(self, log, environment):
         self.log = open(log, "w", errors="replace")

@@ -5,10 +5,9 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 
-from processes import Command
+from processes import Command, said_by
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RIGHT, FAST, BESIDE, WHOLE = 1, 2, 3, 4  # parts of a session in several calls
@@ -94,15 +93,16 @@ class Steps:
         """Test cases of a program, by name, and why there are none. Each gets a process of its own:
         a kernel that fails takes the process's GPU with it."""
         try:
-            said = subprocess.run(self.program(program, which, "--list-test-names-only"),
-                                  capture_output=True, text=True, errors="replace", timeout=60)
-        except (OSError, subprocess.TimeoutExpired) as error:
+            status, said = said_by(self.program(program, which, "--list-test-names-only"), 60)
+        except OSError as error:
             return [], str(error)
-        names = [line.strip() for line in said.stdout.splitlines() if line.strip()]
+        if status is None:
+            return [], "listing the cases takes more than a minute"
+        names = [line.strip() for line in said.splitlines() if line.strip()]
         names = [name for name in names if name.startswith(begins)]
         # Catch takes commas and brackets of a name for its own.
         words = [re.sub(r"([,\[])", r"\\\1", name) for name in names]
-        told = (said.stdout + said.stderr).strip().splitlines()
+        told = said.strip().splitlines()
         return words, "" if names else f"no cases: {told[-1] if told else 'nothing is said'}"
 
     def bench(self, model, *more):
@@ -246,8 +246,7 @@ class Steps:
     @staticmethod
     def why_no_torch():
         code = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
-        try:
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
-        except subprocess.TimeoutExpired:
+        status, _ = said_by([sys.executable, "-c", code], 60)
+        if status is None:
             return "importing torch takes more than a minute"
-        return "" if done.returncode == 0 else "no PyTorch that sees a GPU"
+        return "" if status == 0 else "no PyTorch that sees a GPU"
