@@ -43,14 +43,15 @@ struct Results {
   Matrix<T> o, d_q, d_k, d_v;
   Matrix<float> lse, scratch;
 
-  explicit Results(const Asked& a)
+  Results(const Asked& a, bool on_host)
       : o(a.shape.batch * a.shape.query_length, Problem<T>::q_cols(a.shape), a.padding),
         d_q(a.shape.batch * a.shape.query_length, Problem<T>::q_cols(a.shape), 2 * a.padding),
         d_k(a.shape.batch * a.shape.kv_length, Problem<T>::kv_cols(a.shape), a.padding),
         d_v(a.shape.batch * a.shape.kv_length, Problem<T>::kv_cols(a.shape), 3 * a.padding),
         lse(a.shape.batch * a.shape.num_q_heads, a.shape.query_length, 3),
-        scratch(1, kernels::backward_scratch_elements(a.provider,
-                                                      {.shape = a.shape, .dtype = DType::bf16})) {}
+        scratch(1, on_host ? kernels::attention_backward_scratch_elements(a.shape)
+                           : kernels::backward_scratch_elements(
+                                 a.provider, {.shape = a.shape, .dtype = DType::bf16})) {}
 };
 
 template <class T>
@@ -113,7 +114,7 @@ Verdict attention_case(const Asked& asked) {
   device::Context context;
   TestQueue queue;
   Problem<T> problem(asked);
-  Results<T> want(asked), got(asked);
+  Results<T> want(asked, /*on_host=*/true), got(asked, /*on_host=*/false);
   kernels::attention_forward(context, forward(problem, want));
   kernels::ESPALIER_GPU::attention_forward(queue, forward(problem, got));
   Verdict verdict;
@@ -138,7 +139,7 @@ Verdict documents_case(std::int64_t first_length, std::int64_t length, Attention
                               .head_dim = 64},
                     .provider = provider};
   Problem<T> problem(asked);
-  Results<T> want(asked), got(asked);
+  Results<T> want(asked, /*on_host=*/true), got(asked, /*on_host=*/false);
   for (const auto& [first, count] :
        {std::pair{std::int64_t{0}, first_length}, {first_length, length - first_length}}) {
     kernels::AttentionForward alone = forward(problem, want);
