@@ -203,11 +203,10 @@ Trainer::Trainer(parallel::MpiSession& session, const config::Parameters& parame
 void Trainer::tell_lost_steps() const {
   if (!log_ || log_->lost().steps == 0) return;
   if (state_.continued_step >= 0)
-    log::info("the {} steps behind it, which an earlier job made, are made again",
-              log_->lost().steps);
+    log::info("the {} steps after it, which an earlier job took, are repeated", log_->lost().steps);
   else
     log::warn(
-        "an earlier job made {} steps and left no checkpoint: they are made again, from the "
+        "an earlier job took {} steps and left no checkpoint: they are repeated from the "
         "first (checkpoint.interval, checkpoint.interval_minutes)",
         log_->lost().steps);
 }
