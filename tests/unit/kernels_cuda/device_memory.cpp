@@ -124,7 +124,11 @@ void describe_gpu() {
     fmt::print("no GPU: skipped\n");
     std::exit(77);
   }
-  describe_gpu();
+  try {
+    describe_gpu();
+  } catch (const std::exception& error) {  // the cases will say what is wrong, each for itself
+    fmt::print("the GPU cannot be described: {}\n", error.what());
+  }
   matrix_memory() = {allocate, release};
   return true;
 }();
